@@ -91,9 +91,9 @@ STRATEGY_CATALOGS = "interwhen.strategy_catalogs"
 """The entry-point group of catalogues of strategies. A factory returns an
 ``interwhen._types.strategies.StrategyCatalog``."""
 PAGES = "interwhen.pages"
-"""The entry-point group of pages. ``ui`` makes the pages of a gateway: it takes the folders with journals, a key, and a
-function that returns whether the gateway is stopping, and returns an ASGI application. ``notebook`` takes a result, a
-run or a replay, and returns its HTML for a notebook, or ``None``."""
+"""The entry-point group of pages. ``ui`` takes the folders with journals, a key, and a function that returns whether
+the gateway is stopping, and returns an ASGI application. ``notebook`` takes a result, a run or a replay, and returns
+its HTML, or ``None``."""
 TASKS = "interwhen.tasks"
 """The entry-point group of tasks. A factory takes ``count``, ``seed`` and annotated options, and returns an iterable of
 ``interwhen.strategies.Exercise``."""
@@ -129,25 +129,19 @@ class Plugin(msgspec.Struct, frozen=True):
 
 
 def verifiers(*, load: bool = False) -> list[Plugin]:
-    """Return the installed verifiers, sorted by name.
-
-    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
-    """
+    """Return the installed verifiers, sorted by name. With *load*, import each, and set ``loaded`` and ``error``."""
     return _listed(VERIFIERS, load=load)
 
 
 def models(*, load: bool = False) -> list[Plugin]:
-    """Return the installed models, sorted by name.
-
-    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
-    """
+    """Return the installed models, sorted by name. With *load*, import each, and set ``loaded`` and ``error``."""
     return _listed(MODELS, load=load)
 
 
 def trace_formats(*, load: bool = False) -> list[Plugin]:
     """Return the installed readers of labelled traces, sorted by name.
 
-    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
+    With *load*, import each, and set ``loaded`` and ``error``.
     """
     return _listed(TRACES, load=load)
 
@@ -155,7 +149,7 @@ def trace_formats(*, load: bool = False) -> list[Plugin]:
 def producers(*, load: bool = False) -> list[Plugin]:
     """Return the installed producers of precomputed items, sorted by name.
 
-    With *load*, import each one, and set its ``loaded`` and ``error`` to the outcome.
+    With *load*, import each, and set ``loaded`` and ``error``.
     """
     return _listed(PRODUCERS, load=load)
 
@@ -302,8 +296,8 @@ GENERIC: Mapping[str, Any] = {
     "place": Place,
     "end": Literal["abstain", "unverified"],
 }
-"""The generic options and their types. They can be given for every monitor, even if its factory has no such parameter.
-Some need a certain remedy or a verifier with a deadline (see :func:`apply_generic`)."""
+"""The generic options and their types. A factory needs no parameter for them. Some need a certain remedy or a verifier
+with a deadline (see :func:`apply_generic`)."""
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
@@ -342,7 +336,7 @@ def _show_option(key: str, value: object) -> str:
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters of *factory* that can be given by keyword, by name.
 
-    A ``**kwargs`` parameter has the key ``"**"``. The result is empty if *factory* has no readable signature.
+    A ``**kwargs`` parameter has the key ``"**"``. Empty if *factory* has no readable signature.
     """
     try:
         parameters = inspect.signature(factory).parameters.values()
@@ -356,12 +350,10 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Convert the values of *options*, and return two groups: those for *factory*, and the generic ones.
+    """Convert the values of *options*, and divide them into those for *factory* and the generic ones.
 
-    :data:`GENERIC` lists the generic options. An option that *factory* has itself goes to *factory*. Values for a
-    ``**kwargs`` parameter are not converted. *name* is the plug-in's name for error messages. Raises
-    :class:`PluginError` for an unknown option, if a value has the wrong type, or if an annotation cannot be
-    resolved.
+    An option that *factory* has itself goes to *factory*. Values for a ``**kwargs`` parameter are not converted. Raises
+    :class:`PluginError` for an unknown option, a value of a wrong type, or an annotation that cannot be resolved.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -382,8 +374,8 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
     If that fails for a list type, a text that does not begin with ``[`` becomes the only element of a list. A value for
-    a type that cannot be checked, such as a callable, stays unchanged. *name* is the plug-in and *key* the option, for
-    error messages. Raises :class:`PluginError` if *value* has the wrong type.
+    a type that cannot be checked, such as a callable, stays unchanged. Raises :class:`PluginError` if *value* has the
+    wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -527,10 +519,7 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Return whether *annotation* is a collection type such as a list, or a union that contains one.
-
-    Text, bytes and mappings do not count as collections here.
-    """
+    """Return whether *annotation* is a collection type, or a union with one. Text, bytes and mappings do not count."""
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -554,7 +543,7 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
     """Return the monitor that *spec* describes. If *spec* is a monitor, return it unchanged.
 
     Raises :class:`PluginError` if the plug-in is unknown, fails, or makes several monitors, or if an option is unknown
-    or has an invalid value. Raises :class:`UsageError` if *spec* is not a :data:`MonitorSpec`.
+    or has an invalid value, and :class:`UsageError` if *spec* is not a :data:`MonitorSpec`.
     """
     if isinstance(spec, Monitor):
         return spec
@@ -565,8 +554,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
     """Call *factory* with those of *options* that it has, and set the generic ones on the monitor that it returns.
 
-    *name* is the plug-in's name for error messages. Raises :class:`PluginError` if the factory fails or does not make
-    exactly one monitor, or if an option is unknown or has an invalid value.
+    Raises :class:`PluginError` if the factory fails or does not make exactly one monitor, or if an option is unknown or
+    has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -580,8 +569,8 @@ def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, o
 def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     """Return the monitors that *specs* (one specification or several) describe, in order.
 
-    One factory may make several monitors; here, this is no error. Otherwise, the errors are those of
-    :func:`load_monitor`. Raises :class:`UsageError` if two monitors have the same name.
+    One factory may make several monitors. Raises :class:`UsageError` if two monitors have the same name, and the other
+    errors of :func:`load_monitor`.
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
@@ -617,21 +606,20 @@ class MonitorSource(msgspec.Struct, frozen=True):
 
     name: str
     options: Mapping[str, object]
-    """The options of the specification. Those of a text are texts, as they were written."""
+    """The options of the specification, as they were written."""
     index: int = 0
     """The place of the monitor among those that the factory made, from 0."""
 
 
 _sources: dict[tuple[int, int], tuple[tuple[weakref.ref[Any], ...], MonitorSource]] = {}
-"""By the ids of a verifier and of its monitor's ``prepare``. Weak references remove the entry, so that no id is reused
-for another object."""
+"""By the ids of a verifier and of its monitor's ``prepare``. Weak references remove the entry before an id is
+reused."""
 
 
 def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
     """Return the plug-in that made a monitor with exactly this *verifier* and *prepare*; ``None`` if none is known.
 
-    Only monitors that were loaded by a name or a mapping have a source. A verifier that a program put into such a
-    monitor later has none, and neither has an object to which there can be no weak reference.
+    Only monitors that were loaded by a name or a mapping have a source.
     """
     found = _sources.get((id(verifier), id(prepare)))
     return None if found is None else found[1]
@@ -664,11 +652,7 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options.
-
-    Raises :class:`UsageError` if it is no specification, and :class:`PluginError` if its plug-in or its options cannot
-    be read.
-    """
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -703,7 +687,7 @@ def call_factory(
     """Call *factory* with the arguments *given* and the keyword *options*; return its result.
 
     An exception of the factory becomes a :class:`PluginError` that names the plug-in *name*, except for exceptions of
-    type *passes*, which are raised unchanged.
+    type *passes*.
     """
     try:
         return factory(*given, **options)
@@ -788,13 +772,13 @@ Api: TypeAlias = Literal["completions", "chat"]
 def load_model(
     spec: str | Model, *, name: str | None = None, api: Api = "completions", api_key: str | None = None
 ) -> Model:
-    """Return the model that *spec* describes. If *spec* is not a text, return it unchanged, without looking at it.
+    """Return the model that *spec* describes. If *spec* is not a text, return it unchanged.
 
     *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
     ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
     *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
-    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for an
-    invalid URL and for one without *name*. An :class:`InterwhenError` of the factory is passed on.
+    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for an invalid
+    URL and for one without *name*. An :class:`InterwhenError` of the factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -825,11 +809,10 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 
 
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
-    """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
+    """Return the worker pool that *spec* describes, such as ``"ray"``, ``"ray:actors=8"`` or ``module:factory``.
 
-    *spec* may also be ``module:factory``, as for :func:`make`. If *spec* is a pool or ``None``, return it unchanged.
-    Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` if *spec* is something else.
-    An :class:`InterwhenError` of the factory is passed on.
+    A pool or ``None`` is returned unchanged. Raises :class:`PluginError` if the plug-in is unknown or fails, and
+    :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
     """
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     if found is not None and not fits(found, WorkerPool):
@@ -848,8 +831,7 @@ PATH = re.compile(r"(?P<module>[^\W\d]\w*(?:\.[^\W\d]\w*)*):(?P<factory>[^\W\d]\
 def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
-    The second form imports the module, also from the working directory, which runs its code. If the working directory
-    is not in ``sys.path``, it is put first there, and stays. Use this function for commands of a developer, never for a
+    The second form imports the module, also from the working directory, which runs its code. So do not use it for a
     *spec* that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does, and if the
     module cannot be imported or has no such factory.
     """
@@ -865,8 +847,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
     """Import *module*, also from the working directory, and return its attribute *factory*.
 
-    If the working directory is not in ``sys.path``, it is added in the first place, and stays there. *name* is used in
-    error messages. Raises :class:`PluginError` if the import fails or the attribute is not callable.
+    A working directory that is not in ``sys.path`` is added there, and stays. *name* is used in error messages. Raises
+    :class:`PluginError` if the import fails or the attribute is not callable.
     """
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
@@ -895,11 +877,11 @@ def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
 def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **given: object) -> Any:
     """Call the factory that *spec* names, with the options in *spec* and the arguments *given*; return the object.
 
-    The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. This also imports
-    modules from the working directory, which runs their code. Use it for commands of a developer, never for a *spec*
-    that came over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an
-    option in *spec* is unknown, is also in *given*, or has an invalid value. An :class:`InterwhenError` of the factory
-    is passed on.
+    The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. The last form
+    imports the module, also from the working directory, which runs its code. So do not use it for a *spec* that came
+    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option in
+    *spec* is unknown, is also in *given*, or has an invalid value. An :class:`InterwhenError` of the factory is passed
+    on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)
@@ -946,7 +928,8 @@ class VerifierReport(msgspec.Struct, frozen=True):
     generic: tuple[str, ...]
     """The names of the generic options (:data:`GENERIC`) that its factory does not have itself."""
     monitors: tuple[Monitor, ...]
-    """The monitors that it makes without options; empty if it cannot make any, for example for want of an option."""
+    """The monitors that it makes without options; empty if it cannot make any, for example because it needs an
+    option."""
     scope: Scope
     """The largest scope that its passes are declared to have: ``answer``, or only ``steps``."""
 
@@ -983,8 +966,7 @@ def _plain(text: str) -> str:
 def scope_of(name: str) -> Scope:
     """Return the largest scope that passes of the verifier *name* are declared to have: ``answer``, or only ``steps``.
 
-    The scope is ``answer`` if the constant ``SCOPE`` of its module or one of its monitors says so. For a verifier with
-    required options, or one whose factory fails, only the constant counts. Raises :class:`PluginError` if it is not
+    The constant ``SCOPE`` of its module declares it, or one of its monitors. Raises :class:`PluginError` if it is not
     installed or its import fails.
     """
     factory = load_verifier(name)
@@ -1002,10 +984,7 @@ def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:
 
 
 def why_failed(name: str) -> str:
-    """Make the monitors of the verifier *name* without options, and return a text for its author: it works, or why not.
-
-    An error is shown with its innermost relevant stack frames, at most six for each exception.
-    """
+    """Make the monitors of the verifier *name*, and return a text for its author: it works, or why not."""
     try:
         made = load_monitors(name)
     except UsageError as error:

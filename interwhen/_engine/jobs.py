@@ -61,9 +61,9 @@ class ForkMeter(msgspec.Struct):
 async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: ForkMeter) -> str | Reply | Errored:
     """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
-    *base* has the prompt, the sampling options and the token ids of the run. The tokens of the fork are added to
-    *meter*. The reply is a text, or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails,
-    or the reply is cut before its first word, this returns :class:`Errored`. A cancellation of this task is raised.
+    *base* has the prompt and the options of the run. The tokens of the fork are added to *meter*. The reply is a text,
+    or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails, or the reply is cut before its
+    first word, this returns :class:`Errored`.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
@@ -89,16 +89,15 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
 
 
 LEAST_VETTING = 0.25
-"""The shortest time limit, in seconds, for the check of a repair, unless the verifier's deadline is shorter. It applies
-if the refuting check was very fast."""
+"""The shortest time limit, in seconds, for the check of a repair, unless the verifier's deadline is shorter."""
 
 
 class Jobs:
     """Runs extractions, checks and forks in parallel with the stream.
 
-    A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers* says that
-    :meth:`close` also closes the pool *workers*. If *workers* has a limit for it, creating the object
-    starts to watch the event loop for code that blocks it.
+    A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers*: :meth:`close` also
+    closes the pool *workers*. Creating the object starts to watch the event loop for code that blocks it, if *workers*
+    has a limit for this.
     """
 
     def __init__(
@@ -125,10 +124,7 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Start ``prepare`` of each monitor that has this function, with *task*, in parallel with the stream.
-
-        Does not wait.
-        """
+        """Start ``prepare`` of each monitor that has this function, with *task*, without waiting for it."""
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
@@ -136,8 +132,7 @@ class Jobs:
     def extract(self, order: Extract) -> Fact | None:
         """Run the extractor of the monitor that *order* names, and return its fact.
 
-        If its monitor is not prepared yet, store *order* and return ``None``. An extractor that is slower than the
-        limit is recorded in ``loop_blocking``.
+        If its monitor is not prepared yet, store *order* and return ``None``.
         """
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
@@ -167,8 +162,7 @@ class Jobs:
     def fork(self, order: Extract, model: Model, base: Request) -> None:
         """Start the fork of *order*: a short inference in its own task. Its result goes to the core as a fact.
 
-        *base* has the prompt, the sampling options and the token ids of the run. A fork that exceeds its deadline ends
-        as timed out. A fork whose job was dropped gives no fact.
+        *base* has the prompt and the options of the run. A fork whose job was dropped gives no fact.
         """
         watcher = self.watchers[order.monitor]
         fork = watcher.monitor.extractor
@@ -212,11 +206,9 @@ class Jobs:
     ) -> Extracted | Settled:
         """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
 
-        Neither is asked if ``prepare`` is known to have failed or to have returned ``None``.
-
-        *turn* is the event to wait for before a tracker may read the reply. *begun* is the time at which the job began.
-        *base* has the prompt and the options of the run. This function writes into *note* whether the parser or the
-        model answered, and how long the job waited before that.
+        Neither is asked if ``prepare`` is known to have failed or to have returned ``None``. *turn* is the event to
+        wait for before a tracker may read the reply. *begun* is the time at which the job began. *note* gets who
+        answered.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
@@ -274,10 +266,7 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Return whether *outcome* has a repair that a monitor of this verifier may write into the text.
-
-        Such a repair is checked before it is written.
-        """
+        """Return whether *outcome* has a repair that a monitor of this verifier may write into the text."""
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
@@ -286,12 +275,7 @@ class Jobs:
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[RepairReading]:
-        """Read the repaired text with the extractor; return the claims at the position of the repair, for each reading.
-
-        There are up to two readings: the text up to the end of the repair, and the whole segment. There is none if only
-        the model could read the text (a fork without ``local``), if the repair is empty or changes nothing, or if the
-        claim has no span. :func:`~interwhen._engine.monitors.repaired_claims` names the other cases.
-        """
+        """Read the repaired text with the extractor, and return the readings, as :func:`repaired_claims` does."""
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
             return ()
@@ -304,9 +288,8 @@ class Jobs:
     async def _vet(self, order: Check, outcome: Outcome, verifier: Verifier, took: float) -> Outcome:
         """Check the repair of *outcome*; return *outcome*, without the repair if the repaired text is not right.
 
-        *took* is the time of the check that refuted the claim. The check of the repair may take twice as long, or
-        ``LEAST_VETTING`` if that is more, but not longer than the verifier's deadline. An async verifier is not asked
-        again. Instead, the extractor must find the refuted claim with the wrong part replaced by the repair.
+        *took* is the time of the check that refuted the claim, which limits the time of this one. An async verifier is
+        not asked again. Instead, the extractor must find the refuted claim with the wrong part replaced by the repair.
         """
         violation = repairs(outcome)
         if verifier.worker == "async" and violation is not None:
@@ -414,11 +397,7 @@ class Performer:
         """The reader of the model's stream."""
 
     def release(self) -> None:
-        """Break the reference cycle between run, performer and stream reader, so that a finished run is freed at once.
-
-        Otherwise the garbage collector would free it, in a pass that pauses all other runs. After the end the core
-        gives no orders, so the performer is not needed any more.
-        """
+        """Break the reference cycle of run, performer and reader, so that a finished run is freed without a GC pass."""
         self._on_told, self._on_finish = _nothing, _nothing
         del self.jobs, self.upstream
 

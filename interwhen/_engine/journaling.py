@@ -1,7 +1,6 @@
 """Records runs: writes the facts of a run to its journal, builds its result, and resumes it from its journal.
 
-At the end of the file are the observers of supervised calls. They collect the calls of a context, store the last call,
-and run the caller's functions.
+At the end of the file are the observers of supervised calls.
 """
 
 from __future__ import annotations
@@ -70,13 +69,13 @@ _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written without delay, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
 _COLUMN = 128
-"""The most items of columns, two for each chunk. The bytes of columns count as queued when they are complete."""
+"""The most items of columns, two for each chunk."""
 
 
 class Recorder:
     """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core.
 
-    A plain chunk is a chunk of one token that has only a text and a phase. Plain chunks are collected in columns.
+    Plain chunks are collected in columns.
     """
 
     # With hundreds of streams, a separate array of attributes would be a further cache miss for each chunk.
@@ -108,7 +107,7 @@ class Recorder:
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
         """Start recording. Times are seconds on *clock* since ``meter.started``.
 
-        The counters of *meter*, *forks* and *upstream* are recorded too.
+        The counters of *meter*, *forks* and *upstream* are recorded, too.
         """
         self._clock = clock
         self._began = meter.started
@@ -148,10 +147,7 @@ class Recorder:
         return orders
 
     def _put(self, fact: Fact) -> None:
-        """Queue *fact* for the journal.
-
-        If it is a plain chunk, also open columns that collect the next plain chunks.
-        """
+        """Queue *fact* for the journal. A plain chunk also opens columns that collect the next plain chunks."""
         now = self._clock()
         at = now - self._began
         writer = self._writer
@@ -179,10 +175,7 @@ class Recorder:
         del self._upstream  # breaks a reference cycle
 
     async def seal(self, result: Result) -> Result:
-        """Wait, for a limited time, until the journal is written.
-
-        Return *result* with the path, the size and the completeness of the journal.
-        """
+        """Wait, for a limited time, until the journal is written. Return *result* with the state of the journal."""
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
@@ -210,10 +203,7 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the engine's counters if they have changed.
-
-        *ending* has the counters that are known only at the end.
-        """
+        """Record the engine's counters if they have changed. *ending* has those that are known only at the end."""
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -228,7 +218,7 @@ class Recorder:
 class CallRecorder(Recorder):
     """Records a call of a client or a gateway, as :class:`Recorder` does.
 
-    There are many such calls at once, so at each fact only those counters are compared that ``_glance`` returns.
+    There are many such calls at once, so it compares fewer counters at each fact.
     """
 
     __slots__ = ("_known",)
@@ -239,10 +229,7 @@ class CallRecorder(Recorder):
         self._known = self._glance()
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the engine's counters if one of those that ``_glance`` returns has changed, or with *ending*.
-
-        Other counters, such as the largest gap, change with most facts. They are recorded with these and at the end.
-        """
+        """Record the engine's counters if one of those that ``_glance`` returns has changed, or with *ending*."""
         known = self._glance()
         if ending or known != self._known:
             self._known = known
@@ -329,9 +316,8 @@ def open_recorder(
     """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
 
     *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
-    parameters are those of the run, which are written to the header of a new journal. Raises
-    :class:`~interwhen.JournalError` if the file cannot be opened, and :class:`~interwhen.UsageError` if a setting of
-    the run cannot be written to it.
+    parameters are written to the header of a new journal. Raises :class:`~interwhen.JournalError` if the file cannot be
+    opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if settings is None:
         return None
@@ -371,9 +357,7 @@ def _of_call(
 ) -> Recorder:
     """Return the recorder of a call to a client or gateway, whose journal is *settings*.
 
-    The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``. The
-    thread that writes the journal makes the header, so that no call waits for this; for a redacted journal, the caller
-    makes it, too.
+    The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
     """
     assert settings.slot is not None
     redacted = settings.redacted
@@ -462,8 +446,7 @@ def build_result(
 
     *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
     text, and the seconds until its first text. *unread* is the number of tokens that came after the end of the run, in
-    the same read. *wasted* is an estimate of the tokens that servers generated after their stream was closed. *offline*
-    describes the work done before the run.
+    the same read. *wasted* is an estimate of the tokens that servers generated after their stream was closed.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
@@ -516,7 +499,7 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how the run with *result* ended: its label and numbers. The content of a trace is never logged.
+    """Log how the run with *result* ended: its label and numbers, without the content of the trace.
 
     If tool calls were written as text that no parser read, log a warning, too.
     """
@@ -545,9 +528,9 @@ async def capabilities_for(
 ) -> Capabilities | ModelError | float:
     """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
 
-    Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the model is not
-    asked, and the result is a placeholder. If an unfinished run is resumed and the model fails, this raises
-    :class:`ModelError` instead of returning it, because the error must not end a run that can be resumed later.
+    Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the result is a
+    placeholder. If an unfinished run is resumed and the model fails, this raises the :class:`ModelError`, so that the
+    run can be resumed later.
     """
     if past is not None and past.summary is not None:
         return Capabilities(resume="prefix")
@@ -560,8 +543,7 @@ async def capabilities_for(
 async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
     """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a new or finished run.
 
-    Trackers read their segments again, which restores their states. When the time budget of the run is spent, the
-    preparation stops, because the run then ends.
+    Trackers read their segments again. When the time budget of the run is spent, the preparation stops.
     """
     if past is None or past.summary is not None:
         return
@@ -601,8 +583,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders of the resumed run *past* that are not done yet, and facts for the checks that cannot be done.
 
-    The journal has only the key and the span of a claim. So the extractors (in *jobs*) find the claims again, and the
-    core of *past* gets them. A check whose claim is not found again ends with an error.
+    The extractors (in *jobs*) find the claims again, of which the journal has only key and span. A check whose claim is
+    not found again ends with an error.
     """
     orders: list[Order] = []
     facts = []
@@ -628,10 +610,9 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the result that the journal of *past* contains.
+    """Return the result that the journal of *past* contains; ``None`` if the run has not ended or has no result.
 
-    It is ``None`` if the run has not ended, or if the journal has no result. Raises :class:`JournalError` if the
-    recorded result differs from the one that the recorded facts give.
+    Raises :class:`JournalError` if the recorded result differs from the one that the recorded facts give.
     """
     result = past.journaled.result
     if past.summary is None or result is None:
@@ -696,8 +677,7 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
     """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
 
-    The journal stores only the key and the span of *known*. Returns ``None`` if the extractor does not find this claim,
-    or if *past* does not say where it was found.
+    ``None``: the extractor does not find this claim, or *past* does not say where it was found.
     """
     source = past.sources.get(id(known))
     if source is None:
@@ -719,7 +699,7 @@ _SHOWN = 3
 def result_line(result: Result) -> str:
     """Format *result* as one line without control characters: label, checks, violations, reason and tokens.
 
-    It names at most three violations, and shows at most 100 characters of each reason.
+    Long texts and lists are shortened.
     """
     parts = [f"{len(result.checks)} checks"]
     found = [
@@ -803,7 +783,7 @@ class Listener(Protocol):
 
 
 LISTENERS: ContextVar[tuple[Listener, ...] | None] = ContextVar("interwhen_listeners", default=())
-"""The listeners of this context. ``None``: a part of a larger call is being made, which is not observed by itself."""
+"""The listeners of this context. ``None``: a part of a larger call is being made."""
 EVERYWHERE: list[Listener] = []
 """The listeners to the calls of all contexts."""
 ENDED: deque[SupervisedCall] = deque(maxlen=1)
@@ -862,9 +842,8 @@ def watching(*, everywhere: bool = False) -> Iterator[WatchedCalls]:
     """Collect the supervised calls that begin inside the ``with`` block, whichever library makes them.
 
     The block gets a sequence of :class:`~interwhen.clients.SupervisedCall`. A call is added when it ends, even after
-    the block. The sequence has the calls of the current context, and of tasks and threads that inherited a copy of it.
-    A thread with an empty context (``threading.Thread`` before Python 3.14) is not included. With *everywhere*, it has
-    the calls of the whole process.
+    the block. The sequence has the calls of the current context, and of tasks and threads that inherited a copy of it;
+    with *everywhere*, the calls of the whole process. A new ``threading.Thread`` inherits nothing before Python 3.14.
     """
     seen = WatchedCalls()
     if everywhere:
@@ -924,7 +903,7 @@ ResultCallback: TypeAlias = Callable[[SupervisedCall], object]
 EventCallback: TypeAlias = Callable[[Event, str], object]
 
 _QUEUED = 10_000
-"""The most jobs that wait for the functions of one caller. Further ones are dropped and logged."""
+"""The most jobs that wait for the functions of one caller. Further ones are dropped."""
 _IDLE_SECONDS = 1.0
 """How long a thread waits for another job before it ends."""
 _EXIT_SECONDS = 5.0
@@ -969,10 +948,7 @@ _Job: TypeAlias = tuple[Context, Callable[..., object], tuple[object, ...]]
 
 
 class _CallbackThread:
-    """Runs the queued calls of one caller's ``on_result`` and ``on_event`` in order, in a thread.
-
-    The thread ends after one idle second.
-    """
+    """Runs the queued calls of one caller's ``on_result`` and ``on_event`` in order, in a thread."""
 
     known: ClassVar[dict[tuple[int, int], _CallbackThread]] = {}
     """The running threads, by the ids of the two callbacks."""
@@ -987,10 +963,7 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Queue *job*, a call of one of the two callbacks whose ids are *key*.
-
-        If too many jobs are waiting, the job is dropped; the first drop is logged.
-        """
+        """Queue *job*, a call of one of the two callbacks whose ids are *key*. It is dropped if too many wait."""
         with cls.changed:
             found = cls.known.get(key)
             if found is None:
@@ -1007,10 +980,7 @@ class _CallbackThread:
 
     @classmethod
     def finish(cls) -> None:
-        """Wait until the queued calls of all callbacks are done, for at most five seconds.
-
-        Called when the process exits.
-        """
+        """Wait until the queued calls of all callbacks are done, for at most five seconds."""
         deadline = time.monotonic() + _EXIT_SECONDS
         with cls.changed:
             cls.changed.wait_for(lambda: not any(one.jobs for one in cls.known.values()), deadline - time.monotonic())

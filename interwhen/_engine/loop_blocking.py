@@ -1,8 +1,4 @@
-"""The event loop of a run: its clock, its callbacks, and the code that blocks it, which is recorded for each run.
-
-The engine measures the time of the calls that it makes itself (inline checks and extractors). A thread, which watches
-the event loops of the process, finds other code.
-"""
+"""The event loop of a run: its clock, its callbacks, and the code that blocks it, which is recorded for each run."""
 
 from __future__ import annotations
 
@@ -53,7 +49,6 @@ _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitor
 class LoopSample:
     """The code that an event loop was running at one moment, taken from its stack *frames* (innermost first).
 
-    ``what`` names the verifier or extractor, or is ``other code``. ``where`` shows the innermost functions.
     ``is_timed`` is true if the engine measures and reports this call itself.
     """
 
@@ -93,7 +88,7 @@ def _is_loop_function(file: str, function: str) -> bool:
 def _owner(frame: FrameType) -> str | None:
     """Return a text that names the verifier or extractor that *frame*, a function of the engine, calls.
 
-    Returns ``None`` if the verifier runs in a thread or process, because it then does not block the loop.
+    ``None``: the verifier runs in a thread or process, and so does not block the loop.
     """
     local = _OURS[frame.f_code.co_name]
     role = "verifier" if local == "verifier" else "extractor of"
@@ -112,7 +107,7 @@ class LoopTurn:
     """Records which code a loop runs while it does not answer the watching thread.
 
     A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. The watching
-    thread records what it sees in the turn. The loop reports the turn when it answers; later records are lost.
+    thread records what it sees in the turn.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -120,7 +115,7 @@ class LoopTurn:
     def __init__(self, asked: float) -> None:
         self.asked = asked
         self.blocking: list[tuple[LoopSample, float]] = []
-        """The calls that blocked the loop, each with the longest time in this turn that it can have taken (seconds)."""
+        """The calls that blocked the loop, each with the longest time, in seconds, that it can have taken here."""
         self.sample: LoopSample | None = None
         """The call that the watching thread saw last."""
         self._call: FrameType | None = None
@@ -129,8 +124,7 @@ class LoopTurn:
     def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
         """Record the *frames* that the loop was running at the time *now*. *frames* is empty if they cannot be read.
 
-        If the loop runs another call than at the last look, the call before it has ended: see :meth:`end_call`, which
-        gets *limit*.
+        If the loop runs another call than at the last look, the call before it has ended (:meth:`end_call`).
         """
         call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
         if call is None or call is not self._call:
@@ -142,8 +136,8 @@ class LoopTurn:
     def end_call(self, now: float, limit: float) -> None:
         """Record that the call seen last has ended by *now*, and add it to ``blocking`` if it was seen long enough.
 
-        *limit* is the time in seconds for which a call may block the loop. Long enough is a quarter of it, or a gap of
-        more than twice *limit* before the call was seen. A call whose time the engine measures itself is not added.
+        *limit* is the time in seconds for which a call may block the loop. A call whose time the engine measures itself
+        is not added.
         """
         sample, self.sample, self._call = self.sample, None, None
         # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
@@ -172,10 +166,7 @@ def frames_of(loop: object, thread: int) -> list[FrameType]:
 
 
 def is_waiting(loop: object, thread: int) -> bool:
-    """Return whether *loop*, which runs in *thread*, waits for work, as far as this can be seen.
-
-    Before Python 3.12, this is seen only for an open asyncio loop; for others, the result is false.
-    """
+    """Return whether *loop*, which runs in *thread*, waits for work, as far as this can be seen."""
     if SEES_FUNCTIONS:
         frame = sys._current_frames().get(thread)  # noqa: SLF001
         return frame is not None and _is_of_loop(frame)
@@ -269,8 +260,7 @@ class WatchedLoop:
     def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
         """Ask the loop to run a callback. If it was asked before and half the limit has passed, record what it runs.
 
-        *frames* is a function that returns this code as stack frames. *clock* returns the time, and *now* is the
-        present time, in seconds. The watching thread calls this.
+        *frames* returns this code as stack frames. *clock* returns the time, and *now* is the present time, in seconds.
         """
         turn = self.turn
         if turn is None:
@@ -293,8 +283,7 @@ class WatchedLoop:
     def place(self, what: str) -> str:
         """Return the code position at which the thread last saw *what* (a verifier or extractor) in this turn.
 
-        It is empty if the thread did not see it. The engine calls this when it has measured that *what* was too slow;
-        it then reports the call itself, so the thread does not.
+        It is empty if the thread did not see it. The thread does not report the call that it saw last.
         """
         sample = self.turn.sample if self.turn is not None else None
         if sample is None:
@@ -410,10 +399,7 @@ MOST = 16
 
 
 class LoopBlocking:
-    """Collects the code that blocked the event loop of one run for longer than *limit* seconds.
-
-    If *limit* is ``None``, the loop is not watched.
-    """
+    """Collects the code that blocked the event loop of one run for longer than *limit* seconds (``None``: nothing)."""
 
     __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
 
@@ -440,16 +426,12 @@ class LoopBlocking:
         """Record a slow call of user code, which the engine has measured as longer than the limit.
 
         *what* names the verifier or extractor, *seconds* is the duration, and *function* is the code that was called.
-        If the watching thread observed the call, the record has the exact position.
         """
         where = self._watch.place(what) if self._watch is not None else ""
         self.record(BlockedLoop(what, seconds, where or _place(function)))
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Store *blocked* if it is among the ``MOST`` longest. Log only the first record for each ``what``.
-
-        At most ``MOST`` different ``what`` are logged.
-        """
+        """Store *blocked* if it is among the ``MOST`` longest. The first record of a ``what`` is usually logged."""
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
@@ -481,7 +463,7 @@ def _place(function: Callable[..., object]) -> str:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
+    """Return the clock of the running loop, in seconds."""
     import asyncio
 
     try:
@@ -516,11 +498,11 @@ def current_loop() -> object:
 def is_own_cancellation() -> bool:
     """Return whether a cancellation exception means that the current task itself was cancelled.
 
-    On asyncio, awaiting a cancelled future raises the same exception. If that exception left one of our tasks, it would
-    end the whole task group without an error. On trio, the result is always true.
+    On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
     """
     import asyncio
 
+    # If that exception left one of our tasks, it would end the whole task group without an error.
     try:
         task = asyncio.current_task()
     except RuntimeError:  # trio: only a cancel scope raises it

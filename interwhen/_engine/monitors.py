@@ -42,11 +42,9 @@ _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    """Convert *value*, which *verifier* returned for *claim*, to an outcome. An invalid verdict becomes ``Errored``.
-
-    The types are compared exactly, because ``isinstance`` would accept a mock whose ``__class__`` is ``Pass``.
-    """
+    """Convert *value*, which *verifier* returned for *claim*, to an outcome. An invalid verdict becomes ``Errored``."""
     flaw: str | None
+    # The types are compared exactly: isinstance would accept a mock whose __class__ is Pass.
     if type(value) is Pass:
         flaw = _text_flaw("evidence", value.evidence)
         if flaw is None and value.scope not in ("answer", "steps"):
@@ -97,9 +95,7 @@ def _is_span(value: object) -> bool:
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
     """Check *claim* with *verifier* directly on the event loop, and return the outcome.
 
-    Any exception but KeyboardInterrupt becomes ``Errored``, and so do a value that is no verdict and a verifier that is
-    async. Use it only for pure
-    checks that take microseconds.
+    An exception, except KeyboardInterrupt, becomes ``Errored``, and so does a value that is no verdict.
     """
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
@@ -110,10 +106,10 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Check *claim* with *verifier* in a thread, a process or this task, as ``verifier.worker`` says.
+    """Check *claim* with *verifier* in a thread, a process or this task, and return the outcome.
 
-    Return the outcome. Exceptions become ``Errored``, except KeyboardInterrupt and a cancellation of this task, which
-    are raised. *scope* is the cancel scope around this call. It has the deadline of the check.
+    Exceptions become ``Errored``, except KeyboardInterrupt and a cancellation of this task, which are raised. *scope*
+    is the cancel scope around this call, with the deadline of the check.
     """
     try:
         match verifier.worker:
@@ -149,9 +145,8 @@ def _ends_task(error: BaseException) -> bool:
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
     """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
 
-    Returns the claims; none if the extractor returns ``None``. Returns ``Errored`` if the extractor raises, is async,
-    or returns an invalid value, such as more than ``MOST_CLAIMS`` claims, an object that is no claim, or two claims
-    with the same key and span that differ.
+    Returns the claims, or ``Errored`` if the extractor raises, is async, or returns something else than valid claims.
+    ``None`` counts as no claims.
     """
     try:
         found: Any = extract(*given)
@@ -179,7 +174,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 def _clash(claims: tuple[Claim, ...]) -> str | None:
     """Return an error text if two *claims* have the same key and span but differ in a field or in type, else ``None``.
 
-    Claims with the same key and text share one verdict, so one of the two would never be checked.
+    Claims with the same key and text share one verdict.
     """
     known: dict[tuple[str, Span | None], Claim] = {}
     for claim in claims:
@@ -216,8 +211,7 @@ def recognize(
 ) -> tuple[Span, ...] | Errored:
     """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, sorted.
 
-    Empty spans are left out. Returns ``Errored`` if the recognizer raises or returns an invalid value, such as a span
-    outside *segment*, or more than ``MOST_CLAIMS`` spans.
+    Empty spans are left out. Returns ``Errored`` if the recognizer raises or returns an invalid value.
     """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
@@ -298,8 +292,8 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 class Watcher:
     """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended.
 
-    ``is_ready`` says whether it has ended; without ``prepare``, it is true from the start. ``verifier`` is the
-    monitor's verifier, bound to the value that ``prepare`` returned.
+    ``is_ready`` says whether it has ended; without ``prepare``, it is true from the start. ``verifier`` is then bound
+    to the value that ``prepare`` returned, if any.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -338,8 +332,8 @@ class Watcher:
     async def prepare(self, task: Task) -> list[Fact]:
         """Call ``prepare`` of the monitor with *task*. Return the facts of the segments that waited for it.
 
-        An error of ``prepare`` is not raised: if ``prepare`` fails or is late, all extractions of this monitor end with
-        its error. If it returns ``None``, they find no claims.
+        If ``prepare`` fails or is late, all extractions of this monitor end with its error. If it returns ``None``,
+        they find no claims.
         """
         monitor, outcome = self.monitor, None
         call = monitor.prepare
@@ -422,9 +416,8 @@ class Watcher:
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set.
 
-        The fork waits for the first event before its reply is read; with ``None`` it does not wait. It sets the second
-        event when it has ended. So a tracker reads the replies in the order of the text. Other extractors need no
-        order.
+        The fork waits for the first event (``None``: it does not wait) before its reply is read, and sets the second
+        one at its end. So a tracker reads the replies in the order of the text.
         """
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
@@ -433,10 +426,9 @@ class Watcher:
         return before, mine
 
     def revive(self, order: Extract, reply: str | Reply | None) -> None:
-        """Restore the state of a tracker after a resume: let it read the segment of *order* again.
+        """Let a tracker read the segment of *order* again after a resume, which restores its state.
 
-        *reply* is the recorded reply of the fork; ``None`` for a parser. If the monitor has no tracker, this does
-        nothing.
+        *reply* is the recorded reply of the fork; ``None`` for a parser. Without a tracker, this does nothing.
         """
         if self._fold is not None:
             self._revived[order.job] = self.extract(order, reply)
@@ -444,8 +436,8 @@ class Watcher:
     def read_again(self, order: Extract, reply: str | Reply | None) -> Extracted | Settled:
         """Return the fact of *order* after a resume: the claims of its segment, or the outcome of a failed extraction.
 
-        The process before the resume had extracted them, too. *reply* is the recorded reply of the fork; ``None`` for a
-        parser. If :meth:`revive` has read the segment, its fact is returned.
+        *reply* is the recorded reply of the fork; ``None`` for a parser. A segment that :meth:`revive` has read is not
+        read again.
         """
         return self._revived.get(order.job) or self.extract(order, reply)
 
@@ -473,7 +465,7 @@ class Watcher:
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
         """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
 
-        The error is logged. The result is also ``None`` unless the option ``unreadable`` of the trigger is ``fail``.
+        The result is also ``None`` unless the option ``unreadable`` of the trigger is ``fail``.
         """
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
@@ -485,7 +477,7 @@ class Watcher:
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
         """Return the claims of *segment* without storing a tracker state; ``None`` if only a fork could find them.
 
-        There are no claims if ``prepare`` failed or returned ``None``. ``Errored``: the extractor fails.
+        There are no claims if ``prepare`` failed or returned ``None``. ``Errored``: the extractor failed.
         """
         extractor = self.monitor.extractor
         if self.has_answer:
@@ -498,10 +490,10 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Parse the segment of *order* with the fork's local parser and return the fact.
+        """Parse the segment of *order* with the fork's local parser, and return the fact.
 
-        Return ``None`` if there is no such parser, if it fails or returns ``None``, or if ``prepare`` failed or
-        returned ``None``. *seconds* is the time that the job has taken so far.
+        ``None``: there is no such parser, or it gave no answer, or ``prepare`` failed or returned ``None``. *seconds*
+        is the time that the job has taken so far.
         """
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self.has_answer:
@@ -524,7 +516,7 @@ class Watcher:
     ) -> Extracted | Settled:
         """Return the fact of *order*: *claims*, and the spans that look like claims but that no claim covers.
 
-        If the recognizer fails, return its error.
+        If the recognizer fails, it is the error.
         """
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
@@ -558,8 +550,8 @@ class _TrackerStates:
     def invalidate(self, start: int, end: int) -> None:
         """Remove the states of the text from offset *start* on.
 
-        *end* is 0 if the text was cut. If the cut removes feedback, the states that its refuted text had up to *start*
-        come back. Otherwise a verifier refuted the text from *start* to *end*, and it stays in the trace.
+        *end* is 0 if the text was cut. If this cut removes feedback, states of the text that it answered come back.
+        With *end*, a verifier refuted the text from *start* to *end*, which stays in the trace.
         """
         gone = [state for state in self._states if state[0] > start]
         self.rewind(start)
@@ -621,10 +613,8 @@ class RepairReading(NamedTuple):
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[RepairReading]:
     """Yield the claims that cover the repair, for two readings: *segment* up to the end of the repair, and all of it.
 
-    The repair may be written if one reading is mended by it (see :func:`is_mended`). A reading is skipped if *read*
-    cannot read the original or the repaired text, if its claims before the repair differ from those of the original
-    text, or if none of its claims covers the repair. If the repair is empty or does not change the text, or *claim* has
-    no span, there are no readings.
+    A reading is left out if *read* cannot read it, if its claims before the repair differ from those of the original
+    text, or if no claim covers the repair. :func:`is_mended` judges a reading.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
@@ -648,10 +638,9 @@ def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: 
 
 
 def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> bool:
-    """Return whether *claims* contain the *refuted* claim with its wrong part replaced.
+    """Return whether *claims* contain the *refuted* claim with its wrong part replaced, compared by span.
 
-    *claims* were read from the repaired segment. They are compared by span and not by key, because some extractors use
-    one key for all claims, and some a new one each time. The result is false if *refuted* has no span.
+    *claims* were read from the repaired segment. The result is false if *refuted* has no span.
     """
     if refuted.span is None or violation.repair is None:
         return False
@@ -664,9 +653,9 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
 def is_mended(reading: RepairReading, outcomes: Iterable[Outcome]) -> bool:
     """Return whether nothing up to the end of the repair is wrong, by the *outcomes* of the claims of *reading*.
 
-    What comes after the repair is cut, so it may be wrong: a verifier that corrects the left side of an equation
-    refutes its right side next.
+    What comes after the repair is cut, so it may be wrong.
     """
+    # A verifier that corrects the left side of an equation refutes its right side next.
     return all(
         isinstance(outcome, Judged)
         and (
@@ -716,13 +705,10 @@ class CheckedPrompt(msgspec.Struct, frozen=True):
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    """Run *monitors* over *texts* in order.
+    """Run *monitors* over *texts* in order. Return all texts, with their changes, and the records of the findings.
 
-    Return all texts, with the changes of the monitors, and the records of the findings and failures.
-
-    A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused` if a monitor refuses
-    the prompt, or if a monitor fails whose ``is_closed`` is true. This happens only after all monitors have run, so
-    that the error names all findings.
+    A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused`, after all monitors
+    have run, if one refuses the prompt, or fails and is closed.
     """
     current = tuple(texts)
     records: list[PromptRecord] = []
@@ -778,7 +764,7 @@ def _apply_prompt_monitor(
 def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
     """Return the findings of *monitor* in *text*, sorted by position.
 
-    Raises :class:`TypeError` if one is not a finding, or if its span is empty or not inside the text.
+    Raises :class:`TypeError` if one is not a finding inside *text*.
     """
     found = list(monitor.find(text))
     for one in found:
@@ -791,9 +777,8 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
     """Return *text* with each finding in *found* replaced as *monitor* says.
 
-    Of two findings that overlap, the later one is replaced only after the end of the earlier one. Raises
-    :class:`ValueError` if the monitor still finds something in the new text, and :class:`TypeError` if its ``rewrite``
-    returns no text.
+    Raises :class:`ValueError` if the monitor still finds something in the new text, and :class:`TypeError` if its
+    ``rewrite`` returns no text.
     """
     assert monitor.rewrite is not None
     parts: list[str] = []
@@ -828,8 +813,8 @@ def _prompt_record(monitor: PromptMonitor, text: PromptText, one: PromptFinding)
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
     """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
 
-    A plain text is read as a text of the user. The arguments of tool calls in earlier messages are read as texts of the
-    assistant. Raises :class:`PromptRefused` if a monitor refuses the prompt, or fails and is closed.
+    A plain text is read as a text of the user, and the arguments of tool calls as texts of their message. Raises
+    :class:`PromptRefused` if a monitor refuses the prompt, or fails and is closed.
     """
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)

@@ -1,9 +1,7 @@
 """The run: one supervised generation, as a thin shell around the pure core.
 
-The task that iterates over the run also reads the model's stream, so that no other task, timer or queue delays a token.
-Only in a run with gates, a separate task reads the stream. Checks run in parallel, in one task group. Each task passes
-its facts to the core and performs the core's orders at once. A violation closes the stream, which ends the current
-read.
+The task that iterates over the run also reads the model's stream; in a run with gates, a separate task reads it. Checks
+run in parallel, in one task group. A violation closes the stream, which ends the current read.
 
 Why: docs/decisions/0002-the-reader-reads.md.
 """
@@ -64,7 +62,7 @@ from interwhen.journal._settings import Journal
 
 
 class Wakeup:
-    """Wakes one task. Edge-triggered: a signal without a waiting task is lost, so check the condition before `wait`."""
+    """Wakes one task. A signal without a waiting task is lost, so check the condition before `wait`."""
 
     __slots__ = ("_event",)
 
@@ -77,7 +75,7 @@ class Wakeup:
             self._event.set()
 
     async def wait(self) -> None:
-        """Wait for the next signal. A signal that was sent before this call does not end the wait."""
+        """Wait for the next signal."""
         self._event = anyio.Event()
         await self._event.wait()
 
@@ -99,9 +97,8 @@ def core_for(
 ) -> Core:
     """Return a new core for a run with these settings, or the core of *past* if that run is resumed.
 
-    *able* is the result of asking the model for its capabilities: the capabilities, an error, or the time budget in
-    seconds if it ran out before the answer. Without an answer, the core gets no capabilities. Raises
-    :class:`UsageError` if the trigger of a monitor has invalid values.
+    *able* is the answer of the model: its capabilities, an error, or the time budget in seconds, which ran out before.
+    Raises :class:`UsageError` if the trigger of a monitor has invalid values.
     """
     if past is not None:
         return past.core
@@ -130,10 +127,7 @@ def own_template(model: Model) -> FeedbackTemplate | None:
 
 
 def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Apply the prepared context *context* to the model and prompt of a run.
-
-    Return the model and prompt to use instead, and the prepared items that they use.
-    """
+    """Return the model and prompt that a run uses with the prepared *context*, and the prepared items in them."""
     served = context.serve(model, prompt)
     used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
     return served.model, served.prompt, used
@@ -188,8 +182,7 @@ class RunLearning:
         """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
 
         Monitors with the same verifier and the same rungs have the same order. The ladders stay unchanged for a resumed
-        run, and if the learner raises, or returns no order or a rung that the ladder does not have. An error is only
-        logged.
+        run, and if the learner fails, which is only logged.
         """
         if self._learner is None or is_resumed:
             return monitors
@@ -283,8 +276,8 @@ def require_on(purpose: str) -> None:
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
     """Turn supervision off (*off* is true) or on (false) in this process.
 
-    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs: those
-    with monitors now stop checking. If supervision is on, it returns 0.
+    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs, none of
+    which checks anything now, or 0 if supervision is on.
     """
     _Switch.said = off
     if not is_off():
@@ -305,7 +298,7 @@ class Run:
 
     Leaving the ``async with`` block closes the stream, cancels all checks and ends all tasks. The task that iterates
     need not be the task that entered the run. Raises :class:`UsageError` if two tasks iterate at one time, or if the
-    run is entered twice. A model without ``timeouts`` gets the defaults of :class:`~interwhen.models.Timeouts`.
+    run is entered twice.
     """
 
     __slots__ = (
@@ -423,10 +416,10 @@ class Run:
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
-        """The exception that caused the result, if the result is ``failed``; ``None`` otherwise, and for a result that
-        a journal recorded."""
+        """The exception that caused the result, if the result is ``failed`` and no journal recorded it; ``None``
+        otherwise."""
         self.is_switched_off = False
-        """Whether supervision was turned off before or during this run, so that the rest of the text is unchecked."""
+        """Whether supervision of this run was turned off before or during the run. False without monitors."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
         self.observation: Observation | None = None
@@ -604,11 +597,7 @@ class Run:
         return f"running, {len(self.text):,} characters" if self._open_for_readers else "not started"
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook.
-
-        Return ``None``, to show plain text, if the run has not ended, if no installed code makes pages, or if the page
-        would be too large.
-        """
+        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
 
     @property
@@ -632,7 +621,7 @@ class Run:
             return await self.drain()
 
     async def drain(self) -> Result:
-        """Read all events and return the result."""
+        """Read the remaining events, and return the result."""
         async for _ in self:
             pass
         return self.result
@@ -640,7 +629,7 @@ class Run:
     def switch_off(self) -> None:
         """Stop checking this run, and release the text that gates hold back. May be called from any thread.
 
-        A run that is not entered yet stops checking when it is entered. A run that is over is not changed.
+        A run that is not entered yet stops checking when it is entered.
         """
         # Set before `_soon` is read: the run sets `_soon` and then reads this, so one of the two sees the call.
         self._begins_switched_off = True
@@ -667,8 +656,8 @@ class Run:
     ) -> None:
         """Create the performer of the orders, and perform the first ones: those of *core*, or the open ones of *past*.
 
-        *able* is the answer of the model, as in :func:`core_for`. Raises :class:`JournalError` if the recorded result
-        of *past* is not the one that its facts give.
+        *able* is as in :func:`core_for`. Raises :class:`JournalError` if the recorded result of *past* is not the one
+        that its facts give.
         """
         recorder = self._recorder
         self._step = core.step if recorder is None else recorder.step
@@ -779,8 +768,7 @@ class Run:
     async def _check_prompt(self) -> None:
         """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.
 
-        Raises :class:`PromptRefused` if one refuses it, or fails and is closed, after the observers of the run got this
-        as its result.
+        Raises :class:`PromptRefused` if one refuses it, or fails and is closed.
         """
         if not self._prompt_monitors or is_off():
             return
@@ -808,8 +796,7 @@ class Run:
     def _go_on(self, past: RebuiltRun) -> None:
         """Resume the run *past*: perform its unfinished orders and start its tasks, or publish its recorded result.
 
-        The reader gets all events of the run, beginning with the first one. Raises :class:`JournalError` if the
-        recorded result is not the one that the recorded facts give.
+        Raises :class:`JournalError` if the recorded result is not the one that the recorded facts give.
         """
         self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
@@ -847,10 +834,9 @@ class Run:
             await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        """Read the model's stream in a separate task, before the reader asks for text. Used in a run with gates.
+        """Read the model's stream in a separate task, in a run with gates, which may open while the model is silent.
 
-        Then a gate can open and show its text even while the model sends nothing. It stops when 512 events wait, until
-        the reader takes some. An error of the model adapter is raised to the reader.
+        It pauses while 512 events wait for the reader. An error of the model adapter is raised to the reader.
         """
         try:
             while self._result is None:
@@ -873,10 +859,7 @@ class Run:
 
 
 class ObservedRun(Run):
-    """A run that also passes its events to listeners.
-
-    A run without listeners does not use this class, to save time per token.
-    """
+    """A run that also passes its events to listeners."""
 
     __slots__ = ()
 
@@ -895,10 +878,7 @@ class ObservedRun(Run):
         return event
 
     async def batch(self) -> list[Event]:
-        """Return the next events, as :meth:`Run.batch` does.
-
-        The listeners already have the first of them, because :meth:`__anext__` has returned it.
-        """
+        """Return the next events, as :meth:`Run.batch` does."""
         found = await super().batch()
         self._observe(found[1:])
         return found

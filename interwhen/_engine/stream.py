@@ -63,8 +63,7 @@ class Meter:
         self.largest_gap = 0.0
         """The longest wait of the reader between two texts of one stream, in seconds."""
         self.paused = 0.0
-        """The total time, in seconds, from each close of the stream by the run (most often for a violation) to the next
-        text."""
+        """The total time, in seconds, from each close of the stream by the run to the next text."""
         self.waited = 0.0
         """The total time, in seconds, that the reader waited for the model between tokens."""
         self.since = self.started
@@ -82,17 +81,11 @@ class Meter:
         self.waiting = True
 
     def opened(self) -> None:
-        """Record that a new request begins.
-
-        The time from the last text to its first text is then no gap between texts.
-        """
+        """Record that a new request begins, so that the time before its first text is no gap between texts."""
         self.last = None
 
     def stopped(self) -> float:
-        """Record that the run closes its stream, most often for a violation, so that the reader waits from now on.
-
-        Return the current time.
-        """
+        """Record that the run closes its stream, and return the current time."""
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -112,7 +105,7 @@ class Meter:
     def timing(self, now: float, ended_at: float | None, close_latency: tuple[float, ...]) -> Timing:
         """Return the measured times of a run that is complete at *now*. *ended_at* is when the model's stream ended.
 
-        *close_latency* has, for each stream that the run closed, the seconds from that decision until it was closed.
+        *close_latency* has, for each stream that the run closed, the seconds until it was closed.
         """
         return Timing(
             total=now - self.started,
@@ -135,17 +128,15 @@ class Meter:
 # Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
 
 WINDOW = 10.0
-"""The shortest time between two measurements, in seconds. The rate counts only the time in which the reader waited for
-the model."""
+"""The shortest time between two regular measurements, in seconds."""
 
 
 class Pace:
-    """Compares the model's token rate with *min_rate* (tokens per second), once in each window of ``WINDOW`` seconds.
+    """Compares the model's token rate with *min_rate* (tokens per second), about once in ``WINDOW`` seconds.
 
-    It leaves out the time before the first token of a request, the time in which the reader is busy, and a window in
-    which the reader waited for less than half of it. A lower rate is logged, and counted in ``slow_seconds`` (the time
-    waited in slow windows) and ``slowest`` (the lowest rate). *tokens* is a function that returns the number of tokens
-    so far.
+    Only the time in which the reader waited between two texts counts, and a window with too little of it is left out. A
+    lower rate is logged, and counted in ``slow_seconds`` (the time waited in slow windows) and ``slowest`` (the lowest
+    rate). *tokens* returns the number of tokens so far.
     """
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
@@ -159,17 +150,14 @@ class Pace:
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        """Measure the token rate if the current window has ended by *now*.
-
-        Return the time at which to call this again.
-        """
+        """Measure the token rate if the current window has ended by *now*. Return the time of the next call."""
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
         return self._due
 
     def finish(self, now: float) -> None:
-        """Measure the token rate of the last window, if the reader waited for the model for 5 seconds or more in it."""
+        """Measure the token rate of the last window, if the reader waited long enough in it."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:
@@ -188,7 +176,7 @@ class Pace:
 # Closing streams and models is shielded from cancellation and has a time limit. Its errors are logged, never raised.
 
 STREAM_SECONDS = 0.5
-"""The longest time, in seconds, to wait until a stream is closed. After that the run continues without waiting."""
+"""The longest time, in seconds, to wait until a stream is closed."""
 ABORT_SECONDS = 1.0
 MODEL_SECONDS = 5.0
 
@@ -237,9 +225,8 @@ async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float)
 class Backoff:
     """Computes the pauses before reconnects: exponential backoff with full jitter, limited by the model's ``retries``.
 
-    If the server sends ``Retry-After``, the pause is that time, within the budget of ``retries``. Otherwise there is no
-    pause after a timeout, or if the broken stream had sent text. Each further failure without text doubles the upper
-    limit of the random pause, up to ``retries.cap``.
+    ``Retry-After`` of the server replaces the pause. Without it, there is no pause after a timeout, or if the broken
+    stream had sent text.
     """
 
     def __init__(self, model: Model, clock: Callable[[], float]) -> None:
@@ -253,8 +240,8 @@ class Backoff:
     def failed(self, error: ModelError, *, had_text: bool) -> bool:
         """Record a failure, and compute the pause before the next request.
 
-        *had_text* is true if the stream had sent text before it failed. Returns false if there must be no further
-        request, because the server has asked for more time, in total, than the budget allows.
+        *had_text*: the stream had sent text before it failed. Returns false if there must be no further request,
+        because the server has asked for more time, in total, than the budget allows.
         """
         if had_text:
             self._failures = 0
@@ -302,8 +289,8 @@ class WireMeter:
     ) -> Callable[[float], float] | None:
         """Start to measure the token rate, and return the function :meth:`Pace.look`.
 
-        *min_rate* is in tokens per second; with ``None``, nothing is measured, and ``None`` is returned. *tokens* is a
-        function that returns the number of tokens so far.
+        *min_rate* is in tokens per second; with ``None``, nothing is measured, and ``None`` is returned. *tokens*
+        returns the number of tokens so far.
         """
         self._pace = None if min_rate is None else Pace(meter, min_rate, tokens)
         return None if self._pace is None else self._pace.look
@@ -343,24 +330,20 @@ class WireMeter:
         return (count, None, 0.0) if pace is None else (count, pace.slowest, pace.slow_seconds)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens servers have generated, up to the time *now*, after we closed their streams early.
-
-        The number that a process before a resume had counted is included.
-        """
+        """Estimate how many tokens servers have generated, up to the time *now*, after we closed their streams."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
 RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
 """The temperature of a resample if the run samples with temperature 0: its first value, the step for each further
-resample in a row, and the maximum. With temperature 0 the model would write the refuted text again."""
+resample in a row, and the maximum."""
 TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities, within the limits of *timeouts*.
+    """Ask *model* for its capabilities, within the limits of *timeouts* and the time *budget* of the run, in seconds.
 
-    Return the error if the model raises a :class:`ModelError` or a timeout runs out. If the time *budget* of the run,
-    in seconds, runs out first, return the budget. Any other exception of the model is raised.
+    Return the capabilities, the error of the model or of a timeout, or the budget if it ran out first.
     """
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
@@ -379,8 +362,7 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 class ModelReader:
     """Opens, reads and closes the stream of the model. It reads at most one at a time.
 
-    It passes chunks to the core with *step*, and the core's orders to *do*. It passes all other facts to *tell*, which
-    performs the core's orders itself.
+    It passes chunks to the core with *step*, and the core's orders to *do*. *tell* gets all other facts.
     """
 
     __slots__ = (
@@ -465,8 +447,8 @@ class ModelReader:
         self.close_latency: list[float] = []
         """For each stream that the run closed, the seconds from that decision until it was closed."""
         self.ended_at: float | None = None
-        """The time at which the last stream ended, or the core ended it because the text was too long. ``None``: a
-        stream is open, the last one broke or was interrupted, or there was none."""
+        """The time at which the last stream ended, or the core ended it. ``None``: a stream is open, the last one broke
+        or was interrupted, or there was none."""
         self._foreseen = 0
         """The token count after all chunks of the current read; 0 if no read with several chunks is being processed."""
         self.behind: Usage | None = None
@@ -479,7 +461,7 @@ class ModelReader:
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """For each request that continued kept text: its number (from 1), and the seconds until its first text arrived.
+        """The number (from 1) of each request that continued kept text, and the seconds until its first text.
 
         ``None``: no text has arrived.
         """
@@ -487,10 +469,7 @@ class ModelReader:
 
     @property
     def unread(self) -> int:
-        """The number of tokens that came after the current chunk in the same read.
-
-        If the run ends here, they are unread.
-        """
+        """The number of tokens that came after the current chunk in the same read."""
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
@@ -504,8 +483,7 @@ class ModelReader:
     ) -> None:
         """Set the counts to those that a journal has of the process before a resume.
 
-        *usages* and *resumes* are by request number, *close_latency* and *ended_at* in seconds. *unread* is the number
-        of tokens that came after the end of the run; 0 unless the run has ended.
+        *unread* is the number of tokens that came after the end of the run; 0 unless the run has ended.
         """
         self._foreseen = self._core.counts.tokens() + unread if unread else 0
         self._usages.update(usages)
@@ -535,10 +513,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted.
-
-        This is the hot path: a few microseconds per token.
-        """
+        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted."""
         if stream is not self.stream:
             self._take_late(chunks)
             return
@@ -571,10 +546,7 @@ class ModelReader:
         self._foreseen = 0
 
     def _begun(self, now: float) -> None:
-        """Record, for the meter and for the request, that the first text of the stream arrived at the time *now*.
-
-        A probe of the endpoint that waits for this text begins.
-        """
+        """Record that the first text of the stream arrived at the time *now*. A probe that waits for it begins."""
         self._meter.begun(now)
         if self._has_begun is not None:
             self._has_begun.set()
@@ -585,8 +557,7 @@ class ModelReader:
     def start_probe(self) -> None:
         """Find out, if necessary, how the model's endpoint continues kept text.
 
-        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``; a
-        :class:`ModelError` is only logged.
+        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``.
         """
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()
@@ -604,8 +575,7 @@ class ModelReader:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
         Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
-        gets this as a fact. If the core has ordered something else meanwhile, the request is not sent, or it is
-        cancelled, or its stream is closed.
+        gets this as a fact. Nothing is sent or read for an *order* that is not wanted any more.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
@@ -684,8 +654,7 @@ class ModelReader:
     def stalled(self, timer: str, seconds: float) -> None:
         """Close the stream or cancel the request, because the timeout *timer* (of *seconds* seconds) ran out.
 
-        This is reported to the core, which may reconnect, except after the timeout ``total``. If there is no stream and
-        no request, only a later request fails, and only after ``total``.
+        This is reported to the core, which may reconnect, except after the timeout ``total``.
         """
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
@@ -703,8 +672,7 @@ class ModelReader:
     def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
         """Report to the core that the stream broke, or that its request failed.
 
-        The core may reconnect if the error is retryable and the server does not ask for a longer pause than allowed,
-        but not with *final*. *seconds* is the time from the request to its failure.
+        With *final*, the core must not reconnect. *seconds* is the time from the request to its failure.
         """
         self.error = error
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
@@ -714,10 +682,7 @@ class ModelReader:
     # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of all *chunks*, and store their ``usage``, before the first one is processed.
-
-        The run may end at any of them.
-        """
+        """Count the tokens of all *chunks*, and store their ``usage``, because the run may end at any of them."""
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:
@@ -728,10 +693,7 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
-        """Store *usage* as the token counts of the current request.
-
-        The new counts replace earlier ones, which they include.
-        """
+        """Store *usage* as the token counts of the current request, in place of earlier ones."""
         self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
@@ -754,8 +716,7 @@ class ModelReader:
     def _release(self, stream: Stream, found: float | None = None) -> None:
         """Close *stream*: at once if this needs no waiting, otherwise in a task.
 
-        If the reader is cancelled, that task continues. *found* is the time of the decision to close it, if the run
-        decided it.
+        *found* is the time of the decision to close it, if the run decided it.
         """
         self.stream = None
         settle = getattr(stream, "settle", None)

@@ -20,17 +20,15 @@ if TYPE_CHECKING:
 _DEAD = 5
 """A stream that is silent for this many times ``Timeouts.idle`` is probably dead."""
 _SOON = 0.9
-"""A stream counts as probably dead at the latest after this part of ``Timeouts.inter_token``, so that this is reported
-before the run reconnects."""
+"""A stream counts as probably dead at the latest after this part of ``Timeouts.inter_token``."""
 
 
 class Timers:
     """Calls the callback of each timer of a run that is due, and computes when the next one is due.
 
-    *on_stall* gets the name and the seconds of a timeout that ran out. *on_spent*
-    gets *seconds*, the time budget, when it is used up. *look* gets the current time, and returns the time of its next
-    call. *on_idle* gets the length of a silence, and whether the stream is probably dead. In each wait for a stream
-    that has sent text, it is called once after a short silence, and once after a long one.
+    *on_stall* gets the name and the seconds of a timeout that ran out, and *on_spent* the time budget in *seconds*.
+    *look* gets the current time, and returns the time of its next call. *on_idle* gets the length of a silence of a
+    stream that has sent text, and whether the stream is probably dead.
     """
 
     __slots__ = (
@@ -78,10 +76,7 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never).
-
-        When the time budget is used up, only *look* and *on_spent* are called, and there is no next check.
-        """
+        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never)."""
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -115,10 +110,7 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        """Call *on_stall* if the wait for the model has reached its limit.
-
-        Return when the limit is reached (``inf``: never).
-        """
+        """Call *on_stall* if the wait for the model has reached its limit. Return when it is reached (or ``inf``)."""
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token
@@ -142,8 +134,7 @@ class Alarm:
     """Calls *check* repeatedly with the current time on *clock*, until :meth:`stop` is called.
 
     *check* returns the time of its next call (``inf``: there are no more calls). :meth:`start` makes the first call.
-    Tasks of *group* make the others, so that an exception ends the group. Between two calls, asyncio uses a timer of
-    the loop, because a sleeping task would cost as much as the rest of a short run. On trio, a task sleeps.
+    Tasks of *group* make the others, so that an exception ends the group.
     """
 
     __slots__ = ("_check", "_clock", "_group", "_handle", "_task")

@@ -74,8 +74,7 @@ def split_frames(buffer: bytearray) -> Iterator[bytes]:
 async def send(sock: socket.socket, payload: bytes) -> None:
     """Send *payload* as one message on a non-blocking socket.
 
-    Raises :class:`GarbledMessage` if it has more than :data:`MOST` bytes, and :class:`OSError` if the other side has
-    closed the socket.
+    Raises :class:`GarbledMessage` if it is too large, and :class:`OSError` if the other side has closed the socket.
     """
     rest = memoryview(framed(payload))
     while rest:
@@ -112,18 +111,13 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 def send_blocking(sock: socket.socket, payload: bytes) -> None:
     """Send *payload* as one message, in the child process.
 
-    Raises :class:`GarbledMessage` if it has more than :data:`MOST` bytes, and :class:`OSError` if the parent has closed
-    the socket.
+    Raises :class:`GarbledMessage` if it is too large, and :class:`OSError` if the parent has closed the socket.
     """
     sock.sendall(framed(payload))
 
 
 def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child process, and return its payload.
-
-    Raises :class:`EOFError` if the parent closed the socket, :class:`OSError` if the connection broke, and
-    :class:`GarbledMessage` for an invalid header.
-    """
+    """Wait for one message, in the child process, and return its payload. Raises the errors of :func:`receive`."""
     return exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
 
 
@@ -142,7 +136,7 @@ def exactly_blocking(sock: socket.socket, count: int) -> bytes:
 
 
 EXTRA_SECONDS = 1.0
-"""CPU seconds, per CPU, that a check may use beyond its deadline. Usually the parent kills the process before that."""
+"""CPU seconds, per CPU, that a check may use beyond its deadline."""
 
 _ENDLESS = 2.0**62
 """CPU seconds that are no limit."""
@@ -154,8 +148,8 @@ KEPT = 128
 def serve(sock: socket.socket, memory: int | None) -> None:
     """Run the checks that arrive as messages on *sock*, and answer each, until *sock* is closed or memory runs out.
 
-    First separate this process from its parent: its own session, no stdin or stdout. *memory* limits its address
-    space, in bytes (``None``: no limit). Raises :class:`GarbledMessage` if a message has an invalid header.
+    *memory* limits the address space of this process, in bytes (``None``: no limit). Raises :class:`GarbledMessage` if
+    a message has an invalid header.
     """
     _isolate()
     _limit_resources(memory)
@@ -176,12 +170,12 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 
 
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
-    """Run the check in *message*. Return the reply, and whether this process can run another check.
+    """Run the check in *message*. Return the reply, and whether the process is fit for another one.
 
     The message is a pickle of three values: the pickled verifier, the pickled claim (``None``: only load the verifier),
-    and the deadline in seconds.
-    The reply is a pickle of four values: the return value of the check, its error text (or ``None``), whether this
-    process can run another check, and the CPU seconds of the check. *checks* is the cache of loaded verifiers.
+    and the deadline in seconds. The reply is a pickle of four values: the return value of the check, its error text (or
+    ``None``), whether this process can run another check, and the CPU seconds of the check. *checks* is the cache of
+    loaded verifiers.
     """
     value: Any = None
     failure: str | None = None
@@ -230,10 +224,7 @@ def children_seconds() -> float:
 
 
 def _isolate() -> None:
-    """Separate this process from the parent: own process group, no stdin or stdout, and it ends when the parent ends.
-
-    The parent can then kill this process together with the children that stay in its group.
-    """
+    """Separate this process from the parent: no stdin or stdout, and on POSIX its own session. It ends with it."""
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()

@@ -32,7 +32,7 @@ from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 
 _STOP_SECONDS = 0.5
 _MOST_AHEAD = 32 << 10
-"""The largest message, in bytes, that a worker process gets while it runs a check: the buffer of a socket holds it."""
+"""The largest message, in bytes, that a worker process gets while it runs a check."""
 BOOT_SECONDS = 60.0
 """The longest time, in seconds, that a check may wait until a worker is free and has loaded the verifier."""
 
@@ -44,8 +44,8 @@ class WorkerDied(Exception):
 class WorkerAnswer(NamedTuple):
     """The answer of a worker process to one check.
 
-    ``value`` is the return value of the check. ``failure`` is its error text if it failed. ``fit`` says whether the
-    worker can run another check. ``spent`` is the CPU time of the check, in seconds.
+    ``failure`` is the error text if the check failed. ``fit`` says whether the worker can run another check. ``spent``
+    is the CPU time of the check, in seconds.
     """
 
     value: Any
@@ -73,7 +73,7 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child process. A thread does this, because it takes some tens of milliseconds."""
+        """Start the child process, in a thread, so that the event loop is not blocked."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
@@ -98,8 +98,8 @@ class WorkerProcess:
     async def call(self, target: bytes, argument: bytes | None, seconds: float) -> WorkerAnswer:
         """Run one check in the worker process, and return its answer. Raises :class:`WorkerDied`.
 
-        *target* is the pickled verifier and *argument* the pickled claim. With the argument ``None``, the worker only
-        loads the verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed.
+        *target* is the pickled verifier and *argument* the pickled claim; with ``None``, the worker only loads the
+        verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed.
         """
         await self.ask(target, argument, seconds)
         return await self.answer(target)
@@ -107,7 +107,7 @@ class WorkerProcess:
     async def ask(self, target: bytes, argument: bytes | None, seconds: float) -> None:
         """Send one check to the worker process: the first half of :meth:`call`.
 
-        Raises :class:`WorkerDied`, also if the message has more than 64 MiB; the process is then ended.
+        Raises :class:`WorkerDied`, also if the message is too large; the process is then ended.
         """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
@@ -119,9 +119,8 @@ class WorkerProcess:
     def ask_ahead(self, target: bytes, argument: bytes, seconds: float) -> bool:
         """Send the next check while the worker process runs another one; return whether this was possible at once.
 
-        The worker process begins it when it has answered the other one. The result is false if it has not loaded
-        *target*, or if the socket cannot take the whole message now; if it took a part, :attr:`is_well` is false from
-        then on. Raises :class:`GarbledMessage` for more than 64 MiB.
+        It is not possible if the worker has not loaded *target*, or if the socket cannot take the whole message now; if
+        it took a part, :attr:`is_well` is false from then on. Raises :class:`GarbledMessage` for more than 64 MiB.
         """
         message = framed(pickle.dumps((target, argument, seconds)))
         # A larger message might wait for the worker process, and this one for us to read its answer.
@@ -167,19 +166,13 @@ class WorkerProcess:
         )
 
     def _hint(self) -> str:
-        """Return a hint for the error message about why the worker process died.
-
-        A process that dies before it has loaded a verifier could usually not import the main script.
-        """
+        """Return a hint for the error message about why the worker process died."""
         if self.loaded or self._process.exitcode != 1:
             return "; look for a crash, an exit or too much memory in the verifier"
         return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """Kill the child, and the processes of its process group. A child that is ending gets *grace* seconds first.
-
-        A thread waits for the child, so the event loop is not blocked. The group is killed on POSIX systems only.
-        """
+        """Kill the child, and on POSIX systems its process group. A child that is ending gets *grace* seconds first."""
         with anyio.CancelScope(shield=True):
             if self._process.pid is not None:
                 await anyio.to_thread.run_sync(self._end, grace)
@@ -219,8 +212,7 @@ class ProcessPool:
         self._memory = memory
         self._idle: list[WorkerProcess] = []
         self._targets: dict[int, tuple[object, bytes]] = {}
-        """The verifiers and their pickles, by the verifier's id. The verifier is stored too, so that its id is not
-        reused for another object."""
+        """The verifiers and their pickles, by the verifier's id. The verifier is stored to keep its id."""
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
@@ -228,8 +220,7 @@ class ProcessPool:
 
         An error is a text: the check or its pickling failed, or the process died. A cancellation kills the worker. The
         deadline of *scope* is moved, so that it counts from the moment at which a worker is ready, for which the check
-        waits at most ``BOOT_SECONDS``. Otherwise a short deadline would kill workers before they have
-        started, again and again.
+        waits at most ``BOOT_SECONDS``.
         """
         try:
             target = self._target(verifier)
@@ -280,8 +271,7 @@ class ProcessPool:
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
         """Start *worker* and load the pickled verifier *target* in it, unless this is done.
 
-        Return the answer, whose ``failure`` says why the verifier cannot be loaded. *seconds* is the time limit of its
-        checks. Raises :class:`WorkerDied`.
+        Return the answer, whose ``failure`` says why the verifier cannot be loaded. Raises :class:`WorkerDied`.
         """
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
@@ -309,8 +299,7 @@ class _ThreadMeter:
     def measuring(self) -> Iterator[list[float]]:
         """Measure the ``with`` block. Its list gets the CPU seconds at the end, if they are known.
 
-        The system counts the ended children of all threads together. If other checks ran at the same time and there
-        were children, it is not known whose they were.
+        They are not known if programs ended while several checks ran.
         """
         found: list[float] = []
         self._running += 1
@@ -332,10 +321,7 @@ _LEAST_MEMORY = 64 << 20
 class Workers:
     """Threads and worker processes for checks. Several runs on one event loop can share one object.
 
-    A run without ``workers=`` creates its own object, and closes it at its end. Threads and processes start when a
-    check needs them. Leaving the ``async with`` block, or :meth:`aclose`, ends the idle processes; a busy process ends
-    after its check.
-
+    Leaving the ``async with`` block, or :meth:`aclose`, ends the idle processes; a busy process ends after its check.
     *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
     bytes (``None``, and on Windows: no limit). Code that blocks the event loop for longer than *blocked_loop_after*
     seconds is reported in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is
@@ -398,9 +384,8 @@ class Workers:
         """Run ``verifier.check(claim)`` in a thread or a process, as ``verifier.worker`` says.
 
         Return its value and ``None``, or ``None`` and the text of an error. *scope* is the cancel scope around this
-        call, with the deadline of the check. An exception of a check in a thread is passed on; that of a check in a
-        process, and the death of that process, are returned as a text. See :meth:`WorkerPool.check
-        <interwhen._types.extensions.WorkerPool.check>`.
+        call, with the deadline of the check. An exception of a check in a thread is raised; that of a check in a
+        process, and the death of that process, are returned as a text.
         """
         if verifier.worker == "process":
             if self._processes is None:

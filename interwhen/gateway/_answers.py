@@ -50,8 +50,7 @@ _COUNTS = (
 )
 """The counts of a ledger that the header ``X-Interwhen-Ledger`` has."""
 _LONG = frozenset(("text", "reasoning", "answer", "checks", "certificate", "journal"))
-"""Fields of a result that ``brief`` leaves out: the client has the text, checks may be many, and the journal concerns
-only the operator."""
+"""Fields of a result that ``brief`` leaves out."""
 
 
 _UNQUOTED = re.compile(r"[^ !#-\[\]-~]")
@@ -68,7 +67,7 @@ _typed = msgspec.json.Decoder(_Typed)
 def renderer(api: Api, detail: Detail) -> Render:
     """Return a function that encodes parts of an answer as stream events of *api*.
 
-    The events have the field ``interwhen`` with as much as *detail* asks for.
+    *detail* is how much their field ``interwhen`` says.
     """
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
@@ -103,7 +102,7 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
     """Join *parts* to the JSON body of an answer of *api* that is not streamed.
 
-    It has the field ``interwhen`` with as much as *detail* asks for.
+    *detail* is how much its field ``interwhen`` says.
     """
     body = whole(api, parts)
     if detail != "off":
@@ -142,7 +141,7 @@ def _named(data: bytes) -> bytes:
 def _field(info: SupervisionInfo, detail: Detail) -> Any:
     """Return the field ``interwhen`` for *info*: all of it with the *detail* ``full``, and a short form with ``brief``.
 
-    The short form is ``None`` if *info* has no retraction, violation, remedy, broken stream, ``lead`` or result.
+    The short form is ``None`` if there is nothing to say.
     """
     if detail == "full":
         return info
@@ -174,9 +173,9 @@ def _summary(result: Result) -> dict[str, Any]:
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
-    *api* and *path* are those of the call, *choice* has its monitors and settings. The result is added to the metrics.
-    Raises :class:`HttpError` if the call fails before the answer begins, and the other errors of :func:`supervise`,
-    such as :class:`~interwhen.clients.PromptRefused`. A later error of the upstream becomes the end of the answer.
+    *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
+    call fails before the answer begins, and the other errors of :func:`supervise`. A later error of the upstream
+    becomes the end of the answer.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)
@@ -215,9 +214,9 @@ class _AnswerWriter:
     transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks to the client as they arrive. An error of the upstream becomes the last event.
+        """Send the chunks to the client as they arrive, and then the end mark, unless the answer may be cut.
 
-        Otherwise an end mark follows, unless the answer may be cut. The Responses API has no end mark.
+        An error of the upstream becomes the last event. The Responses API has no end mark.
         """
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
@@ -236,10 +235,7 @@ class _AnswerWriter:
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def _first_parts(self) -> list[Part]:
-        """Wait for the first parts of a strategy's answer.
-
-        Meanwhile a comment every 10 seconds keeps the connection alive. Raises the exceptions of the call.
-        """
+        """Wait for the first parts of a strategy's answer. Meanwhile comments keep the connection alive."""
         found: list[Part] = []
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -294,10 +290,7 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header value that says how the call used its context: name, part used, and the reason, if any.
-
-    The reason has at most 200 characters; those that a header cannot hold are left out.
-    """
+    """Return the header value that says how the call used its context: name, part used, and the reason, if any."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 

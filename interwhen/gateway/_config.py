@@ -398,10 +398,9 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. *environment* is
-    by default that of the process. Without *path*, the file that the variable ``INTERWHEN_CONFIG`` names is used, or
-    ``interwhen.toml`` in the working directory, if it exists. Raises :class:`UsageError` if the file cannot be read,
-    and on an unknown field or an invalid value; the message says where it is.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
+    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
+    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -426,10 +425,8 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type inside *annotation*, if that is an ``Annotated``; otherwise *annotation*.
-
-    msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13 on.
-    """
+    """Return the type inside *annotation*, if that is an ``Annotated``; otherwise *annotation*."""
+    # msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13 on.
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
@@ -458,11 +455,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace old names of settings in *fields* by the current names, and return *fields*.
-
-    The rules for models are changed, too. Each replaced name is logged. If *fields* have the current name, too, the old
-    one stays, and is refused later.
-    """
+    """Replace old names of settings in *fields* and its rules for models by the current names, and return *fields*."""
     rules = fields.get("models")
     for table in (fields, *(rule for rule in (rules if isinstance(rules, list) else ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
@@ -490,9 +483,9 @@ _LISTS = frozenset(
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Parse *text*, the value of the environment variable *name*, for the field *field*.
+    """Parse *text*, the value of the environment variable *name*, as JSON, as words (for a list) or as it is.
 
-    *text* may be JSON, words (for a list) or the plain value. Raises :class:`UsageError` for invalid JSON.
+    Raises :class:`UsageError` for invalid JSON.
     """
     if text[:1] in ("[", "{"):
         try:
@@ -594,8 +587,7 @@ def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
     In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, if a key in it or in a variable has fewer than 8 characters, or if a header cannot
-    hold a key.
+    cannot be read or has no key, if a key is too short, or if a header cannot hold it.
     """
     keys = list(config.keys)
     if config.keys_file:

@@ -1,4 +1,4 @@
-"""The prepared contexts of a gateway: which clients may use which, and which one a request holds the text of."""
+"""The prepared contexts of a gateway: which clients may use which, and which one the text of a request contains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from interwhen.gateway._http_errors import HttpError
 def unknown_context(name: str) -> HttpError:
     """Return the error for a context *name* that does not exist, or that the client may not use.
 
-    Both cases get the same error, so that a client cannot find out which contexts exist.
+    Both get the same error, so that a client cannot find out which contexts exist.
     """
     return HttpError(
         400,
@@ -32,10 +32,10 @@ def unknown_context(name: str) -> HttpError:
 
 
 class GatewayContexts:
-    """The prepared contexts that *config* allows. The constructor reads them, if the store can be read.
+    """The prepared contexts that *config* allows. A store that cannot be read now is only logged.
 
-    If it cannot be read now, this is logged. Raises :class:`~interwhen.UsageError` if the store or its key file does
-    not exist, or if the store has no context with the name of the default.
+    Raises :class:`~interwhen.UsageError` if the store or its key file does not exist, or if the store has no context
+    with the name of the default.
     """
 
     def __init__(self, config: ContextsConfig) -> None:
@@ -54,8 +54,8 @@ class GatewayContexts:
     def allows(self, name: str, key: str) -> bool:
         """Return whether a client with the gateway's key *key* may use the context *name*.
 
-        Every client may use the names that match a pattern in ``contexts.names``. A client with the key of a tenant
-        may also use the names that match a pattern of that tenant. Whether the context exists is not checked.
+        Every client may use the names that match a pattern in ``contexts.names``. A client with the key of a tenant may
+        also use the names of that tenant.
         """
         return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
 
@@ -64,10 +64,9 @@ class GatewayContexts:
         return NamedContext(name, self._source)
 
     def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
-        """Return the name of the context whose text is in the request *body* of *api*; empty if none is.
+        """Return the name of the context whose text is in the request *body* of *api*; empty if none is found.
 
-        This considers only contexts that a client with *key* may use. Without the setting ``recognize``, and for a
-        body that cannot be read, it finds none.
+        Only contexts that a client with *key* may use are found, and none without the setting ``recognize``.
         """
         least = self._config.recognize
         patterns = self._patterns(key)

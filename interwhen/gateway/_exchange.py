@@ -109,9 +109,9 @@ class Exchange:
         await self.end(body)
 
     async def fail(self, http_error: HttpError) -> None:
-        """Send *http_error* as the answer. If an answer has begun, end it with the error if ``last_words`` is set.
+        """Send *http_error* as the answer, or, if an answer has begun, as its end if ``last_words`` is set.
 
-        If the answer is complete, or cannot end with an error, this does nothing.
+        If neither is possible, this does nothing.
         """
         if not self.started:
             await self.start(http_error.status, http_error.headers)
@@ -128,7 +128,7 @@ class Exchange:
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
         """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
 
-        Exceptions of *work* are raised here. If *work* was cancelled, :attr:`reason` says why.
+        If *work* was cancelled, :attr:`reason` says why.
         """
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
@@ -175,11 +175,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads request bodies. Limits the size of each and of all, how many arrive in parts, and the time to receive one.
-
-    A request waits for its slot only after its body has been read. So bodies that are still arriving need a limit of
-    their own.
-    """
+    """Reads request bodies, and limits the size and the time of each, the size of all, and how many arrive in parts."""
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
@@ -379,9 +375,8 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
     """Return those of the upstream's *headers* that the client gets.
 
-    Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``.
-    With *new_body*, ``content-type``, ``content-encoding`` and ``cache-control`` are left out, too, because the client
-    gets another body.
+    Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``;
+    with *new_body* also ``content-type``, ``content-encoding`` and ``cache-control``.
     """
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
@@ -394,8 +389,5 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
 
 
 def _named(connection: str) -> frozenset[str]:
-    """Return the names that *connection*, a ``Connection`` header, lists.
-
-    These headers are hop-by-hop (RFC 9110, 7.6.1).
-    """
+    """Return the names that *connection*, a ``Connection`` header, lists (RFC 9110, 7.6.1)."""
     return frozenset(name.strip().lower() for name in connection.split(","))

@@ -99,7 +99,7 @@ _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 class Metrics:
     """The metrics of one gateway, in a separate registry.
 
-    Models and paths are not used as labels. Clients choose them, so the number of time series would be unlimited.
+    Models and paths are not used as labels, because clients choose them.
     """
 
     def __init__(self, slots: CallSlots) -> None:
@@ -187,9 +187,9 @@ class _SlotsCollector:
 class Gateway:
     """The state of one gateway. Enter it with ``async with`` before it serves calls.
 
-    The constructor loads the monitors, the keys and the prepared contexts; the audit file and the journals are written
-    from the first call that needs them. *transport* sends the requests to the upstreams, and is closed with the
-    gateway; with ``None``, it is the one that *config* names. Raises :class:`UsageError` on an invalid configuration.
+    The constructor loads the monitors, the keys and the prepared contexts. *transport* sends the requests to the
+    upstreams, and is closed with the gateway; with ``None``, it is the one that *config* names. Raises
+    :class:`UsageError` on an invalid configuration.
     """
 
     def __init__(self, config: Config, *, transport: Transport | None = None) -> None:
@@ -343,7 +343,7 @@ class Gateway:
         """Turn supervision off (true) or on (false), for this gateway and its process, and log it.
 
         If it is turned off, running calls stop checking, release the text that their gates hold, and stay unchecked to
-        their end. If it is turned on, this affects only calls that do not run yet, and demoted monitors are restored.
+        their end. If it is turned on, only calls that do not run yet are affected, and demoted monitors are restored.
         """
         if not off and self.chooser.demotion is not None:
             self.chooser.demotion.restore()

@@ -44,7 +44,7 @@ class HttpError(InterwhenError):
 
     *code* is the name of the error for programs, and *param* the field of the request that it concerns. *retry_after*
     (seconds) and *allow* become headers. With *close*, the connection is closed. *body* is the upstream's own error.
-    *of_upstream* says that the upstream caused the error.
+    *of_upstream*: the upstream caused the error.
     """
 
     def __init__(
@@ -108,10 +108,7 @@ def shutting_down() -> HttpError:
 
 
 def too_many(what: str, *, close: bool = False) -> HttpError:
-    """Return the error for requests beyond a limit. *what* names the limit.
-
-    With *close*, the connection is closed after the answer.
-    """
+    """Return the error for requests beyond a limit. *what* names the limit; with *close*, the connection is closed."""
     return HttpError(429, "too_many_requests", f"{what}: try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
@@ -132,10 +129,7 @@ def head_too_large(limit: int) -> HttpError:
 
 
 def wrong_method(method: str, allow: str) -> HttpError:
-    """Return the error for a request with the method *method*.
-
-    *allow* lists the allowed methods, separated by commas.
-    """
+    """Return the error for a request with the method *method*. *allow* lists the allowed methods."""
     return HttpError(
         405, "method_not_allowed", f"the method must be one of {allow} here, got {method!r:.50}", allow=allow
     )

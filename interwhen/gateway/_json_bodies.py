@@ -1,8 +1,7 @@
 """JSON bodies of requests: small ones are decoded at once, large ones are counted and decoded in another process.
 
-msgspec holds the GIL while it decodes, so a thread would stop the event loop as long as decoding in place does: 5 to
-30 ms for 16 MiB, and more than half a second for 16 MiB of ``{},{},…``. So values are counted before they are decoded.
-The process returns the values in pieces. Between two pieces, the event loop serves other calls.
+Decoding holds the GIL, so a thread would stop the event loop, too. The process returns the values in pieces, and the
+event loop serves other calls between two pieces.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import msgspec
 INLINE = 1 << 20
 """The largest body that is decoded in place, which takes about 2 ms."""
 SECONDS = 15.0
-"""How long the process may take. The work is linear, so only a machine with too much load needs longer."""
+"""How long the process may take. The work is linear in the size of the body."""
 _PIECE = 1000
 """How many items of a list the process returns in one piece."""
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -40,11 +39,8 @@ class TooManyValues(Exception):
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
     """Decode *data* as a JSON object with at most about *most* values.
 
-    Another process decodes data of more than 1 MiB, and data with so many commas and brackets that it may have too many
-    values.
-
-    Raises :class:`TooManyValues`, :class:`TimeoutError` if that process takes too long, and the errors of msgspec if
-    *data* is not a JSON object.
+    Another process decodes large data, and data that may have too many values. Raises :class:`TooManyValues`,
+    :class:`TimeoutError` if that process takes too long, and the errors of msgspec if *data* is not a JSON object.
     """
     # A text has hardly more values than commas and brackets, and most texts have few of them.
     if len(data) <= INLINE and (len(data) < most or count(data) < most):
@@ -56,9 +52,7 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in the calling process, a worker, and return its fields as pickles.
-
-    A list is divided into pieces of at most 1000 items, with a pickle for each; any other value has one pickle.
+    """Decode the JSON object *data* in a worker process, and return its fields as pickles, those of lists in pieces.
 
     Raises :class:`TooManyValues` if it has more than *most* :func:`values`, and the errors of msgspec.
     """
@@ -86,16 +80,10 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Estimate how many values the JSON text *data* has.
-
-    The outermost value is not counted, and each empty list or object is counted twice.
-    """
+    """Estimate how many values the JSON text *data* has."""
     return count(_STRING.sub(b'"', data))
 
 
 def count(data: bytes) -> int:
-    """Return the number of commas and opening brackets in *data*, also inside its strings.
-
-    Without those in strings, this is about the number of its JSON values.
-    """
+    """Return the number of commas and opening brackets in *data*, also inside its strings."""
     return data.count(b",") + data.count(b"{") + data.count(b"[")

@@ -53,7 +53,7 @@ class MonitorChoice:
     changed: bool
     """Whether ``body`` differs from the body that the client sent."""
     settings: Settings
-    """How the call is supervised; a call without monitors (also of the prompt), strategy and context passes through."""
+    """How the call is supervised."""
     detail: Detail
     """How much the field ``interwhen`` of the answer says."""
 
@@ -61,7 +61,7 @@ class MonitorChoice:
     def names(self) -> str:
         """The names of the answer's monitors, with commas between, as the value of a header.
 
-        After the name of a demoted monitor follows ``(demoted)``. Without monitors, the value is ``none``.
+        A demoted monitor has ``(demoted)`` after its name. Without monitors, the value is ``none``.
         """
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
@@ -76,10 +76,7 @@ class MonitorChoice:
 
     @property
     def is_supervised(self) -> bool:
-        """Whether the call has monitors (of the answer or the prompt), a strategy or a context.
-
-        If not, it passes through without supervision.
-        """
+        """Whether the call has monitors (of the answer or the prompt), a strategy or a context."""
         return self.settings.is_active
 
 
@@ -169,9 +166,8 @@ class MonitorChooser:
     ) -> MonitorChoice:
         """Return the monitors and settings for the request with the body *fields* and the *headers*.
 
-        *key* is the gateway's key in the request. It decides which contexts the request may use. *api* is the API of
-        the request; it is needed to recognise the text of a context in the request. Raises :class:`HttpError` if the
-        request asks for something unknown or not allowed.
+        *key*, the gateway's key in the request, decides which contexts it may use. *api* is needed to recognise the
+        text of a context. Raises :class:`HttpError` if the request asks for something unknown or not allowed.
         """
         model = fields.get("model") or ""
         if not isinstance(model, str):
@@ -200,11 +196,9 @@ class MonitorChooser:
         return MonitorChoice(bare, body, changed, settings, detail)
 
     def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
-        """Return the context for a request; ``None`` for no context.
+        """Return *asked*, or else the context whose text is in *body*, or else the default; ``None`` for no context.
 
-        *asked* is the context that the request names. Without it, the context is the one whose text the *body*
-        contains, or else the configured default. Raises :class:`HttpError` if *asked* is no text, or if a client
-        with *key* may not use the context.
+        Raises :class:`HttpError` if *asked* is no text, or if a client with *key* may not use the context.
         """
         if not isinstance(asked, str | None):
             raise HttpError(
@@ -268,11 +262,7 @@ class MonitorChooser:
             close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
-        """Split *model*, a name such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest.
-
-        Model names may contain the sign ``@``, too. So the part before it counts only if it is the name of a strategy,
-        or ``none``.
-        """
+        """Split *model*, such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest."""
         head, at, rest = model.partition(_AT)
         if not at or not rest:
             return None, model
@@ -280,11 +270,7 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Check *asked*, the strategy that a request names, and return it unchanged.
-
-        It is a name, a name with options (``NAME:OPTION=VALUE``), or ``none`` or empty for no strategy. Raises
-        :class:`HttpError` if *asked* is no text, or if the strategy is unknown or cannot be loaded.
-        """
+        """Return *asked*, the strategy of a request. Raises :class:`HttpError` if there is no such strategy."""
         if not isinstance(asked, str):
             raise HttpError(
                 400,

@@ -28,10 +28,7 @@ def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> Ht
 
 
 def _kind(http_error: HttpError) -> str:
-    """Return a metrics label for *http_error*: the gateway's own error code, or the status.
-
-    An upstream may use any number of codes, so its codes would make the number of labels unlimited.
-    """
+    """Return a metrics label for *http_error*: the gateway's own error code, or the status."""
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
     return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
@@ -39,8 +36,7 @@ def _kind(http_error: HttpError) -> str:
 Unsupervised = Literal["unmonitored", "off", "stored", "generated", "unknown"]
 """Why no monitor reads an answer.
 
-``unmonitored``: the call has no monitors. ``off``: supervision is switched off. The others: the kind of the route.
-"""
+``unmonitored``: the call has no monitors. ``off``: supervision is switched off. The others: the kind of the route."""
 
 
 SUPERVISION_OFF = (b"x-interwhen-supervision", b"off")
@@ -58,13 +54,11 @@ async def relay(
 ) -> str:
     """Pass the request in *exchange* and its answer on. Return ``passed`` or ``failed``.
 
-    The upstream gets *path* and *body*; the body of its answer is not changed. Some headers are left out, and headers
-    about the supervision are added. The upstream gets ``GET`` for ``HEAD``, and the body of its answer is then left
-    out. The outcome is ``failed``, too, for a status of 500 or more. *unsupervised* is the reason why no monitor reads
-    the answer; the metrics count it unless the answer is an error. The head of the answer is sent only with the first
-    bytes of its body. So if an upstream sends no body in time, the client still gets the error 504. Raises
-    :class:`HttpError` if the upstream fails before that. If it fails later, the answer stays incomplete, and the
-    outcome is ``failed``.
+    The upstream gets *path* and *body*. The answer keeps its body (``HEAD`` gets none). *unsupervised* is the reason
+    why no monitor reads the answer; the metrics count it unless the answer is an error. The head of the answer is sent
+    only with the first bytes of its body, so that an upstream that sends no body in time still gives the error 504.
+    Raises :class:`HttpError` if the upstream fails before that. If it fails later, the answer stays incomplete. The
+    outcome is then ``failed``, as for a status of 500 or more.
     """
     patience = gateway.timeouts
     outcome = ""
@@ -133,8 +127,8 @@ _ALL = ("*",)
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     """Answer ``GET /v1/models`` with the models of the upstreams that answer, and return the outcome for the metrics.
 
-    If several upstreams have a model, only the upstream that gets the calls to it lists it. If the only upstream serves
-    all models, the body of its answer is passed on unchanged. Raises :class:`HttpError` if no upstream answers.
+    If several upstreams have a model, only the upstream that gets the calls to it lists it. Raises :class:`HttpError`
+    if no upstream answers.
     """
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")

@@ -1,7 +1,6 @@
 """The routes below ``/v1``: the kind of answer of each, and whether the gateway supervises, passes or refuses it.
 
-This module decides about every request, including sub-paths and other spellings of paths. A route that is not in the
-table is treated as one that may answer with text of a model.
+A route that is not in the table is treated as one that may answer with text of a model.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ Mode = Literal["open", "passing", "locked"]
 Decision = Literal["supervise", "pass", "pass unsupervised", "refuse"]
 """What the gateway does with a request.
 
-``pass unsupervised``: pass it on and count it, because its answer may hold text that no monitor has read.
-"""
+``pass unsupervised``: pass it on and count it, because its answer may hold text that no monitor has read."""
 
 DECISIONS: Final[dict[Kind, dict[Mode, Decision]]] = {
     "supervised": {"open": "supervise", "passing": "supervise", "locked": "supervise"},
@@ -123,14 +121,11 @@ ROUTES: Final[dict[Kind, dict[Method, tuple[str, ...]]]] = {
 }
 """Known routes of the OpenAI API and of servers that speak it. ``{id}``: one segment; ``{path}``: at least one.
 
-Literal routes take precedence over routes with a placeholder: ``chat/completions/batch`` is not a stored answer whose
-id is *batch*.
-"""
+Literal routes take precedence over routes with a placeholder."""
 
 _SEGMENT = r"(?!\.\.?(?:/|$))[\w.:@~+-]+"
 _PLACES = {"{id}": _SEGMENT, "{path}": f"{_SEGMENT}(?:/{_SEGMENT})*"}
-"""What a placeholder matches: characters that mean the same escaped or not, but not the segments ``.`` and ``..``, with
-which an upstream could find another route."""
+"""What a placeholder matches: characters that mean the same escaped or not, but not the segments ``.`` and ``..``."""
 
 
 class RouteMatch(NamedTuple):
@@ -164,7 +159,7 @@ def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
     """Return the route of a request with the method *method*; the kind ``unknown`` if it is in no table.
 
     *raw* is the path below ``/v1/`` as the client sent it, and *decoded* the same path with its escapes decoded. Case,
-    escapes and a slash at the end make no difference, as on many servers.
+    escapes and a slash at the end make no difference.
     """
     method = "GET" if method == "HEAD" else method
     path = decoded.rstrip("/")

@@ -34,10 +34,7 @@ else:
 
 
 class _HeadLimits(_Base):
-    """Enforces the limits of size and time for request heads that arrive in several parts.
-
-    Most heads arrive whole; for them this costs a few comparisons.
-    """
+    """Enforces the limits of size and time for request heads that arrive in several parts."""
 
     gateway: ClassVar[Gateway]
     _head_size = 0
@@ -59,7 +56,7 @@ class _HeadLimits(_Base):
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Process *data*, which has arrived, and count the bytes of an incomplete head.
+        """Process *data*, and count the bytes of an incomplete head.
 
         A head that is too large is refused with 431, and one that takes too long with 408.
         """
@@ -134,10 +131,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Process *data*. Count those bytes that are not part of a body: trailers and chunk extensions.
-
-            If there are too many of them, the request is refused.
-            """
+            """Process *data*. If trailers and chunk extensions of a body become too large, refuse the request."""
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
@@ -147,10 +141,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
                     self._cut_off()
 
         def on_headers_complete(self) -> None:
-            """Begin the request.
-
-            Then replace the header list by a new one, because uvicorn would add trailers to it.
-            """
+            """Begin the request, and replace the header list by a new one, because uvicorn would add trailers to it."""
             super().on_headers_complete()
             self.headers = []
 
@@ -211,8 +202,8 @@ def address(listener: socket.socket) -> str:
 async def serve(gateway: Gateway, listener: socket.socket, *, ready: Callable[[], None] = lambda: None) -> int:
     """Serve until a signal arrives, then let running calls end. Return the signal; 0 without one, and on Windows.
 
-    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once. This also
-    raises the limit of open files and sets the garbage collector to few full collections, for the whole process.
+    *ready* is called when the server accepts connections. A second SIGTERM or SIGINT ends all calls at once. For the
+    whole process, this also raises the limit of open files and changes the garbage collection.
     """
     _raise_file_limit()
     gc.collect()
@@ -275,8 +266,8 @@ class GatewayServer(uvicorn.Server):
     def capture_signals(self) -> Generator[None, None, None]:
         """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
 
-        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. In another thread than
-        the main one, this does nothing. On Windows, it does what uvicorn does.
+        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. Outside the main
+        thread, this does nothing. On Windows, it does what uvicorn does.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -73,10 +73,7 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Read and check the request of a call to a model, and return the function that answers it.
-
-        Raises :class:`HttpError` if the request is refused, and :class:`ClientGone` if the client disconnects.
-        """
+        """Read and check the request of a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
@@ -100,8 +97,7 @@ class ApiApp:
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
         """Return the function that answers a request for *found*, a route without supervision.
 
-        The body of a POST request is read first. Raises :class:`HttpError` if the gateway refuses the route in its
-        mode, or does not know the method, and :class:`ClientGone` if the client disconnects.
+        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
         """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
@@ -122,9 +118,8 @@ class ApiApp:
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
         """Return the upstream for a request that is not a call to a model.
 
-        This is the upstream of the model that *path* names, or, with several upstreams, the JSON object *body*. Without
-        such a name, it is the first upstream.
-        Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be decoded.
+        This is the upstream of the model that *path* or, with several upstreams, the JSON object *body* names; without
+        such a name, the first upstream.
         """
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
@@ -135,9 +130,8 @@ class ApiApp:
     async def _do(self, exchange: Exchange, work: Work) -> str:
         """Wait for a slot, run *work* in it, and return the outcome.
 
-        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
-        reason, unless the answer was complete: ``left``, ``slow`` or ``cut``. At a shutdown, the client gets an error,
-        if that is still possible. Raises :class:`HttpError` if no slot becomes free, and the exceptions of *work*.
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. The outcome is then ``left``,
+        ``slow`` or ``cut``, unless the answer was complete.
         """
         gateway = self._gateway
         outcome = ""
@@ -156,10 +150,7 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics.
-
-        Refusals are counted, and unexpected exceptions are logged.
-        """
+        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics."""
         http_error = http_error_of(error)
         if isinstance(error, PromptRefused):
             exchange.refusal = error.result
@@ -220,10 +211,7 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses.
-
-    *method* is that of the request.
-    """
+    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses."""
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
         return HttpError(
@@ -242,10 +230,7 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised *error*; empty if it has no traceback.
-
-    The message of *error* is not logged, because it may quote a request.
-    """
+    """Return the file and line that raised *error*; empty if it has no traceback."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -272,7 +257,7 @@ class ReadinessProbe:
         """Return the status and the body of the answer to ``/readyz``.
 
         The status is 200 if an upstream answers (with a status below 500), and 503 if none does or the gateway shuts
-        down. The upstreams are asked if that was not done within the last two seconds.
+        down. The result of asking the upstreams is reused for two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:
@@ -310,8 +295,8 @@ _JSON = "application/json"
 def make_app(config: Config | Gateway) -> ASGIApp:
     """Return an ASGI application for *config*, or for an existing gateway. It runs on asyncio servers such as uvicorn.
 
-    The application enters the gateway when the server starts it (the ASGI lifespan), and leaves it at the end. Raises
-    :class:`~interwhen.UsageError` if the configuration is invalid.
+    Its ASGI lifespan enters and leaves the gateway. Raises :class:`~interwhen.UsageError` if the configuration is
+    invalid.
     """
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)
@@ -335,10 +320,7 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``.
-
-    When it starts, it enters *gateway*; when it ends, it leaves *gateway*.
-    """
+    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``; its lifespan enters *gateway*."""
     probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
@@ -367,10 +349,7 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app*, wrapped so that its answers have CORS headers for the configured origins.
-
-    Without configured origins, *app* is returned unchanged.
-    """
+    """Return *app*, wrapped so that its answers have CORS headers for the configured origins, if there are any."""
     origins = gateway.config.origins
     if not origins:
         return app

@@ -42,8 +42,8 @@ class UpstreamServer:
     ) -> HttpRequest:
         """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
 
-        It is only built, and not sent. With *below_version*, *path* is relative to the version (``/v1``) and not to the
-        root of the server. Error messages name only the host and not the URL, because clients see them.
+        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
+        messages name only the host, because clients see them.
         """
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
@@ -61,15 +61,14 @@ class UpstreamServer:
     async def stream(self, request: HttpRequest) -> HttpResponse:
         """Send *request* and return a successful response: an event stream, or JSON if the server does not stream.
 
-        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a successful response.
+        """Send *request* and return the body of a successful response. *timeouts* replace those of the server.
 
-        *timeouts* replace those of the server. If the server cannot be reached or refuses the request,
-        :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
@@ -97,8 +96,7 @@ class GatewayTransport:
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* and return the open response. *place* is ``call``, for the path of the call, or another path.
 
-        The first response that the server accepts is kept as ``response``. If the server cannot be reached or refuses
-        the request, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         headers = {**self._headers, "accept": "text/event-stream"}
         response = await self._upstream.stream(self._post(headers, body, place))
@@ -106,16 +104,16 @@ class GatewayTransport:
         return response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the response. *place* is ``call``, for the path of the call, or another.
+        """Send *body* and return the body of the response. *place* is that of :meth:`open`.
 
-        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
-        If the server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"

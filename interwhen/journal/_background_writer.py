@@ -13,8 +13,7 @@ from typing import ClassVar
 class BackgroundWriter(ABC):
     """Base class of what writes with one thread: it starts the thread when it is needed, and ends it with the program.
 
-    A forked process has no threads of its parent, and starts its own. *thread_name* is the name of the thread, and
-    *close_seconds* how long :meth:`close` waits for it.
+    A forked process starts its own thread. *close_seconds* is how long :meth:`close` waits for the thread.
     """
 
     _starting: ClassVar[threading.Lock] = threading.Lock()
@@ -42,8 +41,7 @@ class BackgroundWriter(ABC):
     def close(self) -> None:
         """Let the thread write all queued records and end. Wait for it, but for a limited time.
 
-        Records that are queued later are written by a new thread. Does nothing in a forked process that has not
-        written.
+        Records that are queued later are written by a new thread.
         """
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():

@@ -1,6 +1,6 @@
 """The compact form of a timeline: JSON for browsers, made of what a scribe has recorded, whole or in parts.
 
-docs/journal.md describes it. A redacted journal has the parts of its compact form in place of text and facts.
+docs/journal.md describes it. A redacted journal stores these parts in place of text and facts.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
+    """Stores how much of a timeline was already returned as parts. Times are in microseconds.
 
-    The times are in microseconds. Each consumer of one timeline needs a mark of its own.
+    Each consumer of one timeline needs a mark of its own.
     """
 
     begun: bool = False
@@ -55,8 +55,7 @@ class PartMark:
 class CompactForm:
     """Makes the compact form of what *scribe* has recorded: :meth:`whole` at once, or :meth:`part` by part.
 
-    If the journal is redacted, the form contains no prompt, no text of the run, no keys of claims and no reasons of
-    verdicts.
+    If the journal is redacted, the form contains no prompt, text, keys of claims and reasons of verdicts.
     """
 
     def __init__(self, scribe: Scribe) -> None:
@@ -67,8 +66,7 @@ class CompactForm:
     def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
         """Return the compact form of the whole timeline up to now, as an object for JSON.
 
-        *path* is the journal's path, *size* its size in bytes, and *left_out* how many bytes at its end could not be
-        read.
+        *left_out* is how many bytes at the end of the journal could not be read.
         """
         found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
         for name in UPSERTED:
@@ -80,8 +78,7 @@ class CompactForm:
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
         """Return what is new or changed in the compact form since *mark*, as an object for JSON. Move *mark* to now.
 
-        Without *mark*, return what is new since the last part that was made without one. Only the first part has the
-        version and the settings of the run, with *path*, the journal's path. Parts have the result once it is recorded.
+        Only the first part has the version and the settings of the run.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}
@@ -142,10 +139,7 @@ class CompactForm:
         )
 
     def _columns(self, mark: PartMark) -> dict[str, Any]:
-        """Return the values that were added since *mark* to the lists that only grow, such as texts and cuts.
-
-        This moves *mark* to their ends.
-        """
+        """Return what was added since *mark* to the lists that only grow, such as texts and cuts; move *mark* on."""
         scribe, tape = self._scribe, self._scribe.tape
         texts = tape.texts[mark.entries :]
         times = [_micros(at) for at in tape.times[mark.entries :]]
@@ -349,8 +343,7 @@ class CompactForm:
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
 
-    Checks, violations, monitors, content, ledger and timing of *record* are left out; most of them are elsewhere in the
-    form.
+    Checks, violations, monitors, content, ledger and timing of *record* are left out.
     """
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
@@ -392,7 +385,7 @@ def _short(**fields: Any) -> dict[str, Any]:
 
 
 def _present(**fields: Any) -> dict[str, Any]:
-    """Return *fields* without those that are ``None``. Zeros stay, because here they have a meaning."""
+    """Return *fields* without those that are ``None``. Zeros stay."""
     return {name: value for name, value in fields.items() if value is not None}
 
 

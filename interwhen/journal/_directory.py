@@ -1,7 +1,7 @@
 """A directory of journals: one file a call, written by one thread for all calls of a process that use the directory.
 
-No call waits for the disk. A journal that the disk does not take is given up and counted; its call continues.
-Why: docs/decisions/0061-journals-of-calls.md.
+A journal that the disk does not take is given up and counted; its call continues. Why:
+docs/decisions/0061-journals-of-calls.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from interwhen.journal._settings import CallHead, CallJournal, read_settings
 from interwhen.journal._writer import JournalWriter
 
 FLUSH_SECONDS = 2.0
-"""The pause between two writes. A write costs as much as the records of ten chunks, so it must have many of them."""
+"""The pause between two writes. A write costs as much as the records of ten chunks."""
 BUSY_SECONDS = 5.0
 """The pause between two writes while more than :data:`MANY` journals are written."""
 MANY = 100
@@ -47,13 +47,11 @@ _RECORD_SECONDS = 10.0
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
-"""How long the thread keeps coming around after the last record before it sleeps. To wake a thread that sleeps takes
-two changes of context and the interpreter's lock, just when the first token of a call is due."""
+"""How long the thread keeps coming around after the last record before it sleeps."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
-"""One of so many descriptors of the process may be a journal that stays open between two writes. To open and close a
-file again costs as much as the write. The sockets of the calls need descriptors, too."""
+"""One of so many descriptors of the process may be a journal that stays open between two writes."""
 _CLOSE_SECONDS = 5.0
 _NAME = re.compile(r"[0-9a-f]{32}\.journal")
 """Matches the names of our files. Only these are ever deleted."""
@@ -176,9 +174,8 @@ class JournalDirectory(BackgroundWriter):
     def begin(self, head: CallHead, *, shows_path: bool) -> CallJournal | None:
         """Return the journal for the call described by *head*. The thread that writes it is started if necessary.
 
-        The result is ``None`` if only a share of the calls gets journals and this one does not, or if the disk does not
-        answer; the directory counts both. With *shows_path*, the result of the call contains the full path of the file,
-        otherwise only its name.
+        ``None`` if the call is not in the share that gets journals, or if the disk does not answer; both are counted.
+        With *shows_path*, the result of the call contains the full path of the file, otherwise only its name.
         """
         settings = self.settings
         chosen = _is_chosen(head.call_id, settings.share)
@@ -210,15 +207,12 @@ class JournalDirectory(BackgroundWriter):
             self._wake.set()
 
     def hurry(self) -> None:
-        """Let the thread write all queued records now, without its delay. Does not wait."""
+        """Let the thread write all queued records without its delay. Does not wait."""
         self._hurry.set()
         self._wake.set()
 
     def lose(self, why: str) -> None:
-        """Add one to ``dropped``, the number of lost journals. *why* is the reason.
-
-        It is logged, but not again until a journal could be written.
-        """
+        """Add one to ``dropped``, and log the reason *why*, but not again until a journal could be written."""
         self.dropped += 1
         if not self._is_failing:
             self._is_failing = True
@@ -255,10 +249,7 @@ class JournalDirectory(BackgroundWriter):
             self._finish(slot)
 
     def _sleep(self) -> None:
-        """Wait until a record is queued or :meth:`hurry` is called.
-
-        While an ended run waits for the record of its call, wait at most ten seconds.
-        """
+        """Wait until a record is queued or :meth:`hurry` is called; at most ten seconds while an ended run waits."""
         self._sleeps = True
         # Look only now: a record that was queued before has not woken the thread, and a later one will.
         if not self._woken:
@@ -318,8 +309,7 @@ class JournalDirectory(BackgroundWriter):
     def make_room(self, size: int) -> None:
         """Delete the oldest journals until ``max_bytes`` allows *size* more bytes, and count these bytes as used.
 
-        Journals that this process is writing stay. Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would
-        be too small even without all others.
+        Raises :class:`OSError`, and deletes nothing, if ``max_bytes`` would be too small even without all others.
         """
         if self._scanned < 0:
             self._scan(time.monotonic())
@@ -353,8 +343,7 @@ class JournalDirectory(BackgroundWriter):
     def _scan(self, now: float) -> None:
         """Read the directory, and delete journals that are too old, and the oldest if all together are too large.
 
-        Journals that this process writes, and files with other names, stay. *now* is the monotonic time. If the
-        directory cannot be read, this is only logged.
+        Journals that this process writes, and files with other names, stay.
         """
         self._scanned = now
         found, ours = [], 0
@@ -384,8 +373,8 @@ class JournalDirectory(BackgroundWriter):
 class JournalSlot:
     """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
 
-    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
-    it is not kept if the record of the call says that the call had no problem.
+    With *is_kept*, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
+    record.
     """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
@@ -416,14 +405,11 @@ class JournalSlot:
     # ------------------------------------------------------------------ for the run and the call
 
     def read(self, name: str, /) -> bytes:
-        """Return the bytes of the journal *name*. This belongs to the interface of a store; no run calls it.
-
-        Raises :class:`OSError` if the file cannot be read.
-        """
+        """Return the bytes of the journal *name*. Raises :class:`OSError` if the file cannot be read."""
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file when it first needs it, so that the call does not wait.
+        """Return this slot itself. The thread opens the file when it first needs it.
 
         *keep* and *found* must be 0, because a call has a new file.
         """
@@ -432,10 +418,7 @@ class JournalSlot:
         return self
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Store *writing*, the queue of the journal, from which the thread takes records from now on.
-
-        The second parameter, a delay, is ignored: the directory has its own.
-        """
+        """Store *writing*, the queue of the journal, from which the thread takes records from now on."""
         self._writing = writing
         self.has_begun = True
 
@@ -449,7 +432,7 @@ class JournalSlot:
     def end(self) -> None:
         """Record that the run has ended, and let the thread write the rest. A second call does nothing.
 
-        The journal stays open, because the record of the call may still follow.
+        The journal stays open for the record of the call.
         """
         if not self.ended_at:
             self.ended_at = time.monotonic()
@@ -460,11 +443,7 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
-
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure. If it is false, the journal
-        is not kept, unless the slot was made with ``is_kept``.
-        """
+        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -473,10 +452,7 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals of the directory.
-
-        The reason *why* is logged, but not again until a journal could be written.
-        """
+        """Add one to the number of lost journals of the directory, as :meth:`JournalDirectory.lose` does."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
@@ -512,9 +488,8 @@ class JournalSlot:
     def write(self, data: bytes, /) -> int:
         """Write *data* to the file, and return the size of *data* in bytes.
 
-        While it is not known whether the journal is kept, up to 256 KiB of data stay in memory. Older journals are
-        deleted if ``max_bytes`` is reached. Raises :class:`OSError` if that is not enough, or if the disk refuses the
-        data.
+        While it is not known whether the journal is kept, some data stay in memory. Older journals are deleted if
+        ``max_bytes`` is reached. Raises :class:`OSError` if that is not enough, or if the disk refuses the data.
         """
         if self._held is not None:
             self._held += data
@@ -571,19 +546,16 @@ def _most_open() -> int:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls.
-
-    The random digits of the id decide, so that all processes choose the same calls.
-    """
+    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls; the same in all processes."""
     return int(call_id[-8:], 16) < share * (1 << 32)
 
 
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, :class:`JournalSettings`, or a mapping of their fields.
 
-    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for :class:`JournalSettings`
-    without a path. The directory is created if it does not exist. Raises :class:`UsageError` for any other empty path
-    or invalid value, if the directory cannot be created or written, or if it is open with other settings.
+    A :class:`JournalDirectory` is returned unchanged; ``None`` and :class:`JournalSettings` without a path give
+    ``None``. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be created
+    or written, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

@@ -22,8 +22,7 @@ __all__ = ["flaws"]
 def flaws(result: Result) -> tuple[str, ...]:
     """Return the contradictions between the text of *result*, its certificate and its checks; empty if none is found.
 
-    A contradiction usually means that somebody changed the record, even if the checksums of the file are right. Records
-    of earlier versions have fewer hashes; a missing hash of a claim is not a contradiction.
+    A contradiction usually means that somebody changed the record. A missing hash of a claim is not a contradiction.
     """
     return tuple(_flaws(result))
 
@@ -85,8 +84,8 @@ def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:
 def code_digest(verifier: Any) -> str:
     """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
 
-    It hashes the whole file, because a check may use other functions of its module. It does not hash the modules that
-    the file imports. The hash is cached, so later changes of the file are usually not seen.
+    It does not cover the modules that the file imports. It is cached, so later changes of the file are usually not
+    seen.
     """
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial

@@ -24,8 +24,7 @@ class Files:
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
         """Open a file at the path *name* for a new journal (*keep* is 0), or an existing one to append to; lock it.
 
-        For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest is
-        cut off. See :class:`LockedFile` for the errors.
+        See :class:`LockedFile` for *keep*, *found* and the errors.
         """
         return LockedFile(name, keep=keep, found=found)
 
@@ -33,16 +32,15 @@ class Files:
 class LockedFile:
     """An append-only file, locked while it is open if the system supports locks.
 
-    On POSIX systems, only its owner can read a file that this class creates, because it holds prompt and text.
+    On POSIX systems, only its owner can read a file that this class creates.
     """
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
 
-        For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest,
-        which is damaged, is cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by
-        another run, has another size than *found*, cannot be cut, or (for a new journal) is a regular file that is not
-        empty.
+        For an existing one, the first *keep* bytes stay, and the rest is cut off; *found* is its size when it was read.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, has another size
+        than *found*, cannot be cut, or (for a new journal) is a regular file that is not empty.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -99,10 +97,7 @@ class LockedFile:
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file against other runs, and return true; also if the system or the file supports no lock.
-
-    Return false if another run has locked it.
-    """
+    """Lock the file, if the system and the file support it. Return false if another run has locked it."""
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -130,7 +125,7 @@ MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
 SCHEMA = 3
 """The schema of new files. 2: facts say how long work was queued, and where it was done; a file may belong to a call,
-and may have an outline in place of its text. 3: the times of chunks are floats in bytes, which cost less to write."""
+and may have an outline in place of its text. 3: the times of chunks are floats in bytes."""
 READ = (1, 2, 3)
 """The schemas that this version reads."""
 
@@ -153,7 +148,7 @@ class Frame(NamedTuple):
 
     payload: bytes
     end: int
-    """The offset after the record, in the bytes that were read: those of the whole file, or of a part of it."""
+    """The offset after the record, in the bytes that were read."""
     chain: int
     """The checksum of the record. The checksum of the next record is computed from it."""
 
@@ -189,8 +184,7 @@ def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
 def frames(data: bytes, path: str) -> Iterator[Frame]:
     """Yield the records in *data*, the bytes of a file, up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError`, which names *path*, if the first bytes are not those of a journal, are
-    damaged, or have a schema that this version cannot read.
+    Raises the errors of :func:`read_preamble`; *path* is the name of the file in them.
     """
     return frames_after(data, START, read_preamble(data, path).chain)
 
@@ -198,8 +192,7 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 def read_preamble(data: bytes, path: str) -> Preamble:
     """Parse the first bytes of *data*, the bytes of a file with the name *path*.
 
-    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have a schema that this
-    version cannot read.
+    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have an unknown schema.
     """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
@@ -273,8 +266,8 @@ class JournalStore(Protocol):
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
         """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
-        For an existing one, *found* is its size in bytes when it was read: keep its first *keep* bytes, and cut off the
-        rest. May raise :class:`~interwhen.JournalError`.
+        For an existing one, keep its first *keep* bytes, and cut off the rest; *found* is its size when it was read.
+        May raise :class:`~interwhen.JournalError`.
         """
         ...
 
@@ -292,7 +285,7 @@ class Writing(Protocol):
 
 
 class Clerk(Protocol):
-    """Writes one journal in the background, so that the stream of a run never waits for a disk."""
+    """Writes one journal in the background, so that the stream of a run does not wait for a disk."""
 
     def start(self, writing: Writing, seconds: float) -> None:
         """Start to write the records of *writing*: each should be written within *seconds* after it was queued."""

@@ -65,9 +65,9 @@ class Journaled(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """The size in bytes of the readable part of the file, which ends after the last complete record."""
+    """The bytes up to the end of the last complete record."""
     left_out: int
-    """How many bytes follow the readable part: an incomplete or damaged record, and all bytes after it."""
+    """How many bytes follow: an incomplete or damaged record, and all bytes after it."""
     chain: int
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
     schema: int = SCHEMA
@@ -77,8 +77,7 @@ class Journaled(msgspec.Struct, frozen=True):
     def result(self) -> Result | None:
         """The result in the last record of the run; the record of a call does not count.
 
-        It is ``None`` if the journal does not end with the end of the run: the run has not ended, or not again after a
-        resume, or the journal is incomplete. It is also ``None`` if the journal is redacted.
+        ``None`` if the journal does not end with the end of the run, or is redacted.
         """
         last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
         return last.result if isinstance(last, EndRecord) else None
@@ -94,8 +93,7 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
     Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, has a schema or a record that this
-    version does not know, has no complete header as its first record, or has a result that contradicts its certificate
-    or hashes.
+    version does not know, has no complete header, or has a result that contradicts its certificate or hashes.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
@@ -168,11 +166,7 @@ def refuse_redacted(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """Stores a claim and how it was found, so that it can be extracted again.
-
-    *extraction* is the order that found the claim. *reply* is the reply of the fork, or ``None`` for a parser. *place*
-    is the index of the claim among those of the extraction.
-    """
+    """A claim and how it was found: the extraction, the reply (``None`` for a parser), and the place in it."""
 
     claim: Claim
     extraction: Extract
@@ -209,11 +203,10 @@ class RebuiltRun:
     spent: SpentRecord = field(default_factory=SpentRecord)
     """The latest counters of the engine."""
     stopped_at: float | None = None
-    """When the run closed the stream, most often for a violation; ``None`` if it never did, or if a chunk came after
+    """When the run closed the stream, most often for a violation; ``None`` if it did not, or if a chunk came after
     that."""
     ended_at: float | None = None
-    """When the last stream ended, or the run closed it because it needs no more text; ``None`` before, and also if the
-    stream broke or the run closed it for a violation."""
+    """When the last stream ended, or the run closed it because it needs no more text; else ``None``."""
     first_text: float | None = None
     """When the first chunk came that the core did not ignore; ``None`` if there was none."""
     summary: RunSummary | None = None
@@ -226,8 +219,8 @@ class RebuiltRun:
     def read(self, record: Record) -> None:
         """Give the facts in *record* to the core, and store the counters in it.
 
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, as with a journal of
-        another version of interwhen; for an outline, which only a redacted journal has; and for a second header.
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, and for an outline or a
+        second header.
         """
         match record:
             case FactRecord(length=length):
@@ -347,9 +340,9 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
-    Records of an end after which the run was resumed are left out; with *until*, only the first *until* of the others
-    are used. No verifier or extractor of *monitors* runs. Raises :class:`~interwhen.JournalError` if the journal is
-    redacted or has a second header, or if this version of the core builds another trace from the same facts.
+    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor runs. Raises
+    :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if this version of the core
+    builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))
@@ -362,8 +355,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Rebuild the run in *found*, ready to be resumed, and return its state.
 
-    If the run ended because its reader left or the model failed, the fact that ended it is ignored, so that the run can
-    continue. Raises the same errors as :func:`rebuild`.
+    If the run ended because its reader left or the model failed, that fact is ignored, so that the run can continue.
+    Raises the same errors as :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)
@@ -386,8 +379,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 def standing(records: Sequence[Record]) -> list[Record]:
     """Return *records* without the records of an end after which a resumed run continued.
 
-    Such an end happens if the reader left or the model failed. Its fact, its result and its record of the call are left
-    out; the counters stay.
+    Such an end happens if the reader left or the model failed. The counters of the engine stay.
     """
     kept: list[Record] = []
     for record in records:

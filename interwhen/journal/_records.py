@@ -1,7 +1,7 @@
 """The records of a journal.
 
-Unless a field says otherwise, times are in seconds since the run began. When a run is resumed, the time between its
-last record and the resume does not count.
+Unless a field says otherwise, times are in seconds since the run began. The time between the last record and a resume
+does not count.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class VerifierRecord(msgspec.Struct, frozen=True):
     deadline: float
     worker: Worker
     code_sha256: str = ""
-    """The SHA-256 of the module file of the verifier; empty if no file could be read. See :func:`code_digest`."""
+    """The SHA-256 of the module file of the verifier; empty if no file could be read."""
 
 
 class MonitorRecord(msgspec.Struct, frozen=True):
@@ -73,14 +73,14 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     code: tuple[str, ...] = ()
     """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
     spec: str | dict[str, Any] | None = None
-    """The name and options of the monitor; ``None`` if they are not known, or if an option may be a secret or has no
-    form in a journal."""
+    """The name and options of the monitor; ``None`` if they are not known or cannot be stored, for example because an
+    option may be a secret."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
-    """The settings of the run. Always the first record."""
+    """The settings of the run, in the first record."""
 
     interwhen: str
     """The version of interwhen that began the run."""
@@ -128,15 +128,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     phase: Phase
     texts: tuple[str, ...]
     gaps: tuple[int, ...] | bytes
-    """When the chunks came. As bytes: for each chunk a little-endian 64-bit float, the seconds on a clock that may
-    begin at any time. As numbers (schemas 1 and 2): the microseconds between each chunk and the next one."""
+    """When the chunks came. As bytes: for each chunk a little-endian 64-bit float, in seconds on some clock. As numbers
+    (schemas 1 and 2): the microseconds between each chunk and the next one."""
 
     def times(self) -> list[float]:
         """Return the time of each chunk, in seconds since the run began.
 
-        Times that were stored as bytes are rounded down to microseconds, so that no chunk seems to be later than what
-        it caused. Raises :class:`ValueError` if there are not as many times as texts, or if a time that was stored as
-        bytes is infinite or not a number.
+        Times that were stored as bytes are rounded down to microseconds. Raises :class:`ValueError` if there are not as
+        many times as texts, or if such a time is infinite or not a number.
         """
         if isinstance(self.gaps, bytes):
             clock = array("d", self.gaps)
@@ -170,10 +169,10 @@ class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
 
 
 class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
-    """Counters and times that the engine measured. The core does not know them, so a replay needs this record."""
+    """Counters and times that the engine measured, which the core does not know."""
 
     fork_tokens: int = 0
-    """The tokens that the forks generated which the model has answered so far, by its count."""
+    """The generated tokens of the forks that the model has answered so far, by its count."""
     fork_prompt_tokens: int = 0
     """The prompt tokens of these forks; the next field has those of them that were cached."""
     fork_cached_tokens: int = 0
@@ -212,10 +211,7 @@ class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline")
 
 
 class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
-    """The :class:`CallRecord` of a supervised call: outcome, checks, ledger and times, without prompt and text.
-
-    It is usually the last record in the journal of a call.
-    """
+    """The :class:`CallRecord` of a supervised call: outcome, checks, ledger and times, without prompt and text."""
 
     record: Any
     """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
@@ -234,10 +230,10 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+    """Encode *record* as the payload of a frame of the journal.
 
-    A record with lone surrogates becomes an :class:`EscapedRecord`. Raises :class:`TypeError` for a value that has no
-    form in a journal, and the errors of the encoder, such as :class:`OverflowError` for an integer of over 64 bits.
+    Raises :class:`TypeError` for a value that has no form in a journal, and the errors of the encoder, such as
+    :class:`OverflowError` for an integer of over 64 bits.
     """
     try:
         return _encoder().encode(record)
@@ -277,9 +273,7 @@ _RENAMED = (
 def with_current_names(result: Any) -> Any:
     """Give the fields of *result*, which an earlier version may have written, their present names and forms.
 
-    *result* is a result as decoded JSON or MessagePack; it is changed in place and returned. The structs do not keep
-    the old names (``msgspec.field(name=...)``), because the gateway and ``--json`` write the same structs with the new
-    names.
+    *result* is decoded JSON or MessagePack; it is changed in place and returned.
     """
     for path, old, new in _RENAMED:
         holder = result
@@ -303,7 +297,7 @@ def _convert(plain: Any) -> Record:
 class TextColumns:
     """Collects consecutive plain chunks of one phase, which become one or more :class:`TextRecord`.
 
-    One thread may add chunks while another takes them. With ``None`` as *phase*, there are never any to take.
+    One thread may add chunks while another takes them.
     """
 
     __slots__ = ("began", "cost", "is_awake", "items", "phase", "taken")
@@ -312,10 +306,10 @@ class TextColumns:
         """Begin columns for chunks of *phase*. *began* is when the run began, on the clock of the times."""
         self.phase = phase
         self.began = began
+        # One call adds both, so that the other thread never sees one without the other. One list for both: with
+        # hundreds of streams, each further object costs a cache miss. The run does not subtract for each chunk.
         self.items: list[Any] = []
-        """The text of each chunk, followed by its time on the clock of the run, so that the run does not subtract for
-        each chunk. Text and time are added in one call, so that the other thread never sees one without the other.
-        There is one list for both, because with hundreds of streams each further object is a cache miss for a chunk."""
+        """The text of each chunk, followed by its time on the clock of the run. Both are added in one call."""
         self.taken = 0
         """How many items were taken."""
         self.cost = 0
@@ -326,7 +320,7 @@ class TextColumns:
     def take(self) -> TextRecord | None:
         """Return the record of the chunks that were not taken yet; ``None`` if there are none.
 
-        ``is_awake`` becomes false: a chunk that is added later must wake the thread that takes chunks.
+        A chunk that is added later must wake the thread that takes chunks.
         """
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         items = self.items[self.taken :]
@@ -354,7 +348,7 @@ def is_plain(chunk: Chunk) -> bool:
 def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
     """Return the record of *fact*, which must not be a chunk. Of an extracted claim, it has only the key and the span.
 
-    *at* is the time, and *length* the length of the trace in characters before the fact.
+    *length* is the length of the trace in characters before the fact.
     """
     assert not isinstance(fact, Chunk)
     if isinstance(fact, Extracted):
@@ -366,7 +360,7 @@ def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
 def _plain(value: object) -> str:
     """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
 
-    Raises :class:`TypeError` for anything else, because it has no form in a journal.
+    Raises :class:`TypeError` for anything else.
     """
     if isinstance(value, str):
         return str.__str__(value)
@@ -415,8 +409,8 @@ def describe(
 ) -> tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]:
     """Return the records of the verifiers and of the *monitors*.
 
-    *specs* has the specification of each monitor, in the same order. It is used for monitors that have none themselves,
-    and ignored if it has another length. Monitors share the record of a verifier only if they share ``prepare``, too.
+    *specs* has the specification of each monitor, for monitors that have none themselves; it is ignored if it has
+    another length.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -449,10 +443,7 @@ _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]]
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
-    """Return what :func:`describe` returns, from memory if one of the last results was for the same objects.
-
-    Monitors do not change. A verifier may, so its name, version, deadline and worker are compared.
-    """
+    """Return what :func:`describe` returns, from memory if one of the last results was for the same objects."""
     now = [(who.name, who.version, who.deadline, who.worker) for who in (one.verifier for one in monitors)]
     for known, others, then, found in tuple(_DESCRIBED):
         same = len(known) == len(monitors) and len(others) == len(specs) and then == now
@@ -473,8 +464,7 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
     """Return monitors with the recorded settings in *header*, but without the code of the originals.
 
-    The core needs no more of them to process the recorded facts. Raises :class:`~interwhen.JournalError`, which names
-    *path*, for a setting that this version does not know.
+    Raises :class:`~interwhen.JournalError`, which names *path*, for a setting that this version does not know.
     """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
@@ -498,8 +488,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with the remedy, scope and trigger that are recorded in *header*.
 
-    *monitors* were made from the specifications in *header*, by plug-ins that may have other defaults for these fields
-    now. If their number differs from that in *header*, they are returned unchanged.
+    If the number of monitors differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
@@ -513,9 +502,9 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*. Each one whose remedy is ``Auto`` gets the remedy that *header* records for its name, if any.
+    """Return *monitors*, with the recorded remedy in place of each ``Auto``.
 
-    The recorded ladder may have another order, which was learned, or which was the default of an older version.
+    If *header* records none for the name of a monitor, its remedy stays.
     """
     hints = get_type_hints(Monitor)
     recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
@@ -531,8 +520,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
-    Their recorded fields, the names and versions of their verifiers, which of them share a verifier, and which ask a
-    fork are compared, but not the code. The recorded facts are valid only for the recorded monitors.
+    Their recorded fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not
+    the code.
     """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
@@ -581,7 +570,7 @@ def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _value(recorded: object, kind: Any) -> object:
-    """Convert *recorded* to the type *kind*. Fields that were added to *kind* later get their default values."""
+    """Convert *recorded* to the type *kind*. Missing fields get their default values."""
     return msgspec.convert(recorded, kind)
 
 

@@ -16,15 +16,14 @@ class RecheckFinding(msgspec.Struct, frozen=True):
     """The first request in whose text it occurs, counted from 1. Requests that added no text do not count."""
     violation: ViolationRecord
     would_act: bool
-    """Whether the monitor's delivery is not ``observe``, so that a run would probably have interrupted or held back the
-    text here."""
+    """Whether the monitor's delivery is not ``observe``, so that a run would probably have acted on the violation."""
 
 
 class Recheck(msgspec.Struct, frozen=True):
     """The result of checking the recorded text of a run with other monitors.
 
-    The text is that of the original run. With these monitors, the run would probably have continued differently after
-    the first violation that they interrupt or gate, so later findings are only hints.
+    With these monitors, the run would probably have continued differently after the first violation that they act on,
+    so later findings are only hints.
     """
 
     journaled: Journaled
@@ -32,7 +31,7 @@ class Recheck(msgspec.Struct, frozen=True):
     """The trace at the end of each request that added text, before a remedy cut it."""
     findings: tuple[RecheckFinding, ...]
     """The violations, in the order of the requests. A violation is listed once, even if several requests have it after
-    the same text. Violations in text that interwhen inserted are left out."""
+    the same text. Violations in inserted text are left out."""
     unproven: tuple[CheckRecord, ...]
     """Checks of the last trace whose outcome is neither a pass nor a violation."""
 
@@ -49,8 +48,7 @@ class Replay(msgspec.Struct, frozen=True):
     """The recomputed result; ``None`` if the journal does not have the end of the run."""
     differences: tuple[str, ...]
     """The names of the fields in which the recomputed result differs from the recorded one, without those that a replay
-    cannot reproduce, such as ``timing``; ``status`` alone if the status differs. Usually there are none, unless another
-    version of interwhen wrote the journal."""
+    cannot reproduce, such as ``timing``; ``status`` alone if the status differs. Usually there are none."""
 
     def __repr__(self) -> str:
         """Return one short line: the journal, and how the run ended."""
@@ -59,7 +57,7 @@ class Replay(msgspec.Struct, frozen=True):
     def __str__(self) -> str:
         """Return one line for a person: how the run ended, or how far it was at the end of the journal.
 
-        If the result differs from the recorded one, the line also names the fields that differ.
+        The line also names the fields in which the result differs from the recorded one.
         """
         ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
         changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""

@@ -1,8 +1,7 @@
 """The scribe of a run: notes what its core does with each fact, and when.
 
-What the core does not know (when a check began in its worker, when a stream was closed) is in the facts and counts of
-the engine.
-Why: docs/decisions/0060-times-in-the-journal.md.
+What the core does not know, such as when a check began in its worker, is in the facts and counts of the engine. Why:
+docs/decisions/0060-times-in-the-journal.md.
 """
 
 from __future__ import annotations
@@ -135,8 +134,7 @@ class _Remedy:
 class Scribe:
     """Records in memory what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
 
-    Call :meth:`before` and :meth:`after` around each step of the core. This works with the core of a live run, and with
-    a core that is rebuilt from a journal.
+    Call :meth:`before` and :meth:`after` around each step of the core, which may be live or rebuilt from a journal.
     """
 
     def __init__(self, core: Core, header: Header, schema: int) -> None:
@@ -199,10 +197,7 @@ class Scribe:
         self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
-        """Note, in memory, what the core changed when it processed *fact* at the time *at*: text, checks, remedies.
-
-        *orders* are the orders that the core returned.
-        """
+        """Note what the core changed when it processed *fact* at the time *at* and returned *orders*."""
         self.at = at
         transcript = self.core.transcript
         if type(fact) is Chunk:
@@ -241,10 +236,7 @@ class Scribe:
             self._touch("requests", len(self.requests) - 1)
 
     def spent(self, record: SpentRecord) -> None:
-        """Store the counters in *record*, and add the times of closed streams to requests and remedies.
-
-        Token counts that came after the end of the run become those of the last request.
-        """
+        """Store the counters in *record*, and add the times of closed streams to requests and remedies."""
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
             number, remedy, found = self._closes[place]
@@ -284,10 +276,7 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text.
-
-        Either may be missing. Checks of text that was cut are marked with the cut.
-        """
+        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
@@ -545,10 +534,7 @@ class Scribe:
         return found
 
     def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return which entries were added or changed since :attr:`changes` had the value *changes*.
-
-        The result maps the name of each list with changes to the sorted indexes of these entries.
-        """
+        """Return the sorted indexes of the entries that changed since :attr:`changes` was *changes*, by list."""
         found = {}
         for name, changed_at in self._changed_at.items():
             if numbers := sorted(_above(changes, changed_at)):
@@ -565,7 +551,7 @@ class Scribe:
 
 
 def _above(least: int, values: dict[int, int]) -> Iterator[int]:
-    """Yield the keys whose values are above *least*. The values ascend, so the other keys are not looked at."""
+    """Yield the keys whose values are above *least*. The values must ascend."""
     return takewhile(lambda key: values[key] > least, reversed(values))
 
 

@@ -49,7 +49,7 @@ class Tape:
         self.model_tokens = 0
         """The tokens of the texts of the model so far, also of those that were cut."""
         self._standing: list[tuple[int, int]] = []
-        """For each entry that is in the trace: its index, and how many of its characters stand."""
+        """For each entry that is in the trace: its index, and how many of its characters are in the trace."""
         self._places: list[int] = []
         """The position of each entry on the tape."""
         self._length = 0
@@ -63,17 +63,11 @@ class Tape:
         return bool(self._wide)
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* of a chunk whose text the core has held back, because it may be half a tag.
-
-        They are added to the tokens of the next text of the model.
-        """
+        """Count *tokens* of a chunk whose text the core has held back, with the next text of the model."""
         self._owed += tokens
 
     def grow(self, at: float, start: int, tokens: int) -> None:
-        """Record the text that the trace has from offset *start* on, which was added at the time *at*.
-
-        It has *tokens* tokens of the model.
-        """
+        """Record the text that was added to the trace at offset *start*, at the time *at*, with *tokens* tokens."""
         transcript = self._transcript
         if tokens:
             tokens, self._owed = tokens + self._owed, 0
@@ -94,7 +88,7 @@ class Tape:
     def cut(self, at: float, to: int, removed: int) -> int:
         """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
 
-        Returns how many tokens this removed. A text that is cut in its middle keeps all its tokens.
+        Return how many tokens this removed. A text that is cut in its middle keeps all its tokens.
         """
         tokens = 0
         while self._standing and self.starts[self._standing[-1][0]] >= to:
@@ -122,10 +116,9 @@ class Tape:
         return None if span is None else Span(self.u16(span.start), self.u16(span.end)) if self._wide else span
 
     def position(self, offset: int) -> int | None:
-        """Return the position on the tape of the character at *offset* of the trace.
+        """Return the position on the tape of the character at *offset* of the trace, or of its end.
 
-        For the end of the trace, it is the position after the last character. It is ``None`` if the trace is empty or
-        has no such offset.
+        ``None`` if the trace is empty or has no such offset.
         """
         place = bisect_left(self._standing, offset + 1, key=lambda one: self.starts[one[0]]) - 1
         if place < 0:

@@ -1,8 +1,4 @@
-"""The types of the timeline of a run: its events, each with its times.
-
-All times are in seconds since the run began. All offsets are in characters of the trace at that time; if the journal is
-redacted, they are in UTF-16 code units.
-"""
+"""The types of the timeline of a run: its events, each with its times. For the units, see :class:`Timeline`."""
 
 from __future__ import annotations
 
@@ -32,8 +28,8 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
     phase: Phase
     origin: Origin
     tokens: int
-    """The tokens of the model that are counted with this text; 0 for text that a remedy inserted. The tokens of a chunk
-    that is split into several texts, such as a tag and an answer, are counted with the last one."""
+    """The tokens of the model that are counted with this text; 0 for text that a remedy inserted. The last of several
+    texts from one chunk has its tokens."""
 
 
 class TextCut(msgspec.Struct, frozen=True, gc=False):
@@ -50,8 +46,8 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
 class TextShown(msgspec.Struct, frozen=True, gc=False):
     """The reader may now have the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
 
-    These events exist only while text is held back. Before the first of them, and after one whose ``to`` is ``None``,
-    each text is released when it is added.
+    These events exist only while text is held back. After one whose ``to`` is ``None``, each text is released when it
+    is added.
     """
 
     at: float
@@ -80,10 +76,10 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     ended: float | None
     """When its stream ended or was closed, or when it failed."""
     how: Literal["ended", "closed", "broken", "refused", "open"]
-    """``ended``: the server ended it. ``closed``: we closed it, for a violation or at the end. ``broken``: it failed
-    after it was accepted. ``refused``: it failed before. ``open``: it has not ended."""
+    """``ended``: the server ended it. ``closed``: the run closed it. ``broken``: it failed after it was accepted.
+    ``refused``: it failed before. ``open``: it has not ended."""
     error: str
-    """Why it was refused or broke; else empty, and empty if the journal is redacted."""
+    """Why it was refused or broke; otherwise, or if the journal is redacted, empty."""
     resume: ResumeMode | None
     """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
     reason: str
@@ -97,10 +93,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def at(self) -> float:
-        """The time at which the request was sent; if that is not known, when it was accepted, or else when it ended.
-
-        0 if none of them is known.
-        """
+        """The time at which the request was sent; if that is not known, when it was accepted, or else when it ended."""
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
@@ -125,8 +118,8 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
     """When it began in its worker; ``None`` if it never began, or if this is not known."""
     ended: float | None
     worker: str
-    """``inline``, ``loop``, ``thread 4711``, ``process 4711``, what another worker pool calls its worker (``ray`` and a
-    name), or ``cache`` if an earlier verdict was used; empty: it never began, or an older version did not record it."""
+    """Where it ran: ``inline``, ``loop``, ``thread 4711``, ``process 4711``, or what another worker pool calls its
+    worker; ``cache`` if an earlier verdict was used. Empty: it never began, or this is not known."""
     outcome: Outcome | None
     """``None`` if the check has not ended. It has no reason if the journal is redacted."""
     tries: int
@@ -163,7 +156,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
     """``model`` or ``local`` (a local parser); empty if the fork never began, or if this is not known."""
     claims: int
     outcome: Outcome | None
-    """Why there are no claims, if it failed or was cancelled; ``None`` if it found ``claims`` claims, or is open."""
+    """Why there are no claims, if it failed or was cancelled; else ``None``."""
     tokens: int
     """The tokens that it generated. This and the next two counts may include forks that ran at the same time."""
     prompt_tokens: int
@@ -176,10 +169,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
-    """One remedy, from the verdict to the first text after it.
-
-    A time is ``None`` if the step did not happen, or if the time is not known.
-    """
+    """One remedy, from the verdict to the first text after it. ``None``: the step did not happen or is not known."""
 
     violation: ViolationRecord
     """The violation that it answers; without texts and key if the journal is redacted."""
@@ -221,8 +211,8 @@ class Incident(msgspec.Struct, frozen=True, gc=False):
     """``abandoned``: the reader left. ``switched_off``: supervision was turned off. ``suspended`` and ``restored``: a
     verifier."""
     text: str
-    """The error, the seconds of silence or of the budget, or the name of the verifier; else, and if the journal is
-    redacted, empty."""
+    """The error, the seconds of silence or of the budget, or the name of the verifier; empty for others, and if the
+    journal is redacted."""
 
 
 TimelineEvent: TypeAlias = (
@@ -241,7 +231,7 @@ class Timeline:
     path: str
     header: Header
     result: Result | None
-    """The recorded result; ``None`` if the journal has none, as before the end of the run, or is redacted."""
+    """The recorded result; ``None`` if the journal has none, or is redacted."""
     texts: tuple[TextWritten, ...]
     cuts: tuple[TextCut, ...]
     shown: tuple[TextShown, ...]
@@ -263,7 +253,7 @@ class Timeline:
 
     @property
     def events(self) -> tuple[TimelineEvent, ...]:
-        """All events, sorted by their ``at``, which is the first known time of an event with several times."""
+        """All events, sorted by their ``at``."""
         parts: tuple[Sequence[TimelineEvent], ...] = (
             self.requests,
             self.texts,

@@ -65,7 +65,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
 
 
 class _FollowedRun(RebuiltRun):
-    """A run that is rebuilt from its journal. Its ``scribe`` records the timeline in memory: text, checks, remedies."""
+    """A run that is rebuilt from its journal. Its ``scribe`` records the timeline in memory."""
 
     __slots__ = ("scribe",)
 
@@ -74,10 +74,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders.
-
-        The events of the core are dropped, because the scribe has recorded them.
-        """
+        """Pass *fact*, which happened at the time *at*, to the core, and record what changes. Return its orders."""
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -107,10 +104,7 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
 
 
 def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Timeline:
-    """Return the timeline of what *scribe* has recorded so far. *path* is the journal's path.
-
-    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
-    """
+    """Return the timeline of what *scribe* has recorded so far. *size* and *left_out* are bytes of the journal."""
     names = [str(one.fields["name"]) for one in scribe.header.monitors]
     who = [scribe.header.verifiers[one.verifier] for one in scribe.header.monitors]
     requests = tuple(
@@ -210,8 +204,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
 def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
     """Add the part *second* of a timeline to the part *first*, which comes directly before it. Changes *first*.
 
-    The lists of *first* are extended in place. *first* must have been joined from an empty object, because it must not
-    share its lists with a part.
+    *first* must have been joined from an empty object, because its lists are extended in place.
     """
     for name, value in second.items():
         if name == "text":
@@ -257,11 +250,7 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline of a redacted journal from the joined parts *outline*.
-
-    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read. Its offsets
-    are in UTF-16 code units, because a redacted journal has no text.
-    """
+    """Return the timeline of a redacted journal from the joined parts *outline*."""
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
         whole["left_out"] = left_out
@@ -409,10 +398,7 @@ def _span(pair: Any) -> Span | None:
 
 
 def _outcome(name: str | None) -> Outcome | None:
-    """Return the outcome that has the name *name*; ``None`` for no or another name.
-
-    It has no reason, because a redacted journal does not store it.
-    """
+    """Return the outcome that has the name *name*, without a reason; ``None`` for no or another name."""
     known: dict[str | None, Outcome] = {
         "pass": Judged(Pass()),
         "violation": Judged(Violation(why="")),
@@ -431,9 +417,7 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns what is new as parts of its timeline in JSON.
 
-    This JSON is the compact form, which the trace page reads. The reader gets the bytes of the journal by :meth:`feed`,
-    which raises :class:`~interwhen.JournalError` if this version cannot read them. *path* is only a name for errors and
-    for the timeline.
+    This JSON is the compact form, which the trace page reads. *path* is only a name for errors and for the timeline.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -513,8 +497,8 @@ class TimelineReader:
     def part(self, *, everything: bool = False) -> bytes:
         """Return the data that are new since the last part, as JSON. With *everything*, return all data so far.
 
-        The fields ``from`` and ``offset`` of a part are the byte offsets in the file at which it begins and ends. A
-        part whose ``from`` is 0 contains the whole timeline so far.
+        The fields ``from`` and ``offset`` are the byte offsets in the file at which the part begins and ends. A part
+        whose ``from`` is 0 contains the whole timeline so far.
         """
         if everything:
             self._mark = PartMark()
@@ -524,7 +508,7 @@ class TimelineReader:
         """Return the data that are new since *mark*, as :meth:`part` does, and move *mark* to the present.
 
         With a new mark, the result is the whole timeline; so is the first result after a resumed run has voided its
-        recorded end. Several consumers, with a mark each, can share one reader.
+        recorded end.
         """
         if mark.restarts != self._restarts:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():

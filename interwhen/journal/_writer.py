@@ -42,11 +42,11 @@ class JournalWriter:
         first: Callable[[], Record] | None = None,
         on_give_up: Callable[[str], None] | None = None,
     ) -> None:
-        """Append records to *file*, which has *size* bytes. This starts *clerk*, with the delay in *settings*.
+        """Append records to *file*, which has *size* bytes. This starts *clerk*.
 
-        *head* is written first: the first bytes of a new file. *chain* is the value from which the checksum of the next
-        record is computed. *first* is a function that returns the first record; the clerk calls it. If the journal must
-        be given up, *on_give_up* gets the reason; with ``None``, the reason is logged.
+        *head* is written first: the first bytes of a new file. *chain* is the checksum from which that of the next
+        record is computed. The clerk calls *first*, which returns the first record. *on_give_up* gets the reason if the
+        journal must be given up; with ``None``, the reason is logged.
         """
         self.size = size
         """The number of bytes that the file has accepted, with those that it had before."""
@@ -61,12 +61,12 @@ class JournalWriter:
         self._on_give_up = on_give_up
         self._items: deque[Record | TextColumns] = deque()
         self._columns = COMPLETE
-        """The columns that get the run's next plain chunk, which are the last item of the queue; or ``COMPLETE``."""
+        """The columns for the run's next plain chunk, which are the last item of the queue; or ``COMPLETE``."""
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
         self._taken = 0
         self._passed = 0
-        """How many bytes the items count for that the clerk has taken from the queue, and that are not written yet."""
+        """The bytes of the items that the clerk has taken from the queue and not written yet."""
         self._most = settings.buffer_bytes
         """The value of ``_put`` above which nothing is queued; -1 if the journal was given up."""
         self._awake = False
@@ -77,7 +77,7 @@ class JournalWriter:
     def put(self, record: Record) -> None:
         """Queue *record* for writing, unless the journal was given up. Does not wait.
 
-        If more than ``buffer_bytes`` are waiting, the journal is given up, because the disk is too slow.
+        If more than ``buffer_bytes`` are waiting, the journal is given up.
         """
         self._close_columns()
         self._put += _cost(record)
@@ -92,7 +92,7 @@ class JournalWriter:
 
         *began* is the time at which the run began, on the clock of the columns' times. The next record or columns
         complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and the result is
-        :data:`COMPLETE`, which takes no chunks.
+        :data:`COMPLETE`.
         """
         self._close_columns()
         if self._put > self._most:
@@ -124,7 +124,7 @@ class JournalWriter:
     async def finish(self) -> None:
         """Ask the clerk to write all records and to close the file, and wait for it for at most ``close_seconds``.
 
-        If this takes longer, the journal is given up. May be called more than once.
+        If this takes longer, the journal is given up.
         """
         self.close()
         seconds = self._settings.close_seconds
@@ -136,9 +136,9 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Queue and write nothing more, for the reason *why*; a write that has begun may end.
+        """Queue and write nothing more, for the reason *why*, which goes to *on_give_up* or to the log.
 
-        The reason goes to *on_give_up*, or to the log without it. Later calls do nothing.
+        A write that has begun may end.
         """
         if self.incomplete:
             return
@@ -180,7 +180,7 @@ class JournalWriter:
     def _drain(self, parts: list[bytes]) -> None:
         """Take the records out of the queue and write them after *parts*, all together.
 
-        Columns at the end of the queue, which the run may still fill, stay there. Their chunks so far are written.
+        Columns at the end of the queue, which the run may still fill, stay there.
         """
         if self.incomplete:
             return
@@ -216,10 +216,7 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return how many bytes *item* counts for while it is queued.
-
-    For complete columns and outlines, this is about their memory; for any other record, a constant.
-    """
+    """Return how many bytes *item* counts for while it is queued: about its memory, or a constant for most records."""
     if type(item) is TextColumns:
         return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
@@ -257,10 +254,7 @@ class ThreadClerk:
         self._wake.set()
 
     async def ended(self, seconds: float) -> bool:
-        """Wait at most *seconds* until the file is closed; return whether it is.
-
-        It waits in a worker thread with its own limiter, because all threads of the shared limiter may be busy.
-        """
+        """Wait at most *seconds* until the file is closed; return whether it is."""
         return await anyio.to_thread.run_sync(
             self._ended.wait,
             min(seconds, threading.TIMEOUT_MAX),

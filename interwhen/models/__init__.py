@@ -1,10 +1,9 @@
 """Adapters to language models, and base classes for new adapters.
 
-`ChatModel` and `CompletionsModel` use any OpenAI-compatible server; `open_local` runs a small model in a child process.
-`ReplayModel` streams known text, `RecordingModel` records the streams of a model, and `MeteredModel` limits the tokens
-of a model. To write an adapter, implement `Model` and `Stream`; `GuardedStream` and `IteratorStream` are base classes
-for streams, `ModelWrapper` for models that change some calls of another one. Requests, chunks and messages are defined
-in `interwhen/_types/models.py`. To read the code, start with `_openai_api.py`.
+`ChatModel` and `CompletionsModel` use an OpenAI-compatible server; `open_local` runs a small model in a child process.
+`ReplayModel` streams known text, `RecordingModel` records streams, and `MeteredModel` limits the tokens of a model. To
+write an adapter, implement `Model` and `Stream`; `GuardedStream`, `IteratorStream` and `ModelWrapper` are base classes.
+To read the code, start with `_openai_api.py`.
 """
 
 from __future__ import annotations

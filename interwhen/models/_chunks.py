@@ -1,7 +1,4 @@
-"""Decodes the data of one server-sent event to a :class:`~interwhen.models.Chunk`, by one pure function per API.
-
-:class:`CallAssembler` puts the tool calls of a stream together from their pieces.
-"""
+"""Decodes the data of server-sent events to chunks, and assembles the tool calls of a stream from their pieces."""
 
 from __future__ import annotations
 
@@ -32,11 +29,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, gc=False):
 
 
 class Logprobs(msgspec.Struct, frozen=True, gc=False):
-    """Log-probabilities, in the form of the completions API (``token_logprobs``) or the chat API (``content``).
-
-    ``tokens`` and ``top_logprobs`` belong to the first form, ``reasoning_content`` (for tokens of reasoning) to the
-    second. llama.cpp uses the form of the chat API for both.
-    """
+    """Log-probabilities, in the form of the completions API (first three fields) or of the chat API (last two)."""
 
     token_logprobs: list[float | None] | None = None
     tokens: Any = None
@@ -48,8 +41,7 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 class ChatText(msgspec.Struct, frozen=True, gc=False):
     """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer.
 
-    A server sends reasoning in ``reasoning_content`` or ``reasoning``. ``reasoning_details`` (OpenRouter) say whether
-    the reasoning is a summary.
+    Reasoning is in ``reasoning_content`` or ``reasoning``; ``reasoning_details`` are those of OpenRouter.
     """
 
     content: str | None = None
@@ -107,7 +99,7 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``.
 
-    ``prompt_progress`` and ``timings`` are those of llama.cpp. Fields of type ``Any`` are validated when they are used.
+    ``prompt_progress`` and ``timings`` are those of llama.cpp.
     """
 
     choices: list[CompletionChoice] | UnsetType | None = UNSET
@@ -188,8 +180,7 @@ class EndMark(enum.Enum):
 DONE: Final = EndMark.DONE
 
 Decoded: TypeAlias = Chunk | EndMark | tuple[Chunk, ...] | None
-"""The content of one event: a chunk, an end mark, several chunks (such as reasoning and answer), or ``None`` if it is
-empty or ignored."""
+"""The content of one event: a chunk, the end mark, several chunks, or ``None`` if it is empty or ignored."""
 
 Decode: TypeAlias = Callable[[bytes, int, bool], Decoded]
 """``decode(data, offset, first)``: the data of an event, its byte offset in the body (for errors), and whether no valid
@@ -213,17 +204,16 @@ def finish_reason(reason: str) -> FinishReason:
 
 
 _UNFINISHED = (None, "", "null")
-"""The finish reason in events before the last one. Older versions of SGLang and Ollama send an empty text, and those of
-KoboldCpp the text ``null``."""
+"""The finish reason in events before the last one. Some servers send an empty text or the text ``null``."""
 
 _MOST_TOKENS = 1 << 53
 """The limit for token counts. A parser with 64-bit floats reads smaller integers exactly."""
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Convert *usage*, the token counts of the server; an invalid count becomes ``None``.
+    """Convert the token counts of the server.
 
-    The result is ``None`` if *usage* is.
+    An invalid count becomes ``None``, and *usage* ``None`` stays ``None``.
     """
     if usage is None:
         return None
@@ -236,8 +226,7 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
     """Return the number of reasoning tokens in *usage*; ``None`` if it is not known.
 
-    *prompt* and *completion* are the token counts of the prompt and of the answer; ``None`` if *usage* has no valid
-    ones.
+    *prompt* and *completion* are its valid counts for the prompt and the answer, if any.
     """
     if isinstance(usage.completion_tokens_details, dict):
         return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
@@ -248,10 +237,7 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
 
 
 def _counted(body: CompletionBody | ChatBody) -> Usage | None:
-    """Return the token counts in the event *body*; ``None`` if it has none.
-
-    Most servers send counts at the end of a stream; llama.cpp also sends them while it reads the prompt.
-    """
+    """Return the token counts in the event *body*; ``None`` if it has none. llama.cpp also sends them at the start."""
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
     try:
@@ -262,7 +248,7 @@ def _counted(body: CompletionBody | ChatBody) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is an integer (no boolean) from 0 to 2**53 - 1, as a count of tokens is; else ``None``."""
+    """Return *value* if it is an integer (not a boolean) from 0 to 2**53 - 1, else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
@@ -283,8 +269,7 @@ def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
 
-    Raises :class:`~interwhen.ModelError` for an answer without a choice, such as an error of the server, or without the
-    field ``text``.
+    Raises :class:`~interwhen.ModelError` if *answer* has no choice, or if its first choice has no field ``text``.
     """
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
@@ -304,7 +289,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
     """Return the number of tokens in *logprobs*, and the sum of their log-probabilities in nats.
 
-    The sum is ``None`` if no token has a log-probability.
+    The sum is ``None`` if there are none.
     """
     if logprobs is None:
         return 0, None
@@ -339,10 +324,7 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the alternative tokens in *top*, the value of a field ``top_logprobs``, with their log-probabilities.
-
-    The completions API sends an object that maps tokens to numbers, and the chat API a list of objects.
-    """
+    """Yield the tokens in *top*, a field ``top_logprobs`` of either API, with their log-probabilities."""
     if isinstance(top, dict):
         items = list(top.items())
     else:
@@ -363,13 +345,11 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode *data*, the data of an event of ``/v1/completions``. *offset* is its byte offset in the body.
+    """Decode *data*, the data of an event of ``/v1/completions``; see :data:`Decode` for the arguments.
 
-    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
-    :data:`DONE`. Other data that is not JSON or has fields of a wrong type, and an event with a second answer (``n``
-    above 1), always raise this error. An error object of the server in place of an answer raises
-    :class:`~interwhen.models.UpstreamError`. The result is ``None`` if the event has no content.
+    Raises :class:`~interwhen.models.StreamProtocolError` for invalid data, for an event with a second answer (``n``
+    above 1) and, if *first*, for an event of unknown form. Raises :class:`~interwhen.models.UpstreamError` for an error
+    of the server.
     """
     try:
         body = completion_decoder.decode(data)
@@ -394,14 +374,9 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode *data*, the data of an event of ``/v1/chat/completions``. *offset* is its byte offset in the body.
+    """Decode *data*, the data of an event of ``/v1/chat/completions``; see :data:`Decode` for the arguments.
 
-    *first* is true if no valid chunk came before. In this case, an event of unknown form raises
-    :class:`~interwhen.models.StreamProtocolError`; otherwise it is ignored. The end mark ``[DONE]`` becomes
-    :data:`DONE`. Other data that is not JSON or has fields of a wrong type, and an event with a second answer (``n``
-    above 1), always raise this error. An error object of the server in place of an answer raises
-    :class:`~interwhen.models.UpstreamError`. An event with reasoning and answer becomes two chunks. The result is
-    ``None`` if the event has no content.
+    An event with reasoning and answer becomes two chunks. Raises the same errors as :func:`decode_completion`.
     """
     try:
         body = chat_decoder.decode(data)
@@ -451,8 +426,7 @@ def _is_summary(details: Any) -> bool:
 def noting_question(decode: Decode) -> Decode:
     """Return a function that decodes like *decode*, for a request that turns on reasoning.
 
-    It sets ``asked_to_reason`` in token counts that have ``completion_tokens``. Events with several chunks stay
-    unchanged.
+    In events of one chunk, it sets ``asked_to_reason`` in token counts that have ``completion_tokens``.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -466,10 +440,9 @@ def noting_question(decode: Decode) -> Decode:
 
 
 def reasoning_field(data: bytes) -> str:
-    """Return the name of the field that holds the reasoning in the chat chunk *data*.
+    """Return the name of the field that holds the reasoning in *data*, a chat chunk with reasoning.
 
-    It is ``reasoning_content`` if the first ``delta`` has text there or there is no ``delta``, and ``reasoning``
-    otherwise. Raises one of ``DECODE_ERRORS`` if *data* is invalid.
+    Raises one of ``DECODE_ERRORS`` if *data* is invalid.
     """
     choices = chat_decoder.decode(data).choices or []
     names = [
@@ -497,10 +470,9 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
-    """Return a chunk of the answer with *text*, the finish reason *reason* and the token counts *usage*.
+    """Return a chunk of the answer; ``None`` if there is nothing to put into it.
 
-    The number of its tokens and their log-probability come from *logprobs*; without these, a text is one token. If
-    there is none of these four, the result is ``None``.
+    Its number of tokens comes from *logprobs*; without them, a text counts as one token.
     """
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
@@ -540,7 +512,7 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
     """Return the error for *data*, an event at *offset* that is not one of this API.
 
-    The error names the right API, if known.
+    It names the right API, if known.
     """
     keys = {key for choice in _shape_of(data) for key in choice}
     if "message" in keys:
@@ -629,9 +601,9 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Return whether the arguments of this tool call, as far as they have arrived, are a complete JSON object.
+        """Return whether the arguments so far are a complete JSON object.
 
-        False for a custom call, whose text may always continue.
+        False for a custom call, whose input is any text.
         """
         if self.kind == "custom":
             return False
@@ -642,11 +614,7 @@ class _PartialCall:
         return True
 
     def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece to the call.
-
-        *name_of_call* is the id of the call in this piece; empty if the piece has none. *said* has the parts of the
-        name and of the arguments in this piece.
-        """
+        """Add a piece of the call: its id *name_of_call*, empty if the piece has none, and the texts in *said*."""
         self.id = self.id or name_of_call
         if said is None:
             return
@@ -660,7 +628,7 @@ class _PartialCall:
 class AssembledCalls(NamedTuple):
     """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk.
 
-    ``whole``: the calls that are complete now, each after its number.
+    ``whole``: the calls that are complete now, with their numbers.
     """
 
     pieces: tuple[int, ...]
@@ -668,10 +636,9 @@ class AssembledCalls(NamedTuple):
 
 
 class ReadCalls(NamedTuple):
-    """The content of one event of a chat with tools.
+    """The content of one event of a chat with tools. *chunks* also has the tool calls that are now complete.
 
-    *chunks* are the chunks of its text, then one for each tool call that is now complete, then the finish reason, if
-    there is one; ``None`` if there are none. *pieces* and *whole* are the same as in :class:`AssembledCalls`.
+    *pieces* and *whole* are the same as in :class:`AssembledCalls`.
     """
 
     chunks: Decoded
@@ -682,10 +649,8 @@ class ReadCalls(NamedTuple):
 class CallAssembler:
     """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
 
-    A call is complete when the next call begins and its own arguments are a JSON object. Any other call is complete
-    only at the end, because pieces of parallel calls may alternate. A piece with another id than the last call of the
-    same ``index`` can also begin a new call, because servers use this field in different ways. *extras* maps the id of
-    a call to its field ``extra_content``; the assembler adds an entry for each piece that has both.
+    A call is complete when the next call begins and its own arguments are a JSON object, or when the model has
+    finished. *extras* collects the field ``extra_content`` of calls by their ids.
     """
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
@@ -699,15 +664,11 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream and the stream has not ended: pieces of the call may follow."""
+        """Whether a tool call has begun in this stream and the stream has not ended."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
-        """Add the pieces of tool calls in the chunk *data*.
-
-        Return the number of each piece's call, and the calls that are now complete. Raises one of ``DECODE_ERRORS`` if
-        *data* is invalid.
-        """
+        """Add the pieces of tool calls in the chunk *data*. Raises one of ``DECODE_ERRORS`` if *data* is invalid."""
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
@@ -726,9 +687,9 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream and forget its calls. If *reason* says that the model had finished, return the remaining ones.
+        """End the stream, and return the calls that were not returned before.
 
-        They then count as complete. Otherwise return an empty list, because the last call may be cut.
+        If *reason* does not say that the model had finished, return none, because the last call may be cut.
         """
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
@@ -736,10 +697,9 @@ class CallAssembler:
         return [(call.number, call.call()) for call in left] if reason in _ENDS else []
 
     def read(self, data: bytes, found: Decoded, offset: int) -> ReadCalls:
-        """Add the pieces in the event *data*, and return the content of the event.
+        """Add the pieces in the event *data*, and return its content *found* with the tool calls complete now.
 
-        *found* has the text and the finish reason of the event. Raises :class:`~interwhen.models.StreamProtocolError`,
-        with the *offset* of the event, for invalid pieces.
+        Raises :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the event, for invalid pieces.
         """
         try:
             pieces, whole = self.feed(data)
@@ -764,9 +724,7 @@ class CallAssembler:
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Add a piece of a tool call to its call, and return the number of this call.
 
-        *index*, *kind* and *name_of_call* (an id) identify the call, and *said* is the text of the piece. A piece with
-        text for a call that is already complete begins a new call. If another call is now complete, it is added to
-        *fed*.
+        *index* and *name_of_call* (an id) identify the call. If another call is now complete, it is added to *fed*.
         """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
@@ -779,19 +737,16 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece belongs to; ``None`` if the piece begins a new call.
-
-        *index* and *name_of_call* are the index and the id of the call in this piece.
-        """
+        """Return the call that a piece with this *index* and id belongs to; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin and return a new call of *kind* at *index*. If the call before it is complete, add that call to *fed*.
+        """Begin and return a new call of *kind* at *index*.
 
-        That call is parsed only here, once, so that the total work stays linear.
+        If the call before it is complete, add that call to *fed*.
         """
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
@@ -810,7 +765,7 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 
 
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
-    """Return a function that decodes events like *decode*, and returns complete tool calls as chunks.
+    """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
 
     Use the function for one stream only. It stores the ``extra_content`` of calls in *extras*, by the id of the call.
     """

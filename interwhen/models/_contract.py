@@ -1,9 +1,4 @@
-"""Checks line by line what interwhen relies on at a server. ``interwhen doctor --contract`` prints the result.
-
-The doctor finds out what an endpoint *can* do (:mod:`interwhen.models._probe`). The contract finds out whether the
-endpoint does what interwhen *expects* of it: whether streams end properly, and whether the way of resuming that
-interwhen chooses there continues at the cut, inside the reasoning and inside the answer.
-"""
+"""Tests whether a server does what interwhen relies on. ``interwhen doctor --contract`` prints the result."""
 
 from __future__ import annotations
 
@@ -33,17 +28,15 @@ from interwhen.models._token_resume import FAMILIES, shared
 from interwhen.models._transport import HttpRequest, Transport, open_stream
 
 ContractMark = Literal["holds", "absent", "broken", "unknown"]
-"""``absent``: the server lacks the feature, and interwhen can do without it. ``broken``: interwhen relies on the line,
-and it does not hold. ``unknown``: the line could not be observed."""
+"""``absent``: the server lacks the feature, and interwhen can do without it. ``broken``: interwhen relies on the
+feature, and it does not work. ``unknown``: this was not observed."""
 
 
 class ContractLine(msgspec.Struct, frozen=True):
-    """One expectation of the contract (what interwhen relies on at a server), and what was observed."""
+    """One thing that interwhen relies on at a server, and what was observed."""
 
     name: str
     mark: ContractMark
-    """Whether it holds. ``absent``: it does not, and interwhen can do without it. ``broken``: it does not, and
-    interwhen relies on it. ``unknown``: it was not observed."""
     evidence: str
     """The observation. It may quote the server, so escape it before you print it to a terminal."""
     promise: str
@@ -56,7 +49,7 @@ class ContractReport(msgspec.Struct, frozen=True):
     base_url: str
     model: str
     server: str
-    """The name and the version of the server, as far as it says them."""
+    """The name and the version of the server, as far as the server sends them."""
     lines: tuple[ContractLine, ...]
 
     def __getitem__(self, name: str) -> ContractLine:
@@ -86,13 +79,13 @@ async def check_contract(
     timeouts: Timeouts = PROBE_TIMEOUTS,
     on_progress: OnProgress | None = None,
 ) -> ContractReport:
-    """Test what interwhen relies on with *model* at *base_url*, by thirty or more requests.
+    """Test what interwhen relies on with *model* at *base_url*.
 
-    Most of these ask for at most 1,200 tokens. If the server does not answer a chat, only the first few requests are
-    sent. A failed request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. *api_key*
-    defaults to the environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not
-    a URL, or if the key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the
-    number of lines so far, and of all lines.
+    A server that answers chats gets thirty or more requests. Most of these ask for at most 1,200 tokens. A failed
+    request becomes a finding in the report, and no :class:`~interwhen.ModelError` is raised. *api_key* defaults to the
+    environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL, or if the
+    key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the number of lines
+    so far, and of all lines.
     """
     used = transport or Httpx2Transport()
     examiner = _Examiner(base_url.rstrip("/"), model, used, api_key, timeouts)
@@ -113,8 +106,8 @@ _MOST_TOKENS = 1200
 """The limit for the first stream, which must reach the answer of a model that reasons at length."""
 _FEW_TOKENS = 60
 _SAME = 16
-"""So many equal characters prove that a continuation continues. A long greedy text may differ later, because a server
-computes a prompt and a generated text in different batches."""
+"""The number of equal characters that proves a continuation. Greedy texts may differ later, because the server computes
+them in other batches."""
 _STOP_SIZE = 5
 _ABORT_TRIES = 4
 _MOST_FILLED = 32_768
@@ -227,9 +220,9 @@ class _Examiner(Prober):
         self._ready: set[_Way] = {"prefill"}
 
     async def lines(self) -> AsyncIterator[ContractLine]:
-        """Test the expectations in order, and yield a line for each.
+        """Yield a line for each expectation, in order.
 
-        If the server cannot be reached or does not answer a chat, the following lines are "unknown" and not tested.
+        If the line "server" or "whole answer" does not hold, the lines after it are "unknown" and not tested.
         """
         asked = True
         for promise in PROMISES:
@@ -255,8 +248,8 @@ class _Examiner(Prober):
     async def prepare(self, way: _Way) -> None:
         """Stream one answer with the adapter for *way*, unless this was tried before.
 
-        From this stream the adapter learns the name of the reasoning field, as in a run. With the way ``tokens``, the
-        token ids of the stream are stored if its text equals that of the first stream (``sample``).
+        The adapter learns the reasoning field from it. With ``tokens``, keep its token ids if its text equals that of
+        ``sample``.
         """
         if way in self._ready:
             return
@@ -267,10 +260,7 @@ class _Examiner(Prober):
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the streams that are read whole.
-
-        The temperature is 0. The limit is 1,200 tokens, or half of the context of the server if that is known and less.
-        """
+        """The sampling options of the streams that are read whole, with a token limit below the known context."""
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 
@@ -279,10 +269,7 @@ class _Examiner(Prober):
 
 
 async def _asks(examiner: _Examiner, question: str, *, required: bool = False) -> _Evidence:
-    """Send the requests of *question*, a question of ``interwhen doctor``, and return the finding for the contract.
-
-    A negative answer makes the line "broken" if it is *required*, and "absent" otherwise.
-    """
+    """Answer *question* of ``interwhen doctor``. The answer "no" becomes "broken" if *required*, else "absent"."""
     seen = await _DOCTOR[question](examiner)
     marks: dict[Mark, ContractMark] = {"ok": "holds", "no": "broken" if required else "absent", "unknown": "unknown"}
     return _Evidence(marks[seen.mark], seen.detail)
@@ -303,7 +290,7 @@ async def _server(examiner: _Examiner) -> _Evidence:
 
 
 async def _version(examiner: _Examiner) -> str:
-    """Return the version of the server, by the paths of vLLM, SGLang and llama.cpp; empty if none of them answers."""
+    """Return the version of the server, by the paths of vLLM, SGLang and llama.cpp; empty if it is not found."""
     for path, field in (("version", "version"), ("server_info", "version"), ("props", "build_info")):
         try:
             found = msgspec.json.decode(await examiner.get(f"{examiner.root}/{path}"))
@@ -385,7 +372,7 @@ async def _reasons(examiner: _Examiner) -> _Evidence:
 
 
 def _resumes(way: _Way, place: _Place) -> _Check:
-    """Return a check: it cuts a text in *place* (reasoning or answer), and lets *way* (a resume mode) continue it."""
+    """Return a check that cuts a text in *place* (reasoning or answer) and continues it by *way*."""
 
     async def check(examiner: _Examiner) -> _Evidence:
         text = examiner.sample.reasoning if place == "reasoning" else examiner.sample.answer
@@ -411,10 +398,9 @@ def _resumes(way: _Way, place: _Place) -> _Check:
 def _continues(
     way: _Way, place: _Place, expected: str, chunks: Sequence[Chunk], resumed: ResumeMode | None, *, tags: bool
 ) -> _Evidence:
-    """Compare the text of *chunks* with the *expected* text, and return the finding.
+    """Find out whether *chunks* continue with the *expected* text, which was cut in *place*.
 
-    *way* is the resume mode that was asked for, to continue a text cut in *place* (reasoning or answer). *resumed* is
-    the mode that was used. With *tags*, the text of all phases is compared, because the reasoning is between tags.
+    *way* was asked for, and *resumed* was used. With *tags*, the text of both phases is compared.
     """
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way

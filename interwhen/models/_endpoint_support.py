@@ -1,7 +1,4 @@
-"""How an endpoint continues the kept text of a chat: asks the endpoint, remembers the proof, and chooses the way.
-
-A proof expires, because a server may be updated or replaced.
-"""
+"""How an endpoint continues the kept text of a chat: asks the endpoint, remembers the proof, and chooses the way."""
 
 from __future__ import annotations
 
@@ -43,18 +40,17 @@ def asks_to_reason(body: Mapping[str, Any]) -> bool:
 #   server names itself as one that users run themselves, or if the user asks for it.
 
 ResumeProbe = Literal["auto", "always", "never"]
-"""Whether an endpoint may be probed. ``auto``: a probe that generates tokens is sent only to a server whose model list
-names vLLM, SGLang or llama.cpp. ``always``: to any server, also to a hosted one that bills the tokens. ``never``: no
-probe at all."""
+"""Which endpoints may be probed by requests that generate tokens. ``auto``: a server whose model list names vLLM,
+SGLang or llama.cpp. ``always``: any server, also one that bills the tokens. ``never``: none, and no other probe
+runs."""
 LLAMACPP = "llamacpp"
 """The name of llama.cpp in its model list."""
 SELF_HOSTED = frozenset({LLAMACPP, "sglang", "vllm"})
-"""The servers, by the name in their model list, that get a probe which generates tokens. Users usually run them
-themselves. A proxy in front of a hosted API usually has another name there."""
+"""The servers, by the name in their model list, that ``auto`` probes by requests that generate tokens."""
 PROVEN_SECONDS = 600.0
-"""How long a proof is believed in one process, in seconds. The server may be updated or replaced meanwhile."""
+"""How long a proof is believed in one process, in seconds."""
 FILE_SECONDS = 86_400.0
-"""How long a proof in a file is believed, in seconds. Such a proof holds for one version of the server only."""
+"""How long a proof in a file is believed, in seconds."""
 FOLDER_VARIABLE = "INTERWHEN_PROBE_CACHE"
 """The environment variable with the folder for proofs; without it, proofs are kept in memory only."""
 WAIT_SECONDS = 2.0
@@ -62,7 +58,7 @@ WAIT_SECONDS = 2.0
 PROBE_SECONDS = 60.0
 """The longest time for reading one stream of a probe, in seconds."""
 MOST_PROBES = 3
-"""How often a probe is begun that the end of its run then cancels. After that it is given up for ``PROVEN_SECONDS``."""
+"""How often a probe is begun, if each is cancelled. After that it is given up for ``PROVEN_SECONDS``."""
 
 
 def parse_probe(probe: str) -> ResumeProbe:
@@ -89,8 +85,7 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: str = ""
     """How this was observed. It may quote the server."""
     generated: bool = False
-    """Whether the model generated text for this, so that the phase of that text was observed, too. False if the server
-    only rendered prompts."""
+    """Whether the model generated text for this. False if the server only rendered prompts."""
 
 
 class ProofWire(Protocol):
@@ -125,9 +120,7 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 def continues_raw(chat: Mapping[str, Any]) -> bool:
     """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
 
-    interwhen then parses tool calls in the raw text itself. It returns false for a forced tool call, because only the
-    chat API restricts the text of the model to the call, for tools that are not plain functions, and for the older
-    field ``functions``.
+    It cannot with a forced tool call, with tools that are not plain functions, or with the older field ``functions``.
     """
     tools = chat.get("tools") or ()
     return (
@@ -148,10 +141,7 @@ def why_turn(card: ModelCard | None) -> str:
 
 
 def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
-    """Return the reason why it is not proven how the server in *card* continues an assistant message.
-
-    *probe* is the option that says whether the server may be asked.
-    """
+    """Return the reason why it is not proven how the server in *card* continues an assistant message."""
     name = repr(card.owned_by) if card else "the server"
     if probe == "never":
         return f"probe='never' forbids to find out how {name} continues an assistant message"
@@ -184,10 +174,9 @@ def choose_prefill(
 ) -> ResumeWay:
     """Decide how to let a chat model continue after *pieces*, the text of the assistant so far.
 
-    *proof* says whether this endpoint was seen to continue an unfinished assistant message, and how; ``None``: this is
-    not known. *has_field* is true if the server sends reasoning in a separate field. *documented* is true if the
-    documentation of the server says that it continues such a message. *by_ids* is true if the server can also continue
-    token ids, which needs more requests. *why_unproven* is the reason that is reported if *proof* is ``None``.
+    *proof* is what was observed of the endpoint, if anything. *has_field*: the server sends reasoning in a separate
+    field. *documented*: its documentation says that it continues an unfinished assistant message. *by_ids*: it can also
+    continue token ids. *why_unproven* is the reason to report without *proof*.
     """
     phase: Phase = next((piece.phase for piece in reversed(pieces) if piece.text), "answer")
     in_field = has_field and any(piece.phase == "reasoning" for piece in pieces)
@@ -229,7 +218,7 @@ _QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
 _COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
 _FIRST_TOKENS, _NEXT_TOKENS = 64, 12
 _SAME = 8
-"""So many equal characters prove that a continuation continues."""
+"""The number of equal characters that proves a continuation."""
 _VERSIONS = {"vllm": ("version", "version"), LLAMACPP: ("props", "build_info"), "sglang": ("server_info", "version")}
 """For each server: the path that has its version, and the field there."""
 
@@ -242,21 +231,14 @@ _rendered = msgspec.json.Decoder(_TemplateText)
 
 
 class Proven(NamedTuple):
-    """The result of a probe: the observed behaviour (the proof), and the tokens that the probe cost.
-
-    The proof is ``None`` if nothing was observed. The tokens include those of the prompts, if the server counts them.
-    """
+    """The result of a probe: the proof, ``None`` if nothing was observed, and the tokens that the probe cost."""
 
     proof: ResumeProof | None
     tokens: int
 
 
 async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card* (``unknown server`` without one), and its version if it is known.
-
-    Only vLLM, llama.cpp and SGLang are asked for their version, by a request with *wire*. If it fails, the name is
-    returned alone.
-    """
+    """Return the name of the server in *card* (``unknown server`` without one), and its version if it can be read."""
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
@@ -272,9 +254,8 @@ async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
     """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
 
-    If *generates* is false, no request that generates a token is sent. The result has the proof, or ``None`` without
-    one, and the number of tokens that the requests took, as far as it is known. A :class:`~interwhen.ModelError` is not
-    raised.
+    If *generates* is false, no request that generates a token is sent. A failed request does not raise
+    :class:`~interwhen.ModelError`.
     """
     if server.partition(" ")[0] == LLAMACPP:
         try:
@@ -310,7 +291,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
 
 class _TextProbe:
-    """Lets the model begin an answer and cuts it. Then it compares the continuations with the text that was cut off.
+    """Cuts an answer of the model, and compares the continuations with the text that was cut off.
 
     The attribute ``tokens`` counts the tokens of the requests, as far as they are known.
     """
@@ -349,10 +330,9 @@ class _TextProbe:
         return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
-        """Return whether the reply to *kept* continues the text *whole* in *phase*, and does not begin it again.
+        """Return whether the model continues *kept*, which *message* has, like *whole* in *phase*.
 
-        *message* is the unfinished assistant message with the text *kept*. At least 8 characters must be equal, or all
-        that are left. Returns false if the server refuses the request; a retryable error is raised.
+        Returns false if the server refuses the request; a retryable error is raised.
         """
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
@@ -368,8 +348,8 @@ class _TextProbe:
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
         """Ask the question of the probe, and return the reasoning and the answer of the model.
 
-        If *kept* is given, an unfinished assistant message, the model continues it. *most* is the token limit. The
-        tokens that this took are added to ``tokens``.
+        If *kept* is given, an unfinished assistant message, the model is asked to continue it. *most* is the token
+        limit.
         """
         body: dict[str, Any] = {
             "model": self._model,
@@ -412,8 +392,7 @@ def _both_fields(reasoning: str) -> dict[str, str]:
 class EndpointProof:
     """Remembers how one model of one server was observed to continue kept text (the proof).
 
-    All runs and calls of a model adapter share this object. *place* names the model and its server, for the log and for
-    the file.
+    *place* names the model and its server.
     """
 
     def __init__(self, place: str) -> None:
@@ -425,10 +404,7 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether the endpoint was probed, its proof read from a file, or the probe given up lately.
-
-        Lately means within the last ``PROVEN_SECONDS``.
-        """
+        """Whether a proof, or a failure to get one, was stored within the last ``PROVEN_SECONDS``."""
         return anyio.current_time() < self._until
 
     @property
@@ -439,13 +415,11 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Probe how *model* continues text, with *wire*, unless this is known or being probed, or *probe* is ``never``.
+        """Find out how *model* continues kept text, with *wire*, unless this is known, or *probe* forbids it.
 
-        Return how many tokens this took, as far as they are known. If a folder for proofs is set and the version of the
-        server is known, a proof in the file of an earlier process is used first, and a new one is written there. If
-        *generates* is false, no request that generates a token is sent. If it is true, such requests may be sent to
-        servers whose model list names vLLM, SGLang or llama.cpp, and with *probe* ``always`` to any server. A probe
-        that was cancelled ``MOST_PROBES`` times is given up for ``PROVEN_SECONDS``.
+        Return how many tokens this took, as far as they are known. If a folder for proofs is set, a proof of an earlier
+        process may be used instead. If *generates* is false, no request that generates a token is sent; if it is true,
+        *probe* says to which servers such requests may be sent.
         """
         if self.is_known or self._running is not None or probe == "never":
             return 0
@@ -534,12 +508,7 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    """Return the proof in the file at *path*; ``None`` if there is no file, or if the proof has expired.
-
-    The result is also ``None`` for another version of the file format, and, with a warning in the log, for a damaged
-    file and one that is too large or cannot be read. Where the system shows it, this is also so for a link, a file of
-    another user, and a file that others may write.
-    """
+    """Return the proof in the file at *path*; ``None`` if it is missing, has expired, or cannot be trusted."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -571,10 +540,7 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    """Write *stored* to the file at *path*, in place of an older one. A failure is only logged.
-
-    The folder of *path* is created if it is missing.
-    """
+    """Write *stored* to the file at *path*, in place of an older one. A failure is only logged."""
     # A new name each time: a file that a killed process or a full disk left is not in the way.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:

@@ -1,7 +1,6 @@
 """A fast HTTP transport for asyncio and uvloop. The event loop passes the bytes to the parser of httptools.
 
-For each read from the socket, the parser (in C) runs and the reading task wakes up at most once: there is no timer,
-task or cancel scope. Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
+Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
 """
 
 from __future__ import annotations
@@ -63,7 +62,7 @@ class ResponseConnection(Protocol):
         ...
 
     def release(self, *, keep: bool) -> None:
-        """Release the connection, because its response is complete. Close the connection unless *keep* is true."""
+        """Release the connection after a complete response. If *keep* is false, close it."""
         ...
 
     def abort(self) -> None:
@@ -74,8 +73,7 @@ class ResponseConnection(Protocol):
 class FastResponse:
     """A response that arrives on a connection; see :class:`~interwhen.models.HttpResponse`.
 
-    *name* names the server in errors, and *line* is the connection that the response controls. One read returns all
-    bytes that have arrived since the previous read, so that the reading task wakes up only once.
+    *name* names the server in errors, and *line* is the connection that the response controls.
     """
 
     __slots__ = (
@@ -127,8 +125,7 @@ class FastResponse:
         """Wait for the status and the headers.
 
         Raises :class:`~interwhen.ModelError` if the connection ends first or the data is invalid, and
-        :class:`StreamClosed` after :meth:`close`. If the waiting task is cancelled, the response and its connection
-        close.
+        :class:`StreamClosed` after :meth:`close`. If the waiting task is cancelled, the response closes.
         """
         while not self.status:
             if self._closed:
@@ -146,7 +143,7 @@ class FastResponse:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
         Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
-        broke or the data was invalid. If the waiting task is cancelled, the response and its connection close.
+        broke or the data was invalid. If the waiting task is cancelled, the response closes.
         """
         parts = self._parts
         while not parts:
@@ -182,10 +179,7 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """Close without waiting, if the response is complete and was read. Return whether this was so.
-
-        The result is false for an incomplete response, also if it was closed before.
-        """
+        """If the response is complete and was read, close it without waiting. Return whether this was so."""
         if not self._is_whole or self._parts:
             return False
         self.close()
@@ -225,9 +219,8 @@ class FastResponse:
     def take(self, data: bytes) -> None:
         """Parse *data*, which has arrived on the connection, and wake the reader.
 
-        Invalid data, a switch to another protocol, and more than 256 KiB in a row without any body close the
-        connection. They end the response with an error, unless it was complete before. If too many bytes are unread,
-        the connection stops reading.
+        Data that cannot be used closes the connection; a response that was not complete ends with an error. If too many
+        bytes are unread, the connection stops reading.
         """
         before = self._size
         try:
@@ -261,9 +254,8 @@ class FastResponse:
     def lost(self, exc: Exception | None) -> None:
         """End the response after its connection has ended. *exc* is the error, or ``None`` without an error.
 
-        If the head has come and does not say where the body ends, the body ends with the connection. So without an
-        error, the response is then complete. In all other cases it is broken, unless it was complete before. The head
-        says where the body ends by a length, or by the chunked encoding.
+        If its head did not say where the body ends, the response is complete without an error. In all other cases it is
+        broken, unless it was complete before.
         """
         if self.status and not self._framed and exc is None:
             self._is_whole = True
@@ -353,7 +345,7 @@ def _ignore(_data: bytes) -> None:
 class FastConnection(asyncio.Protocol):
     """An HTTP connection for one request at a time. The event loop calls it as an asyncio protocol.
 
-    It calls *on_idle* when it is ready for the next request, and *on_lost* when it is closed.
+    It calls *on_idle* after a response, if it can be used again, and *on_lost* when it is closed.
     """
 
     __slots__ = ("_is_paused", "_on_idle", "_on_lost", "_response", "_transport", "idle_since")
@@ -373,11 +365,7 @@ class FastConnection(asyncio.Protocol):
 
     @property
     def is_readable(self) -> bool:
-        """Whether the server closed the idle connection or sent bytes on it, so that it must not be used again.
-
-        It is also true if the connection has no socket. After a blocking call, the loop may not have delivered these
-        bytes yet. The next request would then read them as its response.
-        """
+        """Whether an idle connection must not be used again, because the server closed it or sent bytes on it."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
         if number < 0:
@@ -391,7 +379,7 @@ class FastConnection(asyncio.Protocol):
     def send_request(self, request: bytes, name: str, loop: asyncio.AbstractEventLoop) -> FastResponse:
         """Send the bytes *request*, and return the response, which has not arrived yet. Needs an open connection.
 
-        *name* is the name of the request in the errors of the response, and *loop* the event loop that reads it.
+        *name* names the request in errors.
         """
         assert self._transport is not None
         self._response = response = FastResponse(name, self, loop)
@@ -443,11 +431,7 @@ class FastConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Make the connection idle if *keep* is true, else close it.
-
-        It is also closed if the request is not completely sent, because a server can answer before it has read the
-        request.
-        """
+        """Make the connection idle; close it if *keep* is false or it cannot be used again."""
         self._response = None
         self.resume()
         if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
@@ -501,10 +485,7 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Create the protocol object for a new connection to *server*.
-
-        After each response, it returns to this pool if it can be used again and the pool is not full.
-        """
+        """Create the protocol object for a new connection to *server*."""
 
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
@@ -516,10 +497,7 @@ class ConnectionPool:
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove and return the usable idle connection to *server* that was used last; ``None`` if there is none.
-
-        Connections that are found to be old or dead on the way are closed.
-        """
+        """Remove and return the usable idle connection to *server* that was used last; ``None`` if there is none."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
@@ -535,10 +513,7 @@ class ConnectionPool:
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections except those to proxies. Return whether there were any.
-
-        The loop closes the sockets in its next iteration.
-        """
+        """Close all connections except those to proxies. Return whether there were any."""
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -562,10 +537,7 @@ class ConnectionPool:
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* to *server*, for use within :data:`KEEPALIVE_SECONDS`.
-
-        It is closed instead if :data:`KEPT_CONNECTIONS` of this server are stored already.
-        """
+        """Store an idle *connection* to *server*, or close it if :data:`KEPT_CONNECTIONS` are stored already."""
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()
@@ -623,12 +595,8 @@ class FastTransport:
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and return the response when its head has arrived.
 
-        *connect_timeout* is in seconds. Raises :class:`~interwhen.models.StreamTimeout` after this time without a
-        connection, :class:`~interwhen.models.ConnectError` if the connection fails,
-        :class:`~interwhen.models.StreamProtocolError` if the response is not HTTP/1, :class:`StreamClosed` if the
-        transport is closed while it waits for the head, and :class:`~interwhen.UsageError` for an invalid URL or
-        header, and outside asyncio. A ``ConnectError`` is ``stale`` if only a reused connection had broken, so that the
-        request can be sent again.
+        Raises the errors of :meth:`interwhen.models.Transport.send`, :class:`StreamClosed` if the transport is closed
+        while it waits for the head, and :class:`~interwhen.UsageError` outside asyncio.
         """
         place = _parse_url(request.url)
         if self._trust_env and self._has_proxy(request.url):
@@ -755,10 +723,9 @@ def _parse_url(url: str) -> _Target:
 
 
 def _encode(request: HttpRequest, place: _Target) -> bytes:
-    """Return the bytes of *request*, to the server and path in *place*, for HTTP/1.1.
+    """Return the bytes of *request* in HTTP/1.1, with ``host`` and, for a POST, ``content-length``.
 
-    The header ``host``, and ``content-length`` for a POST, are added. Raises :class:`~interwhen.UsageError` for an
-    invalid header.
+    Raises :class:`~interwhen.UsageError` for an invalid header.
     """
     lines = [f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.name}".encode("latin-1")]
     lines += [b"%s: %s" % field for field in request.header_fields()]

@@ -1,8 +1,4 @@
-"""The default HTTP transport, for asyncio and trio. It uses httpcore2, the connection layer of httpx2.
-
-It does not use the upper layers of httpx2 (cookies, decoding, redirects), because an event stream does not need them.
-The connection pool of httpcore2 stays valid when a task is cancelled at any point, and accepts another network backend.
-"""
+"""The default HTTP transport, for asyncio and trio. It uses httpcore2, the connection layer of httpx2."""
 
 from __future__ import annotations
 
@@ -107,7 +103,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all bytes that have arrived: possibly more than *max_bytes*; empty at the end.
+        """Wait for bytes and return all that have arrived: possibly more than *max_bytes*; empty at the end.
 
         Ignores *timeout*. Raises ``httpcore2.ReadError`` if the connection broke or this side closed it.
         """
@@ -152,8 +148,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
     ) -> httpcore2.AsyncNetworkStream:
         """Start TLS on the connection, and return the encrypted stream. The handshake may take *timeout* seconds.
 
-        The certificate must be valid for *server_hostname*. Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if
-        it fails, and closes the connection.
+        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
         """
         try:
             with anyio.fail_after(timeout):
@@ -225,7 +220,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    *name* is the server, and *received* how many bytes of the body had arrived; both are for the message.
+    *name* is the server, and *received* the number of bytes of the body so far, for the message.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
@@ -249,11 +244,7 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*. If it is empty, return that of the exception that *exc* wraps.
-
-    httpcore2 often wraps an exception without a message of its own. If no exception has a message, return the name of
-    the class of the innermost one.
-    """
+    """Return the message of *exc*, or else of an exception that *exc* wraps, or else the name of a class."""
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -316,7 +307,7 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        """Close now, within one second. A waiting :meth:`receive` raises, and closes the generators of httpcore2."""
+        """Close now, within one second. A waiting :meth:`receive` raises."""
         if self._closed:
             return
         self._closed = True
@@ -345,11 +336,8 @@ class Httpx2Transport:
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and return the response when its head has arrived.
 
-        *connect_timeout* is in seconds, for each step of connecting (TCP, TLS). Raises :class:`StreamTimeout` if a step
-        takes longer, :class:`ConnectError` if the connection fails, :class:`StreamProtocolError` if the response is not
-        HTTP/1, and
-        :class:`UsageError` for an invalid header, or a URL with another scheme than ``http`` and ``https``. The
-        ``stale`` of a :class:`ConnectError` is true if an idle connection was used, which the server may have closed.
+        *connect_timeout* limits each step of connecting (TCP, TLS). Raises the errors of
+        :meth:`interwhen.models.Transport.send`.
         """
         url = _ascii_url(request.url)
         headers = [(b"host", _host(request.url)), *request.header_fields()]
@@ -425,10 +413,9 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. If *url* contains a user and a password, they are sent in a header.
+    """Return the proxy at *url*. Without a scheme, it is ``http``.
 
-    Without a scheme, it is ``http``. Raises :class:`UsageError` if *url* is not the URL of a proxy, or if the package
-    for a SOCKS proxy is not installed.
+    Raises :class:`UsageError` if *url* is not the URL of a proxy, or if the package for a SOCKS proxy is not installed.
     """
     url = url if "://" in url else f"http://{url}"
     try:
@@ -450,7 +437,7 @@ def _proxy(url: str) -> httpcore2.Proxy:
 
 
 def _ascii_url(url: str) -> httpcore2.URL:
-    """Parse *url*, which may have letters beyond ASCII. Raises :class:`UsageError` if its host can be no name."""
+    """Parse *url*, which may have letters beyond ASCII. Raises :class:`UsageError` if its host is no valid name."""
     if url.isascii():
         return httpcore2.URL(url)
     try:

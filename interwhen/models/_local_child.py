@@ -1,12 +1,10 @@
 """The child process of the ``local`` model. It runs the HTTP server of llama.cpp and ends when its parent ends.
 
-The parent runs this file by its path. The file imports only the standard library and ``xllamacpp``, nothing of this
-package, so that the server starts fast.
+The parent runs this file by its path. For a fast start, the file imports nothing of this package. The two processes
+communicate by:
 
-The two processes communicate by:
-
-* stdin, the *lifeline*: the parent writes one line, the settings as JSON, and keeps the pipe open as long as it needs
-  the server. When the pipe closes, for any reason, this process ends.
+* stdin, the *lifeline*: the parent writes the settings as one line of JSON, and keeps the pipe open. When the pipe
+  closes, this process ends.
 * stdout: this process writes one line of JSON, ``{"url": ...}`` when the server answers, or ``{"error": ...}``.
 * stderr: the native code writes its log into a temporary file, which the parent provides.
 """
@@ -25,18 +23,18 @@ LOG_LIMIT = 1 << 20
 """The size in bytes above which the log is emptied, except on Windows."""
 
 CACHE_MIB = 64
-"""Memory in MiB for the cached states of prompts that have no slot. The default of llama.cpp, 8 GiB, fills up over many
-runs."""
+"""Memory in MiB for the cached states of prompts that have no slot. The default of llama.cpp is 8 GiB."""
 
 _CHECK_SECONDS = 1.0
 _LOOK_SECONDS, _LOOKS, _QUIET_LOOKS = 0.05, 20, 3
-"""After a failed start, the log is checked every 0.05 s until it has not grown for 3 checks, at most 20 times."""
+"""After a failed start: seconds between two checks of the log, the most checks, and the checks without growth that end
+them."""
 
 
 def main() -> None:
     """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end.
 
-    The lifeline is a pipe from the parent. If the server cannot start, report the error and end with the exit status 1.
+    If the server cannot start, report the error and end with the exit status 1.
     """
     parent = os.getppid()
     report = _claim_stdout()
@@ -63,10 +61,7 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights that *settings* name, start the server on a free port, and return it.
-
-    Meanwhile the native code blocks and holds the GIL.
-    """
+    """Load the weights that *settings* name, start the server on a free port, and return it. This may block the GIL."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -92,11 +87,7 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """Make this process end when the lifeline (stdin, a pipe from the parent) closes.
-
-    On Linux, it ends even while native code holds the GIL. Except on Windows, it also ends after the parent has ended.
-    *parent* is the process id of the parent.
-    """
+    """Make this process end when the lifeline (stdin) closes or, except on Windows, the process *parent* has ended."""
     # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
     # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the
     # last writer of the pipe is gone.
@@ -109,10 +100,9 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    """Wait until the lifeline closes or *parent* ends, then end this process. Meanwhile empty a log that is too large.
+    """Wait until the lifeline closes, then end this process.
 
-    This is needed on systems without SIGIO, and if the pipe closed before :func:`_arm` asked for the signal. On
-    Windows, it watches only the lifeline.
+    Except on Windows, it also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
     """
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.
@@ -129,19 +119,13 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* as a line of JSON to the parent, which waits for this line.
-
-    *report* is the file descriptor of the pipe to the parent. It is closed after this only message.
-    """
+    """Send *message* as a line of JSON to the parent, by the file descriptor *report*, and close it."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
 def _await_log() -> None:
-    """Wait, for at most one second, until the native code has written its log of the error.
-
-    The native code writes its log in a thread of its own.
-    """
+    """Wait, for about a second at most, for the log that a thread of the native code writes."""
     size, quiet = 0, 0
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)
@@ -152,7 +136,7 @@ def _await_log() -> None:
 
 
 def _end(code: int = 0) -> NoReturn:
-    """End the process at once with the exit status *code*, because the destructors of native code would take time."""
+    """End the process at once with the exit status *code*, without the slow destructors of native code."""
     os._exit(code)
 
 

@@ -21,7 +21,7 @@ from interwhen._types.errors import DECODE_ERRORS, ConnectError, MissingExtraErr
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
-"""How many seconds the child process may take to end before it is killed. It usually takes about 10 ms."""
+"""How many seconds the child process may take to end before it is killed."""
 
 _TAIL = 4096
 
@@ -31,10 +31,9 @@ class ServerOptions:
     """Options of the server. Raises :class:`~interwhen.UsageError` for an invalid number.
 
     ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
-    wait. ``batch`` is how many prompt tokens the model reads in one step. Other streams and cancellations wait until
-    the step ends. ``threads=None`` means the number of cores minus one, and at least one. With all cores, a busy
-    process on one of them (such as a verifier) would cost two thirds of the speed, because the threads wait for each
-    other in busy loops. ``start_seconds`` is the longest time for loading the weights.
+    wait. ``batch`` is how many prompt tokens the model reads in one step; other streams wait until the step ends.
+    ``threads=None`` means the number of cores minus one, and at least one. ``start_seconds`` is the longest time for
+    loading the weights.
     """
 
     context: int = 4096
@@ -57,8 +56,7 @@ class ServerOptions:
 class _Settings(msgspec.Struct, frozen=True):
     """The settings that the child process reads from its lifeline, a pipe from the parent.
 
-    *model* is the path of the weights, and *api_key* the key that the server must require. The other settings are those
-    of :class:`ServerOptions`.
+    *model* is the path of the weights, and *api_key* the key that the server must require.
     """
 
     model: str
@@ -71,10 +69,7 @@ class _Settings(msgspec.Struct, frozen=True):
 
 
 class _ChildReport(msgspec.Struct, frozen=True):
-    """The report of the child process: the URL of its server, which has started, or an error.
-
-    The other field is empty.
-    """
+    """The report of the child process: the URL of its server, which has started, or an error."""
 
     url: str = ""
     error: str = ""
@@ -88,7 +83,7 @@ class LocalServer:
     """The key that the server requires in each request."""
     _process: anyio.abc.Process
     _lifeline: int | None
-    """The descriptor of this end of the pipe to the child, which ends when it closes; ``None`` after :meth:`stop`."""
+    """The parent's end of the pipe to the child, which ends when the pipe closes; ``None`` after :meth:`stop`."""
     _log: IO[bytes]
     """The file into which the child writes its log."""
     url: str = field(default="", init=False)
@@ -105,6 +100,8 @@ class LocalServer:
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
         key = secrets.token_urlsafe(24)
+        # One core stays free. With all cores, a busy process on one of them (such as a verifier) would cost two thirds
+        # of the speed, because the threads wait for each other in busy loops.
         threads = options.threads or max(1, _cores() - 1)
         settings = _Settings(str(weights), key, options.context, options.slots, threads, options.batch, options.shelf)
         server = await cls._spawn(key, msgspec.json.encode(settings) + b"\n")
@@ -133,7 +130,7 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait for the report of the child process, and store the URL that it contains. :meth:`start` calls this.
+        """Wait for the report of the child process, and store the URL that it contains.
 
         Raises :class:`~interwhen.models.ConnectError` after *seconds* without a report, and
         :class:`~interwhen.models.UpstreamError` if the child reports an error or dies.
@@ -178,10 +175,7 @@ class LocalServer:
             )
 
     async def diagnose(self) -> None:
-        """Raise the error of :meth:`check` if the child has died, or dies within :data:`STOP_SECONDS`.
-
-        Call this after a connection broke, because the reason may be that the child has died.
-        """
+        """Raise the error of :meth:`check` if the child has died, or dies within :data:`STOP_SECONDS`."""
         await self._wait_ended()
         self.check()
 
@@ -217,10 +211,7 @@ class LocalServer:
 
 
 def _cores() -> int:
-    """Return the number of CPU cores that this process may use.
-
-    On other systems than Linux, these are all cores of the machine.
-    """
+    """Return the number of CPU cores that this process may use: outside Linux, all cores."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -234,10 +225,7 @@ def _read_report(line: bytes) -> _ChildReport:
 
 
 def _open_log() -> IO[bytes]:
-    """Open a temporary file for the log of the child.
-
-    Unlike a pipe, a file needs no reader and survives a crash of the child. It is deleted when both processes close it.
-    """
+    """Open a temporary file for the log of the child. It is deleted when both processes close it."""
     log = tempfile.TemporaryFile(prefix="interwhen-local-")  # noqa: SIM115  # the server closes it
     if sys.platform != "win32":
         import fcntl

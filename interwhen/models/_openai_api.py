@@ -112,19 +112,7 @@ Malformed = Literal["strict", "skip"]
 class OpenAICompatible:
     """The common base class of :class:`~interwhen.models.CompletionsModel` and :class:`~interwhen.models.ChatModel`.
 
-    *base_url* includes the version (``http://localhost:8000/v1``), and *model* is the model on that server. *api_key*
-    defaults to the environment variable ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent
-    with each request; an ``authorization`` in them replaces the key. *sampling* has the defaults for requests.
-    *timeouts* and *retries* are explained at the attributes. *transport* is ``"httpx2"`` (the default), ``"fast"``,
-    or a transport object, which several models can share and which :meth:`aclose` does not close.
-
-    *malformed* says what happens with an event of a stream that cannot be decoded. ``"strict"`` breaks the stream, and
-    a run then tries to resume from the text so far; ``"skip"`` leaves the event out, or replaces its invalid UTF-8, and
-    counts it in ``result.wire``. *abort* is the API call that stops a generation on servers that do not notice a closed
-    connection. *max_orphans* is how many generations such a server may be continuing at a time after their streams were
-    closed, by an estimate; further streams wait. ``None`` means that they are not counted. Raises
-    :class:`~interwhen.UsageError` for an invalid *base_url*, *transport*, *malformed* or *max_orphans*, and
-    ``MissingExtraError`` if ``"fast"`` needs an extra that is not installed.
+    The parameters are explained at :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -147,7 +135,7 @@ class OpenAICompatible:
         parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
-        response has arrived. The reader of the stream, such as a run, enforces the rest."""
+        response has arrived. The reader of the stream enforces the rest."""
         self.feedback: FeedbackTemplate | None = None
         """The wording of feedback to this model; ``None`` for the default. A run can replace it."""
         self.model = model
@@ -188,7 +176,7 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields of the body of *request* that both APIs share: the model and most sampling options.
+        """Return the fields that both APIs share: the model and most sampling options.
 
         Raises :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
@@ -219,8 +207,7 @@ class OpenAICompatible:
     async def _known_card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        It is ``None`` if there are no entries or the request fails, which is only logged. The result is cached, unless
-        the server was not reached or answered with an error that may pass.
+        It is ``None`` if there are no entries or the request fails. The result is cached, except after some failures.
         """
         if not self._has_card:
             try:
@@ -235,25 +222,24 @@ class OpenAICompatible:
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
         """Return *body*, the body of a request that continues kept text, as it is to be sent.
 
-        For llama.cpp, first wait until the slots of closed streams are probably free, for at most 3 seconds, so that
-        the server can take the kept text from its cache. Then add a field that asks for the token counts of the prompt
-        at the beginning of the stream. (The counts at the end do not arrive if the stream is cut again.) For other
-        servers, *body* is unchanged.
+        For llama.cpp, first wait a short time for the slots of closed streams, then add a field that asks for token
+        counts.
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
             return body
         await self._slots.wait(self._get_slots)
+        # The counts at the end do not arrive if the stream is cut again.
         return {"return_progress": True, **body}
 
     async def _get_slots(self) -> bytes:
         return await self.ask_beside("GET", "slots")
 
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
-        """Send *body* by *method* to *path*, without the ``/v1`` at the end of the base URL, and return the answer.
+        """Send *body* by *method* to *path* and return the answer.
 
-        Example: the path ``slots`` is sent to http://host/slots, not to http://host/v1/slots. Raises
-        :class:`~interwhen.ModelError` if the request fails.
+        *path* is relative to the base URL without its ``/v1``. Raises :class:`~interwhen.ModelError` if the request
+        fails.
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
@@ -271,11 +257,9 @@ class OpenAICompatible:
     ) -> TokenStream:
         """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
 
-        Before each attempt, this waits until ``max_orphans`` allows a further stream. Unless *path* starts with a
-        slash, it usually asks for token counts (``stream_options``), and repeats the request without that option if the
-        server refuses it. *trail* is stored in the stream. *translate* converts the response if it comes from another
-        API than *decode* expects. Raises :class:`~interwhen.ModelError` if the
-        request fails.
+        Each attempt may wait until ``max_orphans`` allows a further stream. A server that refuses ``stream_options`` is
+        asked again without it. *translate* converts the response to events for *decode*. Raises
+        :class:`~interwhen.ModelError` if the request fails.
         """
 
         async def attempt() -> TokenStream:
@@ -315,7 +299,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the complete answer twice: decoded by *decoder*, and as bytes.
+        """Post *body* to *path*, with retries. Return the answer twice: decoded by *decoder*, and as bytes.
 
         Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
         """
@@ -328,7 +312,7 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Send a GET request for *path*, and return the answer, decoded by *decoder*. This does not retry.
+        """Return the answer to a GET request for *path*, decoded by *decoder*, without retries.
 
         Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
         """
@@ -337,9 +321,9 @@ class OpenAICompatible:
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
 
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
-        """Return a POST request to *path* with *body* as JSON. It is not sent.
+        """Return a POST request with *body* as JSON.
 
-        *path* is relative to the base URL, without the ``/v1`` at its end if *path* starts with a slash.
+        *path* is relative to the base URL, or its root if it starts with a slash.
         """
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"
@@ -371,10 +355,7 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _parse_base_url(base_url: str) -> SplitResult:
-    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL to which paths can be added.
-
-    So it must not have a query or a fragment. A user would not be sent, and is refused, too.
-    """
+    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL to which paths can be added."""
     try:
         parts = urlsplit(base_url)
         is_base = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -436,9 +417,8 @@ class CompletionsModel(OpenAICompatible):
     """A model that continues raw text by ``/v1/completions``. It resumes by raw prefix, at any character.
 
     *template* renders a chat prompt as text; without it, a chat prompt raises :class:`~interwhen.UsageError`.
-    *context_tokens* is the length of the context window, which limits a run; ``None`` if it is not known. With
-    ``"ask"``, the model asks ``GET /models`` for it. The other parameters, and the errors for invalid ones, are
-    the same as for :class:`~interwhen.models.ChatModel`.
+    *context_tokens* is the length of the context window in tokens; ``None`` if it is not known. With ``"ask"``, it is
+    taken from ``GET /models``. The other parameters and errors are those of :class:`~interwhen.models.ChatModel`.
     """
 
     def __init__(
@@ -490,9 +470,8 @@ class CompletionsModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        If *request* continues text and the server is llama.cpp, it may wait first for the slots of closed streams.
         Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
-        :class:`~interwhen.UsageError` for a chat prompt without a template, or if the option ``n`` is not 1.
+        :class:`~interwhen.UsageError` if it cannot be sent, such as a chat prompt without a template.
         """
         if not request.prefix:
             return await self._open("completions", self._payload(request), decode_completion)
@@ -536,23 +515,16 @@ _MODES: Mapping[str | None, ChatMode] = {"vllm": "tokens", LLAMACPP: "prefill", 
 
 
 _CALL_EXTRAS = 256
-"""How many tool calls a model remembers the field ``extra_content`` of."""
+"""About how many tool calls a model keeps the field ``extra_content`` of."""
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a chat continues kept text on a server, if nothing else is known about it.
-
-    The server's name decides, which is the field ``owned_by`` of *card*, an entry of its model list. An unknown server,
-    or ``None`` as *card*, gets ``turn``.
-    """
+    """Return how a chat continues kept text on the server that *card* names; ``turn`` if it is unknown."""
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
 def refuses_prefill(error: UpstreamError) -> bool:
-    """Return whether *error* may mean that the server does not continue an unfinished assistant turn.
-
-    This is so for the statuses 400 and 422, unless the prompt was too long for the context.
-    """
+    """Return whether *error* may mean that the server does not continue an unfinished assistant turn."""
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
@@ -575,22 +547,24 @@ class _ModelWire:
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
-    *resume* is how the model continues kept text. With ``tokens``, the text is sent as token ids (vLLM, llama.cpp,
-    SGLang). With ``prefill``, the text is an unfinished assistant turn that the server continues (vLLM, SGLang,
-    llama.cpp). With ``turn``, the text is a finished assistant turn, followed by a user turn. ``auto`` chooses by the
-    name of the server in ``GET /models``, and by what a probe has shown; an unknown server gets ``turn``, unless
-    *probe* is ``"always"``. Where the chosen way is not possible, another one is used: after tool calls ``turn``.
-
-    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
-    ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent with each request, and *sampling* has
-    the defaults for requests. *transport* is ``"httpx2"`` (the default), ``"fast"``, or a transport object, which
-    :meth:`aclose` does not close. *malformed* says what happens with an event that cannot be decoded: ``"strict"``
-    breaks the stream, ``"skip"`` leaves the event out. *abort* and *max_orphans* are for servers that continue a
-    generation after the connection was closed.
+    *resume* is how the model continues kept text. With ``tokens``, the text is sent as token ids. With ``prefill``, it
+    is an unfinished assistant turn that the server continues. With ``turn``, it is a finished assistant turn, followed
+    by a user turn. ``auto`` chooses by the name of the server in ``GET /models``, and by what a probe has shown; an
+    unknown server gets ``turn``, unless *probe* is ``"always"``. Where the chosen way is not possible, another one is
+    used.
 
     *probe* says whether the endpoint may be asked how it continues kept text, if *resume* is ``auto``. With ``"auto"``,
     requests for this that generate tokens are sent only to a server whose model list names vLLM, SGLang or llama.cpp.
     With ``"always"``, they may be sent to any server. With ``"never"``, no endpoint is asked.
+
+    *base_url* includes the version (``http://localhost:8000/v1``). *api_key* defaults to the environment variable
+    ``OPENAI_API_KEY``; with an empty string, no key is sent. *headers* are sent with each request, and an
+    ``authorization`` in them replaces the key. *sampling* has the defaults for requests. *transport* is ``"httpx2"``
+    (the default), ``"fast"``, or a transport object, which :meth:`aclose` does not close. *malformed* says what happens
+    with an event that cannot be decoded: ``"strict"`` breaks the stream, ``"skip"`` leaves the event out, or replaces
+    its invalid UTF-8. *abort* is the API call that stops a generation on servers that do not notice a closed
+    connection. *max_orphans* is how many generations such a server may continue, by an estimate, before a new stream
+    waits; ``None``: any number.
 
     Raises :class:`~interwhen.UsageError` for an invalid option or *base_url*, and ``MissingExtraError`` if ``"fast"``
     needs an extra that is not installed.
@@ -655,9 +629,9 @@ class ChatModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Kept text is continued by token ids, an assistant prefill or an extra turn; ``stream.way`` says which. This may
-        need other requests first, for example to tokenize the text. Raises :class:`~interwhen.ModelError` if the server
-        refuses a request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        If there is kept text, ``stream.way`` says how it is continued. This may need other requests first. Raises
+        :class:`~interwhen.ModelError` if the server refuses a request or cannot be reached, and
+        :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
@@ -688,27 +662,20 @@ class ChatModel(OpenAICompatible):
     def needs_proof(self) -> bool:
         """Whether :meth:`prove` should be called, because it is not known how the endpoint continues kept text.
 
-        It is true only if *resume* is ``"auto"`` and *probe* is not ``"never"``, and only after this model has chosen
-        to continue kept text by an unfinished assistant message.
+        It is false if *resume* is not ``"auto"`` or *probe* is ``"never"``.
         """
         return (
             self._option == "auto" and self._resume == "prefill" and self._probe != "never" and not self._proof.is_known
         )
 
     async def prove(self) -> int:
-        """Find out how the endpoint continues kept text. Return how many tokens this took, as far as they are known.
-
-        It is 0 if this is known or being found out already, or if *probe* is ``"never"``. A request that fails does not
-        raise a :class:`~interwhen.ModelError`.
-        """
+        """Find out how the endpoint continues kept text. Return how many tokens this took, as far as they are known."""
         return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text: by token ids, an assistant prefill or an extra turn.
+        """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
 
-        Return this way with its reason. If *by_ids* is false, token ids are not used, because the server has refused
-        them. To decide, this may send requests that generate no token, and wait for a running probe for at most
-        ``WAIT_SECONDS``.
+        This may send requests that generate no token, and wait for a running probe.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -747,10 +714,9 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Call *send* with the body of *request*, whose kept text is continued by *way* (``None`` without kept text).
+        """Call *send* with the body of *request*, and return its result and the way that was used.
 
-        Return the result of *send*, and the way that was used. If the server refuses a prefill, the request is repeated
-        with an extra turn. If this succeeds, it is logged, and later requests use an extra turn, too.
+        If the server refuses a prefill, the request is repeated with an extra turn.
         """
         payload = self._payload(request, way)
         try:
@@ -765,10 +731,9 @@ class ChatModel(OpenAICompatible):
         return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Send *request*, whose text is not continued, and return the open stream. *decode* decodes its events.
+        """Send *request*, which has no kept text, and return the open stream.
 
-        Where the server probably can send token ids, it is asked for them, so that they can later continue the text. If
-        it refuses the field that asks for them, the request is repeated without it.
+        Ask for token ids if the server may send them.
         """
         trail = TokenTrail()
         body = self._payload(request, None)
@@ -787,10 +752,10 @@ class ChatModel(OpenAICompatible):
         return await self._open("chat/completions", body, decode)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
-        """Send *request*, whose kept text is continued by its token ids, and return the open stream.
+        """Send *request* with its kept text as token ids, and return the open stream.
 
-        *way* is stored in the stream. The result is ``None`` if the server refuses to tokenize the text; then later
-        requests use a prefill or an extra turn. Raises :class:`~interwhen.ModelError` if a request fails otherwise.
+        The result is ``None`` if the server refuses to tokenize the text. Raises :class:`~interwhen.ModelError` if a
+        request fails in another way.
         """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
@@ -835,10 +800,9 @@ class ChatModel(OpenAICompatible):
         return {**self._sampling.extra, **request.sampling.extra}
 
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
-        """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
+        """Return a function that decodes like *decode*.
 
-        If *chat* offers no tools, this is *decode* itself. Otherwise this model forgets the ``extra_content`` of all
-        but the last ``_CALL_EXTRAS`` tool calls.
+        If *chat* offers tools, it also returns complete calls as chunks.
         """
         if not (chat.get("tools") or chat.get("functions")):
             return decode
@@ -860,10 +824,9 @@ class ChatModel(OpenAICompatible):
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return its answer. Reasoning in a separate field is left out.
 
-        If the kept text is continued by token ids, the answer is the raw text of the model. Otherwise it ends before
-        the first stop sequence of *request*, even if the server has not stopped there, and a fork is repeated without
-        optional sampling options that the server refuses. Raises :class:`~interwhen.ModelError` if the server refuses
-        the request or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        If the kept text is continued by token ids, the answer is the raw text of the model; if not, it ends before the
+        first stop sequence of *request*. Raises :class:`~interwhen.ModelError` if the server refuses the request or
+        cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":
@@ -884,8 +847,7 @@ class ChatModel(OpenAICompatible):
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
         """Send *payload*, the body of *request*, to the chat API, and return its answer.
 
-        The answer is streamed if *payload* has prefilled text, because llama.cpp repeats this text otherwise. Raises
-        :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
+        Raises :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
         """
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
@@ -919,7 +881,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*. For a first request, *way* is ``None``."""
+        """Return the body of *request*. *way* is how it continues the kept text; ``None`` if there is none."""
         body = self._sampled(request)
         if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request, self._call_extras)
@@ -964,10 +926,7 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, an event of the chat API, and remember the name of its reasoning field, if it has one.
-
-        *offset* is its byte offset in the body, and *first* is true if no valid chunk came before.
-        """
+        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if it has one."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

@@ -1,8 +1,7 @@
 """Counts and stops orphaned streams: generations that the server continues after the client closed the connection.
 
-Some servers do not notice a closed connection, and a client cannot see this. So a stream that was closed early counts
-as orphaned until its ``max_tokens`` would be generated at the rate that it had, or until the server confirms that it
-stopped, at most for ``ORPHAN_SECONDS``.
+Some servers do not notice a closed connection. A stream that was closed early counts as orphaned for the time that the
+rest of its ``max_tokens`` would take, or until the server confirms that it stopped, at most for ``ORPHAN_SECONDS``.
 """
 
 from __future__ import annotations
@@ -34,16 +33,15 @@ class OrphanedStream:
     rate: float
     """The chunks per second while the stream was read. A chunk is taken for one token."""
     left: int | None
-    """Its ``max_tokens`` without the chunks that had arrived when it was closed; ``None`` without a limit."""
+    """The rest of its ``max_tokens`` when it was closed, at one token a chunk; ``None`` without a limit."""
     is_stopped: bool = False
     """Whether the server has confirmed that it stopped the generation."""
 
     @property
     def over_at(self) -> float:
-        """The time from which the server is assumed to have stopped the stream, on the same clock as ``closed_at``.
+        """The time from which the server is assumed to have stopped, on the clock of ``closed_at``.
 
-        It is at most :data:`ORPHAN_SECONDS` after ``closed_at``, and equal to it if the server confirmed that it
-        stopped.
+        It is at most :data:`ORPHAN_SECONDS` after ``closed_at``.
         """
         if self.is_stopped:
             return self.closed_at
@@ -52,20 +50,16 @@ class OrphanedStream:
         return self.closed_at + min(self.left / self.rate, ORPHAN_SECONDS)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*.
-
-        The result is 0 if the server has confirmed that it stopped.
-        """
+        """Estimate how many tokens the server has generated from the closing of the stream to the time *now*."""
         generated = int(max(min(now, self.over_at) - self.closed_at, 0.0) * self.rate)
         return generated if self.left is None else min(generated, self.left)
 
 
 class OrphanedStreams:
-    """The streams of one model adapter that were closed early and whose text the server may still be generating.
+    """The streams of one model adapter that were closed early and that the server may still be generating.
 
-    :meth:`wait_for_room` waits until there are fewer than *limit*. Call it before a new stream, because :meth:`add`
-    does not check the limit. *clock* returns the current time in seconds. Raises :class:`~interwhen.UsageError` if
-    *limit* is less than 1.
+    Call :meth:`wait_for_room` before a new stream: it waits until there are fewer than *limit*. *clock* returns the
+    time in seconds. Raises :class:`~interwhen.UsageError` if *limit* is less than 1.
     """
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
@@ -93,10 +87,9 @@ class OrphanedStreams:
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned. Log each wait.
+        """Wait until fewer than *limit* streams are orphaned.
 
-        Each stream is orphaned for at most ``ORPHAN_SECONDS``, but streams that other tasks close meanwhile extend the
-        wait.
+        Streams that other tasks close meanwhile extend the wait.
         """
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
@@ -112,19 +105,19 @@ _TIMEOUTS = Timeouts(connect=1.0, first_token=1.0, inter_token=None, total=2.0)
 
 @dataclass(frozen=True, slots=True)
 class AbortCall:
-    """An API call that stops a generation on the server.
+    """An API call that stops a generation on the server. The defaults are those of SGLang.
 
-    Each streamed request contains an id in its field *field*. A POST to *path* with the same id stops it. *path* is
-    resolved like a relative link on the base URL. The defaults are those of SGLang.
+    Each streamed request has an id in its field *field*, and a POST to *path* with this id stops the generation. *path*
+    is resolved like a relative link on the base URL.
     """
 
     path: str = "/abort_request"
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        """Return the id in *body*, the body of a request: the value of the field that the attribute ``field`` names.
+        """Return the id of the request *body*, which is in the field that ``field`` names.
 
-        If *body* has no such field, or ``None`` there, put a new id into it.
+        Add a new id if there is none.
         """
         if body.get(self.field) is None:
             body[self.field] = uuid4().hex

@@ -96,10 +96,10 @@ async def probe(
 ) -> Diagnosis:
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty requests, most of them short.
 
-    If the server cannot be reached, only one request is sent. If a request fails, this is a finding, and no
-    :class:`~interwhen.ModelError` is raised. *api_key* defaults to the environment variable ``OPENAI_API_KEY``. Raises
-    :class:`~interwhen.UsageError` if *base_url* is not a URL, or if the key cannot be sent in a header. A given
-    *transport* is not closed. *on_progress* is called with the number of findings so far, and of all findings.
+    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. *api_key* defaults to the
+    environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL, or if the
+    key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the number of
+    findings so far, and of all findings.
     """
     used = transport or Httpx2Transport()
     try:
@@ -176,7 +176,7 @@ class Prober:
     def request(self, sampling: Sampling, *, text: str = _TEXT, pieces: tuple[Piece, ...] = ()) -> Request:
         """Return a request for the adapter :attr:`either`, with *sampling* and with *pieces* as the kept text.
 
-        *text* is the prompt if the completions API works; otherwise the prompt is a fixed question to the chat API.
+        *text* is the prompt for the completions API; the chat API gets a fixed question.
         """
         return Request(text if self.has_text else _TURNS, pieces, sampling)
 
@@ -246,10 +246,7 @@ async def _prefill(prober: Prober) -> _Observation:
 
 
 async def _reasoning(prober: Prober) -> _Observation:
-    """Cut a reasoning text in the middle, and find out whether and how the model continues it.
-
-    The reasoning comes from the reasoning field of the server. The observation names the resume mode.
-    """
+    """Cut a reasoning text in the middle, and find out whether and how the model continues it."""
     if not prober.has_chat:
         return _Observation("no", "needs the chat API")
     chunks, _, _ = await chunks_of(prober, prober.chat, Request(_SUM, sampling=_THOUGHT))
@@ -283,10 +280,7 @@ async def _reasoning(prober: Prober) -> _Observation:
 
 
 async def _way(prober: Prober) -> _Observation:
-    """Find out how a run or a wrapped call would continue kept text at this endpoint, and why it would do so.
-
-    The adapter for chats decides this here as it does in a run.
-    """
+    """Find out how a run would continue kept text at this endpoint, and why."""
     if not prober.has_chat:
         return _Observation("unknown", "needs the chat API")
     chunks, _, _ = await chunks_of(prober, prober.auto, Request(_SUM, sampling=_THOUGHT))
@@ -389,10 +383,7 @@ _Ask: TypeAlias = Callable[[Prober], Awaitable[_Observation]]
 
 
 class ProbeQuestion(NamedTuple):
-    """A question about an endpoint: its name, and what a good and a bad answer mean for interwhen.
-
-    *ask* is the function that sends the requests and returns the observation.
-    """
+    """A question about an endpoint: its requests (*ask*), and what a good and a bad answer mean for interwhen."""
 
     name: str
     ask: _Ask
@@ -441,10 +432,7 @@ _Adapter: TypeAlias = CompletionsModel | ChatModel
 
 
 async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observation:
-    """Stream an answer, cut it, and find out whether a second stream continues it.
-
-    Both answers are streamed, as in a run, because some servers behave differently without streaming.
-    """
+    """Stream an answer, cut it, and find out whether a second stream continues it."""
     whole, _ = await _streamed(prober, adapter, Request(prompt, sampling=_GREEDY))
     kept = _first_words(whole)
     rest, resumed, _ = await chunks_of(prober, adapter, Request(prompt, (Piece(kept),), _GREEDY))
@@ -454,9 +442,9 @@ async def _resumed(prober: Prober, adapter: _Adapter, prompt: Prompt) -> _Observ
 
 
 async def _streamed(prober: Prober, adapter: _Adapter, request: Request) -> tuple[str, Usage | None]:
-    """Send *request* with *adapter*, and read its stream. Return its text, with reasoning, and its token counts.
+    """Send *request* with *adapter*.
 
-    The counts are ``None`` if the server sent none.
+    Return the text of its stream, with reasoning, and its token counts, if it has any.
     """
     chunks, _, _ = await chunks_of(prober, adapter, request)
     usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
@@ -474,8 +462,7 @@ class _ReadStream(NamedTuple):
 async def chunks_of(prober: Prober, adapter: _Adapter, request: Request) -> _ReadStream:
     """Send *request* with *adapter*, read the stream to its end, and close it.
 
-    Return its chunks, its resume mode and its token ids. Each read may take ``inter_token`` seconds of the timeouts of
-    *prober*. Raises :class:`ModelError` if the request or the stream fails.
+    Raises :class:`ModelError` if the request or the stream fails, or if a read takes too long.
     """
     stream = await adapter.stream(request)
     found: list[Chunk] = []
@@ -511,10 +498,7 @@ async def _busy(prober: Prober) -> bool | None:
 
 
 def _first_words(text: str) -> str:
-    """Return the beginning of *text*: to the last space in its first half, because tokens usually begin there.
-
-    If the first space comes later, this is all but the last character; without a space, it is half of *text*.
-    """
+    """Return the beginning of *text*, if possible up to a space in its first half."""
     return text[: text.rfind(" ", 1, max(2, len(text) // 2 + 1))] if " " in text[1:] else text[: len(text) // 2]
 
 

@@ -1,8 +1,4 @@
-"""Finds tool calls in the raw text of a model, as the parser of a server does for a chat.
-
-A continuation from token ids is raw text. If the chat has tools, the model may write calls in it, between the tags of
-its family. The reader of a chat expects them in the field ``tool_calls``. docs/tool-calls.md lists the formats.
-"""
+"""Finds tool calls in the raw text of a model. docs/tool-calls.md lists the formats."""
 
 from __future__ import annotations
 
@@ -31,19 +27,16 @@ def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
 
 
 class RawCalls:
-    """Reads the tool calls in the raw text of an answer, where they stand between tags.
-
-    *chat* has the fields of the request. Its ``tools`` and ``functions`` say which tools it offers.
-    """
+    """Reads the tool calls between tags in the raw text of an answer. *chat* has the fields of the request."""
 
     def __init__(self, chat: Mapping[str, Any]) -> None:
         self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})
 
     def read(self, text: str) -> RawAnswer:
-        """Parse the tool calls in *text*, the end of a complete answer.
+        """Separate the tool calls in *text*, the end of a complete answer, from its other text.
 
-        The returned text is the rest of *text*, without white space at its ends. If there is no call, or one cannot be
-        parsed, all of *text* is returned unchanged, without calls.
+        The other text is stripped of white space. If there is no call, or one cannot be parsed, *text* is returned
+        unchanged, without calls.
         """
         transcript = Transcript("answer")
         transcript.append(text, 0)
@@ -97,12 +90,12 @@ _MARKED: tuple[CallFormat, ...] = (
     "llama",
     "phi",
 )
-"""The formats between tags. Calls without tags stay text: a server would not read them either."""
+"""The formats between tags. Calls without tags stay text."""
 _ALL = [each for each in openings_of(ToolCalls(formats=_MARKED), read_offer("", {})) if each.text[0] in "<["]
 _OPENINGS = tuple(dict.fromkeys(opening.text for opening in _ALL))
 _OPENING = re.compile("|".join(map(re.escape, _OPENINGS)))
 _ENDS_OF_TURN = ("<|eom_id|>", "<|eot_id|>")
 _CLOSINGS = (closing for opening in _ALL for closing in opening.closings if closing not in _ENDS_OF_TURN)
 CALL_TOKENS = (*_OPENINGS, *dict.fromkeys(_CLOSINGS))
-"""The tags around calls. A server that hides special tokens must show these."""
+"""The tags around calls. If a server hides special tokens, it must be asked to show these."""
 _LONGEST = max(map(len, _OPENINGS))

@@ -1,7 +1,6 @@
 """Records the HTTP exchanges with a server in a file, and plays such a file back without the server.
 
-`interwhen doctor --contract --record FILE` writes a recording. Tests play it back to the adapters, so that they read
-what a real server of a known version sent. A recording has no headers of requests, and so no API key.
+`interwhen doctor --contract --record FILE` writes a recording. A recording has no headers of requests.
 """
 
 from __future__ import annotations
@@ -33,8 +32,7 @@ _COMPARED = (
     "logprobs",
     "return_token_ids",
 )
-"""The fields of a request body that decide which recorded answer belongs to it. A later version of an adapter may send
-further fields, and the recording still answers."""
+"""The fields of a request body that decide which recorded answer belongs to it."""
 
 
 class RecordedExchange(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,8 +112,8 @@ class RecordingTransport:
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and record its answer while it is read, or the connection error of sending it.
 
-        A :class:`~interwhen.models.ConnectError` with ``stale`` is not recorded, because the caller sends the request
-        again. Errors of other classes are not recorded.
+        A stale :class:`~interwhen.models.ConnectError` is not recorded, because the caller sends the request again.
+        Errors of other classes are not recorded.
         """
         try:
             response = await self._transport.send(request, connect_timeout=connect_timeout)
@@ -190,18 +188,14 @@ class _RecordedResponse:
 
 
 class NotRecordedError(UsageError):
-    """Raised if a recording has no answer to a request.
-
-    The adapters then send a request that they did not send when the recording was made.
-    """
+    """Raised if a recording has no answer to a request."""
 
 
 class PlaybackTransport:
     """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
 
-    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if they have the
-    same method and path, and if the fields of their bodies that decide about the answer (``_COMPARED``) are equal. A
-    request without a recorded answer raises :class:`NotRecordedError`.
+    Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if their methods,
+    paths and the fields ``_COMPARED`` of their bodies are equal.
     """
 
     def __init__(self, exchanges: Iterable[RecordedExchange]) -> None:

@@ -75,8 +75,7 @@ class ReplayModel:
     *recordings* is a list or a function. From a list, each recording is used at most once: a request gets the first
     unused one with the same prefix, else the first unused one. A function returns the recording for each request.
     *forks* is a model that answers the forks of :meth:`complete`. *then* is used with a list only: it is a model that
-    answers each request that continues text or has a side text, and each request after the last recording. If a monitor
-    cuts a stored answer, *then* continues the kept text.
+    answers each request that continues text or has a side text, and each request after the last recording.
 
     *speed* scales time: 0 replays without waiting, 1 at the recorded speed, 2 twice as fast. *capabilities* defaults to
     those of *then*. Without both, the model resumes by prefix, and can fork if *forks* is given. Raises
@@ -161,10 +160,7 @@ class _ReplayStream(GuardedStream):
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait until the next chunk is due, and return all chunks with the same time, at most :data:`_BATCH`.
-
-        At the end of the recording, the result is empty.
-        """
+        """Wait until the next chunk is due, and return the chunks with the same time; empty at the end."""
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
         waiting = self._arrivals[self._next : self._next + _BATCH]

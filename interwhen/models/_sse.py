@@ -1,7 +1,4 @@
-"""Parses server-sent events (WHATWG) from bytes, without I/O.
-
-Only CR, LF and CRLF end a line; a U+2028 inside a JSON string is data. The bytes are split into events before they are
-decoded, so a character that arrives in two reads is decoded correctly.
+"""Parses server-sent events (WHATWG) from bytes, without I/O. Only CR, LF and CRLF end a line.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
@@ -14,7 +11,7 @@ from typing import TypeAlias
 from interwhen._types.errors import StreamProtocolError
 
 SseEvent: TypeAlias = tuple[bytes, int]
-"""The data of one event, and the byte offset of its first ``data`` line in the body. It is a plain tuple for speed."""
+"""The data of one event, and the byte offset of its first ``data`` line in the body."""
 
 END_MARK = b"data: [DONE]\n\n"
 """The event that ends a stream of the OpenAI-compatible APIs."""
@@ -27,13 +24,9 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
-    """Splits the bytes of an event stream into events.
+    """Splits the bytes of an event stream into events. Comments, and events without a ``data`` line, are left out.
 
-    Except for an event near the limit, the result does not depend on how the bytes are divided into reads. Comments,
-    and events without a ``data`` line, are left out. An event of more than *limit* bytes (its data and its unfinished
-    line together) raises :class:`~interwhen.models.StreamProtocolError`. Otherwise a server that never ends a line
-    could fill the memory. Earlier events of the same read are returned first; then each later call of :meth:`feed`
-    raises.
+    An event of more than about *limit* bytes raises :class:`~interwhen.models.StreamProtocolError`.
     """
 
     __slots__ = (
@@ -76,8 +69,8 @@ class SseDecoder:
     def feed(self, data: bytes) -> list[SseEvent]:
         """Parse *data*, the next bytes of the body, and return the events that are complete now.
 
-        Raises :class:`~interwhen.models.StreamProtocolError` if an event is too large and no complete one came before
-        it in *data*. Each later call raises it again.
+        Raises :class:`~interwhen.models.StreamProtocolError` if an event is too large. If complete events came before
+        it in *data*, they are returned, and the next call raises. After that, each call raises.
         """
         # `_CR in data` with an int is seven times as fast as with bytes of length one.
         if not self._clean or data[:5] != b"data:" or _CR in data:
@@ -130,9 +123,9 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        """Remove a byte order mark (BOM) at the start of the body, if there is one.
+        """Remove a byte order mark at the start of the body.
 
-        Returns false if too few bytes have arrived to recognise one, else true.
+        Return false if too few bytes have arrived to recognise one.
         """
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):
@@ -148,9 +141,9 @@ class SseDecoder:
         self._scanned = 0
 
     def _next_line(self) -> tuple[bytes, int] | None:
-        """Remove the next complete line from the buffer. Return it without its line end, and its offset in the body.
+        """Remove the next line from the buffer.
 
-        Returns ``None`` if the buffer has no complete line.
+        Return it without its line end, and its offset; ``None`` without a whole line.
         """
         buffer = self._buffer
         if self._skip_lf and buffer:

@@ -1,11 +1,9 @@
 """Continues a chat from token ids, so that the server's chat template cannot change where the text continues.
 
-The chat template of the model renders a chat message with kept reasoning. Of 12 published templates of reasoning models
-that vLLM renders, none continues inside the reasoning: eight close it, four remove it. Token ids avoid the template.
-The server sends the ids of the prompt (`prompt_token_ids`) and of the kept text (`token_ids` of each chunk). For text
-without known ids, such as text that interwhen inserts, `/tokenize` returns them. The continuation comes from
-`/v1/completions` (for other servers than vLLM, see `_token_servers.py`) as raw text, and is converted to events of the
-chat API.
+Of 12 published chat templates of reasoning models that vLLM renders, none continues inside the reasoning: eight close
+it, four remove it. Token ids avoid the template. They come with the stream of a chat, or from `/tokenize`. The
+continuation comes from `/v1/completions` as raw text, and is converted to events of the chat API. For other servers
+than vLLM, see `_token_servers.py`.
 
 Source: vLLM 0.32, `vllm/entrypoints/openai/chat_completion/protocol.py` (`return_token_ids`) and
 `vllm/entrypoints/serve/tokenize/protocol.py`.
@@ -98,10 +96,9 @@ _events = msgspec.json.Decoder(_Event)
 
 
 class TokenTrail:
-    """The token ids and the text of a stream. They are added while the stream is read.
+    """The token ids and the text of a stream, added while the stream is read.
 
-    *prompt* has the token ids of the prompt. If the server sends no ids, the trail is incomplete and cannot be used;
-    see :attr:`is_whole`.
+    *prompt* has the token ids of the prompt. If ids are missing, the trail cannot be used; see :attr:`is_whole`.
     """
 
     # Every token of every supervised stream is added here, so the numbers are in arrays and the text is one buffer.
@@ -128,8 +125,8 @@ class TokenTrail:
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
-        When the ids of the prompt are known, the function adds the count of prompt tokens to the first event that has a
-        chunk, unless that chunk has token counts. With *hides*, *decode* gets the events without their token ids.
+        When the ids of the prompt are known, it adds their count to the next event that has a chunk, unless that chunk
+        has token counts. With *hides*, *decode* gets the events without their token ids.
         """
         is_told = False
         count = 0
@@ -168,10 +165,7 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. Ids without text belong to the text that follows.
-
-        If text has no ids, the trail is incomplete from then on.
-        """
+        """Append the token *ids* of the text in *parts*. If text has no ids, the trail is incomplete from then on."""
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -193,8 +187,7 @@ class TokenTrail:
     def kept(self, runs: Sequence[_TextRun]) -> _Kept:
         """Compare *runs*, the kept text, with the text of the trail.
 
-        Returns the ids of the prompt and of the complete events with which *runs* begins, and the rest of *runs*, which
-        has no ids.
+        Returns the complete events with which *runs* begins, and the rest of *runs*, which has no ids.
         """
         events = bisect.bisect_right(self._ends, self._common(runs))
         end = self._ends[events - 1] if events else 0
@@ -267,8 +260,7 @@ class _TextRun(NamedTuple):
 class _Kept(NamedTuple):
     """The part of a trail that can be used again, and the text after it, which has no token ids yet.
 
-    *trail* has the events that can be used, *ids* the ids of the prompt and of these events, and *rest* the text
-    without ids.
+    *ids* are those of the prompt and of *trail*, and *rest* is the text without ids.
     """
 
     ids: Ids
@@ -307,8 +299,7 @@ def shared(one: str, other: str) -> int:
 def shows_tags(pieces: Sequence[Piece]) -> bool:
     """Return whether reasoning in *pieces*, if there is any, is taken for a part of the text, between tags.
 
-    This is so if no piece has the phase ``reasoning``, or if text of the model contains a reasoning tag. Call this for
-    a server that has not sent a reasoning field so far.
+    This is so if no piece has the phase ``reasoning``, or if text of the model contains a reasoning tag.
     """
     if not any(piece.phase == "reasoning" for piece in pieces):
         return True
@@ -319,7 +310,7 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
     """Return *pieces* as text runs: the texts of consecutive pieces with the same phase and writer are joined.
 
-    With *tags_in_text*, the reasoning is a part of the answer text, between tags. So all text has the phase ``answer``.
+    With *tags_in_text*, all text has the phase ``answer``.
     """
     runs: list[_TextRun] = []
     for piece in pieces:
@@ -333,10 +324,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Return *runs*, in which consecutive runs of the same phase are joined, even if they have different writers.
-
-    A joined run is marked as written by interwhen.
-    """
+    """Join consecutive *runs* of the same phase. A joined run counts as written by interwhen."""
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:
@@ -354,10 +342,7 @@ _ID_FIELD = b'"token_ids":['
 
 
 def without_ids(data: bytes) -> bytes:
-    """Return the event *data* with ``null`` in place of token ids.
-
-    vLLM sends this to callers who did not ask for ids.
-    """
+    """Return the event *data* with ``null`` in place of token ids."""
     # Only these bytes are changed, because decoding and encoding the event would change its other fields.
     start = data.find(_ID_FIELD)
     if start >= 0 and data.count(b"token_ids") == 1:  # nearly every event of vLLM
@@ -384,10 +369,7 @@ class TokenPrompt(NamedTuple):
 
 
 class KnownTags:
-    """A cache of reasoning tags: their token ids, and the family of tags, that one server has for one model.
-
-    All calls of a model adapter share the cache.
-    """
+    """A cache of the reasoning tags, and of their token ids, that one server has for one model."""
 
     __slots__ = ("ids", "markup")
 
@@ -398,10 +380,7 @@ class KnownTags:
 
 
 class TokenPrompts:
-    """Makes prompts of token ids with *tokenizer*.
-
-    *known* has the ids of reasoning tags that earlier calls have tokenized.
-    """
+    """Makes prompts of token ids with *tokenizer*. *known* has the reasoning tags of earlier calls."""
 
     def __init__(self, tokenizer: Tokenizer, known: KnownTags) -> None:
         self._tokenizer = tokenizer
@@ -418,10 +397,9 @@ class TokenPrompts:
     ) -> TokenPrompt:
         """Return a prompt of token ids: *chat* (its messages, tools and template options), then *pieces* and *side*.
 
-        *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; without
-        it, or if it is incomplete, the server tokenizes the kept text again. *tags_in_text* says that the server shows
-        the tags of reasoning as text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails, as on a
-        server without `/tokenize`.
+        *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; if it is
+        missing or incomplete, the server tokenizes the kept text again. *tags_in_text* says that the server shows the
+        tags of reasoning as text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))
@@ -442,10 +420,7 @@ class TokenPrompts:
         return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after, markup)
 
     async def _ids(self, text: str, *, trusted: bool = False) -> Ids:
-        """Return the token ids of *text*.
-
-        Unless *trusted*, a part of *text* that looks like a special token gets the ids of plain text.
-        """
+        """Return the token ids of *text*. Unless *trusted*, no part of it becomes a special token."""
         ids: Ids = ()
         for part in [text] if trusted else fragments(text):
             if part:
@@ -455,7 +430,7 @@ class TokenPrompts:
     async def _part_ids(self, part: str, *, special: bool) -> Ids:
         """Return the token ids that *part* has inside a longer text.
 
-        With *special*, text that looks like a special token becomes that token.
+        With *special*, special tokens in it are recognised.
         """
         # Some tokenizers (Llama 2, Mistral 7B) put a space before a text. So the text follows a line break, whose ids
         # are removed. A text that begins with a line break may share a token with it; then it is tokenized alone.
@@ -478,8 +453,8 @@ class TokenPrompts:
     async def _family(self) -> Markup:
         """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
 
-        Of an opening tag with several parts, only the first part must be one token. If there is no such family, return
-        the tags of the first one. The result is cached.
+        Of an opening tag with several parts, the first one counts. If there is no such family, the first family is
+        returned.
         """
         known = self._known
         if known.markup is None:
@@ -493,10 +468,7 @@ class TokenPrompts:
         return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Return whether *prompt* ends with the opening reasoning tag of *markup*.
-
-        Some chat templates add this tag (DeepSeek-R1). Up to two other tokens, such as a line break, may follow it.
-        """
+        """Return whether *prompt* ends with the opening reasoning tag of *markup*, up to two other tokens."""
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
@@ -508,20 +480,14 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
-    """Return the tag to write between text in *phase* and text in the phase *wanted*; empty if none is needed.
-
-    *markup* has the tags. A *phase* of ``None`` means that there is no text before.
-    """
+    """Return the tag of *markup* between text in *phase* and text in *wanted*; empty if none is needed."""
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""
 
 
 def fragments(text: str) -> list[str]:
-    """Split *text* inside each part that looks like a special token, such as ``<|im_end|>``.
-
-    A tokenizer then reads such a part as plain text.
-    """
+    """Split *text* inside each part that looks like a special token, so that a tokenizer reads it as plain text."""
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
 
@@ -532,8 +498,8 @@ def fragments(text: str) -> list[str]:
 class RawText:
     """Separates the raw text of a model into reasoning and answer, by the tags in *markup*. *phase* is the first phase.
 
-    The text may arrive in pieces of any size, even divided inside a tag. After the beginning of an answer, an opening
-    tag is text. If *markup* is ``None``, all text has the first phase.
+    The text may arrive in pieces of any size. After the beginning of an answer, an opening tag is text. If *markup* is
+    ``None``, all text has the first phase.
     """
 
     __slots__ = ("_held", "_markup", "_spoken", "phase")
@@ -545,10 +511,7 @@ class RawText:
         self._spoken = phase == "answer"
 
     def feed(self, text: str) -> list[tuple[Phase, str]]:
-        """Add *text*, and return the parts whose phase is certain.
-
-        If *text* may end inside a tag, that end is held back.
-        """
+        """Add *text*, and return the parts whose phase is certain. An end that may be a part of a tag is held back."""
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
@@ -599,9 +562,8 @@ def _framed(event: bytes) -> bytes:
 class ChatEvents:
     """Converts a response of `/v1/completions` to one of `/v1/chat/completions`.
 
-    See :class:`~interwhen.models.HttpResponse` for the methods. *prompt* is the prompt of the request. *field* is the
-    field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another API to those of
-    `/v1/completions`. *calls* finds tool calls in the text of the answer; ``None`` if the chat has no tools.
+    *field* is the field for reasoning (``reasoning`` or ``reasoning_content``). *read* converts the events of another
+    API to those of `/v1/completions`. *calls* finds tool calls in the text of the answer.
     """
 
     def __init__(
@@ -659,7 +621,7 @@ class ChatEvents:
         await self._response.aclose()
 
     def _events(self, data: bytes) -> bytes:
-        """Return the chat events for *data*. Without a finish reason, the text that waits precedes the end mark."""
+        """Return the chat events for the event *data*. Text that still waits precedes the end mark."""
         try:
             body = msgspec.json.decode(data)
         except DECODE_ERRORS:
@@ -704,7 +666,7 @@ class ChatEvents:
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
         """Return whether the answer in *parts* has the opening tag of a tool call, or may end inside one.
 
-        After the first opening tag of a call, the result is always true.
+        After an opening tag of a call, the result is always true.
         """
         if not self._called:
             text = "".join(text for phase, text in parts if phase == "answer")
@@ -715,8 +677,8 @@ class ChatEvents:
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
         """Move the tool calls in the text of *delta* to its field ``tool_calls``, and return the new finish reason.
 
-        *choice* has the finish reason of the server. If it is not ``stop``, or if there are no calls that can be read,
-        *delta* stays unchanged, and the result is empty.
+        If there are no calls that can be read, or the finish reason in *choice* is not ``stop``, return an empty
+        dictionary.
         """
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
@@ -733,8 +695,7 @@ class ChatEvents:
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
     """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
 
-    It leaves out known fields that only the chat API has. With *with_ids*, it asks the server for the token ids of the
-    continuation.
+    Fields that only the chat API has are left out. With *with_ids*, it asks for the token ids of the continuation.
     """
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:

@@ -1,13 +1,10 @@
 """The requests with which each server tokenizes a chat, and continues a prompt of token ids.
 
-vLLM has an API for each step. llama.cpp renders the chat first (`/apply-template`), and continues ids with its own API
-(`/completion`), which also returns the ids of the continuation. SGLang tells the ids of a chat in a chat answer, and
-continues them with its own API (`/generate`).
+The requests to vLLM and llama.cpp are tested with these servers. Those to SGLang were never sent to a real server.
 
 Sources: vLLM 0.32, `vllm/entrypoints/serve/tokenize/protocol.py`; llama.cpp, `tools/server/README.md`; SGLang,
 `docs/basic_usage/native_api` and `docs/basic_usage/sampling_params`, and for `return_prompt_token_ids` (SGLang 0.5.13)
-`python/sglang/srt/entrypoints/openai/serving_chat.py`. The requests to vLLM and llama.cpp are tested with these
-servers. Those to SGLang were never sent to a real server.
+`python/sglang/srt/entrypoints/openai/serving_chat.py`.
 """
 
 from __future__ import annotations
@@ -27,8 +24,8 @@ from interwhen.models._transport import HttpResponse
 
 Body: TypeAlias = dict[str, Any]
 Place: TypeAlias = Literal["call", "completions", "/tokenize", "/apply-template", "/completion", "/generate"]
-"""The path of a request. ``call``: the path of the chat. A path that starts with ``/`` is relative to the root of the
-server, another one to the version (``/v1``)."""
+"""The path of a request. ``call`` is the path of the chat. A path that starts with ``/`` is relative to the root of the
+server, another one to ``/v1``."""
 
 Post: TypeAlias = Callable[[Body, Place], Awaitable[bytes]]
 """A function that posts a body to a place, and returns the answer. It raises :class:`~interwhen.ModelError`."""
@@ -40,8 +37,7 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 class TokenServer(Protocol):
     """Makes the requests to one model of a server that can continue token ids, and reads the answers.
 
-    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
-    answer is invalid.
+    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if it fails or is invalid.
     """
 
     place: Place
@@ -54,7 +50,8 @@ class TokenServer(Protocol):
     async def text_ids(self, text: str, *, special: bool) -> Ids:
         """Return the token ids of *text*, without ids that mark its beginning.
 
-        With *special*, text that looks like a special token becomes that token. Some servers always do this.
+        With *special*, text that looks like a special token becomes that token. Some servers do this without *special*,
+        too.
         """
         ...
 
@@ -68,10 +65,9 @@ class TokenServer(Protocol):
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the streamed answer to a request of :meth:`body`, as a stream of the chat API.
+        """Return *response*, the streamed answer to *prompt*, as a stream of the chat API.
 
-        *prompt* is the prompt of the request, *field* the field for reasoning, and *calls* finds tool calls in the
-        text.
+        *field* is the field for reasoning, and *calls* finds tool calls in the text.
         """
         ...
 
@@ -84,18 +80,15 @@ class TokenServer(Protocol):
 
 
 def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
-    """Return the object that makes the requests for *model* on a server.
+    """Return the object that makes the requests for *model* on the server named *owned_by*.
 
-    *owned_by* is the name of the server in its model list; an unknown name means vLLM.
+    An unknown name means vLLM.
     """
     return _SERVERS.get(owned_by or "", VllmTokens)(model, post)
 
 
 def sends_ids(card: ModelCard | None) -> bool:
-    """Return whether the server of *card* may send token ids in the stream of a chat.
-
-    If *card* is ``None``, the server is unknown, so it may send them.
-    """
+    """Return whether the server of *card* may send token ids in the stream of a chat; true if it is unknown."""
     # SGLang refuses such a request, and llama.cpp ignores the field.
     return card is None or card.owned_by not in ("sglang", "llamacpp")
 
@@ -110,7 +103,7 @@ class VllmTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins. vLLM tokenizes the chat.
+        """Return the token ids of *chat*, up to the place where the answer begins.
 
         Raises :class:`~interwhen.ModelError` if the server refuses the request or its answer has another form.
         """
@@ -123,26 +116,17 @@ class VllmTokens:
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request body for vLLM that continues *prompt* with the settings of *chat*.
-
-        With *with_ids*, it asks for the token ids of the continuation.
-        """
+        """Return the request body for vLLM that continues *prompt*; see :meth:`TokenServer.body`."""
         return completion_body(chat, prompt, with_ids=with_ids)
 
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the streamed answer of vLLM to *prompt*, as a stream of the chat API.
-
-        *field* is the field for reasoning, and *calls* finds tool calls in the text.
-        """
+        """Return *response*, an answer of vLLM, as events of the chat API; see :meth:`TokenServer.events`."""
         return ChatEvents(response, prompt, field, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of vLLM without streaming.
-
-        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
-        """
+        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
         return _completion(data, data)
 
 
@@ -156,7 +140,7 @@ class LlamaCppTokens:
         self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server renders the chat template first.
+        """Return the token ids of *chat*, up to the place where the answer begins.
 
         Raises :class:`~interwhen.ModelError` if the server refuses a request or its answer has another form.
         """
@@ -170,10 +154,9 @@ class LlamaCppTokens:
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request body for llama.cpp that continues *prompt* with the settings of *chat*.
+        """Return the request body for llama.cpp that continues *prompt*; see :meth:`TokenServer.body`.
 
-        Settings that interwhen does not know for the API ``/completion`` are left out. With *with_ids*, it asks for the
-        token ids of the continuation.
+        Settings of *chat* that interwhen does not know for the API ``/completion`` are left out.
         """
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
@@ -199,17 +182,11 @@ class LlamaCppTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the streamed answer of llama.cpp to *prompt*, as a stream of the chat API.
-
-        *field* is the field for reasoning, and *calls* finds tool calls in the text.
-        """
+        """Return *response*, an answer of llama.cpp, as events of the chat API; see :meth:`TokenServer.events`."""
         return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of llama.cpp without streaming.
-
-        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
-        """
+        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
         return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
 
     async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
@@ -220,7 +197,7 @@ class LlamaCppTokens:
 class SglangTokens:
     """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers.
 
-    The requests follow its documentation, and were never sent to a real server.
+    The requests were never sent to a real server.
     """
 
     place: Place = "/generate"
@@ -232,8 +209,7 @@ class SglangTokens:
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
 
-        Raises :class:`~interwhen.ModelError` if the server refuses the request, or if its answer has no ids, as that of
-        an older server.
+        Raises :class:`~interwhen.ModelError` if the server refuses the request, or if its answer has no ids.
         """
         body = {
             **_template_fields(chat, "reasoning_effort"),
@@ -254,10 +230,10 @@ class SglangTokens:
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
-        """Return the request body for SGLang that continues *prompt* with the settings of *chat*.
+        """Return the request body for SGLang that continues *prompt*; see :meth:`TokenServer.body`.
 
-        Settings that interwhen does not know for the API ``/generate`` are left out. SGLang always sends the token ids
-        of the continuation, so *with_ids* is ignored.
+        Settings of *chat* that interwhen does not know for the API ``/generate`` are left out, and *with_ids* is
+        ignored.
         """
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
@@ -281,17 +257,11 @@ class SglangTokens:
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
     ) -> HttpResponse:
-        """Return *response*, the streamed answer of SGLang to *prompt*, as a stream of the chat API.
-
-        *field* is the field for reasoning, and *calls* finds tool calls in the text.
-        """
+        """Return *response*, an answer of SGLang, as events of the chat API; see :meth:`TokenServer.events`."""
         return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer of SGLang without streaming.
-
-        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
-        """
+        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
         return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
 
 
@@ -308,8 +278,8 @@ _SERVERS: Mapping[str, Callable[[str, Post], TokenServer]] = {
 class _SglangEvents:
     """Converts the events of one response of `/generate`.
 
-    By default, each event has the whole text and all ids so far. With the server's option
-    ``--incremental-streaming-output``, each event has only the new text and ids.
+    By default, each event has the whole text and all ids so far; with the server's option
+    ``--incremental-streaming-output``, only the new ones.
     """
 
     def __init__(self) -> None:
@@ -320,8 +290,7 @@ class _SglangEvents:
     def event(self, body: Body) -> Body:
         """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
 
-        Call it once for each event, in order. An error is returned unchanged, and an aborted generation becomes an
-        error.
+        Call it for each event, in order. An aborted generation becomes an error.
         """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
@@ -433,7 +402,7 @@ def _object(data: bytes) -> Body:
 def _completion(converted: bytes, data: bytes) -> Completion:
     """Return the completion in *converted*, the answer *data* in the form of ``/v1/completions``.
 
-    Raises :class:`~interwhen.ModelError` if it is an error or no completion; the exception quotes *data*.
+    Raises :class:`~interwhen.ModelError` if it is an error or no completion.
     """
     answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
@@ -444,10 +413,7 @@ def _template_fields(chat: Mapping[str, Any], *more: str) -> Body:
 
 
 def _schema(chat: Mapping[str, Any]) -> Body | None:
-    """Return the JSON schema that the field ``response_format`` of *chat* requires; ``None`` if it requires none.
-
-    For the format ``json_object``, it is the schema of any JSON object.
-    """
+    """Return the JSON schema that the field ``response_format`` of *chat* requires; ``None`` if it requires none."""
     wanted = chat.get("response_format")
     if not isinstance(wanted, Mapping):
         return None

@@ -1,4 +1,4 @@
-"""Streams of one continuation: they decode the bytes of a response to chunks."""
+"""The streams of model adapters, and base classes for such streams."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
 class GuardedStream:
     """A base class for a :class:`~interwhen.models.Stream`. A subclass only has to implement :meth:`fetch`.
 
-    :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope for each read (about 3 µs). If the source
-    of an adapter can be closed during a read, the adapter should implement the protocol itself.
+    :meth:`aclose` cancels a pending :meth:`fetch`. This needs a cancel scope for each read (about 3 µs).
     """
 
     def __init__(self) -> None:
@@ -66,7 +65,7 @@ class GuardedStream:
 
 
 class IteratorStream(GuardedStream):
-    """A stream of the *texts* of an async iterator, for models that return one.
+    """A stream of the *texts* of an async iterator.
 
     After the last text, the stream ends with the finish reason ``stop``. After the iterator has raised, or a read was
     cancelled, the next read raises :class:`~interwhen.models.ConnectError`.
@@ -81,7 +80,7 @@ class IteratorStream(GuardedStream):
     async def fetch(self) -> Sequence[Chunk]:
         """Return the next text as one chunk. After the last text, return a chunk with the finish reason, then nothing.
 
-        An error of the iterator is raised unchanged; later calls raise :class:`~interwhen.models.ConnectError`.
+        An error of the iterator is raised; later calls raise :class:`~interwhen.models.ConnectError`.
         """
         if self._over:
             return ()
@@ -98,10 +97,7 @@ class IteratorStream(GuardedStream):
             raise
 
     async def release(self) -> None:
-        """Close the iterator of texts, if it has ``aclose`` and has not ended.
-
-        If another task reads it, nothing is done: the cancellation of that read ends it.
-        """
+        """Close the iterator of texts, if it has ``aclose``, has not ended, and no task reads it."""
         close = getattr(self._texts, "aclose", None)
         if close is not None and not self._over:
             try:
@@ -149,8 +145,7 @@ def lenient(decode: Decode, notes: StreamNotes) -> Decode:
     """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
 
     If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD, and the event is used and counted. Errors
-    of the server, unknown forms and a second answer (``n`` above 1) still raise, because they concern more than a
-    single event.
+    other than :class:`~interwhen.models.MalformedEvent` are raised.
     """
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
@@ -179,10 +174,8 @@ _DRAIN_SECONDS = 0.05
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
-    and its next call raises the error; a connection that breaks after the finish reason is no error. :meth:`receive`
-    does not return if only token counts arrive, except for the first ones after the finish reason. So a stream that
-    sends nothing else runs into its timeout.
+    If a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its next call raises the
+    error. A connection that breaks after the finish reason is no error.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to
@@ -307,10 +300,7 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """Close the stream if the response is complete and can be closed without waiting. Return whether this was done.
-
-        If the stream was closed before, the result is false.
-        """
+        """If the response is complete, close the stream without waiting. Return whether this call closed it."""
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -320,7 +310,7 @@ class TokenStream:
     async def abort(self) -> None:
         """Call the function *stop*, if there is one and the stream was closed before its end. Later calls do nothing.
 
-        If *stop* succeeds, the stream is no longer orphaned. If it fails, the error is only logged.
+        If *stop* raises a :class:`~interwhen.ModelError`, this is only logged.
         """
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
@@ -336,11 +326,9 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Process *found*, the end mark or the chunks in the event at the byte offset *at* of the body.
+        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark.
 
-        The chunks are added to *chunks*. An end mark ends the stream: if the server sent no finish reason, a chunk with
-        the reason ``other`` is added to *chunks*, and the number of bytes after the end mark is added to
-        ``notes.bytes_after_end``. *events* are all events of this read.
+        *at* is the byte offset of the event, and *events* are all events of this read.
         """
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
@@ -351,20 +339,14 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason.
-
-        Those counts are remembered as the first ones.
-        """
+        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return about how many bytes have arrived after the end mark, which is at the byte *offset* of the body.
-
-        *events* are all events of this read.
-        """
+        """Return about how many bytes have arrived after the end mark, which is at the byte *offset* of the body."""
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
@@ -377,7 +359,7 @@ class TokenStream:
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
         """Store *exc* for the next read. If this read has no *chunks*, or the stream was closed, raise *exc* now.
 
-        A connection that breaks after the finish reason is no error; the stream then ends.
+        A connection that breaks after the finish reason only ends the stream.
         """
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
@@ -417,8 +399,7 @@ async def collect(stream: Stream) -> Completion:
     """Read *stream* to its end, close it, and return its completion.
 
     This is the answer text without the reasoning, the first finish reason (by default ``truncated``), the last token
-    counts, and the sum of the log-probabilities of all chunks, if any. Errors of the stream are raised, after it was
-    closed.
+    counts, and the sum of the log-probabilities of all chunks, if any. Errors of the stream are raised.
     """
     chunks: list[Chunk] = []
     try:
@@ -442,9 +423,8 @@ async def collect(stream: Stream) -> Completion:
 MOST_SECONDS = 3.0
 """The longest wait, in seconds."""
 MOST_LOOKS = 12
-"""How often the slots are looked at, at most. A busy server answers between two tokens, and releases a slot within
-about three. So a slot that is still busy after this many looks probably belongs to another client, or the server
-ignores the closed connection."""
+"""How often the slots are looked at, at most. A slot that is busy for longer probably belongs to another client, or the
+server ignores the closed connection."""
 LOOK_SECONDS = 0.002
 
 
@@ -477,10 +457,8 @@ class SlotRelease:
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
         """Wait until the slots of streams that were cut are probably free, for at most ``MOST_SECONDS``.
 
-        Returns at once if no stream was cut since the last call. *ask* is a function that returns the answer of ``GET
-        /slots``; it is called at most ``MOST_LOOKS`` times. The end of any busy task, also of another client, counts as
-        a release. If *ask* fails, as for a server that does not show its slots (``--no-slots``), the wait ends, and the
-        server is not asked again for ``REMEMBERED_SECONDS``.
+        Returns at once if no stream was cut since the last call. *ask* returns the answer of ``GET /slots``. If it
+        fails, the wait ends, and the server is not asked again for ``REMEMBERED_SECONDS``.
         """
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:

@@ -1,8 +1,4 @@
-"""HTTP requests of models: the interface of transports, one request and its response, errors, and retries.
-
-An exchange follows redirects on the same server, checks the head of the response before its body, and converts errors
-to exceptions.
-"""
+"""HTTP requests of models: the interface of transports, one request and its response, errors, and retries."""
 
 from __future__ import annotations
 
@@ -94,8 +90,8 @@ class HttpRequest:
 class HttpResponse(Protocol):
     """An HTTP response whose head has arrived. Its body is read while it arrives.
 
-    A response may have a synchronous method ``settle()``. It closes the response if that is complete and was read, and
-    returns whether it was so.
+    A response may have a synchronous method ``settle()``. If the response is complete and was read, it closes the
+    response and returns true, else false.
     """
 
     @property
@@ -111,9 +107,9 @@ class HttpResponse(Protocol):
     async def receive(self) -> bytes:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`~interwhen.ModelError` (most often ``ConnectError``) if the connection breaks or the body is not
-        valid HTTP, and :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. This
-        method has no timeout. If the waiting task is cancelled, the connection closes.
+        Raises :class:`~interwhen.ModelError` if the connection breaks or the body is not valid HTTP, and
+        :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. There is no timeout. If
+        the waiting task is cancelled, the connection closes.
         """
         ...
 
@@ -156,8 +152,7 @@ def scheme_and_host(url: str) -> tuple[str, str]:
 def environment_proxy(scheme: str, host: str) -> str | None:
     """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
 
-    The variables are ``http_proxy``, ``https_proxy``, ``all_proxy`` and ``no_proxy``. On macOS and Windows, the
-    settings of the system are used if no such variable is set.
+    On macOS and Windows, the settings of the system may be used.
     """
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
@@ -186,8 +181,8 @@ async def connect(
 
     The addresses are tried one after the other, each for :data:`_TRY_SECONDS`, the last one without a limit. *factory*
     makes the protocol, and *local* is the IP address and the port of this machine to connect from. With *context*, the
-    connection uses TLS, and the certificate must be valid for *host*. Raises :class:`OSError` if no address answers or
-    TLS fails, and :class:`UnicodeError` if *host* is no valid name.
+    connection uses TLS. Raises :class:`OSError` if no address answers or TLS fails, and :class:`UnicodeError` if *host*
+    is no valid name.
     """
     import asyncio
 
@@ -225,10 +220,7 @@ def describe_error(exc: OSError | UnicodeError) -> str:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
-    """Return the address family and the address for each address of *host*.
-
-    If *host* is an IP address, DNS is not used.
-    """
+    """Return the address family and the address for each address of *host*, without DNS if it is an IP address."""
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -269,10 +261,9 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
     Without *status*, a code from 400 to 599 in *body* is the status. Status 429 becomes
-    :class:`~interwhen.models.RateLimited`. An error about a prompt that is too long for the context becomes
-    :class:`~interwhen.models.ContextOverflow`, unless the status is 500 or more. Every other error becomes
-    :class:`~interwhen.models.UpstreamError`. The seconds to wait according to *headers* (``Retry-After``) are stored in
-    the exception.
+    :class:`~interwhen.models.RateLimited`, a message that the prompt is too long usually
+    :class:`~interwhen.models.ContextOverflow`, and any other error :class:`~interwhen.models.UpstreamError`. The time
+    to wait in *headers* is stored in the exception.
     """
     message, code = _describe(body)
     if status is None and code is not None and re.fullmatch(r"[45]\d\d", code):
@@ -301,7 +292,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 def _describe(body: bytes) -> tuple[str, str | None]:
     """Return the message and the code in *body*, an error of a server. The code is ``None`` if there is none.
 
-    If the form of *body* is unknown, its first 2,000 bytes are the message.
+    If the form of *body* is unknown, its beginning is the message.
     """
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
@@ -320,8 +311,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
     """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
 
-    The header ``Retry-After-Ms``, in milliseconds, comes first. *now* is the current Unix time; it is used if
-    ``Retry-After`` contains a date.
+    The header ``Retry-After-Ms`` comes first. *now* is the current Unix time.
     """
     if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
         return float(text) / 1000
@@ -351,13 +341,13 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* with *transport*, and return the response when its head has arrived.
+    """Send *request* with *transport*, and return the response when its head has arrived. The caller closes it.
 
-    Its content type must be that of an event stream, missing, or vague (``text/plain``, ``application/octet-stream``).
-    With *whole_too*, JSON is also accepted, for servers that do not stream. Any other type, and a compressed body,
-    raise :class:`~interwhen.models.UnexpectedForm`. A refused request, and JSON with an error (without *whole_too*),
-    raise :class:`~interwhen.models.UpstreamError`, a broken connection :class:`~interwhen.models.ConnectError`, and a
-    late head :class:`~interwhen.models.StreamTimeout`. The caller closes the response.
+    With *whole_too*, JSON is also accepted, for servers that do not stream. Raises
+    :class:`~interwhen.models.UnexpectedForm` if the body is compressed or the content type is not that of a stream,
+    :class:`~interwhen.models.UpstreamError` for a refused request or (without *whole_too*) an error as JSON,
+    :class:`~interwhen.models.ConnectError` for a broken connection, and :class:`~interwhen.models.StreamTimeout` for a
+    late head.
     """
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
@@ -407,8 +397,7 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
 async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
     """Send *request*, follow redirects on the same server, and return a response with status 2xx.
 
-    Any other status raises :class:`UpstreamError`, and so do too many redirects. A compressed body raises
-    :class:`UnexpectedForm`.
+    Raises :class:`UpstreamError` for another status, and :class:`UnexpectedForm` for a compressed body.
     """
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
@@ -437,10 +426,7 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
 
 
 async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, and send it once more if the server had probably closed the kept connection.
-
-    Any other error is raised, because the server may have worked on the request.
-    """
+    """Send *request*, and send it once more if the server had probably closed the kept connection."""
     try:
         return await transport.send(request, connect_timeout=timeouts.connect)
     except ConnectError as error:
@@ -465,8 +451,7 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
     """Return *request* with the URL to which *response* redirects.
 
-    Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the prompt
-    and the key. An upgrade from http to https, on the default ports, is the same server.
+    Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the key.
     """
     location = response.headers.get("location", "")
     try:
@@ -484,10 +469,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    """Describe the target of a redirect for an error.
-
-    If an alias hides the URL of the server, *location* is hidden too.
-    """
+    """Describe the target of a redirect for an error. An alias of *request* hides it."""
     return "another server" if request.alias else f"another server, {location!r:.200}"
 
 
@@ -501,11 +483,7 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the first 8,000 bytes of the error body of *response*, and close the response.
-
-    The last read may add more. If the connection fails, or this takes 5 seconds, return empty bytes. The status is
-    reported anyway.
-    """
+    """Read the beginning of the error body of *response*, and close it. Empty if this fails or takes 5 seconds."""
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -530,8 +508,7 @@ async def _read(response: HttpResponse, limit: int) -> bytes:
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
     """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
 
-    Only a :class:`~interwhen.ModelError` that :meth:`Retries.wait` finds worth a retry leads to another attempt. Any
-    other error, and the last one that *retries* allows, is raised.
+    An error that :meth:`Retries.wait` does not find worth a retry, and the last one that *retries* allows, is raised.
     """
     waited = 0.0
     attempt = 0
@@ -551,8 +528,7 @@ async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
 # Learn from the errors of a server whether it accepts an optional field of a request.
 
 REMEMBERED_SECONDS = 600.0
-"""How long a refused field is not sent, in seconds. It is then tried again: the server may have been updated, and one
-misleading error must not switch a feature off forever."""
+"""How long a refused field is not sent, in seconds. It is then tried again: the server may have been updated."""
 
 _REFUSING = frozenset({400, 422})
 _ERROR_FIELDS = frozenset({"error", "detail", "param"})
@@ -579,9 +555,8 @@ _decode = msgspec.json.Decoder(_RefusalBody).decode
 def refuses(error: UpstreamError, field: str) -> bool:
     """Return whether *error* names *field*, a top-level field of the request, as its cause.
 
-    This is so only for the statuses 400 and 422. Only structured fields of the error are read: ``error.param`` or
-    ``param`` (OpenAI, vLLM) and ``detail[].loc`` (FastAPI). The message is ignored, because it may quote the request,
-    which is untrusted. Of a body, only the first 2,000 bytes are known; a longer one names no field.
+    Only structured fields of an error with status 400 or 422 are read. The message is ignored, because it may quote the
+    request, which is untrusted.
     """
     if error.status not in _REFUSING:
         return False
@@ -599,7 +574,7 @@ def refuses(error: UpstreamError, field: str) -> bool:
 def mentions(error: UpstreamError, field: str) -> bool:
     """Return whether *error* has the status 400 or 422 and its body contains the name *field*, a regular expression.
 
-    This is enough for a retry without the field, but not to conclude that the server never accepts it.
+    This is enough for a retry without the field, but not to conclude that the server does not accept it.
     """
     return (
         error.status in _REFUSING and re.search(rf"(?<![a-z_]){field}(?![a-z_])", error.body, re.IGNORECASE) is not None
@@ -607,10 +582,9 @@ def mentions(error: UpstreamError, field: str) -> bool:
 
 
 class FieldSupport:
-    """Remembers whether one model of one server accepts *field*.
+    """Remembers whether one model of one server accepts *field*. At first it assumes so.
 
-    It assumes that the field is accepted, until an error names the field and the same request succeeds without it.
-    After ``REMEMBERED_SECONDS`` it assumes so again.
+    If a request is refused that succeeds without the field, it assumes the contrary for ``REMEMBERED_SECONDS``.
     """
 
     __slots__ = ("_until", "field", "place")
@@ -629,8 +603,7 @@ class FieldSupport:
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
         """Record that the server answered *request* with *error*, and then accepted it without this object's field.
 
-        Nothing is recorded if the structured fields of *error* do not name the field, or if they may only repeat fields
-        of *request*.
+        Nothing is recorded if *error* does not name the field, or may only repeat fields of *request*.
         """
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
@@ -651,10 +624,7 @@ _RENAMED = {"max_tokens": "max_completion_tokens"}
 
 
 class SamplingSupport:
-    """Remembers which sampling options one model of one server refuses, and sends requests without them.
-
-    Hosted reasoning models refuse options that others accept: a temperature, stop sequences, log-probabilities.
-    """
+    """Remembers which sampling options one model of one server refuses, and sends requests without them."""
 
     def __init__(self, place: str = "") -> None:
         self._options = {name: FieldSupport(name, place) for name in (*_RENAMED, *FORK_OPTIONS)}
@@ -664,8 +634,8 @@ class SamplingSupport:
     ) -> T:
         """Call *call* with *body* and return its result. If the server refuses an *optional* field, repeat without it.
 
-        A field that it has lately refused is left out at once. A refused ``max_tokens`` is sent as
-        ``max_completion_tokens``. Other refusals raise :class:`~interwhen.models.UpstreamError`.
+        ``max_tokens`` is sent as ``max_completion_tokens`` if it is refused. Other refusals raise
+        :class:`~interwhen.models.UpstreamError`.
         """
         names = [name for name in (*_RENAMED, *optional) if name in body]
         sent = _without(body, [name for name in names if not self._options[name].is_likely])
@@ -686,9 +656,9 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*. If an option has another name to use instead, it gets that name.
+    """Return *body* without the options *names*, or with their new names.
 
-    A field that already has that name stays as it is. ``top_logprobs`` is removed together with ``logprobs``.
+    ``logprobs`` takes ``top_logprobs`` with it.
     """
     found = dict(body)
     for name in names:
@@ -701,8 +671,5 @@ def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def until_stop(text: str, stop: Iterable[str]) -> str:
-    """Return the part of *text* before the first of the *stop* sequences; all of it if it contains none.
-
-    Used for a server that does not stop there itself.
-    """
+    """Return the part of *text* before the first of the *stop* sequences; all of it if it contains none."""
     return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]

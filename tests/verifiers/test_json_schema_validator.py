@@ -12,12 +12,13 @@ import pytest
 from interwhen import (
     Pass,
     Unknown,
+    UsageError,
     Verdict,
     Violation,
 )
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._json_schema.validator import Judge
+from interwhen_verifiers._json_schema.validator import Judge, read_schema
 from interwhen_verifiers.json_schema import json_schema
 
 LIST = {
@@ -123,3 +124,29 @@ def test_a_schema_that_refers_to_itself_without_end_is_told_from_a_deep_document
     circle = Judge({"allOf": [{"$ref": "#"}]}).validate("{}")
     assert circle == Unknown("the schema refers to itself without end")
     assert Judge(TREE).validate(_tree(900, 1)) == Unknown("the document is nested too deeply")
+
+
+def _circle() -> dict[str, object]:
+    schema: dict[str, object] = {"type": "object"}
+    schema["properties"] = {"next": schema}
+    return schema
+
+
+def _nested(depth: int) -> dict[str, object]:
+    schema: dict[str, object] = {"type": "object"}
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize("schema", [_circle(), _nested(5_000), _nested(300)], ids=["circle", "5000", "300"])
+def test_a_schema_that_contains_itself_or_is_too_deep_is_refused(schema):
+    with pytest.raises(UsageError, match="contains itself or is nested too deeply; refer to a part of it by"):
+        json_schema(schema=schema)
+    with pytest.raises(UsageError, match="nested too deeply"):
+        json_schema(tools={"f": schema})
+
+
+def test_a_schema_with_a_key_twice_is_refused():
+    with pytest.raises(UsageError, match="each key once in an object, got 'type' twice"):
+        read_schema('{"properties": {"a": {"type": "string", "type": "integer"}}}')

@@ -9,7 +9,7 @@ from interwhen import Span
 
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*\{?\.?([^\s`{}]*)")
 LONGEST = 100_000
-"""The verifiers do not read a block of more characters; :func:`read_block` itself has no limit."""
+"""The verifiers do not read a block of more characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,8 @@ class Block:
 def read_block(text: str, indent: str = "") -> Block | None:
     """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
 
-    The last line of *text* is taken for the closing fence, whatever it holds. *indent* is the text before the opening
-    fence: at most this much white space is removed from the start of each line. Where *indent* is empty, the white
-    space before the closing fence is used instead.
+    The last line of *text* is taken for the closing fence. *indent* is the text before the opening fence, or empty. The
+    indentation of the fence is removed from the lines.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)

@@ -63,8 +63,7 @@ def task_monitor(
 ) -> Monitor:
     """Make a monitor that reads the text line by line, and may judge the answer to the task.
 
-    The parameters are those of :class:`~interwhen.Monitor`; *tracker* is its extractor, and *remedy* is ``Auto()`` if
-    it is ``None``.
+    The parameters are those of :class:`~interwhen.Monitor`; *tracker* is its extractor.
     """
     return Monitor(
         name=name,

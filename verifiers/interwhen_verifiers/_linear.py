@@ -1,9 +1,7 @@
-"""Matches patterns from outside in linear time: they are written in Python's syntax, and RE2 matches them.
+"""Matches patterns in Python's syntax by RE2, in time that is linear in the length of the text.
 
-A schema, a request or an option may hold a pattern on which :mod:`re` takes exponential time. Meanwhile :mod:`re` holds
-the lock of the interpreter, so that all threads wait. RE2 takes time in proportion to the text, and releases the lock
-while it searches. :func:`linear` returns ``None`` for a pattern that RE2 cannot express, and for every pattern if the
-package ``google-re2`` (extra ``re2``) is not installed. Match such a pattern in a process that can be killed.
+:mod:`re` takes exponential time on some patterns. :func:`linear` returns ``None`` for a pattern that RE2 cannot
+express, and if ``google-re2`` (extra ``re2``) is not installed. Match such a pattern in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -44,9 +42,9 @@ class Place(NamedTuple):
 
 
 class Linear:
-    """A pattern that RE2 has compiled. It matches the same texts as ``re.search``, from the same start on.
+    """A pattern that RE2 has compiled. It finds the match that ``re.search`` finds.
 
-    Only where ``$`` matches, the end of the match may differ by a line end at the end of the text.
+    Where ``$`` matches, the end of the match may differ by a line end at the end of the text.
     """
 
     __slots__ = ("_compiled", "_ends")
@@ -76,10 +74,10 @@ class Linear:
 
 @functools.lru_cache(maxsize=_KEPT)
 def linear(pattern: str) -> Linear | None:
-    """Compile *pattern*, in Python's syntax, by RE2. The results for the last 512 patterns are cached.
+    """Compile *pattern*, in Python's syntax, by RE2; ``None`` if RE2 cannot match it as Python does.
 
-    Return ``None`` if RE2 cannot express it, gives a part of it another meaning or is not installed, and if the pattern
-    is not valid, too long (more than 2,000 characters) or needs too much memory.
+    ``None`` is also returned if RE2 is not installed, and if the pattern is not valid, too long (more than 2,000
+    characters) or needs too much memory.
     """
     if re2 is None or len(pattern) > _LONGEST:
         return None
@@ -205,10 +203,7 @@ class _Translation:
         self._written.append(rf"\x{{{text}}}")
 
     def _set(self) -> None:
-        """Translate a set of characters.
-
-        Raises :class:`_InexpressibleError` if RE2 would read it in another way, or if it is not closed.
-        """
+        """Translate a set of characters. Raises :class:`_InexpressibleError` if RE2 would read it in another way."""
         self._written.append("[")
         if self._next("^"):
             self._written.append("^")
@@ -258,10 +253,7 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them.
-
-        If there are no flags, or others than ``m`` and ``s``, return an empty text and do not move.
-        """
+        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them; empty for other flags."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):
@@ -313,10 +305,10 @@ _SECONDS = 10.0
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    """Return a map from each of *patterns* that is not valid in Python to the reason; an empty map if all are valid.
+    """Return a map from each of *patterns* that is not valid in Python to the reason.
 
-    Patterns that RE2 cannot express are compiled by :mod:`re` in another process. Raises :class:`UsageError` if that
-    process fails or takes too long.
+    Raises :class:`UsageError` if a process of its own, which compiles the patterns that RE2 cannot express, fails or
+    takes too long.
     """
     other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)
     if not other:

@@ -66,17 +66,16 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 def search_by_re(pattern: str, text: str) -> Place | None:
     """Return the first match of *pattern* in *text* by :mod:`re`; ``None`` if there is none.
 
-    This may take exponential time, so call this function only for our own patterns, or in a worker process.
+    This may take exponential time.
     """
     found = re.search(pattern, text)
     return None if found is None else Place(*found.span())
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    """Judge *claim* with the function *find*, which returns the first match of a pattern in a text.
+    """Judge *claim* with *find*. The first pattern of the list that matches decides.
 
-    The first pattern of the list that matches decides. If a pattern that must be absent matches only the normal form of
-    the text, the verdict is ``Unknown``.
+    If a pattern that must be absent matches only the normal form of the text, the verdict is ``Unknown``.
     """
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
@@ -94,10 +93,7 @@ def search(claim: PatternClaim, find: Find) -> Verdict:
 
 
 def _hidden(claim: PatternClaim, find: Find) -> str:
-    """Return the name of a pattern that the text of *claim* matches only in normal form; an empty string if none does.
-
-    *find* searches a text for a pattern.
-    """
+    """Return the name of a pattern that only the normal form of the text of *claim* matches; else an empty string."""
     normal = normalize(claim.text)
     if not normal.changed:
         return ""
@@ -120,8 +116,7 @@ def make(
     """Make the monitor *name* (``regex`` or ``terms``), whose *verifier* searches for *patterns*.
 
     *names* are the names of the patterns in messages. With ``present`` for *must*, the monitor searches the complete
-    answer, whatever *scope* is. The other parameters are options of the monitor. Raises :class:`UsageError` if there is
-    no pattern, or for an unknown option value.
+    answer, whatever *scope* is. Raises :class:`UsageError` if there is no pattern, or for an unknown option value.
     """
     if not patterns:
         raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")

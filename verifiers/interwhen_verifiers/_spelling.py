@@ -19,8 +19,10 @@ _ALIKE = {
     **dict(zip("0134578|!@$l", "oieastbiiasi", strict=True)),
     "н": "h",
 }
-"""The Latin letter that a letter, digit or sign looks like. ``i``, ``l`` and ``1`` count as
-one letter, since they look alike. A selection from the confusables of Unicode (UTS 39)."""
+"""The Latin letter that a letter, digit or sign looks like, from the confusables of Unicode (UTS 39).
+
+``i``, ``l`` and ``1`` count as one letter.
+"""
 _SIGNS = frozenset("|!@$")
 """Signs that may stand for a letter, or between two letters."""
 
@@ -35,7 +37,7 @@ class Disguise(NamedTuple):
 class Skeleton:
     """The letters and digits of a text with their offsets, replaced by the Latin letters that they look like, if any.
 
-    Signs that look like a letter are read as this letter or left out: a search tries both. All else is left out.
+    Signs that look like a letter are read as this letter or left out: a search tries both.
     """
 
     __slots__ = ("_letters", "_places", "_text")
@@ -58,9 +60,9 @@ class Skeleton:
     def find(self, word: str) -> Disguise | None:
         """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
 
-        In disguise, the letters are replaced by letters, digits or signs that look like them, or have up to three signs
-        or spaces between them. Case is ignored. A range without any letter does not count. The result is ``None`` if
-        *word* does not stand there as a separate word, or if it has fewer than ``SHORTEST`` letters and digits.
+        In disguise, letters are replaced by characters that look like them, or up to three signs or spaces are between
+        them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate word, or is too
+        short.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:
@@ -87,9 +89,9 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    """Return the letters and digits of *word* in lower case, each replaced by a Latin letter that looks like it.
+    """Return the letters and digits of *word*, each replaced by a Latin letter that it looks like, if any.
 
-    Those without such a letter stay. The signs ``|!@$`` are replaced, too. Other characters are left out.
+    They are in lower case. The signs ``|!@$`` are replaced, too. Other characters are left out.
     """
     return "".join(map(_look, word))
 

@@ -1,9 +1,8 @@
-r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
+"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
-It reads equations such as ``17 * 24 = 408``, ``$5*3=$15`` or ``\frac{1}{2} + \frac{1}{4} = 0.75``, computes both
-sides exactly with its own parser, and refutes an equation only where it knows no other meaning of the text. Where the
-prompt asks only for the value of an expression, it judges the answer, too. See ``docs/verifiers/arithmetic.md`` for the
-syntax that it reads, the text that it does not judge, and the measurements.
+It computes both sides of equations such as ``17 * 24 = 408`` exactly, and refutes an equation only where it knows no
+other meaning of the text. Where the prompt asks only for the value of an expression, it judges the answer, too. See
+``docs/verifiers/arithmetic.md``.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ from interwhen_verifiers._factories import require_choice, task_monitor
 MAX_SEGMENT = 20_000
 """A longer line is read in windows. A longer sentence is not read; it is ``Unknown`` if it has a relation sign."""
 MAX_PARTS = 1_000
-"""The most lines and windows of a segment that are read: this happens on the event loop. The rest is ``Unknown``."""
+"""The most lines and windows of a segment that are read. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The most characters at the end of a prompt that are searched for announcements and quoted equations."""
 MAX_WINDOW = 2_000
@@ -104,7 +103,8 @@ class Equation(Claim):
     sides: tuple[Side, ...]
     links: tuple[str, ...]
     """Between each two sides: ``=``, ``~`` (approximately), ``?`` (either of the two), ``<``, ``>``, ``≤``, ``≥``,
-    ``≠``, or ``!`` and ``≡``, which are not judged."""
+    ``≠``, or ``!`` and ``≡``, which are not judged.
+    """
     doubt: str
     """Why the text around the chain may not assert it, or why there is no chain. Empty: no reason is known."""
     setting: Setting = PLAIN
@@ -114,7 +114,7 @@ class Equation(Claim):
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
-    """The offset in that line at which ``span`` starts."""
+    """The offset in its line at which ``span`` starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +126,7 @@ class Given(Claim):
     asked: Node
     """The computation that the prompt asks for."""
     said: bool
-    """Whether the text calls it the answer. Otherwise it is only a value alone on a line, or called the result."""
+    """Whether the text calls it the answer. If not, it is a value alone on a line, or called the result."""
     answers: bool = True
     """Always true: the claim is about the answer."""
 
@@ -143,7 +143,7 @@ class _Source:
     def place(self, start: int, end: int) -> Span:
         """Return the span in the original line for the range from *start* to *end* of the text that was read.
 
-        That text may begin with earlier lines; the part of the range that lies in them is left out.
+        The part of the range in earlier lines is left out.
         """
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
@@ -175,7 +175,7 @@ class State(NamedTuple):
     """The state of the tracker after a line."""
 
     problem: Problem
-    """The computation that the prompt asks for, and what it announces."""
+    """The computation that the prompt asks for, and what the prompt announces."""
     setting: Setting
     """The moduli, bases and operations that the text announced so far."""
     tail: str = ""
@@ -203,7 +203,7 @@ def read_task(task: Task) -> Problem:
 
 
 async def prepare(task: Task) -> Problem:
-    """Call :func:`read_task`. It is async because a plain function would run in a thread, whose start takes longer."""
+    """Call :func:`read_task` on the event loop."""
     return read_task(task)
 
 
@@ -214,10 +214,7 @@ def begin(prepared: Problem | None) -> State:
 
 
 def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
-    """Read *segment*, which is one line or joined lines; return the next state, and the claims of the lines.
-
-    *state* is the state before it.
-    """
+    """Read *segment*, which is one line or joined lines, in *state*; return the next state and the claims."""
     if len(segment.text) <= MAX_SEGMENT and "\n" not in segment.text:
         return _step(state, segment)
     if may_set(segment.text):
@@ -238,9 +235,9 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
 
 
 def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
-    """Read one line, or one window of a long line; return the next state, and the claims of the line.
+    """Read one line, or one window of a long line, in *state*; return the next state and the claims.
 
-    *state* is the state before it. *doubt*: why later text may reject it; empty if it does not.
+    *doubt*: why later text may reject it; empty if it does not.
     """
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
@@ -270,11 +267,7 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
-    """Tell whether the line *segment* continues an equation on the line before, which is in *state*.
-
-    It does not if more than ``MAX_GAP`` characters are between the two lines, if they are in different phases, or if
-    they have more than ``MAX_WINDOW`` characters together.
-    """
+    """Tell whether the line *segment* continues an equation on the line before, which is in *state*."""
     tail, text = state.tail, segment.text
     if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
         return False
@@ -288,10 +281,10 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment*, which do not continue earlier lines.
+    """Yield the equations of *segment*, read without the text before it.
 
-    The text after the first ``MAX_PARTS`` lines and windows is not read and gives a claim without sides, as does a
-    sentence of more than ``MAX_SEGMENT`` characters with a relation sign. Takes time linear in the length of the text.
+    Text after the first ``MAX_PARTS`` parts, and a relation in a sentence of more than ``MAX_SEGMENT`` characters, is
+    not read and gives a claim without sides.
     """
     parts, rest = _first_parts(segment)
     for part in parts:
@@ -331,10 +324,7 @@ def _is_false(chain: Chain) -> bool:
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, which is not read.
-
-    The claim is ``None`` if there is no such text.
-    """
+    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, or ``None``."""
     parts = list(islice(_parts(segment), MAX_PARTS + 1))
     if len(parts) <= MAX_PARTS:
         return parts, None
@@ -354,8 +344,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, which continues the text *before*.
 
-    A statement that begins in *before*, ends in *segment* and cannot be read gives an unread claim. *doubt*: why later
-    text may reject the equations.
+    A statement across both that cannot be read gives an unread claim.
     """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
@@ -417,10 +406,9 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
+    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
 
-    After the answer, a line with a digit is yielded as an unread claim, unless the line has equations
-    (*has_equations*), which are claims already. A line that is too long gives no claim.
+    A later line with a digit is an unread claim, unless it *has_equations*, which are claims already.
     """
     node = state.problem.node
     assert node is not None
@@ -441,7 +429,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
 
     Relation signs in chains that the extractor has just read are left out, and so are sentences of more than
-    ``MAX_SEGMENT`` characters. *prepared* is not used.
+    ``MAX_SEGMENT`` characters.
     """
     del prepared
     text = segment.text
@@ -544,18 +532,17 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
-    The verdict is ``Unknown`` for text that is not read, for a comparison that does not hold, and for a relation that
-    is not judged. It is also ``Unknown`` for a wrong equation or answer that the text may not assert, or that may mean
-    something else. *prepared* is what the prompt asks for, announces and states.
+    The verdict is ``Unknown`` for text that is not read or not judged, for a comparison that does not hold, and for a
+    wrong equation or answer that may have another meaning. *prepared* is what the prompt asks for and announces.
     """
     return _checked(claim, prepared, "shown-digits")
 
 
 @verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
-    """Judge *claim* as :func:`check` does, but refute a rounded value in an equation.
+    """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
 
-    It is right only where the text says that it is approximate. A rounded answer is right.
+    It is accepted only where the text says that it is approximate. A rounded answer is right.
     """
     return _checked(claim, prepared, "exact")
 
@@ -573,8 +560,8 @@ def arithmetic(
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
-    ``shown-digits``, ``10/3 = 3.33`` is right. With ``exact``, it is wrong, unless the text says that it is rounded, as
-    in ``10/3 ≈ 3.33``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in
+    ``10/3 ≈ 3.33``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)
     return task_monitor(

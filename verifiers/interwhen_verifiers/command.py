@@ -1,9 +1,7 @@
-"""The shipped verifier ``command``: an external checker judges what the model wrote.
+"""The shipped verifier ``command``: an external checker, such as a compiler or a prover, judges what the model wrote.
 
-A compiler, a prover, a type checker, a test runner or a script of your own is started on the code blocks of its
-language or on the answer, and text that it refuses becomes a violation. **It runs programs on text that a model
-wrote**: see
-``docs/verifiers/command.md`` for what that means, and for the sandbox.
+**It runs programs on text that a model wrote**: see ``docs/verifiers/command.md`` for what that means, and for the
+sandbox.
 """
 
 from __future__ import annotations
@@ -146,17 +144,15 @@ def command(
 
     A block that is not accepted alone is checked again together with the blocks before it, at most 16.
 
-    ``preset``: the name of a known checker; ``argv``: the command of any other checker, with ``{file}`` in place of the
-    file. With both, ``argv`` replaces the commands of the preset. ``languages``: the languages of the code blocks that
-    are checked, by default those of the preset. If there are none, the whole answer is checked. ``file``: the name of
-    the file; ``pattern``: a regular expression that finds errors in the output, with the groups ``line``, ``column``
-    and ``message``; ``refutes``: the exit codes which mean that the file is wrong (0 means that it is right; other
-    codes prove nothing). ``sandbox``: ``process`` (the default), or ``none`` (the default of ``lean``) to run with all
-    rights of this process, in a scratch directory or in ``directory``. ``readable``: further paths that the sandbox
-    shows. ``scope``: ``answer`` if the command knows the task, so that a text that it accepts is a right answer (a test
-    or a proof of the task). ``seconds``: the time limit for one run of all commands; a block that is checked twice gets
-    it twice. A check whose command is not installed is ``Unknown``. ``level``, ``delivery`` and ``phase`` are
-    those of :class:`~interwhen.Monitor`.
+    ``preset``: the name of a known checker; ``argv``: the command of any other checker, or another command for the
+    preset, with ``{file}`` in place of the file. ``languages``: the languages of the code blocks that are checked, by
+    default those of the preset; without any, the whole answer is checked. ``file``: the name of the file. ``pattern``:
+    a regular expression that finds errors in the output, with the groups ``line``, ``column`` and ``message``.
+    ``refutes``: the exit codes which mean that the file is wrong (0 means that it is right; other codes prove nothing).
+    ``sandbox``: ``process`` (the default), or ``none`` (the default of ``lean``) to run with all rights of this
+    process, in a scratch directory or in ``directory``. ``readable``: further paths that the sandbox shows. ``scope``:
+    ``answer`` if a text that the command accepts is a right answer. ``seconds``: the time limit for one run of all
+    commands. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_positive("command", seconds=seconds)
     require_texts("command", argv=argv, readable=readable)

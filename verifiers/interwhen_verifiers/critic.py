@@ -1,7 +1,7 @@
 """The shipped verifier ``critic``: it asks a language model for its opinion of the text.
 
-It is unsound: text that the model objects to may be right, and text without an objection may be wrong. So by default it
-only observes, it is not required for a verified result, and it never passes a claim: its best verdict is ``Unknown``.
+An opinion proves nothing. So the verifier only observes by default, is not required for a verified result, and never
+passes a claim: its best verdict is ``Unknown``.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Opinion(Claim):
     reply: _Reply | None
     """``None``: the reply could not be understood."""
     where: Span | None = None
-    """The span of the quoted words, from the start of the piece; ``None`` without an objection or unique quotation."""
+    """The span of the quoted words, from the start of the piece; ``None`` without an objection that quotes unique
+    words.
+    """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,7 +94,7 @@ class Piece(Claim):
 
 @verifier(name="critic", version="1-unsound", deadline=1.0, worker="inline")
 def weigh(claim: Opinion) -> Verdict:
-    """Turn the opinion in *claim* into a verdict: a violation for an objection, and otherwise ``Unknown``."""
+    """Turn the opinion in *claim* into a verdict: a violation for an objection, ``Unknown`` for any other opinion."""
     return _verdict(claim.reply, claim.where)
 
 
@@ -107,16 +109,15 @@ def critic(
     level: Level = "locate",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor that asks a language model for its opinion of pieces of text. An opinion proves nothing.
+    """Make a monitor that asks a language model for its opinion of pieces of text.
 
-    So the monitor is not required for a verified result, and no opinion is a pass.
-
+    An opinion proves nothing. So the monitor is not required for a verified result, and no opinion is a pass.
     ``criterion``: the question for the model. ``model``: an installed model (``local``) or the base URL of a server,
-    with the model's name there as ``served``. It gets the end of the task, a piece, and up to 4,000 characters of the
-    pieces before it. Without ``model``, the model that writes the text is asked, in a fork on the same prefix.
-    ``every``: how much text is judged at a time. ``seconds``: the time limit of one opinion. ``level``, ``delivery``
-    and ``phase`` are those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` for an unknown ``every``, an
-    empty ``criterion``, ``seconds`` that are not positive, and ``served`` without ``model``.
+    with the model's name there as ``served``. It gets the end of the task, a piece, and up to 4,000 characters before
+    it. Without ``model``, the model that writes the text is asked, in a fork. ``every``: how much text is judged at a
+    time. ``seconds``: the time limit of one opinion. ``level``, ``delivery`` and ``phase`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` for an unknown ``every``, an empty ``criterion``,
+    ``seconds`` that are not positive, and ``served`` without ``model``.
     """
     require_choice("critic", _TRIGGERS, every=every)
     require_positive("critic", seconds=seconds)
@@ -159,7 +160,7 @@ def _side(criterion: str) -> str:
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
     """Yield one claim: the opinion in *reply* about *segment*.
 
-    An objection must quote words that occur in *segment* exactly once. Otherwise the opinion gets no span.
+    An objection gets no span unless it quotes words that occur in *segment* exactly once.
     """
     understood = _understood(reply)
     quoted = segment.ground(understood.quote) if understood is not None and understood.verdict == "wrong" else None
@@ -222,7 +223,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 
 
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
-    """Return the messages that ask for an opinion of *claim*: *task* is the task, and *criterion* the question.
+    """Return the messages that ask for an opinion of *claim* in the light of *task*, by the question *criterion*.
 
     The tags around the texts have a random mark, which the texts cannot know.
     """

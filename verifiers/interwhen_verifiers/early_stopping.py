@@ -1,9 +1,7 @@
 """The shipped monitor ``early_stopping``: it ends the reasoning when its answer seems not to change any more.
 
-It probes the reasoning at many points: a fork on the same prefix, with the problem, asks the model for its answer at
-once. When the answers, or their probabilities, suggest that more thinking changes nothing, the monitor ends the
-reasoning, and the model answers. That saves tokens and proves nothing: a result that was stopped early is never
-``verified``.
+At many points, a probe (a fork on the same prefix) asks the model for its answer at once. Stopping saves tokens and
+proves nothing: a result that was stopped early is never ``verified``.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ class Probes:
     """The state of the tracker after some probes."""
 
     count: int = 0
-    """How many probes were made; where entropies are measured, how many had probabilities."""
+    """How many probes were made. Where entropies are measured, only probes with probabilities count."""
     answer: str = ""
     """The last probed answer; empty where there was none."""
     same: int = 0
@@ -74,23 +72,22 @@ class Probes:
 class Probe(Claim):
     """The claim that the model must continue thinking after a segment, and the result of a probe there.
 
-    The probe gave *answer* (empty: none), and the last *same* probes in a row gave this answer. *count* probes were
-    made so far; where entropies are measured, a probe without probabilities is not counted.
+    *answer* is empty if the probe gave none. *same* probes in a row gave this answer. *count* is that of
+    :class:`Probes`.
     """
 
     answer: str
     same: int
     measure: float | None
-    """The confidence in the answer, or the variance of the entropies. ``None``: the endpoint gave no probabilities, the
-    probe gave no answer, or the rule needs no measure."""
+    """The confidence in the answer, or the variance of the entropies; ``None`` if it is not known or not needed."""
     count: int
 
 
 def answer_in(reply: Reply, *, boxed: bool) -> str | None:
     """Return the answer at the beginning of *reply*; ``None`` if it does not end within the first 400 characters.
 
-    *boxed*: the answer ends at its closing brace. Otherwise it ends at the end of its line, or where the model stopped
-    by itself.
+    *boxed*: the answer ends at its closing brace. Without it, the answer ends with its line, or where the model
+    stopped.
     """
     text = reply.text[:_LONGEST]
     depth = 1
@@ -110,7 +107,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
     """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters.
 
-    The result is ``None`` if there are no tokens, or if *size* is 0.
+    The result is ``None`` without such tokens.
     """
     scores: list[float] = []
     at = 0
@@ -214,12 +211,11 @@ def early_stopping(
     tokens reaches ``threshold`` (0.95). ``entropy``: the running variance of the entropy of the first token after the
     reasoning is below ``threshold`` (0.001) after at least ``times`` probes. ``at``: the segments after which to probe.
     ``probe``: the text that a probe adds after the reasoning (empty: a default for each rule); if it ends with ``{``,
-    the answer ends at the closing brace, otherwise with its line. ``tokens``: the largest number of tokens of a probed
-    answer (not used by ``entropy``). ``lead``: the text with which the final answer begins. ``scores``: how many of the
-    likeliest tokens the endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not
-    required, and a result that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or
-    ``at``, if ``times`` or ``tokens`` is below 1, unless ``threshold`` and ``seconds`` are above 0, and unless
-    ``scores`` is from 2 to 20.
+    the answer ends at the closing brace, else with its line. ``tokens``: the largest number of tokens of a probed
+    answer. ``lead``: the text with which the final answer begins. ``scores``: how many of the likeliest tokens the
+    endpoint lists for ``entropy``. ``seconds``: the time limit of a probe. The monitor is not required, and a result
+    that it stopped is never ``verified``. Raises :class:`UsageError` for an unknown ``rule`` or ``at``, if ``times`` or
+    ``tokens`` is below 1, unless ``threshold`` and ``seconds`` are above 0, and unless ``scores`` is from 2 to 20.
     """
     require_choice("early_stopping", get_args(Rule), rule=rule)
     require_choice("early_stopping", _TRIGGERS, at=at)

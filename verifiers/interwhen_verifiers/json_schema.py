@@ -1,9 +1,7 @@
 """The shipped verifier ``json_schema``: it judges structured output while it streams.
 
-Many errors are violations before the document ends: for example a wrong type, an unknown key, or the beginning of a
-string that no ``enum`` allows. The library ``jsonschema`` (extra ``jsonschema``) judges complete
-documents; without it, importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See
-``docs/verifiers/json_schema.md``.
+Many errors, such as a wrong type, are violations before the document ends. Needs the extra ``jsonschema``; without it,
+importing this module raises :class:`~interwhen.toolkit.MissingExtraError`. See ``docs/verifiers/json_schema.md``.
 """
 
 from __future__ import annotations
@@ -44,8 +42,7 @@ from interwhen_verifiers._tools.calls import read_calls
 
 Where = Literal["auto", "answer", "fenced"]
 Place = Literal["start", "prose", "inside", "after", "over"]
-"""Before any text; in prose; inside a document; after a document (in its block or in the answer); or at the end,
-where nothing more is read."""
+"""Before any text; in prose; inside a document; after a document; or at the end, where nothing more is read."""
 
 _FENCE = "```"
 _LIKE = re.compile(r"\{\s{0,8}[\"'}\u201c]|\[\s{0,8}[{\"\[\u201c]")
@@ -103,10 +100,7 @@ class Finder:
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        """Search *text*, the next piece of the answer; return the next state and the findings.
-
-        *search* is the state of the search before it.
-        """
+        """Search *text*, the next piece of the answer, from *search* on; return the next state and the findings."""
         found: list[Found] = []
         at = 0
         while at < len(text):
@@ -188,7 +182,7 @@ class Finder:
 def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
     """Search ``text[start:end]``, which is prose, for text that looks like a document; return the next state.
 
-    Documents in prose are not read, so each match is added to *found* as a doubt.
+    Documents in prose are not read: each match is added to *found* as a doubt.
     """
     joined = search.carried + text[start:end]
     base = start - len(search.carried)
@@ -221,8 +215,7 @@ class Documented(Claim):
     document: str = ""
     """The text of the complete document; empty if something else is judged."""
     wrong: str = ""
-    """Why no valid document begins like this. Empty: the document, or the string, is complete and must be judged,
-    unless there is a ``doubt``."""
+    """Why no valid document begins like this. Empty: no error was found yet."""
     pattern: str = ""
     """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
     value: str = ""
@@ -274,16 +267,15 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
 def check(claim: Documented, prepared: Any) -> Verdict:
     """Judge *claim*: a wrong prefix is a violation, and a complete document or string is judged by its schema.
 
-    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, for a document or schema that is
-    too large to be judged, and for a wrong call in a format that does not distinguish texts from numbers. *prepared*
-    holds the schemas.
+    The verdict is ``Unknown`` for text that is not read, for a tool without a schema, for what cannot be judged, and
+    for a wrong call in a format that does not distinguish texts from numbers. *prepared* holds the schemas.
     """
     return _check(claim, prepared)
 
 
 @verifier(name="json_schema", version="3", deadline=10.0, worker="process")
 def check_apart(claim: Documented, prepared: Any) -> Verdict:
-    """Do the same as :func:`check` in a process that can be killed: matching a pattern may take exponential time."""
+    """Do the same as :func:`check` in a worker process, which can be killed."""
     return _check(claim, prepared)
 
 
@@ -346,12 +338,11 @@ def json_schema(
     ``schema``: the schema of the answer, as a mapping, JSON text, or the path of a file that ends in ``.json``. Or
     ``tools``, in the same forms: a map from the name of each tool to the schema of its arguments. ``where``: ``answer``
     reads the whole answer as one document; ``fenced`` reads the code blocks that declare json; ``auto`` is ``fenced``,
-    but reads a document at the start of the answer, too, if the answer begins with a bracket. ``every``: how many
-    characters are read at a time. ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``).
-    They are fetched once, when the monitor is made. A ``$ref`` to any other address is an error. ``level`` and
-    ``delivery`` are those of :class:`~interwhen.Monitor`; the delivery is ``interrupt`` by default, and ``gate_tools``
-    with ``tools``. Raises :class:`UsageError` on an unknown option value, and if a schema is invalid or cannot be read
-    or fetched.
+    but also reads a document that the answer begins with. ``every``: how many characters are read at a time.
+    ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched when the
+    monitor is made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
+    :class:`~interwhen.Monitor`; the delivery is ``interrupt`` by default, and ``gate_tools`` with ``tools``. Raises
+    :class:`UsageError` on an unknown option value, and if a schema is invalid or cannot be read or fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
     require_positive("json_schema", every=every)

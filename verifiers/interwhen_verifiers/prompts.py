@@ -1,7 +1,6 @@
 """Monitors of the prompt: `secrets`, and `tool_instructions` (instructions to the model in what a tool returned).
 
-Both would rather miss something than stop a good prompt. docs/prompt-monitors.md says what they find and how often they
-were wrong.
+Both would rather miss something than stop a good prompt. See docs/prompt-monitors.md.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from math import log2
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from interwhen import Span
 from interwhen.toolkit import PromptFinding, PromptMonitor, PromptText, normalize
@@ -58,9 +57,9 @@ _PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|your|dummy|sample|redacted|changeme|password|x{4}|\*{3}|\.{3}|0{8}|1234567"
 )
 _LEAST_BITS = 3.5
-"""The least entropy per character, in bits, of a value that only its name makes a secret. Words have about 3."""
+"""The least entropy per character, in bits, of a value that only its name makes a secret."""
 _VARIETY = 8
-"""The least number of different characters in a secret. It is 4 for a password in a URL, and none for a private key."""
+"""The least number of different characters in most secrets."""
 
 
 def secrets(action: Action = "refuse") -> PromptMonitor:
@@ -82,7 +81,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
     """Yield the keys, tokens and passwords that are found in *text*.
 
-    Placeholders, such as keys with the word EXAMPLE, are left out; but a private key is never taken for one.
+    Placeholders, such as keys with the word EXAMPLE, are left out, except for private keys.
     """
     said = text.text
     for name, pattern in _KINDS:
@@ -115,42 +114,105 @@ def _without_secret(_text: PromptText, _finding: PromptFinding) -> str:
 # Instructions in the results of tools
 
 _GAP = r"[^.]{0,60}?"
+_TASKS = r"(?:instructions?|prompts?|directives)"
 _RULES = r"(?:instructions?|prompts?|directions|directives|rules|guidelines|orders)"
 _EARLIER = r"(?:previous|prior|above|earlier|preceding|system|original|initial|existing)"
 _MODEL = r"(?:ai|a\.i\.|llm|language model|chatbot|ai assistant|ai agent|ai model)s?"
-_TELLING = r"(?:tell|inform|notify|alert|telling|informing|notifying|alerting)"
-_PHRASES = {
+_SPECIFIC = (
+    r"(?! (?:if|when|unless|about|on|regarding|concerning|set|of|in|from)\b"
+    r"| for (?!this|the rest|now|all))"
+)
+"""Instructions about something, such as the parking of cars, are not those of the model."""
+
+
+class _Phrase(NamedTuple):
+    """A wording of an instruction to the model."""
+
+    why: str
+    pattern: str
+    """In it, a space stands for any white space, since tools wrap long lines."""
+    ordered: bool = False
+    """Whether the phrase must be an order: ``You must ignore ...``, but not ``Employees may ignore ...``."""
+
+
+_PHRASES = (
     # What a person withdraws is "my" or "our" instructions.
-    "it asks to ignore instructions": (
-        r"\b(?:ignore|disregard|forget|override|bypass) (?!my\b|our\b|their\b)(?:\w+ ){0,4}?"
-        rf"{_EARLIER}(?: \w+){{0,3}}? {_RULES}\b"
+    _Phrase(
+        "it asks to ignore instructions",
+        r"\b(?:ignore|disregard|forget) (?!my\b|our\b|their\b)(?:\w+ ){0,4}?"
+        rf"{_EARLIER}(?: \w+){{0,3}}? {_RULES}\b{_SPECIFIC}"
+        rf"|\b(?:override|bypass) (?:(?:\w+ ){{0,3}}?{_EARLIER}(?: \w+){{0,3}}? {_TASKS}"
+        rf"|(?:all|any|your)(?: \w+){{0,4}}? {_RULES})\b{_SPECIFIC}",
+        ordered=True,
     ),
-    "it is a message to a model": (
+    _Phrase(
+        "it is a message to a model",
         rf"\b(?:message|instructions?|notice|note|attention|command)\b{_GAP}\b(?:to|for) "
-        rf"(?:you, )?(?:the |any |all |every )?{_MODEL}\b"
+        rf"(?:you, (?:the )?(?:{_MODEL}|gpt|claude|gemini|llama|mistral)\b"
+        rf"|(?:the |any |all |every )?{_MODEL}(?: ?[:!—]| (?:who|that|which|reading|processing|with access)\b))",
     ),
-    "it puts a task before that of the user": (
+    _Phrase(
+        "it puts a task before that of the user",
         rf"\bbefore (?:you can |you )(?:solve|complete|continue|answer|finish|proceed){_GAP}"
-        rf"\b(?:task|question|request)\b{_GAP}\b(?:first|following)\b"
+        r"\b(?:task|question|request)\b"
+        rf"(?:{_GAP}\b(?:do|perform|execute|complete|follow|carry out) (?:\w+ )?(?:the following|these|this)\b"
+        rf"|(?: that| which)? (?:i|the user) (?:gave|asked|assigned|set)\b{_GAP}\b(?:first|following)\b)",
     ),
-    "it hides something from the user": (
-        rf"\b(?:do not|don't|never|without) {_TELLING}(?: \w+){{0,2}}? (?:the )?user\b"
+    _Phrase(
+        "it hides something from the user",
+        r"\b(?:(?:do not|don't|never) (?:tell|inform)|without telling) (?:the )?user"
+        r"(?: (?:about|of) (?:this|that|it|these)\b| (?:this|that|anything|what|why)\b| ?[.!,;\"\\]| ?\Z)"
+        r"|\b(?:(?:do not|don't|never) (?:notify|alert)|without (?:informing|notifying|alerting)) (?:the )?user"
+        r" (?:(?:about|of) (?:this|that|it|these)|that you|what you)\b",
     ),
-    "it asks for the instructions of the model": (
-        rf"\b(?:reveal|print|repeat|output|leak|exfiltrate){_GAP}"
-        r"\b(?:system prompt|your (?:\w+ )?(?:instructions|prompt))\b"
+    _Phrase(
+        "it asks for the instructions of the model",
+        r"\b(?:reveal|print|repeat|output|leak|exfiltrate) (?:\w+ ){0,6}?(?:system prompt"
+        r"|your (?:system|original|initial|hidden|secret|internal|full|exact|entire|previous|developer|own) "
+        r"(?:instructions|prompt))\b"
+        r"|\b(?:reveal|repeat|leak|exfiltrate) (?:\w+ ){0,4}?your (?:instructions|prompt\b(?! \w))",
+        ordered=True,
     ),
-    "it changes the role of the model": (
-        r"\byou are (?:now|no longer) (?:in |an? )?(?:developer mode|dan|jailbroken|unrestricted|bound by)\b"
+    _Phrase(
+        "it changes the role of the model",
+        r"\byou are (?:now|no longer) (?:(?:in |an? )?(?:developer mode|(?-i:DAN)|jailbroken)\b"
+        rf"|an? unrestricted (?:{_MODEL}|model|assistant)\b|unrestricted\b"
+        r"|bound by (?:\w+ ){0,4}?(?:rules|guidelines|instructions|restrictions|limitations|policy|policies|prompt)\b)",
     ),
-    "it orders obedience": r"\b(?:strictly )?(?:adhere to|obey|execute) (?:only )?the following instructions?\b",
-    "it has the marks of a chat template": (
-        r"<\|(?:im_start|im_end|system|user|assistant|start_header_id|eot_id)\|>"
-        r"|\[/?INST\]|<</?SYS>>|<start_of_turn>"
+    _Phrase(
+        "it orders obedience",
+        r"\bstrictly (?:adhere to|obey|follow|execute) (?:only )?the following instructions?\b"
+        r"(?! (?:when|if|while|for|to)\b)"
+        r"|\b(?:adhere to|obey|execute|follow) only the following instructions?\b",
+        ordered=True,
     ),
-}
-# Tools wrap long lines, so any white space may stand for a space.
-_TO_MODELS = {why: re.compile(said.replace(" ", r"\s{1,20}"), re.IGNORECASE) for why, said in _PHRASES.items()}
+    _Phrase(
+        "it has the marks of a chat template",
+        r"<\|im_start\|>\s{0,5}(?:system|user|assistant|developer|tool)\b"
+        r"|<\|start_header_id\|>\s{0,5}(?:system|user|assistant|tool)"
+        r"|(?:<\|(?:end|im_end|eot_id|endoftext)\|>|</s>)\s{0,5}<\|(?:system|user|assistant)\|>"
+        r"|<\|(?:system|user|assistant)\|>[ \t]{0,5}(?:\n|\\n)"
+        r"|\[INST\]\s{0,5}(?!and\b|or\b|\[/INST\])\w(?:[^\[]|\[(?!/INST)){0,2000}\[/INST\]"
+        r"|<<SYS>>\s{0,5}(?!and\b|or\b|<</SYS)\w(?:[^<]|<(?!</SYS)){0,2000}<</SYS>>"
+        r"|<start_of_turn>(?:user|model|system)(?:\n|\\n)",
+    ),
+)
+_TO_MODELS = tuple(
+    (phrase.why, re.compile(re.sub(r" (?!\?)", r"\\s{1,20}", phrase.pattern), re.IGNORECASE), phrase.ordered)
+    for phrase in _PHRASES
+)
+_ORDER = re.compile(
+    r"(?:\A|[^\w\s])\s*\Z|\n\s*\Z"
+    r"|\b(?:please|now|and|then|just|kindly|immediately|first|so|also|simply|completely|therefore|you\s+to"
+    rf"|(?:you|{_MODEL}|assistants?|agents?|models?)\s+(?:must|should|shall|will|need\s+to|have\s+to|has\s+to|are\s+to)"
+    r"(?:\s+now)?)\s+\Z",
+    re.IGNORECASE,
+)
+"""The text before an order."""
+_QUOTING = re.compile("\\w [\"'`\u2018\u201c\u00ab]\\Z")
+"""The text before quoted words: ``an attack says "ignore ...``. In JSON, another mark is before them."""
+_CONDITION = re.compile(r"(?:if|when|unless|in case|where)\b(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
+_TO_READER = re.compile(rf"\b(?:{_MODEL}|assistant|model|agent|bot|reading)\b", re.IGNORECASE)
 _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
 
 
@@ -158,8 +220,8 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
     """Make a monitor that looks for instructions to the model in results of tools and in retrieved documents.
 
     It knows some wordings. *action*: ``observe`` only records an instruction, ``refuse`` refuses the prompt, and
-    ``rewrite`` writes a note in place of the element (``<name>...</name>``) around it, or without an element in place
-    of all text from its line on. Raises :class:`~interwhen.UsageError` on another action.
+    ``rewrite`` writes a note in place of the element (``<name>...</name>``) around it, or else of all text from its
+    line on. Raises :class:`~interwhen.UsageError` on another action.
     """
     return PromptMonitor(
         name="tool_instructions",
@@ -172,24 +234,37 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in *text* that have a known wording, each with the element around it.
+    """Yield the instructions in the normal form of *text* that have a known wording, each with the element around it.
 
-    If no element is around it, the finding is all text from its line on. The text is read in normal form: full-width
-    and similar forms become ordinary letters, and invisible characters are ignored.
+    If no element is around it, the finding is all text from its line on.
     """
     normal = normalize(text.text)
-    for why, pattern in _TO_MODELS.items():
+    for why, pattern, ordered in _TO_MODELS:
         for match in pattern.finditer(normal.text):
+            if ordered and not _is_order(normal.text, match.start()):
+                continue
             start, end = _block(normal.text, *match.span())
             yield PromptFinding(normal.original(start, end), f"a result of a tool holds an instruction: {why}")
+
+
+def _is_order(text: str, start: int) -> bool:
+    """Tell whether the words at *start* are an order to the model that reads *text*.
+
+    They are none where a sentence only quotes them, speaks of others who do so, or gives a condition that is not about
+    models.
+    """
+    before = text[max(0, start - 80) : start]
+    if _QUOTING.search(before) is not None or _ORDER.search(before) is None:
+        return False
+    sentence = re.split(r"[.!?\n]\s|[\"“:]", text[max(0, start - 300) : start])[-1].lstrip()
+    condition = _CONDITION.match(sentence)
+    return condition is None or _TO_READER.search(condition["rest"]) is not None
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the range of the nearest element (``<name>...</name>``) around the match from *start* to *end*.
 
-    Only opening tags without attributes in the 2,000 characters before *start* are found. An element that is not closed
-    extends to the end of the text. If there is no element, the range is from the start of the line to the end of the
-    text.
+    Without an element, the range is from the start of the line to the end of the text.
     """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())

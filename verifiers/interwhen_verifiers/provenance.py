@@ -1,8 +1,7 @@
 """The shipped verifier ``provenance``: it checks where the destination of a state-changing call comes from.
 
-An agent reads web pages, files and messages that others have written, and these may hold instructions. The verifier
-refutes a call that changes something if its destination (an account, an address, a password ...) occurs in earlier
-messages, but only in text that others may have written, and seems not to be an id. See
+An agent reads texts that others have written, and these may hold instructions. The verifier refutes a call that changes
+something if its destination, such as an account, was named only in such text, and seems not to be an id. See
 ``docs/verifiers/provenance.md``.
 """
 
@@ -108,8 +107,9 @@ DESTINATIONS = (
     "*_id",
     "*_ids",
 )
-"""Patterns for the names of arguments that say where something goes, or which thing is changed: the default of
-``destinations``."""
+"""Patterns for the names of arguments that say where something goes, or what is changed: the default of
+``destinations``.
+"""
 DOCUMENTS = (
     "read*",
     "open*",
@@ -137,8 +137,7 @@ DOCUMENTS = (
     "download*",
     "*url*",
 )
-"""Patterns for the names of tools that return text by other people: the default of ``documents``. All of their output
-is untrusted, unless they are among ``trusted``."""
+"""Patterns for the names of tools that return text by other people: the default of ``documents``."""
 _FREE = frozenset(
     (
         "content",
@@ -162,11 +161,11 @@ _FREE = frozenset(
         "reason",
     )
 )
-"""Fields of free text, which other people may have written. A destination in such a field is not trusted."""
+"""Fields of free text, which other people may have written."""
 _ID = re.compile(r"(?:^|_)ids?_?$")
 """Names of fields and arguments that hold an id, which a system has assigned."""
 _SHOWN_ID = 12
-"""The most characters of an id. A longer value may be an account or an address, which other people choose."""
+"""The most characters of an id. A longer value may be an account or an address."""
 _LONGEST = 2_000
 """A destination with more characters is ``Unknown``."""
 _SHORTEST = 6
@@ -182,8 +181,9 @@ class Source:
     message: int
     """The number of the message, from 0."""
     who: str
-    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool that returned it
-    (``a tool`` if it has no name)."""
+    """The author of the message: ``the user``, ``the system prompt``, or the name of the tool (``a tool`` if it has
+    none).
+    """
     trusted: bool
     """Whether a destination may come from there."""
     quote: str
@@ -197,8 +197,7 @@ class _Text:
     at: int
     """The number of the message in the conversation, from 0."""
     who: str
-    """Its author, as a verdict names it: ``the user``, ``the system prompt``, the name of a tool, or ``a tool`` if the
-    name is not known."""
+    """Its author, as a verdict names it (see :class:`Source`)."""
     trusted: bool
     """Whether its whole text is trusted, as that of the user is. A value in ``fields`` can be trusted without this."""
     plain: str
@@ -206,29 +205,29 @@ class _Text:
     lower: str
     """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """A map from each value in the records of a tool, in lower case, to the name of its field. Fields of free text are
-    left out. A result of one word counts as a record with the field ``result``. The map is empty for a message without
-    records, a trusted tool, a tool that returns text by other people, and a tool whose name is not known."""
+    """A map from each value in a tool's records that may be trusted, in lower case, to the name of its field.
+
+    Fields of free text are left out. A result of one word is a record with the field ``result``. The map is empty for a
+    trusted tool, a tool that returns text by other people, and a tool whose name is not known.
+    """
     ids: frozenset[str] = frozenset()
-    """The values of id fields in records that others may have written: the results of a tool that returns text by other
-    people, or whose name is not known. Only values of at most 12 characters are in it."""
+    """The values of at most 12 characters of id fields in records that others may have written."""
     is_prose: bool = False
-    """Whether it is the result of a tool, without records, such as ``Order W7 is open.`` or a single word. It is false
-    for a trusted tool, a tool that returns text by other people, and a tool whose name is not known."""
+    """Whether it is the result of a tool, without records, such as ``Order W7 is open.`` or a single word.
+
+    It is false for a trusted tool, a tool that returns text by other people, and a tool whose name is not known.
+    """
 
     def may_be_id(self, value: str) -> bool:
-        """Tell whether *value* may be an id in this message.
-
-        It may be if it has at most 12 characters and is in ``ids``, or in a tool's running text (``is_prose``).
-        """
+        """Tell whether *value* may be an id here: it is in ``ids``, or it is short and in a tool's running text."""
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
     def find(self, value: str, sent: int) -> Source | None:
         """Return the place of *value* in this message; ``None`` if the message is no source of it.
 
-        A field of a record is a trusted place. *sent* is the number of the message with the first call that used
-        *value*. A field of a record from then on is no source, because it may only repeat the call.
+        *sent* is the number of the message with the first call that used *value*. A field of a record is a trusted
+        place, but no source from *sent* on, because it may only repeat the call.
         """
         field = self.fields.get(value)
         if field is not None:
@@ -248,11 +247,10 @@ class _Conversation:
 
     texts: tuple[_Text, ...]
     sent: Mapping[str, int]
-    """For each argument of a call that is a text: the number of the message with the first such call. Records in later
-    messages may only repeat the text, so they are no sources of it."""
+    """For each argument of a call that is a text: the number of the message with the first such call."""
 
     def sources(self, value: str) -> Iterator[Source]:
-        """Yield one occurrence of *value*, which is in lower case, for each message that is its source, in order."""
+        """Yield the place of *value*, which is in lower case, in each message that is its source, in order."""
         sent = self.sent.get(value, 1 << 62)
         return (source for text in self.texts if (source := text.find(value, sent)) is not None)
 
@@ -288,10 +286,9 @@ def _whole(text: str, value: str) -> int | None:
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
     """Judge whether a trusted source has named the destination of *claim*; then it passes.
 
-    It is a violation if only untrusted sources named it. But it is ``Unknown`` if a trusted message has the same
-    letters and digits in another spelling, and if the argument is one for ids, and the sources named it as what may be
-    an id. It is also ``Unknown`` if no message named it, if it has more than 2,000 characters, or if the call cannot be
-    read. *prepared* has the messages before the run.
+    It is a violation if only untrusted sources named it. But it is ``Unknown`` if a trusted message has it in another
+    spelling, or if it may be an id in an argument for ids. It is also ``Unknown`` if no message named it, if it is too
+    long, or if the call cannot be read. *prepared* has the messages before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)
@@ -324,7 +321,7 @@ def _place(source: Source) -> str:
 
 
 def _compact(text: str) -> str:
-    """Return only the letters and digits of *text*: a phone number or an account may be written in groups."""
+    """Return only the letters and digits of *text*."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 
@@ -400,8 +397,7 @@ def _extractor(
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids.
 
-    Each such entry of a list is yielded, too, and each such field of an object; other values are left out. The function
-    *destination* tells whether the argument or field with a given name is a destination.
+    *destination* tells whether a name is that of a destination.
     """
     for name, value in arguments.items():
         for entry in value if isinstance(value, list) else [value]:
@@ -430,9 +426,9 @@ def provenance(
     ``destinations``: the arguments that say where something goes. The user and the system prompt may name any
     destination. ``trusted``: tools whose whole output may name one; they win over ``documents``. ``documents``: tools
     that return text by other people; no part of their output may name a destination, and no part of a result whose tool
-    is not known. In the output of any other tool, a field of a record may name a destination, and so may a result of a
-    single word. Running text may not, nor a field for free text such as ``subject``. ``level`` and ``delivery`` are
-    those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of names.
+    is not known. In the output of any other tool, a field of a record, except one for free text, may name a
+    destination, and so may a result of a single word; running text may not. ``level`` and ``delivery`` are those of
+    :class:`~interwhen.Monitor`. Raises :class:`UsageError` if an option is not a list of names.
     """
     believed, written = matcher("provenance", "trusted", trusted), matcher("provenance", "documents", documents)
     return Monitor(

@@ -1,7 +1,6 @@
 """The shipped verifier ``python``: it checks that Python code blocks compile and pass the tests of the task.
 
-The model's code is compiled and run only in a sandbox. See ``docs/verifiers/python.md`` for the tests that are found,
-the meaning of the verdicts, and the measurements.
+The model's code is compiled and run only in a sandbox. See ``docs/verifiers/python.md``.
 """
 
 from __future__ import annotations
@@ -62,8 +61,7 @@ _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
-"""Names of standard modules, and those in ``typing``. A later block is not expected to define them: the block that
-uses a name must import it."""
+"""Names of standard modules, and those in ``typing``: the block that uses one must import it."""
 _WORDS = {
     "Eq": "not what it must be",
     "NotEq": "what it must not be",
@@ -184,7 +182,7 @@ Late: TypeAlias = Literal["unknown", "violation"]
 _LANGUAGES = frozenset(("python", "py", "python3", "py3"))
 _MOST_EARLIER = 16
 _RUNS = 2
-"""The runs of the tests that a deadline allows for one judgement: on the block alone, and after the earlier blocks."""
+"""The runs of the tests that a deadline allows for one judgement."""
 _STARTING = 5.0
 """Seconds to start a sandbox on a busy machine, besides the time for the code itself."""
 
@@ -194,13 +192,13 @@ class Code(Claim):
     """A code block that declares Python."""
 
     code: str
-    """The program to check. If the block seems to be only the body of the function that the task begins, the beginning
-    of this function comes first. Empty if the block is too long to be read."""
+    """The program to check: the block, perhaps after the beginning of a function from the task. Empty if the block is
+    too long.
+    """
     starts: tuple[int, ...]
     """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
     earlier: tuple[str, ...]
-    """The code of the last 16 Python blocks that were read before it, oldest first; empty if the block is too long to
-    be read."""
+    """The code of the last 16 Python blocks before it, oldest first; empty if the block is too long."""
     doubt: str = ""
     """Why it is not checked. Empty: it is checked."""
 
@@ -211,7 +209,7 @@ class Before:
 
     given: Given
     blocks: tuple[str, ...] = ()
-    """The code of the last 16 Python blocks that were read, oldest first."""
+    """The code of the last 16 Python blocks, oldest first."""
 
 
 def start(given: Given | None) -> Before:
@@ -220,10 +218,10 @@ def start(given: Given | None) -> Before:
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
-    """Read one code block; return the next state and the block's claim.
+    """Read one code block in the state *before*; return the next state and the block's claim.
 
-    *before* is the state before it. A block in another language, or one that quotes the task, has no claim. But a block
-    that is too long has a claim with a doubt, whatever its language.
+    A block in another language, or one that quotes the task, has no claim. A block that is too long has a claim with a
+    doubt.
     """
     if len(segment.text) > LONGEST:
         doubt = f"a block of more than {LONGEST:,} characters is not read"

@@ -1,8 +1,7 @@
 """The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
-On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, in time proportional to the
-text, if it is installed and can express all of them (with ``ignore_case`` it cannot). Otherwise each check runs in a
-worker process, which is killed at the deadline. A killed check is never a pass.
+On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, if it is installed and can
+express all of them. If not, each check runs in a worker process, which is killed at the deadline.
 """
 
 from __future__ import annotations
@@ -47,12 +46,10 @@ def regex(
     """Make a monitor that refuses text that matches one of the patterns, or an answer that matches none of them.
 
     ``patterns``: regular expressions of Python. ``must``: ``absent`` (none of them may occur) or ``present`` (at least
-    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once, so that no
-    pattern matches across two units. ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase``
-    are those of :class:`~interwhen.Monitor`.
-
-    Raises :class:`UsageError` if there is no pattern, if there are more than 64, if one does not compile, and on an
-    unknown option value. Patterns that RE2 cannot express are first compiled in another process.
+    one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once; no pattern
+    matches across two units. ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are
+    those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if there is no pattern, if there are more than 64,
+    if one does not compile, and on an unknown option value.
     """
     require_texts("regex", patterns=patterns)
     if len(patterns) > MOST:

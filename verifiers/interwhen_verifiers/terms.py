@@ -1,7 +1,4 @@
-"""The shipped verifier ``terms``: words and phrases that must not occur, or of which at least one must occur.
-
-Terms are literal texts, so a search always takes time in proportion to the text.
-"""
+"""The shipped verifier ``terms``: words and phrases that must not occur, or of which at least one must occur."""
 
 from __future__ import annotations
 
@@ -41,8 +38,8 @@ LONGEST = 200
 def check(claim: PatternClaim) -> Verdict:
     """Judge *claim* by its text in normal form.
 
-    The verdict is ``Unknown`` if no word was found and one may be there in disguise, and if a word that must occur
-    occurs only in the normal form.
+    The verdict is ``Unknown`` if a word may be there only in disguise, or if a word that must occur occurs only in the
+    normal form.
     """
     normal = normalize(claim.text)
 
@@ -122,11 +119,10 @@ def terms(
     ``whole_words``: a term inside a longer word is not found. ``delivery`` and ``phase`` are those of
     :class:`~interwhen.Monitor`.
 
-    The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped (with
-    ``present``, a term that occurs only then is ``Unknown``). If a word of four letters or more may be there in another
-    disguise (other scripts, digits, signs or spaces between the letters; without ``ignore_case`` also in another case),
-    the verdict is ``Unknown``. Raises :class:`UsageError` if there are no terms or more than 1,000, if one is longer
-    than 200 characters or has nothing but blanks and invisible characters, and on an unknown option value.
+    The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. The
+    verdict is ``Unknown`` if a word of four letters or more may be there in another disguise, such as letters of
+    another script, and, with ``present``, if a term occurs only in the normal form. Raises :class:`UsageError` if there
+    are no terms or more than 1,000, if one is longer than 200 characters or blank, and on an unknown option value.
     """
     require_texts("terms", terms=terms)
     if len(terms) > MOST:

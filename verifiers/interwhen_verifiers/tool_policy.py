@@ -1,8 +1,6 @@
 """The shipped verifier ``tool_policy``: it judges tool calls by the rules of a written policy.
 
-A rule is a small function, with the sentence of the policy that it enforces. It gets the arguments of a call, the
-earlier messages and calls, and the state that the policy keeps. A rule over results gets the result, too. See
-``docs/verifiers/tool_policy.md``.
+A rule is a small function, with the sentence of the policy that it enforces. See ``docs/verifiers/tool_policy.md``.
 """
 
 from __future__ import annotations
@@ -73,10 +71,7 @@ class Call(Generic[StateT]):
     """For a rule over results: the call as it was made, with its result."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the argument *name*.
-
-        If it is missing, raise :class:`MissingArgumentError`: the verdict of the rule is then ``Unknown``.
-        """
+        """Return the argument *name*. Raises :class:`MissingArgumentError` if it is missing."""
         try:
             return self.arguments[name]
         except KeyError as error:
@@ -127,13 +122,12 @@ class Rule:
 
 @dataclass
 class Policy(Generic[StateT]):
-    """A policy in the form that this verifier uses: rules for tool calls as functions, and the state that they need.
+    """Rules for tool calls as functions, and the state that they need.
 
     *begin* returns the state before the first call. *advance* returns the state after a call, from the state before it
     and the call (with its result, if that is known); it must not change the state before. *load* makes a first state
-    from a text, such as the path of a database, for the command line. Without *begin*, the first state is ``None``,
-    unless ``tool_policy(state=...)`` gives one; without *advance*, the state never changes; without *load*, no state is
-    made from a text.
+    from a text, such as the path of a database. Without *begin*, the first state is ``None``, unless
+    ``tool_policy(state=...)`` gives one.
     """
 
     name: str
@@ -146,18 +140,18 @@ class Policy(Generic[StateT]):
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
 
-        A monitor of ``tool_policy(..., on="results")`` does not ask such rules. The rule is added to ``rules``. *says*
-        is the sentence of the policy. The function returns a verdict, or ``None`` if the rule does not apply. Raises
-        :class:`UsageError` if *says* is empty, or if another rule has the function's name.
+        A monitor of ``tool_policy(..., on="results")`` does not ask such rules. *says* is the sentence of the policy.
+        The function returns a verdict, or ``None`` if the rule does not apply. Raises :class:`UsageError` if *says* is
+        empty, or if another rule has the function's name.
         """
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
         """Decorate a function as a rule that judges the result of a call after the call was made.
 
-        ``call.result`` is the call as it was made. What the tool returned is ``call.result.result`` as text, and
-        ``call.result.value`` decoded from JSON. A monitor of ``tool_policy`` asks such rules only with
-        ``on="results"``. *tools*, *says* and the errors are those of :meth:`before`.
+        What the tool returned is ``call.result.result`` as text, and ``call.result.value`` decoded from JSON. A monitor
+        of ``tool_policy`` asks such rules only with ``on="results"``. *tools*, *says* and the errors are those of
+        :meth:`before`.
         """
         return self._adding(tools, says, "after")
 
@@ -210,7 +204,7 @@ def open_policy(folder: Path) -> Policy[State]:
 
 
 def adapt(written: WrittenPolicy) -> Policy[State]:
-    """Convert *written*, a written policy, to a policy of this verifier, with the same rules and the same state."""
+    """Convert *written*, a written policy, to a policy of this verifier."""
     situations = _Situations(written)
     return Policy(
         written.name,
@@ -235,7 +229,7 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 class _Situations:
     """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation.
 
-    It caches the last result, because all rules of a policy need it in turn.
+    It caches the last result.
     """
 
     def __init__(self, written: WrittenPolicy) -> None:
@@ -243,7 +237,7 @@ class _Situations:
         self._last: tuple[Call[State], Situation] | None = None
 
     def of(self, call: Call[State]) -> Situation:
-        """Return the :class:`Situation` of *call*: its arguments and result, the state, the earlier calls, the time."""
+        """Return the :class:`Situation` of *call*."""
         last = self._last  # read once: checks may run in several threads
         if last is not None and last[0] is call:
             return last[1]
@@ -319,7 +313,7 @@ def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Ve
     """Judge *call* by all rules of *policy* that apply to it at *moment*.
 
     A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
-    ``Unknown`` if any rule is undecided, and otherwise a pass. Raises :class:`RuntimeError` as :meth:`Rule.judge` does.
+    ``Unknown`` if any rule is undecided, else a pass. Raises :class:`RuntimeError` as :meth:`Rule.judge` does.
     """
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
@@ -379,9 +373,9 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Yield the claim for the result of the last call in the prompt, if there is a call.
+    """Yield the claim that the result of the last call in the prompt complies with the policy, if there is a call.
 
-    The text of the run is this result: :func:`interwhen.guard` passes the results of tools in this way.
+    The text of the run is this result.
     """
     if prepared.history.calls:
         last = prepared.history.calls[-1]

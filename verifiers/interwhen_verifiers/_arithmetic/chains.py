@@ -17,14 +17,14 @@ EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 MAX_SIDES = 64
-"""A chain has at most one side more than this. Another chain begins with the last side of a chain that is cut."""
+"""A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
 
 class Chain(NamedTuple):
     """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
 
-    A relation is ``=``, ``~`` (about equal), ``?`` (equal or about equal), a comparison sign, or a sign that is not
-    judged (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; it is empty if no reason is known.
+    A relation is ``=``, ``~`` (about equal), ``?`` (either of the two), a comparison sign, or a sign that is not judged
+    (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; empty: no reason is known.
     """
 
     sides: tuple[Side, ...]
@@ -35,7 +35,7 @@ class Chain(NamedTuple):
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
     """Yield the chains of two or more sides that can be read, and have an operation or may convert units.
 
-    A chain is left out if all its relations are ``!`` or ``≡``, which are not judged.
+    A chain whose relations are all ``!`` or ``≡`` is left out.
     """
     start = 0
     has_equality = False
@@ -53,10 +53,7 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 
 
 def _converts(sides: list[Side]) -> bool:
-    """Tell whether *sides*, all plain numbers, may be a conversion of units: ``1 hour = 60 minutes``.
-
-    Each side may have one known unit or none, so ``408 = 418`` may be a conversion, too.
-    """
+    """Tell whether *sides*, all plain numbers, may be a conversion of units: each has one known unit, or none."""
     return all(scales(side) is not None for side in sides)
 
 
@@ -74,10 +71,7 @@ class _Run:
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
-        """Yield the chains of equations in this part of the tokens, from left to right.
-
-        A chain is cut after ``MAX_SIDES`` + 1 sides, and the next chain begins with its last side.
-        """
+        """Yield the chains in this part of the tokens, from left to right."""
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []
@@ -117,10 +111,9 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain: it begins at the token *start* and ends at *stop* at the latest.
+        """Read the last side of a chain, which begins at the token *start*, with what the text after it adds.
 
-        The units and doubts that the text after the side adds are part of the result. Return ``None`` if there is no
-        expression, or if the text after the side belongs to its value.
+        Return ``None`` if there is no expression before *stop*, or if the text after it belongs to its value.
         """
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
@@ -136,11 +129,9 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain. It ends right before the token *stop*, the relation of the chain.
+        """Read the first side of a chain: the longest expression that ends right before the token *stop*.
 
-        The side is the longest expression there that begins at the token *start* or later. *start* and *stop* are
-        indices of tokens. Return ``None`` if there is no expression, or if the text before it belongs to it, so
-        that its value is not known.
+        It begins at *start* or later. Return ``None`` if there is none, or if the text before it belongs to it.
         """
         first = _Backwards(self, start, stop).first()
         if first is None:
@@ -182,10 +173,7 @@ class _Backwards:
         self.stop = stop
 
     def first(self) -> int | None:
-        """Return the index at which the longest expression before the relation starts.
-
-        The result is ``None`` if there is no expression, or if it is not clear where it starts.
-        """
+        """Return the index at which the longest expression before the relation starts; ``None`` if it is unclear."""
         at = self._operand(self.stop)
         while at is not None:
             before = at
@@ -246,7 +234,7 @@ class _Backwards:
         return opened
 
     def _skip_trailers(self, end: int) -> int:
-        """Return *end* moved back over the units, remarks, powers, ``%`` and closing ``$`` that follow an operand."""
+        """Return *end* moved back over the units, remarks, superscripts and signs that follow an operand."""
         at = end
         words = 0
         while at > self.start:
@@ -270,10 +258,9 @@ class _Backwards:
         )
 
     def _sign(self, before: int, at: int) -> int | None:
-        """Return the index at which the first operand starts, together with its minus sign if it has one.
+        """Return the index of the first operand, *at*, or of its minus sign; ``None`` if the text before is not clear.
 
-        *at* is the index of the operand, and *before* that of the first operator before it. A bullet is not a sign, and
-        is left out. The result is ``None`` if the operators before the operand are not a sign.
+        *before* is the index of the first of the operators before the operand.
         """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":

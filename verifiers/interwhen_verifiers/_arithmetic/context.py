@@ -38,11 +38,11 @@ from interwhen_verifiers._arithmetic.vocabulary import (
 )
 
 REACH = 60
-"""The most tokens that one search covers. Words farther away say little, and a limit keeps time linear."""
+"""A search for words covers about this many tokens. Words farther away say little, and a limit keeps time linear."""
 
 
 class Surroundings(NamedTuple):
-    """What the text around a chain tells about it: a reason to doubt the chain, and the meaning of ``=`` in it."""
+    """What the text around a chain tells about it."""
 
     doubt: str
     """Why the text may not assert the chain. Empty: no reason is known."""
@@ -71,10 +71,9 @@ _TELLING = (
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
-    """Read the sentence around the chain ``tokens[first:last]``, and the text after the sentence.
+    """Return the reason to doubt the chain ``tokens[first:last]``, and the meaning of ``=`` in it.
 
-    Return the reason to doubt the chain, and the meaning of ``=`` in it. At most ``REACH`` tokens before the chain are
-    read, and ``REACH`` after it, or 8 more where the next sentence may comment on it.
+    They are read in the sentence around the chain and in the text after it, within about ``REACH`` tokens.
     """
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
@@ -105,10 +104,7 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if no reason is known.
-
-    *reach* has the words around it, by clause and by sentence.
-    """
+    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if no reason is known."""
     sentence, end = reach.sentence, reach.sentence_end
     ahead = tokens[last : last + REACH]
     following = {token.text for token in ahead}
@@ -138,19 +134,19 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 
 
 def _is_reported(clause: set[str]) -> bool:
-    """Tell whether *clause*, a set of words, may tell what other people say or do."""
+    """Tell whether *clause*, a set of words, may report or suppose an equation instead of asserting it."""
     return not REPORTING.isdisjoint(clause) or not (OTHERS.isdisjoint(clause) or ANSWERING.isdisjoint(clause))
 
 
 def _is_wanted(tokens: list[Token], first: int, last: int) -> bool:
-    """Tell whether the words beside ``tokens[first:last]`` demand it, as in ``such that`` and ``… must hold``."""
+    """Tell whether the words beside ``tokens[first:last]`` demand or suppose it: ``such that``, ``… must hold``."""
     before = [text for _, text, _, _ in tokens[max(0, first - 2) : first]]
     end = [text for _, text, _, _ in tokens[last - 2 : last + 1]]  # its last two words may be read as a unit
     return tuple(before) in WANTING or before[-1:] in (["require"], ["requires"]) or "must" in end
 
 
 def _is_corrected(ahead: list[Token]) -> bool:
-    """Tell whether the text *ahead* says "but it is", or "but that gives", and another value."""
+    """Tell whether the text *ahead* may correct the value, as in "but it is 7"."""
     words = [text for _, text, _, _ in ahead[:6]]
     if "but" not in words[:2]:
         return False
@@ -161,11 +157,7 @@ def _is_corrected(ahead: list[Token]) -> bool:
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
-    """Return the index up to which the next sentence may comment on the one that ends at *sentence_end*.
-
-    It is 8 tokens after *sentence_end* if the next sentence begins with a referring word, as in ``This is not true``.
-    Otherwise it is *sentence_end* itself.
-    """
+    """Return *sentence_end*, or a later index if the next sentence may comment on this one: ``This is not true``."""
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
 
@@ -175,10 +167,7 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence start that contain the token with the index *first*.
-
-    At most ``REACH`` tokens before it are searched.
-    """
+    """Return the indices at which the clause and the sentence of the token with the index *first* start."""
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -192,10 +181,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence end that contain the token before the index *last*.
-
-    At most ``REACH`` tokens after it are searched.
-    """
+    """Return the indices at which the clause and the sentence of the token before the index *last* end."""
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:
@@ -281,10 +267,7 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 
 def _belongs(tokens: list[Token], first: int) -> bool:
-    """Tell whether the expression that starts at index *first* belongs to the word before it.
-
-    It may be the argument, index, label or amount of the word.
-    """
+    """Tell whether the expression that starts at index *first* may belong to the word before it: ``Step 2``."""
     word, here = tokens[first - 1], tokens[first]
     if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
         return True
@@ -322,10 +305,7 @@ def _amount_before(tokens: list[Token], at: int) -> bool:
 
 
 def _ends_chain(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token with the index *at* ends an earlier equation.
-
-    Such a token is a punctuation mark, or the value of the equation.
-    """
+    """Tell whether the token with the index *at* ends an earlier equation, as a mark or as the last value does."""
     if tokens[at].kind not in {"num", "close", "pct"}:
         return tokens[at].kind == "break"
     return any(token.kind == "rel" for token in tokens[max(0, at - 3) : at])
@@ -337,8 +317,7 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
     """Return the units after the value that ends before *at*, and why the text there may change the value.
 
-    The reason is empty if none is known. The result is ``None`` if the text belongs to the value,
-    so that the value is not known.
+    The reason is empty if none is known. The result is ``None`` if that text belongs to the value.
     """
     if at >= len(tokens):
         return _NOTHING
@@ -395,10 +374,7 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Return a reason for doubt if an amount at index *at* follows a joining word: ``8 and 1/2``, ``5 feet 6``.
-
-    The result is an empty string if there is none.
-    """
+    """Return a reason for doubt if an amount at *at* follows a joining word (``8 and 1/2``); else an empty string."""
     word, kind = tokens[at - 1].text, tokens[at].kind
     if kind == "cur":
         kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind

@@ -32,9 +32,8 @@ class Interval(NamedTuple):
 def could_be(node: Node, shown: Value, places: int) -> bool:
     """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
 
-    Numbers in *node* may be rounded, too. A percentage, or a number with one or two decimals, may stand for a repeating
-    fraction such as 2/3. Another number with decimals may stand for any value within one unit of its last decimal, and
-    a whole number only for itself. If *node* has no value, or a divisor in it may be zero, the result is true.
+    Numbers in *node* may be rounded, too (see :func:`_likely`). The result is true if *node* has no value, or a divisor
+    may be zero.
     """
     try:
         low, high = _spread(node, _likely)
@@ -47,9 +46,8 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 def could_be_equal(left: Node, right: Node) -> bool:
     """Tell whether *left* and *right* may have the same value, if their numbers with decimals were rounded or cut.
 
-    Each such number may stand for any value within one unit of its last decimal. A percentage is read as a fraction
-    with two more decimals: 25% as 0.25. If an expression has no value, or a divisor in it may be zero, the result is
-    true.
+    Such a number may be off by up to one unit of its last decimal. The result is true if a side has no value, or a
+    divisor may be zero.
     """
     try:
         one, two = _spread(left, _any), _spread(right, _any)
@@ -88,10 +86,9 @@ def _scaled(number: Number) -> tuple[Value, int]:
 
 
 def _likely(number: Number) -> Interval:
-    """Return an interval that contains *number* and the repeating fractions that *number* may stand for.
+    """Return an interval of values that *number* may stand for, such as from 0.66 to 2/3 for 0.66.
 
-    From three decimals on, the interval extends one unit of the last decimal to each side, unless *number* is a
-    percentage. A whole number stands only for itself.
+    A whole value stands only for itself.
     """
     value, places = _scaled(number)
     if not places or value == int(value):
@@ -111,9 +108,9 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    """Return the interval from one unit of the last decimal below *number* to one unit above it.
+    """Return the interval from one unit of the last decimal below *number* to one unit above it; 25% is read as 0.25.
 
-    A percentage counts as a number with two more decimals. A number without decimals stands only for itself.
+    A number without decimals stands only for itself.
     """
     value, places = _scaled(number)
     if not places:

@@ -37,7 +37,7 @@ CONVERSIONS = frozenset(
         *(1024, 1440, 8760, 10_080, 86_400, 604_800, 1024**2, 10**9, 1024**3),
     )
 )
-"""Factors between units. Beside units, two values that differ by such a factor may be a conversion, not a mistake."""
+"""Factors between units. If two values with units differ by such a factor, it may be a conversion, not a mistake."""
 FLOATING = 10**9
 """A relative difference of at most one part in ``FLOATING`` may come from binary floating point."""
 
@@ -60,7 +60,7 @@ class Unclear:
 class Rounded:
     """One side is the rounded value of the other.
 
-    ``places`` is the number of decimals shown; ``None`` where the text itself says that the value is approximate.
+    ``places`` is the number of decimals shown; ``None`` if the text says that the value is approximate.
     """
 
     places: int | None
@@ -84,13 +84,11 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare *left* and *right*, two neighbouring sides of a chain. ``None``: the relation between them holds.
+    """Compare *left* and *right*, two neighbouring sides of a chain, by *relation*, the sign between them.
 
-    *relation* is the sign between them. *doubt* says why the text may not assert the equation; it is empty if no
-    reason is known. With a doubt, sides that differ beyond rounding are :class:`Unclear`. *setting* has the modulus and
-    the base that the text announced. *rounding*: with ``shown-digits``, a side may be the other side, rounded to the
-    decimals shown; with ``exact``, only if *relation* is ``~``. A comparison or a conversion of units that does not
-    hold is :class:`Unclear`, never :class:`Differs`; so are sides without a value.
+    The result is ``None`` if the relation holds, and :class:`Differs` only for an equality for which no other meaning
+    is known. *doubt* says why the text may not assert it; empty: no reason is known. *rounding*: with ``exact``, a
+    rounded side is accepted only after the sign ``~``.
     """
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
@@ -118,10 +116,9 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the sizes of the unit of *side*: a map from the number of a table of units to the size in that table.
+    """Return the sizes of the unit of *side*, by the index of the table of units; empty without a unit.
 
-    Only tables that contain the unit are in the map, so it is empty for a number without a unit. The result is ``None``
-    if the unit is not known or *side* has several units.
+    The result is ``None`` if the unit is not known or *side* has several units.
     """
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
@@ -132,7 +129,7 @@ def scales(side: Side) -> dict[int, int] | None:
 def _converted(left: Side, right: Side, relation: str) -> Link:
     """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
 
-    Return ``None`` if the relation is known to hold, also after a conversion of units, else :class:`Unclear`.
+    The result is ``None`` if the relation is known to hold, else :class:`Unclear`.
     """
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
@@ -157,8 +154,7 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
     """Return how one side is the rounded value of the other; ``None`` if neither side is.
 
-    *value* and *other* are the exact values of *left* and *right*. After ``=``, the rounded side must show at least one
-    decimal, and fewer decimals than the exact value has.
+    After ``=``, a rounded side must show a decimal.
     """
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
@@ -192,10 +188,7 @@ def _is_cut(full: Value, shown: Value, places: int) -> bool:
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the units of the sides may explain that their values differ; an empty string if they do not.
-
-    *value* and *other* are the values of *left* and *right*.
-    """
+    """Return why the units of the sides may explain that their values differ; an empty string if they do not."""
     named, result = set(left.units), set(right.units)
     is_value = bare(right.node) is not None
     if named and (bare(left.node) is not None or not is_value):
@@ -221,7 +214,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _adds_plain_numbers(left: Side, named: set[str]) -> bool:
-    """Tell whether *left*, with the units *named*, may add measures and numbers without a unit: ``2 hours + 30``."""
+    """Tell whether *left*, with the units *named*, may add measures and plain numbers: ``2 hours + 30``."""
     if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in _operations(left.node)):
         return False
     return len(left.units) < sum(1 for _ in numbers(left.node))
@@ -255,10 +248,7 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the sides may mean something else, so that they are not wrong; an empty string if they do not.
-
-    *value* and *other* are the values of *left* and *right*, which differ.
-    """
+    """Return another meaning by which the sides may agree; an empty string if none is known."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -282,10 +272,7 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return how the sides agree if operators or numbers are read in another way; an empty string if they do not.
-
-    *value* and *other* are the values of *left* and *right* in the usual reading.
-    """
+    """Return how the sides agree if operators or numbers are read in another way; empty if they do not."""
     for reread, why in REREADINGS:
         reading, another = value_of(reread(left)), value_of(reread(right))
         if reading == other or another == value or reading == another is not None:
@@ -297,11 +284,7 @@ def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
 
 
 def _names_share(share: Node, amount: Node) -> bool:
-    """Tell whether the equation of *share* and *amount* may mean "a share of something is an amount".
-
-    ``3/4 = 15`` is wrong as an equation, but people write it for "three quarters of them are 15"; and likewise
-    ``20% + 5% = 10``.
-    """
+    """Tell whether the equation may mean "a share of something is an amount", as in ``3/4 = 15``."""
     if any(number.percent for number in numbers(amount)):
         return False
     if all(number.percent for number in numbers(share)):
@@ -348,7 +331,7 @@ def _last(node: Node) -> Number | None:
 
 
 def _counts_range(node: Node, count: Value) -> bool:
-    """Tell whether *count* is how many numbers are between two, perhaps with both: ``pages 10 - 15 = 6 pages``."""
+    """Tell whether *count* may be how many numbers a range has, with or without its first: ``10 - 15 = 6 pages``."""
     if not isinstance(node, Binary) or node.operator != "-":
         return False
     low, high = node.left, node.right
@@ -393,10 +376,7 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* if its start is read the other way: ``-`` as a sign, ``1.`` as a list marker.
-
-    The result is ``None`` if the side then has no value.
-    """
+    """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker."""
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -411,10 +391,7 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* may continue the calculation of *left*: ``5 + 3 = 8 * 2``, ``5 + 3 = 10 - 8``.
-
-    Then its first or last number is *value*, the value of *left*, perhaps rounded, and does not occur in *left*.
-    """
+    """Tell whether *right* may continue the calculation of *left*, whose value is *value*: ``5 + 3 = 8 * 2``."""
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -429,7 +406,7 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has a value that all usual readings share, and is no sum of a percentage and a number."""
+    """Tell whether *node* has the same value in each of ``GROUPINGS``, and adds no percentage to a number."""
     value = value_of(node)
     return (
         value is not None
@@ -439,10 +416,7 @@ def unambiguous(node: Node) -> bool:
 
 
 def is_value(side: Side, value: Value) -> bool | None:
-    """Tell whether *side* states *value*, exactly or correctly rounded.
-
-    ``None``: *side* is close to *value*, has no value itself, or its meaning is unclear.
-    """
+    """Tell whether *side* states *value*, exactly or correctly rounded. ``None``: this is not clear."""
     stated = value_of(side.node)
     if stated is None:
         return None

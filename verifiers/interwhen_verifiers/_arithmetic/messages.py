@@ -37,9 +37,9 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    """Return *node* as text for a message, without the brackets around it.
+    """Return *node* as text for a message, without its outer brackets.
 
-    If the text has more than ``MAX_SHOWN`` characters, the result is the phrase "the expression before it" instead.
+    If the text has more than ``MAX_SHOWN`` characters, the result is "the expression before it" instead.
     """
     while isinstance(node, Group):
         node = node.inner
@@ -50,8 +50,7 @@ def statement(node: Node) -> str:
 def plain(value: Value, places: int = 0) -> str | None:
     """Return *value* as a decimal; ``None`` where that is too long, or would be rounded to 0.
 
-    The decimal is exact where *value* has at most ``MAX_PLACES`` decimals. Otherwise it is rounded to *places*
-    decimals, but to at least 2 and at most 4.
+    A *value* with more than ``MAX_PLACES`` decimals is rounded to *places* decimals, but to at least 2 and at most 4.
     """
     text = _decimal(value, MAX_PLACES)
     if Fraction(text) != value:
@@ -62,10 +61,9 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    """Return *value*, which is the value of *left*, as text for a message.
+    """Return *value*, the value of *left*, as text for a message; ``None`` where :func:`plain` returns ``None``.
 
-    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded. The result is ``None``
-    if the text would be too long, or the value would be rounded to 0.
+    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
     """
     number = bare(stated)
     if number and number.percent:
@@ -91,12 +89,10 @@ def _decimal(value: Value, places: int) -> str:
 
 
 def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exactly: bool) -> Wrong:
-    """Return the wrong part of ``left = right``, which is *right* or its number with its sign, and the repair.
+    """Return the part of *right* that is wrong in ``left = right``, and its repair (``None``: no safe repair is known).
 
-    *value* is the value of *left*, with which *right* is corrected, and *text* is the parsed text. A number gets no
-    repair if it has blanks or characters that are not ASCII, if it is in a negated bracket, if the correct value cannot
-    be written like it, or if it would be rounded and *exactly* is true. An expression gets a repair only if
-    :func:`_replacement` gives one; *leads* tells whether *left* is the first side of its chain.
+    *value* is the value of *left*, and *text* the parsed text. *leads*: *left* is the first side of its chain.
+    *exactly*: a repair must not be rounded.
     """
     number = bare(right.node)
     if number is None:
@@ -118,11 +114,9 @@ def locate(left: Side, right: Side, value: Value, text: str, *, leads: bool, exa
 
 
 def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: bool) -> str | None:
-    """Return *value* as a replacement for the whole expression *right*; ``None`` if the replacement is not safe.
+    """Return *value* as text that may replace the whole expression *right*; ``None`` if that is not safe.
 
-    It is not safe if *value* cannot be written exactly or is too long, if a side has units, or if *right* has a
-    currency or marks of LaTeX. It is not safe either if *left* is a plain number and the first side of its chain
-    (*leads*), because either side may then be wrong.
+    *leads*: *left* is the first side of its chain. If it is then a plain number, either side may be the wrong one.
     """
     if (leads and bare(left.node)) or right.units or left.units or right.currency or not is_exact(value):
         return None
@@ -134,8 +128,8 @@ def _replacement(left: Side, right: Side, value: Value, text: str, *, leads: boo
 def _percentage(left: Node, value: Value, number: Number) -> Value:
     """Return the number that, written before a per cent sign, means *value*: ``value * 100``.
 
-    If *left* holds no percentage, *left* may itself be in per cent. Then the result is ``value * 100`` or *value*,
-    whichever is nearer to *number*.
+    If *left* holds no percentage, it may be in per cent itself. Then the nearer to *number* of ``value * 100`` and
+    *value* is returned.
     """
     if any(part.percent for part in numbers(left)):
         return value * 100
@@ -145,8 +139,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
     """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
 
-    *node* is the expression that contains only *number*, and *text* is the parsed text. Only one minus sign counts, and
-    only without a bracket between it and *number*. A sign before zero is ignored.
+    A single minus sign counts, if no bracket follows it and *number* is not 0.
     """
     while isinstance(node, Group):
         node = node.inner
@@ -156,11 +149,9 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* written like *number*, with its thousands separator; ``None`` if :func:`plain` cannot write it.
+    """Return *value* as :func:`plain` writes it, with the thousands separator of *number* and perhaps final zeros.
 
-    If *number* shows one or two decimals, zeros fill the result up to as many decimals. A whole value gets such zeros
-    only with *currency*, as an amount of money. If *number* is below 1,000, the result may have the thousands separator
-    of a number in *left*.
+    The result is ``None`` if :func:`plain` returns ``None``.
     """
     digits = plain(value, number.places)
     if digits is None:

@@ -16,10 +16,9 @@ MAX_BITS = 4096
 
 
 class Number(NamedTuple):
-    """A number as the text writes it.
+    """A number as the text writes it, without its sign and currency.
 
-    ``text`` excludes the sign and the currency; ``places`` is the number of decimals shown. If ``percent`` is true,
-    ``value`` is the number before the ``%`` sign.
+    ``places`` is the number of decimals shown. If ``percent`` is true, ``value`` is the number before the ``%`` sign.
     """
 
     value: Value
@@ -33,7 +32,7 @@ class Number(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A bracketed expression, or a LaTeX fraction or the percentage of a bracket, which are read as if in brackets."""
+    """A bracketed expression. A LaTeX fraction and the percentage of a bracket are also read as a group."""
 
     inner: Node
     opening: str = ""
@@ -84,9 +83,8 @@ def exact(node: Node) -> Value:
 def apply(operator: Operator, left: Value, right: Value) -> Value:
     """Return the result of *operator*, such as ``+``, on *left* and *right*.
 
-    Raises :class:`NoValueError` for a division by zero, an exponent that is not whole, an exponent of 0 or less on
-    zero, an exponent beyond ``MAX_EXPONENT``, and a value beyond ``MAX_BITS``. The bits of a power are estimated from
-    above.
+    Raises :class:`NoValueError` if there is no result, if an exponent is not whole, and if the result may be beyond
+    ``MAX_BITS`` or the exponent beyond ``MAX_EXPONENT``.
     """
     match operator:
         case "+":

@@ -13,7 +13,7 @@ from interwhen_verifiers._arithmetic.vocabulary import FAMILY, NOT_UNITS, SCALES
 MAX_DEPTH = 40
 """Brackets and powers nested this deep are not read."""
 MAX_TOKENS = 300
-"""A side of an equation is not read if more tokens than this follow its start up to where it may end at the latest."""
+"""A side is not read if more than this many tokens are between its start and the last place where it may end."""
 MAX_UNIT_WORDS = 5
 """A unit has at most this many words."""
 MAX_POWER_DIGITS = 8
@@ -61,9 +61,8 @@ class Side(NamedTuple):
     doubt: str
     """Why the text may mean something else than the tree. Empty: no reason is known."""
     bullet: str = ""
-    """The start of the text, if it may be a list marker instead of a part of the side; otherwise empty.
-
-    It is ``-`` or ``*``, or ``.`` for a number such as ``1.5``, which may be item 1.
+    """``-`` or ``*`` at the start of the text that may be a list marker, or ``.`` if ``1.5`` there may be item 1; else
+    empty.
     """
 
     def marks(self) -> str:
@@ -78,10 +77,7 @@ class Refused(Exception):
 
 
 class Parser:
-    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read.
-
-    ``units``, ``currency``, ``remark`` and ``doubt`` are those of the :class:`Side` that :meth:`side` returns.
-    """
+    """Reads one expression from ``tokens[index:stop]``; afterwards ``index`` is the first token not read."""
 
     def __init__(self, tokens: list[Token], index: int, stop: int) -> None:
         self.tokens = tokens
@@ -94,10 +90,10 @@ class Parser:
         self.depth = 0
 
     def side(self, *, whole: bool) -> Side | None:
-        """Return the expression that starts at ``index``, and move ``index`` after it.
+        """Return the expression that starts at ``index``, and move ``index`` after it; ``None`` if there is none.
 
-        With *whole*, the expression must end at ``stop``. The result is ``None`` if the tokens are not an expression,
-        or if more than ``MAX_TOKENS`` tokens remain before ``stop``. Then ``index`` has no meaning any more.
+        With *whole*, the expression must end at ``stop``. More than ``MAX_TOKENS`` tokens before ``stop`` also give
+        ``None``.
         """
         first = self.index
         if self.stop - first > MAX_TOKENS:
@@ -172,7 +168,7 @@ class Parser:
     def _multiplies_unsaid(self, token: Token) -> bool:
         """Tell whether the bracket or fraction *token* multiplies the operand before it without a sign: ``2(3)``.
 
-        If it may mean something else, the reason is recorded in ``doubt``.
+        A possible other meaning is recorded in ``doubt``.
         """
         before = self.tokens[self.index - 1]
         if before.kind not in {"num", "close", "cur"}:
@@ -208,10 +204,7 @@ class Parser:
         return node
 
     def _plain_number(self) -> Node | None:
-        """Read a number before an operator or the end, and move ``index`` after it; ``None`` for a longer operand.
-
-        This is a shortcut. A number in a notation of other languages is recorded in ``doubt``.
-        """
+        """Read the number at ``index``, if an operator or the end follows, and move after it; else return ``None``."""
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
             return None
@@ -282,10 +275,9 @@ class Parser:
         return number
 
     def _mixed(self, whole: Number, token: Token | None) -> Number:
-        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000`` as one number, and move ``index`` after it.
+        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000``, which begins with *whole*, as one number, and move after it.
 
-        *whole* is its first part, and *token* is the token after it. It may have another meaning, so a reason is
-        recorded in ``doubt``. Raises :class:`Refused` if the two are not one number.
+        Raises :class:`Refused` if *whole* and *token*, the token after it, are not one number.
         """
         assert token is not None
         if _is_rest(whole, token):
@@ -363,10 +355,9 @@ class Parser:
         return Group(Binary("/", "/", node, hundred))
 
     def _remark(self) -> None:
-        """Skip a bracket that holds only words and punctuation, as in ``10 (people) * 6``, and set ``remark`` to true.
+        """Skip a bracket of words after a space, as in ``10 (people) * 6``, and set ``remark``.
 
-        A bracket is not skipped if it has no space before it, or if the expression can neither continue nor end after
-        it.
+        Nothing is skipped if the expression can neither continue nor end there.
         """
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
@@ -379,11 +370,7 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit such as ``cups``, if the expression may continue or end after it.
-
-        Its words are added to ``units``. If a word may change the value of the number, the reason is recorded in
-        ``doubt``.
-        """
+        """Skip a unit such as ``cups``, and add its words to ``units``, if the expression may continue or end there."""
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return
@@ -396,10 +383,7 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether the expression may continue or end at index *at*.
-
-        It may at an operator before an operand, at a closing bracket or ``(``, and at the end of the side.
-        """
+        """Tell whether the expression may continue or end at index *at*."""
         if at >= self.stop:
             return True
         token = self.tokens[at]
@@ -414,7 +398,7 @@ _number = tuple.__new__
 
 
 def read_number(token: Token) -> Number:
-    """Return the number that *token* writes. In a notation of other languages, it is the likeliest number."""
+    """Return the number that *token* writes; in a notation of other languages, the likeliest one."""
     text = token.text
     if text.isdigit():
         return _number(Number, (int(text), text, 0, False, token.start, token.end, False))
@@ -443,10 +427,9 @@ def _is_rest(whole: Number, token: Token) -> bool:
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the index of the token after the unit that begins at index *at*, or *at* itself if no unit begins there.
+    """Return the index after the unit, such as ``miles/hour``, that begins at index *at*; *at* if none begins there.
 
-    Units are, for example, ``cups``, ``miles/hour`` or ``tires per customer``. The unit ends at the index *stop* at the
-    latest.
+    The unit ends at the index *stop* at the latest.
     """
     words = 0
     while at < stop and words < MAX_UNIT_WORDS:
@@ -471,8 +454,7 @@ def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
 def doubt_of_unit(tokens: list[Token], at: int, *, unread: bool = False) -> str:
     """Return why the word at *at*, which follows a value, may change it; an empty string if no reason is known.
 
-    *unread*: the expression continues after the word. Then a word that is glued to the number may be a variable, whose
-    factor is the number, as in ``3fawn + 1``.
+    *unread*: the expression continues after the word. Then a word glued to the number may be a variable: ``3fawn + 1``.
     """
     token = tokens[at]
     if token.kind != "word":

@@ -27,8 +27,9 @@ from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.vocabulary import words_of
 
 MAX_QUESTION = 2000
-"""The most characters of a question that is searched for a computation, and of the end of a prompt that is searched for
-false equations."""
+"""The most characters of a question that is searched for a computation, and of a prompt's end that is searched for
+false equations.
+"""
 _ASKING = words_of(
     "calculate compute evaluate solve simplify find work out what what's is the value of result answer please give me "
     "state final to following arithmetic problem expression equation sum product quotient difference how much does "
@@ -67,11 +68,10 @@ class Problem(NamedTuple):
     """The computation that a prompt asks for, and the arithmetic (such as a modulus) that it announces."""
 
     node: Node | None
-    """The computation that the question asks for. ``None``: it asks for more or something else, is too long, can be
-    read in several ways, or has no value."""
+    """The computation that the question asks for; ``None`` if it may ask for anything else, or has no clear value."""
     setting: Setting
     text: str = ""
-    """The prompt, or the end of a long one. An equation that it contains, too, may be quoted, and is not refuted."""
+    """The prompt, or the end of a long one. An equation that it contains, too, is not refuted."""
 
 
 def read_problem(question: str, context: str) -> Problem:
@@ -95,11 +95,9 @@ def _computation(question: str, context: str) -> Node | None:
 
 
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
-    """Return the computation that *question* consists of, as a tree; ``None`` if *question* has anything else.
+    """Return the computation that *question* consists of, from left to right; ``None`` if *question* is anything else.
 
-    Each operation applies to the result so far, from left to right. *first* matches the first number, *step* each
-    operation, and *last* the end of the question. The result is also ``None`` for a single number, or if there is no
-    value.
+    *first* matches the first number, *step* each operation, and *last* the end of the question.
     """
     found = first.match(question)
     if found is None:
@@ -120,11 +118,7 @@ def _number(text: str) -> Number:
 
 
 def _asked(tokens: list[Token]) -> Node | None:
-    """Return the expression whose value the question asks for; ``None`` if the question asks for anything else.
-
-    The result is also ``None`` if the expression is a single number, has units, a currency or a remark, has no value,
-    or can be read in several ways.
-    """
+    """Return the expression whose value the question asks for; ``None`` if there is no single clear one."""
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
         return None
@@ -149,14 +143,13 @@ class Answer(NamedTuple):
 
     side: Side
     said: bool
-    """Whether the line marks it as the answer. Otherwise the line may give another value."""
+    """Whether the line marks it as the answer. If not, the line may give another value."""
 
 
 def answer_in(text: str) -> Answer | None:
-    """Return the value that the line *text* gives as the answer.
+    """Return the value, perhaps an expression, that the line *text* gives as the answer; ``None`` if there is none.
 
-    The value may be an expression. The result is ``None`` if the line gives no answer, if anything but an end mark
-    follows the value, or if the value has a unit, a currency or a remark.
+    ``None`` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
     """
     found = _MARK.match(text)
     if found is None:
@@ -195,8 +188,7 @@ def is_stated_by(problem: Problem, side: Side) -> bool:
 def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:
     """Return why the false equation of *left* and *right* may be right after the prompt; empty if nothing says so.
 
-    The prompt may state the equation itself, as ``2+3=10`` or ``2 + 3 = 10``. If it states two false equations or more,
-    it may be a riddle in which the signs have another meaning.
+    It may be if the prompt states this equation, or two or more false ones, as a riddle with other signs does.
     """
     given = _false_equations(problem.text[-MAX_QUESTION:])
     if _spelled(left, right) in given:

@@ -1,4 +1,4 @@
-"""Reads an expression in other ways than the usual one: as people group, abbreviate and label their numbers."""
+"""Reads an expression in other ways than the usual one, for example with another grouping or with a label before it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from interwhen_verifiers._arithmetic.nodes import (
 def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
     """Return a function that reads ``a / b * c`` as ``a / (b * c)``, or ``a / b / c`` as ``a / (b / c)``.
 
-    *operator* is the second operator of the expression. Authors who write ``a / b/c`` mean ``a / (b / c)``.
+    *operator* is the second operator of the expression.
     """
     sign = operator.strip("*")
 
@@ -55,7 +55,7 @@ def _bitwise(node: Node) -> Node:
 def _unlabelled(node: Node) -> Node:
     """Return *node* without a first number that may be a label, as in ``Player 2 - 5 * 3 = 15``.
 
-    A single number is not left, because ``4 - 2 = 2`` is an equation.
+    If only one number would be left, *node* is returned unchanged.
     """
     rest = _without_label(node)
     return node if bare(rest) else rest
@@ -99,7 +99,7 @@ def _mixed(node: Node) -> Node:
 
 
 def _flattened(node: Node) -> tuple[list[Operator], list[Node]]:
-    """Return the operands of *node* from left to right, and before each its operator; the first operator is ``+``.
+    """Return the operators and the operands of *node* from left to right. The first operator is ``+``.
 
     Brackets, signs and powers are operands, in which mixed numbers are read already.
     """
@@ -195,4 +195,4 @@ REREADINGS: tuple[tuple[Callable[[Node], Node], str], ...] = (
 )
 """Other readings of an expression, each with the reason to doubt that the usual one is meant."""
 GROUPINGS = REREADINGS[:3]
-"""Those that give an expression another value, whatever it is equated with."""
+"""The readings that may be meant whatever the expression is equated with."""

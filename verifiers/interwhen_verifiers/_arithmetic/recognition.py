@@ -1,8 +1,6 @@
 """Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
-A statement is a relation, in signs or in words, between two expressions with numbers. The test accepts too much on
-purpose: a statement that no claim covers is reported as not read. So a text with one true equation is not verified if
-it also has a false statement that this test finds and the parser cannot read.
+The test accepts too much on purpose: a statement that no claim covers is reported as not read.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -28,7 +26,7 @@ BINARY = words_of(
 )
 """Words for an operation on two numbers."""
 _BEFORE = words_of("sum product difference quotient")
-"""Some of them that stand before their numbers: ``the sum of 3 and 4``."""
+"""Words of ``BINARY`` that stand before their numbers: ``the sum of 3 and 4``."""
 UNARY = words_of("half twice thrice double triple squared cubed factorial hälfte doppelt mitad doble moitié")
 """Words for an operation on one number."""
 RELATIONS = words_of(
@@ -100,13 +98,9 @@ def _may_operate(text: str) -> bool:
 
 
 def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each range of *text* that looks like a relation between two expressions.
+    """Yield the start and end of each range of *text* that looks like a relation of two expressions.
 
-    The relation may be in signs, words, arrows or tables.
-
-    Mostly, such a range reaches from the nearest number before the relation to the nearest number after it. *tokens*
-    are the tokens of *text*. A relation sign inside one of the spans *read* is left out, because the parser has read it
-    already.
+    *tokens* are the tokens of *text*. Relation signs inside the spans *read*, which the parser has read, are left out.
     """
     for at, (kind, word, start, _) in enumerate(tokens):
         if kind == "word":
@@ -215,9 +209,9 @@ def _led(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int, soft: frozenset[str] = _SOFT) -> _Part:
-    """Read one side of the relation at index *at*, up to another relation, the end of the clause or ``REACH`` tokens.
+    """Read one side of the relation at index *at*: the left one if *step* is -1, the right one if *step* is 1.
 
-    *step* is -1 for the left side and 1 for the right side. A mark in *soft* usually does not end the clause.
+    A mark in *soft* usually does not end the side.
     """
     near: Token | None = None
     far: Token | None = None

@@ -62,17 +62,14 @@ _BASES = {
 
 
 class Setting(NamedTuple):
-    """The moduli, bases and operations that the text announced so far.
-
-    The modulus ``ANY`` stands for one that the text does not write as a number.
-    """
+    """The moduli, bases and operations that the text announced so far."""
 
     moduli: frozenset[int] = frozenset()
     bases: frozenset[int] = frozenset()
     defines: bool = False
     """Whether the text defines an operation by a formula."""
     in_order: bool = False
-    """Whether the prompt speaks of operations from left to right, or of their precedence."""
+    """Whether the prompt may mean operations from left to right."""
 
     def marks(self) -> str:
         """Return the part of a claim's key that depends on the setting."""
@@ -94,9 +91,9 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return the setting after *text*: the moduli, bases and operations that *text* announces are added to *before*.
+    """Return *before*, the setting before *text*, with the moduli, bases and operations that *text* announces.
 
-    *before* is the setting before *text*. Only the smallest ``MOST`` moduli and bases are kept.
+    Only the smallest ``MOST`` moduli and bases are kept.
     """
     if not may_set(text):
         return before
@@ -122,7 +119,7 @@ def _lets(text: str) -> bool:
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* in *text*. To save time, *text* is searched only if it contains one of *cues*."""
+    """Yield the matches of *pattern* in *text*; none if *text* contains none of *cues*."""
     return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
@@ -137,7 +134,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
     """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; empty if nothing says so.
 
-    If all numbers consist of the digits 0 and 1, they may always be binary or Boolean, whatever *setting* says.
+    Numbers of the digits 0 and 1 may be binary or Boolean in any setting.
     """
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
@@ -187,7 +184,7 @@ def _in_order(node: Node) -> Node:
 
 
 def _operands(node: Node) -> list[tuple[Operator, Node]]:
-    """Return the operands of *node*, each with the operator before it. The operator of the first one has no meaning."""
+    """Return the operands of *node*, each with the operator before it, which has no meaning for the first one."""
     if isinstance(node, Group):
         return [("+", Group(_in_order(node.inner)))]
     if not isinstance(node, Binary) or node.operator == "^":

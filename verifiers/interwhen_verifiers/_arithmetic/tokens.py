@@ -1,8 +1,4 @@
-"""Splits text into tokens.
-
-Each alternative of the pattern has a bounded length or uses possessive quantifiers, which never backtrack. So the time
-is linear in the length of any text.
-"""
+"""Splits text into tokens, in time linear in the length of the text."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -30,7 +26,7 @@ class Token(NamedTuple):
 
 
 MAX_DIGITS = 40
-"""The most characters of a number. A longer number becomes an ``opaque`` token."""
+"""The most characters of a number; a longer one becomes an ``opaque`` token."""
 
 _PATTERN = re.compile(
     r"""
@@ -77,7 +73,7 @@ _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
     r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}+|[0-9]{1,2}(?:,[0-9]{2})++,[0-9]{3}(?:\.[0-9]++)?"
 )
-"""A number in a notation other than the English one: a decimal comma, points between thousands, Indian lakhs."""
+"""Matches numbers with a decimal comma, points between thousands, or Indian lakhs."""
 _PROSE_WORD = re.compile(r"[^\W0-9_](?:[\w'’-])*+|\S")
 
 _BASES = frozenset("xXbBoO")
@@ -123,10 +119,7 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "quote": ("quote", _SAME),
     "break": ("break", _SAME),
 }
-"""Groups of the pattern whose token depends only on the matched text.
-
-A group has the kind of its token, and a map from the matched text to the token's text where the two differ.
-"""
+"""Maps a group of the pattern to the kind of its token, and to those texts of the token that differ from the match."""
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
@@ -135,10 +128,7 @@ _SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "qu
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of *text*, in order and without overlaps.
-
-    White space, most marks of emphasis, inline tags and some layout commands of LaTeX produce no token.
-    """
+    """Return the tokens of *text*, in order and without overlaps. Some characters, such as spaces, give no token."""
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS
     unsettled = -1  # the first token that its neighbours may change
@@ -177,10 +167,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
-    """Return the token for *found*, a match of the pattern's group *group* in *text*; ``None`` if it produces no token.
-
-    *start* and *end* are the offsets of *found* in *text*.
-    """
+    """Return the token for *found*, which the pattern's group *group* matched; ``None`` if it gives no token."""
     if group in _PLAIN_GROUPS:
         kind, other = _PLAIN_GROUPS[group]
         return _token(Token, (kind, other.get(found, found), start, end))
@@ -213,9 +200,9 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
-    """Tell whether *text* is a number in a notation such as ``3,14`` or ``1.000.000``. *text* is ``source[start:end]``.
+    """Tell whether *text*, which is ``source[start:end]``, is a number in a notation such as ``3,14`` or ``1.000.000``.
 
-    A text with a decimal comma beside a bracket is no such number, because the comma may separate two: ``(3,14)``.
+    A decimal comma beside a bracket gives false: ``(3,14)`` may be two numbers.
     """
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:
@@ -300,10 +287,9 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Return *tokens*, in which each token whose meaning depends on its neighbours is replaced or joined to them.
+    """Return *tokens*, with tokens such as ``of`` replaced or joined as their neighbours require.
 
-    These are ``of``, powers of units, approximate values, and joined relations. *first* is the index of the first token
-    that may depend on a neighbour.
+    *first* is the index of the first token that may depend on a neighbour.
     """
     settled = tokens[:first]
     skip = 0

@@ -43,8 +43,7 @@ _OUTRIGHT = words_of(
 )
 """A line that begins with one of these may reject an equation on the line before."""
 _REFERRING = words_of("this that that's it it's which but still these both does is gives but actually equals makes sum")
-"""A line that begins with one of these refers to the line before. Its other words, or a number in it, decide whether
-it rejects that line."""
+"""A line that begins with one of these refers to the line before, and may reject it by its other words or a number."""
 JOINS = ("+", *sorted(_OUTRIGHT | _REFERRING))
 """A line that begins with one of these is read together with the line before it."""
 _REJECTING = (
@@ -113,10 +112,7 @@ def announcement(text: str) -> int | None:
 
 
 def rejects(text: str, before: str) -> bool:
-    """Tell whether the line *text* may reject an equation on *before*, the line before it.
-
-    Only the first sentence of *text* is read, up to about 120 characters.
-    """
+    """Tell whether the first sentence of the line *text* may reject an equation on *before*, the line before it."""
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
     found = _FIRST_SENTENCE.match(text.lstrip())

@@ -13,8 +13,7 @@ def words_of(text: str) -> frozenset[str]:
 
 
 UNIT_LETTERS: Final = frozenset("mgLlhsNJWVK")
-"""Single letters that may be a unit after a number and a space. Elsewhere a single letter, except a and I, is a
-variable."""
+"""Single letters that may be a unit after a number and a space. Other single letters, except a and I, are variables."""
 
 FUNCTIONS: Final = words_of(
     "sin cos tan cot sec csc log ln exp sqrt cbrt gcd lcm max min abs floor ceil mod choose sum product det arg "
@@ -101,8 +100,8 @@ VERBS: Final = words_of(
     "need needed that we he she they it i you can will would calculate compute evaluate now since if when and "
     "find finding obtain determine"
 )
-"""Words at which the search for :data:`OPERATING` words ends, except "and". They end a unit, except "cost" and
-"costs"."""
+"""Words at which the search for :data:`OPERATING` words ends, except "and". They end a unit, except "cost" and "costs".
+"""
 
 LEADS: Final = words_of("so thus then hence therefore also now finally indeed thereby")
 """Words after which a plain number may be the first side of an equation: ``so 408 = 17 * 24``."""
@@ -150,10 +149,7 @@ _FAMILIES: Final = {
 
 
 def stem(word: str) -> str:
-    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``).
-
-    Stems are only compared with each other, so a stem need not be a word.
-    """
+    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``)."""
     return word.rstrip("seiy") or word
 
 

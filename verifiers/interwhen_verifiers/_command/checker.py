@@ -53,8 +53,7 @@ class Checker:
     pattern: re.Pattern[str] = LINES
     """Finds diagnostics, with the groups ``line``, ``message`` and perhaps ``column`` (and ``file``)."""
     own_pattern: str = ""
-    """A pattern that the user gave, used instead of ``pattern``; empty: none. It is matched in a separate process,
-    which can be killed."""
+    """A pattern that the user gave, used instead of ``pattern``; empty: none. It is matched in a separate process."""
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
@@ -76,18 +75,14 @@ class Checker:
     """Whether it is a Python package, which the sandbox must be able to import."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        """Yield the errors that ``pattern`` finds in *output*, without those of other files.
-
-        Only the first ``MOST`` matches are read.
-        """
+        """Yield the errors of the judged file that ``pattern`` finds in the beginning of *output*."""
         found = itertools.islice(self.pattern.finditer(output), MOST)
         return self.read({**one.groupdict(), "": one[0]} for one in found)
 
     def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
         """Yield a diagnostic for each match in *found*, a map from the names of the pattern's groups to their text.
 
-        The group ``""`` is the whole match. Matches that name another file are left out. A message is cut to 300
-        characters.
+        The group ``""`` is the whole match. Matches that name another file are left out.
         """
         for groups in found:
             named = groups.get("file")

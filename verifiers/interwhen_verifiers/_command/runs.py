@@ -39,11 +39,7 @@ def run(file, text, steps, more):
             break
     return [number, code]
 """
-"""The program that runs the steps inside the sandbox.
-
-It returns the index of the last step and the exit code of that step, or ``None`` if the step could not be started. The
-steps do not inherit the descriptor of the returned value, and anything that they print is only output.
-"""
+"""The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 
@@ -53,14 +49,15 @@ class Ran:
     """How the commands of a checker ended: the exit code and the output of the last one."""
 
     step: int = 0
-    """The index of the last command that ran; 0 if it is not known."""
+    """The index of the last command, also if it could not be started; 0 if it is not known."""
     code: int | None = None
     """Its exit code; negative: the signal that ended it; ``None``: it did not start or did not finish."""
     output: str = ""
     """What it printed; of commands in the sandbox, what all of them printed."""
     trouble: str = ""
-    """Why there is no usable result: a command did not start or finish, or the search for diagnostics failed. Empty if
-    neither is so, also for a command that is not installed."""
+    """Why there is no usable result, for example because a command did not finish; else empty, also for a missing
+    command.
+    """
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     found: tuple[Diagnostic, ...] | None = None
@@ -114,12 +111,11 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Search the output of *ran* with the user's pattern, and return *ran* with the errors that the pattern found.
+    """Search the output of *ran* with the user's pattern, if *checker* has one; return *ran* with the errors found.
 
-    The search runs in another process, which is killed after a few seconds: the model's code may have printed parts of
-    the output, so :mod:`re` may take exponential time on it. If the search fails or takes too long, ``trouble`` of the
-    result says so. If *checker* has no pattern of the user, or the exit code does not refute the file, *ran* is
-    returned unchanged.
+    The search runs in another process, which is killed after a few seconds, because :mod:`re` may take exponential
+    time. If the search fails, ``trouble`` of the result says so. There is no search if the exit code does not refute
+    the file.
     """
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
@@ -135,13 +131,11 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
-    """Run the commands of *checker* on a file with *text*, outside of a sandbox, with all the rights of this process.
+    """Run the commands of *checker* on a file with *text*, with the rights of this process; return how they ended.
 
-    They run in a scratch directory, or in *directory*, and get only ``PATH`` and a few other variables of the
-    environment. *seconds* limits all commands together, and each may print at most 256 KiB. Return how they ended.
-    When this function returns or is cancelled, it has killed the process group of each command (on Windows, only the
-    command itself), and has tried to remove the scratch directory. Raises :class:`OSError` if the file cannot be
-    written.
+    They run in a scratch directory, or in *directory*. *seconds* limits all commands together. When this function ends,
+    it has killed the process group of each command (on Windows, the command). Raises :class:`OSError` if the file
+    cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()
@@ -194,10 +188,7 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process*, even if *process* itself has ended, and close its pipes.
-
-    On Windows, only *process* itself is killed. Closing the pipes takes at most two seconds.
-    """
+    """Kill the process group of *process* (on Windows, *process* itself), and close its pipes."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         if sys.platform == "win32":
             process.kill()
@@ -228,9 +219,9 @@ def judge(
 ) -> Judgement:
     """Turn *ran*, the result of the checker's commands, into a verdict on the checked text.
 
-    *starts* are the offsets of the lines of the text, and *end* is its end. *before* is the number of lines that the
-    judged file has before the text. *scope* is the scope of a pass. The verdict is ``Unknown`` if the commands did not
-    run to their end, lack something on this machine, or neither accept nor refute the text.
+    *starts* are the offsets of the lines of the text, *end* is its end, and *before* is the number of lines before it
+    in the judged file. *scope* is the scope of a pass. The verdict is ``Unknown`` if *ran* neither accepts nor refutes
+    the text.
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:

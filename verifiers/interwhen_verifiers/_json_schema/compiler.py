@@ -61,7 +61,7 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes. Nodes leave out unknown keywords, which are checked when the document is complete.
+    """Turns schemas into nodes. Nodes leave out many keywords, which are judged with the complete document.
 
     ``judges_prefixes`` tells whether the draft of the root schema allows judging an incomplete document.
     """
@@ -79,8 +79,7 @@ class Compiler:
     def node(self, schema: Any) -> Node:
         """Return the constraints of *schema*, a part of the root. The result is cached.
 
-        If *schema* refers to itself without end, or combines too many schemas, the result is a node without
-        constraints.
+        If *schema* refers to itself without end, or combines too many schemas, the result has no constraints.
         """
         found = self._nodes.get(id(schema))
         if found is None:
@@ -125,10 +124,7 @@ class Compiler:
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:
-        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood.
-
-        No pointer is understood if a part of the root has its own ``$id`` or a ``$dynamicRef``.
-        """
+        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood."""
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
         found = self._root

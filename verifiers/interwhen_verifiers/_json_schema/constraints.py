@@ -1,6 +1,6 @@
 """Applies the constraints of a schema to a value that is still being written.
 
-A test removes the members of a node that can no longer be valid. The result is ``None`` where no document can be valid.
+The members of a node that fail a test can no longer be valid, and are removed.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ class Refutation:
 def apply(node: Node, test: Test, told: Refutation) -> Node | None:
     """Return *node* without the members that fail *test*; ``None`` if *node* itself fails.
 
-    *test* returns why a leaf fails, or an empty text. The reasons are added to *told*. If *node* has groups and does
-    not fail, *told* is emptied.
+    *test* returns why a leaf fails, or an empty text. If *node* fails, the reasons are added to *told*.
     """
     for leaf in node.leaves:
         if why := test(leaf):
@@ -77,7 +76,7 @@ def inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Com
     """Return the constraints of one property or item of the value that *node* constrains.
 
     *schemas* returns the schemas that a leaf has for this inner value; *compiler* compiles them. If there are too many
-    of them, the result is a node without constraints: the inner value is judged only with the complete document.
+    of them, the result has no constraints.
     """
     found, size = _inside(node, schemas, compiler)
     return found if size <= _LARGEST else Node(())
@@ -107,7 +106,7 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """Return a test that a value of the type *kind* may begin here (see :func:`apply` for tests)."""
+    """Return a test that a value of the type *kind* may begin here."""
 
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
@@ -130,10 +129,7 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test that *value*, a number, Boolean or null, is allowed by ``enum``, ``const`` and the bounds.
-
-    A number that is not whole fails where the type is ``integer``.
-    """
+    """Return a test that *value*, a number, Boolean or null, is allowed by the values and bounds that a leaf gives."""
 
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
@@ -167,7 +163,7 @@ def _out_of_bounds(leaf: Leaf, value: float) -> str:
 def string_so_far(text: str, length: int, *, complete: bool) -> Test:
     """Return a test that a string may be allowed that begins with *text* and has *length* characters so far.
 
-    *complete*: the string has ended. Of a long string, *text* is only the beginning.
+    *complete*: the string has ended. *text* may be shorter than *length*.
     """
 
     def test(leaf: Leaf) -> str:
@@ -208,10 +204,7 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Return a test that *count* entries are allowed, including the one that begins now.
-
-    *word* is the keyword with the limit, for example ``maxItems``.
-    """
+    """Return a test that *count* entries are allowed by the limit *word*, for example ``maxItems``."""
 
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
@@ -249,10 +242,9 @@ def closed_array(count: int) -> Test:
 
 
 def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function that gives the schemas of a leaf for the property *name*.
+    """Return a function that gives the schemas of a leaf for the property *name*: at most one.
 
-    This is its schema in ``properties``. Without one, it is ``additionalProperties``, or nothing if the leaf has
-    ``patternProperties``. *name* is ``None`` if the name was too long to be kept; then there are no schemas.
+    *name* is ``None`` if the name was too long to be kept; then there are none.
     """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
@@ -319,9 +311,6 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: cut to 80 characters, with ``?`` in place of control characters.
-
-    Characters beyond U+FFFC, such as emojis, are replaced, too.
-    """
+    """Return *text* for a message: cut to 80 characters, with ``?`` in place of unusual characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

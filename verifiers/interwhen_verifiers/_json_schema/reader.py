@@ -46,11 +46,9 @@ class Reader:
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
         """Read *text*, which follows *state*, up to the end of the document.
 
-        Returns the next state, the number of characters that were read, and the error or ``None``. After an error,
-        and after a number of more than 400 characters or beyond the range of floats, the mode of the state is ``lost``:
-        nothing more is read.
-        Complete strings of up to ``kept`` characters that must match a pattern are added to *texts*. They are not
-        matched here, since matching may be slow.
+        Returns the next state, the number of characters that were read, and the error or ``None``. After an error, or a
+        number that is too long or too large, the mode of the state is ``lost``: nothing more is read. Complete strings
+        of up to ``kept`` characters that must match a pattern are added to *texts*; they are not matched here.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
@@ -63,7 +61,7 @@ class Reader:
     def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
         """Return the constraints of one property or item of the value that *node* constrains.
 
-        *schemas* returns the schemas that a leaf has for this inner value (see :func:`constraints.inside`).
+        *schemas* returns the schemas that a leaf has for this inner value.
         """
         return constraints.inside(node, schemas, self._compiler)
 
@@ -76,9 +74,7 @@ class _Stop(Exception):
 class _Step:
     """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
 
-    Call :meth:`run` once: it returns the error, or ``None`` if there is none. Then :meth:`state` returns the state
-    after the text, and ``at`` is the number of characters that were read. Complete strings of up to ``reader.kept``
-    characters that must match a pattern are added to *texts*; nothing matches them here.
+    Call :meth:`run` once, before :meth:`state` and ``at``, the number of characters that were read.
     """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
@@ -233,10 +229,7 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed.
-
-        Raises ``_Stop`` if no alternative is left.
-        """
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return
@@ -302,7 +295,7 @@ class _Step:
         self.at += 1
 
     def _add_unit(self, char: str) -> None:
-        """Add a code unit of UTF-16. The second one of a surrogate pair makes one character with the first."""
+        """Add a code unit of UTF-16; if it completes a surrogate pair, the two become one character."""
         last = self._read[-1:] if self._length == len(self._read) else ""
         if "\udc00" <= char <= "\udfff" and "\ud800" <= last <= "\udbff":
             whole = 0x10000 + (ord(last) - 0xD800) * 0x400 + ord(char) - 0xDC00

@@ -1,8 +1,7 @@
 """Judges complete documents by the library ``jsonschema``.
 
-The library matches patterns by :mod:`re`, which may take exponential time. So this module replaces most of its keywords
-for patterns. If no pattern can then take exponential time, documents are judged in this process. Otherwise they are
-judged in a worker process, which is killed at the deadline.
+The library matches patterns by :mod:`re`, which may take exponential time. Where this cannot be avoided, documents are
+judged in a worker process.
 """
 
 from __future__ import annotations
@@ -46,13 +45,11 @@ _MOST = 50
 
 
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Fetch all schemas that *schema* refers to, directly or through others, and return a map from address to schema.
+    """Fetch the schemas that *schema* refers to, directly or through others; return a map from address to schema.
 
-    The standard schemas of JSON Schema itself are not fetched.
-
-    *allowed* holds addresses, and folders that end in ``/``. Raises :class:`UsageError` if an address is not in
-    *allowed* or does not begin with http or https, if a schema cannot be fetched or is too large, or if there are more
-    than ``_MOST`` schemas.
+    The standard schemas of JSON Schema itself are not fetched. *allowed* holds addresses, and folders that end in
+    ``/``. Raises :class:`UsageError` if an address is not allowed or not of http or https, if a schema cannot be
+    fetched, and if a schema is too large or more than ``_MOST`` are needed.
     """
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)
@@ -164,11 +161,17 @@ class _DoubleKeyError(ValueError):
 class Judge:
     """Judges documents by *schema* and the schemas that it refers to, which are fetched from the addresses *allowed*.
 
-    Raises :class:`UsageError` if the schema or one of its patterns is not valid, or if it refers to an address that is
-    not allowed or cannot be fetched.
+    Raises :class:`UsageError` if the schema or a pattern is not valid, or if a schema is not allowed or cannot be
+    fetched.
     """
 
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
+        try:
+            self._prepare(schema, allowed)
+        except RecursionError as error:
+            raise _too_deep(schema) from error
+
+    def _prepare(self, schema: Any, allowed: tuple[str, ...]) -> None:
         kind = validator_for(schema, default=jsonschema.Draft202012Validator)
         try:
             # No formats are checked: the format "regex" would compile patterns by re.
@@ -179,7 +182,7 @@ class Judge:
                 f"json_schema: schema must be a valid JSON Schema, got an error at {error.json_path}: "
                 f"{error.message:.300}; correct it"
             ) from error
-        except (TypeError, ValueError, RecursionError) as error:
+        except (TypeError, ValueError) as error:
             raise UsageError(
                 f"json_schema: schema must have JSON values only, got {schema!r:.100}: {error}; correct it"
             ) from error
@@ -205,15 +208,14 @@ class Judge:
     def validate(self, document: str) -> Verdict:
         """Judge a complete *document* by the schema, as :func:`validate` does.
 
-        If a pattern of the schema may take exponential time, the verdict is ``Unknown`` unless this is a worker
-        process.
+        If this may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
         """
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
         """Judge whether *value*, a string in a document, matches the *pattern* of its schema.
 
-        If matching may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
+        If judging by this schema may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
         """
         if not self._may_wait:
             return Unknown(_APART)
@@ -227,9 +229,9 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 
 @functools.lru_cache(maxsize=64)
 def _built(text: str) -> Any:
-    """Return the library's validator for a schema, with our functions for patterns and additional properties.
+    """Return the library's validator for a schema, with our functions for some keywords.
 
-    *text* is a JSON array of two items: the schema, and an object that maps addresses to the schemas that it refers to.
+    *text* is a JSON array: the schema, and a map from addresses to the schemas that it refers to.
     """
     schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)
@@ -303,10 +305,7 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` in *schemas* may make the library itself match names by :mod:`re`.
-
-    It may if there is ``patternProperties``, too. This module cannot replace that keyword.
-    """
+    """Tell whether ``unevaluatedProperties`` in *schemas* may make the library itself match names by :mod:`re`."""
     parts = list(_parts(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
@@ -314,8 +313,8 @@ def _looks_at_evaluated_names(schemas: Schemas) -> bool:
 def validate(document: str, judge: Any) -> Verdict:
     """Judge a complete *document*; *judge* is the library's validator.
 
-    Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is ``Unknown`` for a
-    document that is too long or too deep or has too long a number, and for a schema that cannot be applied.
+    Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is ``Unknown`` for what
+    is too long, too deep or too large to be read, and for a schema that cannot be applied.
     """
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
@@ -352,7 +351,6 @@ def _first_error(judge: Any, value: Any) -> Any:
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
     """Call *judge*, and again in a new thread if this thread has too little stack left. Return its result.
 
-    The library nests about seven calls for each level of a document, and Python allows 1,000 nested calls in a thread.
     Raises :class:`RecursionError` if the new thread has too little stack, too.
     """
     try:
@@ -399,17 +397,33 @@ def read_schema(schema: Any) -> Any:
     """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError` for anything else."""
     if isinstance(schema, str):
         try:
-            schema = json.loads(schema)
+            schema = json.loads(schema, object_pairs_hook=_once)
+        except _DoubleKeyError as error:
+            raise UsageError(
+                f"json_schema: schema must have each key once in an object, got '{error}' twice; remove one"
+            ) from error
         except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"json_schema: schema must be valid JSON where it is a text, got an error: {error}; "
                 "correct it, or give the path of a file that ends in .json"
             ) from error
     if isinstance(schema, Mapping):
-        return _plain(schema)
+        try:
+            return _plain(schema)
+        except RecursionError as error:
+            raise _too_deep(schema) from error
     if isinstance(schema, bool):
         return schema
     raise UsageError(f"json_schema: schema must be a mapping, a Boolean or JSON text, got {schema!r:.100}")
+
+
+def _too_deep(schema: Any) -> UsageError:
+    """Return the error for *schema*, which contains itself or is nested so deeply that Python cannot follow it."""
+    names = ", ".join(map(repr, list(schema)[:5])) if isinstance(schema, Mapping) else repr(schema)
+    return UsageError(
+        f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself "
+        "or is nested too deeply; refer to a part of it by $ref"
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,7 @@ _ANSWER = re.compile(
 def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
     """Return a recognizer that searches the normal form of a segment for answers and for *patterns*.
 
-    It yields the span of each group of a match. These spans are the essential parts of a statement, which claims must
-    cover.
+    It yields the span of each group of a match that is not empty: claims must cover these parts.
     """
 
     def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:

@@ -1,8 +1,7 @@
 """Takes tests apart into calls, which the sandbox makes with the code, and comparisons, which are made without it.
 
-A case of ``assert sorted(f(xs)) == [1, 2]`` is the question ``sorted(f(xs))``, with the statements that define ``xs``,
-and the test ``_v0 == [1, 2]``. The process with the code gets the question, but neither the test nor the list ``[1,
-2]``.
+``assert f(xs) == [1, 2]`` gives the question ``f(xs)``, with the statements that define ``xs``, and the test ``_v0 ==
+[1, 2]``. The process with the code does not get the test.
 """
 
 from __future__ import annotations
@@ -46,9 +45,8 @@ _MODULES = frozenset(
 _WRAPPERS = frozenset(
     ("list", "set", "tuple", "dict", "sorted", "len", "str", "frozenset", "sum", "max", "min", "repr", "type")
 )
-"""Functions that turn the result of a call into a value, such as a generator into a list.
-
-Directly around a call of the code, the sandbox evaluates them, too.
+"""Functions that turn the result of a call into a value. Directly around a call of the code, the sandbox evaluates
+them.
 """
 
 
@@ -89,7 +87,7 @@ class Cases:
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
     """Split *program*, which asserts something about *code_names*, into its tests. It is only parsed here.
 
-    Splitting stops after 60 tests or 2,000 statements, and at loops and calls nested more than 12 deep. The rest of the
+    Splitting stops after 60 tests or 2,000 statements, and where calls and loops are nested too deep. The rest of the
     program, and an invalid program, each add one to the count ``unreached``.
     """
     try:
@@ -109,7 +107,7 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code*, a program of the task, uses and does not define, also those of built-in functions.
+    """Return the names that *code* uses and does not define, also those of built-in functions.
 
     The result is empty if *code* is not valid Python.
     """
@@ -137,7 +135,7 @@ class _TooLongError(Exception):
 class Step:
     """A statement that a later test may need, because it may set or change a variable.
 
-    It is from the program, or made from a call, such as one in an assert: a later test needs its effects, too.
+    It is from the program, or made from a call in it.
     """
 
     node: ast.stmt
@@ -152,10 +150,7 @@ class Step:
 
 @dataclass
 class Reader:
-    """Reads a program of the task, statement by statement.
-
-    It collects its tests, and the statements that they may need.
-    """
+    """Reads a program of the task, and collects its tests and the statements that they may need."""
 
     names: frozenset[str]
     """The names of the tested code that the program uses."""
@@ -177,8 +172,7 @@ class Reader:
         """Read the statements of *body*, add their tests to ``cases``, and record statements that later tests may need.
 
         *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
-        function bodies and loops around *body*. Raises ``_TooLongError`` if there are more than 2,000 statements or 60
-        tests, or if *depth* is more than 12.
+        function bodies and loops around *body*. Raises ``_TooLongError`` at a limit.
         """
         for node in body:
             self._steps += 1
@@ -209,10 +203,8 @@ class Reader:
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
         """Read the body of *function*, a test function such as ``check(candidate)``, as if it were called with *args*.
 
-        *depth* is the number of function bodies and loops around the call. A function without asserts is not read: only
-        the call itself is recorded. A function with asserts that does not have as many plain parameters as *args*, or
-        that has decorators, adds one to ``unreached``. So does one with a ``return``, or with variables that it cannot
-        share with the rest of the program.
+        For a function without asserts, only the call is recorded. A function that cannot be read in this way adds one
+        to ``unreached``.
         """
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
@@ -247,10 +239,7 @@ class Reader:
             self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
-
-        Known are lists and tuples, variables with such a value, and ``zip``, short ``range`` and ``.items()``.
-        """
+        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -281,10 +270,7 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression that was assigned to the variable *name*.
-
-        The result is ``None`` if there is none, or if the value may have changed since.
-        """
+        """Return the expression that was assigned to the variable *name*; ``None`` if its value is not certain."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):
@@ -356,10 +342,7 @@ class Reader:
         return found
 
     def _mutable(self) -> frozenset[str]:
-        """Return the names of the test variables whose values the tested code may have made, such as its objects.
-
-        A later call may change such a value.
-        """
+        """Return the names of the test variables whose values the tested code may have made, and may change."""
         found: set[str] = set()
         for step in self._before:
             if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):
@@ -399,7 +382,7 @@ class Reader:
     def _needed(self, names: frozenset[str], *, in_order: bool = False) -> list[Step]:
         """Return the statements, in order, that bind or change the variables *names*, and those that these need.
 
-        *in_order*: return also all statements that call the code, since it may have a state, and those that they need.
+        *in_order*: return also all statements that call the code, and those that they need.
         """
         known = frozenset(name for step in self._before for name in step.binds)
         known = known | self.names if in_order else known - self.names
@@ -437,11 +420,7 @@ class _Inside(ast.NodeTransformer):
         """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Replace *node* if the sandbox must evaluate all of it; otherwise visit its parts.
-
-        A replaced node is added to ``questions``. If a comprehension or lambda uses the code, the test cannot be taken
-        apart: ``impossible`` becomes true.
-        """
+        """Replace *node*, and add it to ``questions``, if the sandbox must evaluate all of it; else visit its parts."""
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -500,10 +479,7 @@ class _Folding(ast.NodeTransformer):
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace *node* by its value, if the table and the index have literal values.
-
-        The names in a replaced node are added to ``used``.
-        """
+        """Replace *node* by its value, if the table and the index are literals, and add its names to ``used``."""
         try:
             found = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -522,10 +498,7 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test *residual* seems to ask only for truth, such as ``_v0``, ``not _v0`` or ``_v0 == True``.
-
-    *residual* is a test in which names such as ``_v0`` stand for the values that the sandbox returns.
-    """
+    """Tell whether the test *residual* seems to ask only for truth, such as ``_v0``, ``not _v0`` or ``_v0 == True``."""
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)

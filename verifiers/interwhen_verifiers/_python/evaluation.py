@@ -87,9 +87,9 @@ def _split(text: str) -> list[tuple[str, str]]:
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
     """Compare the result of an example with *want*, the output that the example expects.
 
-    Return ``"held"`` if they agree, up to the decimals that *want* shows. Return the two values as texts (result,
-    expected) if they differ, and ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its
-    ``repr``, and *printed* is the text that the example printed.
+    Return ``"held"`` if they agree, up to the decimals that *want* shows; the result and the expected value as texts if
+    they differ; ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed*
+    is the text that the example printed.
     """
     if not want:
         return "unclear"
@@ -143,8 +143,11 @@ def _rounds(got: object, node: ast.expr, want: str) -> bool:
 
 
 Told: TypeAlias = dict[str, Any]
-"""A report. ``kind`` says of what: of code, it is syntax, unread, compiled, passed, failed or raised; of the value of
-one question, value or raised; of one test, held or raised."""
+"""A report; ``kind`` says of what.
+
+Of code, it is syntax, unread, compiled, passed, failed or raised; of the value of one question, value or raised; of one
+test, held or raised.
+"""
 
 _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
@@ -160,7 +163,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    """Return names that *code* seems to bind. It searches the text, since the model's code is not parsed here."""
+    """Return names that *code* seems to bind. The model's code is searched and not parsed here."""
     found: set[str] = set()
     for one in _BINDS.finditer(code):
         found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -183,9 +186,9 @@ class Tests:
 
 @dataclass
 class _Answers:
-    """The answers of the sandbox so far: ``told`` maps questions to their reports.
+    """The answers of the sandbox so far.
 
-    ``ended`` maps questions whose processes gave no report to the outcomes.
+    ``told`` maps questions to their reports, and ``ended`` maps questions without a report to the outcomes.
     """
 
     told: dict[Question, Told] = field(default_factory=dict)
@@ -195,9 +198,8 @@ class _Answers:
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
     """Return the report on *code*; if there is no report, return the outcome of the sandbox.
 
-    *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run the
-    examples in the task and in the code. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot
-    make the sandbox.
+    *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run
+    examples. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     bound = names_in(code)
     before = frozenset(name for text in earlier for name in names_in(text))
@@ -240,12 +242,7 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return only those tests that use a name of the code, and programs only if all names that they need are known.
-
-    A program needs the names that it does not define and that are not built in.
-
-    *bound* are the names that the code binds, and *before* are the names that the earlier blocks bind.
-    """
+    """Return those tests that use a name of *bound*, without programs that need a name which is not known."""
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
@@ -269,7 +266,7 @@ class _Asking:
     async def look(self, questions: list[Question]) -> Told | Outcome:
         """Compile the code, and return the report on it; if there is none, return the outcome of the sandbox.
 
-        The first 100 *questions* are evaluated in the same call of the sandbox, and their answers are kept.
+        The first 100 *questions* are evaluated in the same call of the sandbox.
         """
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
@@ -286,11 +283,10 @@ class _Asking:
         ]
 
     async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
-        """Return the answers to *questions*, and to all earlier questions in the same mode.
+        """Return the answers to *questions*, and to all earlier questions in the same mode (*earlier* and *bare*).
 
-        A question that was asked before is not evaluated again, and at most 100 new ones are evaluated. The mode is
-        *earlier* and *bare*. *earlier*: run the earlier blocks before the code. *bare*: run only the definitions of the
-        code.
+        At most 100 new questions are evaluated. *earlier*: run the earlier blocks before the code. *bare*: run only the
+        definitions of the code.
         """
         known = self._answers.setdefault((earlier, bare), _Answers())
         new = [one for one in questions if one not in known.told and one not in known.ended]
@@ -311,7 +307,7 @@ class _Asking:
                 known.told[question] = told
 
     async def hold(self, calls: list[Call]) -> list[Told | None]:
-        """Run the tests *calls*, which compare values by code of their own, in processes without the model's code.
+        """Run the tests *calls* in processes without the model's code.
 
         Return a report for each; ``None`` if there is none.
         """
@@ -326,10 +322,10 @@ def _told(outcome: Outcome) -> Told | None:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code of *asking* by *tests*, and return the report, or the outcome of the sandbox if there is none.
+    """Judge the code of *asking* by *tests*; return the report, or the outcome of the sandbox if there is none.
 
-    If the code lacks a name of an earlier block, judge it again after the earlier blocks. If the code itself raises,
-    judge only its definitions. *before* are the names that the earlier blocks bind.
+    If the code lacks a name of *before*, judge it again after the earlier blocks. If the code itself raises, judge only
+    its definitions.
     """
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
@@ -385,18 +381,17 @@ class _Found:
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
     """The tests that need code of their own to compare values: each with its call of the sandbox, and the values."""
     own: set[int] = field(default_factory=set)
-    """The ids of those of them with a value that has operators of the code."""
+    """The ids of those tests in ``waiting`` with a value that has operators of the code."""
 
     def note(self, test: Case | Example) -> None:
-        """Note that *test* was compared last: it is the one that has failed, if ``first`` says that one has."""
+        """Record *test*, which was compared last, as the failed one if ``first`` is a failure."""
         if isinstance(self.first, dict) and self.first["kind"] == "failed":
             self.failed = test
 
     def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
-        If it is the first test that failed, its failure becomes ``first``. *told* is the report on the test; ``None``
-        if there is no report. A test without a result adds one to ``unreached``.
+        *told* is the report on the test, if there is one. The first failure becomes ``first``.
         """
         case, _, values = waiting
         if told is None or told["kind"] != "held" or (id(case) in self.own and not told["held"]):
@@ -426,10 +421,7 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*, from *answers*.
-
-    If a value is missing, return only the report, or the outcome of the sandbox, that says why.
-    """
+    """Return the reports on the values of *questions*; if one is missing, return only what says why."""
     found: list[Told] = []
     for question in questions:
         if question in answers.ended:
@@ -484,12 +476,7 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a test that has no value; *told* says why.
-
-    If the call *shown* of the test raised, the result is a report of the kind ``failed`` with this error. Otherwise
-    (the code raised, its process gave no report, or the test was not run) it is *told*. *example*: the message calls
-    the test an example.
-    """
+    """Return the report on a test that has no value: a failure if its call *shown* raised, else *told*."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}

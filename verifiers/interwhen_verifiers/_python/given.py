@@ -30,8 +30,8 @@ class Given:
     python_2: bool = False
     """Whether the task speaks of Python 2."""
     stub: str = ""
-    """The beginning of a function that the answer is to complete, without its docstring, with the code before it; an
-    empty string if the task has none."""
+    """The beginning of a function that the answer is to complete, with the code before it; empty if the task has none.
+    """
 
 
 def read_given(text: str) -> Given:
@@ -57,11 +57,10 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    """Return the beginning of an unfinished function in the *text* of a task, to which a body can be added.
+    """Return the beginning of an unfinished function at the end of a fenced block, or of *text* without such blocks.
 
-    The code before the function is included; its docstring and all comments are left out. The function has at most a
-    docstring, ``...`` or ``pass``, and is the last thing in a fenced block (the last such block is taken) or, without
-    fenced blocks, in *text*. If there is no such function, the result is an empty string.
+    The code before it is included; docstrings and comments are left out. If there is none, the result is an empty
+    string.
     """
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
@@ -88,8 +87,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 def completed(stub: str, code: str) -> tuple[str, int]:
     """Return the complete program for *code*, and the number of lines that were put before *code*.
 
-    If *code* seems to be the body of the function *stub*, *stub* is put before it. *stub* is the beginning of a
-    function in the task, or empty. A body with another indentation is indented by four blanks, as the stub needs.
+    If *code* seems to be the body of the function that *stub* begins, *stub* is put before it. *stub* may be empty.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")

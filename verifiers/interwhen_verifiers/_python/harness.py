@@ -1,9 +1,7 @@
 """The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
-An interpreter in the sandbox runs the text of this file, and starts again for each call. So the file imports only few
-modules, all of the standard library. The model controls the code, and everything that a process with the code reports.
-Such a process has no test, and it has an expected value only if the test passes it to the code. So the code can choose
-the value of its own call, but does not know which value is right.
+It starts again for each call, so it imports only few modules. The model controls the code, and everything that a
+process with the code reports. Such a process has no test, so the code does not know which value is right.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
 _LONGEST = 160
 _REPR = 4_000
 _DEPTH = 5000
-"""The recursion limit: five times the usual one, so that the frames of the harness do not make a call fail."""
+"""The recursion limit: higher than usual, so that the frames of the harness do not make a call fail."""
 _NESTED, _PARTS = 60, 20_000
 _FILE = "solution"
 _NAMES = (
@@ -46,7 +44,7 @@ def look(code: str) -> str:
     """Compile *code* without running it, and return a report as JSON.
 
     The report is an error, or it has the names that *code* binds at its top level, the first lines of its top-level
-    functions and classes (of their decorators, if there are any), and up to 20 docstrings that contain ``>>>``.
+    functions and classes, and up to 20 docstrings that contain ``>>>``.
     """
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
@@ -71,12 +69,11 @@ def _docstrings(code: str) -> list[str]:
 
 
 def answer(code: str, earlier: list[str], setup: str, expression: str, bare: bool) -> str:  # noqa: FBT001
-    """Run *code*, and evaluate *expression* after it.
+    """Run *code*, and evaluate *expression* after it; return a report as JSON: the value, or the exception.
 
-    Return a report as JSON: the value, its ``repr`` and the text that the expression printed, or the exception that the
-    code or the expression raised. *earlier* is the code of the blocks before it, which is run first. *setup* are
-    statements that the expression needs. *bare*: leave out expressions and asserts at the top level of *code*, such as
-    a call that demonstrates an error. This replaces stdout and stderr of the process.
+    *earlier* is the code of the blocks before it, which is run first. *setup* are statements that the expression needs.
+    *bare*: leave out expressions and asserts at the top level of *code*. This replaces stdout and stderr of the
+    process.
     """
     sys.setrecursionlimit(_DEPTH)
     sys.stdout = sys.stderr = sink = _Sink()
@@ -102,11 +99,10 @@ def answer(code: str, earlier: list[str], setup: str, expression: str, bare: boo
 
 
 def hold(setup: str, expression: str, names: list[str], values: list[str]) -> str:
-    """Evaluate *expression*, a test, after *setup*.
+    """Evaluate *expression*, a test, after *setup*; return a report as JSON: whether it is true, or its exception.
 
-    Return a report as JSON: whether the test is true, or its exception. *names* are variables of the test, and *values*
-    are their values, encoded as JSON, which other processes computed. This runs in a process without any code of the
-    model.
+    *names* are variables of the test, and *values* are their values, encoded as JSON. This runs in a process without
+    any code of the model.
     """
     import json
 
@@ -147,10 +143,7 @@ def _encoded(value: object, encoding: _Encoding) -> str:
 
 
 class _Encoding:
-    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type.
-
-    It reads their contents by the methods of the built-in types, since a subclass may override these.
-    """
+    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type."""
 
     def __init__(self) -> None:
         self.left = _PARTS
@@ -211,10 +204,7 @@ def _decoded(told: Any) -> Any:  # one line for each kind
 
 
 def _json(told: Any) -> str:
-    """Write plain values as JSON.
-
-    The module json is not used, because its import would double the start time of this file.
-    """
+    """Write plain values as JSON, without the module json, whose import is slow."""
     if isinstance(told, dict):
         return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
     if isinstance(told, list):

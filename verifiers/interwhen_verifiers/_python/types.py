@@ -28,10 +28,10 @@ def need_mypy() -> None:
 
 
 async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ...], size: int) -> Verdict:
-    """Judge the types of *code* alone. If it does not pass, judge the types of *code* after the *earlier* blocks.
+    """Judge the types of *code* alone, or else after the *earlier* blocks.
 
     *starts* are the offsets of the lines of *code*, and *size* is the length of the claim. The verdict is ``Unknown``
-    if mypy does not end in time, or lacks something, and if mypy accepts code that tells it to ignore errors. Raises
+    if mypy gives no result, or accepts code that tells it to ignore errors. Raises
     :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     text = code
@@ -52,7 +52,7 @@ async def _run(text: str) -> Ran:
 def both(found: Verdict, types: Verdict) -> Verdict:
     """Combine *found*, the verdict of the tests (never a violation), with *types*, the verdict of mypy.
 
-    The result is a violation if *types* is one, a pass only if both pass, and otherwise ``Unknown``.
+    The result is a violation if *types* is one, a pass only if both pass, else ``Unknown``.
     """
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():

@@ -147,7 +147,7 @@ def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
     """Tell whether the test *node* is true. *names* maps the names in it to their values.
 
     Raises :class:`NotPlainError` if the test does more than compare values, or needs an object that stayed in the
-    sandbox. Raises :class:`TypeError` if values cannot be compared.
+    sandbox. An error of the comparison, such as :class:`TypeError`, is raised unchanged.
     """
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):

@@ -32,7 +32,7 @@ class PastCall:
 
     @cached_property
     def value(self) -> Any:
-        """The result decoded from JSON; ``None`` if it is not JSON or not known, or if it is ``null``."""
+        """The result decoded from JSON; ``None`` if it is not known or not JSON."""
         try:
             return msgspec.json.decode(self.result or "")
         except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -116,9 +116,9 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
-    """Return the index in *waiting* of the call that *result* belongs to; ``None`` if it belongs to none of them.
+    """Return the index in *waiting* of the call that *result* belongs to: by its id, else its name, else the first.
 
-    The call is found by its id, else by its name; otherwise it is the first call.
+    The result is ``None`` if there is no call, or *result* has the id of another call.
     """
     if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
         return None  # it answers another call, such as a call of an earlier turn
@@ -169,10 +169,10 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the names and values of the fields of *text*, if *text* consists only of records; otherwise ``None``.
+    """Return the names and values of the fields of *text*, or ``None`` if *text* does not consist only of records.
 
-    A record may be written as JSON, YAML, a Python literal, a table, CSV or a list of points. An author who controls a
-    value must not be able to add a field, so a quoted value is not searched for fields.
+    A record may be JSON, YAML, a Python literal, a table, CSV or a list of points. A quoted value is not searched for
+    fields, so that its author cannot add any.
     """
     text = text.strip()
     block = _FENCED.fullmatch(text)
@@ -203,10 +203,7 @@ def _json(text: str) -> Entries | None:
 
 
 def _literal(text: str) -> Entries | None:
-    """Return the fields of a dictionary or list as Python prints it.
-
-    Return ``None`` if *text* is nothing of this kind, or if it is too long.
-    """
+    """Return the fields of a dictionary or list as Python prints it; ``None`` for any other or a very long *text*."""
     if len(text) > _LONGEST_LITERAL:
         return None
     try:
@@ -229,10 +226,7 @@ def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _yaml(text: str) -> Entries | None:
-    """Return the fields of lines ``key: value`` and ``- value``, as YAML dumpers write them; ``None`` for other text.
-
-    Nested values are indented, and texts may be quoted.
-    """
+    """Return the fields of lines ``key: value`` and ``- value``, as YAML dumpers write them, or ``None``."""
     return _Yaml(text.split("\n")).read()
 
 
@@ -259,8 +253,7 @@ class _Yaml:
     def _read_line(self, line: str) -> bool:
         """Read *line* with the lines that continue its value, and add its field to the found ones.
 
-        Return false if *line* has neither a key nor a list item, or if its value cannot be read: then the text does
-        not consist of fields. A key without a value adds no field. It becomes the name of the list items below it.
+        Return false if it is not a readable field or list item.
         """
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
@@ -343,9 +336,9 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 
 
 def _points(text: str) -> Entries | None:
-    """Return the fields of Markdown points such as ``- **Name:** value``; ``None`` if *text* has anything else.
+    """Return the fields of Markdown points such as ``- **Name:** value``, with or without headings.
 
-    Headings may stand between the points. The result is also ``None`` for fewer than two points.
+    The result is ``None`` if *text* has anything else, or fewer than two points.
     """
     found: Entries = []
     for line in text.split("\n"):
@@ -364,9 +357,8 @@ def _points(text: str) -> Entries | None:
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
     """Return the text between quote marks, and the index in *lines* of the line after the closing quote mark.
 
-    *value* is the rest of a line from the opening quote mark on, and *at* is the index of the next line, where the
-    quotation may continue. The text is ``None`` if there is no closing quote mark, or if more text follows it in its
-    line. Escapes in the text stay as they are.
+    *value* begins with the opening quote mark, and *at* is the index of the next line. The text is ``None`` if there is
+    no closing quote mark, or more text after it.
     """
     parts: list[str] = []
     mark, rest = value[0], value[1:]
@@ -401,8 +393,7 @@ def _end_of(text: str, mark: str) -> int | None:
 def _folded(lines: list[str], at: int, indent: int, value: str) -> tuple[int, str]:
     """Return the index after the lines that continue the unquoted *value*, and the value with these lines.
 
-    *at* is the index in *lines* of the next line. Lines that continue the value have a deeper indentation than
-    *indent*.
+    *at* is the index in *lines* of the next line. Continuing lines are indented more than *indent*.
     """
     parts = [value]
     while value and at < len(lines) and _indent(lines[at]) > indent and _KEY.fullmatch(lines[at]) is None:

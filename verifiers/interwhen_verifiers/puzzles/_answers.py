@@ -41,8 +41,7 @@ class FoundAnswer(NamedTuple):
 def find_answer(line: str) -> FoundAnswer | None:
     """Find the final answer in *line*: in its last box, else in an ``<answer>`` tag, else after words like "Answer:".
 
-    Return ``None`` if there is none, if the last box is empty or not closed, or if *line* is too long. Takes time
-    linear in the length of *line*.
+    Return ``None`` if there is none, if the last box is empty or not closed, or if *line* is too long.
     """
     if len(line) > MAX_LINE:
         return None
@@ -67,10 +66,10 @@ def is_doubtful(text: str) -> bool:
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    """Read the options ``A. …`` to ``H. …`` at the end of *prompt*, as a map from letter to text.
+    """Read the options ``A. …`` to ``H. …`` near the end of *prompt*, as a map from letter to text.
 
     The map is empty if there are fewer than two options, if their letters do not follow one another, or if one has no
-    text. Only the last ``MAX_LINE`` characters are searched.
+    text.
     """
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
@@ -89,10 +88,7 @@ def read_options(prompt: str) -> dict[str, str]:
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """Return the letter and text of the option that *answer* names; ``None`` if it does not clearly name one.
-
-    *options* maps letters to texts.
-    """
+    """Return the letter and text of the option in *options* that *answer* names, or ``None`` if that is not clear."""
     said = answer.strip().strip("*$_ ").rstrip(".").strip()
     match = _LETTER.fullmatch(said)
     if match is not None and (letter := match[1].upper()) in options:

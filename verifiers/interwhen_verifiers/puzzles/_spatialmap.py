@@ -1,10 +1,7 @@
 """Reads the map and the question of a prompt, and decides what follows from the map, without a solver.
 
-"A is to the northeast of B" says two things: A lies further east, and A lies further north. So the sentences are strict
-comparisons of pairs on two independent axes. If they are consistent, exactly their transitive closure follows: any
-other pair can be arranged either way, because everything that need not lie beyond a place can be moved before it. For
-the same reason the number of places in a quadrant can have each value from the number of places that must be there to
-the number of places that may be there.
+"A is to the northeast of B" says that A lies further east and further north. So the sentences are comparisons on two
+independent axes, and exactly their transitive closure follows.
 """
 
 from __future__ import annotations
@@ -48,7 +45,7 @@ _QUESTION = re.compile(
 class MapRelation(NamedTuple):
     """The direction from one place to another. ``east``: 1 for east, -1 for west; ``north``: 1 for north, -1 for south.
 
-    0: the sentence says nothing about this axis.
+    0: the relation says nothing about this axis.
     """
 
     east: Sign
@@ -69,7 +66,7 @@ class MapRelation(NamedTuple):
 class Premise(NamedTuple):
     """A sentence of the map: place number *one* lies in the direction *relation*, as seen from place number *other*.
 
-    Places are numbered from 0. *text* is the sentence, in the form "A is to the east of B".
+    *text* is the sentence, in the form "A is to the east of B".
     """
 
     one: int
@@ -97,18 +94,15 @@ class MapOrder:
         return not any(bits >> place & 1 for axis in self.beyond for place, bits in enumerate(axis))
 
     def sign(self, axis: Axis, one: int, other: int) -> Sign:
-        """Return 1 if *one* lies beyond *other* on *axis*, -1 if it lies before *other*, and 0 if the map does not say.
-
-        Beyond means farther north or east.
-        """
+        """Return 1 if *one* lies beyond *other* (farther north or east) on *axis*, -1 for the contrary, else 0."""
         if self.beyond[axis][other] >> one & 1:
             return 1
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Return ``follows`` if the map shows that *one* has *relation* to *other*, else ``contradicts`` or ``open``.
+        """Tell whether the map shows that *one* has *relation* to *other*, or shows that it has not, or neither.
 
-        ``contradicts``: the map shows that it has not, or the two places are the same; ``open``: the map shows neither.
+        The results are ``follows``, ``contradicts`` and ``open``; for a place and itself, ``contradicts``.
         """
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
@@ -116,11 +110,7 @@ class MapOrder:
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences that prove the result of :meth:`status` for the same arguments.
-
-        These are shortest chains of sentences: one for each axis if it is ``follows``, one for a single axis if it is
-        ``contradicts``, and none if it is ``open`` or if the two places are the same.
-        """
+        """Return sentences that prove the result of :meth:`status` for the same arguments, if it needs a proof."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [
@@ -131,10 +121,7 @@ class MapOrder:
         return tuple(dict.fromkeys(text for chain in (chains if follows else chains[:1]) for text in chain))
 
     def _chain(self, axis: Axis, high: int, low: int) -> list[str]:
-        """Find a shortest chain of sentences on *axis* from the place *low* to the place *high*.
-
-        The search goes breadth first.
-        """
+        """Find a shortest chain of sentences on *axis* from the place *low* to the place *high*."""
         came: dict[int, tuple[int, str]] = {}
         waiting = deque([low])
         while waiting and high not in came:
@@ -159,10 +146,7 @@ def make_order(count: int, premises: Iterable[Premise]) -> MapOrder:
 
 
 def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, ...]:
-    """Compute what follows from *premises* on *axis*, as a transitive closure, by Warshall's algorithm.
-
-    *count* is the number of places.
-    """
+    """Return what follows from *premises* on *axis* about *count* places: for each, the places beyond it, as bits."""
     beyond = [0] * count
     for low, high in filter(None, (premise.ends(axis) for premise in premises)):
         beyond[low] |= 1 << high
@@ -208,11 +192,7 @@ def way_of(text: str) -> MapRelation:
 
 
 def read_problem(prompt: str) -> MapProblem | None:
-    """Read the map of *prompt*.
-
-    Return ``None`` if there are fewer than two sentences or too many places, if the map contradicts itself, or if
-    *prompt* is too long.
-    """
+    """Read the map of *prompt*; ``None`` if it has fewer than two sentences, contradicts itself, or is too large."""
     if len(prompt) > MAX_PROMPT:
         return None
     asked = _QUESTION.search(prompt)

@@ -38,8 +38,8 @@ class Statement(Claim, Generic[SaidT, StateT]):
 def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
     """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before the statement.
 
-    *context* becomes part of the key of the claim. If the verdict depends on the line or the state, it must contain
-    them.
+    *context* replaces the text in the key of the claim: it must have all of the line and the state that the verdict
+    depends on.
     """
     # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
     key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"
@@ -49,7 +49,7 @@ def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: st
 def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]) -> Tracker[Any]:
     """Return a tracker that calls *read* with the puzzle, the state of the text so far, and each segment.
 
-    *read* returns the next state and the claims of the segment. *begin* makes the state at the start of each phase.
+    *read* returns the next state and the claims of the segment. *begin* makes the state at the start of a phase.
     """
 
     def step(
@@ -63,13 +63,10 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
-    """Return a function for ``prepare`` of a monitor. It calls *read* on the question, then on the whole prompt.
-
-    The second call is made only if the first one finds nothing.
-    """
+    """Return a function for ``prepare`` of a monitor. It calls *read* on the question, or else on the whole prompt."""
     return lambda task: read(task.question) or read(task.text)
 
 
 def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
-    """Return a pass with *evidence* if *holds* is true; otherwise a violation with *why* and *witness*."""
+    """Return a pass with *evidence* if *holds* is true, else a violation with *why* and *witness*."""
     return Pass(evidence) if holds else Violation(why=why, witness=witness)

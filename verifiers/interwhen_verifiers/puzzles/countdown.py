@@ -1,8 +1,7 @@
 """The shipped verifiers ``countdown`` and ``game24``: they check how a target is made from numbers.
 
-They read the numbers and the target from the prompt. In the text they read steps (``8 - 4 = 4 (left: 4 6 4)``) and the
-answer (``Answer: (4 + 8) * (6 - 4) = 24``). Values are exact fractions. A step is called a dead end only after a
-complete search. See ``docs/verifiers/countdown.md``.
+They read the puzzle from the prompt, and steps (``8 - 4 = 4 (left: 4 6 4)``) and answers from the text. Values are
+exact fractions. See ``docs/verifiers/countdown.md``.
 """
 
 from __future__ import annotations
@@ -66,11 +65,10 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    """Tell whether *target* can be made from all *numbers*.
+    """Tell whether *target* can be made from all *numbers*, which must be sorted.
 
     Return ``None`` if there are too many numbers or the search takes too long. With *partly*, the target may also be
-    made from only some of the numbers. *numbers* must be sorted. The search tries every order and bracketing of ``+ - *
-    /`` on exact fractions.
+    made from some of the numbers. Every order and bracketing of ``+ - * /`` counts, on exact fractions.
     """
     if len(numbers) > MOST:
         return None
@@ -120,8 +118,7 @@ class _Search:
 def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
     """Yield each value that gives *target* if one operation combines it with *value*.
 
-    The yielded value must then be made from the numbers *rest*. They are used only if *value* and *target* are 0: then
-    any value that can be made from them will do.
+    If *value* and *target* are 0, any value that *rest* can make will do, so one of them is yielded.
     """
     yield target - value
     yield value - target
@@ -183,9 +180,8 @@ class Followed(NamedTuple):
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
     """Check the arithmetic of *step*, and take its numbers from *left*, or else from all numbers of *puzzle*.
 
-    The second attempt is needed because the text may begin a new try without saying so. The result has the numbers that
-    are left, or a fault. If both attempts fail and the step does not list the numbers left, the result has neither,
-    because its numbers may come from anywhere.
+    The result has the numbers that are left, or a fault. It has neither if the step takes other numbers and does not
+    list the numbers left.
     """
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
@@ -201,11 +197,9 @@ def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) ->
 def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep, *, dead_ends: bool) -> Verdict:
     """Judge whether *step* calculates correctly, uses available numbers, and leaves numbers that can make the target.
 
-    *left* are the numbers before the step (``None``: not known). A step may use them, or begin again with all numbers
-    of *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
-    only if the step lists them and does not say itself that it leads nowhere, and if *dead_ends* is true. If the search
-    would be too long, the step passes. ``Unknown``: for example, a value is rounded, or numbers that are needed are not
-    known.
+    *left* are the numbers before the step (``None``: not known). A step may also begin again with all numbers of
+    *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
+    only if the step lists them, and if *dead_ends* is true. If the search would be too long, the step passes.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -227,10 +221,9 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    """Judge *final*, an expression or a chain of steps: the numbers that it uses, and its value.
+    """Judge *final*, an expression or a chain of steps in *line*: the numbers that it uses, and its value.
 
-    *line* is the line that contains it. The verdict is ``Unknown``, for example, if *final* has no operation, if a
-    value is rounded, if a step of a chain has more than two sides, or if numbers are not used and the prompt does not
+    The verdict is ``Unknown``, for example, if a value is rounded, or if numbers are not used and the prompt does not
     say whether they must be.
     """
     if final.chain:
@@ -263,8 +256,8 @@ def _is_step(puzzle: NumberPuzzle, sides: Sequence[Expression]) -> bool:
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
     """Judge the statement that the target cannot be made from the numbers of *puzzle*, by a complete search.
 
-    The verdict is ``Unknown`` if the search would be too long, or if only some of the numbers make the target, unless
-    all must be used.
+    The verdict is ``Unknown`` if the search would be too long, or if some of the numbers make the target and the prompt
+    does not demand all.
     """
     numbers = tuple(sorted(puzzle.numbers))
     whole = reaches(numbers, puzzle.target)
@@ -320,11 +313,7 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict.
-
-    Only these two are compared, because ``5 * 9 = 45 / 2 = 24`` may mean steps one after another. *base* is the start
-    of the statement.
-    """
+    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict."""
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
@@ -405,10 +394,7 @@ def _at(start: int, end: int, base: int) -> Span:
 
 
 def _value(value: Fraction) -> str:
-    """Return *value* as text for a message: a decimal, a whole number, or a fraction such as ``1/3``.
-
-    It is a decimal, with all its digits, if the denominator divides 1,000. Texts are cut to 60 characters.
-    """
+    """Return *value* as text for a message: a whole number, a decimal, or a fraction; a long text is cut."""
     if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
         whole, rest = divmod(abs(value), 1)
         digits = f"{rest * _SHORT}".zfill(len(str(_SHORT)) - 1).rstrip("0")
@@ -461,10 +447,7 @@ def _begin(problem: CountdownProblem) -> Numbers | None:
 def _read(
     problem: CountdownProblem, left: Numbers | None, segment: Segment
 ) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
-    """Read one line. Return the numbers left after it (``None`` if they are not known), and its claims.
-
-    Takes time linear in the length of the line.
-    """
+    """Read one line. Return the numbers left after it (``None`` if they are not known), and its claims."""
     puzzle = problem.puzzle
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
         # Digits of another script are not read: the line may be a step that leaves other numbers.
@@ -486,9 +469,9 @@ def _read(
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
     """Judge a step or an answer: its arithmetic, the numbers that it uses, and whether the target can be made.
 
-    The arithmetic is exact. For a step that lists the numbers left, and for the statement that the target cannot be
-    made, a search tries all possibilities. If ``problem.dead_ends`` is false, there is no search for steps. If a search
-    would be too long, the step passes, and the statement is ``Unknown``.
+    The arithmetic is exact. A search decides whether a target can be made; if it would be too long, a step passes, and
+    the statement that the target cannot be made is ``Unknown``. There is no search for steps if ``problem.dead_ends``
+    is false.
     """
     match claim.said:
         case CalculationStep() as step:
@@ -538,7 +521,7 @@ def game24(
     """Make a ``countdown`` monitor for the game of 24: the target is 24, and each number must be used exactly once.
 
     If the prompt says that numbers may be left out, they may. The monitor does nothing if it can read no such puzzle in
-    the prompt, or if the prompt names another target. The options are those of :func:`countdown`.
+    the prompt. The options are those of :func:`countdown`.
     """
     _require_flag("game24", dead_ends)
 

@@ -1,8 +1,7 @@
 """The shipped verifier ``logic``: it judges small problems of state and order in their usual words.
 
 It finds one problem in the prompt: things that people swap, words to sort, objects in an order, brackets to close, or
-premises. It judges the statements about it in the text, step by step, and the answer. See ``docs/verifiers/logic.md``;
-the reasons are in docs/decisions/0021-five-small-problems.md.
+premises. See ``docs/verifiers/logic.md`` and docs/decisions/0021-five-small-problems.md.
 """
 
 from __future__ import annotations
@@ -50,10 +49,7 @@ def _begin(problem: Problem) -> Any:
 
 
 def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Statement[Any, None]]]:
-    """Read one line. Return the state of the problem after it, and its claims.
-
-    *state* is the state before it; its type depends on *problem*. Takes time linear in the length of the line.
-    """
+    """Read one line in *state*. Return the state of the problem after it, and its claims."""
     line = segment.text
     if len(line) > MAX_LINE:
         return problem.skip(state), []

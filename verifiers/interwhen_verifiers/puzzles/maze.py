@@ -1,7 +1,6 @@
 """The shipped verifier ``maze``: it replays moves, turns and counts on the maze that the prompt shows.
 
-It reads the drawn maze from the prompt, and positions, moves, turns, running counts and the answer from the text. It
-learns from the text itself how the text counts rows and columns. See ``docs/verifiers/maze.md``.
+It learns from the text itself how the text counts rows and columns. See ``docs/verifiers/maze.md``.
 """
 
 from __future__ import annotations
@@ -71,10 +70,7 @@ recognize = recognizer(_PAIR, _ROW, _MOVE, _TURN, _BESIDE)
 def _read(
     problem: MazeProblem, where: WalkState, segment: Segment
 ) -> tuple[WalkState, list[Statement[Said, WalkState]]]:
-    """Read one line. Return the state after it, and its claims. Takes time linear in the length of the line.
-
-    *where* is the state before the line.
-    """
+    """Read one line. Return the state after it, and its claims. *where* is the state before the line."""
     where = replace(where, is_reasoning=segment.phase == "reasoning")
     claims = []
     least = _least(problem, where, segment)
@@ -89,10 +85,7 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer.
-
-    A single move may be a step on the way. *where* is the state before the line.
-    """
+    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer."""
     if segment.phase != "answer" or problem.asked != "moves":
         return 0
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
@@ -102,8 +95,8 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
     """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
 
-    Positions and moves that are right in one way in which the text may count rows and columns pass. Without certainty
-    about that way or the place of the walk, wrong ones are ``Unknown``, and so are questions and answers that are not
+    Positions and moves that are right in one way in which the text may count rows and columns pass. Wrong ones are
+    ``Unknown`` if that way, or the place of the walk, is not certain; so are questions and answers that are not
     understood. If the final answer passes, the scope is ``answer``.
     """
     match claim.said:

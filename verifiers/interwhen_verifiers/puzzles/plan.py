@@ -64,10 +64,9 @@ class Progress:
     fresh: bool = False
     """Whether other text has come after the last action."""
     numbered: bool = False
-    """Whether the text has numbered an action. Then an action without a number may only explain a numbered one."""
+    """Whether the text has numbered an action."""
     dropped: bool = False
-    """Whether the plan began again before it reached its goal: because no other reading is possible, or perhaps,
-    because after other text an action repeats the last one in another form."""
+    """Whether the plan began again before it reached its goal, or may have."""
     ended: bool = False
     """Whether the text says that the plan ends here."""
     last: int | None = None
@@ -88,10 +87,9 @@ class Taken:
     place: int
     """The position of the action in the plan, counted from 1."""
     against: tuple[str, ...] = ()
-    """Why the action is not possible: a text for each precondition that is not met, or one that says why there is no
-    such action. Empty if the action is possible, and if there is a ``doubt``."""
+    """Why the action is not possible; empty if it is, and if there is a ``doubt``."""
     doubt: str = ""
-    """Why it is not known whether the plan has this action, which is not possible as it is read. Empty: it is known."""
+    """Why it is not known whether the plan has this action. Empty: it is known."""
 
 
 def begin(problem: PlanningProblem) -> Progress:
@@ -161,10 +159,7 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words.
-
-    *progress* is the progress before it.
-    """
+    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -177,8 +172,7 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
     """Return the progress after an action that may have been taken, or may only explain another action.
 
-    *reached* are the states after the action if it was taken. Both possibilities are kept as states; if there are more
-    than ``_MOST``, the progress has a doubt instead.
+    *reached* are the states after the action if it was taken.
     """
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
@@ -194,10 +188,9 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met in the states of *progress*: those of the first state.
+    """Return the parts of the goal that are not met in the first state of *progress*; ``()`` if each state meets it.
 
-    The result is empty if the goal is reached in each possible state, and ``None`` if it is reached only in some of
-    them.
+    The result is ``None`` if only some of the states meet the goal.
     """
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):
@@ -212,9 +205,9 @@ _BRACKET = re.compile(r"[()]|;[^\n]*+")
 
 
 def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
-    """Read the last problem in *text*. Its domain is the one in *text*, or else *domain*.
+    """Read the last problem in *text*, with the domain in *text*, or else *domain*; ``None`` if none can be read.
 
-    With *in_words*, it may be a blocksworld problem in English. Return ``None`` if no problem can be read.
+    With *in_words*, it may be a blocksworld problem in English.
     """
     found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
     if "problem" not in found:
@@ -227,10 +220,7 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it.
-
-    Raises :class:`PddlError` if no bracket closes it within ``LONGEST`` characters.
-    """
+    """Return the text from the bracket at *at* to the bracket that closes it, or raise :class:`PddlError`."""
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -289,10 +279,7 @@ def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterab
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
 def check_step(claim: Action, _problem: PlanningProblem) -> Verdict:
-    """Return a violation if the tracker found that the action of *claim* is not possible, and otherwise a pass.
-
-    The verdict is ``Unknown`` if it is not known whether the plan has this action.
-    """
+    """Return a violation if the action of *claim* is not possible, ``Unknown`` if this is not known, else a pass."""
     if claim.doubt:
         return Unknown(claim.doubt)
     return Violation(why=claim.against) if claim.against else Pass(f"the preconditions of action {claim.place} hold")
@@ -306,8 +293,8 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
     """Carry out the plan from the initial state, and test whether the goal holds at the end.
 
-    The verdict is ``Unknown`` if the answer is too long, if its plan is not understood, if only some of its readings
-    reach the goal, or if the text after an action that fails may take it back.
+    The verdict is ``Unknown`` if the answer is too long or not understood, if only some of its readings reach the goal,
+    or if the text after an action that fails may take it back.
     """
     if len(claim.text) > MAX_ANSWER:
         return Unknown(f"an answer of more than {MAX_ANSWER:,} characters is not carried out")
@@ -356,11 +343,10 @@ def plan(
 ) -> Monitor:
     """Make a monitor that carries out a plan action by action. Raises :class:`UsageError` on wrong options or PDDL.
 
-    ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests the actions of
-    each complete line, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts without
-    one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt, and the monitor does
-    nothing if there is none that can be read. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`;
-    ``whole`` ignores ``phase``.
+    ``judge``: ``whole`` carries out the plan of the answer and tests the goal; ``steps`` tests the actions of each
+    complete line, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts without one.
+    ``problem``: a problem in PDDL; without it, the problem is read from the prompt. The monitor does nothing if it can
+    read none. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`; ``whole`` ignores ``phase``.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     require_choice("plan", get_args(PhaseFilter), phase=phase)

@@ -1,8 +1,7 @@
 """The shipped verifier ``spatialmap``: statements about the map of the prompt must follow from it.
 
 It reads sentences such as "A is to the northeast of B" from the prompt, and judges such sentences and the answer in the
-text. A statement passes if it follows, is a violation if its contrary follows, and is ``Unknown`` if the map says
-neither, or if it follows and may mean due north (south, east, west). See ``docs/verifiers/spatialmap.md``.
+text. See ``docs/verifiers/spatialmap.md``.
 """
 
 # ruff: noqa: RUF001 (apostrophes of both kinds are read here)
@@ -146,8 +145,7 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
     """Return the statements of *line*, in which *aliases* are replaced by names; none if *line* is too long.
 
-    If the line gives the answer, this is its only statement. *grammar* has the patterns for the names. Takes time
-    linear in the length of *line*.
+    If the line gives the answer, this is its only statement. *grammar* has the patterns for the names.
     """
     if len(line) > MAX_LINE:
         return ()
@@ -175,10 +173,9 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
-    """Tell whether *match* means what it says: the words around it in *line* do not change its meaning.
+    """Tell whether the words around *match* in *line*, from *start* on, leave its meaning as it is.
 
-    The words before it are looked at from *start* on. For example, "A is north of B" in "what lies west of A is north
-    of B" does not mean what it says.
+    They do not in "what lies west of A is north of B".
     """
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
@@ -196,10 +193,7 @@ def _start(prepared: Map) -> MapState:
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    """Read one line and the aliases in it. Return the state after it, and its claims. *state* is the state before it.
-
-    Takes time linear in the length of the line.
-    """
+    """Read one line and the aliases in it, in *state*. Return the state after it, and its claims."""
     grammar = state.map.grammar
     known = dict(state.aliases)
     for alias, name in read_aliases(segment.text, grammar):
@@ -215,9 +209,9 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """Judge the statement of *claim* by what follows from the map in *prepared*.
 
-    It is a violation if the map contradicts it, and passes if it follows. It is ``Unknown`` if the map says neither, if
-    a place is not on the map, if the question or the answer is not understood, and if it follows but names one axis
-    only: north may mean due north. If the final answer passes, the scope is ``answer``.
+    It is a violation if the map contradicts it, and passes if it follows. It is ``Unknown`` if the map leaves it open,
+    if it is not understood or about a place that is not on the map, and if it follows but names one axis only: north
+    may mean due north. If the final answer passes, the scope is ``answer``.
     """
     problem = prepared.problem
     match claim.said:
@@ -304,8 +298,8 @@ def spatialmap(
     """Make a monitor that checks statements about the map in the prompt.
 
     A statement that the map contradicts is a violation. One that the map leaves open is ``Unknown``, and so is one that
-    may mean due north (south, east, west). The monitor does nothing if it can read no map in the prompt, or if the map
-    contradicts itself. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
+    may mean due north (south, east, west). The monitor does nothing if it can read no map in the prompt. ``level``,
+    ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     return task_monitor(
         "spatialmap",

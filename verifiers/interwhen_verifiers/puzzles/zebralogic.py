@@ -1,8 +1,7 @@
 """The shipped verifier ``zebralogic``: puzzles of houses, persons and clues in the form of ZebraLogic.
 
-It reads the puzzle from the prompt, solves it with Z3 while the model begins to write, and judges statements about
-the houses: sentences, lists, tables, and the final grid as JSON. A violation names the clues that contradict the
-statement. See ``docs/verifiers/zebralogic.md``.
+It reads the puzzle from the prompt, solves it with Z3, and judges statements about the houses. A violation names the
+clues that contradict the statement. See ``docs/verifiers/zebralogic.md``.
 """
 
 from __future__ import annotations
@@ -76,10 +75,7 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues that were understood, and find out whether there is another one.
-
-    If no arrangement fits, the status is ``contradiction``. If Z3 does not answer within its limit, it is ``late``.
-    """
+    """Find an arrangement that fits the clues that were understood, and find out whether there is another one."""
     text = write(puzzle)
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -100,8 +96,7 @@ def solve(puzzle: HousePuzzle) -> Solved:
 def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
     """Tell whether *relation* follows from the clues or contradicts them, and which clues show this.
 
-    The status is ``open`` if neither is true, and ``late`` if Z3 gave no answer within its limit. *text* is the puzzle
-    in the form that :func:`write` returns.
+    *text* is the puzzle in the form that :func:`write` returns.
     """
     refuted = _core(puzzle, text, relation)
     if isinstance(refuted, tuple):
@@ -116,8 +111,6 @@ def write(puzzle: HousePuzzle) -> str:
     """Return the puzzle as a text for Z3. It has the clues that were understood, each with a label.
 
     A clue applies only if its label is assumed.
-
-    Z3 reads a text several times faster than it receives the same conditions one by one.
     """
     with problem() as found:
         houses = _Houses(puzzle, found.context)
@@ -152,10 +145,7 @@ _READ = threading.local()
 
 
 def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
-    """Return the puzzle in *text*, read into the Z3 context *context*.
-
-    Each thread keeps the last puzzle that it read, so that it reads it once for many questions.
-    """
+    """Return the puzzle in *text*, read into the Z3 context *context*. Each thread keeps the last one that it read."""
     last: _Read | None = getattr(_READ, "last", None)
     if last is not None and last.text == text and last.context is context:
         return last
@@ -169,11 +159,10 @@ def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
 
 
 def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return a set of clues (their numbers) that contradict *relation*, without those that are not needed for that.
+    """Return the numbers of some clues that contradict *relation*, if possible without clues that are not needed.
 
-    If Z3 is too slow, the set may have more clues than needed. The result is ``"open"`` if the clues do not contradict
-    *relation*, and ``"late"`` if Z3 gave no answer within its limit. *text* is the puzzle in the form that
-    :func:`write` returns.
+    The result is ``"open"`` if the clues do not contradict *relation*, and ``"late"`` if Z3 gave no answer within its
+    limit. *text* is the puzzle in the form that :func:`write` returns.
     """
     with problem() as found:
         read = _read(puzzle, text, found.context)
@@ -192,8 +181,7 @@ def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int,
 def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a part of *labels* that *solver* still finds contradictory, without labels that are not needed for that.
 
-    It is found by leaving out one label after the other, because Z3's own cores depend on what it was asked before, and
-    are not always minimal. If Z3 does not answer in time, the label stays, so the part may be larger than needed.
+    A label stays if Z3 does not answer in time.
     """
     kept = labels
     for one in reversed(labels):
@@ -223,10 +211,7 @@ class _Houses:
         self._rows: dict[tuple[int, int], list[Any]] = {}
 
     def writer(self) -> Any:
-        """Return a solver with the rules of the puzzle, to be written as text.
-
-        The rules: each value has one house, and each house has one value of each attribute.
-        """
+        """Return a solver with the rules: each value has one house, and each house one value of each attribute."""
         solver = z3.SimpleSolver(ctx=self._context)
         for values in self._all():
             for row in (*values, *map(list, zip(*values, strict=True))):
@@ -343,7 +328,7 @@ class ReadingState:
 
     puzzle: HousePuzzle
     house: int = 0
-    """The number, from 1, of the house whose JSON object began last; 0 if none has, or the last is not of a house."""
+    """The number, from 1, of the house whose JSON object began last; 0 if there is none."""
     columns: tuple[str, ...] = ()
     """The header of the table in which the next line may be a row."""
     supposing: bool = False
@@ -351,7 +336,7 @@ class ReadingState:
 
 
 def read_line(reading: ReadingState, line: str, *, answer: bool) -> tuple[ReadingState, list[Stated]]:
-    """Return the state after *line*, and the statements in the line. Takes time linear in the length of *line*.
+    """Return the state after *line*, and the statements in the line.
 
     *reading* is the state before it. *answer*: the line is in the answer. A line that is too long has no statement, and
     does not change the state.
@@ -394,9 +379,9 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    """Read *line*, a row of a table. Return the state after it, and the statements in it.
+    """Read *line*, a row of a table, in the state *reading*. Return the state after it, and the statements in it.
 
-    *reading* is the state before it. The first row is the header. The houses may be the rows or the columns.
+    The first row is the header.
     """
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
@@ -497,8 +482,8 @@ def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Sta
 def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
     """Judge a statement by all arrangements that fit the clues that were understood.
 
-    *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the statement neither follows from the
-    clues nor is ruled out by them, if the clues contradict each other, or if Z3 does not answer in time.
+    *prepared* is the puzzle with its solution. The verdict is ``Unknown`` if the clues leave the statement open or
+    contradict each other, or if Z3 does not answer in time.
     """
     puzzle, solved = prepared.puzzle, prepared.solved
     if solved.status == "contradiction":
@@ -539,7 +524,7 @@ _RELATIONS = {"same": "in the house of", "beside": "next to", "directly_left": "
 
 
 def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
-    """Express *relation* in the words of the puzzle, so that a message does not repeat any text of the trace."""
+    """Express *relation* in the words of the puzzle."""
     one = puzzle.phrases.name(relation.one)
     no = "not " if relation.denied else ""
     if relation.other is None:

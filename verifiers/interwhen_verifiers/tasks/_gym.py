@@ -24,8 +24,8 @@ def exercises(
     """Yield *count* exercises of the data set *dataset*, which is generated from *seed* with the options *config*.
 
     *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the text of the model.
-    *monitor* is the monitor for the runs. When the first exercise is asked for,
-    :class:`~interwhen.toolkit.MissingExtraError` is raised if ``reasoning-gym`` is not installed.
+    *monitor* is the monitor for the runs. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if
+    ``reasoning-gym`` is not installed.
     """
     try:
         import reasoning_gym

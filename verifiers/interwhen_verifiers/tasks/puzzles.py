@@ -44,10 +44,10 @@ def _said(text: str) -> str | None:
 
 
 def read_expression(text: str) -> str | None:
-    """Return the expression after the last "Answer:", without an equality sign and the value after it.
+    """Return the expression after the last "Answer:", up to an equality sign; ``None`` if there is none.
 
-    Only numbers, the operators ``+ - * /`` and brackets are allowed, but no ``**`` or ``//``, and at most 200
-    characters, since the grader evaluates the expression. The result is ``None`` if there is no such expression.
+    It has at most 200 characters: numbers, brackets and the operators ``+ - * /``, but no ``**`` or ``//``, since the
+    grader evaluates it.
     """
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())

@@ -14,8 +14,7 @@ from interwhen.toolkit.quantities import read_number, write_number
 from interwhen_verifiers.tasks._gym import chat, exercises
 
 Wording = Literal["worked", "orders"]
-"""``worked``: an instruction with an example, for models that follow instructions; ``orders``: in the words that the
-tiny model knows."""
+"""``worked``: an instruction with an example; ``orders``: the operations in words that the tiny model knows."""
 
 _CHAIN = """\
 Work it out step by step, from left to right, one equation a line, and end with a line "Answer: N". Write nothing else.
@@ -43,8 +42,7 @@ _ORDERS = {"+": "Add", "-": "Subtract", "*": "Multiply by"}
 def read(text: str) -> str | None:
     """Return the number after the last "Answer" at the start of a line in *text*; ``None`` if no number can be read.
 
-    A colon after "Answer" may be missing. The number is returned as text in a normal form, so that answers can be
-    compared.
+    The number is a text in a normal form, so that answers can be compared.
     """
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
@@ -56,9 +54,8 @@ def chain_sum(
 ) -> Iterator[Exercise]:
     """Generate *count* sums and differences of *terms* numbers from *seed*.
 
-    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. *wording* is the
-    form of the prompt: ``worked`` has an instruction with an example, and ``orders`` gives the operations in words.
-    Raises :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
+    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. Raises
+    :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
     :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if ``reasoning-gym`` is not installed.
     """
     _vet("chain_sum", terms, digits)
@@ -86,8 +83,7 @@ def chained_arithmetic(
 ) -> Iterator[Exercise]:
     """Generate *count* chains of sums, differences and products of *terms* numbers, worked out from left to right.
 
-    They are the linear expressions of the dataset ``basic_arithmetic``, which computes their values in that order. Each
-    number is from 0 to ``10**digits``. *seed*, *wording* and the errors are those of :func:`chain_sum`.
+    Each number is from 0 to ``10**digits``. *seed*, *wording* and the errors are those of :func:`chain_sum`.
     """
     _vet("chained_arithmetic", terms, digits)
 

@@ -21,7 +21,7 @@ def records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
-    """Return the assistant's turns in *messages*. The prompt of a turn is all messages before it.
+    """Return the assistant's turns in *messages*. The prompt of a turn is the messages before it.
 
     Messages with an unknown role are left out.
     """

@@ -14,8 +14,7 @@ from interwhen_verifiers.traces._conversations import records, turns_of
 def agentdojo(path: Path) -> Iterator[LabelledTrace]:
     """Yield the runs of the file at *path* in which the assistant has a turn.
 
-    ``wrong``: the attack succeeded. ``right``: there was no attack, and the run did what the user asked for.
-    ``unclear``: the attack failed, perhaps only in part, or a run without an attack did not do its task.
+    ``wrong``: the attack succeeded. ``right``: there was no attack, and the run did its task. Others are ``unclear``.
     """
     for record in records(path):
         if turns := turns_of(record["messages"]):

@@ -15,8 +15,7 @@ _NONE = -1
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
     """Yield the chains in the file or folder at *path*, one step on each line.
 
-    A chain with a labelled mistake is ``wrong``. The labels contain errors. So a chain without a labelled mistake is
-    ``right`` only if its answer is right, too; otherwise it is ``unclear``.
+    A chain with a labelled mistake is ``wrong``. Without one, it is ``right`` if its answer is right, else ``unclear``.
     """
     for record in records(path):
         text, spans = joined(record["steps"], "\n")

@@ -17,8 +17,7 @@ _NOTE = re.compile(r"<<[^<>]*+>>")
 def gsm8k(path: Path) -> Iterator[LabelledTrace]:
     """Yield the solutions in the file or folder at *path*, without calculator annotations and "####" lines.
 
-    Solutions of people, and solutions of models with the right answer, are ``right``. Other solutions are ``unclear``,
-    since a wrong answer does not show which step is wrong.
+    Solutions of people, and solutions of models with the right answer, are ``right``. Others are ``unclear``.
     """
     for record in records(path):
         human = "answer" in record

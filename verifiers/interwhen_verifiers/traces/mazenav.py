@@ -1,7 +1,6 @@
 """Traces about mazes with a marked path (as in the MazeNav part of SpatialEval), in the forms that models write.
 
-The data set holds grids, paths and counts, but no text, so this module writes the traces. A right trace describes the
-path, or answers a question. In a wrong trace, one move goes in another direction, or the answer is wrong.
+The data set holds no text, so this module writes the traces.
 """
 
 from __future__ import annotations
@@ -32,8 +31,7 @@ _PROMPT = (
 def mazenav(path: Path) -> Iterator[LabelledTrace]:
     """Yield right and wrong traces for the mazes in *path*, a file or the folder with ``mazes.jsonl.gz``.
 
-    Some answer a question about the turns or about where the exit is. Others describe the marked path; of these, a
-    wrong one has one wrong move.
+    Some answer a question about the turns or the exit. Others describe the marked path; a wrong one has one wrong move.
     """
     file = path / "mazes.jsonl.gz" if path.is_dir() else path
     with gzip.open(file, "rt", encoding="utf-8") as lines:

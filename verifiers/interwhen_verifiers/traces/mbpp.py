@@ -1,8 +1,7 @@
 """MBPP (Austin et al., 2021) with recorded completions: each record holds a task, its tests and a model's answer.
 
-The recorded runs evaluated all completions in one namespace. After a completion that defines a function with the name
-of a builtin (``sum``), later completions that call this builtin failed, and are recorded as not solved. Such a record
-proves nothing, so its trace is ``unclear``.
+The recorded runs evaluated all completions in one namespace. So a completion that defines a function such as ``sum``
+may have made later ones fail.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ def mbpp(path: Path) -> Iterator[LabelledTrace]:
     """Yield a trace for each completion at *path*: ``right`` if it passed the tests of its task, else ``wrong``.
 
     *path* is the file, or the folder with ``completions.jsonl.gz``. If a completion was not judged, or its failure may
-    come from another completion of the run, the trace is ``unclear``.
+    come from an earlier one of the run, the trace is ``unclear``.
     """
     file = path / "completions.jsonl.gz" if path.is_dir() else path
     hidden: dict[str, set[str]] = {}
@@ -43,10 +42,7 @@ def _label(record: dict[str, Any], hidden: set[str]) -> Label:
 
 
 def _defined(code: str) -> set[str]:
-    """Return the names of builtins that *code* defines as functions, also nested ones and methods.
-
-    Empty if *code* cannot be parsed.
-    """
+    """Return the names of builtins that *code* defines as functions; none if *code* cannot be parsed."""
     names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef)}
     return {name for name in names if hasattr(builtins, name)}
 

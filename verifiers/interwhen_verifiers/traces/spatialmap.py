@@ -1,7 +1,6 @@
 """Questions about maps from SpatialEval. Each trace gives an answer, or states one step of reasoning.
 
-Every gold answer is right: the map that it was read from agrees with the text. Another direction than the gold one is
-``wrong`` where the set says that only one option is possible. Any other answer is ``unclear``: it may be possible, too.
+An answer other than the gold one is ``wrong`` where the set says that only one option is possible, else ``unclear``.
 """
 
 from __future__ import annotations
@@ -20,10 +19,7 @@ _RELATION = re.compile(r"([^.]+?) is to the (Northeast|Northwest|Southeast|South
 
 
 def spatialmap(path: Path) -> Iterator[LabelledTrace]:
-    """Yield labelled traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``.
-
-    Each trace gives one answer, or draws one conclusion from the text of the question.
-    """
+    """Yield labelled traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``."""
     file = path / "questions.jsonl.gz" if path.is_dir() else path
     with gzip.open(file, "rt", encoding="utf-8") as lines:
         for record in map(json.loads, lines):

@@ -19,9 +19,8 @@ _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:
     """Yield the runs of the file at *path*, and once for each task its correct ("gold") calls, if it has any.
 
-    Runs without a turn of the assistant are left out. A run that failed is ``wrong``, whatever the reason. A run that
-    did its task is ``right``, and so are gold calls. If the gold calls of a task break the policy, all its traces are
-    ``unclear``.
+    Runs without a turn of the assistant are left out. A run that failed is ``wrong``. A run that did its task is
+    ``right``, and so are gold calls. If the gold calls of a task break the policy, its traces are ``unclear``.
     """
     told = set()
     for record in records(path):
@@ -41,8 +40,7 @@ def tau_bench(path: Path) -> Iterator[LabelledTrace]:
 def _gold(record: dict[str, Any]) -> tuple[Turn, ...]:
     """Return a turn for each gold call, without text.
 
-    The prompt of a turn has the system messages, the instruction for the user, and the gold calls before, without
-    results.
+    The prompt of a turn has the system messages, the instruction for the user, and the gold calls before.
     """
     system = (entry for entry in record["messages"] if entry["role"] == "system")
     said = [Message("system", str(entry.get("content") or "")) for entry in system]

@@ -1,8 +1,6 @@
 """Verina (Ye et al., 2025): tasks with expected and unexpected values, written as Python functions that return them.
 
-The tasks are written for Lean. This module translates the values that have a counterpart in Python. For each task, one
-trace is a function that returns all expected values. For each test that has an unexpected value, one more trace is a
-function that returns such a value for this test.
+The tasks are written for Lean. This module translates the values that have a counterpart in Python.
 """
 
 from __future__ import annotations
@@ -73,10 +71,7 @@ def _rows(record: dict[str, Any]) -> list[_Row]:
 
 
 def _value(value: Any, kind: str) -> Any:
-    """Return *value*, of the Lean type *kind*, as a Python value; ``_ABSENT`` where Python has no counterpart.
-
-    A *value* that is not a text is returned unchanged.
-    """
+    """Return *value*, of the Lean type *kind*, as a Python value; ``_ABSENT`` where none is known."""
     if not isinstance(value, str) or kind.strip() in ("String", "Char"):
         return value
     if value in ("none", "true", "false"):

@@ -1,7 +1,4 @@
-"""Reads expressions of numbers, and equations between them, with the position of each part.
-
-The pattern consumes each character once, and the values are exact fractions of bounded size, so the time is linear.
-"""
+"""Reads expressions of numbers, and equations between them, with the position of each part."""
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
 
@@ -49,8 +46,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
 
-    ``kind`` is the name of a group of ``_TOKEN``, such as ``num`` or ``op``. ``start`` and ``end`` are offsets in the
-    line.
+    ``kind`` is the name of a group of ``_TOKEN``. ``start`` and ``end`` are offsets in the line.
     """
 
     kind: str
@@ -101,8 +97,7 @@ class NumberEquation(NamedTuple):
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
     """Split ``text[start:end]`` into tokens. White space and some marks of Markdown and LaTeX are skipped.
 
-    A number with more than ``MAX_DIGITS`` characters gets the kind ``other``. A fraction of LaTeX becomes a division in
-    brackets.
+    A number that is too long gets the kind ``other``. A fraction of LaTeX becomes a division in brackets.
     """
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
@@ -137,10 +132,7 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Read all *tokens* as one expression.
-
-    Return ``None`` if they are no expression, or if the expression is too long or too deep.
-    """
+    """Read all *tokens* as one expression; ``None`` if they are none, or the expression is too long or too deep."""
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
@@ -155,7 +147,7 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     """Read the equation around the first equals sign in *tokens*. Return it, and the index in *tokens* after it.
 
-    The result is ``None`` if there is no equals sign, or if a side of the equation cannot be read.
+    The result is ``None`` if there is no equals sign, or if a side cannot be read.
     """
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
@@ -219,8 +211,8 @@ class _Reader:
     def read(self, rank: int, depth: int) -> Fraction | None:
         """Evaluate one operand, and the operations after it whose precedence is higher than *rank*.
 
-        *depth* is the number of open brackets and signs. The value is ``None`` if the expression divides by zero.
-        Raises ``_UnreadableError`` if an operand is missing or too deep, or if a bracket is not closed.
+        *depth* is the number of open brackets and signs. The value is ``None`` after a division by zero. Raises
+        ``_UnreadableError`` if the tokens are no expression, or too deep.
         """
         value = self._operand(depth)
         while self.at < len(self._tokens):
@@ -257,10 +249,7 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Apply the operation *sign* to *left* and *right*, exactly.
-
-    Return ``None`` if an operand is ``None``, or for a division by zero.
-    """
+    """Return the exact result of the operation *sign* on *left* and *right*; ``None`` if there is none."""
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)

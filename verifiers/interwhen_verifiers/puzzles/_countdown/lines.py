@@ -88,10 +88,7 @@ class ExpressionAnswer(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Hopeless(Spanned):
-    """The statement that the target cannot be made.
-
-    ``is_answer``: whether the line gives this as the answer, so that it is about all numbers of the puzzle.
-    """
+    """The statement that the target cannot be made. ``is_answer``: the line gives this as the answer."""
 
     is_answer: bool
 
@@ -100,10 +97,10 @@ Said: TypeAlias = CalculationStep | ExpressionAnswer | Hopeless
 
 
 def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | None:
-    """Read the statement of *line*. Return ``None`` if it is not clear. Takes time linear in the length of *line*.
+    """Read the statement of *line*. Return ``None`` if it is not clear.
 
-    *answering*: the line is in the answer. Only there, an expression alone on its line may be the answer. It must have
-    at least as many numbers as the puzzle, because with fewer it may be part of a calculation.
+    *answering*: the line is in the answer. Only there, an expression alone on its line may be the answer, if it has at
+    least as many numbers as the puzzle.
     """
     if len(line) > MAX_LINE:
         return None
@@ -136,10 +133,9 @@ def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Return the first equation of *line* and the index after it, as :func:`find_equation` does; ``None`` if none.
+    """Return the first equation of *line* and the index after it, as :func:`find_equation` does.
 
-    *tokens* are the tokens of *line*. A dash and a space at the start of the line may be a bullet or a minus sign. The
-    dash is read as a sign only if the equation is true with it.
+    A dash and a space before the *tokens* are a minus sign only if the equation is true with it.
     """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
@@ -178,10 +174,7 @@ def _fraction(text: str) -> Fraction:
 
 
 def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
-    """Return *step* as an answer if it makes the target from as many numbers as the puzzle has, or more.
-
-    Otherwise, return *step* itself.
-    """
+    """Return *step* as an answer if it makes the target from enough numbers; if not, return *step* itself."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)

@@ -72,8 +72,7 @@ class NumberPuzzle:
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
     """Read the puzzle of *prompt*; *target* is used if the prompt names no target.
 
-    Return ``None`` if the prompt has no puzzle or more than eight numbers, if its numbers or target are not clear, or
-    if there is no target.
+    Return ``None`` if there is no clear puzzle, if it has more than eight numbers, or if there is no target.
     """
     text = prompt[-MAX_PROMPT:]
     numbers = _numbers(text)
@@ -91,10 +90,9 @@ def _is_puzzle(text: str) -> bool:
 
 
 def _numbers(text: str) -> tuple[Fraction, ...] | None:
-    """Return the only list of numbers in *text*.
+    """Return the only list of numbers in *text*, or the list in the last line "Input: ...", if there is one.
 
-    If there are lines "Input: ...", the last one is used, because examples may come before it. Return ``None`` if it is
-    not clear which list is meant, or if it is too long.
+    Return ``None`` if it is not clear which list is meant, or if it is too long.
     """
     inputs = _INPUT.findall(text)
     lists = {tuple(map(int, re.findall(_N, found))) for found in (inputs[-1:] or _GIVEN.findall(text))}

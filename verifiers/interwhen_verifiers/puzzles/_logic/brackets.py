@@ -57,7 +57,7 @@ class Stack(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Closing(Spanned):
-    """A statement about how the input ends: ``signs`` close all brackets that are still open.
+    """The statement that ``signs`` close all brackets that are still open at the end of the input.
 
     ``is_popped``: the statement is instead that ``signs`` are popped from the final stack.
     """
@@ -86,14 +86,14 @@ class Brackets:
         return 0
 
     def skip(self, at: int) -> int:
-        """Return the state after a line that is too long to read. It is *at*, the state before the line."""
+        """Return the state after a line that is too long to read: *at*, the state before it."""
         return at
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
         """Return the number of brackets read after *line*, and the statements in the line.
 
         *at* is the number of brackets read before it. A line that states an empty stack begins again, with the number
-        0. Takes time linear in the length of *line*.
+        0.
         """
         if _START.match(line):
             return 0, []
@@ -168,9 +168,9 @@ def _differ(said: str, right: str) -> str:
 
 
 def read_brackets(prompt: str) -> Brackets | None:
-    """Read the brackets of *prompt*.
+    """Read the brackets of *prompt*; ``None`` if there are fewer than two, or *prompt* is too long.
 
-    Return ``None`` if there are fewer than two, if one closes no bracket of its kind, or if *prompt* is too long.
+    The result is also ``None`` if one closes no bracket of its kind.
     """
     if len(prompt) > MAX_PROMPT:
         return None

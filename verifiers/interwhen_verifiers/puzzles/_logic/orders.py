@@ -43,10 +43,7 @@ class Axis:
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
-    """Make an axis from patterns.
-
-    *low* has the comparative and the superlative for its low end, *high* for its high end.
-    """
+    """Make an axis from patterns: the comparative and the superlative for its low end, and for its high end."""
     return Axis(
         name,
         rf"(?:{low[0]}) than",
@@ -107,17 +104,14 @@ _AFTER = re.compile(r"[\s*]{0,3}(?:or|unless|if|nor|except)\b|['\u2019]s\b|\?|/"
 
 
 class Placed(NamedTuple):
-    """The fact that object *item* is in one of *places*. Places are counted from 0 at the low end.
-
-    Objects are numbered from 0, in the order in which the problem names them.
-    """
+    """The fact that object *item* is in one of *places*. Both are counted from 0; places begin at the low end."""
 
     item: int
     places: frozenset[int]
 
 
 class OrderedPair(NamedTuple):
-    """The fact that object number *one* is nearer to the low end than object number *other*, both counted from 0."""
+    """The fact that object number *one* is nearer to the low end than object number *other*."""
 
     one: int
     other: int
@@ -175,17 +169,13 @@ class ObjectOrder:
         return OrderState()
 
     def skip(self, _reading: OrderState) -> OrderState:
-        """Return the state after a line that is too long to read.
-
-        That line may begin a case ("suppose ..."), so later lines may hold only in that case.
-        """
+        """Return the state after a line that is too long to read: the line may begin a supposition."""
         return OrderState(is_supposed=True)
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
-        """Return the state after *line*, and its statements about the order.
+        """Return the state after *line*, and its statements about the order. *reading* is the state before it.
 
-        *reading* is the state before it. Statements after a supposition, and in a line with an option, are left out.
-        Takes time linear in the length of *line*.
+        Statements after a supposition, and in a line with an option, are left out.
         """
         found: list[ToldFacts] = []
         # An option that is quoted is not asserted.
@@ -201,8 +191,7 @@ class ObjectOrder:
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
         """Judge *said*: stated facts, or the answer. The option that the answer names must follow from the clues.
 
-        Facts that contradict the clues are a violation. Facts that the clues leave open are ``Unknown``, and so is an
-        answer that is not understood.
+        Facts that the clues leave open are ``Unknown``, and so is an answer that is not understood.
         """
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
@@ -241,10 +230,9 @@ def holds(fact: Fact, row: tuple[int, ...]) -> bool:
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    """Read the last problem of *prompt*.
+    """Read the last problem of *prompt*; ``None`` if it cannot be read, or its clues contradict each other.
 
-    Return ``None`` if there is none, if it has more than ``MOST`` objects or names another number of objects than it
-    says, if no clue is understood, if its clues contradict each other, or if *prompt* is too long.
+    It is not read if it has more than ``MOST`` objects or no clue that is understood.
     """
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
@@ -270,10 +258,7 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement of *count* objects in which all *facts* are true: the place of each object, from 0.
-
-    The arrangements grow object by object, so most of those that contradict a fact are given up early.
-    """
+    """Yield each arrangement of *count* objects in which all *facts* are true: the place of each object, from 0."""
     allowed = [set(range(count)) for _ in range(count)]
     befores = [fact for fact in facts if isinstance(fact, OrderedPair)]
     for fact in facts:
@@ -292,10 +277,10 @@ def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
 def read_facts(
     grammar: OrderGrammar, names: tuple[str, ...], sentence: str, *, counts_down: bool = False
 ) -> Iterator[FoundFact]:
-    """Yield the facts that *sentence* asserts, from left to right.
+    """Yield the facts that *sentence* asserts about the objects *names*, from left to right.
 
-    *grammar* has the patterns for the objects *names*. *counts_down*: the text has listed places from the high end.
-    Then "second is X" may count from either end, so it is not read.
+    *counts_down*: the text has listed places from the high end. Then "second is X" is not read, because it may count
+    from either end.
     """
     inverted = [] if counts_down else [*grammar.inverted.finditer(sentence)]
     matches = sorted([*grammar.facts.finditer(sentence), *inverted], key=lambda match: match.start())
@@ -428,8 +413,7 @@ def _place(word: str, *, count: int, way: Way) -> int:
 def _listed(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
     """Read a list such as "first is the black book, then second is …" from *start* on, as one statement.
 
-    *way* is the direction in which the text lists places. A place that does not exist ends the list, and is a statement
-    of its own.
+    *way* is the direction in which the text lists places. A place that does not exist is a statement of its own.
     """
     count = len(problem.names)
     found: list[FoundFact] = []
@@ -453,10 +437,7 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects.
-
-    *way* is the direction in which the text lists places. Return no statements for any other text.
-    """
+    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects."""
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
@@ -472,10 +453,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield facts such as "the third bird must be the falcon".
-
-    *way* is the direction in which the last list counted places. If it is ``None``, no fact is read.
-    """
+    """Yield facts such as "the third bird must be the falcon"; none if *way*, the direction of lists, is ``None``."""
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
@@ -487,11 +465,7 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge *said*, the stated facts, by the allowed arrangements.
-
-    The facts are wrong if they are together true in none of them, or if they name a place that does not exist. They are
-    unknown if they are true in only some of them.
-    """
+    """Judge *said*, the stated facts, by the allowed arrangements in which they are true together."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

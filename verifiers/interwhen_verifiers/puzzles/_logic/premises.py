@@ -88,8 +88,8 @@ def _singular(term: str) -> str:
 class Classes:
     """Premises about classes.
 
-    A case is a set of classes. A thing is in exactly one case: that of all the classes that contain it. The premises
-    allow some cases, and require that some cases have a member.
+    A case is a set of classes. A thing is in the case of all the classes that contain it. The premises allow some
+    cases, and require that some cases have a member.
     """
 
     names: tuple[str, ...]
@@ -124,11 +124,7 @@ class Classes:
         return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Tell whether the premises can all be true at once.
-
-        Each premise that requires a member in one of several cases must have such a case that the other premises allow.
-        *are_peopled*: assume that each class has a member.
-        """
+        """Tell whether the premises can all be true at once. *are_peopled*: assume that each class has a member."""
         people = (cases for _, cases in self.people)
         return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
 
@@ -170,10 +166,7 @@ _CONTRARIES: Final[dict[Quantity, Quantity]] = {
 
 
 def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
-    """Combine *premises*.
-
-    Return ``None`` if there are none, if they have too many classes, or if they contradict each other.
-    """
+    """Combine *premises*; ``None`` if there are none, they have too many classes, or they contradict each other."""
     names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
     if not 0 < len(names) <= MOST_CLASSES:
         return None
@@ -252,10 +245,7 @@ class Formula(NamedTuple):
 
 
 def read_formula(text: str) -> Formula | None:
-    """Read the formula in *text*, in words or in logical signs.
-
-    Return ``None`` if it is not understood, or if it is too long.
-    """
+    """Read the formula in *text*, in words or in logical signs; ``None`` if it is not understood or too long."""
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -287,10 +277,7 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Return a name for *said*, a sentence without negation: each long word loses an "s" at its end.
-
-    So "it rains" gets the same name as the "it rain" in "it does not rain".
-    """
+    """Return a name for *said*, a sentence without negation: "it rains" and "it rain" get the same one."""
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
@@ -343,8 +330,7 @@ class _Signs:
 class Sentences:
     """Premises about atomic sentences, which are true or false.
 
-    A case says for each atomic sentence whether it is true. ``cases`` has one bit for each case: 1 if all premises hold
-    in it.
+    ``cases`` has one bit for each case, an assignment of true or false to the sentences: 1 if all premises hold in it.
     """
 
     atoms: tuple[str, ...]
@@ -379,7 +365,7 @@ class Sentences:
     def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
         """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``).
 
-        *are_peopled* has no meaning for sentences, and is ignored.
+        *are_peopled* is ignored.
         """
         cases = self.mask(formula)
         if not self.cases & ~cases:
@@ -388,10 +374,7 @@ class Sentences:
 
 
 def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
-    """Combine *premises*.
-
-    Return ``None`` if there are none, if they have too many atomic sentences, or if they contradict each other.
-    """
+    """Combine *premises*; ``None`` if there are none, they have too many sentences, or they contradict each other."""
     atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
     if not 0 < len(atoms) <= MOST_ATOMS:
         return None
@@ -448,18 +431,17 @@ class Premises:
     """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
 
     def begin(self) -> bool:
-        """Return the state before the first line. The state says whether the text is inside an assumption."""
+        """Return the state before the first line: the text is not inside an assumption."""
         return False
 
     def skip(self, _is_supposed: bool) -> bool:  # noqa: FBT001 (a state)
-        """Return the state after a line that is too long to read: true, because the line may begin an assumption."""
+        """Return the state after a line that is too long to read: the line may begin an assumption."""
         return True
 
     def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
         """Return whether the text is inside an assumption after *line*, and the conclusions in *line*.
 
-        *is_supposed* says whether it was inside an assumption before the line. Takes time linear in the length of
-        *line*.
+        *is_supposed* says whether it was inside an assumption before the line.
         """
         found: list[Concluded] = []
         for start, end in [] if is_supposed else sentences(line):
@@ -473,8 +455,8 @@ class Premises:
         """Judge *said*: a conclusion, or the answer to the question.
 
         A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows. An
-        answer is ``Unknown`` if it or the question is not understood, if schools of logic differ on it, or if it says
-        "unknown" to a yes-or-no question that the premises leave open.
+        answer is ``Unknown``, for example, if it or the question is not understood, or if schools of logic differ on
+        it.
         """
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
@@ -491,9 +473,8 @@ class Premises:
 def read_premises(prompt: str) -> Premises | None:
     """Read the premises of *prompt*, which follow words such as "Premises:", and the question about them.
 
-    Return ``None`` if there are no premises or too many, if one is not understood, if they contradict each other, or if
-    *prompt* is too long. The premises must all be statements about classes and their members, such as "all A are B"
-    or "Anna is tall", or else all be formulas. At least one formula must have a connective, such as "if" or "not".
+    Return ``None`` if there are none, if they are too many, not understood or contradictory, or if *prompt* is too
+    long. All must be statements about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
     """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:

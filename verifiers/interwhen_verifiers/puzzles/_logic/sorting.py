@@ -49,14 +49,10 @@ class Words:
     is_descending: bool = False
     """Whether the last word of the alphabet comes first."""
     is_by_code: bool = False
-    """Whether words are sorted by character codes, as in ASCII: capitals before all small letters. If not, the order of
-    two words that the usual ways to sort put in different orders is left open."""
+    """Whether words are sorted by character codes, as in ASCII: capitals before all small letters."""
 
     def status(self, one: str, other: str) -> int:
-        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does.
-
-        The result is 0 if they are equal, or if the usual ways to sort differ.
-        """
+        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does, else 0."""
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
@@ -67,10 +63,7 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none.
-
-        A word that is given several times may be listed less often, but at least once.
-        """
+        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -84,14 +77,14 @@ class Words:
         return 0
 
     def skip(self, _rank: int) -> int:
-        """Return the state after a line that is too long to read: 0, because the compared letter is not known."""
+        """Return the state after a line that is too long to read."""
         return 0
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
-        """Return the state after *line*, and the statements in the line.
+        """Return the state after *line*, and the statements in the line. *rank* is the state before the line.
 
         The state is the position (1 for the first) of the letter by which the text compares words; 0 if it is not
-        known. *rank* is the state before the line. Takes time linear in the length of *line*.
+        known.
         """
         found: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
@@ -108,9 +101,8 @@ class Words:
     def judge(self, said: Sorted) -> Verdict:
         """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
 
-        The verdict is ``Unknown`` for an order in a problem that sorts descending; for an answer that is no list or has
-        other words in it; and for one that lists a repeated word less often. It is also ``Unknown`` for an order with
-        words that are not to be sorted, unless these are less than half of its words and the order is wrong.
+        The verdict is ``Unknown``, for example, for an order in a problem that sorts descending, for an answer that is
+        no list, and for most orders with words that are not to be sorted.
         """
         match said:
             case Letter():
@@ -213,8 +205,9 @@ class Letter(Spanned):
     letter: str
     number: int = 0
     said: str = ""
-    """The text from the quotation mark before the letter to the end of the statement, number included; empty for a
-    statement such as "the first letter of ... is ..."."""
+    """The text from the quotation mark before the letter to the end of the statement; empty for a statement of another
+    form.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +261,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``.
-
-    *rank* is the position, from 1, of the letter by which the text compares words; 0 if it is not known. A line that
-    states the letters of words has no chains.
-    """
+    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``; none if the line states letters of words."""
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()
@@ -333,9 +322,9 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return what letter number *rank*, from 1, of *word* may be.
+    """Return what letter number *rank*, from 1, of *word* may be, with and without other signs counted as letters.
 
-    Other signs are once counted as letters, and once left out. An entry of the result is empty if *word* is shorter.
+    An entry of the result is empty if *word* is shorter.
     """
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 

@@ -59,20 +59,17 @@ class SwapState:
     is_open: bool = False
     """Whether the text has described a swap without its result yet."""
     names_swaps: bool = False
-    """Whether the text describes swaps. If not, each list gives the things after the next swap."""
+    """Whether the text describes swaps. If not, a list may give the things after the next swap."""
     is_fresh: bool = True
     """Whether no list has been read yet."""
     is_exact: bool = False
-    """Whether the text has described the start or a swap. If not, a list may be about a later state than the last
-    one."""
+    """Whether the text has described the start or a swap. If not, a list may be about a later state."""
     known: frozenset[int] = frozenset()
-    """The people whose things the text has given since the last swap. If it gives them again, a later state may be
-    meant."""
+    """The people whose things the text has given since the last swap."""
 
 
 LOST: Final = SwapState(frozenset(), names_swaps=True)
-"""The state in which it is not known how many swaps the text has described, for example because it described some in a
-form that is not read."""
+"""The state in which it is not known how many swaps the text has described."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +102,7 @@ class Swaps:
     def said(self, thing: str, like: str) -> str:
         """Return the name of *thing* in the style of *like*: with the same article or without one.
 
-        If all things share a noun ("ball") and *like* leaves it out, the name leaves it out, too.
+        If *like* leaves out a noun that all things share ("ball"), the name may leave it out, too.
         """
         article, other = _ARTICLE.match(like), self.thing(like)
         named = _ARTICLE.sub("", thing)
@@ -127,10 +124,7 @@ class Swaps:
         return LOST
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-        """Return the state after *line*, and the statements in the line.
-
-        *told* is the state before it. Takes time linear in the length of *line*.
-        """
+        """Return the state after *line*, and the statements in the line. *told* is the state before it."""
         headed = _headed(self, told, line)
         if headed is not None:
             return headed
@@ -145,8 +139,8 @@ class Swaps:
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
         """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt.
 
-        A statement passes if it is true after any of the numbers of swaps that may be meant; it is ``Unknown`` if there
-        are none. The answer is ``Unknown`` if it or the question is not understood.
+        A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood is
+        ``Unknown``.
         """
         if isinstance(said, Holding):
             return _judge_holding(self, said)
@@ -163,10 +157,9 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Read the problem of *prompt*.
+    """Read the problem of *prompt*; ``None`` if there is none that can be read.
 
-    Return ``None`` if it has no swaps or too many, if a swap is not understood, if it has not at least two people with
-    different things, or if *prompt* is too long. A question that is not understood is left out.
+    A question that is not understood is left out.
     """
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
@@ -246,10 +239,9 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *line*, and the statements in it. *told* is the state before it.
+    """Return the state after *line*, a list of who holds what, and the statements in it.
 
-    The line has no sentences: it is a list of who holds what. The list describes the state after the next swap, or
-    repeats the state at the start or at the end.
+    The list may describe the state after the next swap, or repeat an earlier one.
     """
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
@@ -297,11 +289,7 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *said*, statements that belong together, and the statements with the numbers of swaps set.
-
-    *told* is the state before them. The statements are meant after the current number of swaps if this number is
-    certain, and otherwise after that number or any later one.
-    """
+    """Return the state after *said*, statements that belong together, and *said* with the numbers of swaps set."""
     if not said:
         return told, []
     people = frozenset(each.person for each in said)
@@ -314,10 +302,7 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 
 
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
-    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result.
-
-    Return the state after it and its statements, or ``None`` if it has another form. *told* is the state before it.
-    """
+    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result; ``None`` for another form."""
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
         return None
@@ -338,7 +323,7 @@ def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
     """Tell whether the sentence ``line[start:end]`` describes swaps in a form that is not read.
 
-    *swaps* are the matches that were read; *is_open*: the result of an earlier swap is still missing.
+    *swaps* are the matches that were read.
     """
     at = 0
     for word in _TRADES.finditer(line, start, end):
@@ -366,8 +351,7 @@ def _said(
 ) -> Iterator[Holding]:
     """Yield the statements in ``line[start:end]`` about who holds what.
 
-    *at* has the possible numbers of swaps before them. A single letter may be that of an option, so it is read as a
-    person only if *initials* is true.
+    A single letter is read as a person only if *initials* is true.
     """
     for found in _SAYS.finditer(line, start, end):
         if not initials and len(found["name"] or found["who"]) == 1:

@@ -65,10 +65,7 @@ class FinalAnswer(Spanned):
 
 
 def read_final(line: str) -> FinalAnswer | None:
-    """Find the final answer in *line*; ``None`` if there is none, or *line* is too long for :func:`find_answer`.
-
-    Takes time linear in the length of *line*.
-    """
+    """Find the final answer in *line*; ``None`` if there is none that can be read."""
     if found := list(_SO.finditer(line)):
         start = found[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()
@@ -84,7 +81,7 @@ def ordinal(word: str) -> int:
 
 
 def spelled(number: int) -> str:
-    """Return the ordinal of *number*: a word such as "third", or for large numbers digits, such as "17th" or "22nd"."""
+    """Return the ordinal of *number*: a word such as "third", or for large numbers digits, such as "17th"."""
     if 0 < number <= len(ORDINALS):
         return ORDINALS[number - 1]
     return f"{number}{'th' if number % 100 in (11, 12, 13) else _ENDINGS.get(number % 10, 'th')}"
@@ -98,11 +95,11 @@ def is_doubtful(text: str) -> bool:
 def supposes(text: str, *, is_about: bool) -> bool:
     """Tell whether *text* may begin an assumption, on which later statements depend.
 
-    *is_about*: *text* is about the problem. Only then, weaker words such as "if" are a sign of an assumption.
+    *is_about*: *text* is about the problem, so that weaker words such as "if" are a sign of an assumption.
     """
     return _SUPPOSED.search(text) is not None or (is_about and _PERHAPS.search(text) is not None)
 
 
 def sentences(line: str) -> list[tuple[int, int]]:
-    """Return the start and end of each sentence in *line*. Takes time linear in the length of *line*."""
+    """Return the start and end of each sentence in *line*."""
     return [found.span() for found in _SENTENCE.finditer(line) if found[0].strip()]

@@ -76,8 +76,8 @@ class Maze:
 def make_maze(rows: Sequence[str], *, walls: str, start: str, goal: str, mark: str = "") -> Maze | None:
     """Read the maze drawn by *rows*. Return ``None`` unless it has exactly one start and one goal.
 
-    *walls*, *start*, *goal* and *mark* are the signs of the drawing. The cells with *mark* must form a path from start
-    to goal, without branches and gaps; otherwise the result is ``None``, too.
+    *walls*, *start*, *goal* and *mark* are the signs of the drawing. The cells with *mark*, if there are any, must form
+    a path from start to goal, or the result is ``None``.
     """
     cells = {(r, c): char for r, row in enumerate(rows) for c, char in enumerate(row)}
     starts = [cell for cell, char in cells.items() if char == start]
@@ -180,10 +180,7 @@ class MazeProblem:
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    """Read the maze and the question of *prompt*.
-
-    Return ``None`` if *prompt* shows no maze that can be read, or has more than ``MAX_PROMPT`` characters.
-    """
+    """Read the maze and the question of *prompt*. Return ``None`` if no maze can be read, or *prompt* is too long."""
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)
@@ -209,10 +206,7 @@ def _quoted(prompt: str) -> Maze | None:
 
 
 def _drawn(prompt: str) -> Maze | None:
-    """Return the last maze that is drawn with the signs of the legend, or else with common signs.
-
-    Return ``None`` if no maze is drawn.
-    """
+    """Return the last maze that is drawn with the signs of the legend, or else with common signs, or ``None``."""
     found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
@@ -239,10 +233,7 @@ def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
 
 
 def _roles(prompt: str) -> list[dict[str, str]]:
-    """Return the possible meanings of the signs, each a map from a role such as ``wall`` to its signs.
-
-    They are the meanings in the legend, or else the common ones.
-    """
+    """Return the possible meanings of the signs, each a map from a role such as ``wall`` to its signs."""
     legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
     for sign, meaning in _LEGEND.findall(prompt):
         role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)
@@ -283,7 +274,7 @@ class CoordinateFrame(NamedTuple):
     """Whether the rows are counted from the bottom."""
 
     def cell(self, pair: tuple[int, int]) -> Cell:
-        """Return the cell whose coordinates are *pair* in this way to write them. It may be outside of the maze."""
+        """Return the cell, perhaps outside of the maze, whose coordinates are *pair* in this way to write them."""
         row, column = pair if self.order == "rc" else pair[::-1]
         row, column = row - self.base, column - self.base
         return (self.height - 1 - row if self.is_from_below else row), column

@@ -14,7 +14,7 @@ from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
 from interwhen_verifiers.puzzles._statements import Spanned
 
 MAX_CELLS = 2000
-"""About so many cells of a chain are read; the rest is left out."""
+"""About so many cells of a chain are read."""
 
 _WAY = r"(?:up(?:wards?)?|down(?:wards?)?|left|right|north|south|east|west)(?:wards?)?"
 _NAMES: dict[Direction, str] = {
@@ -156,9 +156,8 @@ class Moves(Spanned):
 class Field(Spanned):
     """A stated property of the last step.
 
-    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (the numbers of turns so far).
-    ``value`` is the stated turn or direction. ``numbers`` are the stated counts of right turns, of left turns and, if
-    the text gives it, of both.
+    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (of turns so far). ``value`` is the
+    stated turn or direction. ``numbers`` are the counts of right turns, left turns and perhaps both.
     """
 
     name: str
@@ -206,11 +205,10 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
-    """Return the statements of *line* that are clear. Takes time linear in the length of *line*.
+    """Return the statements of *line* that are clear; if the line gives the answer, only the answer.
 
-    If the line gives the answer, this is its only statement. A line that is too long has none, and neither has a line
-    with a question mark, unless it gives the answer. If *least* is not 0, a line is the answer, too, if it has only
-    moves, and at least that many, or only the word "infeasible".
+    A line with a question mark has none, unless it gives the answer. If *least* is not 0, a line is also the answer if
+    it has only moves, and at least that many, or only the word "infeasible".
     """
     if len(line) > MAX_LINE:
         return ()
@@ -227,10 +225,10 @@ def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
 
 
 def read_moves(line: str, start: int, end: int, *, label: str = "") -> Moves | None:
-    """Read the list of directions in ``line[start:end]``.
+    """Read the list of directions in ``line[start:end]``; ``None`` if it is none, or has more than 1,000 entries.
 
-    *label* is the word before the list, such as "path". Return ``None`` if it is not such a list, if it has more than
-    1,000 entries, or if it may only enumerate the possible directions.
+    *label* is the word before the list, such as "path". A list that may only enumerate the possible directions gives
+    ``None``, too.
     """
     text = line[start:end].rstrip(" .*`")
     if _LINKED.fullmatch(text):
@@ -277,7 +275,7 @@ def way_of(word: str) -> Direction:
 def _is_enumeration(steps: list[Move], label: str) -> bool:
     """Tell whether *steps* may only enumerate the possible directions ("up, down, left, right") instead of moving.
 
-    *label* is the word before the list; after some words, such as "path", a list always moves.
+    *label* is the word before the list.
     """
     ways = [step.way for step in steps]
     if label in {"path", "route", "way", "sequence"} or len(set(ways)) < len(ways):
@@ -337,10 +335,7 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; return ``None`` for a line of another form.
-
-    About ``MAX_CELLS`` cells are read; the rest of a longer chain is left out.
-    """
+    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; ``None`` for another form. A long chain is cut."""
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -361,10 +356,7 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``.
-
-    Return ``None`` for a line of another form, such as ``3. right``, which may name a turn.
-    """
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``; else ``None``."""
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
@@ -380,10 +372,7 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line.
-
-    Without a label, a single direction, or a list of only "left" and "right", is not read, because it may name turns.
-    """
+    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line."""
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

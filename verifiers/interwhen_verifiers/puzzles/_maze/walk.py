@@ -66,7 +66,7 @@ class WalkState:
 
     @property
     def key(self) -> str:
-        """The state, with the walk so far, as a short text, which becomes a part of the keys of claims."""
+        """The state, with the walk so far, as a short text for the keys of claims."""
         walk = self.walk
         ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
@@ -94,9 +94,8 @@ def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
 
-    *place* is the state before the statement. The returned state contains what was learned about the coordinates. The
-    start or exit passes if the position is right in one way in which the text may write coordinates. A wrong position
-    is a violation only if that way is certain, and otherwise ``Unknown``.
+    The start or exit passes if the position is right in one way in which the text may write coordinates. A wrong
+    position is a violation only if that way is certain. *place* is the state before the statement.
     """
     maze = problem.maze
     if said.what == "here":
@@ -128,10 +127,9 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
 def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = False) -> Outcome:
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
-    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit; this has no effect
-    on moves that name cells. The moves pass if they are possible in one way in which the text may write coordinates.
-    The verdict is ``Unknown`` if they are not and that way is not certain, or if it is not known where the walk is.
-    Unless it is a pass, the returned state does not know any more where the walk is.
+    *place* is the state before the moves. *whole*: the moves must lead from the start to the exit, unless they name
+    cells. The moves pass if they are possible in one way in which the text may write coordinates. Impossible ones are
+    ``Unknown`` if that way, or the place of the walk, is not certain.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -162,8 +160,7 @@ def _names_runs(maze: Maze, moves: Moves) -> bool:
 def judge_field(place: WalkState, said: Field) -> Verdict:
     """Compare the stated property *said* with the last step of the walk in *place*.
 
-    The verdict is ``Unknown`` if the last step, or for counts any step before, is not known. For a stated turn, it is
-    also ``Unknown`` if the last step goes back.
+    The verdict is ``Unknown`` if the walk so far is not known well enough.
     """
     last = place.walk
     if said.name == "turn":
@@ -231,8 +228,7 @@ def _replayed(
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
     """Replay *moves* after the walk *last*, once for each of *frames*, the possible meanings of coordinates.
 
-    Return the frames in which all moves can be made, each with the walk after them, and the first fault in any other
-    frame (``None`` if there is none).
+    Return the frames in which all moves can be made, with the walks after them, and the first fault, or ``None``.
     """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
@@ -249,8 +245,7 @@ def _replayed(
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
     """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
 
-    *frame* says what coordinates mean. The cell of the walk is ``None`` if it is not known where the moves begin.
-    Return a fault if the number of the moves follows that of the last step, and they do not begin where the walk ended.
+    Return a fault if the moves are the next step by their number, and do not begin where the walk ended.
     """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
@@ -278,10 +273,7 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made.
-
-    *last* is the walk before it, and *frame* says what coordinates mean.
-    """
+    """Return the walk after *step*, or a text that says why the step cannot be made from *last*."""
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)
@@ -372,8 +364,7 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
     """Compare the stated number of turns *said* with the turns of the marked path.
 
-    A lower number in a tally may count the turns so far, as long as *last*, the walk, has not reached the exit. So the
-    verdict on it is ``Unknown`` then, as it is if no path is marked.
+    The verdict is ``Unknown`` if no path is marked, and for a number that may be right for *last*, the walk so far.
     """
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
@@ -393,8 +384,8 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
     """Judge *final*, the answer to the question of the prompt: a number, yes or no, or a list of moves.
 
-    The verdict is ``Unknown`` if the question or the answer is not understood, or if it is about turns and no path is
-    marked.
+    The verdict is ``Unknown`` if the question or the answer is not understood, or if no path is marked and it asks for
+    turns.
     """
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text

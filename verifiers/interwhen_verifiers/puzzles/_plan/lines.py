@@ -40,8 +40,7 @@ class Aside:
     """A line that is not an action. After it, the plan may begin again from the start."""
 
     item: int | None = None
-    """The number of the line in a list. ``None`` if it has none, or if a label such as ``Current state:`` shows that
-    the list is not one of actions."""
+    """The number of the line in a list of actions; ``None`` if it has none, or seems to be in another list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +124,7 @@ def corrects(text: str, at: int = 0) -> bool:
 
 
 def read_line(text: str, problem: PlanningProblem) -> Line:
-    """Read the line *text* of a plan for *problem*: its actions, the end mark, a remark, or a doubt.
-
-    Takes time linear in the length of *text*.
-    """
+    """Read the line *text* of a plan for *problem*: its actions, the end mark, a remark, or a doubt."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
     if text.strip(_TRAILING).lower() == "[plan end]":
@@ -167,8 +163,7 @@ def _bracketed(
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
     """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
 
-    The result is a doubt if the call may name an action and is not understood. The line *text* is read from the offset
-    *at*. *number* is the number of the step, if the line has one.
+    The result is a doubt if the call may name an action and is not understood.
     """
     match = _CALL.fullmatch(text, at)
     if match is None:
@@ -181,20 +176,14 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action.
-
-    The line *text* is read from the offset *at*. *number* is the number of the step, if the line has one.
-    """
+    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action."""
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
-    """Return the action that *words* name, a doubt if they may name another one, or ``None`` for a fact or a remark.
-
-    The words are at ``[start, end)`` in the line. *number* is the number of the step, if the text has one.
-    """
+    """Return the action that *words* name, a doubt if they may name another one, or ``None`` for a fact or a remark."""
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates
@@ -241,11 +230,7 @@ def _read_action(said: str) -> Atom | None:
 
 
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
-    """Return a remark or a doubt for the line *text*, which was not read as an action.
-
-    It is a doubt if the line may be an action in unknown words. The line is read from the offset *at*, which is after
-    its *number*.
-    """
+    """Return a doubt for the line *text* if it may be an action in unknown words, else a remark."""
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
     if any(_name(tuple(words), problem) in operators for words in brackets):
@@ -262,10 +247,7 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether *word*, at the start of a line, may be the verb of an action.
-
-    It may be any word that does not begin remarks, names no object and does not end in "ing" or "'s".
-    """
+    """Tell whether *word*, at the start of a line, may be the verb of an action."""
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )

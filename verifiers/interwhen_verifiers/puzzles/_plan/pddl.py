@@ -99,7 +99,7 @@ def parse(text: str) -> list[Node]:
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
     """Return the parts of the definition in *text*, as a map from the name of a part to its contents without the name.
 
-    *kind* is ``domain`` or ``problem``. Raises :class:`PddlError` if *text* is no definition of this kind.
+    Raises :class:`PddlError` if *text* is no definition of this *kind*, ``domain`` or ``problem``.
     """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
@@ -265,10 +265,7 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def read_statement(text: str) -> PlanningProblem | None:
-    """Read the last blocksworld problem in English in *text*.
-
-    Return ``None`` if there is none, if a part of it is not understood, or if it is too long.
-    """
+    """Read the last blocksworld problem in English in *text*; ``None`` if it is not understood or too long."""
     low = text.lower()
     at = low.rfind(_INITIAL)
     goal_at = low.find(_GOAL, at)
@@ -297,8 +294,5 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in lower-case English, such as ``stack the red block on top of the blue block``.
-
-    Return ``None`` if *text* has another form.
-    """
+    """Read an action in lower-case English, such as ``stack the red block on the blue block``; else return ``None``."""
     return _match(_TELLINGS, text)

@@ -106,8 +106,7 @@ _CUES: dict[str, dict[str, int]] = {
     "name": {"": 1},
     "color": {"": 1},
 }
-"""If several attributes have the same value, these words of a phrase decide which attribute is meant, by weight. An
-attribute with ``""`` needs no such word."""
+"""If several attributes have the same value, these words of a phrase decide which attribute is meant, by weight."""
 
 
 class Cell(NamedTuple):
@@ -154,10 +153,7 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names.
-
-        Return ``None`` if it does not name exactly one value, or if any word of it is not understood.
-        """
+        """Return the value that *phrase* names; ``None`` if it names none or several, or a word is not understood."""
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 
@@ -178,8 +174,7 @@ class Phrases:
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
-        Several cells are possible if attributes share the value. The result is ``None`` if there is no value or a
-        second one, if a word is not understood, or if *phrase* is too long.
+        The result is ``None`` if there is not exactly one value, or if a word is not understood.
         """
         if len(phrase) > MAX_PHRASE:
             return None
@@ -229,8 +224,7 @@ class HouseRelation(NamedTuple):
     """A relation between the houses of one or two values.
 
     The kinds: ``same``, ``beside``, ``directly_left`` and ``left`` (*one* is left of *other*), ``between`` (*number*
-    houses are between them), ``house`` (*one* is in house *number*). With ``denied``, the statement is that the
-    relation does not hold.
+    houses are between them), ``house`` (*one* is in house *number*). With *denied*, the relation is said not to hold.
     """
 
     kind: Kind
@@ -297,7 +291,7 @@ _AND = re.compile(r" and ", re.IGNORECASE)
 def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
     """Read the relation in the sentence *text*. *phrases* finds the values, and *houses* is the number of houses.
 
-    Return ``None`` if any part of the sentence is not understood, or if it has more than one meaning.
+    Return ``None`` if the sentence is not understood or too long, or if it has more than one meaning.
     """
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
@@ -341,9 +335,7 @@ def _related(
 ) -> HouseRelation | None:
     """Return the relation between the two values before and after the pattern *between* in *text*.
 
-    *phrases* finds the values. The result is ``None`` unless the text has one meaning. "Eric is the person who is tall"
-    can be split at either "is", with the same result. *kind*, *number* and *denied* are those of
-    :class:`HouseRelation`; words such as "directly" in *text* change the kind.
+    The result is ``None`` unless the text has one meaning. Words such as "directly" in *text* change the *kind*.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):

@@ -42,10 +42,7 @@ class Clue:
 
 @dataclass(frozen=True, slots=True)
 class HousePuzzle:
-    """A puzzle: the number of houses, the values, and the clues.
-
-    The houses are numbered from 1. Each attribute has one value for each house.
-    """
+    """A puzzle: the number of houses, the values, and the clues. Each attribute has one value for each house."""
 
     houses: int
     phrases: Phrases
@@ -63,10 +60,9 @@ class HousePuzzle:
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    """Read the last puzzle in *text*.
+    """Read the last puzzle in *text*; ``None`` if there is none that can be read, or it exceeds a limit.
 
-    Return ``None`` if there is none, if it exceeds a limit, if its attributes do not fit the number of houses, or if it
-    has no clues that are numbered from 1.
+    Its attributes must fit the number of houses, and its clues must be numbered from 1.
     """
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
@@ -86,10 +82,7 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes in *text*.
-
-    Return ``None`` if there are none or too many, or unless each has as many different values as there are *houses*.
-    """
+    """Return the attributes in *text*, each with as many values as there are *houses*; ``None`` if this is not so."""
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
@@ -100,10 +93,7 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the numbered clues in *text*, up to a heading or a number that does not follow; ``None`` without any.
-
-    The numbers begin at 1. *phrases* finds the values, and *houses* is the number of houses.
-    """
+    """Return the clues in *text* that are numbered from 1, up to a heading or another number; ``None`` without any."""
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)
