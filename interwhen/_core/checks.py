@@ -40,7 +40,7 @@ from interwhen._types.verdicts import (
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for text that a recognizer found and no claim covers."""
 TORN = Judged(Unknown("the text was cut here in the middle of a line"))
-"""The outcome for claims in a line that a cut ended early: a number at its end may have had more digits."""
+"""The outcome for claims in a line that a cut ended early."""
 
 Question: TypeAlias = tuple[int, str, str]
 """Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
@@ -75,10 +75,7 @@ class OpenSegment(msgspec.Struct, eq=False):
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Record that one check of the segment has ended.
-
-        *passed*: the check passed, or feedback answers its claim. Returns whether it was the last open check.
-        """
+        """Record that one check of the segment has ended. Return whether it was the last open check."""
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
@@ -94,10 +91,7 @@ class PendingRef(Ref, eq=False):
     home: OpenSegment
 
     def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claim, of which a journal has only key and span, by the full claim.
-
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep this one.
-        """
+        """Replace the claim, of which a journal has only key and span, by the full claim that *read* returns."""
         self.claim = read(self.monitor, self.claim) or self.claim
 
 
@@ -110,7 +104,7 @@ class Job(msgspec.Struct, eq=False):
     """The number of the monitor that needs it; for a check, of the first such monitor."""
     segment: Segment
     home: OpenSegment
-    """The state of *segment*. It counts the checks of the segment that have not ended."""
+    """The state of *segment*."""
     refs: list[PendingRef] | None = None
     """The claims that wait for the verdict; ``None`` for an extraction. Empty if a cut removed all of them and the
     verdict is still wanted."""
@@ -144,7 +138,7 @@ class _Loss(NamedTuple):
     job: int
     refs: tuple[PendingRef, ...]
     dropped: bool
-    """Whether the job was closed, because no claim needs its verdict any more."""
+    """Whether the job was closed, because nothing needs it any more."""
 
 
 class _MonitorSegments:
@@ -350,7 +344,7 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
+        """Replace the claims of job *number*, of which a journal has only key and span, by those that *read* returns.
 
         *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
         """
@@ -360,7 +354,7 @@ class CheckTable:
     def withdraw(self) -> list[Order]:
         """Forget the checks that :meth:`look` started. Return the orders to drop the jobs that nothing needs now.
 
-        Their records, and the violations that they found and that got no remedy, are forgotten too.
+        Their records, and their violations without a remedy, are forgotten too.
         """
         if not self._looks:
             return []
@@ -391,10 +385,9 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Record that the extraction *job* is not run, because the budget of forks is spent.
+        """Record that the extraction *job* is not run, because the budget of forks is spent, or its segment is torn.
 
-        If the last line of its segment is torn (a cut ended it in the middle), the segment counts as text that could
-        not be read instead.
+        If a cut ended the last line in the middle (a torn line), the segment counts as text that could not be read.
         """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
@@ -729,10 +722,7 @@ def _end(span: Span) -> int:
 
 
 def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
-    """Return the number of each monitor's verifier.
-
-    Monitors with the same verifier and the same ``prepare`` get the same number, and so they share verdicts.
-    """
+    """Return the number of each monitor's verifier. Monitors that share verdicts get the same number."""
     seen: list[tuple[object, object]] = []
     numbers = []
     for monitor in monitors:

@@ -84,10 +84,7 @@ class RemedyPace(msgspec.Struct):
     """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
-        """Add a remedy that cuts the trace at the offset *cut*.
-
-        Return the pause before the next request, in seconds.
-        """
+        """Count a remedy with a cut at the offset *cut*. Return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -104,10 +101,7 @@ OVERRUN = 64
 
 
 class Window:
-    """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window.
-
-    The size of the context window may be unknown.
-    """
+    """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window."""
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -117,8 +111,7 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """If the trace has more tokens than this, we close the stream, because the server does not stop by itself.
-        Infinite without a limit."""
+        """If the trace has more tokens than this, we close the stream. Infinite without a limit."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         """Store the prompt tokens in *usage*, if the server sent them and only one request was sent so far."""
@@ -145,8 +138,7 @@ class Window:
 class PromptCounts:
     """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
 
-    An estimate is made from the size of the request, and corrected by the error that the same estimate has for the last
-    counted request.
+    The estimate is the size of the request, corrected by the error of this estimate for the last counted request.
     """
 
     __slots__ = (
@@ -185,10 +177,7 @@ class PromptCounts:
         self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store how many prompt tokens the server counted for the current request, if *usage* says it.
-
-        A later count of the same request replaces it.
-        """
+        """Store how many prompt tokens the server counted for the current request, if *usage* says it."""
         if usage is None or usage.prompt_tokens is None:
             return
         tokens = min(usage.prompt_tokens, _MOST_TOKENS)
@@ -224,11 +213,7 @@ _MOST_TOKENS = 1 << 40
 
 
 class Counts:
-    """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``.
-
-    Discarded tokens, forks and remedies are counted elsewhere, by :class:`Intake`, :class:`CheckTable` and
-    :class:`Violations`.
-    """
+    """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``."""
 
     __slots__ = (
         "_before",
@@ -452,7 +437,7 @@ class Core:
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         """Process *fact*, and return the orders that follow, in order.
 
-        After the end of the run, facts change nothing, except that the tokens of chunks are counted as late.
+        After the end of the run, facts change nothing but token counts.
         """
         self._orders = orders = []
         if not isinstance(fact, Chunk):
@@ -556,7 +541,7 @@ class Core:
         """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
         These checks are withdrawn when the model continues. *dead*: the stream is probably dead, so the last words are
-        complete. Does nothing if no stream is open, or after the model's finish reason.
+        complete.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -614,8 +599,7 @@ class Core:
     def _due(self, dues: Iterable[Due]) -> None:
         """Start the extractions for the complete segments *dues*, and then show the text that may be shown.
 
-        Extractions that must not start, such as forks beyond the budget, are then recorded as skipped. This may end the
-        run.
+        Extractions that must not start, such as forks beyond the budget, then end at once. This may end the run.
         """
         skipped = self._open_segments(dues)
         self._release()
@@ -650,7 +634,7 @@ class Core:
     def _stop_if_violated(self) -> None:
         """Begin to decide where to cut, if there is a candidate, that is, a violation or an unproven claim.
 
-        This closes the stream. The cut waits for open checks of earlier text, which may find an earlier violation.
+        This closes an open stream. The cut waits for open checks of earlier text, which may find an earlier violation.
         """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":

@@ -304,7 +304,7 @@ class Intake:
     def end(self, *, finished: bool = True) -> Iterable[Due]:
         """Process the end of the stream, and return the segments that are complete now.
 
-        The last segment is complete only if the model *finished*. Otherwise it may end inside a number or a word.
+        The last segment is complete only if the model *finished*.
         """
         dues: list[Due] = []
         if self._tags is not None:
@@ -545,7 +545,7 @@ class Intake:
     def _scan(self, new: str | None = None) -> list[Due]:
         """Let the active scanners read the new text, and return the complete segments.
 
-        If the text *new* is given, only the scanners are called whose segments it can end.
+        If the text *new* is given, only the scanners are called that must see it now.
         """
         transcript = self.transcript
         dues = []

@@ -108,7 +108,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
+    """Return the starts of the steps in ``[floor, end)``. A step is a line that is not blank.
 
     If there is at most one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
     steps.
@@ -300,9 +300,8 @@ def plan(
 
     The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
     *wrong_text*, the refuted text. ``Repair`` is replaced by its ``otherwise`` if *again* is true (the same words were
-    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false.
-
-    A refuted structured tool call is cut with all calls from offset *first_call* on, so that no call is made twice.
+    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false. A
+    structured tool call is cut with all calls from offset *first_call* on.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -428,8 +427,8 @@ class Violations:
         self.remedies = 0
         """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``: the ``heat``
-        of its plan."""
+        """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample
+        of ``Auto``."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
@@ -553,8 +552,8 @@ class Violations:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
         The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
-        is to abstain. Each call counts a refutation and records the rung that a ladder uses, so call it once for each
-        remedy. Without *goes_back*, a ladder does not cut text before the segment of *best*.
+        is to abstain. A call may count a refutation and record a rung, so call this once for each remedy. Without
+        *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -847,10 +846,7 @@ class Violations:
                 self.note(self.record(candidate, interrupted=True))
 
     def forget(self, monitor: str, segment: Span) -> None:
-        """Forget the violations without a remedy that *monitor* found in *segment*, which the model had not finished.
-
-        A candidate in the segment stays.
-        """
+        """Forget the violations without a remedy that *monitor* found in *segment*, which was not finished."""
         for key in [key for key in self._noted if key[0] == monitor and segment.covers(key[2])]:
             del self._noted[key]
 

@@ -463,7 +463,7 @@ def _place(function: Callable[..., object]) -> str:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
+    """Return the clock of the running loop, in seconds."""
     import asyncio
 
     try:

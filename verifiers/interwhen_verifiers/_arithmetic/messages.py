@@ -139,8 +139,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
     """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
 
-    *node* is an expression that holds only *number*. A single minus sign counts, if no bracket follows it and *number*
-    is not 0.
+    A single minus sign counts, if no bracket follows it and *number* is not 0.
     """
     while isinstance(node, Group):
         node = node.inner

@@ -149,10 +149,7 @@ _FAMILIES: Final = {
 
 
 def stem(word: str) -> str:
-    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``).
-
-    Stems are only compared with each other, so a stem need not be a word.
-    """
+    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``)."""
     return word.rstrip("seiy") or word
 
 

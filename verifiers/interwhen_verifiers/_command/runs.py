@@ -39,10 +39,7 @@ def run(file, text, steps, more):
             break
     return [number, code]
 """
-"""The program that runs the steps inside the sandbox.
-
-It returns the index of the last step that ran, and its exit code (``None``: it could not be started).
-"""
+"""The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 

@@ -135,8 +135,7 @@ def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     """Return the first equation of *line* and the index after it, as :func:`find_equation` does.
 
-    *tokens* are the tokens of *line*. A dash and a space before them are a minus sign only if the equation is true with
-    it.
+    A dash and a space before the *tokens* are a minus sign only if the equation is true with it.
     """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
