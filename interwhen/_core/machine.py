@@ -168,10 +168,7 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Begin to count the prompt of a new request.
-
-        The prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Begin to count the prompt of a new request, with *kept* tokens and *inserted_bytes* of inserted text."""
         self._size = self._size_of(kept, inserted_bytes)
         self._uncounted += 1
         self._uncounted_size += self._size
@@ -198,10 +195,7 @@ class PromptCounts:
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request, without counting it.
-
-        Its prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Estimate the prompt tokens of a further request, with *kept* tokens and *inserted_bytes* of inserted text."""
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:

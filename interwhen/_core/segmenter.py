@@ -363,10 +363,7 @@ class Intake:
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove.
-
-        Tokens that arrived without text at the end of the trace are included.
-        """
+        """Return how many tokens a cut at offset *to* would remove, with those that arrived without text at the end."""
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:

@@ -503,7 +503,7 @@ class Violations:
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
-        This is never so for a gating monitor.
+        This is not so for a gating monitor.
         """
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
@@ -634,7 +634,7 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        *times*: how often in a row the same words were refuted there.
         """
         match rung:
             case "repair":

@@ -445,8 +445,8 @@ def build_result(
     """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
 
     *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
-    text, and the seconds until its first text. *unread* is the number of tokens that came after the end of the run, in
-    the same read. *wasted* is an estimate of the tokens that servers generated after their stream was closed.
+    text, and the seconds until its first text. *unread* is the number of tokens after the end of the run, in the same
+    read.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
