@@ -46,7 +46,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     discarded: int = 0
     """Generated tokens that are not in the returned trace; with a strategy, those of other samples, too."""
     late: int = 0
-    """The part of ``discarded`` that was received or counted after the run had decided to close the stream or to end."""
+    """The part of ``discarded`` that was received or counted after the run had decided to close the stream or end."""
     fork_tokens: int = 0
     """Tokens that forks generated, as the server counted them (0 if it gives no count)."""
     fork_prompt_tokens: int = 0
