@@ -37,8 +37,8 @@ Way = Literal["gating", "live", "observe"]
 """How a monitor delivers text. ``gating``: after its checks have ended. ``live``: at once, and a violation may cut it.
 ``observe``: at once, and a violation cuts nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
-"""What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and stays.
-``held``: it is not shown. ``retracted``: it was not held back, and is cut."""
+"""What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and
+stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut."""
 
 
 class ReleaseRule(NamedTuple):
