@@ -326,10 +326,7 @@ class JournalDirectory(BackgroundWriter):
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
-
-        An error is only logged.
-        """
+        """Delete the file *name*, and subtract *size* from the bytes of all journals. An error is only logged."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
