@@ -300,7 +300,7 @@ class JournalDirectory(BackgroundWriter):
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
 
-        From now on, this process does not delete the file to make room. Raises :class:`OSError`.
+        Until its journal is finished, this process does not delete the file to make room. Raises :class:`OSError`.
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
