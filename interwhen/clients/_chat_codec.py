@@ -195,7 +195,7 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields (id, model, date) of *first*, the server's first chunk, which may be empty.
+    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty.
 
     With *chat*, the chunks are those of the chat API, else of the completions API.
     """

@@ -127,7 +127,7 @@ class OutputItem:
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         """Return the reader's part that shows part *number* (from 0) of the server's item *source*.
 
-        It may be a new one. A new part of the server continues an open part of the same *kind* that was cut.
+        If the part is missing, it is added, or it continues an open part of the same *kind* that was cut.
         """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
@@ -591,7 +591,7 @@ class ResponsesTemplate:
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response was blocked.
+        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response ends as blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()

@@ -649,7 +649,7 @@ class ReadCalls(NamedTuple):
 class CallAssembler:
     """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
 
-    A call is complete when the next call begins and its own arguments are a JSON object, or when the model has
+    A call whose arguments are a JSON object is complete when the next call begins, any other call when the model has
     finished. *extras* collects the field ``extra_content`` of calls by their ids.
     """
 
