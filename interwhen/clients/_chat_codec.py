@@ -27,7 +27,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace. If the trace is longer, its text from here on is retracted."""
+    """The offset of this chunk's text in the trace. If the trace is longer, its text from this offset on is
+    retracted."""
     lead: int = 0
     """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()

@@ -395,7 +395,7 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 class ResponsesChunkBuffer(ChunkBuffer):
     """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The reader gets one response for all requests: the output items of a later request are numbered on.
+    The reader gets one response for all requests, so the numbers of output items continue from request to request.
     """
 
     def __init__(self, *, holds: bool = False) -> None:

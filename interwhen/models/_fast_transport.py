@@ -365,7 +365,7 @@ class FastConnection(asyncio.Protocol):
 
     @property
     def is_readable(self) -> bool:
-        """Whether an idle connection must not be used again, because the server closed it or sent bytes on it."""
+        """Whether an idle connection must not be used again, for example because the server closed it."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
         if number < 0:
