@@ -1,7 +1,4 @@
-"""The console script ``interwhen``: prints the general help and the version itself, and runs all commands.
-
-It is a package of its own, because importing any part of ``interwhen`` takes longer than these answers do.
-"""
+"""The console script ``interwhen``. It prints the general help and the version without importing ``interwhen``."""
 
 from __future__ import annotations
 
@@ -38,8 +35,7 @@ COMMANDS = {
     "verifiers": "List, describe and try the installed verifiers, or create one.",
     "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
 }
-"""The shipped commands, for the general help: it does not import them. The commands are the entry points of the group
-``interwhen.commands``; other distributions can add some."""
+"""The shipped commands and their lines in the general help. Other distributions can add commands."""
 _OPTIONS = {
     "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
     "--debug": "Show a traceback if an error ends the command.",
@@ -52,10 +48,9 @@ _NARROWEST = 40
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the general help or the version if *arguments* ask for it; otherwise run their command.
+    """Print the general help or the version if *arguments* ask for it; else run their command.
 
-    *arguments* are those of the process by default. A command ends the process with its exit code, and wrong arguments
-    end it with 2.
+    By default, *arguments* are those of the process. A command ends the process with its exit code.
     """
     given = sys.argv[1:] if arguments is None else arguments
     text = answer(given)
@@ -68,10 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """Return the general help or the version, if *arguments* ask for one of them; else None.
+    """Return the general help or the version, if *arguments* ask for one of them; else ``None``.
 
-    They ask for the help if they are empty or have ``--help`` or ``-h``, and for the version if they begin with
-    ``--version``. The result is None, too, if one of them is neither an option nor a log level: it may be a command.
+    The result is ``None``, too, if an argument may be a command.
     """
     # Not only the shipped commands: those of other distributions have their own help, too.
     before = ("", *arguments)
@@ -112,10 +106,7 @@ def _wrapped(text: str, columns: int) -> list[str]:
 
 
 def _columns() -> int:
-    """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, or the width of the terminal.
-
-    It is 100 if ``COLUMNS`` is not a number, or if neither is known.
-    """
+    """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, else the terminal's; 100 if unknown."""
     # ``shutil`` can find it, too, but takes 10 ms to import.
     try:
         found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns

@@ -1,7 +1,6 @@
 """The pytest plug-in of interwhen: fixtures for authors of verifiers.
 
-A separate package that imports nothing of interwhen until a fixture is used: pytest loads every installed plug-in, also
-for suites that do not use interwhen.
+Loading the plug-in does not import ``interwhen``, because pytest loads it in all test suites.
 """
 
 from __future__ import annotations
@@ -23,10 +22,7 @@ _SEEDS = 2**32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run.
-
-    The report of a failed test that used a seed usually shows its *N*.
-    """
+    """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run."""
     parser.getgroup("interwhen").addoption(
         _OPTION,
         type=int,
@@ -40,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
     """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one below 2**32.
 
-    If the test fails, its report shows the seed, unless an option of pytest hides such sections.
+    The seed is added to the report of the test.
     """
     given: int | None = request.config.getoption(_OPTION)
     seed = random.SystemRandom().randrange(_SEEDS) if given is None else given
@@ -52,8 +48,7 @@ def interwhen_seed(request: pytest.FixtureRequest) -> int:
 def scripted_model() -> Callable[..., ScriptedModel]:
     """Return a function that makes a model from replies: ``scripted_model("first stream", "after the first remedy")``.
 
-    The model sends one reply for each stream, and repeats the last one. A reply is a text or a list of steps (texts,
-    pauses, tool calls, errors). The function also takes the options of :class:`interwhen.testing.ScriptedModel`.
+    Replies and options are those of :class:`interwhen.testing.ScriptedModel`.
     """
     from interwhen.testing import ScriptedModel
 
@@ -67,9 +62,8 @@ def scripted_model() -> Callable[..., ScriptedModel]:
 def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
     """Return a function that makes a model, which sends recorded texts in random chunks.
 
-    Call it with one text for each stream, as in ``rechunked_model("first stream", "after the first remedy")``, and with
-    options of :class:`interwhen.testing.ScriptedModel`. The seed of the test determines the chunks; the verdicts of a
-    verifier must not depend on them.
+    Call it with one text for each stream, and options of :class:`interwhen.testing.ScriptedModel`. The seed of the test
+    determines the chunks.
     """
     from interwhen.testing import ScriptedModel, recut
 

@@ -48,10 +48,9 @@ class TaskWorld:
 
 @dataclass(frozen=True, slots=True)
 class Try:
-    """The result of one sample, or of one correction of a wrong answer: right, passed by the verifier, and its tokens.
+    """The result of a sample, or of a correction of a wrong answer: right, passed by the verifier, and its tokens."""
 
-    It is drawn in advance, so that all strategies get the same results.
-    """
+    # Drawn in advance, so that all strategies get the same results.
 
     right: bool
     passes: bool
@@ -124,8 +123,8 @@ class _Solved(NamedTuple):
 def adaptive(puzzles: Sequence[Puzzle], budget: float, after: tuple[Action, ...]) -> MeanScore:
     """Let the adaptive allocator choose the tries on each of *puzzles* in turn, and return its mean score.
 
-    *budget* is the mean number of tokens for a task that it aims at. The parameter *after* lists the actions that are
-    allowed after a failed try. The allocator learns from the tries, and their tokens are counted.
+    *budget* is the mean number of tokens for a task that it aims at. *after* has the actions that are allowed after a
+    failed try.
     """
     allocator = AdaptiveAllocator(budget=budget, after=after, most=32)
     return _score([_allocated(puzzle, allocator) for puzzle in puzzles])
@@ -175,9 +174,8 @@ def allocation(
 ) -> Report:
     """Simulate the allocator beside best-of-N and stop-on-verified, on the same tasks with the same chance.
 
-    This is a simulation without a model. Difficulty, length and verifier errors of the tasks follow other distributions
-    than those that the allocator assumes. The allocator starts without any data, and the tokens of the tries from which
-    it learns are counted.
+    This is a simulation without a model. The tasks follow other distributions than those that the allocator assumes.
+    The allocator starts without any data, and the tokens of the tries from which it learns are counted.
 
     Parameters
     ----------
@@ -292,7 +290,7 @@ def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
     """Return how many tokens per task are needed to reach *accuracy*, by linear interpolation on *curve*.
 
     *curve* has the scores of a strategy for growing N. If it does not reach *accuracy*, the result is the number of
-    tokens at its end, which is a lower bound.
+    tokens at its end.
     """
     return _between([point.accuracy for point in curve], [point.tokens for point in curve], accuracy)
 
@@ -300,7 +298,7 @@ def tokens_for(curve: Sequence[MeanScore], accuracy: float) -> float:
 def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
     """Return the accuracy that *curve*, the scores of a strategy for growing N, has at *tokens* tokens per task.
 
-    It is interpolated between the points of the curve. Outside the curve, it is the accuracy at the nearer end.
+    Outside the curve, it is the accuracy at the nearer end.
     """
     return _between([point.tokens for point in curve], [point.accuracy for point in curve], tokens)
 
@@ -308,8 +306,8 @@ def accuracy_at(curve: Sequence[MeanScore], tokens: float) -> float:
 def _between(xs: Sequence[float], ys: Sequence[float], x: float) -> float:
     """Return the y value at *x*, by linear interpolation between the points whose coordinates are *xs* and *ys*.
 
-    The points are the first one that reaches *x*, and the one before it. If the first point reaches *x*, the result is
-    its y value; if no point does, that of the last one.
+    The first point that reaches *x* counts, and the one before it. Outside the points, the result is the y value of the
+    nearer end.
     """
     at = next((at for at, value in enumerate(xs) if value >= x), None)
     if at is None or at == 0:

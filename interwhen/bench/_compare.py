@@ -67,7 +67,9 @@ class Comparison:
     """The seed of the samples and of the order of the attempts."""
     share: bool = True
     """Whether strategies share the text of equal requests, which is generated once and charged to each of them.
-    Strategies whose cost depends on the time at which text arrives do not share."""
+
+    Some strategies do not share.
+    """
     counts_prompts: bool = False
     """Whether prompt tokens use up the budget, too."""
     minutes: float | None = None
@@ -82,9 +84,8 @@ class Comparison:
     ) -> Attempts:
         """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
 
-        All of them use *model*. Attempts in :attr:`made` are taken over. After :attr:`minutes`, no further exercise
-        begins. After each exercise, *keep* is called with the attempts so far, so that a long
-        comparison can be interrupted. *workers* run the checks.
+        Attempts in :attr:`made` are taken over. After each exercise, *keep* is called with the attempts so far.
+        *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
@@ -148,10 +149,9 @@ async def run_in_turn(
 ) -> dict[str, Attempts]:
     """Run several comparisons in turn, one exercise of each at a time, and return their attempts by name.
 
-    Strategies, budgets, seed, time limit and number of exercises must be the same in all. So each comparison has as
-    many attempts as the others when the time is over.
-    *model* answers, and *workers* run the checks. The function *keep* is called with all attempts after each round.
-    Raises :class:`UsageError` if there are no exercises, or if the time limit is not positive.
+    Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function *keep* is called
+    with all attempts after each round. Raises :class:`UsageError` if there are no exercises, or if the time limit is
+    not positive.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -173,8 +173,7 @@ class Attempts:
 
     by_arm: Mapping[Arm, Sequence[GradedAttempt]]
     generated: int
-    """Tokens that the model generated, without attempts that were made earlier, and without forks of strategies that
-    share text. The attempts may be charged for more."""
+    """Tokens that the model generated for new attempts, without forks of strategies that share text."""
     exercises: int
     """The number of exercises that all strategies attempted."""
     seconds: float
@@ -188,10 +187,9 @@ class Attempts:
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return a report with tables and a chart.
+        """Return a report with tables and a chart. *subject* is the text in its heading.
 
-        Paired tests compare each strategy with the strategy *baseline* at the same budget. *subject* is the text in the
-        heading, such as the tasks and the model.
+        Paired tests compare each strategy with the strategy *baseline* at the same budget.
         """
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
@@ -261,10 +259,7 @@ def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttem
 
 
 def _difference(attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Estimate:
-    """Estimate the difference in right answers, *attempts* minus *base*, in percentage points.
-
-    The estimate has a 95 % interval, computed over the pairs of attempts at the same exercise.
-    """
+    """Estimate the difference in right answers, *attempts* minus *base*, in percentage points, from pairs."""
     values = [100 * (one.right - other.right) for one, other in zip(attempts, base, strict=True)]
     return estimate(values, "points", of=statistics.fmean)
 
@@ -381,9 +376,8 @@ class AttemptRow(msgspec.Struct, frozen=True):
 class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
-    Lines with other settings than *settings* are left as they are. A last line without its end, which an interrupted
-    comparison may leave, is removed from the file. Raises :class:`UsageError` if the file has other content, and
-    :class:`OSError` if it cannot be read or written.
+    Attempts with other settings than *settings* are left as they are. An incomplete last line is removed from the file.
+    Raises :class:`UsageError` if the file has other content, and :class:`OSError` if it cannot be read or written.
     """
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
@@ -408,8 +402,8 @@ class AttemptFile:
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies learn about remedies is stored in other files in the same folder; *stack* closes them when it is
-        closed itself. Raises :class:`UsageError` if an attempt in the file is at an exercise with another name.
+        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes. Raises
+        :class:`UsageError` if an attempt in the file is at an exercise with another name.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:

@@ -1,9 +1,9 @@
 """``interwhen bench contexts``: asks questions about contexts on a real model, with and without work ahead of time.
 
 A file has contexts and questions with right answers. The arms are ``bare``: the context and the question; ``facts``:
-with the facts that precompute verified; ``answers``: with what precompute prepared for exactly these questions, derived
-again where no monitor judges it; ``prefixes``: with the context in the prefix cache of the server; ``notes``: with
-notes that the same model wrote ahead of time, and that nothing has checked.
+with the facts that precompute verified; ``answers``: with what precompute prepared for exactly these questions;
+``prefixes``: with the context in the prefix cache of the server; ``notes``: with notes that the same model wrote ahead
+of time, and that nothing has checked.
 """
 
 from __future__ import annotations
@@ -210,8 +210,8 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
 def read_questions(path: Path) -> list[DatedQuestion]:
     """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
-    Empty lines are skipped. A question without an id gets one from the number of its line, such as ``line-3``. Raises
-    :class:`UsageError` if the file cannot be opened or is damaged, or if a line is not valid.
+    A question without an id gets one from the number of its line, such as ``line-3``. Raises :class:`UsageError` if the
+    file cannot be read, or if a line is not valid.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []
@@ -316,9 +316,9 @@ class Measuring:
     ) -> AsyncIterator[ContextRun]:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
-        *plain* has results of the arm ``bare`` by the id of the question. Where nothing could be prepared, the result
-        in *plain*, if there is one, is repeated. Raises :class:`~interwhen.ModelError` if the model cannot write the
-        notes of the arm ``notes``; a run that fails is a result.
+        Where nothing could be prepared, a result of the arm ``bare`` in *plain* is repeated. Raises
+        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
+        result.
         """
         if not questions:
             return
@@ -408,7 +408,7 @@ def is_right(text: str, gold: str) -> bool:
     """Return whether the answer in *text* is the number *gold*.
 
     The answer is the last number after the word "answer" in the last line with this word, or in the whole text if no
-    line has it. Without a number there, the text is not right.
+    line has it.
     """
     lines = _ANSWER.findall(text)
     numbers = _NUMBER.findall(lines[-1] if lines else text)

@@ -48,7 +48,7 @@ class Reading(msgspec.Struct):
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record that all chunks in *data* arrive now, with the one that has the finish reason.
+        """Record that the chunks in *data* arrive now, also the one that has the finish reason.
 
         The text of the stream's first chunk is the time at which it was sent.
         """
@@ -57,7 +57,7 @@ class Reading(msgspec.Struct):
             self.begun = float(found[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
-        """Read the whole answer from *parts*, which yields its bytes, and record when its chunks arrive.
+        """Read the whole answer from *parts*, and record when its chunks arrive.
 
         The end mark sets ``ended``. Then the chunk with the finish reason is not counted.
         """
@@ -87,22 +87,18 @@ class Crowd(msgspec.Struct, frozen=True):
     lost: int
     """Streams that did not reach their end, or that had missing chunks."""
     delivered: float
-    """The rate at which chunks arrived since the first one was sent, as a share of the scheduled rate.
+    """The rate at which chunks arrived, as a share of the scheduled rate: the mean over all streams.
 
-    It is the mean over all streams. A lost stream counts as 0."""
+    A lost stream counts as 0.
+    """
     late_p50_ms: float
-    """The median time from the moment at which a chunk was due at the generator to its arrival, in milliseconds.
-
-    Lost streams are left out; 0 if all are lost."""
+    """The median lateness of a chunk, in milliseconds, without lost streams; 0 if all are lost."""
     late_p99_ms: float
-    """The 99th percentile of the same time."""
+    """The 99th percentile of the lateness."""
 
 
 class StreamReader(asyncio.Protocol):
-    """A connection to the server at *base_url* that reads one answer after another.
-
-    Of each answer it only records when the chunks arrived, without decoding them.
-    """
+    """A connection to the server at *base_url* that reads answers in turn, and records when the chunks arrive."""
 
     def __init__(self, base_url: str) -> None:
         self._url = urlsplit(base_url)
@@ -114,8 +110,8 @@ class StreamReader(asyncio.Protocol):
     async def read(self, stream: str) -> Reading:
         """Ask for *stream* (``CHUNKS@PER_SECOND``), read it to its end, and return when its chunks arrived.
 
-        The first call opens the connection, and raises :class:`OSError` if that fails. If the connection breaks later,
-        ``ended`` of the result is false.
+        The first call connects, and raises :class:`OSError` if that fails. If the connection breaks later, ``ended`` of
+        the result is false.
         """
         loop = asyncio.get_running_loop()
         if self._transport is None:
@@ -158,7 +154,7 @@ class StreamReader(asyncio.Protocol):
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
     """Read *streams* streams at once, each with a :class:`StreamReader`. Return what each reader received.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second. The result is the baseline for other clients.
+    Each stream has *chunks* chunks, at *rate* chunks a second.
     """
 
     async def one(_found: Reading) -> Reading:
@@ -192,8 +188,7 @@ async def run_crowd(
 ) -> list[Reading]:
     """Read *streams* streams of *base_url* at once, each as a supervised run with *monitors*.
 
-    Return what each reader received. Each stream has *chunks* chunks, at *rate* chunks a second. *transport* is the
-    HTTP client.
+    Return what each reader received. Each stream has *chunks* chunks, at *rate* chunks a second.
     """
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
@@ -253,8 +248,7 @@ async def _all(
 ) -> list[Reading]:
     """Call *one* for each of *streams* streams, each after a random time, and return the readings.
 
-    *one* reads a stream of *chunks* chunks, at *rate* chunks a second, and records its arrivals. A stream that fails or
-    takes too long counts as lost.
+    A stream that fails or takes too long counts as lost.
     """
     rng = random.Random(streams)  # noqa: S311  the same for every client
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
@@ -278,17 +272,14 @@ async def _all(
 async def ask_generator(base_url: str) -> LoadTally:
     """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
 
-    The load generator then starts to count from 0 again. Raises :class:`httpx2.HTTPError` if it cannot be reached.
+    Raises :class:`httpx2.HTTPError` if it cannot be reached.
     """
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Summarize *readings* of streams that were read at the same time: how many were lost, how late their chunks came.
-
-    There is at least one reading. Each stream had *chunks* chunks, at *rate* chunks a second.
-    """
+    """Summarize *readings*, at least one, of streams with *chunks* chunks at *rate* chunks a second."""
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
         (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)

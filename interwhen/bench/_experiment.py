@@ -45,9 +45,10 @@ def require_positive(**options: float | None) -> None:
 class Experiment(Generic[A]):
     """Compares arms in rounds: every round runs each arm once, in random order.
 
-    The speed of a machine drifts during a measurement, so arms are compared only within a round. Raises
-    :class:`UsageError` if *pairs* or *minutes* is not positive.
+    Raises :class:`UsageError` if *pairs* or *minutes* is not positive.
     """
+
+    # The speed of a machine drifts during a measurement, so arms are compared only within a round.
 
     arms: Sequence[A]
     pairs: int
@@ -131,8 +132,8 @@ class Output:
     def check(self, *, has_charts: bool) -> None:
         """Raise :class:`UsageError` if a file of the report is in no existing folder, or is a folder.
 
-        Call it before the benchmark runs. *has_charts* says whether the report has charts; without them, ``--plot`` is
-        refused. Raises :class:`MissingExtraError` if ``--plot`` was given and matplotlib is not installed.
+        Without *has_charts*, ``--plot`` is refused. Raises :class:`MissingExtraError` if ``--plot`` was given and
+        matplotlib is not installed.
         """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
@@ -141,9 +142,9 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write *report*, which may be incomplete so far, to the file of ``--json``, if it was given and is not ``-``.
+        """Write *report*, perhaps incomplete, to the file of ``--json``. Do nothing if there is none or it is ``-``.
 
-        The file is replaced as a whole. Raises :class:`UsageError` if it cannot be written.
+        Raises :class:`UsageError` if the file cannot be written.
         """
         if self.json is None or str(self.json) == "-":
             return
@@ -158,7 +159,7 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the JSON, the page and the charts if they were asked for.
+        """Print *report* as the options say, and write the files that were asked for.
 
         Raises :class:`UsageError` if one of these files cannot be written.
         """
@@ -207,13 +208,12 @@ def command_of(
     """Return a function that runs *measure* as a command, with the options of *measure* and of :class:`Output`.
 
     The function writes the report that *measure* returns, and returns the exit code: 0 if the report passed, else 1.
-    *needs* lists modules that are installed with extras. If *uvloop* is not ``None``, the command has an option for the
-    event loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
-    incomplete report as JSON. *has_charts* tells whether ``--plot`` is allowed.
+    *needs* lists modules that extras install. If *uvloop* is not ``None``, the command has an option for the event
+    loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
+    incomplete report as JSON. *has_charts* allows ``--plot``.
 
-    The function raises :class:`MissingExtraError` without a module in *needs*, or one that an option needs (a fast
-    transport, uvloop, ``--plot``). It raises :class:`UsageError` for ``--plot`` if that is not allowed, for a file
-    of the report that cannot be written, and while supervision is switched off. Errors of *measure* are passed on.
+    The function raises :class:`MissingExtraError` without a module that it needs, :class:`UsageError` for options of
+    the report that cannot be used and while supervision is switched off, and the errors of *measure*.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -37,9 +37,8 @@ from interwhen.registry import load_monitors
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 GENERATOR_LATE_MS = 2.0
-"""The report warns if the 99th percentile of the load generator's own lateness is above this.
-
-With many streams, it waits in whole milliseconds, as epoll does, so it is late by up to a millisecond."""
+"""The report warns if the 99th percentile of the load generator's own lateness is above this."""
+# With many streams, it waits in whole milliseconds, as epoll does, so it is late by up to a millisecond.
 _SERVE = "import sys; from interwhen.cli._main import main; sys.exit(main())"
 _SDK_CHUNKS, _SDK_RATE = 1000, 1000.0
 """One second of a very fast stream: the number of chunks, and chunks per second."""
@@ -49,7 +48,7 @@ _ReadCrowd: TypeAlias = Callable[[str, int, int, float], Awaitable[list[Reading]
 class CrowdPair(msgspec.Struct, frozen=True):
     """Two measurements of many streams at once: by a client or through the gateway, and just before, as the baseline.
 
-    The baseline is a bare protocol that reads directly from the generator, and only records when bytes arrive.
+    The baseline is read by a bare protocol directly from the generator.
     """
 
     rate: float
@@ -78,11 +77,7 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median added lateness, changed to show the worst of all rounds in two numbers.
-
-    Of two rounds in the middle, it is the later one. Its delivered rate is replaced by the lowest, and its number of
-    lost streams by the highest.
-    """
+    """Return the round with the median added lateness, with the worst loss and delivered rate of all rounds."""
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
     lost, delivered = max(crowd.lost for crowd in crowds), min(crowd.delivered for crowd in crowds)
@@ -93,8 +88,8 @@ def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
 def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterator[Helper]:
     """Run a gateway with the monitors named in *monitor* until the end of the block, and yield its process and URL.
 
-    *upstream* is the URL of the model server. *environment* is added to the environment variables of the process.
-    Raises :class:`UsageError` if the gateway does not start.
+    *upstream* is the URL of the model server. *environment* is added to the environment of the process. Raises
+    :class:`UsageError` if the gateway does not start.
     """
     watching = (word for name in monitor for word in ("-m", name))
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *watching, "--upstream", upstream]
@@ -120,10 +115,9 @@ async def gateway(
 
     A load generator in a separate process sends the streams over loopback. First they are read as bytes, directly,
     through the gateway, and through a bare relay. Then they are read in this process through interwhen.run, its
-    transport alone, httpx2 and the openai SDK. Just before each of these, a bare protocol that only records when bytes
-    arrive reads them, as the baseline. Finally they are read through the openai SDK,
-    bare and wrapped. The lateness of a chunk is relative to the schedule of the generator, which reports how well it
-    kept that schedule.
+    transport alone, httpx2 and the openai SDK; just before each of these, a bare protocol reads them as the baseline.
+    Finally they are read through the openai SDK, bare and wrapped. The lateness of a chunk is relative to the schedule
+    of the generator.
 
     Parameters
     ----------
@@ -203,9 +197,8 @@ def report_of(
 ) -> Report:
     """Return the report of the benchmark. It has one table for each part.
 
-    *added* has the streams that were read one at a time, by way: ``direct``, ``relay`` and ``gateway``. *carried* has
-    the measurements of many streams at once, by the client that read them. *cost* has the CPU time per chunk of the
-    client, ``bare`` and ``wrapped``. *monitors* names the monitors.
+    *added* has the streams that were read one at a time, by way. *carried* has the measurements of many streams at
+    once, by client. *cost* has the CPU time per chunk of the client, ``bare`` and ``wrapped``.
     """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
@@ -228,10 +221,9 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield table rows about what the gateway adds to one stream.
+    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way.
 
-    *found* has the readings by way: direct, relay, gateway. The time to the first token is compared within pairs; the
-    gaps between chunks are compared over all streams.
+    The time to the first token is compared within pairs, and the gaps between chunks over all streams.
     """
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
@@ -290,10 +282,9 @@ async def sdk_cost(
 ) -> dict[str, list[float]]:
     """Read the same stream through a bare and a wrapped openai client.
 
-    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. The stream has
-    *chunks* chunks, at *rate* a second. With a rate above 0, each is sent in a packet of its own, so that the cost of
-    waking up for it is measured, too. Raises :class:`UsageError` if a stream lacks a chunk, or if no check runs on a
-    watched one.
+    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. The stream has *chunks*
+    chunks, at *rate* a second. Raises :class:`UsageError` if a stream lacks a chunk, or if no check runs on a watched
+    one.
     """
     import openai
 
@@ -369,8 +360,7 @@ class _Crowds:
 async def _carried(url: str, gateway_url: str, streams: int, chunks: int, rate: float, process: int) -> CrowdPair:
     """Read *streams* streams at once, first directly from *url* and then through the gateway, and compare them.
 
-    Each has *chunks* chunks, at *rate* a second. *process* is the process id of the gateway, whose memory and CPU time
-    are measured too.
+    *process* is the process id of the gateway, whose memory and CPU time are measured, too.
     """
     direct = judge(await read_crowd(url, streams, chunks, rate), chunks, rate)
     await ask_generator(url)

@@ -24,7 +24,7 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece, and stores nothing, because only its requests matter here.
+    """A producer that asks the model about each piece, and makes no item.
 
     Each answer has *tokens* tokens, if the server can ignore the end token.
     """
@@ -173,8 +173,7 @@ async def idle(
 def _row(what: str, alone: Sequence[float], beside: Sequence[float], limit: float | None) -> Row:
     """Return a table row that compares the 95th percentiles of *alone* and *beside*, in milliseconds.
 
-    Both have one value for each pair. The interval of their ratio is a bootstrap over pairs. *limit* is the maximum for
-    the ratio.
+    *limit* is the maximum for their ratio.
     """
 
     def ratio(pairs: Sequence[tuple[float, float]]) -> float:

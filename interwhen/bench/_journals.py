@@ -69,8 +69,7 @@ async def journals(
     First the streams come one at a time, and the times of their first chunks are compared. Then many come at once, and
     the CPU time of the gateway processes is compared. A load generator in a separate process sends the streams over
     loopback. How many chunks arrive together changes this CPU time by more than journals do. So the two gateways are
-    then run in this process, without sockets: each chunk arrives alone, and the threads are timed separately. The
-    journals are written to a directory for temporary files, and deleted at the end.
+    then run in this process, without sockets, where each chunk arrives alone. The journals are deleted at the end.
 
     Parameters
     ----------
@@ -243,8 +242,8 @@ async def _without_sockets(
 ) -> dict[Arm, list[RoundWork]]:
     """Serve *streams* streams of *chunks* chunks at once in each round of *experiment*, and return what they cost.
 
-    *monitors* watch the streams. One of the two gateways has the settings *journal*. The streams run as fast as they
-    can; the journals are written as often for a chunk as at *rate* chunks a second.
+    One of the two gateways has the settings *journal*. The streams run as fast as they can; the journals are written as
+    often for a chunk as at *rate* chunks a second.
     """
     upstream = _TickingUpstream(stream_events(chunks))
     async with _inside(monitors, upstream, {}) as off, _inside(monitors, upstream, journal) as on:
@@ -298,8 +297,7 @@ def report_of(
     """Return the report of the benchmark.
 
     *single* has the streams that were read one at a time, *rounds* those that were read many at once, and *work* those
-    without sockets, each for both gateways. *kept* is the number of journals of the gateway process at the end, and
-    *monitors* names the monitors.
+    without sockets, each for both gateways. *kept* is the number of journals at the end.
     """
     first = {name: [reading.first * 1e3 for reading in found] for name, found in single.items()}
     later = [after - before for before, after in zip(first["off"], first["on"], strict=True)]

@@ -146,8 +146,7 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 def play_call(seed: int, strategy: str) -> Played | None:
     """Simulate call number *seed* through the gateway's code in virtual time. *strategy* answers the call.
 
-    Return the result and the endpoint, or ``None`` if the call was refused or broke before its answer began, because it
-    then has no ledger.
+    Return ``None`` if the call was refused or broke before its answer began, because it then has no ledger.
     """
     return run_virtual(partial(_play_call, seed, strategy))
 
@@ -239,8 +238,7 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, str
     """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
 
     Each run is generated from its seed and played in virtual time, with forks, rewinds and reconnects. The scripted
-    endpoint makes mistakes, breaks connections, and keeps its own counts. The comparison covers the requests, the
-    tokens of the main stream and of forks, and the prompt and cached tokens that the endpoint reported.
+    endpoint makes mistakes, breaks connections, and keeps its own counts.
 
     Parameters
     ----------

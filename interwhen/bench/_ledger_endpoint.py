@@ -1,8 +1,6 @@
 """A scripted endpoint that counts its requests and tokens, so that a ledger can be compared with these counts.
 
-It shares no code with the counters of a run. It has its own tokenizer (a fixed number of characters per token), its own
-prefix cache, and one record per request. It counts a token when the client has read the event with this token, and the
-invisible token at the end of an answer when the client has read the usage.
+It shares no code with the counters of a run.
 """
 
 from __future__ import annotations
@@ -31,7 +29,8 @@ from interwhen.testing.server import (
 
 Counting = Literal["end", "always", "logprobs"]
 """How the endpoint reports token counts: in the last chunk, in each chunk (vLLM's ``continuous_usage_stats``), or in
-the last chunk plus log-probabilities, whose number shows how many tokens each chunk has."""
+the last chunk plus log-probabilities.
+"""
 
 _TOKEN = 4
 _BLOCK = 16
@@ -121,7 +120,7 @@ class Books:
 class CountingEndpoint:
     """A script for a scripted server: it streams stories of sums, answers forks, breaks answers, and counts tokens.
 
-    *habits* says how it behaves. ``books`` has its counts.
+    ``books`` has its counts.
     """
 
     def __init__(self, habits: Habits) -> None:
@@ -216,10 +215,7 @@ class CountingEndpoint:
         return data(body)
 
     def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
-        """Yield the steps that end the answer, and record in *served* that the usage was sent.
-
-        The bytes *before*, which belong to the text, are sent together with the end.
-        """
+        """Yield the steps that end the answer, with the bytes *before* in front, and record that the usage was sent."""
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}

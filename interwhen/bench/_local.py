@@ -55,7 +55,7 @@ async def local(
 ) -> Report:
     """Measure the local model: start, speed of one stream, what forks do to its gaps, and memory.
 
-    A round streams so many tokens with no fork, with one and with two at a time, in random order.
+    A round streams the tokens with no fork, with one and with two at a time, in random order.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
     """Stream *tokens* tokens of *model* in answer to *problem*, and return the measurements.
 
-    Meanwhile, *forks* loops send one fork after another on the text so far.
+    Meanwhile, *forks* loops send forks on the text so far.
     """
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})

@@ -84,7 +84,7 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
     """Read *stream* from the server at *base_url* as the chunks of a model, without supervision.
 
-    Return the CPU time that this took, in seconds. *transport* is the HTTP client.
+    Return the CPU time that this took, in seconds.
     """
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
@@ -98,7 +98,7 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
     """Read *stream* from the server at *base_url* through a run with *monitors*.
 
-    Return the CPU time that this took, in seconds. *transport* is the HTTP client.
+    Return the CPU time that this took, in seconds.
     """
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
@@ -205,7 +205,7 @@ async def overhead(
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
     """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks without supervision.
 
-    It is the median of 3 to 9 tries, more for short streams. *url* is the load generator, *transport* the HTTP client.
+    It is the median of several tries.
     """
     stream = f"{chunks}@0"
     tries = [
@@ -216,10 +216,7 @@ async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
 
 
 class CloseTiming(msgspec.Struct, frozen=True):
-    """How fast one interrupt closed the stream.
-
-    It has the seconds from the verdict to the closed connection, and the number of chunks sent in between.
-    """
+    """The seconds from a verdict to the closed connection, and the number of chunks sent in between."""
 
     seconds: float
     wasted: int
@@ -228,7 +225,7 @@ class CloseTiming(msgspec.Struct, frozen=True):
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
     """Refute the first line of a stream after *delay* seconds, and measure how fast the run closes the stream.
 
-    The server at *base_url* sends *rate* chunks a second, and tells when the connection was closed.
+    The stream has *rate* chunks a second.
     """
     found = 0.0
 

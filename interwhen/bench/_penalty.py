@@ -136,9 +136,8 @@ class Setup:
     async def measure(self) -> Penalty:
         """Run the pairs, and return what supervision added.
 
-        The runs of a pair have the same request and seed, and the arms run one after the other in random order. Raises
-        :class:`UsageError` if no pair was a correct run (see :class:`Penalty`), if a number is not positive, or if the
-        source cannot be opened.
+        The runs of a pair have the same request and seed. Raises :class:`UsageError` if no pair was a correct run (see
+        :class:`Penalty`), if a number is not positive, or if the source cannot be opened.
         """
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
@@ -174,10 +173,9 @@ class Setup:
 class Penalty:
     """Compares the bare and the supervised run of each pair, and computes what supervision added.
 
-    *flows* has the measured runs by arm and pair, *source* names where the streams come from, and *monitors* has the
-    names of the monitors. A pair counts only if it is a correct run: no violation interrupted, no run abstained
-    or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with the reason.
-    Raises :class:`UsageError` if no pair was a correct run.
+    *flows* has the measured runs by arm and pair. A pair counts only if it is a correct run: no violation interrupted,
+    no run abstained or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with
+    the reason. Raises :class:`UsageError` if no pair was a correct run.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -213,9 +211,8 @@ class Penalty:
     ) -> tuple[Estimate, Estimate]:
         """Return the mean difference between two arms over the pairs, as an amount and in percent of *before*.
 
-        The parameters *before* and *after* are the names of the arms; *before* is subtracted. The amount is in the unit
-        of *metric*, multiplied by *scale*. With a *scale* other than 1, its unit is called ``ms``, so use only 1000,
-        for a metric in seconds.
+        *before* is subtracted from *after*. The amount is in the unit of *metric*. With a *scale* of 1000, a metric in
+        seconds becomes one in milliseconds.
         """
         unit = METRICS[metric][0] if scale == 1.0 else "ms"
         early, late = ([scale * value for value in self.values(metric, arm)] for arm in (before, after))
@@ -229,8 +226,8 @@ class Penalty:
     def report(self, fail_above: float | None = None) -> Report:
         """Return the report of the measurement.
 
-        With *fail_above*, it counts as failed if supervision adds more than *fail_above* percent to the total time (by
-        the upper end of the interval), or if fewer than 80 % of the pairs are correct runs.
+        With *fail_above*, it counts as failed if the upper end of the interval of the added total time is above
+        *fail_above* percent, or if fewer than 80 % of the pairs are correct runs.
         """
         upper = self.added("total")[1].high or 0.0
         enough = self.correct >= _ENOUGH * self.pairs

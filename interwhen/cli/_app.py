@@ -1,4 +1,4 @@
-"""The command line as one cyclopts app; imported once the extras are known to be there."""
+"""The command line as one cyclopts app. Importing this module needs the extra ``cli``."""
 
 from __future__ import annotations
 

@@ -90,17 +90,14 @@ SCENES = (
 
 
 class PacedModel(ModelWrapper):
-    """Wraps *model* and slows its streams down to about *rate* tokens a second, if they are faster.
-
-    Forks are not slowed down. Optional attributes, such as the timeouts, are those of *model*.
-    """
+    """Wraps *model* and slows its streams down to about *rate* tokens a second. Forks are not slowed down."""
 
     def __init__(self, model: Model, rate: float) -> None:
         super().__init__(model)
         self._rate = rate
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that returns one chunk at a time, at the limited rate."""
+        """Open a stream that returns at most one chunk at a time, at the limited rate."""
         return _PacedStream(await self._model.stream(request), self._rate)
 
 
@@ -141,10 +138,10 @@ def demo(
     plain: Annotated[bool, Parameter(negative="")] = False,
     speed: float = 60.0,
 ) -> int:
-    """Watch interwhen at work: a tiny model solves three problems, and a verifier checks each of its steps.
+    """Watch interwhen at work: a tiny model solves three problems, and a verifier checks its steps.
 
-    By default, the model has 2.7 million parameters and comes with interwhen: no server, no key, no download. The exit
-    code is 5 if the model failed.
+    By default, the model is one of 2.7 million parameters that comes with interwhen. The exit code is 5 if a run
+    failed.
 
     Parameters
     ----------
@@ -183,10 +180,7 @@ def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
-    """Let *model* run the scenes of the demo one after the other, show each of them, and return the results.
-
-    With *plain*, lines are appended instead of redrawing a picture. A failed run ends the demo.
-    """
+    """Run the scenes with *model* one after the other, show them, and return the results. Stop after a failed run."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
         console.print(_heading(number, scene))

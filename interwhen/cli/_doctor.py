@@ -72,7 +72,8 @@ def doctor(
         With --contract: a file for all requests and answers, without keys. FILE.gz is compressed.
     journals
         Examine this directory of journals and no endpoint. With --base-url, also ask the gateway there how many
-        journals it lost. Without this option, the directory in interwhen.toml is examined after the endpoint.
+        journals it lost. Without this option and --contract, the directory in interwhen.toml, if any, is examined after
+        the endpoint.
     json
         Print the findings as one JSON object.
     """
@@ -152,12 +153,10 @@ def _journal_diagnosis(folder: Path, base_url: str | None) -> Diagnosis:
 
 
 def examine_journals(settings: JournalSettings) -> tuple[ProbeFinding, ...]:
-    """Examine the directory of *settings*, and return the findings.
+    """Examine the journal directory of *settings*, and return what was found.
 
-    They are: whether it is writable, how many journals it has, whether these have an end, and how much disk space is
-    free. A temporary file is written there and deleted. Only the newest 200 journals are read, without those of them
-    that were changed in the last minute, because a call may still write them. If there is no such directory, only that
-    is reported.
+    The findings are about access, the number and size of the journals, their ends, and the free disk space. A temporary
+    file is created there. At most the newest 200 journals are read. A missing directory is the only finding.
     """
     folder = Path(settings.path)
     access = _access(folder)
@@ -224,10 +223,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
 
 
 def _lost(base_url: str) -> ProbeFinding:
-    """Ask the gateway at *base_url* how many journals it could not write, and return the finding.
-
-    It is ``unknown`` if the gateway does not answer within five seconds, or does not count journals.
-    """
+    """Return the count of lost journals of the gateway at *base_url*. Without a count, the finding is ``unknown``."""
     import httpx2
 
     url = base_url.rstrip("/").removesuffix("/v1") + "/metrics"
@@ -255,11 +251,9 @@ class _Endpoint(NamedTuple):
 
 @asynccontextmanager
 async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint]:
-    """Yield the server at *base_url*.
+    """Yield the server at *base_url*. Without *base_url*, start a server for the local *model*, and stop it at the end.
 
-    Without *base_url*, start a server for the local *model*, yield it, and stop it at the end of the block. In this
-    case, raise :class:`UsageError` if *model* is not local, and the errors of the start, such as
-    :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
+    In this case, raise :class:`UsageError` if *model* is not local, and the errors of the start.
     """
     if base_url is not None:
         import os
@@ -291,10 +285,9 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
 
 
 async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
-    """Check what interwhen relies on at the endpoint *base_url* with the model *model*, and return the report.
+    """Check what interwhen relies on at the endpoint (see :func:`_endpoint`), and return the report.
 
-    Without *base_url*, a server for the local *model* is started and stopped; then :class:`UsageError` is raised if
-    *model* is not local. If *record* is given, all requests and responses are written to this file at the end.
+    If *record* is given, the requests and responses are then written to this file.
     """
     from interwhen.models._httpx2_transport import Httpx2Transport
 

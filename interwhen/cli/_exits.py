@@ -8,8 +8,7 @@ from interwhen._types.results import Status
 
 OK = 0
 BROKEN = 1
-"""The command ran, and found something that must not be: a bar that was missed (``bench``, ``verifiers try``), a
-promise that did not hold (``simulate``), a broken line (``doctor --contract``), or problems of rules (``policy``)."""
+"""The command ran, and found something wrong: for example a missed bar (``bench``) or a broken line (``doctor``)."""
 USAGE = 2
 FAILED = 5
 INTERRUPTED = 130

@@ -46,9 +46,8 @@ class ModelFlags:
     def open(self, prompt: Prompt = "") -> Model:
         """Open the selected model; the caller closes it.
 
-        Without --api, the kind of *prompt* (text or chat) selects the API of a server. Raises :class:`UsageError` if
-        --api is given without --base-url, or --base-url without --model, or if the model cannot be loaded. An
-        :class:`~interwhen.InterwhenError` of the model's factory is passed on.
+        Without --api, the kind of *prompt* (text or chat) selects the API of a server. Raises
+        :class:`~interwhen.InterwhenError` if the options do not fit together or the model cannot be loaded.
         """
         if self.base_url is None:
             if self.api is not None:
@@ -65,10 +64,7 @@ class ModelFlags:
         return bool(self.model or self.base_url or self.api)
 
     def reference(self, prompt: Prompt) -> ModelReference:
-        """Return a reference with which a journal names the model, so that it can be opened again.
-
-        It has no keys and passwords: user, password and query of the URL are left out.
-        """
+        """Return a reference with which a journal names the model. Its URL has no user, password or query."""
         if self.base_url is None:
             return ModelReference(self.model or "local")
         return ModelReference(without_login(self.base_url), self.model, self.api or default_api(prompt))
@@ -160,11 +156,10 @@ class ContextFlags:
     """If the prompt lacks the text of the context: at most so many characters of it, by relevance; default: none."""
 
     def open(self, model: Model) -> AbstractAsyncContextManager[Ready | None]:
-        """Open the prepared context for runs of *model*. Without --context, the block gets ``None``.
+        """Return a context manager that opens the prepared context for *model*. Without --context, it yields ``None``.
 
-        Raises :class:`UsageError` if other options of the context are given without --context, or if --passages is
-        negative. Entering the block raises the errors of the store, and :class:`UsageError` for a context that it does
-        not have or that is of another model, and for an unusable key file.
+        Raises :class:`UsageError` if the options do not fit together. Entering the context manager raises the errors of
+        the store, and :class:`UsageError` for a context or a key file that cannot be used.
         """
         if self.context is None:
             if self.store is not None or self.key_file is not None or self.passages:
@@ -185,7 +180,7 @@ def default_api(prompt: Prompt) -> Api:
 
 
 def without_login(url: str) -> str:
-    """Return *url* without user, password and query, so that it can be stored. A fragment is kept."""
+    """Return *url* without user, password and query. A fragment is kept."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=""))
 
@@ -195,11 +190,10 @@ class _Conversation(msgspec.Struct, frozen=True):
 
 
 def read_prompt(text: str | None, prompt_file: Path | None, chat: Path | None) -> Prompt:
-    """Return the prompt from the option that the user gave: *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
+    """Return the prompt that the user gave as *text*, *prompt_file* or *chat*. The file ``-`` is stdin.
 
-    *chat* is a file with a JSON list of messages, or an object with this list as ``messages``. Raises
-    :class:`UsageError` if none or several of the options were given, if *text* is empty, if a file cannot be read, or
-    if *chat* has another form or an invalid message.
+    *chat* is a JSON file: a list of messages, or an object with this list as ``messages``. Raises :class:`UsageError`
+    if not exactly one of the three was given, or if the prompt cannot be read.
     """
     given = [
         name

@@ -1,7 +1,4 @@
-"""The command line: runs a command, and turns errors into one line and an exit code.
-
-The console script is ``interwhen_launcher``, which calls this for all but the general help and the version.
-"""
+"""Runs the command line. Expected errors become one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -21,9 +18,8 @@ _MISSING = "error: the command line needs an extra that is not installed: pip in
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command in *arguments* (default: those of the process), and end the process with its exit code.
 
-    A usage error and an :class:`InterwhenError` become one line on stderr (with ``--debug``, the latter is raised);
-    programming errors are raised. Without *arguments*, the tracebacks that this process prints for uncaught errors have
-    their control characters escaped from then on.
+    An :class:`InterwhenError` becomes one line on stderr; with ``--debug``, it is raised. Without *arguments*,
+    tracebacks of uncaught errors are printed with their control characters escaped.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
@@ -35,10 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-    """Print the *traceback* of *error* to stderr, as Python does, but with control characters escaped.
-
-    Messages may quote servers and models, whose control characters could change the terminal.
-    """
+    """Print the *traceback* of *error* to stderr, as Python does, but with control characters escaped."""
+    # Messages may quote servers and models, whose control characters could change the terminal.
     from traceback import format_exception
 
     from interwhen.cli._text import visible
@@ -83,7 +77,7 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _with_dashes(arguments: list[str]) -> list[str]:
-    """Return *arguments* with ``--option -`` written as ``--option=-``, where ``-`` is a file (stdin or stdout)."""
+    """Return *arguments* with ``--option -`` written as ``--option=-``, except after ``--``."""
     # cyclopts takes a lone "-" for an option.
     found: list[str] = []
     for argument in arguments:
@@ -95,9 +89,9 @@ def _with_dashes(arguments: list[str]) -> list[str]:
 
 
 def _output_failed(error: OSError, *, debug: bool) -> int:
-    """Discard further output if its reader has closed the pipe (``| head``), or the disk is full. Return the exit code.
+    """Discard further output after a closed pipe or a full disk, and return the exit code. Raise any other *error*.
 
-    Any other *error* is raised again, and with *debug* also that of a full disk.
+    With *debug*, the error of a full disk is raised, too.
     """
     import os
 

@@ -17,7 +17,7 @@ from interwhen.cli._text import joined
 T = TypeVar("T")
 
 _SILENT_SECONDS = 2.0
-"""A command that is done by then shows no progress."""
+"""Seconds after the start of a block in which no progress is shown."""
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 10.0
 """The time between two lines where stderr is not a terminal."""
@@ -40,12 +40,11 @@ _blocks: list[ProgressLine] = []
 
 
 class ProgressLine:
-    """Shows the progress of a block of work on stderr: on a terminal one line that is redrawn, else a line at times.
+    """Shows the progress of a block of work on stderr.
 
-    *verb* names the work, such as "checking". *total* is the number of its steps; ``None`` if it is not known. With
-    *ticks*, a thread updates the time while a step takes long; a benchmark does without, because the thread would be
-    measured, too. Nothing is shown in the first two seconds, nor with ``--quiet``. Of nested blocks, only the innermost
-    is shown.
+    *verb* names the work, such as "checking"; *total* is the number of its steps, or ``None``. With *ticks*, a thread
+    updates the line during a long step. Nothing is shown in the first two seconds, with ``--quiet``, or while another
+    block is open inside this block.
     """
 
     def __init__(
@@ -90,10 +89,7 @@ class ProgressLine:
         self._show()
 
     def of(self, done: int, total: int) -> None:
-        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time.
-
-        For work whose total becomes known, or grows, while it is done.
-        """
+        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time."""
         self._total = total
         self.to(done)
 
@@ -112,8 +108,7 @@ class ProgressLine:
     def line(self) -> str:
         """Return the progress as one line: the verb, the counts, a time, and the note.
 
-        The time is an estimate of what is left, if the total is known and a step is done; else the time that has
-        passed.
+        The time is an estimate of what is left; while that cannot be estimated, the time since the start.
         """
         seconds = self._clock() - self._begun
         done, total = self._done, self._total

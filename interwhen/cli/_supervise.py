@@ -55,19 +55,15 @@ _SHOW_CURSOR = "\n\x1b[?25h"
 
 
 class Interrupted(KeyboardInterrupt):
-    """Raised after the user pressed Ctrl-C and the work was cancelled.
-
-    Its message is the hint for the user, such as how to resume the run; it may be empty.
-    """
+    """Raised after Ctrl-C has cancelled the work. The message is a hint for the user; it may be empty."""
 
 
 def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     """Run *main* on an event loop and return its exit code.
 
-    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with the text *hint*. If that takes longer than
-    0.8 seconds, or at a second Ctrl-C, the process ends with the exit code 130. In a thread, or if the process ignores
-    SIGINT or has another handler for it, Ctrl-C is left to them. If a :class:`KeyboardInterrupt` is raised in any other
-    way, it is raised again with *hint*.
+    On Ctrl-C, *main* is cancelled, and :class:`Interrupted` is raised with *hint*. If that takes longer than 0.8
+    seconds, or at a second Ctrl-C, the process ends with the exit code 130. This holds in the main thread, if SIGINT
+    has Python's own handler. Another :class:`KeyboardInterrupt` is raised again with *hint*.
     """
     try:
         with _Handler(hint) as handler:
@@ -80,9 +76,9 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
 
 
 def resume_hint(journal: Path | None) -> str:
-    """Return a line for the user that says how to resume an interrupted run.
+    """Return a line that tells the user how to resume an interrupted run from its *journal*.
 
-    *journal* is the file of its journal. ``None``: the line says how to give the next run a journal.
+    ``None``: the line says how to give the next run a journal.
     """
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
@@ -90,10 +86,8 @@ def resume_hint(journal: Path | None) -> str:
 
 
 def leave() -> None:
-    """End the process now, with the exit code 130, if a thread still runs for which Python would wait.
-
-    Such a thread may have a verifier that hangs, and it cannot be stopped. Without such a thread, do nothing.
-    """
+    """End the process with the exit code 130 if a thread still runs for which Python would wait. Else do nothing."""
+    # Such a thread may have a verifier that hangs, and it cannot be stopped.
     main = threading.main_thread()
     if any(thread is not main and not thread.daemon for thread in threading.enumerate()):
         _exit()
@@ -101,10 +95,8 @@ def leave() -> None:
 
 @contextmanager
 def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Let signals wake *loop*. Otherwise it would not notice a signal that arrives just before it sleeps.
-
-    Only the main thread gets signals, so in another thread this does nothing.
-    """
+    """Let signals wake *loop*. Outside the main thread, do nothing."""
+    # Without this, the loop would not notice a signal that arrives just before it sleeps.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -122,7 +114,7 @@ def _woken_by_signals(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
 
 
 class _Handler:
-    """Turns the first SIGINT into a cancellation, and ends the process at a second one, or if that takes too long."""
+    """Cancels the work at the first SIGINT, and ends the process at a second one or if the cancellation takes long."""
 
     def __init__(self, hint: str) -> None:
         self.pressed = 0
@@ -167,11 +159,8 @@ class _Handler:
             self._end()
 
     def _end(self) -> None:
-        """Kill worker processes, print the hint, and end the process at once, with the exit code 130.
-
-        The journal needs no end for this: its thread does not wait for the loop, and a run can be resumed from the
-        records that it has written.
-        """
+        """Kill worker processes, print the hint, and end the process at once, with the exit code 130."""
+        # The journal needs no end: a run can be resumed from the records that it has written.
         _kill_workers()
         if sys.stdout.isatty():
             sys.stdout.write(_SHOW_CURSOR)

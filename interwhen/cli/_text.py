@@ -62,7 +62,7 @@ def as_json(value: object) -> str:
 def json_safe(encoded: str) -> str:
     r"""Escape the control and invisible characters in the JSON text *encoded* as ``\u`` and four digits.
 
-    The JSON value stays the same, because such characters occur only inside strings. So the line is safe on a terminal.
+    The JSON value stays the same. Newlines are kept.
     """
     return _ACTING.sub(_json_escaped, encoded)
 
@@ -95,7 +95,7 @@ class PipeAwareConsole(Console):
 def console_for(stream: TextIO) -> Console:
     """Return a console that prints text to *stream* literally: no markup, no emoji codes, no highlighting.
 
-    Characters that *stream* cannot encode are escaped from now on.
+    If *stream* is a text file, characters that it cannot encode are escaped from now on.
     """
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
@@ -147,10 +147,7 @@ AHEAD = "dim"
 
 @dataclass(frozen=True, slots=True)
 class Signs:
-    """The characters with which a view marks passed checks, violations, cuts and so on.
-
-    :func:`signs_for` chooses others if the terminal cannot show them.
-    """
+    """The characters with which a view marks passed checks, violations, cuts and so on."""
 
     passed: str = "✓"
     open: str = "…"

@@ -458,9 +458,9 @@ def _vet(name: str) -> None:
 
 
 def _write(name: str, where: Path) -> list[Path]:
-    """Write all files of the new package to the folder *where*, and return their paths in it.
+    """Write the files of the new package to the folder *where*, and return their paths in it.
 
-    Raises :class:`UsageError` if the folder exists or cannot be written; after an error, no file is left.
+    Raises :class:`UsageError` if the folder exists or cannot be written.
     """
     if where.exists():
         raise UsageError(f"the new folder must not exist yet, got {str(where)!r}, which does: give another --directory")

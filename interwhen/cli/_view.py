@@ -216,10 +216,8 @@ def _settled(state: ViewState, check: CheckRecord) -> ViewState:
 
 
 def _kind_of(outcome: Outcome) -> Kind | None:
-    """Return how the view shows a check with this *outcome*.
-
-    Return ``None`` for a violation, which has an event of its own, and for a cancelled check, which is not shown.
-    """
+    """Return how the view shows a check with this *outcome*; ``None`` for violations and cancelled checks."""
+    # A violation has an event of its own.
     match outcome:
         case Judged(verdict=Pass()):
             return "passed"
@@ -268,8 +266,7 @@ def render(state: ViewState, signs: Signs = UNICODE) -> Text:
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
     """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
 
-    *state* has the text and its marks. Retracted texts are shown where they stood, the latest three at one place, with
-    the *signs* around them.
+    Retracted texts are shown where they stood, at most three of them at one place.
     """
     stop = state.end if end is None else end
     known = _known(state, start, stop)
@@ -319,8 +316,7 @@ class _LineBuilder:
     """The spans with a result or an open check, and the kind of each."""
     signs: Signs
     ahead: int | None
-    """The offset from which the model's text has not been checked: from there on, text without a mark is shown as open.
-    ``None``: no text is shown so."""
+    """The offset from which text of the model without a mark is shown as open. ``None``: no text is shown so."""
     done: list[Line] = field(default_factory=list)
     """The finished lines."""
     kind: LineKind = "plain"
@@ -340,10 +336,7 @@ class _LineBuilder:
             at += len(piece) + 1
 
     def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
-        """Show those texts in *retracted* that are at or before offset *at*. Return the others.
-
-        At one place, only the latest three are shown.
-        """
+        """Show the texts in *retracted* at or before offset *at*, at most the last three. Return the others."""
         here = [each for each in retracted if each.at <= at]
         left, right = self.signs.retracted
         for each in here[-_RETRACTED:]:
@@ -392,10 +385,9 @@ class _LineBuilder:
 
 @dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How much of a run has been printed as plain lines. *state* is the run so far.
+    """How much of a run has been printed as plain lines.
 
-    Text is printed in whole lines, and the rest of the last line when the stream ends; the lines of other events are
-    printed at once.
+    Text is printed in whole lines; the rest of the last line follows when the stream ends.
     """
 
     signs: Signs
@@ -505,10 +497,7 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line that shows how far a run is *seconds* after its start.
-
-    It has the mood, the tokens and their rate, and the counts of checks, violations and remedies.
-    """
+    """Return one line that shows how far a run is *seconds* after its start: mood, tokens, rate and counts."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -546,15 +535,14 @@ class Viewer:
         """Stop the view, and restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Show *event* to the user. Each kind of viewer does so in its own way."""
+        """Show *event* to the user."""
         raise NotImplementedError
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer that suits the options of the user and *console*.
+    """Return the viewer for *console*: JSON, lines that are appended, or a picture that is redrawn.
 
-    With *json* it prints JSON; with *plain*, or if *console* cannot redraw, it appends lines; otherwise it redraws a
-    picture.
+    Lines are appended with *plain*, or if *console* cannot redraw.
     """
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream

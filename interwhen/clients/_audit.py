@@ -1,7 +1,6 @@
 """The audit file: one line of JSON per call, written in the background, with rotation.
 
-A call never waits for the disk. If the disk is full or too slow, records are dropped and counted. The log says when
-that begins, and when records are written again.
+A call does not wait for the disk. If the disk is full or too slow, records are dropped and counted, which is logged.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class AuditFile(BackgroundWriter):
     """Appends the records of calls to a file. All clients of a process that use the same path share one object.
 
-    One thread writes for all calls. If the file would become too large, it is rotated: older files get a number, and
-    the oldest one is deleted if there are too many. A single record that is larger than the limit gets a separate file.
+    If the file would become too large, it is rotated: older files get a number, and the oldest one may be deleted. A
+    single record that is larger than the limit gets a separate file.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
@@ -160,10 +159,10 @@ class AuditFile(BackgroundWriter):
 
 
 def open_audit(wanted: object) -> AuditFile | None:
-    """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
+    """Return the audit file for *wanted*: a path, a mapping of the fields of :class:`AuditSettings`, or an audit file.
 
-    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None``, and for :class:`AuditSettings` without a
-    path. Raises :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
+    Return ``None`` for ``None``, and for settings without a path. Raises :class:`UsageError` if *wanted* is invalid, or
+    if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

@@ -17,13 +17,10 @@ T = TypeVar("T")
 
 
 def facts_of(call: SupervisedCall) -> dict[str, Any]:
-    """Return the facts of *call* as JSON values. They do not contain the answer, except where a reason quotes it.
+    """Return the facts of *call* as JSON values: id, label, model, violations, reasons and counts.
 
-    ``label`` is the label of the result. ``violations`` has the monitor, verifier, reason, wrong text and remedy of
-    each violation. ``reasons`` says why the result is not verified, and is empty for a verified one and without a
-    result. ``call_id`` is the id of the call in the log and in the audit file. ``model``, ``checks`` and ``tokens`` are
-    the name of the model, the number of checks on the returned text and the number of generated tokens; both numbers
-    are 0 without a result.
+    ``reasons`` says why the result is not verified. ``checks`` is the number of checks on the returned text, and
+    ``tokens`` that of generated tokens; both are 0 without a result.
     """
     result = call.result
     unverified = getattr(result, "unverified_reasons", ())
@@ -62,7 +59,7 @@ def supervised_class(base: Any, mixin: type) -> Any:
 def supervised_copy(model: Any, mixin: type, *, client: str) -> Any:
     """Return a copy of *model* that has the same attributes, and whose methods *mixin* overrides.
 
-    Raises :class:`~interwhen.UsageError` if *model* has no attribute *client*, as a model for another API.
+    Raises :class:`~interwhen.UsageError` if *model* has no attribute *client*.
     """
     if not hasattr(model, client):
         raise UsageError(
@@ -76,18 +73,16 @@ def supervised_copy(model: Any, mixin: type, *, client: str) -> Any:
 
 
 def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:
-    """Return a copy of *metadata* that has the facts of the last call in *calls* under ``interwhen``.
+    """Return a copy of *metadata* with the facts of the last call in *calls* under ``interwhen``.
 
-    Earlier calls are attempts that the library repeated. Without calls, nothing is added.
+    Without calls, nothing is added.
     """
+    # Earlier calls are attempts that the library repeated.
     return {**(metadata or {}), KEY: facts_of(calls[-1])} if calls else dict(metadata or {})
 
 
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
-    """Return *client* wrapped with *monitors* and *options* (see :func:`interwhen.wrap`).
-
-    Without both, return *client* itself. It should be wrapped already; this is not checked.
-    """
+    """Return :func:`interwhen.wrap` of *client*, *monitors* and *options*; without both, *client* itself."""
     one = isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable)
     specs: tuple[Any, ...] = (monitors,) if one else tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client

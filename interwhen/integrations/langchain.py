@@ -1,8 +1,4 @@
-"""LangChain: puts what is known about a supervised call into ``response_metadata["interwhen"]`` of its message.
-
-These facts are the label of the result, the violations, the reasons why it is not verified, the id of the call, the
-model, and the numbers of checks and tokens (see :func:`interwhen.integrations._facts.facts_of`).
-"""
+"""LangChain: puts the facts of a supervised call into ``response_metadata["interwhen"]`` of its message."""
 
 from __future__ import annotations
 
@@ -22,8 +18,8 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     """Return a copy of *model*, a ``ChatOpenAI`` or ``AzureChatOpenAI``, whose calls *monitors* supervise.
 
     The message of a supervised call has the facts in ``response_metadata["interwhen"]``; a stream has them in its last
-    chunk. *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of
-    *model* must be wrapped already.
+    chunk. *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the clients of *model* must
+    be wrapped already.
     """
     made: Any = model.model_copy()  # type: ignore[attr-defined]
     for client, root in (("client", "root_client"), ("async_client", "root_async_client")):
@@ -79,10 +75,8 @@ def _attached(result: Any, seen: WatchedCalls) -> Any:
 
 
 def _last_chunk(seen: WatchedCalls) -> Iterator[Any]:
-    """Yield an empty chunk with the facts of the last call in *seen*; nothing if there was no call.
-
-    LangChain merges it into the metadata of the whole message.
-    """
+    """Yield an empty chunk with the facts of the last call in *seen*; nothing if there was no call."""
+    # LangChain merges it into the metadata of the whole message.
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk
 

@@ -16,12 +16,11 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def attach_facts(function: FunctionT) -> FunctionT:
-    """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses hold the facts of the call.
+    """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses have the facts of the call.
 
-    Pass a wrapped client to the returned function, for example
-    ``completion(model="openai/my-model", client=interwhen.wrap(OpenAI(...)), ...)``. The facts are in
-    ``response._hidden_params["interwhen"]``, where litellm stores data that is not part of the API. A stream has the
-    facts there once it was read to its end. Without a supervised call, nothing is added.
+    Pass a client from :func:`interwhen.wrap` to the returned function as ``client``. The facts are in
+    ``response._hidden_params["interwhen"]``; a stream has them once it was read to its end. Without a supervised call,
+    nothing is added.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -48,12 +47,7 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
 
 
 class _FactsAtEnd:
-    """Base of the wrappers of a litellm stream, which attach the facts of a call to the stream when it ends.
-
-    *stream* is the stream of litellm, and *seen* the supervised calls that were made for it. The facts (label,
-    violations and others, see :func:`with_facts`) are those of the last of these calls. Without a supervised call,
-    nothing is attached. The subclasses pass on the chunks.
-    """
+    """Base class: attaches the facts of the last call in *seen* to the litellm stream *stream* when it ends."""
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
         self._stream = stream

@@ -19,10 +19,9 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
     """Return a copy of *model* whose calls *monitors* supervise.
 
     *model* is an ``OpenAIChatCompletionsModel`` or ``OpenAIResponsesModel``. A supervised call adds a span named
-    ``interwhen`` to the trace of the agent; if the library repeated the call, the span is that of the last attempt. The
-    data of the span are the facts of the call: its id, the label of its result, its violations, the reasons why it is
-    not verified, the model, and the numbers of checks and tokens. *options* are the same as for :func:`interwhen.wrap`.
-    Without *monitors* and *options*, the client of *model* must be wrapped already.
+    ``interwhen`` with its facts to the trace of the agent; if the library repeated the call, the facts are those of the
+    last attempt. *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model*
+    must be wrapped already.
     """
     made: Any = supervised_copy(model, _SupervisedAgentModel, client=_CLIENT)
     setattr(made, _CLIENT, wrapped(getattr(made, _CLIENT), monitors, options))

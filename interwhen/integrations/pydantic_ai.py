@@ -19,9 +19,9 @@ ModelT = TypeVar("ModelT")
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model*, an ``OpenAIChatModel`` or ``OpenAIResponsesModel``, whose calls *monitors* supervise.
 
-    The response of a supervised call has the facts in ``metadata["interwhen"]``. A response that a stream builds before
-    the call has ended does not have them. *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and
-    *options*, the client of *model* must be wrapped already.
+    The response of a supervised call has the facts in ``metadata["interwhen"]``; that of a stream has them after the
+    call has ended. *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*, the client of
+    *model* must be wrapped already.
     """
     from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -33,10 +33,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedModel:
-    """A mixin for models.
-
-    It adds the facts to the responses of the two methods that pydantic-ai calls for an answer.
-    """
+    """A mixin for models that adds the facts to their responses."""
 
     async def request(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

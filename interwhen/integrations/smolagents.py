@@ -1,4 +1,4 @@
-"""smolagents: a supervised call in the attribute ``interwhen`` of its message, which the agent keeps in its memory."""
+"""smolagents: puts a supervised call into the attribute ``interwhen`` of its message."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ModelT = TypeVar("ModelT")
 def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: Any) -> ModelT:
     """Return a copy of *model*, an ``OpenAIModel`` or ``AzureOpenAIModel``, whose calls *monitors* supervise.
 
-    *options* are the same as for :func:`interwhen.wrap`. Without *monitors* and *options*, the client of *model* must
-    be wrapped already. :func:`facts_in` reads the facts of the steps of an agent.
+    :func:`facts_in` reads the facts. *options* are those of :func:`interwhen.wrap`. Without *monitors* and *options*,
+    the client of *model* must be wrapped already.
     """
     made: Any = supervised_copy(model, _SupervisedGeneration, client="client")
     made.client = wrapped(made.client, monitors, options)
@@ -27,7 +27,7 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 
 
 class _SupervisedGeneration:
-    """A mixin for models. It adds the supervised call to the message of the method that agents call for an answer."""
+    """A mixin for models. It adds the supervised call to the message of an answer that is not streamed."""
 
     def generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:
@@ -39,9 +39,9 @@ class _SupervisedGeneration:
 
 
 def facts_in(agent: Any) -> list[dict[str, Any]]:
-    """Return the facts of the supervised calls in the memory of *agent*, one for each step, in order.
+    """Return the facts of the supervised calls in the memory of *agent*, at most one for each step, in order.
 
-    If a step made several calls, its message has only the last one. Steps without a supervised call are left out.
+    Streamed answers, and all but the last call of a step, are left out.
     """
     steps = getattr(agent.memory, "steps", ())
     calls = (getattr(getattr(step, "model_output_message", None), KEY, None) for step in steps)

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
+from interwhen.policy._disclosure import answers_of, gives_away
 from interwhen.policy._evaluation import Missing, evaluate, tell
 from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
 from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, RecordOf, Text, describe
@@ -16,15 +17,9 @@ from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
 from interwhen.policy._syntax import (
     Apply,
-    Compare,
-    Constant,
     ExpressionError,
-    If,
-    In,
-    Listed,
     Name,
     Node,
-    Not,
     Quantified,
     parse,
     show,
@@ -63,8 +58,8 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
-    closed, or an expression cannot be parsed or expanded.
+    Raises :class:`ExpressionError` if the text is too long, a brace is not closed, or an expression cannot be parsed or
+    expanded by *definitions*.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -96,11 +91,11 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
     """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
-    At the level ``why``, it may show only arguments of the call, which the model wrote itself. At the level
-    ``witness``, it may also show facts. At neither may it show an expression to which the condition *require* makes an
-    argument equal. Each expression must have a single value. *scope* has the kinds of the names.
+    At the level ``why``, it may show only arguments of the call. At the level ``witness``, it may also show facts. At
+    neither may it show a value to which the condition *require* makes an argument equal. Each expression must have a
+    single value.
     """
-    answers = set(_answers(require))
+    answers = answers_of(require)
     for node in message.nodes():
         try:
             kind = kind_of(node, scope)
@@ -116,54 +111,12 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
         has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in walk(node))
         if level == "why" and (has_calls or not roots <= {"args"}):
             return f"'why' must show arguments of the call only, got {{{show(node)}}}: move it to 'witness'"
-        if show(node) in answers:
+        if gives_away(node, answers):
             return (
                 f"{level!r} must not give the answer away, got {{{show(node)}}}, which an argument has to be: "
                 "leave it out"
             )
     return ""
-
-
-def _answers(require: Node) -> Iterator[str]:
-    """Yield, as text, each expression that *require*, or a part of it, compares with an argument by equality.
-
-    The branches of such an ``if``, and the arguments of ``max`` and ``min``, are included. Literals, and expressions of
-    arguments alone, are left out.
-    """
-    own = {"args"}
-    for node in walk(require):
-        if isinstance(node, Quantified) and _of_arguments(node.source, own):
-            own.update(node.names)  # walk() yields an outer quantifier before the inner ones
-    for node in walk(require):
-        for mine, other in _equated(node):
-            if _of_arguments(mine, own):
-                for value in _values(other):
-                    if not _of_arguments(value, own) and not isinstance(value, Constant):
-                        yield show(value)
-
-
-def _values(node: Node) -> Iterator[Node]:
-    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
-    yield node
-    match node:
-        case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
-            yield from _values(one)
-            yield from _values(other)
-        case _:
-            return
-
-
-def _equated(node: Node) -> Iterator[tuple[Node, Node]]:
-    match node:
-        case Compare(op="=", left=left, right=right) | Not(of=Compare(op="!=", left=left, right=right)):
-            yield from ((left, right), (right, left))
-        case In(item=item, among=Listed(items=(only,))):
-            yield item, only
-
-
-def _of_arguments(node: Node, own: set[str]) -> bool:
-    names = [part.name for part in walk(node) if isinstance(part, Name)]
-    return bool(names) and names[0] in own and "state" not in names
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +229,7 @@ def kinds_in(
 ) -> dict[Any, Kind]:
     """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
 
-    *tool* is ``None`` for a rule over any tool. Expressions that fail the type check are left out.
+    Expressions that fail the type check are left out.
     """
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:

@@ -1,9 +1,6 @@
 """Test doubles and test tools for interwhen and for programs that use it.
 
-`ScriptedModel` streams the steps of a script (`_models.py`). `server.py` has a scripted server with network faults by
-name, and `_paced_server.py` a load generator. `run_virtual` runs hours of waiting in milliseconds (`_virtual_time.py`).
-`try_monitor` measures a verifier on labelled traces (`_trials.py`, `_scores.py`). `complexity.py` finds code that is
-slower than linear. The deterministic simulator is in `simulation/`.
+They are scripted models and servers, virtual time, trials of verifiers on labelled traces, and checks of complexity.
 """
 
 from interwhen.testing._models import (

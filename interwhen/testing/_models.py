@@ -24,7 +24,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Say:
-    """A step that sends *text* as one chunk of the phase *phase*. Some servers have a separate field for reasoning."""
+    """A step that sends *text* as one chunk of the phase *phase*."""
 
     text: str
     phase: Phase = "answer"
@@ -56,12 +56,10 @@ class ScriptedModel:
     *script* is a list of replies, one for each request, of which the last one repeats; or a function that returns the
     steps for a request. A reply is a list of steps, or a string, which is sent in chunks of *size* characters. *forks*
     is a function that returns the reply to a fork. The model waits *delay* seconds before each read of a stream and
-    before each fork.
+    before each fork. By default, *capabilities* are those of a model that continues a raw prefix.
 
-    *capabilities* is by default that of a model that continues a raw prefix, and *timeouts* those of ``Timeouts()``.
-
-    ``requests`` lists the requests for streams, and ``fork_requests`` lists the forks. ``closed`` counts the streams
-    that were closed before their end or an error of the script.
+    ``requests`` lists the requests for streams, and ``fork_requests`` the forks. ``closed`` counts the streams that
+    were closed before their end.
     """
 
     def __init__(
@@ -103,10 +101,9 @@ class ScriptedModel:
     async def complete(self, request: Request) -> Completion:
         """Answer a fork with the text that *forks* returns, after the delay.
 
-        Each word of the text counts as one token, and so does the whole prompt.
-
-        The fork is recorded in ``fork_requests``, even if it fails. Raises :class:`~interwhen.ModelError` if the model
-        was made without *forks*, and the exceptions of *forks*.
+        The fork is recorded in ``fork_requests``, even if it fails. Each word of the text counts as one token, and so
+        does the whole prompt. Raises :class:`~interwhen.ModelError` if the model has no *forks*, and the exceptions of
+        *forks*.
         """
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)
@@ -139,10 +136,9 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait for the delay of the model, perform the script up to the next chunk, and return this chunk.
+        """Wait for the delay of the model, and return the next chunk of the script; an empty sequence after the end.
 
-        After the end, the result is an empty sequence. After the last step of a script without :class:`End`, the finish
-        reason is ``stop``. A step that is a ``ModelError`` is raised, and ends the stream.
+        Without an :class:`End`, the finish reason is ``stop``. A ``ModelError`` of the script is raised.
         """
         await anyio.sleep(self._delay)
         for step in self._steps:

@@ -1,12 +1,12 @@
 """A load generator: an OpenAI server on loopback in a separate process that sends many streams on a schedule.
 
-:func:`paced_server` starts the server. No model is involved. The field ``model`` of a request selects what is sent:
+:func:`paced_server` starts the server. The field ``model`` of a request selects what is sent:
 
 - ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
 - ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS`` instead, if the server was started with a file of recordings: recording
   NUMBER (from 0), or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request
   counts as the beginning of the recorded text: chunks within its length are left out, and the first of the others is
-  sent at once. The texts are not compared. A request of the chat API has no ``prompt``, so no chunk is left out.
+  sent at once. A request of the chat API has no ``prompt``, so no chunk is left out.
 
 A request with ``"stream": false`` is answered at once with an empty text. ``GET /log`` returns the :class:`SentLog` of
 the stream that began last, ``GET /tally`` a :class:`LoadTally`, and any other GET request a list of one model.
@@ -47,9 +47,9 @@ PAGE = (
     "the question asks for.\n"
     "\n"
 )
-"""A page of a worked solution. Its lines are as long as those that models write: in the solutions of ProcessBench a
-line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; a line of this page
-has 115, 1 and 0.75."""
+"""A page of a worked solution. Its lines are about as long as those that models write."""
+# In the solutions of ProcessBench, a line has 125 characters, 0.9 to 1.3 sentences and 0.55 equations in the mean; a
+# line of this page has 115, 1 and 0.75.
 TOKEN = 4
 """Characters in a chunk of the page: the mean length of a token."""
 
@@ -64,17 +64,13 @@ class SentLog(msgspec.Struct):
 
 
 class LoadTally(msgspec.Struct, frozen=True):
-    """Counts of packets, and how late they were, since the last request for this tally or the start of the server.
-
-    They show whether the server kept its schedule.
-    """
+    """Counts of packets, and how late they were, since the last request for this tally or the start of the server."""
 
     sent: int
     """Packets that were sent, or queued after unsent bytes."""
     late_p99_ms: float
-    """The delay from the due time of a packet until the server sent it: the 99th percentile, in milliseconds.
-
-    It is rounded down to a tenth, and is at most 100.
+    """The 99th percentile of the delays of packets after their due time, in milliseconds; rounded down to a tenth, at
+    most 100.
     """
     late_max_ms: float
     """The longest of these delays in milliseconds, neither rounded nor limited."""
@@ -98,10 +94,7 @@ def chunk_texts(count: int) -> list[str]:
 
 
 def stream_events(count: int) -> list[bytes]:
-    """Return the events of a stream of completions: *count* chunks of the fixed text, and the end.
-
-    The last item holds two events: the finish reason and the end mark.
-    """
+    """Return the events of a stream of completions: *count* chunks of the fixed text, and one item for the end."""
     ending = data(chunk("completions", "", finish_reason="stop")) + DONE
     return [*(_event(text, "completions") for text in chunk_texts(count)), ending]
 
@@ -121,8 +114,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
     """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
 
-    The recorded times are divided by *speed*. *kept* is the text that the client already has. If it is not empty, the
-    chunks that end within its length are left out, and the first remaining chunk, which is sent whole, is due at once.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has: the chunks that end
+    within its length are left out, and the next chunk is due at once.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -148,9 +141,7 @@ class Load:
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
         """Return the schedule of the stream that answers a request, as events of *api*.
 
-        *model* is the model name in the request: ``CHUNKS@RATE`` for the fixed text, ``NUMBER@SPEED:CHUNKS`` for a
-        recording, where NUMBER counts from 0. *kept* is the prompt of the request. A recording leaves out the chunks
-        that end within the length of *kept*; the fixed text ignores *kept*.
+        *model* is the name of the model in the request, and *kept* is the prompt; the module says what they select.
         """
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")
@@ -178,8 +169,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encodin
 _AT_ONCE = 1 << 18
 """The maximum number of bytes for one call of ``socket.send``."""
 _TICK = 0.001
-"""``epoll`` rounds timeouts up to milliseconds. With few streams, the last part of a wait is a sleep, so that packets
-are on time. With many, some packet is always due, and the extra calls would cost too much."""
+"""In seconds. With few streams, the last part of a wait is a sleep, because ``epoll`` rounds up to milliseconds."""
 _FEW = 4
 
 
@@ -201,7 +191,7 @@ class _PacedConnection:
     def read(self) -> tuple[bytes, bytes] | None:
         """Read bytes from the socket; return the head and body of a request if these complete one, else ``None``.
 
-        If the client has closed the connection, close it here, too, and return ``None``.
+        If the client has closed the connection, close it here, too.
         """
         try:
             arrived = self.socket.recv(65536)
@@ -222,8 +212,7 @@ class _PacedConnection:
     def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
         """Send the head of the response and start *schedule*; return when the first packet is due (see :attr:`due`).
 
-        *stamp* builds the first packet from the current time, in place of the one in *schedule*. So a schedule of only
-        one packet, such as that of rate 0, then has no end.
+        *stamp* builds the first packet from the current time, in place of the one in *schedule*.
         """
         self.log, self._schedule, self._next = SentLog(), schedule, 0
         self._begun = time.monotonic()
@@ -236,7 +225,7 @@ class _PacedConnection:
     def due(self) -> float | None:
         """When the next packet is due, on the clock ``time.monotonic()``.
 
-        ``None`` before the first stream, at the end of a stream, and after the client closed the connection.
+        ``None`` if no packet is left, or the connection is closed.
         """
         if not self._is_open or self._next == len(self._schedule.due):
             return None
@@ -257,7 +246,7 @@ class _PacedConnection:
     def send(self, packet: bytes = b"") -> None:
         """Append *packet* to the unsent bytes, and send as many of them as the socket accepts, at most 256 KiB.
 
-        Without a *packet*, only send. If the connection is broken, close it.
+        Close a broken connection.
         """
         unsent = self._unsent
         unsent += packet
@@ -299,11 +288,7 @@ class _LoadServer:
         self._since = time.monotonic(), time.process_time()
 
     def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request with the head *head* and the body *body*.
-
-        If the answer is a stream, return when its first packet is due, on the clock ``time.monotonic()``; otherwise
-        ``None``. A GET request gets the log, the tally or a list of models.
-        """
+        """Answer a request. Return when the first packet of a stream is due; ``None`` for any other answer."""
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
             connection.send(_reply(self._page(line)))
@@ -392,10 +377,10 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return how many seconds the selector should wait for sockets; ``None``: no packet is planned, so without limit.
+    """Return how many seconds the selector should wait for sockets; ``None``: without limit.
 
-    *waiting* is a heap of the connections, ordered by the time at which their next packets are due. With at most four
-    streams, this function sleeps for the last millisecond of the wait, because the selector is less exact.
+    *waiting* is a heap of connections, ordered by the time at which their next packets are due. With few streams, this
+    function sleeps for the last millisecond.
     """
     if not waiting:
         return None
@@ -412,10 +397,10 @@ def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
-    """Bind to a free port, print the port number, and call *serve* with the socket.
+    """Bind to a free port of ``127.0.0.1``, print the port number, and call *serve* with the socket.
 
-    The process ends when standard input closes. With *last_core*, it runs only on the last CPU core; otherwise, only on
-    the first one. A system that does not support this ignores it.
+    The process ends when standard input closes. It runs only on the last CPU core (without *last_core*, on the first
+    one), if the system supports this.
     """
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)
@@ -436,7 +421,7 @@ def _end_with_parent() -> None:
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
     """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL.
 
-    *arguments* are the command-line arguments of *module*. The process is killed at the end of the ``with`` block.
+    *arguments* are those of *module*. The process is killed at the end of the ``with`` block.
     """
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
@@ -453,8 +438,8 @@ def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> It
     """Run this server in a separate process, on the last CPU core if the system supports this; yield its base URL.
 
     The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
-    the first chunk of each stream is the ``time.monotonic()`` at which the server began the answer; requests must then
-    have a rate above 0. The process is killed at the end of the ``with`` block.
+    the first chunk of each stream is the ``time.monotonic()`` at which the answer began; rates must then be above 0.
+    The process is killed at the end of the ``with`` block.
     """
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]

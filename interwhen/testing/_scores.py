@@ -80,7 +80,7 @@ class Spread(msgspec.Struct, frozen=True):
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """The scores of a monitor on labelled traces.
 
-    A trace is *flagged* if a verifier refuted a claim that has a span, because this could interrupt a run.
+    A trace is *flagged* if a verifier refuted a claim that has a span.
     """
 
     traces: int
@@ -95,16 +95,17 @@ class Score(msgspec.Struct, frozen=True, kw_only=True):
     unclear: Rate
     """The share of flagged traces among the unclear traces."""
     located: Rate
-    """Among flagged wrong traces with a labelled mistake: the share whose first violation overlaps the mistake.
+    """The share of flagged wrong traces with a labelled mistake whose first violation overlaps the mistake.
 
     If only the turn of the mistake is labelled, a first violation in this turn counts.
     """
     before: int
-    """The number of flagged wrong traces whose first violation is before the labelled mistake. Inspect these traces."""
+    """The number of flagged wrong traces whose first violation is before the labelled mistake."""
     delay: Spread
-    """Characters from the start of the labelled mistake to the end of the segment of the first violation: the text that
-    the model wrote between the mistake and the start of the check. It is negative if the segment ends before the
-    mistake. Only flagged wrong traces whose mistake has a span count."""
+    """Characters from the start of the labelled mistake to the end of the segment of the first violation.
+
+    Only flagged wrong traces whose mistake has a span count.
+    """
     remaining: Spread
     """The share of a flagged wrong trace that was not written yet when the check of the first violation could start."""
     claims: int
@@ -185,10 +186,10 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Tell whether the first violation of a flagged trace is before, at or after the labelled mistake.
+    """Return whether the first violation of a flagged trace is before, at or after the labelled mistake.
 
-    The result is ``unknown`` if the trace has no labelled mistake. If the span of the mistake is not known, a first
-    violation in its turn counts as ``at`` the mistake.
+    ``unknown`` without a labelled mistake. If only the turn of the mistake is known, a violation in this turn is
+    ``at``.
     """
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
@@ -251,10 +252,7 @@ _AROUND = 40
 
 
 class TrialAssertion(Protocol):
-    """The type of the pytest fixture ``assert_trial``, which calls :func:`assert_trial` with the seed of the test.
-
-    That is the fixture ``interwhen_seed``: random, unless the option ``--interwhen-seed`` gives one.
-    """
+    """The type of the pytest fixture ``assert_trial``, which calls :func:`assert_trial` with the seed of the test."""
 
     def __call__(
         self,
@@ -287,10 +285,11 @@ def assert_trial(
     """Run *monitor* over *traces* and return its score. Raises :class:`AssertionError` if a limit is not met.
 
     *recall*, *precision* and *located* are minima, and *false_interrupts* is a maximum, for the rates of the same name
-    in :class:`Score`; each is from 0 to 1, otherwise :class:`~interwhen.UsageError` is raised. A limit is also not met
-    if there are no traces from which to compute its rate. :class:`AssertionError` is also raised if there is no trace,
-    and if a check, an extraction, a preparation or a run fails. The message shows up to *show* cases of each kind.
-    *seed* and *model* are those of :func:`~interwhen.testing.try_monitor`, whose errors are raised, too.
+    in :class:`Score`, from 0 to 1. A limit is not met if there are no traces from which to compute its rate.
+    :class:`AssertionError` is also raised if there is no trace, and if a check, an extraction, a preparation or a run
+    fails. The message shows up to *show* cases of each kind. *seed* and *model* are those of
+    :func:`~interwhen.testing.try_monitor`. Raises :class:`~interwhen.UsageError` for a limit that is not from 0 to 1,
+    and the errors of :func:`~interwhen.testing.try_monitor`.
     """
     limits = {"recall": recall, "precision": precision, "false_interrupts": false_interrupts, "located": located}
     for name, limit in limits.items():

@@ -57,11 +57,10 @@ class Fault:
 def fault(
     name: str, api: Api = "completions", *, story: Sequence[str] = STORY, wrong: str = "2 + 2 = 5\n", seed: int = 0
 ) -> tuple[Step, ...]:
-    """Return the steps of an answer with the fault *name*, in events of *api*.
+    """Return the steps of an answer with the fault *name*, in events of *api*. The name ``none`` gives a valid stream.
 
     *story* is the text of the stream, as a list of tokens. *wrong* is text that a verifier should refute; some faults
-    insert it. *seed* selects the random choices of a fault. The name ``none`` gives a valid stream. Raises
-    :class:`~interwhen.UsageError` for an unknown name.
+    insert it. *seed* selects random choices. Raises :class:`~interwhen.UsageError` for an unknown name.
     """
     if name not in FAULTS:
         raise UsageError(f"the fault must be one of {', '.join(FAULTS)}, got {name!r:.80}")
@@ -75,7 +74,7 @@ def faulty(
 
     The first *times* requests have the fault (the default depends on the fault). Later requests get the rest of *story*
     after the text that they already contain, or have the fault :attr:`Fault.then`. *wrong* and *seed* are those of
-    :func:`fault`. If no fault has this name, the script raises :class:`~interwhen.UsageError` at the first request.
+    :func:`fault`. For an unknown name, the script raises :class:`~interwhen.UsageError`.
     """
     known = FAULTS.get(name, FAULTS["none"])
     met = known.times if times is None else times
@@ -158,11 +157,7 @@ def _zipped(body: Callable[[EventWriter], bytes]) -> Callable[[EventWriter], tup
 
 
 def _chat_delta(pen: EventWriter) -> tuple[Step, ...]:
-    """Return the steps of the story of *pen* with chunks that have no text.
-
-    For the chat API, these come first: a role, an empty delta, no delta, and a null text. For completions, a chunk with
-    an empty text comes after the first token.
-    """
+    """Return the steps of the story of *pen* with chunks that have no text."""
     if pen.api == "completions":
         return pen.told(pen.say(""))
     deltas: tuple[dict[str, Any] | None, ...] = ({"role": "assistant"}, {}, None, {"content": None, "refusal": None})

@@ -16,8 +16,8 @@ class Head:
     """A step that sends the head of the response.
 
     With *chunked*, the body is chunked. Without it and without ``content-length``, the body ends when the connection
-    closes. If a script has no such step before its first :class:`Send` or its end, the server sends the head of a
-    chunked event stream there.
+    closes. The server sends a default head before the first :class:`Send`, or at the end, if the script has none
+    before.
     """
 
     status: int = 200
@@ -83,7 +83,7 @@ Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | F
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:
     """Return the steps of a complete response with the status *status*, the body *body* and a ``content-length``.
 
-    The ``content-type`` is JSON unless *headers*, whose names are in lower case, say otherwise.
+    The ``content-type`` is JSON unless *headers*, with names in lower case, have another one.
     """
     head = {"content-type": "application/json", **(headers or {}), "content-length": str(len(body))}
     return (Head(status, head, chunked=False), Send(body))
@@ -120,10 +120,7 @@ class ReceivedRequest:
     json: Any
     """The decoded body; ``None`` without a body."""
     connection: int
-    """The number of the connection, counted from 1. Requests that reuse a connection have the same number.
-
-    The scripted transport has a new connection for each request.
-    """
+    """The number of the connection, from 1. Requests that reuse a connection have the same number."""
     gone: anyio.Event = field(default_factory=anyio.Event)
     """Set when the client closes the connection before the end of the answer."""
     gone_at: float | None = None
@@ -164,10 +161,9 @@ Script = Callable[[ReceivedRequest], Iterable[Step]]
 
 
 def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
-    """Return the tokens of *story* that the client does not have yet.
+    """Return the tokens of *story* that a client with the text *kept* does not have yet.
 
-    The client has the text *kept*. The longest beginning of *story* with which *kept* ends is left out, so the first
-    token of the result may be the rest of a token.
+    The longest beginning of *story* with which *kept* ends is left out. So the first token of the result may be cut.
     """
     whole = "".join(story)
     at = next(size for size in range(len(whole), -1, -1) if kept.endswith(whole[:size]))
@@ -184,9 +180,8 @@ def rest_of(story: Sequence[str], kept: str) -> tuple[str, ...]:
 class ScriptedEndpoint:
     """Answers requests by *script*; the base class of the scripted server and the scripted transport.
 
-    *script* returns the steps of the answer to a POST request for text. A GET request gets a list of one model with
-    *owned_by* and a context of *context_tokens* tokens (``None``: not said), unless *pages* is given, a script for GET
-    requests. :meth:`answer` says how abort calls and requests to render a chat template are answered.
+    *script* returns the steps of the answer to a POST request for text, and *pages* does so for a GET request. Without
+    *pages*, a GET request gets a list of one model with *owned_by* and the context length *context_tokens*.
     """
 
     def __init__(
@@ -222,9 +217,7 @@ class ScriptedEndpoint:
     def answer(self, request: ReceivedRequest) -> Iterable[Step]:
         """Record *request*, and return the steps of its answer.
 
-        A POST for text is answered by the script, and a GET request by *pages* or the list of models. An abort call
-        sets ``aborted`` of the requests with the same ``rid``, and gets the status 200. For a request to render a chat
-        template, see :meth:`_render`. Raises the exceptions of the script.
+        An abort call sets ``aborted`` of the requests with the same ``rid``. Raises the exceptions of the script.
         """
         request.number = len(self.posts)
         self.requests.append(request)
@@ -238,11 +231,7 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer the request to render a chat template that continues an unfinished message, as llama.cpp does.
-
-        The rendered prompt is the text of all messages. If ``owned_by`` is not ``llamacpp``, the answer has the status
-        404.
-        """
+        """Answer a request to render a chat template: with the text of all messages, or 404 if not ``llamacpp``."""
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -271,7 +260,7 @@ DONE = b"data: [DONE]\n\n"
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
     """Return one chunk of *api* with *text* and *finish_reason*, as a value that can be written as JSON.
 
-    *choice* adds fields to its only choice, or replaces them.
+    *choice* has further fields of its only choice.
     """
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {
@@ -299,8 +288,8 @@ def events(texts: Iterable[str], *, api: Api = "completions", finish_reason: str
 class EventWriter:
     """Builds the server-sent events of one API for the scripts of faults.
 
-    *story* is the text of the stream, as tokens; most faults come after its first token. *wrong* is text that a
-    verifier should refute, and *seed* selects the random choices of a fault.
+    *story* is the text of the stream, as tokens. *wrong* is text that a verifier should refute, and *seed* selects
+    random choices.
     """
 
     api: Api
@@ -360,7 +349,7 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:
     """Return the steps of a streamed tool call: first its name, then its arguments in pieces of *size* characters.
 
-    *call_id* is the id of the call, and *index* its number in the answer, counted from 0.
+    *index* is the number of the call in the answer, from 0.
     """
     head = {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": ""}}
     pieces = [arguments[at : at + size] for at in range(0, len(arguments), size)]

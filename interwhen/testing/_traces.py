@@ -104,11 +104,9 @@ _DECODER = msgspec.json.Decoder(LabelledTrace)
 def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iterator[LabelledTrace]:  # noqa: A002
     """Yield the traces in the file at *path*. *format* names an installed reader for other formats and folders.
 
-    Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a folder without a *format*.
-    Without *format*, blank lines are skipped, and :class:`~interwhen.UsageError` is raised during the iteration if the
-    file cannot be read or has an invalid line, which the error names. With *format*, :class:`~interwhen.PluginError` is
-    raised during the iteration if the reader is not installed or fails; an error of interwhen that the reader raises is
-    passed on.
+    Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a folder without a *format*. The
+    iteration raises :class:`~interwhen.UsageError` for a file that cannot be read or an invalid line, and
+    :class:`~interwhen.PluginError` for a reader that is not installed or fails. Blank lines are skipped.
     """
     where = Path(path)
     if not where.exists():
@@ -129,8 +127,8 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 def write_traces(path: str | os.PathLike[str], traces: Iterable[LabelledTrace]) -> int:
     """Write *traces* to a new file at *path*, one per line, compressed if *path* ends in ``.gz``. Return their count.
 
-    Raises :class:`~interwhen.UsageError` if the file exists, which is then not changed, if it cannot be written, or if
-    a text has a lone surrogate. A failed write may leave a file with a part of the traces.
+    Raises :class:`~interwhen.UsageError` if the file exists or cannot be written, or if a text has a lone surrogate. A
+    failed write may leave a file with a part of the traces.
     """
     where = Path(path)
     count = 0

@@ -63,10 +63,7 @@ class Stopwatch:
         """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return a copy of *monitor* whose extractor and ``prepare`` add their time to this stopwatch.
-
-        The copy also records how often ``prepare`` returned ``None`` or failed.
-        """
+        """Return a copy of *monitor* whose extractor and ``prepare`` report to this stopwatch."""
         return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
 
     def _extractor(self, extractor: Extractor) -> Extractor:
@@ -125,10 +122,8 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Return the first 10,001 claims of the iterator *claims*, which are read now, so that their time is measured.
-
-    Anything but an iterator is returned unchanged.
-    """
+    """Return the first 10,001 claims of the iterator *claims*. Return anything but an iterator unchanged."""
+    # The claims are read now, so that their time is measured.
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 
 
@@ -145,7 +140,7 @@ _UNLIMITED = 1_000_000
 
 
 class TrialViolation(msgspec.Struct, frozen=True, kw_only=True):
-    """A refuted claim that has a span. In a real run, it could interrupt, unless the monitor only observes.
+    """A refuted claim that has a span.
 
     ``why``, ``witness`` and ``repair`` are those of its violation.
     """
@@ -229,7 +224,7 @@ def recut(text: str, seed: object = 0) -> list[str]:
 
 
 def segments(text: str, trigger: Trigger, *, phase: Phase = "answer") -> list[Segment]:
-    """Return the segments that *trigger* finds in *text*, as at the end of a run. All of *text* belongs to *phase*.
+    """Return the segments that *trigger* finds in *text*, which belongs to *phase*, as at the end of a run.
 
     Raises :class:`~interwhen.UsageError` if *trigger* has an invalid value.
     """
@@ -247,8 +242,8 @@ async def try_monitor(
 
     *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
     Raises :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded,
-    :class:`~interwhen.UsageError` if supervision is switched off, and the errors of iterating over *traces*. Errors in
-    the code of the monitor, and of forks, are part of the results.
+    :class:`~interwhen.UsageError` if supervision is switched off, and the errors of *traces*. Errors in the code of the
+    monitor are part of the results.
     """
     watching = load_monitor(monitor)
     async with Workers(blocked_loop_after=None) as workers:
@@ -266,8 +261,8 @@ def try_monitor_sync(
 ) -> list[TrialResult]:
     """Do the same as :func:`try_monitor`, for synchronous code: return the results of all traces as a list.
 
-    After each trace, the function *on_trial* is called with its result. If this thread runs an asyncio event loop
-    already, as in a notebook, another thread does the work, and this call blocks the loop. Raises the errors of
+    After each trace, the function *on_trial* is called with its result. In a thread with a running asyncio event loop,
+    as in a notebook, another thread does the work, and this call blocks the loop. Raises the errors of
     :func:`try_monitor` and of *on_trial*.
     """
     done: list[TrialResult] = []

@@ -22,7 +22,7 @@ class VirtualTimeError(InterwhenError):
 
 
 class DeadlockError(VirtualTimeError):
-    """All tasks wait and no timer is set: without events from outside, this would hang forever on a real loop.
+    """All tasks wait, and no timer is set that could wake one of them.
 
     ``waiting`` has the name of each task, with the file and the line at which it waits, if these are known.
     """
@@ -54,13 +54,10 @@ class _Turn:
 class VirtualLoop(asyncio.BaseEventLoop):
     """An event loop with a virtual clock, which jumps to the next timer when no callback is ready.
 
-    Callbacks run in the order in which they became ready, so a deterministic program makes the same steps each time.
-    ``turns`` counts loop iterations. ``on_turn`` is called before each one with its number (from 1), so that a test can
-    cancel at any step. It returns whether it made a callback ready; then the clock does not move.
-
-    Raises :class:`DeadlockError` from the running call if nothing is ready and no timer is set,
-    :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` if the loop is asked for real
-    I/O. After a limit was exceeded, each further iteration raises, so that cancelled tasks do not clean up.
+    ``turns`` counts loop iterations. ``on_turn`` is called before each one with its number (from 1); if it returns
+    true, the clock does not move. Raises :class:`DeadlockError` from the running call if nothing is ready and no timer
+    is set, :class:`OutOfVirtualTimeError` beyond *seconds* or *turns*, and :class:`RealIOError` if the loop is asked
+    for real I/O.
     """
 
     is_virtual = True
@@ -84,8 +81,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Begin a loop iteration: call ``on_turn``, and set the clock to the next timer if no callback is ready.
 
         *timeout* is the time in seconds to the next timer: 0 if a callback is ready, and ``None`` if there is no timer.
-        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` beyond a limit. If ``on_turn``
-        returns true, the clock stays, and neither is raised.
+        Raises :class:`DeadlockError` for ``None``, and :class:`OutOfVirtualTimeError` beyond a limit, unless
+        ``on_turn`` returns true.
         """
         self.turns += 1
         if self.on_turn is not None and self.on_turn(self.turns):
@@ -164,10 +161,9 @@ for _name, _what in (
 def run_virtual(function: Callable[[], Awaitable[T]], *, seconds: float = 1e6, turns: int = 10_000_000) -> T:
     """Run the async *function* in virtual time and return its result.
 
-    Waiting takes no real time, and a deterministic function makes the same steps each time. It may take at most
-    *seconds* of virtual time and *turns* iterations of the loop. Checks in threads and processes need
-    :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of *function*, :class:`DeadlockError`,
-    :class:`OutOfVirtualTimeError` and :class:`RealIOError`.
+    Waiting takes no real time. *function* may take at most *seconds* of virtual time and *turns* iterations of the
+    loop. Checks in threads and processes need :class:`~interwhen.testing.VirtualWorkers`. Raises the exceptions of
+    *function*, :class:`DeadlockError`, :class:`OutOfVirtualTimeError` and :class:`RealIOError`.
     """
 
     async def main() -> T:
@@ -182,11 +178,9 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of *task*, with the file and the line at which it waits, if these are known.
-
-    This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
-    whose frame cannot be read.
-    """
+    """Return the name of *task*, with the file and the line at which it waits, if these are known."""
+    # This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
+    # whose frame cannot be read.
     place = ""
     waiting: Any = task.get_coro()
     # ``Task.get_stack`` has only the outermost coroutine of a task that waits.
@@ -213,9 +207,9 @@ class Shift:
 class VirtualWorkers:
     """Replaces the threads and processes of a run: ``interwhen.run(..., workers=VirtualWorkers(...))``.
 
-    *shift* returns how long each check takes and whether its worker dies. The check itself runs on the event loop and
-    takes no virtual time. As with real workers, at most *threads* checks in threads and *processes* checks in processes
-    run at once, others wait, and the deadline of a check in a process begins when a process is free.
+    *shift* returns how long each check takes and whether its worker dies. At most *threads* checks in threads and
+    *processes* checks in processes run at once; others wait. The deadline of a check in a process begins when a process
+    is free.
     """
 
     def __init__(
@@ -237,8 +231,7 @@ class VirtualWorkers:
         """Wait for a free worker and for the time that *shift* returns, then check *claim* with *verifier*.
 
         Return what the verifier returned, and ``None``; if the worker dies, ``None`` and the reason. Raises the
-        exceptions of the verifier. *scope* has the deadline of the check; for a check in a process, the deadline is
-        moved by the time spent waiting for a free one.
+        exceptions of the verifier.
         """
         begun = anyio.current_time()
         left = scope.deadline - begun

@@ -43,9 +43,8 @@ from interwhen._types.verifiers import is_async
 def count_steps(function: Callable[..., object], *arguments: Any) -> int:
     """Return how many bytecode instructions a call of *function* executes in this thread.
 
-    C code inside one instruction (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that. The
-    garbage collector is off during the call. Raises the exceptions of *function*. The numbers differ between versions
-    of Python, so compare their growth.
+    Work in C code (a slice, ``str.find``, a regex) is not counted: use :func:`cpu_seconds` for that. The numbers differ
+    between versions of Python, so compare their growth. Raises the exceptions of *function*.
     """
     counted = _monitored if sys.version_info >= (3, 12) else _traced
     # A garbage collection would run unrelated finalizers.
@@ -61,8 +60,8 @@ def count_steps(function: Callable[..., object], *arguments: Any) -> int:
 def cpu_seconds(function: Callable[..., object], *arguments: Any, tries: int = 3) -> float:
     """Call *function* *tries* times in this thread, and return the shortest CPU time of a call, in seconds.
 
-    Time that other processes and threads use does not count. Machines differ in speed: compare the result with a limit
-    that is far above the time of linear work. Raises the exceptions of *function*.
+    Machines differ in speed: compare the result with a limit that is far above the time of linear work. Raises the
+    exceptions of *function*.
     """
     return min(_timed(function, arguments) for _ in range(tries))
 
@@ -121,9 +120,9 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
     """Call ``prepare`` of *monitor* for *prompt*, and return a copy of the monitor that uses the value.
 
-    A monitor without ``prepare`` is returned unchanged. The result is ``None`` if the monitor does not apply to this
-    prompt. An asynchronous ``prepare`` runs in a new event loop, so none may run in this thread. Raises the exceptions
-    of ``prepare``.
+    Return a monitor without ``prepare`` unchanged, and ``None`` if the monitor does not apply to *prompt*. An
+    asynchronous ``prepare`` runs in a new event loop, so none may run in this thread. Raises the exceptions of
+    ``prepare``.
     """
     if monitor.prepare is None:
         return monitor
@@ -231,7 +230,7 @@ Reader: TypeAlias = Callable[[str], object]
 class Growth:
     """The number of steps of a function for texts of *bait*, whose repeated part doubles from text to text.
 
-    ``sizes`` are the lengths of their repeated parts in characters, and ``steps`` the numbers of steps.
+    ``sizes`` are the lengths of the repeated parts in characters.
     """
 
     bait: Bait
@@ -241,20 +240,18 @@ class Growth:
     def ratio(self, slack: int = 0) -> float:
         """Return by which factor the steps grow when the text doubles: 2 is linear, 4 is quadratic.
 
-        *slack* steps of the longest text are not counted. The result is the geometric mean over all doublings, so that
-        a single jump does not look like growth.
+        *slack* steps of the longest text are not counted. The result is the geometric mean over all doublings.
         """
         grown = max(self.steps[-1] - slack, 0) / max(self.steps[0], 1)
         return float(grown ** (1 / (len(self.steps) - 1)))
 
 
 def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
-    """Return a function that runs *monitor* on a text as one segment, with its recognizer, extractor and verifier.
+    """Return a function that runs *monitor* on a text as one segment, and returns the list of the verdicts.
 
-    The function returns the list of the verdicts. A monitor with ``prepare`` is prepared for *prompt* now; if it does
-    not apply, the function returns an empty list. If the extractor is a fork, the text is also the reply of the fork.
-    Asynchronous verifiers are not run, and give no verdict. Raises the errors of :func:`prepared_for`; the function
-    raises those of the monitor.
+    A monitor with ``prepare`` is prepared for *prompt* now; if it does not apply, the function returns an empty list.
+    If the extractor is a fork, the text is also the reply of the fork. Asynchronous verifiers give no verdict. Raises
+    the errors of :func:`prepared_for`; the function raises those of the monitor.
     """
     bound = prepared_for(monitor, prompt)
     if bound is None:
@@ -290,12 +287,11 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps of *target* for a text of *bait* with *size* characters, then for *doublings* longer texts.
+    """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, each twice as long.
 
-    *size* is that of the repeated part, which doubles from text to text. *target* is a function of a text, or a monitor
-    (see :func:`read_and_check`). It is called once before, with a short text, to fill its caches. Raises
-    :class:`~interwhen.UsageError` if *size* or *doublings* is less than 1, or if a monitor does not apply to an empty
-    prompt.
+    The repeated part of the first text has *size* characters. *target* is a function of a text, or a monitor (see
+    :func:`read_and_check`). It is called once before, to fill its caches. Raises :class:`~interwhen.UsageError` if
+    *size* or *doublings* is less than 1, or if a monitor does not apply to an empty prompt.
     """
     if size < 1 or doublings < 1:
         raise UsageError(f"size and doublings must be at least 1, got {size!r:.80} and {doublings!r:.80}; correct them")
@@ -316,8 +312,8 @@ def assert_linear(
     """Raise :class:`AssertionError` if doubling a text multiplies the steps of *target* by *limit* or more on average.
 
     *baits* are the kinds of text, and *size* is the length of the shortest repeated part in characters. *slack* steps
-    are not counted, for work that happens once, such as filling a table. See :meth:`Growth.ratio`. Raises
-    :class:`~interwhen.UsageError` as :func:`measure` does, and without *baits*.
+    are not counted, for work that happens once. Raises :class:`~interwhen.UsageError` as :func:`measure` does, and
+    without *baits*.
     """
     grown = [measure(target, bait, size=size) for bait in baits]
     _some(grown)
@@ -330,10 +326,9 @@ def assert_quick(
 ) -> None:
     """Raise :class:`AssertionError` if *target* takes more than *seconds* of CPU time for a bait of *size* characters.
 
-    *baits* are the kinds of text. The fastest of up to three calls counts. This includes work that
-    :func:`assert_linear` does not count: regexes, slices and arithmetic. Choose a size for which linear work takes at
-    most a tenth of *seconds*. Raises :class:`~interwhen.UsageError` if *seconds* is not above 0, without *baits*, and
-    if a monitor does not apply to an empty prompt.
+    The fastest of up to three calls counts, with the work in regexes, slices and arithmetic. Choose a size for which
+    linear work takes at most a tenth of *seconds*. Raises :class:`~interwhen.UsageError` if *seconds* is not above 0,
+    without *baits*, and if a monitor does not apply to an empty prompt.
     """
     if not seconds > 0:
         raise UsageError(f"seconds must be above 0, got {seconds!r:.80}; give the longest CPU time")
@@ -395,9 +390,7 @@ _NOT = {
 def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
     """Return the reasons why the regex *pattern* may need more than linear time; empty if none is found.
 
-    It looks for three common forms: a repetition inside a repetition that can match the same text in several ways,
-    alternatives inside a repetition that can match the same text, and two unbounded repetitions that can match the same
-    text. Some reported patterns are linear all the same, and some slow ones are not found. Raises :class:`re.error` if
+    Some reported patterns are linear all the same, and some slow ones are not found. Raises :class:`re.error` if
     *pattern* is not valid.
     """
     compiled = re.compile(pattern)
@@ -408,8 +401,8 @@ def suspicious(pattern: str | re.Pattern[str]) -> tuple[str, ...]:
 def _walk(items: _Items, following: frozenset[str], *, looped: bool) -> Iterator[str]:
     """Yield the reasons why the parsed regex *items* may need more than linear time.
 
-    *following* has the characters that may follow them. *looped*: the items are inside a repetition that can give back
-    characters.
+    *following* has the characters that may follow them. *looped*: the items are inside a repetition that can match
+    less.
     """
     for at, (kind, value) in enumerate(items):
         first, empty = _first(items[at + 1 :])

@@ -76,9 +76,8 @@ class ScriptedTransport(ScriptedEndpoint):
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> ScriptedResponse:  # noqa: ARG002
         """Play the script for *request* up to the head of the response, and return the response.
 
-        The request is recorded in ``requests``. *connect_timeout* is ignored. Raises
-        :class:`~interwhen.models.ConnectError` if the script breaks the connection first, and the exceptions of the
-        script.
+        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection first, and the exceptions of
+        the script. *connect_timeout* is ignored.
         """
         parts = urlsplit(request.url)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
@@ -135,8 +134,8 @@ class ScriptedResponse:
     async def receive(self) -> bytes:
         """Return the bytes of the next ``Send`` step; empty bytes at the end of the body.
 
-        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection or has a second head, and
-        ``StreamClosed`` if :meth:`aclose` was called before, or is called while this waits.
+        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection, and ``StreamClosed`` after
+        :meth:`aclose` or if it is called meanwhile.
         """
         if self._is_closed:
             raise StreamClosed
@@ -153,7 +152,7 @@ class ScriptedResponse:
     async def aclose(self) -> None:
         """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``.
 
-        If the body was neither complete nor broken, the request records that the client left (``gone``).
+        If the body was neither complete nor broken, ``gone`` of the request is set.
         """
         self._is_closed = True
         if self._is_open:
@@ -176,10 +175,9 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play the script up to the next :class:`Head` or :class:`Send`, and return it.
+        """Play the script up to the next :class:`Head` or :class:`Send`, and return this step; ``None`` at the end.
 
-        ``None`` at the end of the body. Raises :class:`~interwhen.models.ConnectError` at a step that breaks the
-        connection.
+        Raises :class:`~interwhen.models.ConnectError` at a step that breaks the connection.
         """
         for step in self._steps:
             match step:
@@ -250,12 +248,11 @@ __all__ = [
 class ScriptedServer(ScriptedEndpoint):
     """Answers each POST for text with the steps that *script* returns, on ``127.0.0.1`` and a free port.
 
-    Each GET request gets a list of one model with *owned_by* (from which clients infer what the server can do) and a
-    context of *context_tokens*; with *pages*, this script answers them instead. ``POST /abort_request`` ends the answer
-    to the request with the same ``rid``. ``POST .../apply-template`` renders a chat template if *owned_by* is
-    ``llamacpp``, and gets the status 404 otherwise. With *ssl_context*, connections use TLS. The server listens inside
-    the ``async with``; leaving it closes every connection. If *script* raises, the block is cancelled, and an exception
-    group with the error leaves it.
+    A GET request gets a list of one model with *owned_by* (from which clients infer what the server can do) and a
+    context of *context_tokens*; with *pages*, this script answers. ``POST /abort_request`` ends the answer to the
+    request with the same ``rid``. ``POST .../apply-template`` renders a chat template if *owned_by* is ``llamacpp``.
+    With *ssl_context*, connections use TLS. The server listens inside the ``async with``; leaving it closes every
+    connection. If *script* raises, the block is cancelled, and an exception group with the error leaves it.
     """
 
     def __init__(
@@ -348,8 +345,7 @@ class _ScriptedConnection:
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
         """Store bytes that arrive during the answer for the next request.
 
-        When the client closes the connection, end the answer. *scope* contains the answer. After a step :class:`Deaf`,
-        the answer continues.
+        When the client closes the connection, cancel *scope*, except after a step :class:`Deaf`.
         """
         try:
             while True:
@@ -364,10 +360,7 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        """Perform *steps* and end the body. Return whether the connection can serve another request.
-
-        It cannot after a reset or a disconnect, or if the body ends with the connection.
-        """
+        """Perform *steps* and end the body. Return whether the connection can serve another request."""
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):

@@ -61,8 +61,8 @@ class Skeleton:
         """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
 
         In disguise, letters are replaced by characters that look like them, or up to three signs or spaces are between
-        them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate word, or if it has
-        fewer than ``SHORTEST`` letters and digits.
+        them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate word, or is too
+        short.
         """
         sought = look_of(word)
         if len(sought) < SHORTEST:

@@ -1,8 +1,8 @@
-r"""The shipped verifier ``arithmetic``: it checks the equations in the text.
+"""The shipped verifier ``arithmetic``: it checks the equations in the text.
 
-It computes both sides of equations such as ``17 * 24 = 408`` or ``\frac{1}{2} + \frac{1}{4} = 0.75`` exactly, and
-refutes an equation only where it knows no other meaning of the text. Where the prompt asks only for the value of an
-expression, it judges the answer, too. See ``docs/verifiers/arithmetic.md``.
+It computes both sides of equations such as ``17 * 24 = 408`` exactly, and refutes an equation only where it knows no
+other meaning of the text. Where the prompt asks only for the value of an expression, it judges the answer, too. See
+``docs/verifiers/arithmetic.md``.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Equation(Claim):
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
-    """The offset in that line at which ``span`` starts."""
+    """The offset in its line at which ``span`` starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +175,7 @@ class State(NamedTuple):
     """The state of the tracker after a line."""
 
     problem: Problem
-    """The computation that the prompt asks for, and what it announces."""
+    """The computation that the prompt asks for, and what the prompt announces."""
     setting: Setting
     """The moduli, bases and operations that the text announced so far."""
     tail: str = ""
@@ -324,10 +324,7 @@ def _is_false(chain: Chain) -> bool:
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, which is not read.
-
-    The claim is ``None`` if there is no such text.
-    """
+    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, or ``None``."""
     parts = list(islice(_parts(segment), MAX_PARTS + 1))
     if len(parts) <= MAX_PARTS:
         return parts, None
@@ -347,7 +344,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, which continues the text *before*.
 
-    A statement across both that cannot be read gives an unread claim. *doubt*: why later text may reject the equations.
+    A statement across both that cannot be read gives an unread claim.
     """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
@@ -409,7 +406,7 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
+    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
 
     A later line with a digit is an unread claim, unless it *has_equations*, which are claims already.
     """
@@ -563,7 +560,7 @@ def arithmetic(
     """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
-    ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, only a value that the text calls rounded is, as in
+    ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in
     ``10/3 ≈ 3.33``. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """
     require_choice("arithmetic", _VERIFIERS, rounding=rounding)

@@ -1,7 +1,7 @@
 """The shipped verifier ``critic``: it asks a language model for its opinion of the text.
 
-An opinion proves nothing. So by default it only observes, it is not required for a verified result, and it never passes
-a claim: its best verdict is ``Unknown``.
+An opinion proves nothing. So the verifier only observes by default, is not required for a verified result, and never
+passes a claim: its best verdict is ``Unknown``.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The shipped verifier ``provenance``: it checks where the destination of a state-changing call comes from.
 
 An agent reads texts that others have written, and these may hold instructions. The verifier refutes a call that changes
-something if its destination (an account, an address, a password ...) was named, but only in such text, and seems not to
-be an id. See ``docs/verifiers/provenance.md``.
+something if its destination, such as an account, was named only in such text, and seems not to be an id. See
+``docs/verifiers/provenance.md``.
 """
 
 from __future__ import annotations
@@ -205,10 +205,10 @@ class _Text:
     lower: str
     """``plain`` in lower case, in which values are searched."""
     fields: Mapping[str, str]
-    """A map from each value that a tool's record may name, in lower case, to the name of its field.
+    """A map from each value in a tool's records that may be trusted, in lower case, to the name of its field.
 
-    Fields of free text are left out. A result of one word is a record with the field ``result``. The map is empty for
-    other messages, a trusted tool, a tool that returns text by other people, and a tool whose name is not known.
+    Fields of free text are left out. A result of one word is a record with the field ``result``. The map is empty for a
+    trusted tool, a tool that returns text by other people, and a tool whose name is not known.
     """
     ids: frozenset[str] = frozenset()
     """The values of at most 12 characters of id fields in records that others may have written."""
@@ -286,10 +286,9 @@ def _whole(text: str, value: str) -> int | None:
 def check(claim: Destination, prepared: _Conversation) -> Verdict:
     """Judge whether a trusted source has named the destination of *claim*; then it passes.
 
-    It is a violation if only untrusted sources named it. But it is ``Unknown`` if a trusted message has the same
-    letters and digits in another spelling, or if it may be an id in an argument for ids. It is also ``Unknown`` if no
-    message named it, if it has more than 2,000 characters, or if the call cannot be read. *prepared* has the messages
-    before the run.
+    It is a violation if only untrusted sources named it. But it is ``Unknown`` if a trusted message has it in another
+    spelling, or if it may be an id in an argument for ids. It is also ``Unknown`` if no message named it, if it is too
+    long, or if the call cannot be read. *prepared* has the messages before the run.
     """
     if claim.problem:
         return Unknown(claim.problem)
@@ -398,7 +397,7 @@ def _extractor(
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids.
 
-    Lists and objects are searched for them, too. *destination* tells whether a name is that of a destination.
+    *destination* tells whether a name is that of a destination.
     """
     for name, value in arguments.items():
         for entry in value if isinstance(value, list) else [value]:

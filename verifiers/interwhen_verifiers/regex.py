@@ -1,7 +1,7 @@
 """The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
 On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, if it is installed and can
-express all of them. Otherwise each check runs in a worker process, which is killed at the deadline.
+express all of them. If not, each check runs in a worker process, which is killed at the deadline.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Checks and batches of prompts on a Ray cluster. See docs/ray.md.
 
-This package is imported without Ray; :class:`RayWorkers` imports Ray when it connects to a cluster (extra ``ray``).
+Importing this package does not import Ray.
 """
 
 from interwhen.integrations.ray._batches import map_batches

@@ -40,10 +40,7 @@ _decode = msgspec.msgpack.Decoder(ActorRequest).decode
 
 
 class ExactChecks:
-    """Wraps *verifier* in the worker process of an actor, so that a check there returns an outcome.
-
-    An invalid verdict becomes ``Errored`` in that process, as it does without a cluster.
-    """
+    """Wraps *verifier* in a worker process; a check returns an outcome. An invalid verdict becomes ``Errored``."""
 
     def __init__(self, verifier: Verifier) -> None:
         self._verifier = verifier
@@ -51,7 +48,7 @@ class ExactChecks:
     def check(self, claim: Any) -> Outcome:
         """Judge *claim*, and return the outcome: a verdict, or an error if the verifier returned no valid one.
 
-        An asynchronous verifier is awaited in an event loop of its own. Exceptions of the verifier are passed on.
+        Exceptions of the verifier are passed on.
         """
         value = self._verifier.check(claim)
         if inspect.isawaitable(value):
@@ -72,10 +69,7 @@ def load(encoded: bytes) -> ExactChecks:
 
 
 class PortableVerifier:
-    """A placeholder for a verifier, which the actor pickles and sends to its worker process.
-
-    When the worker process unpickles it, :func:`load` makes the verifier from *encoded*, its name and options as bytes.
-    """
+    """A placeholder for a verifier. Unpickling calls :func:`load` with *encoded*, the verifier's name and options."""
 
     def __init__(self, encoded: bytes) -> None:
         self._encoded = encoded
@@ -87,8 +81,7 @@ class PortableVerifier:
 class CheckActor:
     """The actor on a node of the cluster: it runs checks one after another, in a worker process.
 
-    *memory* limits the address space of the worker process, in bytes. The program that started the actor connects once,
-    and sends its checks on this connection.
+    *memory* limits the address space of the worker process, in bytes. ``None``: no limit.
     """
 
     def __init__(self, memory: int | None) -> None:
@@ -113,10 +106,9 @@ class CheckActor:
         self._task: asyncio.Task[None] | None = None
 
     async def listen(self, secret: bytes, host: str = "") -> bytes:
-        """Listen at *host* for the program that knows *secret*.
+        """Listen at *host* (default: this node's address in the cluster) for the program that knows *secret*.
 
-        Return an encoded :class:`Greeting` with host and port, without waiting for the program. Without *host*, the
-        address of this node in the cluster is used.
+        Return an encoded :class:`Greeting` with host and port.
         """
         if not host:
             import ray
@@ -129,7 +121,7 @@ class CheckActor:
         return msgspec.msgpack.encode(msgspec.structs.replace(own_greeting(), host=host, port=port))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve a new connection: that of the program until it ends, and then stop this actor.
+        """Serve a new connection. When the program's connection ends, stop this actor.
 
         A connection that does not send the secret within ten seconds is closed.
         """
@@ -157,10 +149,7 @@ class CheckActor:
                 self._program = None
 
     async def _stop(self) -> None:
-        """Listen no more, drop all checks, and kill the worker process.
-
-        Ray ends the process of this actor when its program has ended.
-        """
+        """Listen no more, drop all checks, and kill the worker process."""
         if self._server is not None:
             self._server.close()
         self._waiting.clear()
@@ -206,7 +195,7 @@ class CheckActor:
         self._send()
 
     def _send_soon(self) -> None:
-        """Send the results when no further one follows quickly. The end of the last open check sends them at once."""
+        """Send the results when no further one follows quickly."""
         loop = asyncio.get_running_loop()
         if self._sending is None:
             self._latest = loop.time() + _LONGEST_LINGER
@@ -260,7 +249,7 @@ class CheckActor:
     async def _answer(self, item: CheckItem, target: bytes, scope: anyio.CancelScope) -> WorkerAnswer:
         """Return the answer of the worker process to *item*, whose pickled verifier is *target*.
 
-        The deadline of *scope* counts from the moment when the worker process has loaded the verifier.
+        The deadline of *scope* starts once the worker process has loaded the verifier.
         """
         scope.deadline = anyio.current_time() + BOOT_SECONDS
         was_ahead, self._ahead = self._ahead is item, None
@@ -282,10 +271,8 @@ class CheckActor:
         return await worker.answer(target)
 
     def _ask_ahead(self) -> None:
-        """Give the worker process the next check before it has answered, if it can take one, so that it need not wait.
-
-        On a busy machine, this process may wait for a processor for as long as a short check takes.
-        """
+        """Give the worker process the next check before it has answered, if it can take one."""
+        # On a busy machine, this process may wait for a processor for as long as a short check takes.
         if self._worker is None or self._running is None or self._ahead is not None or not self._waiting:
             return
         item = self._waiting[0]
@@ -294,7 +281,7 @@ class CheckActor:
             self._ahead = item
 
     async def _end_worker(self) -> None:
-        """Kill the worker process. What it got ahead, it has not begun: another one gets it."""
+        """Kill the worker process. A check that it got ahead goes to the next one."""
         worker, self._worker, self._ahead = self._worker, None, None
         if worker is not None:
             await worker.stop()

@@ -19,10 +19,9 @@ COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
 
 
 class SupervisedBatches:
-    """Answers the prompts of batches under supervision. An actor of Ray makes one object, and calls it for each batch.
+    """Answers the prompts of batches under supervision. See :func:`map_batches` for the parameters.
 
-    See :func:`map_batches` for the parameters. Raises :class:`~interwhen.PluginError` for a monitor that cannot be
-    loaded.
+    Raises :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
     """
 
     def __init__(
@@ -43,10 +42,9 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer the prompts in *batch*, which maps names to columns. Return it with the result columns added.
+        """Return *batch*, which maps names to columns, with the result columns. They replace columns of the same names.
 
-        Result columns replace columns of the same names. Raises :class:`UsageError` if the column with the prompts is
-        missing.
+        Raises :class:`UsageError` if the column with the prompts is missing.
         """
         if self._column not in batch:
             raise UsageError(
@@ -117,14 +115,13 @@ def map_batches(
     """Return *dataset*, a ``ray.data.Dataset``, with a supervised answer for each row.
 
     The rows get the columns ``status``, ``scope``, ``why``, ``answer``, ``text``, ``violations`` and ``tokens``. A row
-    whose run fails has the status ``failed`` and the reason, and stops no other row. *endpoint* is the URL of an
-    OpenAI-compatible server, *model* its model, *monitors* are names, since closures do not travel between nodes.
-    *prompt_column* is the column with the prompts. *api* is the API of the server: with ``chat``, a prompt becomes one
-    message of the user, and with ``completions`` it is the text to continue. *sampling* and *budgets* are the same as
-    for :func:`~interwhen.run`. *actors* actors work at the same time on batches of *batch_size* rows, each with at
-    most *concurrency* runs. The key is OPENAI_API_KEY, on each node. Ray does the work when the returned dataset is
-    read; a missing column of prompts is an error only then. Raises :class:`~interwhen.UsageError` for numbers below 1,
-    and :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
+    whose run fails has the status ``failed``. *endpoint* is the URL of an OpenAI-compatible server, *model* its model,
+    and *monitors* are names. *prompt_column* is the column with the prompts: with the *api* ``chat``, a prompt becomes
+    one message of the user, and with ``completions`` it is the text to continue. *sampling* and *budgets* are those of
+    :func:`~interwhen.run`. *actors* actors work at the same time on batches of *batch_size* rows, each with at most
+    *concurrency* runs. The key is OPENAI_API_KEY, on each node. Ray does the work when the returned dataset is read.
+    Raises :class:`~interwhen.UsageError` for numbers below 1, and :class:`~interwhen.PluginError` for a monitor that
+    cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
         if number < 1:

@@ -26,7 +26,7 @@ class Actor(Protocol):
 
     @property
     def name(self) -> str:
-        """The name of the actor. No other actor has had it, also not an earlier one."""
+        """The name of the actor, which no other actor has had."""
         ...
 
     def open(self, loop: EventLoop, received: Callable[[bytes], object], lost: Callable[[str], object]) -> None:
@@ -59,8 +59,8 @@ class Cluster(Protocol):
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, each with a processor of its own. Yield each one when it has sent its greeting.
 
-        *memory* limits the address space of their worker processes, in bytes; ``None``: no limit. An actor that dies
-        before, or cannot be reached, is left out. When *until* returns true, actors that have not greeted are killed.
+        *memory* limits the address space of their worker processes, in bytes. An actor that fails before its greeting
+        is left out. When *until* returns true, actors that have not greeted are killed.
         """
         ...
 
@@ -148,7 +148,7 @@ class RayCluster:
     def start(self, count: int, memory: int | None, until: Callable[[], bool]) -> Iterator[tuple[Actor, Greeting]]:
         """Start *count* actors, and yield each one when it has greeted; see :meth:`Cluster.start`.
 
-        If an actor dies before it has greeted, or cannot be reached, this is logged, and it is left out.
+        Lost actors are logged.
         """
         import ray
 

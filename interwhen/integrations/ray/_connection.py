@@ -35,8 +35,7 @@ def new_secret() -> bytes:
 def dial(host: str, port: int, secret: bytes) -> socket.socket:
     """Connect to the actor that listens at *host* and *port*, and return the socket, which then does not block.
 
-    This call blocks, for at most ten seconds for each step. Raises :class:`OSError`, also if the other side does not
-    know *secret*.
+    This call blocks. Raises :class:`OSError`, also if the other side does not know *secret*.
     """
     sock = socket.create_connection((host, port), HANDSHAKE_SECONDS)
     try:
@@ -60,10 +59,7 @@ def _expect(sock: socket.socket, wanted: bytes, who: str) -> None:
 
 
 def set_options(sock: socket.socket) -> None:
-    """Set *sock* to send small messages at once, and to fail if the other machine does not answer for 15 s.
-
-    The second needs options that only some systems have, such as Linux.
-    """
+    """Set *sock* to send small messages at once and, where possible, to fail if its peer is lost for 15 s."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (
@@ -93,10 +89,7 @@ class TaskWakeup(Protocol):
 
 
 class EventLoop:
-    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, timers, a clock and sockets.
-
-    A pool has no task of its own, so callbacks read its sockets.
-    """
+    """What a pool needs of the running event loop, of asyncio or of trio: callbacks, timers, a clock and sockets."""
 
     def __init__(self) -> None:
         self._loop = cast("Any", current_loop())
@@ -203,10 +196,7 @@ def _spawn(wait: str, sock: socket.socket, call: Callable[[], object], *, foreve
 
 
 class Channel:
-    """The program's end of a connection to an actor, over the non-blocking *sock*.
-
-    Messages have the same frames as those to worker processes.
-    """
+    """The program's end of a connection to an actor, over the non-blocking *sock*."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -228,9 +218,10 @@ class Channel:
         loop.watch(self._socket, self._read)
 
     def send(self, payload: bytes) -> None:
-        """Send *payload* as one message. It does not block, and does nothing if the connection has ended.
+        """Send *payload* as one message, after :meth:`open`.
 
-        Call it after :meth:`open`. Raises :class:`GarbledMessage` if *payload* is too large.
+        It does not block, and does nothing if the connection has ended. Raises :class:`GarbledMessage` if *payload* is
+        too large.
         """
         data = framed(payload)
         if self._ended:

@@ -30,7 +30,7 @@ class CodeDiffers(InterwhenError):
 class NamedVerifier(msgspec.Struct, frozen=True):
     """Names a verifier, so that an actor can make it: the plug-in, its options, and the code that it must have.
 
-    No code is sent. *index* is the verifier's place among those of the plug-in, counted from 0.
+    *index* is the verifier's place among those of the plug-in, from 0.
     """
 
     name: str
@@ -100,10 +100,7 @@ class Greeting(msgspec.Struct, frozen=True):
     port: int = 0
 
     def difference(self, other: Greeting) -> str:
-        """Return the first thing in which *other*, the greeting of an actor, differs from this one, as a sentence.
-
-        The result is empty if they do not differ.
-        """
+        """Return the first difference of *other*, the greeting of an actor, as a sentence; empty if there is none."""
         for label, mine, theirs in (
             ("interwhen", self.version, other.version),
             ("Python", self.python, other.python),
@@ -121,10 +118,7 @@ def own_greeting() -> Greeting:
 
 @cache
 def digest_of_package(name: str) -> str:
-    """Return a digest of all Python files of the top-level package or module *name*.
-
-    It is empty if *name* is not installed or has no files. Later calls return the first result.
-    """
+    """Return a digest of all Python files of the top-level package or module *name*; empty if it has none."""
     spec = importlib.util.find_spec(name)
     if spec is None:
         return ""
@@ -143,20 +137,16 @@ def digest_of_package(name: str) -> str:
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of the plug-in *name*: of the whole top-level package that its factory is in.
+    """Return a digest of the whole top-level package that the factory of the plug-in *name* is in.
 
-    Later calls return the first result. Raises :class:`~interwhen.PluginError` if it cannot be loaded.
+    Raises :class:`~interwhen.PluginError` if the plug-in cannot be loaded.
     """
     module = inspect.unwrap(load_verifier(name)).__module__
     return digest_of_package(module.partition(".")[0])
 
 
 def named(verifier: Verifier) -> NamedVerifier | None:
-    """Return a record that names *verifier*, so that another machine can make it.
-
-    ``None`` if no plug-in made it, if JSON cannot carry its options, if its ``prepare`` is asynchronous, or if the task
-    of its prepared value is not known.
-    """
+    """Return a record with which another machine can make *verifier*; ``None`` if that is not possible."""
     if isinstance(verifier, BoundVerifier):
         source, task = source_of(verifier.inner, verifier.prepare), verifier.task
         if task is None or is_async(verifier.prepare):
@@ -183,10 +173,10 @@ def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
 
 
 def make(encoded: bytes) -> Verifier:
-    """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Its ``prepare`` is run if it has one.
+    """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Run its ``prepare`` if it has one.
 
-    Raises :class:`CodeDiffers` if the plug-in cannot be loaded here, or if its code or version is another one than in
-    the program, and :class:`~interwhen.PluginError` if it cannot make the monitor.
+    Raises :class:`CodeDiffers` if the plug-in cannot be loaded here or differs from that in the program,
+    and the errors of making the verifier.
     """
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:

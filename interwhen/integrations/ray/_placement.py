@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 import msgspec
 
 LEAST_SECONDS = 0.005
-"""The CPU seconds of a check below which it must not leave the machine: a call would cost more than it saves."""
+"""A verifier comes back if a check needs fewer CPU seconds: a call to an actor would cost more than it saves."""
 LEAVING_SECONDS = 0.0075
-"""The CPU seconds that the checks of a verifier must need before they leave. Higher than ``LEAST_SECONDS``, so that a
-verifier near the limit does not go back and forth."""
+"""The CPU seconds that the checks of a verifier must need before they leave."""
+# Higher than LEAST_SECONDS, so that a verifier near the limit does not go back and forth.
 PROOFS = 8
-"""How many checks in a row must need so much before the verifier leaves the machine for the first time."""
+"""How many checks in a row must need ``LEAVING_SECONDS`` before the verifier leaves for the first time."""
 MOST_PROOFS = 4096
 
 
@@ -38,10 +38,9 @@ class _VerifierCost:
 class CostHistory:
     """Learns what the checks of each verifier cost, and so which of them may leave this machine for the cluster.
 
-    All seconds are CPU seconds, so a check that only waits costs nothing. A verifier leaves when ``PROOFS`` checks in a
-    row each needed at least ``LEAVING_SECONDS``. It comes back as soon as
-    a check needed less than ``LEAST_SECONDS``, and must then have four times as many expensive checks in a row (at most
-    ``MOST_PROOFS``) before it leaves again.
+    Seconds are CPU seconds. A verifier leaves when ``PROOFS`` checks in a row each needed at least ``LEAVING_SECONDS``.
+    It comes back as soon as a check needed less than ``LEAST_SECONDS``; the number of checks before it leaves again is
+    then multiplied by four, up to ``MOST_PROOFS``.
     """
 
     def __init__(self) -> None:
@@ -71,8 +70,8 @@ class CostHistory:
 
 
 SHORT_SECONDS = 0.25
-"""A check that usually takes longer does not wait behind another one in an actor: the time of a call is small against
-it, and the check would be stuck if the other one hangs."""
+"""A check that usually takes longer shares an actor with no other check."""
+# The time of a call is small against it, and the check would be stuck if the other one hangs.
 WINDOW_SECONDS = 0.05
 """How much work, in seconds, an actor gets ahead, beyond the two checks that keep it busy."""
 WINDOW = 32
@@ -116,10 +115,7 @@ class Lane(Generic[C]):
         self.hashed = blake2b(self.name.encode(), digest_size=8)
 
     def add(self, check: C) -> None:
-        """Record that the actor gets *check* as its last one, which is one more try for *check*.
-
-        If the actor has no other check, it begins with it at once.
-        """
+        """Record that the actor gets *check*, after its other checks. If there are none, *check* has begun."""
         check.place = self.name
         check.tries += 1
         check.begun = not self.checks
@@ -144,7 +140,7 @@ class Lane(Generic[C]):
 
 
 def best(key: str, lanes: Collection[Lane[C]]) -> Lane[C]:
-    """Return the best of *lanes*, of which there must be at least one, for *key* (rendezvous hashing).
+    """Return the best of *lanes*, which must not be empty, for *key* (rendezvous hashing).
 
     If an actor leaves, only the keys whose best place it was move.
     """
@@ -163,8 +159,7 @@ def best(key: str, lanes: Collection[Lane[C]]) -> Lane[C]:
 class Waiting(Generic[C]):
     """The checks that wait for an actor, oldest first, and the lanes of the actors.
 
-    With *most* waiting checks, :attr:`is_full` is true. A check is given to an actor only when that one has room, so
-    that a slow actor does not collect checks.
+    With *most* waiting checks, :attr:`is_full` is true.
     """
 
     def __init__(self, most: int) -> None:
@@ -198,10 +193,7 @@ class Waiting(Generic[C]):
         return found
 
     def assign(self) -> list[C]:
-        """Give waiting checks to actors that have room, the oldest checks first, and return the given checks.
-
-        These checks are removed from the waiting ones.
-        """
+        """Give waiting checks to actors that have room. Remove them from the waiting ones, and return them."""
         given: list[C] = []
         if not self.lanes:
             return given
@@ -222,8 +214,8 @@ class Waiting(Generic[C]):
     def place(self, check: C) -> str | None:
         """Give *check* to an actor and return its name; ``None`` if none has room.
 
-        A check goes to the best place for its key. If that actor is busy, it goes to the next best one that is idle,
-        and only if none is idle to the best one that has room.
+        The actor is the best one for the key, unless that one is busy: then the best idle one, or else the best one
+        with room.
         """
         if not self.lanes:
             return None

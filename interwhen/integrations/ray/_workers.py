@@ -139,18 +139,18 @@ class RayWorkers:
     """Runs expensive checks on a Ray cluster, and all others on this machine: ``interwhen.run(..., workers=...)``.
 
     A check may leave this machine if its verifier comes from a plug-in by name, and if eight checks of the verifier in
-    a row (or more, once it has come back) all needed at least 7.5 ms of CPU time. *address* is the address of the
+    a row (or more, once it has come back) each needed at least 7.5 ms of CPU time. *address* is the address of the
     cluster (empty: ``RAY_ADDRESS``, or the cluster on this machine). *actors* is the number of actors, each with one
-    processor (0, or more than the cluster has: all its processors). New checks wait outside the queue for an actor when
-    it has *queue* checks; a check that waits longer than *patience* seconds for an actor becomes ``Unknown``. If the
-    cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why. A check that would
-    leave ends with an error if its claim cannot be pickled, or if its verifier has other code on the cluster.
+    processor (0, or more than the cluster has: all its processors). *queue* limits the queue for the actors; further
+    checks wait to enter the queue. A check that waits longer than *patience* seconds for an actor becomes ``Unknown``.
+    If the cluster cannot be reached, the checks run here, and ``result.timing.cluster_away`` says why. A check that
+    would leave ends with an error if its claim cannot be pickled, or if its verifier has other code on the cluster.
+    *threads*, *processes*, *memory* and *blocked_loop_after* are those of :class:`~interwhen.Workers`; *memory* also
+    limits the worker processes of the actors. *cluster* replaces the connection to Ray.
 
-    *threads*, *processes*, *memory* and *blocked_loop_after* are the same as for :class:`~interwhen.Workers`; *memory*
-    also limits the worker processes of the actors. *cluster* replaces the connection to Ray. ``async with`` connects,
-    and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the first check begins to
-    connect, and checks run here until there is an actor. Raises :class:`~interwhen.UsageError` for an invalid value, or
-    if Ray is not installed and *cluster* is not given.
+    ``async with`` connects, and raises :class:`~interwhen.UsageError` if the cluster runs other code. Without it, the
+    first check begins to connect, and checks run here until there is an actor. Raises :class:`~interwhen.UsageError`
+    for an invalid value, or if Ray is not installed and *cluster* is not given.
     """
 
     def __init__(
@@ -255,9 +255,9 @@ class RayWorkers:
         return result.verdict, result.failure
 
     async def aclose(self) -> None:
-        """Stop the workers, and let a thread kill the actors; wait for this, at most 10 seconds for the thread.
+        """End the open checks on the cluster with an error, stop the workers here, and let a thread kill the actors.
 
-        Checks that are still open end with an error.
+        Waits for the thread at most 10 seconds.
         """
         if self._closed:
             return
@@ -308,10 +308,8 @@ class RayWorkers:
     ) -> CheckResult | None:
         """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead.
 
-        *target* is the verifier, *key* identifies the claim, and *claim* is the pickled claim. The verdict is
-        ``Unknown`` if no actor was free within the time that the option *patience* allows. The deadline of *scope* is
-        removed, because the actor limits the time of the check. For ``None``, it is set again: the check then has its
-        whole time.
+        The verdict is ``Unknown`` if no actor was free within the time of *patience*. The deadline of *scope* is
+        removed, because the actor limits the time of the check; for ``None``, it is set again.
         """
         now = self._now()
         self._number = number = self._number + 1
@@ -357,9 +355,9 @@ class RayWorkers:
         return each.result
 
     async def _wait_for_actor(self, each: _Open, *, queues: bool) -> bool:
-        """Wait until *each* has an actor or a result; with *queues*, it must still be added to the waiting checks.
+        """Wait until *each* has an actor or a result; return false if the time of *patience* was over before.
 
-        Return false if the time that the option *patience* allows was over before.
+        With *queues*, *each* must still be added to the waiting checks.
         """
         with anyio.move_on_after(self._patience) as patience:
             if queues:
@@ -379,10 +377,7 @@ class RayWorkers:
             self._pump_soon()
 
     def _withdraw(self, each: _Open) -> None:
-        """Remove a check that was cancelled from the waiting checks or from its actor.
-
-        An actor that was sent the check drops it; if the check already runs, the actor kills its worker process.
-        """
+        """Remove a check that was cancelled from the waiting checks or from its actor."""
         if self._waiting.remove(each.id) is not None:
             return
         link = self._links.get(each.place)
@@ -405,9 +400,9 @@ class RayWorkers:
         return found[1]
 
     def _is_encoded(self, target: _RemoteTarget) -> bool:
-        """Tell whether *target* can be sent to an actor.
+        """Return whether *target* can be sent to an actor.
 
-        If the code of its plug-in was not read yet, a thread is asked to read it, and the answer is no.
+        If the code of its plug-in was not read yet, let a thread read it.
         """
         if target.encoded:
             return True
@@ -445,10 +440,8 @@ class RayWorkers:
             self._begin(link, check)
 
     def _pump_soon(self) -> None:
-        """Arrange that checks are sent to actors in a later turn of the event loop.
-
-        So checks that come at the same moment are sent in one message.
-        """
+        """Arrange that checks are sent to actors in a later turn of the event loop."""
+        # So checks that come at the same moment are sent in one message.
         if not self._pumps:
             self._pumps = True
             self._later(self._pump)
@@ -471,10 +464,7 @@ class RayWorkers:
             self._rooms.popleft().set()
 
     def _give(self, link: _Link) -> None:
-        """Send *link* the checks that it has got, with the verifiers that it does not know.
-
-        An actor that has got many verifiers forgets them first.
-        """
+        """Send *link* the checks that it has got, with the verifiers that it does not know."""
         new, link.unsent = link.unsent, []
         forgets = len(link.known) > _KNOWN
         request, size = ActorRequest([], [], forgets=forgets), 0
@@ -494,10 +484,7 @@ class RayWorkers:
         self._send(link, request)
 
     def _add_target(self, link: _Link, request: ActorRequest, check: _Open) -> int:
-        """Add the verifier of *check* to *request*, unless *link* knows it, and note that *link* knows it now.
-
-        Return how many bytes *request* has got by this.
-        """
+        """Add the verifier of *check* to *request*, unless *link* knows it. Return how many bytes were added."""
         target = check.target
         if target.digest in link.known:
             return 0
@@ -522,11 +509,9 @@ class RayWorkers:
             return
 
     def _watch(self, link: _Link) -> None:
-        """Set the timer of *link* to the moment when its actor must have answered.
-
-        The timer is not set again for each check, since this costs as much as the rest of the sending: when it rings,
-        it is set to the limit of the check that then runs.
-        """
+        """Set the timer of *link* to the moment when its actor must have answered."""
+        # The timer is not set again for each check, since this costs as much as the rest of the sending: when it rings,
+        # it is set to the limit of the check that then runs.
         link.cancel()
         link.rings_at = link.late_at
         if link.rings_at < math.inf:
@@ -581,10 +566,10 @@ class RayWorkers:
             self._pump_soon()
 
     def _lose(self, link: _Link, why: str) -> None:
-        """Give up the actor of *link*, and let its checks wait for other actors, before all other waiting checks.
+        """Give up the actor of *link* and log *why*. Its checks wait for other actors, before all other waiting checks.
 
-        Without another actor, they run on this machine. A check whose time is over ends as late, and one whose second
-        actor ends fails. *why* is the reason, which is logged.
+        Without another actor, they run on this machine. A check whose time is over ends as late, and one that has lost
+        its second actor fails.
         """
         log_warning("ray.actor_lost", actor=link.actor.name[:8], why=why)
         checks = list(link.lane.checks.values())
@@ -616,10 +601,7 @@ class RayWorkers:
         self._keeper.remove(link.actor)
 
     def _go_home(self, why: str) -> None:
-        """Let all waiting checks run on this machine, because the cluster cannot be reached.
-
-        *why* is the reason, which is logged unless it is the same as the last one.
-        """
+        """Let all waiting checks run on this machine. Log *why*, unless it was the last reason, too."""
         if why != self._away:
             log_warning("ray.cluster_away", why=why)
         self._away = why
@@ -761,10 +743,7 @@ class _Keeper:
             self._cluster.close()
 
     def _look(self) -> bool:
-        """Connect to the cluster and start the actors that are missing; return whether none is missing now.
-
-        New actors, and the reason why the cluster cannot be used, are reported to the pool.
-        """
+        """Connect to the cluster and start the actors that are missing; return whether none is missing now."""
         pool = self._pool
         try:
             self._is_reachable = False

@@ -57,8 +57,7 @@ class Campaign:
 def run_batch(seeds: range) -> Campaign:
     """Play the worlds of *seeds* in this process, check their invariants, and return the results.
 
-    All failures are counted, and the first 20 are kept. The garbage collector of Python is off meanwhile, and on
-    afterwards.
+    The garbage collector of Python is off meanwhile, and on afterwards.
     """
     campaign = Campaign()
     begun = time.process_time()
@@ -81,9 +80,8 @@ def run_batch(seeds: range) -> Campaign:
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
     """Play and check the worlds of *seeds* in *jobs* processes, and return the results of all.
 
-    If *jobs* is at most 1, this process plays them. The function *progress* is called after each batch of 200 worlds
-    (the last may have fewer), with the results so far. All failures are counted, and the 20 with the lowest seeds are
-    kept.
+    If *jobs* is at most 1, this process plays them. The function *progress* is called after each batch, with the
+    results so far.
     """
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
@@ -105,7 +103,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
     """Return a simpler world that still breaks the first invariant of *broken*; *world* itself if none is found.
 
-    It examines at most *plays* worlds, and may play each twice (see :func:`examine`).
+    At most *plays* worlds are examined.
     """
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 

@@ -29,8 +29,7 @@ class AppliedRemedy(NamedTuple):
 class History:
     """How the trace changed: all remedies in order, and the final trace.
 
-    ``misfit`` describes the first contradiction between the log of the model and the events; it is empty if there is
-    none.
+    ``misfit`` describes the first contradiction between the log of the model and the events; empty without one.
     """
 
     acts: list[AppliedRemedy]
@@ -80,10 +79,10 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
     """Remove text from *trace* that arrived too late to count.
 
-    The run had closed a stream for a remedy when the rest of its text arrived. The budget for remedies was used up, so
-    no cut removed that text. The model writes it again in the next stream. *before* is the request of the closed
-    stream, *sent* that of the next one, and *late* is the number of late tokens in the ledger.
+    *before* is the request of a closed stream, *sent* that of the next stream, and *late* the number of late tokens.
     """
+    # The run had closed a stream for a remedy when the rest of its text arrived. The budget for remedies was used up,
+    # so no cut removed that text. The model writes it again in the next stream.
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
     if before is None or not lost or not trace.text.startswith(prefix):
         return
@@ -210,9 +209,10 @@ def case_of(played: PlayedWorld) -> PlayedCase:
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the final trace of a run, marked as ended: that of the history of *case*, which is changed by the mark.
+    """Return the final trace of a run, marked as ended.
 
-    If there is no history that fits *result*, the trace is rebuilt from the text and the insertions of *result*.
+    This is the trace of the history of *case*, which is changed by the mark. Without a history that fits *result*, the
+    trace is rebuilt from *result*.
     """
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace

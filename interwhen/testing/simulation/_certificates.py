@@ -157,10 +157,7 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_followed(world: World, watch: MonitorSetup) -> bool:
-    """Return whether the tracker of *watch* is sure to get every segment of the trace.
-
-    A monitor whose only remedy ends the reasoning does not get the text after the reasoning.
-    """
+    """Return whether the tracker of *watch* is sure to get every segment of the trace."""
     answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
     return (
         watch.trigger != "chars"
@@ -174,8 +171,7 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
 def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, torn: bool) -> int:
     """Return how many claims the tracker of *watch* must have counted before the claim of *check*.
 
-    With *torn*, the count includes claims that the monitor may or may not have read (see :func:`read_by`), or may have
-    left out because they stood in a refuted segment that was shortened later.
+    With *torn*, claims that the monitor may have left out count, too.
     """
     assert check.span is not None
     at = check.span.start

@@ -83,10 +83,7 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
-    """Return the coverage labels that *played* reaches.
-
-    A label is the kind and the name of a feature of the world, or of an event in the run.
-    """
+    """Return the coverage labels that *played* reaches, each as a kind and a name."""
     return set(_labels(played))
 
 
@@ -253,9 +250,9 @@ def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
 
 
 def _last_words(process: ProcessLog, result: Result, following: ProcessLog) -> str:
-    """Return why a process that was not killed ended: ``the end``, ``the model failed`` or ``the reader left``.
+    """Return why *process*, which was not killed, ended: ``the end``, ``the model failed`` or ``the reader left``.
 
-    *result* is the result of *process*, and *following* is the process that resumed the run.
+    *result* is its result, and *following* is the process that resumed the run.
     """
     if following.result is not None and following.result.status == result.status:
         return "the end"

@@ -34,10 +34,7 @@ from interwhen.testing.simulation._worlds import (
 
 
 def describe(world: World) -> str:
-    """Return a description of *world*. Most properties with their default value are left out.
-
-    The seed of the world, and whether its server counts prompt tokens, are left out always.
-    """
+    """Return a description of *world*. Most properties with their default value are left out."""
     return "\n".join(_lines(world))
 
 

@@ -1,7 +1,6 @@
-"""Generates a world from a seed, which gives the same world each time, and shrinks a failing world.
+"""Generates a world from a seed, and shrinks a failing world.
 
-Swarm testing (Groce et al., 2012): the generator first draws which kinds of faults a world has. With all kinds in every
-world, one fault would hide another.
+Swarm testing (Groce et al., 2012): the generator first draws which kinds of faults a world has.
 """
 
 from __future__ import annotations
@@ -136,10 +135,9 @@ def _enriched(dice: Random, world: World) -> World:
 
 
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
-    """Return *world* with a wrong sum that the model repeats, changes and repeats again, if it has a sum and a monitor.
+    """Return *world* with a wrong sum that the model repeats, changes and repeats again, and verifiers without repairs.
 
-    Its verifiers offer no repair. Such a model makes a ladder of remedies reach its last remedies. *dice* makes the
-    random choices.
+    So a ladder of remedies reaches its last remedies. Without a sum or a monitor, *world* is returned unchanged.
     """
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:
@@ -197,10 +195,7 @@ def _enriched_watch(dice: Random, watch: MonitorSetup, has: dict[str, bool]) -> 
 
 
 def _concluding(dice: Random, name: str, judges: int) -> MonitorSetup:
-    """Return a monitor *name* that ends the reasoning when it finds a wrong claim in it.
-
-    *dice* chooses its trigger and its verifier, one of *judges* verifiers.
-    """
+    """Return a monitor *name* that ends the reasoning when it finds a wrong claim in it."""
     trigger: TriggerKind = dice.choice(("lines", "sentences", "pairs"))
     return MonitorSetup(
         name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False
@@ -370,8 +365,7 @@ T = TypeVar("T")
 def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1500) -> World:
     """Make *world* simpler while *still_fails* returns true for it, and return the simplest world that was found.
 
-    *still_fails* is called at most *plays* times. Greedy search: take the first simpler world that still fails, and
-    repeat. Unless the calls run out, none of the :func:`simpler_worlds` of the returned world fails.
+    *still_fails* is called at most *plays* times. The search is greedy.
     """
     improved = True
     while improved:

@@ -326,10 +326,7 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag.
-
-    The world of *case* has a gate, or its model writes tags.
-    """
+    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -400,11 +397,11 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
     """Yield where each remedy was applied: monitor, length of the model's own text before the segment, and claim.
 
-    White space and refuted text do not count in this length. Remedies that end the run or the reasoning are left out,
-    and those of monitors with the trigger ``chars``. Equal tuples are repeats of the same remedy. The monitor is part
-    of the tuple, because feedback of one monitor does not open the gate of another monitor, which then has its own
-    remedy for the same claim.
+    White space and refuted text do not count in this length. Remedies that end the run or the reasoning, and those of
+    monitors with the trigger ``chars``, are left out.
     """
+    # Equal tuples are repeats of the same remedy. The monitor is part of the tuple, because feedback of one monitor
+    # does not open the gate of another monitor, which then has its own remedy for the same claim.
     watches = {watch.name: watch for watch in case.world.watches}
     asked = {sent.generation for sent in case.played.model.sent}
     for generation, act in enumerate(history.acts):
@@ -442,10 +439,7 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether every fork must end: no process dies, forks have no fault and take no time.
-
-    It is false if the reader did not get every event, because the run may then end before a fork.
-    """
+    """Return whether every fork must end: forks have no fault and take no time, and the run is not cut short."""
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -483,12 +477,10 @@ UNBROKEN = "P4: a run that is killed and resumed has the result of an unbroken r
 
 
 def is_timeless(world: World) -> bool:
-    """Return whether the result of *world* must be independent of timing.
-
-    Timing may change the result in these cases: a fault or a budget takes effect at a point in time; monitors with
-    different triggers act, since it is undefined how much the model has written when they stop it; the model is silent
-    so long that monitors look at unfinished text; a monitor ends the reasoning, which the model may end first.
-    """
+    """Return whether the result of *world* must be independent of timing."""
+    # Timing may change the result in these cases: a fault or a budget takes effect at a point in time; monitors with
+    # different triggers act, since it is undefined how much the model has written when they stop it; the model is
+    # silent so long that monitors look at unfinished text; a monitor ends the reasoning, which the model may end first.
     limits, usual = world.limits, RunLimits()
     moments = {(watch.trigger, watch.phase) for watch in world.watches}
     acting = [watch for watch in world.watches if watch.delivery != "observe"]
@@ -511,8 +503,8 @@ def is_timeless(world: World) -> bool:
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
     """Play a variation of the world of *played* that must have the same result, and yield the first difference.
 
-    A variation without a result is a difference, too. Nothing is played if the result depends on timing
-    (:func:`is_timeless`) or if *played* has no result.
+    A variation without a result is a difference, too. Nothing is played if timing may change the result, or if *played*
+    has none.
     """
     world = played.world
     if not is_timeless(world) or played.result is None:
@@ -550,10 +542,8 @@ def varied(world: World) -> World:
 
 
 def _otherwise(judge: VerifierSetup) -> VerifierSetup:
-    """Return *judge* with other durations. Durations that cause a timeout keep their place.
-
-    The others move one place forward: the first is dropped, and the last is new (0.3 s if the first was 0, else 0 s).
-    """
+    """Return *judge* with other durations. Durations that cause a timeout keep their place."""
+    # The others move one place forward: the first is dropped, and the last is new.
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
     seconds = tuple(next(turned) if wait < judge.deadline else wait for wait in judge.seconds)
@@ -563,8 +553,7 @@ def _otherwise(judge: VerifierSetup) -> VerifierSetup:
 def _essence(result: Result, *, gated: bool) -> dict[str, Any]:
     """Return the parts of *result* that must not depend on time, by name.
 
-    Seconds, discarded tokens and cached verdicts are left out. *gated*: a gate held text back, so after an abstention
-    the text is left out, too.
+    *gated*: a gate held text back, so the text is left out after an abstention.
     """
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, _verdict(c.outcome)) for c in result.checks
@@ -595,11 +584,8 @@ def _reasons_without_tries(result: Result) -> list[UnverifiedReason]:
 
 
 def _without_tries(why: str) -> str:
-    """Return the reason *why* without the number of tries.
-
-    A failed check is tried again for each monitor that waits for it. So the number of tries depends on which monitors
-    wait.
-    """
+    """Return the reason *why* without the number of tries."""
+    # A failed check is tried again for each monitor that waits for it, so the number of tries depends on time.
     return re.sub(r" \(tried \d+ times\)$", "", why)
 
 

@@ -136,8 +136,7 @@ class SimulatedModel:
     async def complete(self, request: Request) -> Completion:
         """Answer a fork with every claim in the prefix of *request*, after ``fork_seconds`` of the world.
 
-        The prefix and the tokens are recorded. If the world has a fault for the last claim, raise, hang or answer with
-        garbage.
+        If the world has a fault for the last claim, raise, hang or answer with garbage.
         """
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
@@ -171,8 +170,8 @@ class SimulatedModel:
     def counted(self, request: Request) -> Usage | None:
         """Return the simulated token counts of the prompt of *request*.
 
-        Each character of the trace is one token, and the question is one more. Half of the tokens are cached. ``None``
-        if the server of this world does not count.
+        Each character of the trace is one token, and the question is one more. Half of the tokens are cached.
+        ``None`` if the server of this world does not count.
         """
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
@@ -189,10 +188,7 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next simulated process of the play, after the one before it was killed or has ended.
-
-        The new process has sent no requests and received no chunks yet, and its actions have an effect again.
-        """
+        """Begin the next process of the play. It has sent no requests and received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
@@ -206,8 +202,8 @@ class SimulatedModel:
     def remember(self, opened: int, chunks: int, unread: int) -> int:
         """Remove what the journal of a killed process lacks: keep its first *opened* streams and first *chunks* chunks.
 
-        *unread* is the number of tokens that the journal counted after the end of the run. Return the number of removed
-        chunks.
+        *unread* is the number of tokens that the journal counted after the end of the run. Return how many chunks were
+        removed.
         """
         mine, kept = self.sent_now, []
         for sent in mine:
@@ -225,9 +221,9 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of *sent* returned *chunks*; after the end of the run, record only the read.
+        """Record that a read of *sent* returned *chunks*.
 
-        Nothing is recorded if the process is dead.
+        After the end of the run, only the read is recorded, and nothing if the process is dead.
         """
         if self.is_cut_off:
             return

@@ -101,8 +101,7 @@ class PreparationError(Exception):
 class SimulatedVerifier:
     """A verifier with the results, durations and faults that the setup *judge* describes.
 
-    When a check comes to its result or its error, the verifier appends its own *number* and the text of the claim to
-    *book*. A check that hangs, or whose worker dies, is not in *book*.
+    A check that comes to its result or its error appends *number* and the text of the claim to *book*.
     """
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
@@ -182,7 +181,7 @@ def _stated(claim: Claim, prepared: PreparedMonitor | None = None) -> StatedClai
 def shift(working: Any, claim: Claim) -> Shift:
     """Return how long a worker needs for the check of *claim*, and whether the worker dies.
 
-    *working* is the simulated verifier or a wrapper of it.
+    *working* is the simulated verifier or a wrapper.
     """
     verifier: SimulatedVerifier = getattr(working, "inner", working)
     stated = _stated(claim)
@@ -214,8 +213,7 @@ class _WorldReader:
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
         """Yield the spans of sums with the operators of the monitor: first sums in words, which no extractor can read.
 
-        Then come the claims that the extractor reads, unless these have no span, come from a fork, or may be cut at any
-        character: such claims do not cover text for certain.
+        Then come the claims that the extractor reads, if these are certain to cover their text.
         """
         self._look(prepared)
         watch = self._watch
@@ -288,10 +286,9 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* gets the remedy ``Conclude``, which ends the reasoning.
+    """Return whether *watch* gets the remedy ``Conclude``.
 
-    If its setup says ``conclude`` and this is false, it gets ``Stop``. A verified result does not require a monitor for
-    which this is true, because its checks say nothing about the answer.
+    A setup ``conclude`` for which this is false gets ``Stop``.
     """
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
@@ -304,7 +301,7 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
     """Return the monitors of *world*. Monitors with the same judge share a verifier.
 
-    The verifiers append each finished check to *book*: their number and the text of the claim. Raises
+    The verifiers append finished checks to *book*: their number and the text of the claim. Raises
     :class:`~interwhen.UsageError` for settings that ``Monitor`` refuses.
     """
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]

@@ -47,8 +47,7 @@ class Disk:
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
         """Open the journal for appending, and remove all bytes after the first *keep* ones.
 
-        *found* is the size in bytes that the caller has read; raises :class:`~interwhen.JournalError` if the size is
-        another.
+        Raises :class:`~interwhen.JournalError` if the journal does not have *found* bytes.
         """
         if found != len(self.data):
             raise JournalError(
@@ -61,8 +60,7 @@ class Disk:
     def write(self, data: bytes, /) -> int:
         """Append *data* to the journal, and return the length of *data*.
 
-        A dying process may write only a part of *data*, or nothing. The result is the same then, and no error is
-        raised.
+        Of a dying process, a part of *data* or nothing may be written. No error is raised then.
         """
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
@@ -379,8 +377,9 @@ class Process:
     def freeze(self) -> ProcessLog:
         """End the killed process: drop its connections, tear its last write, and return a copy of its log.
 
-        The copy replaces the log in the play, so that cleaning up the tasks afterwards cannot change it.
+        The copy replaces the log in the play.
         """
+        # Cleaning up the tasks afterwards cannot change the copy.
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
         self.loop.on_turn = None
@@ -474,10 +473,7 @@ class Process:
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """Arrange that *scope*, in which the reader runs, is cancelled when the world says so.
-
-        The moment is a time, or an iteration of the event loop.
-        """
+        """Arrange that *scope*, in which the reader runs, is cancelled when the world says so."""
         reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
@@ -578,8 +574,8 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the state of the journal file in *log* at the end of a process.
 
-    If the process was killed, remove from the record of the model what the file lacks. A file that cannot be read, such
-    as one without a complete first record, is removed, and the list of finished checks in *log* is emptied.
+    If the process was killed, remove from the record of the model what the file lacks. Remove a file that cannot be
+    read, and then also the finished checks in *log*.
     """
     assert played.disk is not None
     try:

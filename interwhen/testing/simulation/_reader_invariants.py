@@ -104,10 +104,8 @@ def _answered(case: PlayedCase) -> list[_Answered]:
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
-    """Yield, after each release of text, the index of the next event and what the reader has seen, as a trace.
-
-    A release has one event for each author, so a segment is complete only after the last of these events.
-    """
+    """Yield, after each release of text, the index of the next event and what the reader has seen, as a trace."""
+    # A release has one event for each author, so a segment is complete only after the last of these events.
     trace, shown = trace_of(case.world), False
     for number, seen in enumerate(case.played.seen):
         event = seen.event

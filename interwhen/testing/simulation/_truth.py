@@ -1,6 +1,6 @@
 """Computes the correct claims and segments of a trace from its text alone, independent of the code under test.
 
-The code is slow and simple. It does not use the segmenter of the core. Each function reads the whole text.
+The code is slow and simple.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
 def in_words(text: str, base: int = 0) -> list[tuple[int, int, str]]:
     """Return each sum in words in *text*, such as ``3 plus 4 is 7``, as start, end and operator sign (``+``).
 
-    No extractor can read such a sum. *base* is added to the offsets.
+    *base* is added to the offsets.
     """
     return [(base + found.start(), base + found.end(), _SIGNS[found[1]]) for found in _IN_WORDS.finditer(text)]
 
@@ -99,10 +99,10 @@ class SimulatedTrace:
     """Whether a monitor may write feedback after any character, so that a line can end in the middle of a number."""
 
     def add(self, text: str, phase: str, *, call: bool) -> None:
-        """Append *text* of the model.
+        """Append *text* of the model. *call*: the text is a structured tool call.
 
-        *call*: the text is a structured tool call, whose span is recorded. *phase* is used only with reasoning in a
-        separate field: the first text that is not empty and is a call or in the phase ``answer`` sets ``answer_at``.
+        *phase* is used only with reasoning in a separate field: the first text that is not reasoning sets
+        ``answer_at``.
         """
         # A call belongs to the answer, so it ends the reasoning.
         if self.thinking == "field" and (phase == "answer" or call) and self.answer_at is None and text:
@@ -114,8 +114,7 @@ class SimulatedTrace:
     def cut(self, to: int) -> None:
         """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
 
-        What is left of an answered segment that loses its feedback becomes ``shortened``. The model then continues, so
-        ``ended`` becomes false.
+        An answered segment that loses its feedback becomes ``shortened``. ``ended`` becomes false.
         """
         self.text = self.text[:to]
         self.ended = False
@@ -185,7 +184,7 @@ def trace_of(world: World) -> SimulatedTrace:
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
     """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete.
 
-    There are none for the trigger ``chars``, whose segments cut claims anywhere.
+    There are none for the trigger ``chars``.
     """
     match watch.trigger:
         case "chars":
@@ -256,8 +255,7 @@ def read_by(
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
     """Return the claims that *watch* must read in *trace*, each with its segment. Feedback contains no claims.
 
-    Feedback may cut a line in the middle. Then *watch* may or may not read the claims of this line, and, if it tracks a
-    state or asks by a fork, those of the whole segment. With *torn*, these claims are included.
+    With *torn*, claims that *watch* may or may not read, because feedback cut their line, are included.
     """
     found = []
     for segment in segments_of(trace, watch):
@@ -299,7 +297,7 @@ def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
     """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none.
 
     A check that takes at least as long as the deadline has the fault ``hangs``. A fault that the worker of *judge*
-    cannot have is ignored: only threads and processes die, and an inline check does not hang.
+    cannot have is ignored.
     """
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
@@ -334,10 +332,7 @@ def is_blind(watch: MonitorSetup) -> bool:
 
 
 def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
-    """Return whether a check of *watch* may end without a verdict although its verifier and extractor work.
-
-    The possible reasons are a fork, a shortage of threads, and a suspended verifier.
-    """
+    """Return whether a check of *watch* may end without a verdict although its verifier and extractor work."""
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 

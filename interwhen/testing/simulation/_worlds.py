@@ -29,8 +29,8 @@ class TextItem(msgspec.Struct, frozen=True, tag="Said"):
 class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
     """A claim of the model, such as ``3+4=7``, with the texts ``before`` and ``after`` it.
 
-    ``off`` has the error of the value for each generation of the trace; 0 means that the value is right. The last entry
-    also applies to all later generations.
+    ``off`` has the error of the value for each generation of the trace, 0 if the value is right. The last entry also
+    applies to all later generations.
     """
 
     left: int
@@ -65,8 +65,11 @@ VerifierFaultKind = Literal[
     "control_repair",
     "wrong_repair",
 ]
-"""How a verifier fails on a claim: it raises, never returns, loses its worker, returns ``Unknown`` or garbage. The last
-three are right verdicts on a wrong claim, with a repair that is too long, contains control characters or is wrong."""
+"""How a verifier fails on a claim.
+
+The last three are right verdicts on a wrong claim, with a repair that is too long, contains control characters or is
+wrong.
+"""
 
 
 class VerifierFault(msgspec.Struct, frozen=True):
@@ -103,8 +106,7 @@ RemedyKind = Literal[
     "stop",
     "abstain",
 ]
-"""A remedy of :class:`~interwhen.Monitor`. ``auto_unverified`` is a ladder that ends as unverified, ``repair_resample``
-resamples where there is no repair, and ``append`` and ``rewind`` are the two modes of feedback."""
+"""A remedy of :class:`~interwhen.Monitor`. ``append`` and ``rewind`` are the two modes of feedback."""
 TriggerKind = Literal["lines", "pairs", "paragraphs", "sentences", "markers", "think_end", "answer", "calls", "chars"]
 """A trigger of :class:`~interwhen.Monitor`. ``pairs`` are two lines, and ``chars`` are segments of 24 characters."""
 ForkFault = Literal["none", "raises", "hangs", "garbled"]
@@ -118,8 +120,7 @@ Preparing = Literal["no", "value", "aside", "raises", "hangs"]
 class MonitorSetup(msgspec.Struct, frozen=True):
     """A simulated monitor.
 
-    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads. Fields without a
-    description are those of :class:`~interwhen.Monitor`.
+    *judge* is the index of its verifier. *reads* has the operators of the claims that it reads.
     """
 
     name: str
@@ -192,8 +193,8 @@ class WireFault(msgspec.Struct, frozen=True):
 class Chunking(msgspec.Struct, frozen=True):
     """How a stream is cut into chunks.
 
-    ``sizes`` are characters, ``gaps`` are seconds before a read, and ``tokens`` are tokens of a chunk; each of these
-    sequences repeats. ``together`` is the number of chunks per read.
+    ``sizes`` are characters, ``gaps`` are seconds before a read, and ``tokens`` are tokens of a chunk; each sequence
+    repeats. ``together`` is the number of chunks per read.
     """
 
     sizes: tuple[int, ...] = (1000,)
@@ -203,15 +204,14 @@ class Chunking(msgspec.Struct, frozen=True):
 
 
 ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "cancelled", "late_cancelled"]
-"""How a reader reads: each event at once, each after a wait, in batches, or only the result; or how it stops early: by
-leaving, by an exception, by a cancellation at an iteration of the event loop, or by one at a time."""
+"""How a reader reads, or how it stops early: see :class:`SimulatedReader`."""
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):
     """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled.
 
-    ``at`` tells when this happens: after this many events and one more for ``leaves`` and ``raises``, after this many
-    iterations of the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
+    ``at`` tells when: after this many events and one more for ``leaves`` and ``raises``, after this many iterations of
+    the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
     """
 
     kind: ReaderKind = "steady"
@@ -244,8 +244,8 @@ class RunLimits(msgspec.Struct, frozen=True):
 class ProcessDeath(msgspec.Struct, frozen=True):
     """The process is killed after *turn* iterations of its event loop.
 
-    Then another process resumes the run from the journal, also if this process ends before; or it begins the run again
-    if the journal has no complete header.
+    Then another process resumes the run from the journal, also if this process ends before. If the journal has no
+    complete header, that process begins the run again.
     """
 
     turn: int
@@ -399,10 +399,7 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Compare *item* with the start of *stands*. Return how much of the item is there, and which part is missing.
-
-    *stands* is the text that follows the earlier items.
-    """
+    """Return how much of *item* begins *stands*, the text after the earlier items, and which part is missing."""
     match item:
         case TextItem(text=text):
             return _common(text, stands)

@@ -97,8 +97,7 @@ def _computation(question: str, context: str) -> Node | None:
 def _ordered(question: str, first: re.Pattern[str], step: re.Pattern[str], last: re.Pattern[str]) -> Node | None:
     """Return the computation that *question* consists of, from left to right; ``None`` if *question* is anything else.
 
-    *first* matches the first number, *step* each operation, and *last* the end of the question. A single number, or a
-    computation without a value, gives ``None``, too.
+    *first* matches the first number, *step* each operation, and *last* the end of the question.
     """
     found = first.match(question)
     if found is None:

@@ -1,7 +1,6 @@
 """Finds text that looks like a statement of arithmetic, whether the parser can read it or not.
 
-A statement is a relation, in signs or in words, between two expressions with numbers. The test accepts too much on
-purpose: a statement that no claim covers is reported as not read.
+The test accepts too much on purpose: a statement that no claim covers is reported as not read.
 """
 
 # ruff: noqa: RUF001 (signs that look alike are what this file is about)
@@ -27,7 +26,7 @@ BINARY = words_of(
 )
 """Words for an operation on two numbers."""
 _BEFORE = words_of("sum product difference quotient")
-"""Some of them that stand before their numbers: ``the sum of 3 and 4``."""
+"""Words of ``BINARY`` that stand before their numbers: ``the sum of 3 and 4``."""
 UNARY = words_of("half twice thrice double triple squared cubed factorial hälfte doppelt mitad doble moitié")
 """Words for an operation on one number."""
 RELATIONS = words_of(
@@ -130,11 +129,11 @@ class _Part(NamedTuple):
     """One side of a relation."""
 
     near: Token | None
-    """The token nearest to the relation that is a number, in digits or in words, and no label."""
+    """The number nearest to the relation, in digits or in words; labels such as ``Step 2`` are left out."""
     far: Token | None
-    """The farthest such token."""
+    """The number farthest from the relation, in digits or in words, without labels."""
     numbers: int
-    """How many such tokens there are."""
+    """How many numbers it has, in digits or in words, without labels."""
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool

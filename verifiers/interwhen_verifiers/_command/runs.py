@@ -39,10 +39,7 @@ def run(file, text, steps, more):
             break
     return [number, code]
 """
-"""The program that runs the steps inside the sandbox.
-
-It returns the index of the last step that ran, and its exit code (``None``: it could not be started).
-"""
+"""The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 
@@ -52,11 +49,13 @@ class Ran:
     """How the commands of a checker ended: the exit code and the output of the last one."""
 
     step: int = 0
-    """The index of the last command that ran; 0 if it is not known."""
+    """The index of the last command, also if it could not be started; 0 if it is not known."""
     code: int | None = None
-    """Its exit code; negative: the signal that ended it; ``None``: it did not start or did not finish."""
+    """The exit code of the last command; negative: the signal that ended it; ``None``: it did not start or did not
+    finish.
+    """
     output: str = ""
-    """What it printed; of commands in the sandbox, what all of them printed."""
+    """What the last command printed; in the sandbox, what all commands printed."""
     trouble: str = ""
     """Why there is no usable result, for example because a command did not finish; else empty, also for a missing
     command.
@@ -64,7 +63,7 @@ class Ran:
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     found: tuple[Diagnostic, ...] | None = None
-    """The diagnostics in its output, if :func:`read_apart` has searched for them; otherwise ``None``."""
+    """The diagnostics in the output, if :func:`read_apart` has searched for them, else ``None``."""
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
@@ -114,11 +113,11 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Search the output of *ran* with the user's pattern, and return *ran* with the errors that the pattern found.
+    """Search the output of *ran* with the user's pattern, if *checker* has one; return *ran* with the errors found.
 
     The search runs in another process, which is killed after a few seconds, because :mod:`re` may take exponential
-    time. If the search fails, ``trouble`` of the result says so. *ran* is returned unchanged if *checker* has no
-    pattern of the user, or the exit code does not refute the file.
+    time. If the search fails, ``trouble`` of the result says so. There is no search if the exit code does not refute
+    the file.
     """
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
@@ -136,9 +135,9 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
     """Run the commands of *checker* on a file with *text*, with the rights of this process; return how they ended.
 
-    They run in a scratch directory, or in *directory*, with few variables of the environment. *seconds* limits all
-    commands together. When this function ends, it has killed the process group of each command (on Windows, the
-    command). Raises :class:`OSError` if the file cannot be written.
+    They run in a scratch directory, or in *directory*. *seconds* limits all commands together. When this function ends,
+    it has killed the process group of each command (on Windows, the command). Raises :class:`OSError` if the file
+    cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     ran = Ran()

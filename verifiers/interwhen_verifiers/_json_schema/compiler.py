@@ -61,7 +61,7 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes, which leave out keywords that only a complete document can be judged by.
+    """Turns schemas into nodes. Nodes leave out many keywords, which are judged with the complete document.
 
     ``judges_prefixes`` tells whether the draft of the root schema allows judging an incomplete document.
     """

@@ -1,6 +1,6 @@
 """Applies the constraints of a schema to a value that is still being written.
 
-A test removes the members of a node that can no longer be valid.
+The members of a node that fail a test can no longer be valid, and are removed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Takes tests apart into calls, which the sandbox makes with the code, and comparisons, which are made without it.
 
-``assert sorted(f(xs)) == [1, 2]`` gives the question ``sorted(f(xs))``, with the statements that define ``xs``, and the
-test ``_v0 == [1, 2]``. The process with the code does not get the test.
+``assert f(xs) == [1, 2]`` gives the question ``f(xs)``, with the statements that define ``xs``, and the test ``_v0 ==
+[1, 2]``. The process with the code does not get the test.
 """
 
 from __future__ import annotations
@@ -172,8 +172,7 @@ class Reader:
         """Read the statements of *body*, add their tests to ``cases``, and record statements that later tests may need.
 
         *values* maps the parameters and loop variables that *body* uses to their expressions. *depth* is the number of
-        function bodies and loops around *body*. Raises ``_TooLongError`` if there are too many statements or tests, or
-        *depth* is too large.
+        function bodies and loops around *body*. Raises ``_TooLongError`` at a limit.
         """
         for node in body:
             self._steps += 1
@@ -204,8 +203,8 @@ class Reader:
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
         """Read the body of *function*, a test function such as ``check(candidate)``, as if it were called with *args*.
 
-        *depth* is the number of function bodies and loops around the call. For a function without asserts, only the
-        call is recorded. A function that cannot be read in this way adds one to ``unreached``.
+        For a function without asserts, only the call is recorded. A function that cannot be read in this way adds one
+        to ``unreached``.
         """
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
@@ -240,10 +239,7 @@ class Reader:
             self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
-
-        Known are lists and tuples, variables with such a value, and ``zip``, short ``range`` and ``.items()``.
-        """
+        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -274,10 +270,7 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression that was assigned to the variable *name*; ``None`` if the value may have changed since.
-
-        The result is also ``None`` if nothing was assigned.
-        """
+        """Return the expression that was assigned to the variable *name*; ``None`` if its value is not certain."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):

@@ -59,8 +59,8 @@ def read_given(text: str) -> Given:
 def _stub_in(text: str) -> str:
     """Return the beginning of an unfinished function at the end of a fenced block, or of *text* without such blocks.
 
-    The code before the function is included; its docstring and all comments are left out. The last such function is
-    taken. If there is none, the result is an empty string.
+    The code before it is included; docstrings and comments are left out. If there is none, the result is an empty
+    string.
     """
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
@@ -87,8 +87,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 def completed(stub: str, code: str) -> tuple[str, int]:
     """Return the complete program for *code*, and the number of lines that were put before *code*.
 
-    If *code* seems to be the body of the function that *stub* begins, *stub* is put before it, and the body is indented
-    as needed. *stub* may be empty.
+    If *code* seems to be the body of the function that *stub* begins, *stub* is put before it. *stub* may be empty.
     """
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")

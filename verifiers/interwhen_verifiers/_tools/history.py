@@ -251,10 +251,9 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read *line* with the lines that continue its value, and add its field to the found ones.
+        """Read *line* with the lines that continue its value, and add its field to the found ones, if it has a value.
 
-        Return false if it is not a readable field or list item. A key without a value adds no field: it becomes the
-        name of the list items below it.
+        Return false if it is not a readable field or list item.
         """
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
@@ -358,8 +357,8 @@ def _points(text: str) -> Entries | None:
 def _quoted(lines: list[str], at: int, value: str) -> tuple[str | None, int]:
     """Return the text between quote marks, and the index in *lines* of the line after the closing quote mark.
 
-    *value* begins with the opening quote mark, and *at* is the index of the next line. The text is ``None`` if it does
-    not end with a closing quote mark at the end of a line.
+    *value* begins with the opening quote mark, and *at* is the index of the next line. The text is ``None`` if there is
+    no closing quote mark, or more text after it.
     """
     parts: list[str] = []
     mark, rest = value[0], value[1:]

@@ -102,7 +102,7 @@ class MapOrder:
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
         """Tell whether the map shows that *one* has *relation* to *other*, or shows that it has not, or neither.
 
-        The results are ``follows``, ``contradicts`` and ``open``. A place contradicts any relation to itself.
+        The results are ``follows``, ``contradicts`` and ``open``; for a place and itself, ``contradicts``.
         """
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
@@ -110,7 +110,7 @@ class MapOrder:
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences that prove the result of :meth:`status` for the same arguments; none if there are none."""
+        """Return the sentences, if any, that prove the result of :meth:`status` for the same arguments."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [

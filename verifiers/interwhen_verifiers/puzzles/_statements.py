@@ -38,7 +38,8 @@ class Statement(Claim, Generic[SaidT, StateT]):
 def make_statement(segment: Segment, said: SaidT, before: StateT, *, context: str = "") -> Statement[SaidT, StateT]:
     """Return the claim for the statement *said* in *segment*. *before* is the state of the puzzle before the statement.
 
-    *context* becomes part of the key of the claim: it must have all else that the verdict depends on.
+    *context* replaces the text in the key of the claim: it must have all of the line and the state that the verdict
+    depends on.
     """
     # A statement may be long, such as a list of moves. The context and the place identify it at less cost.
     key = f"{said.start} | {context}" if context else f"{segment.text[said.start : said.end]} | {said.content}"

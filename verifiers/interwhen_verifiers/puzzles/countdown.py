@@ -200,7 +200,6 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
     *left* are the numbers before the step (``None``: not known). A step may also begin again with all numbers of
     *puzzle*. A correct step with other numbers passes, unless it lists the numbers left. The target is searched for
     only if the step lists them, and if *dead_ends* is true. If the search would be too long, the step passes.
-    ``Unknown``: for example, a value is rounded.
     """
     followed = follow(puzzle, left, step)
     if followed.fault is not None:
@@ -314,10 +313,7 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict.
-
-    *base* is the start of the statement.
-    """
+    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict."""
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")

@@ -172,7 +172,7 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
     """Return the progress after an action that may have been taken, or may only explain another action.
 
-    *reached* are the states after the action if it was taken. With too many states, the progress has a doubt instead.
+    *reached* are the states after the action if it was taken.
     """
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
@@ -188,7 +188,7 @@ def objection(taken: Taken) -> str:
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met in the first state of *progress*; none if all states meet it.
+    """Return the parts of the goal that are not met in the first state of *progress*; ``()`` if each state meets it.
 
     The result is ``None`` if only some of the states meet the goal.
     """
@@ -220,10 +220,7 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it.
-
-    Raises :class:`PddlError` if no bracket near enough closes it.
-    """
+    """Return the text from the bracket at *at* to the bracket that closes it, or raise :class:`PddlError`."""
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -346,11 +343,10 @@ def plan(
 ) -> Monitor:
     """Make a monitor that carries out a plan action by action. Raises :class:`UsageError` on wrong options or PDDL.
 
-    ``judge``: ``whole`` carries out the complete plan of the answer and tests the goal; ``steps`` tests the actions of
-    each complete line, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts without
-    one. ``problem``: a problem in PDDL; without it, the problem is read from the prompt, and the monitor does nothing
-    if there is none that can be read. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`; ``whole``
-    ignores ``phase``.
+    ``judge``: ``whole`` carries out the plan of the answer and tests the goal; ``steps`` tests the actions of each
+    complete line, and does not test the goal. ``domain``: ``blocksworld``, or a domain in PDDL for prompts without one.
+    ``problem``: a problem in PDDL; without it, the problem is read from the prompt. The monitor does nothing if it can
+    read none. ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`; ``whole`` ignores ``phase``.
     """
     require_choice("plan", get_args(Judge), judge=judge)
     require_choice("plan", get_args(PhaseFilter), phase=phase)

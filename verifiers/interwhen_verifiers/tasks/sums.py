@@ -54,8 +54,8 @@ def chain_sum(
 ) -> Iterator[Exercise]:
     """Generate *count* sums and differences of *terms* numbers from *seed*.
 
-    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. *wording* is the
-    form of the prompt. Raises :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
+    The numbers of one exercise have equally many digits: two to *digits*, or one if *digits* is 1. Raises
+    :class:`UsageError` for fewer than 2 terms, and unless *digits* is from 1 to 12. Raises
     :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if ``reasoning-gym`` is not installed.
     """
     _vet("chain_sum", terms, digits)

@@ -473,9 +473,8 @@ class Premises:
 def read_premises(prompt: str) -> Premises | None:
     """Read the premises of *prompt*, which follow words such as "Premises:", and the question about them.
 
-    Return ``None`` if there are no premises that are all understood, too many, or contradictory ones, or if *prompt* is
-    too long. The premises must all be statements about classes, such as "all A are B" or "Anna is tall", or else all be
-    formulas.
+    Return ``None`` if there are none, if they are too many, not understood or contradictory, or if *prompt* is too
+    long. All must be statements about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
     """
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:

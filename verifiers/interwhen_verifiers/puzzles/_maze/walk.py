@@ -95,7 +95,7 @@ def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
     """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
 
     The start or exit passes if the position is right in one way in which the text may write coordinates. A wrong
-    position is a violation only if that way is certain, else ``Unknown``. *place* is the state before the statement.
+    position is a violation only if that way is certain. *place* is the state before the statement.
     """
     maze = problem.maze
     if said.what == "here":
@@ -128,8 +128,8 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
     """Replay *moves* from the current cell of the walk, or from the start if the moves may begin there again.
 
     *place* is the state before the moves. *whole*: the moves must lead from the start to the exit, unless they name
-    cells. The moves pass if they are possible in one way in which the text may write coordinates. The verdict is
-    ``Unknown`` if they are not and that way is not certain, or if it is not known where the walk is.
+    cells. The moves pass if they are possible in one way in which the text may write coordinates. Impossible ones are
+    ``Unknown`` if that way, or the place of the walk, is not certain.
     """
     if any(step.after is not None for step in moves.steps):
         return _walk_by_pairs(problem, place, moves)
@@ -228,7 +228,7 @@ def _replayed(
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
     """Replay *moves* after the walk *last*, once for each of *frames*, the possible meanings of coordinates.
 
-    Return the frames in which all moves can be made, each with the walk after them, and the first fault, or ``None``.
+    Return the frames in which all moves can be made, with the walks after them, and the first fault, or ``None``.
     """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
@@ -245,8 +245,7 @@ def _replayed(
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
     """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
 
-    The cell of the walk is ``None`` if it is not known where the moves begin. Return a fault if the moves are the next
-    step by their number, and do not begin where the walk ended.
+    Return a fault if the moves are the next step by their number, and do not begin where the walk ended.
     """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
@@ -274,10 +273,7 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made.
-
-    *last* is the walk before it, and *frame* says what coordinates mean.
-    """
+    """Return the walk after *step*, or a text that says why the step cannot be made from *last*."""
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)

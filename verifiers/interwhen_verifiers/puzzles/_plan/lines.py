@@ -78,7 +78,7 @@ _NO_REMARK = re.compile(
     r"(?<!can )\b(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)(?:s|ing|ed)?\b"
     r"|\b(?:not|or|if|but|no)\b|n't\b"
 )
-"""Words that show that such a text is more than a remark."""
+"""Words which show that a text after an action is more than a remark."""
 _WORD = re.compile(r"[\w-]++")
 _SOMEBODY = re.compile(
     r"\b(?:i|we|you|it|(?:the )?(?:arm|hand|robot|gripper))(?: (?:then|now|next|will|first)){0,2} "
@@ -163,8 +163,7 @@ def _bracketed(
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
     """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
 
-    The result is a doubt if the call may name an action and is not understood. *text* is read from the offset *at*,
-    after its *number*.
+    The result is a doubt if the call may name an action and is not understood.
     """
     match = _CALL.fullmatch(text, at)
     if match is None:
@@ -177,10 +176,7 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action.
-
-    *text* is read from the offset *at*, after its *number*.
-    """
+    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action."""
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
@@ -234,10 +230,7 @@ def _read_action(said: str) -> Atom | None:
 
 
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
-    """Return a doubt for the line *text* if it may be an action in unknown words, else a remark.
-
-    The line is read from the offset *at*, after its *number*.
-    """
+    """Return a doubt for the line *text* if it may be an action in unknown words, else a remark."""
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
     if any(_name(tuple(words), problem) in operators for words in brackets):

@@ -1,0 +1,182 @@
+"""Finds the expressions of a message that give away the value which an argument must have.
+
+A value can be written in many ways, so expressions are compared in a normal form: as sums of terms, without constants,
+terms of the call's own arguments, and a common factor. A reader who sees ``total - 5`` and the call knows ``total``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from fractions import Fraction
+from typing import TypeAlias
+
+from interwhen.policy._syntax import (
+    Apply,
+    Compare,
+    Constant,
+    If,
+    In,
+    Listed,
+    Name,
+    Node,
+    Not,
+    Quantified,
+    Sum,
+    children,
+    rebuild,
+    show,
+    walk,
+)
+
+Form: TypeAlias = tuple[tuple[str, Fraction], ...]
+"""The terms of a sum with their factors, in order. The first factor is 1."""
+
+_Terms: TypeAlias = dict[Node, Fraction]
+
+_ONE = Constant(Fraction(1), None)  # type: ignore[arg-type]  # stands for the constant term
+
+
+def answers_of(require: Node) -> frozenset[Form]:
+    """Return the forms of the values that the condition *require* makes an argument, or a sum of arguments, equal to.
+
+    The values of branches of such an ``if``, and of the arguments of ``max`` and ``min``, are included. Values of
+    constants and arguments alone are left out, because the writer of a message cannot hide them.
+    """
+    own = {"args"}
+    for node in walk(require):
+        if isinstance(node, Quantified) and _is_of(node.source, own):
+            own.update(node.names)  # walk() yields an outer quantifier before the inner ones
+    found: set[Form] = set()
+    for mine, other in _equal(require):
+        if _is_of(mine, own):
+            found.update(_form(value, own) for value in _values(other))
+        elif not _is_of(other, own):
+            terms = _terms(Sum("-", mine, other))
+            if any(_is_of(term, own) for term in terms):
+                found.add(_form(Sum("-", mine, other), own))
+    return frozenset(form for form in found if form)
+
+
+def gives_away(node: Node, answers: frozenset[Form]) -> bool:
+    """Tell whether a reader who sees the value of *node*, and knows the call, can compute one of *answers*."""
+    return any(_form(part, {"args"}) in answers for part in _seen(node))
+
+
+def _seen(node: Node) -> Iterator[Node]:
+    """Yield *node*, and the expressions whose value it may have, alone or in a list."""
+    yield node
+    match node:
+        case If(then=one, otherwise=other) | Apply(function="max" | "min" | "zip", arguments=(one, other)):
+            yield from _seen(one)
+            yield from _seen(other)
+        case Sum(op="*", left=left, right=right):
+            for mine, other in ((left, right), (right, left)):
+                if _is_of(mine, {"args"}):
+                    yield from _seen(other)
+        case Apply(function="first" | "last" | "flat" | "values" | "keys" | "consecutive", arguments=(of,)):
+            yield from _seen(of)
+        case Listed(items=items):
+            for item in items:
+                yield from _seen(item)
+        case Quantified(op="sum", source=source, body=body):
+            yield from _seen(source)
+            yield from _seen(body)
+        case _:
+            return
+
+
+def _values(node: Node) -> Iterator[Node]:
+    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
+    yield node
+    match node:
+        case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
+            yield from _values(one)
+            yield from _values(other)
+        case _:
+            return
+
+
+def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
+    """Yield, in both orders, the two sides of each equation in *require*, and of each pair of ``<=`` and ``>=``."""
+    bounds: set[tuple[str, str]] = set()
+    for node in walk(require):
+        match node:
+            case Compare(op="=", left=left, right=right) | Not(of=Compare(op="!=", left=left, right=right)):
+                yield from ((left, right), (right, left))
+            case In(item=item, among=Listed(items=(only,))):
+                yield item, only
+            case Compare(op="<=", left=low, right=high) | Compare(op=">=", left=high, right=low):
+                bounds.add((_text(low), _text(high)))
+                if (_text(high), _text(low)) in bounds:
+                    yield from ((low, high), (high, low))
+            case Not(of=Compare(op=">", left=low, right=high) | Compare(op="<", left=high, right=low)):
+                bounds.add((_text(low), _text(high)))
+                if (_text(high), _text(low)) in bounds:
+                    yield from ((low, high), (high, low))
+            case _:
+                continue
+
+
+def _is_of(node: Node, own: set[str]) -> bool:
+    """Tell whether *node* is an expression of arguments, or of the variables *own* that stand for their items."""
+    parts = list(walk(node))
+    bound = {name for part in parts if isinstance(part, Quantified) for name in part.names}
+    roots = {part.name for part in parts if isinstance(part, Name)} - bound
+    has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in parts)
+    return bool(roots) and roots <= own and not has_calls
+
+
+def _form(node: Node, own: set[str]) -> Form:
+    """Return the form of *node* without its constant and the terms of arguments; empty if nothing is left."""
+    found: dict[str, Fraction] = {}
+    for term, factor in _terms(node).items():
+        if not isinstance(term, Constant) and not _is_of(term, own):
+            text = _text(term)
+            found[text] = found.get(text, Fraction(0)) + factor
+    terms = sorted((text, factor) for text, factor in found.items() if factor)
+    return tuple((text, factor / terms[0][1]) for text, factor in terms)
+
+
+def _terms(node: Node) -> _Terms:
+    """Return *node* as a sum of terms, each with its factor."""
+    match node:
+        case Constant(value=Fraction() as value):
+            return {_ONE: value}
+        case Sum(op="+" | "-", left=left, right=right):
+            found, sign = dict(_terms(left)), 1 if node.op == "+" else -1
+            for term, factor in _terms(right).items():
+                found[term] = found.get(term, Fraction(0)) + sign * factor
+            return found
+        case Sum(op="*", left=left, right=right):
+            one, other = _terms(left), _terms(right)
+            if set(other) <= {_ONE}:
+                one, other = other, one
+            if set(one) <= {_ONE}:
+                return {term: factor * one.get(_ONE, Fraction(0)) for term, factor in other.items()}
+            return {node: Fraction(1)}
+        case _:
+            return {node: Fraction(1)}
+
+
+def _text(node: Node) -> str:
+    return show(_normal(node, {}))
+
+
+def _normal(node: Node, names: Mapping[str, str]) -> Node:
+    """Return *node* with the variables numbered, and the operands of commutative operators in order."""
+    match node:
+        case Name(name=name):
+            return Name(names.get(name, name))
+        case Quantified(names=own):
+            inner = {**names, **{name: f"_{len(names) + number}" for number, name in enumerate(own)}}
+            source, body = _normal(node.source, names), _normal(node.body, inner)
+            return replace(node, names=tuple(inner[name] for name in own), source=source, body=body)
+    found = rebuild(node, tuple(_normal(child, names) for child in children(node)))
+    match found:
+        case Sum(op="+" | "*", left=left, right=right) if show(left) > show(right):
+            return replace(found, left=right, right=left)
+        case Apply(function="max" | "min", arguments=arguments):
+            return replace(found, arguments=tuple(sorted(arguments, key=show)))
+        case _:
+            return found
