@@ -175,10 +175,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads request bodies, with limits for their size, number and time.
-
-    The limits are those of each body, of all bodies in flight, and of the bodies that arrive in parts.
-    """
+    """Reads request bodies, and limits the size and the time of each, the size of all, and how many arrive in parts."""
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits

@@ -47,8 +47,7 @@ _RECORD_SECONDS = 10.0
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
-"""How long the thread keeps coming around after the last record before it sleeps. To wake a sleeping thread costs time
-just when the first token of a call is due."""
+"""How long the thread keeps coming around after the last record before it sleeps."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
@@ -250,10 +249,7 @@ class JournalDirectory(BackgroundWriter):
             self._finish(slot)
 
     def _sleep(self) -> None:
-        """Wait until a record is queued or :meth:`hurry` is called.
-
-        While an ended run waits for the record of its call, wait at most ten seconds.
-        """
+        """Wait until a record is queued or :meth:`hurry` is called; at most ten seconds while an ended run waits."""
         self._sleeps = True
         # Look only now: a record that was queued before has not woken the thread, and a later one will.
         if not self._woken:
@@ -347,7 +343,7 @@ class JournalDirectory(BackgroundWriter):
     def _scan(self, now: float) -> None:
         """Read the directory, and delete journals that are too old, and the oldest if all together are too large.
 
-        Journals that this process writes, and files with other names, stay. *now* is the monotonic time.
+        Journals that this process writes, and files with other names, stay.
         """
         self._scanned = now
         found, ours = [], 0
@@ -377,8 +373,8 @@ class JournalDirectory(BackgroundWriter):
 class JournalSlot:
     """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
 
-    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
-    only if the call had a problem, or gets no record.
+    With *is_kept*, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
+    record.
     """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
@@ -447,10 +443,7 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
-
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
-        """
+        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -560,9 +553,9 @@ def _is_chosen(call_id: str, share: float) -> bool:
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, :class:`JournalSettings`, or a mapping of their fields.
 
-    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for :class:`JournalSettings`
-    without a path. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be
-    created or written, or if it is open with other settings.
+    A :class:`JournalDirectory` is returned unchanged; ``None`` and :class:`JournalSettings` without a path give
+    ``None``. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be created
+    or written, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

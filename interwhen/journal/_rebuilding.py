@@ -166,11 +166,7 @@ def refuse_redacted(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """Stores a claim and how it was found, so that it can be extracted again.
-
-    *extraction* is the order that found the claim, and *reply* the reply of the fork (``None`` for a parser). *place*
-    is the index of the claim among those of the extraction.
-    """
+    """A claim and how it was found: the extraction, the reply (``None`` for a parser), and the place in it."""
 
     claim: Claim
     extraction: Extract
@@ -223,8 +219,8 @@ class RebuiltRun:
     def read(self, record: Record) -> None:
         """Give the facts in *record* to the core, and store the counters in it.
 
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, as with a journal of
-        another version of interwhen; and for an outline or a second header.
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, and for an outline or a
+        second header.
         """
         match record:
             case FactRecord(length=length):
@@ -344,9 +340,9 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
-    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor of
-    *monitors* runs. Raises :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if
-    this version of the core builds another trace from the same facts.
+    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor runs. Raises
+    :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if this version of the core
+    builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))

@@ -230,7 +230,7 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+    """Encode *record* as the payload of a frame of the journal.
 
     Raises :class:`TypeError` for a value that has no form in a journal, and the errors of the encoder, such as
     :class:`OverflowError` for an integer of over 64 bits.
@@ -410,7 +410,7 @@ def describe(
     """Return the records of the verifiers and of the *monitors*.
 
     *specs* has the specification of each monitor, for monitors that have none themselves; it is ignored if it has
-    another length. Monitors share the record of a verifier only if they share ``prepare``, too.
+    another length.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -488,8 +488,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with the remedy, scope and trigger that are recorded in *header*.
 
-    The plug-ins that made *monitors* may have other defaults for these fields now. If the number of monitors differs
-    from that in *header*, they are returned unchanged.
+    If the number of monitors differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
@@ -521,8 +520,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
-    Their recorded fields, the names and versions of their verifiers, which of them share a verifier, and which ask a
-    fork are compared, but not the code.
+    Their recorded fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not
+    the code.
     """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)

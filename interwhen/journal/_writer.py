@@ -44,9 +44,9 @@ class JournalWriter:
     ) -> None:
         """Append records to *file*, which has *size* bytes. This starts *clerk*.
 
-        *head* is written first: the first bytes of a new file. *chain* is the value from which the checksum of the next
-        record is computed. The clerk calls *first*, which returns the first record. If the journal must be given up,
-        *on_give_up* gets the reason; with ``None``, the reason is logged.
+        *head* is written first: the first bytes of a new file. *chain* is the checksum from which that of the next
+        record is computed. The clerk calls *first*, which returns the first record. *on_give_up* gets the reason if the
+        journal must be given up; with ``None``, the reason is logged.
         """
         self.size = size
         """The number of bytes that the file has accepted, with those that it had before."""
@@ -136,9 +136,9 @@ class JournalWriter:
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Queue and write nothing more, for the reason *why*; a write that has begun may end.
+        """Queue and write nothing more, for the reason *why*, which goes to *on_give_up* or to the log.
 
-        The reason goes to *on_give_up*, or to the log without it.
+        A write that has begun may end.
         """
         if self.incomplete:
             return
@@ -180,7 +180,7 @@ class JournalWriter:
     def _drain(self, parts: list[bytes]) -> None:
         """Take the records out of the queue and write them after *parts*, all together.
 
-        Columns at the end of the queue, which the run may still fill, stay there. Their chunks so far are written.
+        Columns at the end of the queue, which the run may still fill, stay there.
         """
         if self.incomplete:
             return

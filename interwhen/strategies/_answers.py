@@ -26,8 +26,8 @@ _DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 def normal(answer: str) -> str:
     r"""Return *answer* in a form for comparison: an exact number as text, or else its words in lower case.
 
-    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and ``\(...\)`` or
-    ``\boxed{...}`` around all of it are removed. The result may be empty.
+    A number such as ``0.5`` becomes a fraction (``1/2``). Marks such as ``$`` and ``*`` at the ends, and
+    ``\boxed{...}`` around all of it are removed.
     """
     plain = _plain(answer)
     while wrapped := _WRAPPED.fullmatch(plain):
@@ -44,9 +44,9 @@ def _plain(answer: str) -> str:
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in a form for comparison; ``None`` if there is no text to read.
 
-    The answer is what follows the last "Answer:" at the start of a line; or else the content of the last
-    ``\boxed{...}``; or else what follows the last ``####`` at the start of a line; or else the last line that is not
-    blank. Text up to the last ``</think>`` is ignored as reasoning.
+    The answer is the first of these that is found and not empty: what follows the last "Answer:" at the start of a
+    line, the content of the last ``\boxed{...}`` without inner braces, what follows the last ``####`` at the start of a
+    line, the last line that is not blank. Text up to the last ``</think>`` is ignored.
     """
     said = text.rpartition(THOUGHT)[2]
     for pattern in (_LINE, _BOXED, _HASHES):

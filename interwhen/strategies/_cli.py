@@ -39,9 +39,6 @@ def explain_forks(
 ) -> None:
     """Probe an endpoint, fork from a growing trace there, and show predicted and measured times.
 
-    Three requests after a first one measure the rates. Then the planner chooses routes, and learns from the server's
-    counters.
-
     Parameters
     ----------
     forks

@@ -117,8 +117,7 @@ class RungBelief(msgspec.Struct):
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
         """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        A contradiction means that the model has probably changed. It takes at least 24 uses. *wasted* is how many
-        characters the model wrote in vain.
+        *wasted* is how many characters the model wrote in vain.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -234,10 +233,10 @@ class VerifierBeliefs(msgspec.Struct):
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
         """Return the order in which a ladder should try *rungs*.
 
-        The best first remedy comes first, or *lead*, if given. (A *lead* of ``restart`` comes directly after the best
+        First comes the best first remedy, or *lead*, if given. (A *lead* of ``restart`` comes directly after the best
         first remedy.) The others follow by their value after a failure. A repair precedes all of them if it is worth at
-        least as much as the best. A restart is first only if *rungs* has no other remedy. ``resample`` occurs twice in
-        a row, or three times if that has proved worth more than the next remedy.
+        least as much as the best. A restart is first only if *rungs* has no other remedy. ``resample``, if present,
+        occurs twice or three times in a row.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -311,11 +310,11 @@ class RemedyBeliefs:
 
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
     share; without it, they are in memory. At most about the share *explore* of the runs uses another order than the
-    best one, to learn about other remedies; 0 switches this off. No text of a run is stored.
+    best one, to learn about other remedies. No text of a run is stored.
 
-    A thread writes the file. :meth:`flush` waits for the thread; leaving the ``with`` block, or :meth:`close`, ends it.
-    Raises :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file
-    cannot be read or created.
+    A thread writes the file. :meth:`flush` waits for it; leaving the ``with`` block, or :meth:`close`, ends it. Raises
+    :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
+    read or created.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
@@ -348,8 +347,8 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        Usually it is the best order. For some runs, it is an order that tries another remedy earlier, to learn about
-        it. The order stays the same until something is learned, so runs that begin at the same time get the same order.
+        For some runs, it tries another remedy earlier than the best order does, to learn about it. It stays the same
+        until something is learned.
         """
         key = model, verifier, rungs
         with self._lock:
@@ -376,8 +375,8 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        Remedies of other verifiers are ignored. The file is written later, by a thread. At most 1,024 pairs of a model
-        and a verifier are learned.
+        Remedies of other verifiers are ignored. A thread writes the file later. At most 1,024 pairs of a model and a
+        verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():
@@ -468,10 +467,9 @@ def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool)
 
 
 class _opened:  # noqa: N801  (a context manager, used like a function)
-    """Opens the SQLite file at *path* for one transaction, and closes it at the end of the block.
+    """Opens the SQLite file at *path* for one transaction, which an exception in the block rolls back.
 
-    A missing file or table is created. An exception in the block rolls the transaction back. Raises
-    :class:`sqlite3.Error` if the file cannot be opened, or stays locked.
+    A missing file or table is created.
     """
 
     def __init__(self, path: str) -> None:

@@ -27,8 +27,8 @@ from interwhen.registry import MonitorSpec, load_monitor, load_monitors
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
-"""The status of an answer. ``verified``: a certificate covers this text (see ``Outcome.scope``); ``unverified``: there
-is an answer, without a certificate for its text; ``abstained``: there is no answer; ``failed``: the model failed."""
+"""The status of an answer. ``verified``: there is a certificate for this text (see ``Outcome.scope``); ``unverified``:
+there is an answer without a certificate; ``abstained``: there is no answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
 """A function that takes the text of a trace and returns the answer in it, in a form that can be compared; ``None`` if
@@ -275,8 +275,7 @@ class StrategyContext:
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* judge *trace*, and add the counts of their checks to ``tally``.
 
-        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Forks cost
-        tokens.
+        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out.
         """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
@@ -335,8 +334,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Raises
-    :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
+    With *partial*, monitors with the trigger ``Answer`` are left out. Raises :class:`~interwhen.PluginError` or
+    :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
     if partial:
@@ -355,8 +354,8 @@ async def judge(
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
     """Return a sort key for a finished text: the better the text, the larger the key.
 
-    It compares, in this order: whether the answer is verified, whether there is an answer, the number of violations,
-    and the share of passed checks. *found* is the judgement of *trace*.
+    It compares whether the answer is verified, whether there is an answer, the number of violations, and the share of
+    passed checks, in this order.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
