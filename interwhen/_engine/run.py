@@ -419,7 +419,7 @@ class Run:
         """The exception that caused the result, if the result is ``failed`` and no journal recorded it; ``None``
         otherwise."""
         self.is_switched_off = False
-        """Whether supervision was turned off before or during this run, so that the rest of the text is unchecked."""
+        """Whether supervision of this run was turned off before or during the run. False without monitors."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
         self.observation: Observation | None = None
@@ -621,7 +621,7 @@ class Run:
             return await self.drain()
 
     async def drain(self) -> Result:
-        """Read all events and return the result."""
+        """Read the remaining events, and return the result."""
         async for _ in self:
             pass
         return self.result

@@ -128,8 +128,7 @@ class Meter:
 # Measure how fast the model writes while the reader waits for it. A slow model is logged and reported; it is no error.
 
 WINDOW = 10.0
-"""The shortest time between two measurements, in seconds. The rate counts only the time in which the reader waited for
-the model."""
+"""The shortest time between two regular measurements, in seconds."""
 
 
 class Pace:

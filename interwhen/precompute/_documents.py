@@ -1,8 +1,7 @@
 """Cuts a document into pieces of limited size, which are prepared one by one.
 
-A piece ends before a heading, or between two blocks. A *block* is a heading, a table, a code block or a paragraph. A
-block is cut only if it is longer than a piece. Each piece has a *lead*: the headings above it, and the end of the text
-before it.
+If possible, a piece ends between two *blocks* (headings, tables, code blocks and paragraphs). Each piece has a *lead*:
+the headings above it, and the end of the text before it.
 """
 
 from __future__ import annotations
@@ -26,8 +25,7 @@ _HEADING = 120
 """The most characters of a heading that a lead repeats."""
 _ANCHOR = "01234"
 """A block whose hash begins with one of these digits usually ends a piece that is half full, so that boundaries are
-found again after an edit.
-"""
+found again after an edit."""
 
 _FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})")
 _HASHES = re.compile(r" {0,3}(#{1,6})\s+\S")

@@ -26,8 +26,7 @@ answers to likely questions. ``prefixes``: records that a context was in the ser
 Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
 """The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again in
 other words; this is weaker than a check. ``derived``: code computed it from the sources. ``observed``: a counter of
-the server confirmed it. ``guess``: there is no such reason, and it is not served.
-"""
+the server confirmed it. ``guess``: there is no such reason, and it is not served."""
 
 BASES: dict[Kind, tuple[Basis, ...]] = {
     "facts": ("judged", "agreed"),

@@ -1,6 +1,7 @@
 """Keeps prepared contexts of a store open for calls: a lookup usually costs a reader well below a millisecond.
 
-Other threads read the contexts again. A call gets nothing from a context that was changed or cannot be read.
+Other threads read the contexts again. A call gets nothing from a context that is known to have changed, or that cannot
+be read.
 """
 
 from __future__ import annotations

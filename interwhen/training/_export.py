@@ -51,7 +51,7 @@ def export_journals(
 
     The same journals in the same order, with the same options, give the same bytes. Duplicate rows, and rows that share
     *overlap* consecutive words with a text of *keep_out* (all words of a shorter text), are left out. All rows are in
-    memory until they are written to a file with the name *to* and ``.part``, which replaces *to* when it is complete.
+    memory before the file is written.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, if *to* is one of them,

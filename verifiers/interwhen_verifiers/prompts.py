@@ -264,8 +264,7 @@ def _is_order(text: str, start: int) -> bool:
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
     """Return the range of the nearest element (``<name>...</name>``) around the match from *start* to *end*.
 
-    An element that is not closed extends to the end of the text. Without an element, the range is from the start of the
-    line to the end of the text.
+    Without an element, the range is from the start of the line to the end of the text.
     """
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())

@@ -217,10 +217,10 @@ def answers(
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
-    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, with a hint
-    after the question. If *agreeing* of these derivations give the result of the answer, this result is put before its
-    question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of
-    range, and if *questions* is a single text.
+    If no monitor has judged the answer itself or refuted it, the model derives it again, at most *derivations* times,
+    with a hint after the question. If *agreeing* of these derivations give the result of the answer, this result is put
+    before its question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for
+    numbers out of range, and if *questions* is a single text.
     """
     return AnswerProducer(
         questions=questions,

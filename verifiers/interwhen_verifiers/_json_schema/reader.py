@@ -74,8 +74,7 @@ class _Stop(Exception):
 class _Step:
     """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
 
-    Call :meth:`run` once: it returns the error, or ``None``. Then :meth:`state` returns the state after the text, and
-    ``at`` is the number of characters that were read.
+    Call :meth:`run` once, before :meth:`state` and ``at``, the number of characters that were read.
     """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
@@ -230,10 +229,7 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed.
-
-        Raises ``_Stop`` if no alternative is left.
-        """
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return

@@ -143,10 +143,7 @@ def _encoded(value: object, encoding: _Encoding) -> str:
 
 
 class _Encoding:
-    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type.
-
-    It reads the contents by the methods of the built-in types, since a subclass may override these.
-    """
+    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type."""
 
     def __init__(self) -> None:
         self.left = _PARTS

@@ -313,10 +313,7 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict.
-
-    *base* is the start of the statement.
-    """
+    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict."""
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
