@@ -21,7 +21,7 @@ from interwhen._types.verdicts import Outcome
 class ToolOffer(msgspec.Struct, frozen=True):
     """The tools of one request, and the unmarked formats in which its prompt shows calls.
 
-    An unmarked format has no special tags, so by default it is read only if the request shows that such calls may come.
+    An unmarked format has no special tags.
     """
 
     tools: Mapping[str, Mapping[str, str]] = {}

@@ -503,7 +503,7 @@ class Violations:
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
-        This is never so for a gating monitor.
+        This is not so for a gating monitor.
         """
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
@@ -588,8 +588,8 @@ class Violations:
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
-        The plan is ``None`` if the ladder has ended. Also return how often the same words were refuted: *times*, or the
-        number in all answers of the run if the answer rests on reasoning and this number is larger.
+        ``None``: the ladder has ended. Also return how often the same words were refuted: *times*, or more if the
+        answer rests on reasoning, because all answers of the run are then counted.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -634,7 +634,7 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        *times*: how often in a row the same words were refuted there.
         """
         match rung:
             case "repair":
@@ -774,7 +774,7 @@ class Violations:
         """Count the remedy *todo* for *best*, after which the run continues.
 
         If feedback answers the segment of *best*, the candidates that it answers are dropped. Returns whether the
-        frontier may pass the segment: it is reasoning that stays in the trace because feedback answers it.
+        segment is reasoning that stays in the trace, so that the frontier may pass it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat

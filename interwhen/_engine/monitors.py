@@ -416,8 +416,8 @@ class Watcher:
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
         """Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set.
 
-        The fork waits for the first event (``None``: it does not wait) before its reply is read, and sets the second
-        one at its end. So a tracker reads the replies in the order of the text.
+        The fork waits for the first event (if any) before its reply is read, and sets the second one at its end. So a
+        tracker reads the replies in the order of the text.
         """
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
