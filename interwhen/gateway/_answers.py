@@ -67,7 +67,7 @@ _typed = msgspec.json.Decoder(_Typed)
 def renderer(api: Api, detail: Detail) -> Render:
     """Return a function that encodes parts of an answer as stream events of *api*.
 
-    *detail* is how much their field ``interwhen`` says.
+    *detail* is how much the field ``interwhen`` in them says.
     """
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)

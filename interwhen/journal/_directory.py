@@ -300,7 +300,7 @@ class JournalDirectory(BackgroundWriter):
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
 
-        From now on, this process does not delete the file to make room. Raises :class:`OSError`.
+        Until its journal is finished, this process does not delete the file to make room. Raises :class:`OSError`.
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -326,10 +326,7 @@ class JournalDirectory(BackgroundWriter):
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
-
-        An error is only logged.
-        """
+        """Delete the file *name*, and subtract *size* from the bytes of all journals. An error is only logged."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)

@@ -65,9 +65,9 @@ class Journaled(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """The bytes up to the end of the last complete record."""
+    """How many bytes of the file could be read, up to the end of the last complete record."""
     left_out: int
-    """How many bytes follow: an incomplete or damaged record, and all bytes after it."""
+    """How many bytes come after these: an incomplete or damaged record, and all bytes after it."""
     chain: int
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
     schema: int = SCHEMA

@@ -100,7 +100,7 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    A base may itself have a base, which it changes. Raises :class:`UsageError` if *base* is not valid.
+    A base may itself have a base, which it changes. Raises :class:`UsageError`, and the errors of :func:`_put`.
     """
     if base is None:
         return {}
@@ -120,10 +120,7 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 
 
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
-    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``.
-
-    Raises :class:`UsageError` for a wrong path.
-    """
+    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``."""
     parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
     for path, value in _table(written, "set").items():
         _put(parts, path, copy.deepcopy(value))
@@ -179,9 +176,8 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for wrong parts,
-    :class:`ValueError` for a time that cannot be read, and :class:`AttributeError` for a call or an entry of a table
-    that is a single value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError`, :class:`ValueError`,
+    :class:`TypeError` or :class:`AttributeError` for parts that are not valid.
     """
     time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
     if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:

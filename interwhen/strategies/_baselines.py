@@ -99,7 +99,7 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw samples, and return the sample with the largest weight among those that give the winning answer.
+        """Draw samples, and return the one that :func:`elected` chooses.
 
         Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later failure ends the drawing.
         """
@@ -389,7 +389,7 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Return whether less is left than the longest step and, until a beam is finished, a quarter of the budget."""
+        """Tell whether less is left than the longest step plus, until a beam is finished, a quarter of the budget."""
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)

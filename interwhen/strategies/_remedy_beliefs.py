@@ -42,9 +42,9 @@ class RemedyUse(NamedTuple):
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
     """Return each use in *result* of a remedy that a ladder may have, with whether it worked.
 
-    A remedy in the reasoning worked if the next refuted claim at its place or later is after its place (or in the
-    answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
-    if the result is verified; without a regular end of the run, it is left out.
+    A remedy in the reasoning worked if the next one, at its place or later, is at a later place (or in the answer). A
+    remedy in the answer failed if another one in the answer follows. If none of these decides, it worked if the result
+    is verified; without a regular end of the run, it is left out.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -347,8 +347,8 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        For some runs, it tries another remedy earlier than the best order does, to learn about it. It stays the same
-        until something is learned.
+        For some runs, the order tries another remedy earlier than the best order does, to learn about it. The order
+        stays the same until something is learned.
         """
         key = model, verifier, rungs
         with self._lock:

@@ -324,7 +324,7 @@ class Judgement:
 def judgement(result: Result) -> Judgement:
     """Return *result* as a judgement, with the counts of its checks and violations.
 
-    Those of text that was cut away count, too.
+    Violations count also if their text was cut away.
     """
     passed = unclear = 0
     for check in result.checks:

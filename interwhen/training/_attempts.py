@@ -114,7 +114,7 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans still in the final trace, with feedback after each; empty unless the run is verified."""
+        """The refuted spans that are still in the final trace; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property

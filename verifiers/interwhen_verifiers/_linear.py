@@ -100,9 +100,9 @@ class _Tail:
     """Whether a group of the pattern ends with a ``$`` that means the end of the text."""
 
     is_ended: bool = False
-    """Whether the alternative so far ends with it."""
+    """Whether the alternative so far ends with a ``$`` for the end of the text."""
     has_end: bool = False
-    """Whether any alternative so far ends with it."""
+    """Whether any alternative so far ends with a ``$`` for the end of the text."""
 
 
 class _Translation:

@@ -308,7 +308,7 @@ def _is_range(node: Node) -> bool:
 
 
 def _is_date(node: Node) -> bool:
-    """Tell whether *node* holds a date such as ``1/2/2024`` or ``31-12-1999``, or a number of two parts and a year."""
+    """Tell whether *node* may hold a date such as ``1/2/2024`` or ``31-12-1999``."""
     for operation in _operations(node):
         match operation:
             case Binary(

@@ -149,7 +149,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* as :func:`plain` writes it, with the thousands separator of *number* and perhaps final zeros.
+    """Return *value* as :func:`plain` writes it, with separators and final zeros like those of *number* or *left*.
 
     The result is ``None`` if :func:`plain` returns ``None``.
     """

@@ -119,7 +119,7 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "quote": ("quote", _SAME),
     "break": ("break", _SAME),
 }
-"""Maps a group of the pattern to the kind of its token, and to those texts of the token that differ from the match."""
+"""For groups of the pattern: the kind of the token, and its text where this is not the matched text."""
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))

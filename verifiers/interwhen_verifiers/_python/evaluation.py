@@ -375,7 +375,7 @@ class _Found:
     first: Told | Outcome | None = None
     """The report on the first test found that fails or has no value."""
     failed: Case | Example | None = None
-    """This test, if its call has a wrong value or raises."""
+    """The test that ``first`` reports on, if its call has a wrong value or raises."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     """How many tests of each kind in ``_COUNTS`` were found so far."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)

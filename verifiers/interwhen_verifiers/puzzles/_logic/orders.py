@@ -453,7 +453,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield facts such as "the third bird must be the falcon"; none if *way*, the direction of lists, is ``None``."""
+    """Yield facts such as "the third bird must be the falcon"; none if *way* is ``None``."""
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):

@@ -93,7 +93,7 @@ class Swaps:
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the thing whose name contains all words of *said*; ``None`` unless there is exactly one such thing."""
+        """Return the thing with the name *said*, or the only one with all words of *said* in its name, or ``None``."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
