@@ -119,7 +119,7 @@ class AttemptHistory:
 
     @property
     def observed(self) -> tuple[Span, ...]:
-        """The lines of the final trace that were refuted and that nothing followed, as by monitors that only observe."""
+        """The refuted lines of the final trace that nothing followed, as where the monitor only observes."""
         text, marked = self.last.text, self.refuted
         spans = [violation.span for violation in self.last.violations]
         left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]
