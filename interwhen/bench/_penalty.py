@@ -352,10 +352,8 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve over the gaps of *flows*: a gap in milliseconds, and the share of gaps that are longer.
-
-    The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
-    """
+    """Return points of a curve over the gaps of *flows*: a gap in ms, and the share of gaps that are longer."""
+    # The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
@@ -363,7 +361,7 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
     """Return how the gaps between arrivals change over time: points of a time in seconds and a gap in milliseconds.
 
-    The gap is the *q* quantile of all gaps of *flows* in an interval of *width* seconds around this time.
+    The gap is the *q* quantile of the gaps of *flows* in an interval of *width* seconds around this time.
     """
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
@@ -400,8 +398,8 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
     """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
 
-    *values* are the values of the setting; by default, those of :data:`VALUES`. Raises :class:`UsageError` for values
-    that are too small, for an axis that does not fit the chosen monitors, and if no pair was a correct run.
+    By default, *values* are those of :data:`VALUES`. Raises :class:`UsageError` for values that are too small, for an
+    axis that does not fit the chosen monitors, and if no pair was a correct run.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):

@@ -97,8 +97,7 @@ class _Axis(msgspec.Struct, frozen=True):
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
         """Return an axis from pixel *start* to pixel *end* that includes all *values*.
 
-        A logarithmic axis (*is_log*) ignores values that are not positive. With *is_whole*, the labels are at least 1
-        apart.
+        A logarithmic axis (*is_log*) ignores values that are not positive.
         """
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)

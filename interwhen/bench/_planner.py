@@ -102,10 +102,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the expected seconds of a fork in *situation* that gets its prefix by *route*.
-
-        The planner does not know them. The oracle chooses by them.
-        """
+        """Return the expected seconds of a fork in *situation* that gets its prefix by *route*."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -182,8 +179,8 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
     A route is a way to give a fork its prefix, such as reading it again. Some runs begin with rates (seconds per unit
     of work) that are wrong by factors of ten, to see how fast the planner corrects them.
 
-    This is a simulation without a model. The costs of the servers follow another formula than that of the planner. The
-    planner gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
+    This is a simulation without a model. The costs of the servers follow another formula than that of the planner,
+    which gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
     knows the true mean costs.
 
     Parameters

@@ -1,9 +1,7 @@
 """The queueing model: streams share one event loop and a pool of workers. A discrete-event simulation with simpy.
 
-A *station* has servers and one queue, first come, first served. The event loop is a station with one server. Tokens
-reach it in steps, as the senders and the system deliver them, and it wakes up once for each step. The workers are a
-station with as many servers. With exponentially distributed times between arrivals and for service, a
-station is the M/M/c queue of the textbooks, and tests compare both.
+A *station* has servers and one queue, first come, first served. The event loop is a station with one server, and the
+workers are another station. Tokens reach the event loop in steps, and it wakes up once for each step.
 """
 
 from __future__ import annotations
@@ -93,8 +91,8 @@ def queue_waits(
 ) -> list[float]:
     """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
-    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. The station
-    has *servers* servers. Raises :class:`MissingExtraError` without simpy.
+    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. Raises
+    :class:`MissingExtraError` without simpy.
     """
     env = environment()
     station = Station(env, servers)

@@ -48,7 +48,7 @@ _NO_RECONNECTS = 0
 class Progress:
     """How many rows of an evaluation are done, and what they have cost.
 
-    With Ray, ``running`` counts tasks, ``tokens`` those of finished rows, and some other counts are of ended tasks.
+    With Ray, ``running`` counts tasks, and some other counts are of finished rows or ended tasks.
     """
 
     known: int | None
@@ -126,7 +126,7 @@ class Evaluation:
     *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
     the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
     tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
-    earlier ones have generated so many tokens, with those that running rows are expected to need.
+    earlier ones have generated about so many tokens.
     """
 
     prompts: Prompts
@@ -159,8 +159,7 @@ class Evaluation:
 
         Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
         answers that the key, the URL or the model is wrong, or if no server answers any more, and
-        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled
-        then.
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
