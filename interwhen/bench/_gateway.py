@@ -221,10 +221,7 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way.
-
-    The time to the first token is compared within pairs, and the gaps between chunks over all streams.
-    """
+    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way."""
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}

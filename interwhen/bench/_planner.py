@@ -226,10 +226,7 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield table rows about a planner that starts with rates that are wrong by the factors named *wrong*.
-
-    They show how much more its choices cost than those of an oracle, for its first and for its later forks.
-    """
+    """Yield table rows about a planner that starts with rates that are wrong by the factors named *wrong*."""
     first: list[float] = []
     after: dict[str, list[float]] = {}
     for number, (server, size) in enumerate(itertools.product(SERVERS, SIZES)):

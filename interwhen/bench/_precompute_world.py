@@ -348,7 +348,8 @@ class SlippingModel:
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
         """Yield lines that compute the answer to *question*, one step a line, sometimes with a mistake.
 
-        They continue *prefix*, the text so far, from the nearest earlier value that *prompt* or *prefix* states.
+        They continue *prefix*, the text so far, from the nearest earlier value that *prompt* or *prefix* states, or
+        else from the first value.
         """
         target = question.about
         own = self._known(prefix)

@@ -90,7 +90,8 @@ class CacheMonitor:
     async def hits_since(self, before: CacheCounters | None, prompt: int) -> int | None:
         """Return the hits of the one request since *before*, which had *prompt* tokens.
 
-        ``None`` if *before* is, if more tokens were looked up, or if so many are not counted within 30 seconds.
+        ``None`` without *before*, if other requests were counted, too, or if the counters do not grow by *prompt*
+        in 30 s.
         """
         if before is None:
             return None

@@ -148,7 +148,7 @@ FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
 class Teller:
     """Answers each request with its story, at about *rate* chunks a second, sometimes with a fault. Counts the faults.
 
-    A fault that is drawn for the end of the text counts, too, and may have no effect.
+    A counted fault may have no effect at the end of the text.
     """
 
     def __init__(self, seed: int, rate: float) -> None:

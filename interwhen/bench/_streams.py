@@ -67,10 +67,7 @@ class ReplayedFile:
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """Streams of the local model *spec* (empty: the tiny model), each with *tokens* tokens.
-
-    The model does not end a stream earlier, because its end token is ignored.
-    """
+    """Streams of the local model *spec* (empty: the tiny model), each with *tokens* tokens."""
 
     spec: str = ""
     tokens: int = 400

@@ -1,4 +1,4 @@
-"""Virtual time: an asyncio event loop on which waiting takes no real time, and which makes the same steps each time."""
+"""Virtual time: an asyncio event loop on which waiting takes no real time."""
 
 from __future__ import annotations
 

@@ -437,7 +437,7 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
     """Return whether the unbounded repetition at index *at* and a later one may match the same text.
 
-    *start* has the characters with which a match of the repetition at *at* can begin.
+    *start* has the characters with which a match of the first one can begin.
     """
     for kind, value in items[at + 1 :]:
         first, empty = _first([(kind, value)])

@@ -547,7 +547,7 @@ async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Poi
 async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
     """Measure the mean time of checks when *streams* streams share one worker process, and compare it with the model.
 
-    Each stream lasts *seconds*. *costs* are the inputs of the model.
+    Each stream lasts *seconds*.
     """
     # The queue of the model gets the checks at the times at which they really came: so chance, which makes some of a
     # few hundred checks meet, does not count as an error of the model. (Law, "Simulation Modeling and Analysis", calls

@@ -46,7 +46,7 @@ _NO_RECONNECTS = 0
 
 @dataclass(slots=True)
 class Progress:
-    """How many rows of an evaluation are done, and what they have cost.
+    """How many rows of an evaluation are done, and what they have cost. A *start* is one call of the command.
 
     With Ray, ``running`` counts tasks, and some other counts are of finished rows or ended tasks.
     """

@@ -43,9 +43,9 @@ class TaskResult(NamedTuple):
 
 
 def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
-    """Run *shards* of the evaluation *settings* in this process, which is a worker of Ray.
+    """Run *shards* of the evaluation *settings* in this process, a worker of Ray. Return the progress or the error.
 
-    Return the progress or the error. *part* is the name of this task's file of spending.
+    *part* is the name of this task's file of spending.
     """
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))

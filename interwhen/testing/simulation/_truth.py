@@ -268,10 +268,7 @@ def read_by(
 
 
 def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end: int) -> bool:
-    """Return whether feedback may have cut text with *claim* in the middle, so that *watch* may read it as ``Unknown``.
-
-    *end* is the end of the segment with the claim.
-    """
+    """Return whether feedback may have cut text with *claim*, so that *watch* may read it as ``Unknown``."""
     if not trace.tears:
         return False
     starts = [low for low, _ in trace.feedback if low >= claim.end]
@@ -337,7 +334,7 @@ def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
 
 
 def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segment: str) -> bool:
-    """Return whether a gate of *watch* may show *claim*, which is in *segment*. This is the release rule in plain code.
+    """Return whether a gate of *watch* may show *claim*, which is in *segment*.
 
     *claim* is ``None`` for text that is recognized but cannot be read.
     """
