@@ -186,7 +186,7 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams of *base_url* at once, each as a supervised run with *monitors*; see :func:`read_crowd`."""
+    """Read *streams* streams of *base_url* at once, as supervised runs with *monitors*; see :func:`read_crowd`."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
