@@ -355,7 +355,6 @@ class RowSettings(msgspec.Struct, frozen=True):
     """The settings that two attempts must share to be in one comparison."""
 
     model: str
-    """The name of the model."""
     seed: int
     """The seed of the samples and of the order of the attempts."""
     temperature: float

@@ -72,7 +72,6 @@ class ContextRun(msgspec.Struct, frozen=True):
     """The result of one question in one arm: one line of the file of results."""
 
     id: str
-    """The id of the question."""
     arm: Arm
     right: bool
     """Whether the answer is the right number."""
@@ -97,7 +96,6 @@ class ContextRun(msgspec.Struct, frozen=True):
     served: tuple[str, ...]
     """The prepared lines that could be served, for people to read."""
     text: str
-    """The text of the run."""
     cold: bool = False
     """Whether the prompts began with a number of their own (``--cold``), so that no other arm could warm the cache."""
 

@@ -54,7 +54,6 @@ class StreamCounter(ModelWrapper):
     def __init__(self, model: Model) -> None:
         super().__init__(model)
         self.open = 0
-        """The number of streams that are open now."""
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream for *request*. It counts as open until it is closed."""

@@ -197,7 +197,6 @@ class TimedMonitor:
         if not isinstance(monitor.extractor, Fork | Tracker):
             monitor = replace(monitor, extractor=self._parse)
         self.monitor = monitor
-        """The monitor to use in the run."""
 
     def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
         begun = time.perf_counter()
@@ -270,7 +269,6 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     fork_spans: tuple[tuple[float, float], ...] = ()
     """For each fork, also one that failed, the times of its request and of its end."""
     forks: int = 0
-    """The number of forks."""
     fork_tokens: int = 0
     """The tokens that all forks generated."""
     fork_prompt_tokens: int = 0

@@ -475,7 +475,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open supervised stream in KiB, by 600 of them; 0 if the system reports none."""
+    """Return the resident memory of an open supervised stream in KiB: the mean of 600 streams; 0 if it is not known."""
     idle = memory_of().resident or 0.0
     peak = idle
 

@@ -58,7 +58,6 @@ class Progress:
     rows: int = 0
     """Rows that this start has finished."""
     running: int = 0
-    """Rows that are running now."""
     tokens: int = 0
     """Generated tokens of this start: of finished rows, of running ones (at least), and of attempts that failed."""
     prompt_tokens: int = 0
@@ -105,7 +104,6 @@ class _Attempt:
 
     row: PromptRow
     endpoint: Endpoint
-    """The server on which it runs."""
     begun: float
     """When it began, on the clock of the event loop."""
     name: str = field(default_factory=lambda: uuid.uuid4().hex)

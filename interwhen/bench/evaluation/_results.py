@@ -380,7 +380,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
 
 
 def unreadable_row(path: Path, where: str, error: Exception) -> UsageError:
-    """Return the error for a row of the file at *path* that cannot be read: *error* says why, and *where* it is."""
+    """Return the error for an unreadable row of the file at *path*; *where* is its place, and *error* the reason."""
     return UsageError(
         f"{str(path)!r}, {where} must be a row of results, got an error: {error}; remove the line, and the row is made "
         "again"

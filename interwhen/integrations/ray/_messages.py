@@ -37,7 +37,6 @@ class NamedVerifier(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     index: int
     version: str
-    """The version of the verifier."""
     code: str = ""
     """What :func:`code_of` returns for the plug-in."""
     prompt: Prompt | None = None

@@ -130,7 +130,6 @@ class _Link:
     rings_at: float = math.inf
     """When the timer of this link ends. One timer, which is rarely set, serves all checks of the actor."""
     cancel: Callable[[], object] = _nothing
-    """Cancels the timer."""
     worker: str = ""
     """The name of the actor in the results of its checks."""
 

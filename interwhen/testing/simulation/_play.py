@@ -275,7 +275,7 @@ class ProcessLog:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader got every event up to the end."""
+        """Whether the reader reads each event, and neither an exception nor a cancellation ended it."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
@@ -317,7 +317,7 @@ class PlayedWorld:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the last reader got every event up to the end."""
+        """As :attr:`ProcessLog.saw_all`, for the last process."""
         return self.last.saw_all
 
     @property

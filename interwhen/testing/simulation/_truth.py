@@ -253,7 +253,7 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
 def read_by(
     trace: SimulatedTrace, watch: MonitorSetup, *, torn: bool = False
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback contains no claims.
+    """Return the claims that *watch* must read in *trace*, each with its segment. Claims in feedback do not count.
 
     With *torn*, claims that *watch* may or may not read, because feedback cut their line, are included.
     """
