@@ -91,7 +91,7 @@ class Endpoint:
     def load(self) -> float:
         """How busy the server would be with one more run, as a share of its limit, divided by its weight.
 
-        The next run goes to the server with the lowest load.
+        Of the servers that have room, the one with the lowest load gets the next run.
         """
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
