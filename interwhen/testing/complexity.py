@@ -287,7 +287,7 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, each twice as long.
+    """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, which double in size.
 
     The repeated part of the first text has *size* characters. *target* is a function of a text, or a monitor (see
     :func:`read_and_check`). It is called once before, to fill its caches. Raises :class:`~interwhen.UsageError` if
