@@ -150,8 +150,7 @@ async def run_in_turn(
     """Run several comparisons in turn, one exercise of each at a time, and return their attempts by name.
 
     Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function *keep* is called
-    with all attempts after each round. Raises :class:`UsageError` if there are no exercises, or if the time limit is
-    not positive.
+    with all attempts after each round.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -376,7 +375,6 @@ class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
     Attempts with other settings than *settings* are left as they are. An incomplete last line is removed from the file.
-    Raises :class:`UsageError` if the file has other content, and :class:`OSError` if it cannot be read or written.
     """
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
@@ -401,8 +399,7 @@ class AttemptFile:
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes. Raises
-        :class:`UsageError` if an attempt in the file is at an exercise with another name.
+        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -535,10 +532,7 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates.
-
-    Raises :class:`~interwhen.UsageError` for another text.
-    """
+    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates."""
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

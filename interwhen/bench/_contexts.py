@@ -208,8 +208,7 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
 def read_questions(path: Path) -> list[DatedQuestion]:
     """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
-    A question without an id gets one from the number of its line, such as ``line-3``. Raises :class:`UsageError` if the
-    file cannot be read, or if a line is not valid.
+    A question without an id gets one from the number of its line, such as ``line-3``.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []
@@ -314,9 +313,7 @@ class Measuring:
     ) -> AsyncIterator[ContextRun]:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
-        Where nothing could be prepared, a result of the arm ``bare`` in *plain* is repeated. Raises
-        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
-        result.
+        Where nothing could be prepared, a result of the arm ``bare`` in *plain* is repeated.
         """
         if not questions:
             return

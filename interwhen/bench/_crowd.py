@@ -264,10 +264,7 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
-
-    Raises :class:`httpx2.HTTPError` if it cannot be reached.
-    """
+    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 

@@ -18,9 +18,9 @@ _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the charts of *report* into the file *path*. Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
+    """Draw the charts of *report* into the file *path*.
 
-    Raises :class:`MissingExtraError` without matplotlib, and :class:`UsageError` if the file cannot be written.
+    Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
     """
     try:
         from matplotlib.figure import Figure

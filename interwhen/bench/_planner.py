@@ -253,7 +253,7 @@ def play(
     """Simulate *forks* forks on *server* with a planner that three probes calibrated.
 
     Yield the mean costs of each fork. *routes* are the ways to give a fork its prefix, which has about *size* tokens.
-    *wrong* has factors that make the calibrated rates wrong. Raises :class:`UsageError` if the probes give no rates.
+    *wrong* has factors that make the calibrated rates wrong.
     """
     runner = Runner(server, seed)
     rates = probed(runner)
@@ -285,10 +285,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server.
-
-    Raises :class:`UsageError` if the probes give no rates.
-    """
+    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

@@ -78,8 +78,7 @@ class Setting:
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
     """Generate a context with *questions* questions of *family*; the same arguments give the same case.
 
-    *predictable* is the probability that a question can be foreseen. Raises :class:`MissingExtraError` for the family
-    ``reasoning_gym`` without its package.
+    *predictable* is the probability that a question can be foreseen.
     """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
@@ -214,8 +213,7 @@ async def curve(
     """Return the pass curve: the accuracy of a model that trusts the notes, by kind of notes and number of passes.
 
     The kinds are ``verified`` facts, ``leaky`` (with a monitor that passes some wrong statements), ``unverified`` and
-    ``verbatim`` (no notes). *contexts* contexts of *family* are generated, with *questions* questions each. Raises
-    :class:`MissingExtraError` as :func:`make_case` does.
+    ``verbatim`` (no notes). *contexts* contexts of *family* are generated, with *questions* questions each.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -427,8 +425,7 @@ def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
     """Ask questions about a timetable of *jobs* jobs, and return what they cost on average.
 
     Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
-    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts. Raises :class:`MissingExtraError`
-    without Z3.
+    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
@@ -516,7 +513,7 @@ async def cost_rows(
     """Measure the costs of each arm with the same questions, and return them by arm.
 
     *predictable* is the probability that a question can be foreseen. After *minutes* minutes, no further context
-    begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
+    begins.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -610,7 +607,7 @@ async def simulate(
     """Run the whole simulated benchmark of precompute, and return its report.
 
     After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the timetables for
-    the questions to Z3; without Z3, their table is empty. Raises :class:`MissingExtraError` as :func:`make_case` does.
+    the questions to Z3; without Z3, their table is empty.
     """
     rates = MistakeRates()
     costs: list[Row] = []

@@ -166,7 +166,7 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 
 
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
-    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package.
+    """Make a case with a sheet of *problems* chained sums.
 
     *predictable* is the probability that a question can be foreseen.
     """

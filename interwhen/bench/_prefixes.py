@@ -117,7 +117,7 @@ async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor 
     """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
 
     In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
-    run. Raises :class:`UsageError` if the run fails.
+    run.
     """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())

@@ -41,7 +41,7 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
     """Run *command* until the end of the block, and then kill it. Yield the process with its URL.
 
     The regex *address* finds the URL (its first group) in the first line of the output. *environment* is added to the
-    environment variables. Raises :class:`UsageError` if that line has no URL.
+    environment variables.
     """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,

@@ -113,10 +113,7 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains.
-
-    Raises ``ValueError`` for another prompt.
-    """
+    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")

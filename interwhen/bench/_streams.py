@@ -109,8 +109,7 @@ class OpenSource:
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
     """Open *source*, and close it at the end of the block. *seed* is the seed of the requests.
 
-    A replay starts a separate process, and pins this thread to one core if it can. Raises :class:`UsageError` if the
-    source cannot be opened, and :class:`~interwhen.toolkit.MissingExtraError` for a local model without its extra.
+    A replay starts a separate process, and pins this thread to one core if it can.
     """
     match source:
         case ReplayedFile():
@@ -285,10 +284,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request* without supervision, and return the measurements.
-
-    Raises the errors of the model.
-    """
+    """Read the stream of *model* for *request* without supervision, and return the measurements."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -419,8 +415,7 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
     """Read one stream for each request of *source*, and append its recording to the file at *path*.
 
-    Return the number of streams. Raises the errors of :func:`open_source`, :class:`~interwhen.ModelError` if a stream
-    fails, and :class:`OSError` if the file cannot be written.
+    Return the number of streams.
     """
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):

@@ -147,7 +147,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_measured(path: Path) -> Measured:
-    """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
+    """Read the file *path* of ``interwhen plan measure``."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Measured)
     except (OSError, *DECODE_ERRORS) as error:
@@ -165,8 +165,7 @@ def read_measured(path: Path) -> Measured:
 def load_of_results(folder: Path) -> AnswerLoad:
     """Return the mean answer of the evaluation in *folder*.
 
-    Rows without a token of the stream or a time do not count. Raises :class:`~interwhen.UsageError` if no row counts,
-    or if a row cannot be read.
+    Rows without a token of the stream or a time do not count.
     """
     rows = [row for row in read_rows(folder) if row.tokens > row.fork_tokens and row.seconds]
     if not rows:

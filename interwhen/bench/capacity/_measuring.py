@@ -178,8 +178,7 @@ class _CostReader:
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
         """Read *streams* streams of about *seconds* at once, at *rate* chunks per second each.
 
-        Return the CPU time of this process per chunk, in microseconds. Raises :class:`UsageError` if no chunk arrives
-        in time.
+        Return the CPU time of this process per chunk, in microseconds.
         """
         chunks = max(2, int(seconds * rate))
         readings: list[Reading] = []
@@ -258,8 +257,7 @@ async def measure(
     *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often most costs are measured; the
     median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
     ``None`` takes a recorded one. *on_progress* is called after most measurements, with their number so far and the
-    number of all. Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of the measured streams
-    arrives in time, and :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    number of all.
     """
     environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
@@ -293,10 +291,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Replay a recorded answer under *monitors*, and return its tokens, its forks, and its checks in workers.
-
-    Raises :class:`UsageError` if a monitor cannot be loaded.
-    """
+    """Replay a recorded answer under *monitors*, and return its tokens, its forks, and its checks in workers."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -324,8 +319,7 @@ async def _crowds(
 ) -> dict[tuple[int, float], float]:
     """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
 
-    It is the median of all rounds. Raises :class:`UsageError` if no chunk arrives in a measurement and its repetition,
-    or in the warm-up before the rounds.
+    It is the median of all rounds.
     """
     # Each round measures both the loads from which the costs follow and those at which the model is checked, so that a
     # slow minute of the machine changes both alike.

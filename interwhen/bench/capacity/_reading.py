@@ -90,8 +90,7 @@ def streams_per_core(
     """Return about how many streams one event loop carries (at least 1), and the simulation of these streams.
 
     The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
-    *on_simulated* is called with the number of streams of each simulation. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *on_simulated* is called with the number of streams of each simulation.
     """
     # The first is computed, the second is simulated, with a tenth fewer streams each time until it holds or one is
     # left.
@@ -120,8 +119,7 @@ def read_capacity(
 ) -> Capacity:
     """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result.
 
-    *on_simulated* is called with the number of streams of each simulation. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *on_simulated* is called with the number of streams of each simulation.
     """
     each, at = streams_per_core(measured, seed=seed, on_simulated=on_simulated)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)

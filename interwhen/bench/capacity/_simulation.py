@@ -75,10 +75,7 @@ class Station:
 
 
 def environment() -> simpy.Environment:
-    """Return a new simulation of simpy, with its clock at 0.
-
-    Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
-    """
+    """Return a new simulation of simpy, with its clock at 0."""
     try:
         import simpy
     except ImportError as error:
@@ -91,8 +88,7 @@ def queue_waits(
 ) -> list[float]:
     """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
-    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. Raises
-    :class:`MissingExtraError` without simpy.
+    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds.
     """
     env = environment()
     station = Station(env, servers)
@@ -110,8 +106,7 @@ def queue_waits(
 class ProcessModel:
     """The model of one process: *streams* streams that never pause, and *workers* workers.
 
-    *costs* says what each kind of work costs, and *load* how much of it an answer needs. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *costs* says what each kind of work costs, and *load* how much of it an answer needs.
     """
 
     def __init__(self, costs: Costs, load: AnswerLoad, *, streams: int, workers: int, seed: int = 0) -> None:
@@ -202,8 +197,7 @@ def simulate(
 ) -> Simulated:
     """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
 
-    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`.
     """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

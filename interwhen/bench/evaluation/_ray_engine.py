@@ -73,8 +73,7 @@ class ResultTail:
     def rows(self) -> Iterator[ResultRow]:
         """Yield the rows that were added since the last call; at the first call, all rows.
 
-        An incomplete last line of a file is left for a later call. Raises :class:`~interwhen.UsageError` for a line
-        that is no row.
+        An incomplete last line of a file is left for a later call.
         """
         for path, offset in self._read.items():
             try:
@@ -108,8 +107,6 @@ async def run_on_ray(
 
     At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
     running cluster or starts one here. *on_progress* is called about once a second with the progress of all tasks.
-    Raises :class:`~interwhen.UsageError` if the cluster cannot be reached, if a task ends with an error, or if Ray
-    cannot finish it, and :class:`~interwhen.toolkit.MissingExtraError` without Ray.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
@@ -128,8 +125,7 @@ async def run_on_ray(
 def _connected(address: str | None) -> Iterator[Any]:
     """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
 
-    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer,
-    and :class:`MissingExtraError` without Ray.
+    A connection that the caller has is used, and left open.
     """
     try:
         import ray
