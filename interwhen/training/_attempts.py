@@ -118,6 +118,17 @@ class AttemptHistory:
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
+    def observed(self) -> tuple[Span, ...]:
+        """The refuted lines of the final trace that nothing followed, as where the monitor only observes."""
+        text, marked = self.last.text, self.refuted
+        spans = [violation.span for violation in self.last.violations]
+        left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]
+        return tuple(
+            Span(text.rfind("\n", 0, span.start) + 1, text.find("\n", max(span.end - 1, 0)) + 1 or len(text))
+            for span in left
+        )
+
+    @property
     def problem(self) -> str:
         """The prompt as text: the turns of a chat, with an empty line after each."""
         if isinstance(self.prompt, str):
