@@ -531,7 +531,7 @@ class _EquationCheck:
         return ""
 
     def _leaves_out_several(self, each: _Quantity) -> bool:
-        """Return whether *each* is a number of one of several, such as "a worker", and the statement leaves this out."""
+        """Return whether *each* is of one of several, such as "a worker", and the statement leaves this out."""
         words = each.clause.words
         if len(words) < 3 or words[0].lower not in ("a", "an", "one") or (words[1].stem, -1) in each.unit:
             return False
