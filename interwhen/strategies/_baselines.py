@@ -170,7 +170,7 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
+        """Ask until a text is finished, has an answer and is not refuted, and answer with it; or give up in the end.
 
         Raises :class:`~interwhen.ModelError` if the model fails, or if the question alone exceeds the context window.
         """
