@@ -406,10 +406,7 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file when it first needs it.
-
-        *keep* and *found* must be 0, because a call has a new file.
-        """
+        """Return this slot itself. *keep* and *found* must be 0, because a call has a new file."""
         assert not keep
         assert not found
         return self
@@ -464,7 +461,7 @@ class JournalSlot:
     def finish(self) -> int | None:
         """Write the last records and close the file; return its size in bytes.
 
-        If the journal is not kept, its file (if there is one) is deleted, and the result is ``None``.
+        A journal that is not kept is deleted, and the result is ``None``.
         """
         assert self._writing is not None
         self._writing.write()

@@ -295,7 +295,7 @@ class ForkPlanner:
     """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
     Now and then it tries another route, to learn its cost. *rates* come from :func:`~interwhen.strategies.calibrate`;
-    without them, the planner begins with assumed ones. One planner serves one endpoint, and any number of runs.
+    by default, they are guessed. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
