@@ -24,6 +24,7 @@ from interwhen._types.triggers import Answer
 from interwhen._types.verdicts import Judged, Pass, Scope, Violation
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor, load_monitors
+from interwhen.strategies._answers import outside_thoughts
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
@@ -67,9 +68,13 @@ class Question:
     def answer(self, trace: Trace) -> str | None:
         """Return the answer of *trace*; ``None`` if it has none.
 
-        An incomplete last line is not read, unless the model has ended the text.
+        An incomplete last line is not read, unless the model has ended the text. Reasoning is not read where the model
+        marks it: by the tags ``<think>`` and ``</think>``, or by a trace of nothing but reasoning.
         """
-        return self.read(trace.said)
+        phases = {chunk.phase for chunk in trace.chunks if chunk.text}
+        if phases == {"reasoning"} and "</think>" not in trace.text:
+            return None
+        return self.read(outside_thoughts(trace.said))
 
 
 @lru_cache(maxsize=64)
