@@ -344,10 +344,7 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by those that *read* returns.
-
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
-        """
+        """Replace the claims of job *number*, of which a journal has key and span, by those that *read* returns."""
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
@@ -397,8 +394,8 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment. Return the orders that follow.
 
-        Claims with a cached verdict are judged at once. The extraction has failed if a claim lies outside the segment.
-        If the job of *fact* is a check, the check has failed. The job must be open.
+        The extraction has failed if a claim lies outside the segment. If the job of *fact*, which must be open, is a
+        check, the check has failed.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -433,8 +430,7 @@ class CheckTable:
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
         """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
-        *seconds* is the time that the job has taken. A verdict for an extraction is an error. Jobs that were closed
-        before are ignored.
+        *seconds* is the time that the job has taken. Jobs that were closed before are ignored.
         """
         job = self.jobs.get(number)
         if job is None:
@@ -511,7 +507,7 @@ class CheckTable:
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
         """Tell whether *span* is a new segment of monitor *number*; false if it is that of the last segment.
 
-        A new segment removes the older segments from its start on. The orders to drop their jobs are added to *orders*.
+        A new segment removes older ones from its start on; the orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.end_before(span):
@@ -809,8 +805,7 @@ class Breaker(msgspec.Struct):
     def admits(self) -> bool:
         """Tell whether the next check may run. If not, add one to the number of skipped checks.
 
-        While the breaker is open, one check may run after a number of skipped ones. This number doubles each time, up
-        to 128.
+        While the breaker is open, one check may run after a number of skipped ones.
         """
         if not self.is_open:
             return True

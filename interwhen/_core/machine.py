@@ -125,8 +125,8 @@ class Window:
     def room(self, inserted_bytes: int, kept: int) -> int | None:
         """Return how many tokens are left in the context window, at least 0; ``None``: its size is not known.
 
-        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text, each byte as one token, use up the
-        window. If the server has not counted the prompt, the real number is smaller.
+        Each of the *inserted_bytes* counts as one token. If the server has not counted the prompt, the real number is
+        smaller.
         """
         if self.context is None:
             return None
@@ -168,10 +168,7 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Begin to count the prompt of a new request.
-
-        The prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Begin to count the prompt of a new request, with *kept* tokens and *inserted_bytes* of inserted text."""
         self._size = self._size_of(kept, inserted_bytes)
         self._uncounted += 1
         self._uncounted_size += self._size
@@ -198,10 +195,7 @@ class PromptCounts:
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request, without counting it.
-
-        Its prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Estimate the prompt tokens of a further request, with *kept* tokens and *inserted_bytes* of inserted text."""
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:
@@ -376,10 +370,10 @@ class Core:
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
         *max_tokens* is the caller's limit of generated tokens, *context_tokens* the size of the model's context window,
-        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls; ``None``: only
-        calls between tags are read, as in old journals. *resume* is how the model continues text, if it is known.
-        *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the
-        version of the rules, for old journals. *codes* has the hash of the source file of each monitor's verifier.
+        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls (``None``: as in
+        old journals). *resume* is how the model continues text, if it is known. *min_coverage* is the share of the
+        text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the rules. *codes* has
+        the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -632,9 +626,9 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Begin to decide where to cut, if there is a candidate, that is, a violation or an unproven claim.
+        """If there is a candidate (a violation or an unproven claim), close the stream and begin to decide on a cut.
 
-        This closes an open stream. The cut waits for open checks of earlier text, which may find an earlier violation.
+        The decision waits for open checks of earlier text, which may find an earlier violation.
         """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":

@@ -21,7 +21,7 @@ from interwhen._types.verdicts import Outcome
 class ToolOffer(msgspec.Struct, frozen=True):
     """The tools of one request, and the unmarked formats in which its prompt shows calls.
 
-    An unmarked format has no special tags, so by default it is read only if the request shows that such calls may come.
+    An unmarked format has no special tags.
     """
 
     tools: Mapping[str, Mapping[str, str]] = {}
@@ -133,7 +133,7 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""All facts except chunks, which come with every token."""
+"""All facts except chunks."""
 Fact: TypeAlias = Chunk | Rare
 
 

@@ -243,7 +243,8 @@ KEEPS_ANSWERS = 6
 """The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
 which segments that continue after feedback know their torn lines."""
 HOLDS_TORN_LINES = 7
-"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown whole."""
+"""The first version of the rules in which a run does not end with the rest of a line that was cut after a gate had
+shown it."""
 FORGETS_PLACES = 8
 """The first version of the rules in which the record of a violation without a plan has no place."""
 PASSES_SILENT_TEXT = 9
@@ -503,7 +504,7 @@ class Violations:
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
-        This is never so for a gating monitor.
+        This is not so for a gating monitor.
         """
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
@@ -588,8 +589,8 @@ class Violations:
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
-        The plan is ``None`` if the ladder has ended. Also return how often the same words were refuted: *times*, or the
-        number in all answers of the run if the answer rests on reasoning and this number is larger.
+        ``None``: the ladder has ended. Also return how often the same words were refuted: *times*, or more if the
+        answer rests on reasoning, because all answers of the run are then counted.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -634,7 +635,7 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        *times*: how often in a row the same words were refuted there.
         """
         match rung:
             case "repair":
@@ -705,8 +706,8 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is after structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot
-        continue inside the reasoning, a violation in the answer does not cut into it.
+        It is after earlier structured tool calls, feedback on refused calls, and reasoning that we ended. If the model
+        cannot continue inside the reasoning, a violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start
@@ -774,7 +775,7 @@ class Violations:
         """Count the remedy *todo* for *best*, after which the run continues.
 
         If feedback answers the segment of *best*, the candidates that it answers are dropped. Returns whether the
-        frontier may pass the segment: it is reasoning that stays in the trace because feedback answers it.
+        segment is reasoning that stays in the trace, so that the frontier may pass it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat

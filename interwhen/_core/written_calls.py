@@ -1,6 +1,6 @@
 """Tool calls that models write as text: what a request says about them, how they are read, and where they are found.
 
-docs/tool-calls.md lists the formats, which are those of published chat templates, and the conditions.
+docs/tool-calls.md lists the formats and the conditions.
 """
 
 from __future__ import annotations
@@ -313,8 +313,7 @@ def _elements(
 ) -> Iterator[tuple[re.Match[str], str]]:
     """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
-    Raises :class:`Unreadable` for other text between the elements. A missing closing tag is an error, too, or, with
-    *lenient*, the end of *text* takes its place.
+    Raises :class:`Unreadable` for other text between the elements, and, unless *lenient*, for a missing closing tag.
     """
     at = 0
     while (match := opening.search(text, at)) is not None:

@@ -106,8 +106,7 @@ def _owner(frame: FrameType) -> str | None:
 class LoopTurn:
     """Records which code a loop runs while it does not answer the watching thread.
 
-    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. The watching
-    thread records what it sees in the turn.
+    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")

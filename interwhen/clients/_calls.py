@@ -236,7 +236,7 @@ class Settings:
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call. With ``None``, records are only logged (``call.ended``)."""
+    """The file that gets one record per call; ``None`` for no file."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""

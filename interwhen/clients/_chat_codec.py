@@ -27,7 +27,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace. If the trace is longer, its text from here on is retracted."""
+    """The offset of this chunk's text in the trace. If the trace is longer, its text from this offset on is
+    retracted."""
     lead: int = 0
     """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()
@@ -195,7 +196,7 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields (id, model, date) of *first*, the server's first chunk, which may be empty.
+    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty.
 
     With *chat*, the chunks are those of the chat API, else of the completions API.
     """

@@ -597,8 +597,8 @@ class StrategyRun:
     async def batch(self) -> list[Event]:
         """Wait for events of the run that the reader sees, and return them; an empty list at the end.
 
-        If another run follows, the text of the first is retracted. Raises the error of a strategy, unless it is a
-        :class:`~interwhen.ModelError`, which becomes a failed result.
+        If another run follows, the text of the run before it is retracted. Raises the error of a strategy, unless it is
+        a :class:`~interwhen.ModelError`, which becomes a failed result.
         """
         while not self._is_over:
             if self._live is None and not self._has_begun:
@@ -828,8 +828,8 @@ class StrategyRun:
     def _following(self, result: Result) -> LiveRun | None:
         """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        No run follows a failure or an answer, or if there is no time, are not enough tokens, or the reader has seen
-        text that must not be retracted.
+        No run follows a failure or an answer. None follows either if the time or the tokens do not suffice, or if the
+        reader has seen text that must not be retracted.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None

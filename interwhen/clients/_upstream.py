@@ -154,8 +154,7 @@ class KnownResponse:
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
     """Return *response*. If it says that its body is JSON, read the body and convert it to an event stream.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or has another form than
-    that of *api*.
+    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or cannot be converted.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -179,7 +178,7 @@ def as_events(api: Api, data: bytes) -> bytes:
     """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
 
     An error of the server, and data that is not a JSON object, become one event. Raises
-    :class:`~interwhen.models.StreamProtocolError` for an object of another form than that of *api*.
+    :class:`~interwhen.models.StreamProtocolError` for an object that cannot be converted.
     """
     try:
         body = msgspec.json.decode(data)
@@ -539,8 +538,8 @@ class CallModel:
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
         """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Server and ids are ``None`` if *way* does not use token ids, or if the server cannot tokenize; then another way
-        is returned.
+        Server and ids are ``None`` if *way* does not use token ids, or if the server cannot tokenize. In the second
+        case, another way is returned.
         """
         if way is None or way.mode != "tokens":
             return None, None, way

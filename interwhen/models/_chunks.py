@@ -97,7 +97,7 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
 
 
 class CompletionBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/completions``, or an error with ``message`` and ``code``.
+    """A chunk or a whole answer of ``/v1/completions``, or an error of the server.
 
     ``prompt_progress`` and ``timings`` are those of llama.cpp.
     """
@@ -113,7 +113,7 @@ class CompletionBody(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/chat/completions``, or an error as in :class:`CompletionBody`."""
+    """A chunk or a whole answer of ``/v1/chat/completions``, or an error of the server."""
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
@@ -649,7 +649,7 @@ class ReadCalls(NamedTuple):
 class CallAssembler:
     """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
 
-    A call is complete when the next call begins and its own arguments are a JSON object, or when the model has
+    A call whose arguments are a JSON object is complete when the next call begins, any other call when the model has
     finished. *extras* collects the field ``extra_content`` of calls by their ids.
     """
 

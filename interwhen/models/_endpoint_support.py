@@ -330,7 +330,7 @@ class _TextProbe:
         return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
-        """Return whether the model continues *kept*, which *message* has, like *whole* in *phase*.
+        """Return whether the model continues *message*, an unfinished turn with the text *kept*, like the text *whole*.
 
         Returns false if the server refuses the request; a retryable error is raised.
         """

@@ -220,7 +220,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    *name* is the server, and *received* the number of bytes of the body so far, for the message.
+    *name* is the name of the server, and *received* the number of bytes of the body so far.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(

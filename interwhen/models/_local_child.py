@@ -102,7 +102,7 @@ def _arm(parent: int) -> None:
 def _watch(parent: int) -> NoReturn:
     """Wait until the lifeline closes, then end this process.
 
-    Except on Windows, it also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
+    Except on Windows, this process also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
     """
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.

@@ -185,7 +185,8 @@ class MeteredModel(ModelWrapper):
         """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
         Its count of the prompt replaces the estimate for *size* bytes. Its count of generated tokens less *came*, the
-        tokens of the chunks, is added to ``unseen``; without a finish reason (*finished*), only if it is positive.
+        tokens of the chunks, is added to ``unseen``. Without a finish reason (*finished*), only a positive difference
+        is added.
         """
         if usage is None:
             return

@@ -323,7 +323,7 @@ class OpenAICompatible:
     def _post(self, path: str, body: dict[str, Any]) -> HttpRequest:
         """Return a POST request with *body* as JSON.
 
-        *path* is relative to the base URL, or its root if it starts with a slash.
+        *path* is relative to the base URL or, if it starts with a slash, to the base URL without its ``/v1``.
         """
         root = self._base_url.removesuffix("/v1") if path.startswith("/") else f"{self._base_url}/"
         accept = "text/event-stream" if body["stream"] else "application/json"

@@ -420,7 +420,10 @@ class TokenPrompts:
         return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after, markup)
 
     async def _ids(self, text: str, *, trusted: bool = False) -> Ids:
-        """Return the token ids of *text*. Unless *trusted*, no part of it becomes a special token."""
+        """Return the token ids of *text*.
+
+        Unless *trusted*, parts that look like special tokens get the ids of plain text.
+        """
         ids: Ids = ()
         for part in [text] if trusted else fragments(text):
             if part:
@@ -468,7 +471,7 @@ class TokenPrompts:
         return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Return whether *prompt* ends with the opening reasoning tag of *markup*, up to two other tokens."""
+        """Return whether *prompt* ends with the opening tag of *markup*, with at most two other tokens after it."""
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]

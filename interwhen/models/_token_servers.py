@@ -37,7 +37,8 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 class TokenServer(Protocol):
     """Makes the requests to one model of a server that can continue token ids, and reads the answers.
 
-    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if it fails or is invalid.
+    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
+    answer is invalid.
     """
 
     place: Place

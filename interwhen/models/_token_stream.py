@@ -174,8 +174,8 @@ _DRAIN_SECONDS = 0.05
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    If a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its next call raises the
-    error. A connection that breaks after the finish reason is no error.
+    If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
+    and its next call raises the error. A connection that breaks after the finish reason is no error.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to

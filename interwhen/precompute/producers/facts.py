@@ -85,7 +85,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "5"
+    version = "6"
     kind: Kind = "facts"
 
     def __init__(
