@@ -550,10 +550,7 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
-
-        The key is empty if that name is empty.
-        """
+        """Return the key in the header *header* of a request; empty if *header* is. :meth:`admit` gives *header*."""
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 

@@ -50,9 +50,9 @@ class ContextSpending(msgspec.Struct, frozen=True):
 
     cost: Cost = Cost()
     discarded: int = 0
-    """The generated tokens of slices that ended before they made an item, as far as no later item continued them."""
+    """The generated tokens that are in no item."""
     slices: int = 0
-    """The number of slices that sent a request or used a draft."""
+    """The number of slices that changed these costs."""
 
 
 def context_document(name: str) -> str:
@@ -219,7 +219,7 @@ class PreparedContext:
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that *read*, an input of an item, has now; ``None`` if the input is gone."""
+        """Return the digest that *read*, an input of an item, has now; ``None`` if it has none."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)

@@ -125,7 +125,7 @@ class Cost(msgspec.Struct, frozen=True, gc=False):
     generated: int = 0
     """The generated tokens, including those for forks of monitors."""
     prompt: int = 0
-    """The prompt tokens, if the server counts them; else 0."""
+    """The prompt tokens that the server counted."""
     requests: int = 0
     """The requests to the model, including forks."""
 

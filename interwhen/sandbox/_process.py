@@ -502,10 +502,11 @@ class ProcessSandbox(BlockingSandbox):
 
         This is faster than single runs, because the file system is made once. *limits* are those of each call, but
         ``seconds`` and the output to stdout and stderr are also for all calls together. Calls that do not start in time
-        are :class:`Limited`; after too much output, so is each call that made no forbidden system call. *calls* share
-        the ``files`` and ``stdin`` of the first; each call finds only these files. Raises :class:`UsageError` if the
-        sandbox was not entered with ``async with``, if the files are too large, or if arguments have no JSON form, and
-        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
+        are :class:`Limited`; after too much output, so is each call that was not ended for a forbidden system call.
+        *calls* share the ``files`` and ``stdin`` of the first; each call finds only these files. Raises
+        :class:`UsageError` if the sandbox was not entered with ``async with``, if the files are too large, or if
+        arguments have no JSON form, and :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is
+        missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:

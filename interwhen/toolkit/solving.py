@@ -37,7 +37,7 @@ _FREE = threading.local()
 
 
 def z3_text(term: Any) -> str:
-    """Return *term* in the notation of Z3's ``str()``, which must not be used where several threads print terms."""
+    """Return *term* in the notation of Z3's ``str()``. Unlike ``str()``, this may run in several threads at once."""
     # str() uses one printer for the whole process. A second thread that prints replaces its output in between: the text
     # of the first is then empty or ends in the text of the second. Options of Z3's own printer do not apply here.
     out = io.StringIO()

@@ -126,7 +126,7 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(kind: object, name: str) -> enum.Enum:
-    """Return the member *name* of the enumeration *kind*, in place of ``getattr``; raise :class:`Unsafe` if not."""
+    """Return the member *name* of the enumeration *kind*. Raises :class:`Unsafe` if there is none."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise Unsafe(
