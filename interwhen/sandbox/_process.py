@@ -432,7 +432,7 @@ class _Setting:
 class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, but no Python package. If it cannot enforce a guarantee, entering it raises
+    Needs Linux, but no Python package. If a guarantee cannot be enforced, entering the sandbox raises
     :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names the guarantee.
     """
 

@@ -81,9 +81,9 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
+        """Return a pass if all conditions can be true at once, else a violation that names a contradiction.
 
-        It gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
+        The violation gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()
