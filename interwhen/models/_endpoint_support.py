@@ -411,7 +411,7 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Find out how *model* continues kept text, with *wire*, unless this is known, or *probe* forbids it.
+        """Find out how *model* continues kept text, with *wire*, unless this is known or being found out.
 
         Return how many tokens this took, as far as they are known. If a folder for proofs is set, a proof of an earlier
         process may be used instead. If *generates* is false, no request that generates a token is sent; if it is true,

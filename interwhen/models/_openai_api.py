@@ -915,7 +915,7 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if it has one."""
+        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if none is known yet."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.
