@@ -652,7 +652,7 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an absolute path and its real path, sorted, without missing paths and paths inside others.
+    """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
     Raises :class:`UsageError` for the path ``/`` or a link to it.
     """
