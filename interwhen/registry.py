@@ -350,11 +350,10 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Convert the values of *options*, and return two groups: those for *factory*, and the generic ones.
+    """Convert the values of *options*, and divide them into those for *factory* and the generic ones.
 
-    :data:`GENERIC` lists the generic options. An option that *factory* has itself goes to *factory*. Values for a
-    ``**kwargs`` parameter are not converted. Raises :class:`PluginError`, which names *name*, for an unknown option, a
-    value of a wrong type, or an annotation that cannot be resolved.
+    An option that *factory* has itself goes to *factory*. Values for a ``**kwargs`` parameter are not converted. Raises
+    :class:`PluginError` for an unknown option, a value of a wrong type, or an annotation that cannot be resolved.
     """
     own = own_options(factory)
     for_factory: dict[str, object] = {}
@@ -375,8 +374,8 @@ def converted(name: str, key: str, value: object, annotation: Any) -> object:
     """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
 
     If that fails for a list type, a text that does not begin with ``[`` becomes the only element of a list. A value for
-    a type that cannot be checked, such as a callable, stays unchanged. Raises :class:`PluginError`, which names the
-    plug-in *name* and the option *key*, if *value* has the wrong type.
+    a type that cannot be checked, such as a callable, stays unchanged. Raises :class:`PluginError` if *value* has the
+    wrong type.
     """
     try:
         return msgspec.convert(value, annotation, strict=False)
@@ -520,10 +519,7 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Return whether *annotation* is a collection type such as a list, or a union that contains one.
-
-    Text, bytes and mappings do not count.
-    """
+    """Return whether *annotation* is a collection type, or a union with one. Text, bytes and mappings do not count."""
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -558,8 +554,8 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
     """Call *factory* with those of *options* that it has, and set the generic ones on the monitor that it returns.
 
-    Raises :class:`PluginError`, which names *name*, if the factory fails or does not make exactly one monitor, or if an
-    option is unknown or has an invalid value.
+    Raises :class:`PluginError` if the factory fails or does not make exactly one monitor, or if an option is unknown or
+    has an invalid value.
     """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
@@ -656,11 +652,7 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options.
-
-    Raises :class:`UsageError` if it is no specification, and :class:`PluginError` if its plug-in or its options cannot
-    be read.
-    """
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, load_verifier(name), parse_options(name, text)
@@ -782,11 +774,11 @@ def load_model(
 ) -> Model:
     """Return the model that *spec* describes. If *spec* is not a text, return it unchanged.
 
-    *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
-    ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
-    *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
-    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for an invalid
-    URL and for one without *name*. An :class:`InterwhenError` of the factory is passed on.
+    *spec* is a model, the name of a plug-in with an argument for its factory or without (``"local"``,
+    ``"local:tiny"``), or the base URL of an OpenAI-compatible server. For a URL, *name* is the model on that server
+    (required), *api* the API to use and *api_key* the key. Raises :class:`PluginError` if the plug-in is unknown or
+    fails, and :class:`UsageError` for an invalid URL and for one without *name*. An :class:`InterwhenError` of the
+    factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -817,11 +809,10 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 
 
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
-    """Return the worker pool that *spec* describes: a name with options (``"ray"``, ``"ray:actors=8"``).
+    """Return the worker pool that *spec* describes, such as ``"ray"``, ``"ray:actors=8"`` or ``module:factory``.
 
-    *spec* may also be ``module:factory``, as for :func:`make`. A pool or ``None`` is returned unchanged. Raises
-    :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` if *spec* is something else. An
-    :class:`InterwhenError` of the factory is passed on.
+    A pool or ``None`` is returned unchanged. Raises :class:`PluginError` if the plug-in is unknown or fails, and
+    :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
     """
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     if found is not None and not fits(found, WorkerPool):
@@ -888,9 +879,8 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. The last form
     imports the module, also from the working directory, which runs its code. So do not use it for a *spec* that came
-    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option in
-    *spec* is unknown, is also in *given*, or has an invalid value. An :class:`InterwhenError` of the factory is passed
-    on.
+    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option is
+    unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)

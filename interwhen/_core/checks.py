@@ -40,7 +40,7 @@ from interwhen._types.verdicts import (
 UNREAD = Judged(Unknown("this looks like a claim, and it could not be read"))
 """The outcome for text that a recognizer found and no claim covers."""
 TORN = Judged(Unknown("the text was cut here in the middle of a line"))
-"""The outcome for claims in a line that a cut ended early: a number at its end may have had more digits."""
+"""The outcome for claims in a line that a cut ended early."""
 
 Question: TypeAlias = tuple[int, str, str]
 """Identifies a check, so that equal claims share a verdict: the verifier's number, the claim's key, the claim's text.
@@ -75,10 +75,7 @@ class OpenSegment(msgspec.Struct, eq=False):
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Record that one check of the segment has ended.
-
-        *passed*: the check passed, or feedback answers its claim. Returns whether it was the last open check.
-        """
+        """Record that one check of the segment has ended. Return whether it was the last open check."""
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
@@ -94,10 +91,7 @@ class PendingRef(Ref, eq=False):
     home: OpenSegment
 
     def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claim, of which a journal has only key and span, by the full claim.
-
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep this one.
-        """
+        """Replace the claim, of which a journal has only key and span, by the full claim that *read* returns."""
         self.claim = read(self.monitor, self.claim) or self.claim
 
 
@@ -110,7 +104,7 @@ class Job(msgspec.Struct, eq=False):
     """The number of the monitor that needs it; for a check, of the first such monitor."""
     segment: Segment
     home: OpenSegment
-    """The state of *segment*. It counts the checks of the segment that have not ended."""
+    """The state of *segment*."""
     refs: list[PendingRef] | None = None
     """The claims that wait for the verdict; ``None`` for an extraction. Empty if a cut removed all of them and the
     verdict is still wanted."""
@@ -144,7 +138,7 @@ class _Loss(NamedTuple):
     job: int
     refs: tuple[PendingRef, ...]
     dropped: bool
-    """Whether the job was closed, because no claim needs its verdict any more."""
+    """Whether the job was closed, because nothing needs it any more."""
 
 
 class _MonitorSegments:
@@ -350,17 +344,14 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has only key and span, by the full claims.
-
-        *read* takes the monitor's number and the claim, and returns the full claim, or ``None`` to keep the old one.
-        """
+        """Replace the claims of job *number*, of which a journal has key and span, by those that *read* returns."""
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
         """Forget the checks that :meth:`look` started. Return the orders to drop the jobs that nothing needs now.
 
-        Their records, and the violations that they found and that got no remedy, are forgotten too.
+        Their records, and their violations without a remedy, are forgotten too.
         """
         if not self._looks:
             return []
@@ -391,10 +382,9 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Record that the extraction *job* is not run, because the budget of forks is spent.
+        """Record that the extraction *job* is not run, because the budget of forks is spent, or its segment is torn.
 
-        If the last line of its segment is torn (a cut ended it in the middle), the segment counts as text that could
-        not be read instead.
+        If a cut ended the last line in the middle (a torn line), the segment counts as text that could not be read.
         """
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
@@ -404,8 +394,8 @@ class CheckTable:
     def extracted(self, fact: Extracted) -> list[Order]:
         """Process *fact*: the claims that an extractor found in a segment. Return the orders that follow.
 
-        Claims with a cached verdict are judged at once. The extraction has failed if a claim lies outside the segment.
-        If the job of *fact* is a check, the check has failed. The job must be open.
+        The extraction has failed if a claim lies outside the segment. If the job of *fact*, which must be open, is a
+        check, the check has failed.
         """
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
@@ -440,8 +430,7 @@ class CheckTable:
     def settled(self, number: int, outcome: Outcome, seconds: float) -> list[Order]:
         """Process the *outcome* of job *number*: a check, or an extraction that failed. Return the orders that follow.
 
-        *seconds* is the time that the job has taken. A verdict for an extraction is an error. Jobs that were closed
-        before are ignored.
+        *seconds* is the time that the job has taken. Jobs that were closed before are ignored.
         """
         job = self.jobs.get(number)
         if job is None:
@@ -518,7 +507,7 @@ class CheckTable:
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
         """Tell whether *span* is a new segment of monitor *number*; false if it is that of the last segment.
 
-        A new segment removes the older segments from its start on. The orders to drop their jobs are added to *orders*.
+        A new segment removes older ones from its start on; the orders to drop their jobs are added to *orders*.
         """
         segments = self._segments[number]
         if segments.end_before(span):
@@ -729,10 +718,7 @@ def _end(span: Span) -> int:
 
 
 def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
-    """Return the number of each monitor's verifier.
-
-    Monitors with the same verifier and the same ``prepare`` get the same number, and so they share verdicts.
-    """
+    """Return the number of each monitor's verifier. Monitors that share verdicts get the same number."""
     seen: list[tuple[object, object]] = []
     numbers = []
     for monitor in monitors:
@@ -819,8 +805,7 @@ class Breaker(msgspec.Struct):
     def admits(self) -> bool:
         """Tell whether the next check may run. If not, add one to the number of skipped checks.
 
-        While the breaker is open, one check may run after a number of skipped ones. This number doubles each time, up
-        to 128.
+        While the breaker is open, one check may run after a number of skipped ones.
         """
         if not self.is_open:
             return True

@@ -84,10 +84,7 @@ class RemedyPace(msgspec.Struct):
     """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
-        """Add a remedy that cuts the trace at the offset *cut*.
-
-        Return the pause before the next request, in seconds.
-        """
+        """Count a remedy with a cut at the offset *cut*. Return the pause before the next request, in seconds."""
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -104,10 +101,7 @@ OVERRUN = 64
 
 
 class Window:
-    """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window.
-
-    The size of the context window may be unknown.
-    """
+    """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window."""
 
     __slots__ = ("_most", "_prompt", "ceiling", "context")
 
@@ -117,8 +111,7 @@ class Window:
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
         self.ceiling: float = min(limits, default=float("inf"))
-        """If the trace has more tokens than this, we close the stream, because the server does not stop by itself.
-        Infinite without a limit."""
+        """If the trace has more tokens than this, we close the stream. Infinite without a limit."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
         """Store the prompt tokens in *usage*, if the server sent them and only one request was sent so far."""
@@ -132,8 +125,8 @@ class Window:
     def room(self, inserted_bytes: int, kept: int) -> int | None:
         """Return how many tokens are left in the context window, at least 0; ``None``: its size is not known.
 
-        The prompt, *kept* tokens of the model and *inserted_bytes* of inserted text, each byte as one token, use up the
-        window. If the server has not counted the prompt, the real number is smaller.
+        Each of the *inserted_bytes* counts as one token. If the server has not counted the prompt, the real number is
+        smaller.
         """
         if self.context is None:
             return None
@@ -145,8 +138,7 @@ class Window:
 class PromptCounts:
     """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
 
-    An estimate is made from the size of the request, and corrected by the error that the same estimate has for the last
-    counted request.
+    The estimate is the size of the request, corrected by the error of this estimate for the last counted request.
     """
 
     __slots__ = (
@@ -176,19 +168,13 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Begin to count the prompt of a new request.
-
-        The prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Begin to count the prompt of a new request, with *kept* tokens and *inserted_bytes* of inserted text."""
         self._size = self._size_of(kept, inserted_bytes)
         self._uncounted += 1
         self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store how many prompt tokens the server counted for the current request, if *usage* says it.
-
-        A later count of the same request replaces it.
-        """
+        """Store how many prompt tokens the server counted for the current request, if *usage* says it."""
         if usage is None or usage.prompt_tokens is None:
             return
         tokens = min(usage.prompt_tokens, _MOST_TOKENS)
@@ -209,10 +195,7 @@ class PromptCounts:
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request, without counting it.
-
-        Its prompt has *kept* tokens of the model and *inserted_bytes* of inserted text.
-        """
+        """Estimate the prompt tokens of a further request, with *kept* tokens and *inserted_bytes* of inserted text."""
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:
@@ -224,11 +207,7 @@ _MOST_TOKENS = 1 << 40
 
 
 class Counts:
-    """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``.
-
-    Discarded tokens, forks and remedies are counted elsewhere, by :class:`Intake`, :class:`CheckTable` and
-    :class:`Violations`.
-    """
+    """Counts requests and tokens: an estimate per chunk, reconciled with the server's ``usage``."""
 
     __slots__ = (
         "_before",
@@ -391,10 +370,10 @@ class Core:
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
         *max_tokens* is the caller's limit of generated tokens, *context_tokens* the size of the model's context window,
-        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls; ``None``: only
-        calls between tags are read, as in old journals. *resume* is how the model continues text, if it is known.
-        *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the
-        version of the rules, for old journals. *codes* has the hash of the source file of each monitor's verifier.
+        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls (``None``: as in
+        old journals). *resume* is how the model continues text, if it is known. *min_coverage* is the share of the
+        text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the rules. *codes* has
+        the hash of the source file of each monitor's verifier.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -452,7 +431,7 @@ class Core:
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
         """Process *fact*, and return the orders that follow, in order.
 
-        After the end of the run, facts change nothing, except that the tokens of chunks are counted as late.
+        After the end of the run, facts change nothing but token counts.
         """
         self._orders = orders = []
         if not isinstance(fact, Chunk):
@@ -556,7 +535,7 @@ class Core:
         """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
 
         These checks are withdrawn when the model continues. *dead*: the stream is probably dead, so the last words are
-        complete. Does nothing if no stream is open, or after the model's finish reason.
+        complete.
         """
         if self.state != "streaming" or self._finish_reason is not None:
             return
@@ -614,8 +593,7 @@ class Core:
     def _due(self, dues: Iterable[Due]) -> None:
         """Start the extractions for the complete segments *dues*, and then show the text that may be shown.
 
-        Extractions that must not start, such as forks beyond the budget, are then recorded as skipped. This may end the
-        run.
+        Extractions that must not start, such as forks beyond the budget, then end at once. This may end the run.
         """
         skipped = self._open_segments(dues)
         self._release()
@@ -648,9 +626,9 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """Begin to decide where to cut, if there is a candidate, that is, a violation or an unproven claim.
+        """If there is a candidate (a violation or an unproven claim), close the stream and begin to decide on a cut.
 
-        This closes the stream. The cut waits for open checks of earlier text, which may find an earlier violation.
+        The decision waits for open checks of earlier text, which may find an earlier violation.
         """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":

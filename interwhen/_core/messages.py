@@ -21,13 +21,13 @@ from interwhen._types.verdicts import Outcome
 class ToolOffer(msgspec.Struct, frozen=True):
     """The tools of one request, and the unmarked formats in which its prompt shows calls.
 
-    An unmarked format has no special tags, so by default it is read only if the request shows that such calls may come.
+    An unmarked format has no special tags.
     """
 
     tools: Mapping[str, Mapping[str, str]] = {}
     """The offered tools by name; for each tool the types of its parameters by name (an empty type: not known)."""
     in_field: bool = False
-    """Whether the tools were offered in a field of the request, so that the server sends calls in a field, too."""
+    """Whether the tools were offered in a field of the request."""
     react: bool = False
     """Whether the prompt asks for ``Action:`` lines."""
     code: tuple[tuple[str, str], ...] = ()
@@ -35,7 +35,7 @@ class ToolOffer(msgspec.Struct, frozen=True):
 
     @property
     def expects_text(self) -> bool:
-        """Whether a client may run calls that the model writes as text, even quoted ones, such as in a fenced block."""
+        """Whether a client may run calls that the model writes as text, even quoted ones."""
         return bool(self.tools or self.react or self.code)
 
 
@@ -85,7 +85,7 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     """For a fork: the part of ``seconds`` before the model was asked; all of it if the local parser answered. The core
     ignores it."""
     worker: str = ""
-    """Who found the claims of a fork: ``model`` or ``local``. Empty: a parser, on the event loop."""
+    """Who found the claims of a fork: ``model`` or ``local``. Empty: it is no fork, or neither was asked."""
 
 
 class Settled(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
@@ -133,7 +133,7 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""All facts except chunks, which come with every token."""
+"""All facts except chunks."""
 Fact: TypeAlias = Chunk | Rare
 
 
@@ -145,13 +145,13 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     attempt: int
     """The number of remedies so far. It is added to the seed, so that a resampled stream differs."""
     after: float = 0.0
-    """Seconds to wait before the request, so that many remedies in a row do not cause many requests at once."""
+    """Seconds to wait before the request."""
     room: int | None = None
     """The number of tokens that still fit into the context window, at least 1; ``None``: not known, or not needed for
     the first request."""
     resamples: int = 0
-    """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``, the ``heat`` of
-    its plan. If it is not 0, the temperature of a greedy model is raised."""
+    """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample of
+    ``Auto``. If it is not 0, the temperature of a greedy model is raised."""
 
 
 class Close(msgspec.Struct, frozen=True, gc=False):
@@ -232,7 +232,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     discarded: int
     """The tokens that cuts have removed, and the late ones."""
     late: int
-    """The tokens that arrived after their stream was closed."""
+    """The tokens of closed streams that arrived later, or that only the server's count includes."""
     estimated_prompt_tokens: int
     """The estimated prompt tokens of the requests that the server has not counted."""
     remedies: int

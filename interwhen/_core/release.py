@@ -1,7 +1,6 @@
 """The release rule: it says, from the outcome of a check, whether the checked text or tool call is shown.
 
-This module also contains :class:`Gates`, which decides how much text the reader may see, and the making of the
-certificate. A test compares the table of the rule with docs/release.md.
+Also :class:`Gates`, which decides how much text the reader may see, and the making of the certificate.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from interwhen._types.verdicts import (
 Kind = Literal["pass", "unknown", "failure", "violation"]
 """How a check ended. ``failure``: there is no verdict, for example because the check raised or was skipped."""
 Way = Literal["gating", "live", "observe"]
-"""How a monitor delivers text. ``gating``: it holds the text back until its checks have ended. ``live``: it shows the
-text at once, and a violation may cut it. ``observe``: it shows the text at once, and a violation cuts nothing."""
+"""How a monitor delivers text. ``gating``: after its checks have ended. ``live``: at once, and a violation may cut it.
+``observe``: at once, and a violation cuts nothing."""
 Fate = Literal["released", "shown", "held", "retracted"]
 """What happens to checked text. ``released``: this monitor lets it be shown. ``shown``: it was not held back, and
 stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cut."""

@@ -98,7 +98,7 @@ class Scanner:
         self._reset()
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut: the state is then that of a scanner that has read only the shortened *transcript*."""
+        """Go back after a cut, and read the last segment of the shortened *transcript* again."""
         to = transcript.length
         while self._borders and self._borders[-1][1] > to:
             self._borders.pop()
@@ -209,7 +209,7 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the next line shows that it does not continue it.
+        """Yield each line as soon as the beginning of the next line shows that the two are not joined.
 
         A line that is continued is yielded together with the next line, when that line ends.
         """
@@ -387,7 +387,7 @@ class CountScanner(Scanner):
 class PollScanner(CountScanner):
     """Divides the text into parts. The function *length* chooses the length of each part when the part begins.
 
-    It gets the start of the part and the number of remedies so far. A number below 1 counts as 1.
+    *length* gets the start of the part and the number of remedies so far. A result below 1 counts as 1.
     """
 
     def __init__(self, length: Callable[[int, int], int]) -> None:
@@ -436,7 +436,8 @@ _WORD_LIMIT = 8
 class SentenceScanner(Scanner):
     """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
 
-    Closing quotes and brackets may follow the sign. The full stop of an abbreviation or a list number ends no sentence.
+    Closing quotes and brackets may follow the sign. The full stop of a known abbreviation or a list number ends no
+    sentence.
     """
 
     wakes = "\n.!?"
@@ -502,10 +503,7 @@ class MarkerScanner(Scanner):
         yield from super().flush(transcript)
 
     def _until(self, transcript: Transcript, decided: int) -> Iterator[Span]:
-        """Yield the text before each marker that starts before offset *decided*.
-
-        The transcript is long enough to be certain about these markers.
-        """
+        """Yield the text before each marker that starts before offset *decided*, up to which markers are certain."""
         if decided <= self.pos:
             return
         base = max(self.pos - 1, 0)  # a marker depends on the character before it
@@ -602,8 +600,8 @@ _REACH = 200
 class FenceScanner(Scanner):
     """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
 
-    Both fences are part of the block. The rules are mostly those of CommonMark, but any indentation is allowed, and a
-    block without a closing fence is not found.
+    The rules are mostly those of CommonMark, but any indentation is allowed, and a block without a closing fence is not
+    found.
     """
 
     wakes = "\n"

@@ -225,8 +225,7 @@ class Intake:
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
         scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
-        for runs of an old version of the rules. Raises :class:`UsageError` if the trigger of a monitor has invalid
-        values.
+        for old rules. Raises :class:`UsageError` if the trigger of a monitor has invalid values.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -304,7 +303,7 @@ class Intake:
     def end(self, *, finished: bool = True) -> Iterable[Due]:
         """Process the end of the stream, and return the segments that are complete now.
 
-        The last segment is complete only if the model *finished*. Otherwise it may end inside a number or a word.
+        The last segment is complete only if the model *finished*.
         """
         dues: list[Due] = []
         if self._tags is not None:
@@ -325,7 +324,7 @@ class Intake:
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
-        """Yield the incomplete segments, each with the offset up to which its words are certain.
+        """Yield the incomplete segments that can be checked, each with the offset up to which its words are certain.
 
         The last two words are uncertain, because the model may continue them. A segment without other words is left
         out. If the stream is probably *dead*, all words are certain.
@@ -363,10 +362,7 @@ class Intake:
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove.
-
-        Tokens that arrived without text at the end of the trace are included.
-        """
+        """Return how many tokens a cut at offset *to* would remove, with those that arrived without text at the end."""
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
@@ -445,8 +441,8 @@ class Intake:
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
         """End the reasoning by writing *text*, and return the segments that are complete now.
 
-        *text* begins with the return value of :meth:`closing`. A model that continues by an extra turn gets *ask*
-        instead. *torn*: the trace was just cut in the middle of a line.
+        A model that continues by an extra turn gets *ask* instead. *torn*: the trace was just cut in the middle of a
+        line.
         """
         dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
@@ -545,7 +541,7 @@ class Intake:
     def _scan(self, new: str | None = None) -> list[Due]:
         """Let the active scanners read the new text, and return the complete segments.
 
-        If the text *new* is given, only the scanners are called whose segments it can end.
+        If the text *new* is given, only the scanners are called that must see it now.
         """
         transcript = self.transcript
         dues = []

@@ -108,7 +108,7 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``. A step is a line of the model that is not blank.
+    """Return the starts of the steps in ``[floor, end)``. A step is a line that is not blank.
 
     If there is at most one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
     steps.
@@ -243,7 +243,8 @@ KEEPS_ANSWERS = 6
 """The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
 which segments that continue after feedback know their torn lines."""
 HOLDS_TORN_LINES = 7
-"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown whole."""
+"""The first version of the rules in which a run does not end with the rest of a line that was cut after a gate had
+shown it."""
 FORGETS_PLACES = 8
 """The first version of the rules in which the record of a violation without a plan has no place."""
 PASSES_SILENT_TEXT = 9
@@ -300,9 +301,8 @@ def plan(
 
     The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
     *wrong_text*, the refuted text. ``Repair`` is replaced by its ``otherwise`` if *again* is true (the same words were
-    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false.
-
-    A refuted structured tool call is cut with all calls from offset *first_call* on, so that no call is made twice.
+    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false. A
+    structured tool call is cut with all calls from offset *first_call* on.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -428,8 +428,8 @@ class Violations:
         self.remedies = 0
         """The number of remedies after which the run continued."""
         self.resamples = 0
-        """How many of the last remedies, without a break, were resamples. After a new sample of ``Auto``: the ``heat``
-        of its plan."""
+        """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample
+        of ``Auto``."""
         self._monitors = monitors
         self._intake = intake
         self._transcript = intake.transcript
@@ -504,7 +504,7 @@ class Violations:
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
-        This is never so for a gating monitor.
+        This is not so for a gating monitor.
         """
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
@@ -553,8 +553,8 @@ class Violations:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
         The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
-        is to abstain. Each call counts a refutation and records the rung that a ladder uses, so call it once for each
-        remedy. Without *goes_back*, a ladder does not cut text before the segment of *best*.
+        is to abstain. A call may count a refutation and record a rung, so call this once for each remedy. Without
+        *goes_back*, a ladder does not cut text before the segment of *best*.
         """
         self._goes_back = goes_back
         intake = self._intake
@@ -589,8 +589,8 @@ class Violations:
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
-        The plan is ``None`` if the ladder has ended. Also return how often the same words were refuted: *times*, or the
-        number in all answers of the run if the answer rests on reasoning and this number is larger.
+        ``None``: the ladder has ended. Also return how often the same words were refuted: *times*, or more if the
+        answer rests on reasoning, because all answers of the run are then counted.
         """
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
@@ -635,7 +635,7 @@ class Violations:
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there. *starts*: where the steps before *best* start.
+        *times*: how often in a row the same words were refuted there.
         """
         match rung:
             case "repair":
@@ -706,8 +706,8 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is after structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot
-        continue inside the reasoning, a violation in the answer does not cut into it.
+        It is after earlier structured tool calls, feedback on refused calls, and reasoning that we ended. If the model
+        cannot continue inside the reasoning, a violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start
@@ -775,7 +775,7 @@ class Violations:
         """Count the remedy *todo* for *best*, after which the run continues.
 
         If feedback answers the segment of *best*, the candidates that it answers are dropped. Returns whether the
-        frontier may pass the segment: it is reasoning that stays in the trace because feedback answers it.
+        segment is reasoning that stays in the trace, so that the frontier may pass it.
         """
         if todo.heat is not None:
             self.resamples = todo.heat
@@ -847,10 +847,7 @@ class Violations:
                 self.note(self.record(candidate, interrupted=True))
 
     def forget(self, monitor: str, segment: Span) -> None:
-        """Forget the violations without a remedy that *monitor* found in *segment*, which the model had not finished.
-
-        A candidate in the segment stays.
-        """
+        """Forget the violations without a remedy that *monitor* found in *segment*, which was not finished."""
         for key in [key for key in self._noted if key[0] == monitor and segment.covers(key[2])]:
             del self._noted[key]
 

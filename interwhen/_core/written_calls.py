@@ -1,6 +1,6 @@
 """Tool calls that models write as text: what a request says about them, how they are read, and where they are found.
 
-docs/tool-calls.md lists the formats, which are those of published chat templates, and the conditions.
+docs/tool-calls.md lists the formats and the conditions.
 """
 
 from __future__ import annotations
@@ -157,8 +157,8 @@ def read_written(
 ) -> WrittenCalls | None:
     """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
 
-    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. The
-    arguments get the types of the tools in *offer*. *tags* are the tags around the call, for formats that have them.
+    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. *offer* has
+    the types of arguments. *tags* are the tags around the call, for formats that have them.
     """
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
@@ -313,8 +313,7 @@ def _elements(
 ) -> Iterator[tuple[re.Match[str], str]]:
     """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
 
-    Raises :class:`Unreadable` for other text between the elements. A missing closing tag is an error, too, or, with
-    *lenient*, the end of *text* takes its place.
+    Raises :class:`Unreadable` for other text between the elements, and, unless *lenient*, for a missing closing tag.
     """
     at = 0
     while (match := opening.search(text, at)) is not None:
@@ -613,11 +612,13 @@ def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[
 
 
 def _constants(module: ast.Module) -> dict[str, Any]:
-    """Return the values of the variables that *module* sets exactly once, at its top level, to a constant."""
+    """Return the values of variables that *module* sets exactly once, at its top level, to a constant."""
     stores: dict[str, int] = {}
     for node in ast.walk(module):
         for name in _bound(node):
             stores[name] = stores.get(name, 0) + 1
+    if "*" in stores:  # a star import may set any name
+        return {}
     known: dict[str, Any] = {}
     for node in module.body:
         if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
@@ -633,13 +634,15 @@ def _bound(node: ast.AST) -> Sequence[str]:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
             return (name,)
         case ast.alias(name=name, asname=asname):
-            return (asname or name,)
+            return (asname or name.partition(".")[0],)
         case ast.Global(names=names) | ast.Nonlocal(names=names):
             return names
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef() | ast.ExceptHandler():
             return (node.name,) if node.name else ()
         case ast.MatchAs() | ast.MatchStar():
             return (node.name,) if node.name else ()
+        case ast.MatchMapping():
+            return (node.rest,) if node.rest else ()
         case _:
             return ()
 
@@ -821,8 +824,7 @@ _UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "react", "code")
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
     """Return the openings of *form*, a format without tags; empty if it must not be read.
 
-    It is read if *offer* shows that such calls may come, or if the user has *chosen* it. *tags* are the tags around
-    code that the user has chosen, if any.
+    *chosen*: the user has chosen this format; *tags* are then the tags around code that the user has chosen, if any.
     """
     match form:
         case "json" if chosen or offer.tools:
@@ -1199,7 +1201,7 @@ class CallScanner(Scanner):
         self._open, self._body, self._brackets = [], None, None
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut: the state is then that of a scanner that has read only the shortened *transcript*."""
+        """Go back after a cut, and read the last segment of the shortened *transcript* again."""
         self._quoting = _Quoting(0, 0)
         super().rewind(transcript)
 

@@ -208,7 +208,7 @@ class Jobs:
 
         Neither is asked if ``prepare`` is known to have failed or to have returned ``None``. *turn* is the event to
         wait for before a tracker may read the reply. *begun* is the time at which the job began. *note* gets who
-        answered, and how long the job waited before that.
+        answered.
         """
         watcher = self.watchers[order.monitor]
         if fork.local is not None:

@@ -445,8 +445,8 @@ def build_result(
     """Return the public result for *summary*, with the ledger, the timing and the report about the connection.
 
     *usages* has the server's token counts by request number. *resumes* has the number of each request that continued
-    text, and the seconds until its first text. *unread* is the number of tokens that came after the end of the run, in
-    the same read. *wasted* is an estimate of the tokens that servers generated after their stream was closed.
+    text, and the seconds until its first text. *unread* is the number of tokens after the end of the run, in the same
+    read.
     """
     common: dict[str, Any] = {
         name: getattr(summary, name)
@@ -583,8 +583,7 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
     """Return the orders of the resumed run *past* that are not done yet, and facts for the checks that cannot be done.
 
-    The extractors (in *jobs*) find the claims again, of which the journal has only key and span. A check whose claim is
-    not found again ends with an error.
+    A check cannot be done if the extractor (in *jobs*) does not find its claim again.
     """
     orders: list[Order] = []
     facts = []
@@ -843,7 +842,7 @@ def watching(*, everywhere: bool = False) -> Iterator[WatchedCalls]:
 
     The block gets a sequence of :class:`~interwhen.clients.SupervisedCall`. A call is added when it ends, even after
     the block. The sequence has the calls of the current context, and of tasks and threads that inherited a copy of it;
-    with *everywhere*, the calls of the whole process. A new ``threading.Thread`` inherits nothing before Python 3.14.
+    a plain ``threading.Thread`` usually inherits none. With *everywhere*, it has the calls of the whole process.
     """
     seen = WatchedCalls()
     if everywhere:

@@ -106,8 +106,7 @@ def _owner(frame: FrameType) -> str | None:
 class LoopTurn:
     """Records which code a loop runs while it does not answer the watching thread.
 
-    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback. The watching
-    thread records what it sees in the turn.
+    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback.
     """
 
     __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
@@ -463,7 +462,7 @@ def _place(function: Callable[..., object]) -> str:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds. On asyncio it is 6 times as fast as ``anyio.current_time``."""
+    """Return the clock of the running loop, in seconds."""
     import asyncio
 
     try:

@@ -181,8 +181,8 @@ class RunLearning:
     def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
         """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
 
-        Monitors with the same verifier and the same rungs have the same order. The ladders stay unchanged for a resumed
-        run, and if the learner fails, which is only logged.
+        Monitors with the same verifier and the same rungs have the same order. A ladder stays unchanged in a resumed
+        run, and if the learner fails for it, which is only logged.
         """
         if self._learner is None or is_resumed:
             return monitors
@@ -419,7 +419,7 @@ class Run:
         """The exception that caused the result, if the result is ``failed`` and no journal recorded it; ``None``
         otherwise."""
         self.is_switched_off = False
-        """Whether supervision was turned off before or during this run, so that the rest of the text is unchecked."""
+        """Whether supervision of this run was turned off before or during the run. False without monitors."""
         self.when_switched_off: Callable[[], object] | None = None
         """A callback for the moment when supervision is turned off. It is called on the event loop of the run."""
         self.observation: Observation | None = None
@@ -621,7 +621,7 @@ class Run:
             return await self.drain()
 
     async def drain(self) -> Result:
-        """Read all events and return the result."""
+        """Read the remaining events, and return the result."""
         async for _ in self:
             pass
         return self.result

@@ -32,7 +32,7 @@ from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 
 _STOP_SECONDS = 0.5
 _MOST_AHEAD = 32 << 10
-"""The largest message, in bytes, that a worker process gets while it runs a check: the buffer of a socket holds it."""
+"""The largest message, in bytes, that a worker process gets while it runs a check."""
 BOOT_SECONDS = 60.0
 """The longest time, in seconds, that a check may wait until a worker is free and has loaded the verifier."""
 
@@ -73,7 +73,7 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child process. A thread does this, because it takes some tens of milliseconds."""
+        """Start the child process, in a thread, so that the event loop is not blocked."""
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 

@@ -12,7 +12,7 @@ Other modules define a few more subclasses for their own purpose, such as :class
     ├── MissingExtraError         an optional dependency is not installed
     ├── SandboxUnavailable        this machine cannot enforce what a sandbox promises
     ├── StoreError                a store of precomputed items cannot be opened, read or written
-    │   └── StoreConflict         another process changed it meanwhile
+    │   └── StoreConflict         another writer changed it meanwhile
     └── ModelError                the model's server, or the connection to it
         ├── ConnectError          could not be reached, or broke the connection
         ├── UpstreamError         answered with an error

@@ -32,7 +32,7 @@ class Served:
     model: Model
     """The run's model, or a model that replays a stored answer. The monitors check a replayed answer, too."""
     prompt: Prompt
-    """The prompt, with the prepared text added."""
+    """The prompt, with the prepared text, if any."""
     items: tuple[str, ...] = ()
     """The names of the items that were used."""
     offline_tokens: int = 0
@@ -262,7 +262,7 @@ class RemedyLearner(Protocol):
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*.
 
-        *orders* has the order of the ladder for each verifier of the run.
+        *orders* has, by verifier, the orders that :meth:`order` returned for this run.
         """
         ...
 

@@ -46,7 +46,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     discarded: int = 0
     """Generated tokens that are not in the returned trace; with a strategy, those of other samples, too."""
     late: int = 0
-    """The part of ``discarded`` that arrived after the run had decided to close the stream, or to end."""
+    """The part of ``discarded`` that was received or counted after the run had decided to close the stream or end."""
     fork_tokens: int = 0
     """Tokens that forks generated, as the server counted them (0 if it gives no count)."""
     fork_prompt_tokens: int = 0
@@ -73,7 +73,7 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
     """An estimate of the tokens that the server generated after we closed a connection, for models opened with
     ``max_orphans``. With a strategy, also tokens that arrived beyond its budget."""
     inserted_chars: int = 0
-    """Characters of the returned trace that we wrote (repairs and feedback)."""
+    """Characters of the returned trace that we wrote, such as repairs and feedback."""
     offline_tokens: int = 0
     """All tokens that were spent in advance on the items that this run used, and on the items they were made from."""
     offline_share: float = 0.0
@@ -127,7 +127,7 @@ class Offline(msgspec.Struct, frozen=True, gc=False):
 
 
 class BlockedLoop(msgspec.Struct, frozen=True, gc=False):
-    """Code that blocked the event loop. During that time no text could be read and no check could end."""
+    """Code that blocked the event loop, so that no text could be read during that time."""
 
     what: str
     """``verifier 'x'``, ``extractor of 'y'`` (a monitor's parser), or ``other code`` on the same loop."""

@@ -38,9 +38,9 @@ class Tracker(Generic[StateT]):
 
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
-"""When a monitor lets the reader see text. ``observe``: at once, and a violation has no remedy. ``interrupt``: at once,
-and a violation has a remedy. ``gate``: after the checks of the text have ended; whether text with an unproven check is
-shown depends on ``unproven`` and ``on_error``. ``gate_tools``: like ``gate``, but only for tool calls (trigger
+"""When a monitor lets the reader see text. ``observe``: at once, without remedies. ``interrupt``: at once, and a
+violation may interrupt. ``gate``: after the checks of the text have ended; whether text with an unproven check is shown
+depends on ``unproven`` and ``on_error``. ``gate_tools``: like ``gate``, but only for tool calls (trigger
 ``ToolCalls``). ``final``: like ``gate``, but only for the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the checks of this text have ended."""
@@ -53,8 +53,8 @@ MOST_SCORES = 20
 Parser: TypeAlias = Callable[..., Iterable[Claim]]
 """Turns a segment into claims by code, without spending tokens. It runs on the event loop, so it must be quick, and
 linear in the length of the segment. In a monitor with ``prepare`` its second argument is the return value of
-``prepare``. ``None`` means that there are no claims. If it raises, or a claim lies outside the segment, the extraction
-has failed, and the monitor's ``on_error`` decides."""
+``prepare``. ``None`` means that there are no claims. If it raises or returns invalid claims, such as one outside the
+segment, the extraction has failed, and the monitor's ``on_error`` decides."""
 
 Recognizer: TypeAlias = Callable[..., Iterable[Span]]
 """Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It
@@ -72,12 +72,11 @@ class Fork:
 
     The request holds the trace up to the end of the segment, and then ``prompt``. ``parse`` gets the model's reply and
     the segment (and, in a monitor with ``prepare``, its return value), and returns the claims. Use
-    :meth:`Segment.ground` to give each claim its span: a claim without a span has no remedy.
+    :meth:`Segment.ground` to give each claim its span. ``parse`` may also be a :class:`Tracker`, whose ``step`` gets
+    the state, the reply (a :class:`~interwhen.models.Reply`) and the segment, in the order of the segments.
 
-    ``parse`` may be a :class:`Tracker`, whose ``step`` gets the state, the reply (a :class:`~interwhen.models.Reply`)
-    and the segment. It reads the replies in the order of their segments. If the model, ``summary`` or ``parse`` fails,
-    the monitor's ``on_error`` decides. Raises :class:`UsageError` on wrong values, and for a tracker together with
-    ``local``.
+    If the model, ``summary`` or ``parse`` fails, the monitor's ``on_error`` decides. Raises :class:`UsageError` on
+    wrong values, and for a tracker together with ``local``.
     """
 
     prompt: str
@@ -160,15 +159,15 @@ class Monitor:
     ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means ``closed`` if the delivery is ``gate``,
     ``gate_tools`` or ``final``, or if ``unproven`` is ``closed``; otherwise ``open``."""
     required: bool = True
-    """Whether the result can be ``verified`` only if at least one check of this monitor passed, and none did not
-    (except in reasoning that was refuted and is answered by feedback). A run without a required monitor is never
-    ``verified``."""
+    """Whether the result can be ``verified`` only if the checks of this monitor passed (except in reasoning that was
+    refuted and is answered by feedback), and at least one did. A run without a required monitor is never ``verified``.
+    """
     prepare: Prepare | None = None
     """Computes a value from the task, once per run, in a worker thread (or as a task, if it is async) while the model
     starts. The extractor (of a tracker, only ``start``) and the verifier get the value as an extra argument:
-    ``check(claim, prepared)``. Segments wait for the value. If it is ``None``, the monitor does not apply to this task
-    and checks nothing, so the result is not verified if the monitor is required. If ``prepare`` raises or times out,
-    nothing that this monitor reads is proven."""
+    ``check(claim, prepared)``. Segments wait for the value. If it is ``None``, the monitor checks nothing, and the
+    result is not verified if the monitor is required. If ``prepare`` raises or times out, all segments of this monitor
+    stay unproven."""
     prepare_deadline: float = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None

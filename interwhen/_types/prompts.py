@@ -110,7 +110,7 @@ class PromptMonitor:
 class PromptRefused(InterwhenError):
     """Raised if a monitor refused the prompt, or failed and is closed, so that the model was not asked.
 
-    *records* are the findings of the monitors, also of others (at most 100 of each), and the failures.
+    *records* are the findings of all monitors (at most 100 of each), and the failures.
     """
 
     def __init__(self, records: tuple[PromptRecord, ...]) -> None:

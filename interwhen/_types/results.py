@@ -57,7 +57,7 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     verifier: str
     key: str
     span: Span
-    """The wrong part, in offsets of the trace at the time of the violation."""
+    """The wrong part, or the segment if its position is not known, in offsets of the trace at that time."""
     quote: str
     """The text of the wrong part, shortened and without control characters."""
     why: str

@@ -155,7 +155,7 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Remove *callback*, which :meth:`add` got. It is never called after this method has returned."""
+        """Remove *callback*, which :meth:`add` got. It is not called after this method has returned."""
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)

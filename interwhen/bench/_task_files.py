@@ -14,7 +14,7 @@ from interwhen import Message, UsageError
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen.models import Prompt
 from interwhen.strategies import Exercise, Question
-from interwhen.strategies._answers import ANSWER, THOUGHT, normal
+from interwhen.strategies._answers import ANSWER, normal, outside_thoughts
 from interwhen.toolkit import MissingExtraError
 
 
@@ -127,13 +127,13 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 def reader(pattern: str) -> Callable[[str], str | None]:
     """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
 
-    Text up to the last ``</think>`` is ignored. The function returns ``None`` without an answer. Raises
-    :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
+    Text up to the last ``</think>``, and from a ``<think>`` that is not closed, is ignored. The function returns
+    ``None`` without an answer. Raises :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
     """
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:
-        said = text.rpartition(THOUGHT)[2]
+        said = outside_thoughts(text)
         found = [match[1] for match in compiled.finditer(said) if match[1] is not None]
         return normal(found[-1]) or None if found else None
 

@@ -1,9 +1,8 @@
 """Supervision of existing LLM calls: `wrap` for clients of the `openai` package, `guard` for tool functions.
 
-`_calls.py` reads a request, and `_supervision.py` starts a run for it. `_upstream.py` presents the caller's server as a
-`Model`. `_chat_codec.py` and `_responses_codec.py` convert events of the run to chunks of an API. `_known_fields.py`
-lists the known fields of a chunk and says which of them hold text. Only the `_openai_*.py` files know the SDK. Start
-with `supervise` in `_supervision.py`. Why: docs/decisions/0009-wrapping-calls.md.
+Start with `supervise` in `_supervision.py`: it starts a run for a request, which `_calls.py` has read. `_upstream.py`
+presents the caller's server as a `Model`, and the codecs convert events of the run to chunks of an API. Only the
+`_openai_*.py` files know the SDK. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
 from interwhen._engine.journaling import SupervisedCall, WatchedCalls

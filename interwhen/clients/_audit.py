@@ -1,7 +1,6 @@
 """The audit file: one line of JSON per call, written in the background, with rotation.
 
-A call never waits for the disk. If the disk is full or too slow, records are dropped and counted. The log says when
-that begins, and when records are written again.
+A call does not wait for the disk. If the disk is full or too slow, records are dropped and counted, which is logged.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class AuditFile(BackgroundWriter):
     """Appends the records of calls to a file. All clients of a process that use the same path share one object.
 
-    One thread writes for all calls. If the file would become too large, it is rotated: older files get a number, and
-    the oldest one is deleted if there are too many. A single record that is larger than the limit gets a separate file.
+    If the file would become too large, it is rotated: older files get a number, and the oldest one may be deleted. A
+    single record that is larger than the limit gets a separate file.
     """
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
@@ -65,7 +64,7 @@ class AuditFile(BackgroundWriter):
         self._descriptor: int | None = None
         self._size = 0
         self._is_torn = False
-        """Whether the last line is incomplete, since the disk was full."""
+        """Whether the last line is incomplete, because the disk was full."""
         self._is_failing = False
 
     @classmethod
@@ -136,7 +135,7 @@ class AuditFile(BackgroundWriter):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _rotate(self) -> None:
-        """Rename each file to the next number, which replaces the oldest one, and begin a new file."""
+        """Rename each file to the next number, which may replace the oldest one, and begin a new file."""
         path = self.settings.path
         for number in range(self.settings.files - 1, 0, -1):
             older = f"{path}.{number - 1}" if number > 1 else path
@@ -160,10 +159,10 @@ class AuditFile(BackgroundWriter):
 
 
 def open_audit(wanted: object) -> AuditFile | None:
-    """Return the audit file for *wanted*: a path, or a mapping of the fields of :class:`AuditSettings`.
+    """Return the audit file for *wanted*: a path, a mapping of the fields of :class:`AuditSettings`, or an audit file.
 
-    An :class:`AuditFile` is returned unchanged. Return ``None`` for ``None``, and for :class:`AuditSettings` without a
-    path. Raises :class:`UsageError` if *wanted* is invalid, or if the file is open with other settings.
+    Return ``None`` for ``None``, and for settings without a path. Raises :class:`UsageError` if *wanted* is invalid, or
+    if the file is open with other settings.
     """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted

@@ -45,29 +45,27 @@ _PLAIN = frozenset(
 )
 """The fields that a request may have to get a stored answer. Others may ask for more than text, or another text."""
 _CHARACTERS_PER_TOKEN = 2
-"""A stored answer with more characters for each token of the caller's limit counts as longer than the limit."""
+"""The most characters of a stored answer for each token of the caller's limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class ContextServed:
-    """A call after its context was applied. Its request may have prepared text, or there may be a stored answer."""
+    """A call after its context was applied: with prepared text in its request, or with a stored answer."""
 
     call: ApiCall
     """The caller's request, with the prepared text, if there is any, before its question."""
     ready: Ready | None
-    """The context for the run, which uses the items without adding them again; ``None`` if the call has no context."""
+    """The context for the run; ``None`` if the call has no context."""
     answer: tuple[Chunk, ...] = ()
     """The stored answer; empty if the server must be asked."""
     use: ContextUse | None = None
-    """What the call uses of its context, or why it uses nothing; ``None`` if the context does not report this."""
+    """What the call uses of its context, or why it uses nothing; ``None`` if there is no context, or no report of
+    it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Applied:
-    """Stands in place of the context in the run of a call to which the context was applied already.
-
-    It adds no text again, and reports what was used.
-    """
+    """Stands in place of the context in the run of a call: it adds no text again, and reports what was used."""
 
     inner: Ready
     """The context."""
@@ -89,9 +87,9 @@ async def serve_context(
 ) -> ContextServed:
     """Apply *context* to *call*: add the prepared text to its request, or return a stored answer to it.
 
-    *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the store cannot be used,
-    if the context asks for another model, or if its text or stored answer does not fit the request, the call stays
-    unchanged, and the result's ``use`` may say why. Raises :class:`UsageError` if there is no context of this name.
+    *model* is the model of the call. A stored answer is allowed only with *takes_answer*. If the context cannot be used
+    for this request, the call stays unchanged, and the result's ``use`` may say why. Raises :class:`UsageError` if
+    there is no context of this name.
     """
     name = context.name if isinstance(context, NamedContext) else ""
     try:
@@ -136,9 +134,7 @@ class _NoContext:
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
     """Return the reason why the stored *answer* must not be the reply to *call*; empty if it may.
 
-    The first reason is a field of the request that is not in ``_PLAIN``, because it may ask for more than plain text.
-    Such a field with the value ``None``, ``[]`` or ``{}`` is ignored. The other reason is an answer that has more than
-    two characters for each token of the caller's limit.
+    Reasons are a request that may ask for more than plain text, and an answer that is too long for the caller's limit.
     """
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
@@ -153,8 +149,7 @@ def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
 def lead_of(prompt: Prompt, served: Prompt) -> str | None:
     """Return the text that *served* adds before the question of *prompt*, an empty text if they are equal.
 
-    *prompt* is the caller's prompt, and *served* the prompt with prepared text. Return ``None`` if they differ in
-    another way.
+    Return ``None`` if they differ in another way.
     """
     if isinstance(prompt, str) or isinstance(served, str):
         if not (isinstance(prompt, str) and isinstance(served, str) and served.endswith(prompt)):
@@ -171,9 +166,9 @@ def lead_of(prompt: Prompt, served: Prompt) -> str | None:
 
 
 def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
-    """Return *call* with the text *lead* added before its question, at the start of the last user turn.
+    """Return *call* with the text *lead* at the start of the last user turn, or of the prompt if that is a text.
 
-    If the prompt is a text, *lead* is added at its start. Return ``None`` if no text can be added there.
+    Return ``None`` if no text can be added there.
     """
     body = dict(call.body)
     if call.api == "completions":
@@ -203,7 +198,7 @@ def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
 def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[str, Any]:
     """Return the body of a response to *call* with the text of the stored *answer*. Its token counts are 0.
 
-    Its finish reason is ``stop``, or the status ``completed`` in the Responses API. *call_id* becomes part of its id.
+    *call_id* becomes part of its id.
     """
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")

@@ -1,7 +1,6 @@
 """One record per call: what was called, what watched it, how it ended, and what it cost.
 
-The log event ``call.ended`` and the lines of an audit file are made from it. Why:
-docs/decisions/0050-one-record-a-call.md.
+Why: docs/decisions/0050-one-record-a-call.md.
 """
 
 from __future__ import annotations
@@ -82,8 +81,7 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
     span: Span | None
     """The span of the claim in the trace; ``None`` if its position is not known."""
     milliseconds: float
-    """The total time of all tries of the check; 0 if it was cancelled, if the verdict was cached, or if it was that of
-    a check for an equal claim."""
+    """The total time of all tries; 0 for a cancelled check, and for a verdict that was taken from an equal check."""
     claim_sha256: str
     """The hash of the claim's text; empty if the claim has no span."""
     code_sha256: str
@@ -107,11 +105,7 @@ class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallContent(msgspec.Struct, frozen=True, gc=False):
-    """The texts of a call: its prompt, its text, and what was wrong.
-
-    A record has them only if the settings ask for them, the call has a result, and no prompt monitor refused the prompt
-    or failed to check it.
-    """
+    """The texts of a call: its prompt, its text, and what was wrong."""
 
     prompt: Prompt
     text: str
@@ -196,10 +190,9 @@ def record_call(
 ) -> CallRecord:
     """Return the record of a call that ends now.
 
-    *origin* says which call it is and when it began. *api*, *model*, *strategy*, *monitors* and *prompt* are those of
-    the call. The outcome in the record is *outcome*; if that is empty, it is the label of *result*, such as ``steps
-    verified``, or ``failed`` without a *result*. With *content* and a *result*, the record contains the prompt, the
-    text and the reasons of violations. *journal* is the journal of the call. Of *model*, 200 characters are kept.
+    *origin* says which call it is and when it began. The outcome is *outcome*, or else the label of *result*, or else
+    ``failed``. With *content* and a *result*, the record contains the prompt, the text and the reasons of violations.
+    Of *model*, 200 characters are kept.
     """
     began = dt.datetime.fromtimestamp(origin.began, dt.UTC)
     common: dict[str, Any] = {
@@ -253,9 +246,9 @@ def record_call(
 
 
 def log_call(record: CallRecord, *, watching: str = "") -> None:
-    """Log *record* as the event ``call.ended``: its outcome and counts, without the list of checks and without texts.
+    """Log *record* as the event ``call.ended``: its outcome and counts, without texts.
 
-    If *watching* is given, it replaces the names of the monitors, for example by ``arithmetic (demoted)``.
+    If *watching* is given, it replaces the names of the monitors.
     """
     ledger = record.ledger
     log_info(

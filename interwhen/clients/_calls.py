@@ -61,10 +61,7 @@ class ApiCall:
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling options for the engine: token limit, seed, and temperature 0 if the caller asked for that.
-
-        The tools of the call are among the extra options.
-        """
+        """The sampling options for the engine: token limit, seed, tools, and temperature 0 if that was asked for."""
         limit = self.body[self.limit] if self.limit else None
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
@@ -75,8 +72,8 @@ class ApiCall:
     def prompt(self) -> Prompt:
         """The prompt for verifiers and certificates: a string, or the messages that can be read, with their tool calls.
 
-        Retrieved documents (the field ``documents`` of the chat API) become a tool message before the other messages,
-        and the field ``instructions`` of the Responses API a system message. A prompt in another form becomes its JSON.
+        Retrieved documents (chat API) become a tool message before the others, and ``instructions`` (Responses API) a
+        system message. A prompt in another form becomes its JSON.
         """
         if self.api == "completions":
             prompt = self.body.get("prompt")
@@ -104,10 +101,7 @@ class ApiCall:
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The named tools that the request offers, in the format of the chat API (``name``, ``parameters``).
-
-        These are the fields ``tools`` and ``functions`` of the request. Tools without a name are left out.
-        """
+        """The named tools that the request offers, in the format of the chat API (``name``, ``parameters``)."""
         found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
         found += list(self.body.get("functions") or ())
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
@@ -181,15 +175,13 @@ Reading = Literal["live", "gate", "final"]
 """When the reader gets text.
 
 ``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
-``final``: after the checks of the whole answer. Text is not held back for a monitor that only observes.
-"""
+``final``: after the checks of the whole answer. A monitor that only observes holds nothing back."""
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
 """How a request continues a chat from kept text.
 
 ``tokens``: from token ids. ``prefill``: in an unfinished message of the assistant. ``turn``: in a new message.
-``auto``: as the server's model list (``GET /models``) suggests, which is read when a chat must be continued.
-"""
+``auto``: as the server's model list (``GET /models``) suggests."""
 
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
     "live": {},
@@ -224,8 +216,7 @@ class Settings:
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
     tools: bool = True
-    """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments. A
-    request without tools is not checked for this."""
+    """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments."""
     workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
     threads: int = 8
@@ -245,7 +236,7 @@ class Settings:
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call. With ``None``, records are only logged (``call.ended``)."""
+    """The file that gets one record per call; ``None`` for no file."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""
@@ -293,8 +284,8 @@ class Settings:
     def changed(self, override: object) -> Settings:
         """Return these settings, changed by *override*.
 
-        *override* is a mapping from fields to new values, ``None`` or ``True`` for no change, or ``False`` for no
-        monitors (also none of the prompt), no strategy and no context. Raises :class:`UsageError` if it is invalid.
+        *override* is a mapping from fields to new values, ``None`` or ``True`` for no change, or ``False`` for an
+        unsupervised call. Raises :class:`UsageError` if it is invalid.
         """
         if override is None or override is True:
             return self
@@ -315,8 +306,8 @@ class Settings:
     def deliveries(self, *, structured: bool = False) -> tuple[Monitor, ...]:
         """Return the monitors, each with the delivery that the setting ``reading`` requires.
 
-        Demoted monitors only observe. *structured* says that the answer is JSON. Then ``gate`` replaces ``live``,
-        because a correction would break the JSON.
+        Demoted monitors only observe. If the answer is JSON (*structured*), ``gate`` replaces ``live``, because a
+        correction would break the JSON.
         """
         change = _AS["gate" if structured and self.reading == "live" else self.reading]
         monitors = self.monitors if self.demotion is None else self.demotion.applied(self.monitors)
@@ -338,8 +329,7 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
     """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
-    If the options name a context, it is looked up in the store from which *context* comes. Raises :class:`UsageError`
-    for an unknown option or an invalid value.
+    Raises :class:`UsageError` for an unknown option or an invalid value.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
@@ -369,9 +359,9 @@ def load_catalog() -> StrategyCatalog:
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Make an object of the class *kind* from *fields*, and check their types.
+    """Make an object of the class *kind* from *fields*, the value of *option*.
 
-    Raises :class:`UsageError` if one is unknown or invalid; the message names the option *option*.
+    Raises :class:`UsageError` if a field is unknown or invalid.
     """
     _vet_names(option, fields, kind.__struct_fields__)
     try:

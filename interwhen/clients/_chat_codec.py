@@ -27,7 +27,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace. If the trace is longer, its text from here on is retracted."""
+    """The offset of this chunk's text in the trace. If the trace is longer, its text from this offset on is
+    retracted."""
     lead: int = 0
     """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()
@@ -116,10 +117,9 @@ class Correction(NamedTuple):
 class Corrections:
     """Remembers where the shown text of each field ends, and returns the words to write after a retraction.
 
-    After a retraction, the next text begins on a new line. Feedback needs no introduction, because it says itself that
-    there was an error. Before other text, the word *correction* (such as "Correction:") is written, and the kept
-    beginning of the line is repeated, but at most about 200 characters of it. *trace* is a function that returns the
-    trace so far.
+    After a retraction, the next text begins on a new line. Before text other than feedback, *correction* (such as
+    "Correction:") is written, and the kept beginning of the line is repeated, about 200 characters of it at most.
+    *trace* returns the trace so far.
     """
 
     def __init__(self, trace: Callable[[], str], correction: str) -> None:
@@ -155,8 +155,8 @@ class Corrections:
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
         """Return the words to write in *field* before *text*, which begins at offset *start* of the trace.
 
-        They are empty if *text* is empty, if no text in this field was retracted, or if feedback begins on a new line
-        anyway. After this call with a text, that retraction is done. *said* is true if *text* is feedback.
+        They may be empty, for example if no text in this field was retracted. After this call with a text, that
+        retraction is done. *said* is true if *text* is feedback.
         """
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
@@ -196,10 +196,9 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields (id, model, date) of *first*, the server's first chunk.
+    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty.
 
-    *first* is empty if the server sent none. With *chat*, the chunks are those of the chat API, else of the completions
-    API.
+    With *chat*, the chunks are those of the chat API, else of the completions API.
     """
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
@@ -245,8 +244,7 @@ class ChunkTemplate:
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
         """Return the server's chunk *data* with *text* in *field* as its only content.
 
-        *whole* is true if *text* is the complete text of the chunk. Then its log-probabilities and token ids are kept.
-        Its finish reason and token counts are always removed.
+        If *text* is the *whole* text of the chunk, its log-probabilities and token ids are kept.
         """
         found = self.again(data)
         choice = found["choices"][0]
@@ -263,8 +261,8 @@ class ChunkTemplate:
     def rest(self, data: bytes, shift: int = 0) -> Body:
         """Return the server's chunk *data* without its text and reasoning, which were already shown.
 
-        Its tool calls and its finish reason are kept; its log-probabilities and token ids only if it had no text.
-        *shift* is added to the index of each tool call in the chunk.
+        Its log-probabilities and token ids are kept only if it had no text. *shift* is added to the index of each tool
+        call.
         """
         found = self.again(data)
         for choice in found.get("choices") or ():
@@ -304,12 +302,11 @@ def _drop_tokens(choice: Body) -> None:
 class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
-    When all text of a chunk is released, it is passed on unchanged, unless it was cut, was shown in part, follows a
-    correction or comes from a later request. Pieces of tool calls, the finish reason and the last token counts wait for
-    the end, because they cannot be retracted. *buffer* has the server's chunks. With *hold*, all chunks wait for the
-    end. With *splits*, the released part of a chunk is shown at once. With *wants_usage*, a chunk with token counts
-    follows at the end, if they are known. *chat* is true for the chat API, false for the completions API. *trace* is a
-    function that returns the trace so far. *correction* are the words before a correction.
+    Pieces of tool calls and the finish reason wait for the end, because they cannot be retracted. *buffer* has the
+    server's chunks. With *hold*, all chunks wait for the end. With *splits*, the released part of a chunk is shown at
+    once. With *wants_usage*, a chunk with token counts follows at the end, if they are known. *chat* is true for the
+    chat API, false for the completions API. *trace* returns the trace so far. *correction* are the words before a
+    correction.
     """
 
     def __init__(
@@ -379,8 +376,7 @@ class Composer:
     def judged(self, result: Result) -> Result:
         """Return *result* with what the prompt monitors found.
 
-        If the answer has text that no monitor reads, a verified result becomes unverified, and an unverified one gets
-        more reasons.
+        If the answer has text that no monitor reads, a verified result becomes unverified, with the reasons.
         """
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
@@ -420,11 +416,7 @@ class Composer:
                 self._show(arrival)
 
     def _is_early(self, arrival: BufferedChunk) -> bool:
-        """Return whether *arrival*, the first chunk of the queue, has only token counts and others follow it.
-
-        llama.cpp sends them with ``return_progress``, vLLM with ``continuous_usage_stats``. They must not delay the
-        text until the end.
-        """
+        """Return whether *arrival*, the first chunk of the queue, has only token counts and others follow it."""
         return arrival.kind == "usage" and len(self._buffer.queue) > 1
 
     def _show(self, arrival: BufferedChunk) -> None:
@@ -526,8 +518,8 @@ class Composer:
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         """Add the chunks that end the answer as the model did.
 
-        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; otherwise they are left out.
-        *last* is the server's chunk with the finish reason; ``None`` if there is none.
+        *last* is the server's chunk with the finish reason, if any. Tool calls are added only with the finish reasons
+        ``tool_calls`` and ``stop``.
         """
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):

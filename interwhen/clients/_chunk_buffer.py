@@ -42,8 +42,8 @@ class BufferedChunk:
         """The chunk as JSON; empty for text that interwhen inserted."""
         self.field: Field = field
         self.later = later
-        """Whether it is not from the first request but from a later one or from interwhen, so that the id of the first
-        chunk must replace its own. Always false for the Responses API."""
+        """Whether it is not from the first request, so that the id of the first chunk must replace its own. False for
+        the Responses API."""
         self.calls: tuple[int, ...] = ()
         """For each of its pieces of tool calls, the number of the call."""
         self.places: Mapping[int, int] = _NO_PLACES
@@ -73,7 +73,7 @@ class BufferedChunk:
     def calls_go(self, kept: int) -> bool:
         """Return whether cutting the trace to *kept* characters removes all tool calls of the chunk.
 
-        Incomplete calls are always removed. A chunk without calls is removed if it begins at *kept* or later.
+        Incomplete calls are removed. A chunk without calls is removed if it begins at *kept* or later.
         """
         if not self.calls:
             return self.start >= kept  # the call follows directly
@@ -101,9 +101,8 @@ class BufferedChunk:
 class ChunkBuffer:
     """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace.
 
-    The composer takes chunks out of ``queue``. When another stream begins, the chunks that the trace has lost are
-    removed, and inserted text is added. *decode* is a function that decodes one event of a stream. *field* is the
-    chunk's field for text of the answer. With *holds*, text that no monitor reads is removed from the chunks.
+    The composer takes chunks out of ``queue``. *decode* decodes one event of a stream. *field* is the chunk's field for
+    text of the answer. With *holds*, text that no monitor reads is removed from the chunks.
     """
 
     def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
@@ -130,7 +129,7 @@ class ChunkBuffer:
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*.
 
-        This removes the chunks that the trace has lost, and inserts the text that interwhen has added.
+        Chunks that the trace has lost are removed, and text that interwhen has added is inserted.
         """
         self.requests += 1
         self.field_filter.restart()
@@ -151,10 +150,7 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Insert *piece* at offset *start* and remove what came after, unless :meth:`begin` has already inserted it.
-
-        *piece* may be a part of the piece that :meth:`begin` inserted, because a gate releases text in parts.
-        """
+        """Insert *piece* at offset *start* and remove what came after, unless :meth:`begin` has already inserted it."""
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
             self._cut(start)
@@ -181,9 +177,8 @@ class ChunkBuffer:
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before in
-        this stream. The end mark is returned and not stored. Raises :class:`~interwhen.ModelError` for an error of the
-        server and for an invalid event.
+        The arguments are explained at ``Decode``. The end mark is not stored. Raises :class:`~interwhen.ModelError` for
+        an error of the server and for an invalid event.
         """
         found = self._decode(data, offset, first)
         if found is DONE:
@@ -236,8 +231,7 @@ class ChunkBuffer:
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
         """Store the chunk *data*, which may have pieces of tool calls and was decoded to *found*.
 
-        Return the chunks of *found*, followed by each tool call that is now complete as a separate chunk. Raises
-        :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the chunk, for invalid pieces.
+        Return the chunks of *found*, with each tool call that is now complete as a separate chunk.
         """
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.

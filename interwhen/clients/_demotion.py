@@ -15,11 +15,10 @@ from interwhen._types.results import Result
 class Demotion:
     """Demotes a monitor to the delivery ``observe`` when it finds violations in too many calls.
 
-    The parameter *above* is the share of calls with violations, from 0 to 1, that a monitor may reach without being
-    demoted; 0 and 1 themselves are invalid. The parameter *calls* is the number of the monitor's latest calls from
-    which the share is computed; before as many calls, no monitor is demoted. The calls of all clients and gateways that
-    use this object are counted together. A demoted monitor still checks, so its violations appear in results and
-    metrics. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
+    *above* is the share of calls with violations that a monitor may reach without being demoted, between 0 and 1.
+    *calls* is the number of the monitor's latest calls from which the share is computed; before as many calls, it is
+    not demoted. The calls of all clients and gateways that use this object are counted together. A demoted monitor
+    still checks. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
     """
 
     def __init__(self, *, above: float, calls: int = 100) -> None:
@@ -36,10 +35,10 @@ class Demotion:
         self._seen: dict[str, deque[bool]] = {}
 
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
-        """Count one call of *monitors* that ended with *result*.
+        """Count one call of *monitors* that ended with *result*, and demote those with violations in too many calls.
 
-        Demote and log the monitors with violations in too many calls, and call ``on_change`` for each. Monitors that
-        only observe are counted, and not demoted.
+        ``on_change`` is called for each monitor that is demoted. Monitors that only observe are counted, and not
+        demoted.
         """
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:
@@ -56,7 +55,7 @@ class Demotion:
     def restore(self) -> None:
         """Restore the original delivery of all demoted monitors, and reset the counts of all monitors.
 
-        Each restored monitor is logged and passed to ``on_change``.
+        ``on_change`` is called for each restored monitor.
         """
         demoted, self.demoted = self.demoted, set()
         self._seen.clear()

@@ -45,12 +45,11 @@ class NotJson(ValueError):
 
 
 class Signature:
-    """The parameters of one tool function, as the model sees them.
+    """The parameters of one tool function, as the model sees them. *name* is the tool's name.
 
-    *name* is the tool's name. *context* lists the parameters that the program passes and that the model does not see.
-    It does not see the ``self`` or ``cls`` of a method either. Raises :class:`~interwhen.UsageError` if the parameters
-    of *tool* cannot be read, if *context* has an unknown name and *tool* has no ``**`` parameter, or if JSON cannot
-    represent the default of a parameter that the model sees.
+    The model does not see the parameters in *context*, nor the ``self`` or ``cls`` of a method. Raises
+    :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has a name that *tool* does
+    not accept, or if JSON cannot represent the default of a parameter that the model sees.
     """
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
@@ -85,9 +84,8 @@ class Signature:
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
         """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
 
-        Arguments that the model does not see are left out. Raises :class:`NotJson` if JSON cannot represent one of the
-        others completely or if two arguments have the same name, and :class:`TypeError` if the arguments do not fit the
-        parameters of the function.
+        Arguments that the model does not see are left out. Raises :class:`NotJson` if JSON cannot represent the others
+        completely, and :class:`TypeError` if the arguments do not fit the function.
         """
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
@@ -146,10 +144,9 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to values that JSON has. Raises an error, such as :class:`NotJson`, if that is not possible.
+    """Convert *value* to values that JSON has, or raise an error, such as :class:`NotJson`.
 
-    Unlike ``str`` or many dump methods, this does not omit, mask or truncate a field. Only fields without a value
-    (``msgspec.UNSET``) are left out.
+    No field is masked or truncated. Fields without a value (``msgspec.UNSET``) are left out.
     """
     match value:
         case enum.Enum():
@@ -217,10 +214,7 @@ def _named(pairs: Any) -> dict[str, Any]:
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return a set with the first parameter of *tool* if it is ``self`` or ``cls`` and *tool* is defined in a class.
-
-    Otherwise, the set is empty.
-    """
+    """Return a set with the first parameter of *tool* if it is ``self`` or ``cls`` of a method, else an empty set."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -292,21 +286,19 @@ def guard(
     function. The parameters in *context* are left out: the program passes them, and the model does not see them.
     *results* are monitors that check the returned value before the caller gets it. They read a string unchanged, bytes
     as UTF-8 and other values as JSON; an awaitable is awaited first. *history* is a function that returns the
-    conversation so far, for monitors that need it. For *results*, the call is added to this conversation.
+    conversation so far, for monitors that need it.
 
     The guard refuses on a violation, whatever the remedy of its monitor, and on an argument or result without a
     complete JSON form. It refuses on a check without a verdict (it raised, was late or lost its worker, or its
     extractor or ``prepare`` failed), unless the monitor has ``on_error="open"`` or a ``Retry(then="open")``. It refuses
-    on ``Unknown`` if the monitor has ``unproven="closed"``. A monitor with the delivery ``observe`` never refuses.
-    While supervision is switched off, nothing is checked and nothing refused. A refusal raises :class:`Refused`. If
-    *on_refused* is given, the tool returns ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the
-    reason as the tool's result. The checks of a sync function run on an event loop in another thread, and block the
-    caller until they have ended. If such a function returns an awaitable, the check of the result runs where the
-    caller awaits it.
+    on ``Unknown`` if the monitor has ``unproven="closed"``. It does not refuse because of a monitor with the delivery
+    ``observe``, and not while supervision is switched off. A refusal raises :class:`Refused`. If *on_refused* is given,
+    the tool returns ``on_refused(refusal)`` instead: ``on_refused=str`` gives the model the reason as the tool's
+    result. The checks of a sync function run on an event loop in another thread, and block the caller. If such a
+    function returns an awaitable, its result is checked where the caller awaits it.
 
     Also works as a decorator: ``@guard(calls=[...])``. Raises :class:`~interwhen.UsageError` for invalid options, for a
-    monitor that would never read the call or the result (because of its trigger or its phase), and if *results* are
-    given for a generator, because it returns its values one by one.
+    monitor that would never read the call or the result, and if *results* are given for a generator.
     """
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
@@ -387,10 +379,7 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await *pending*, which a sync function returned for *call*, and return its value after checking it.
-
-        If a monitor refuses the value, the refusal is raised, or is passed to *on_refused* and its result is returned.
-        """
+        """Await *pending*, which a sync function returned for *call*, and return its value after checking it."""
         try:
             value = await pending
             await self._after(call, value)
@@ -406,9 +395,7 @@ class _Guarded:
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
         """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
-        Return ``None`` if there are no monitors. Also return ``None`` if JSON cannot represent the call, and all
-        monitors only observe or supervision is switched off.
-        Raises :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
+        Return ``None`` if there are no monitors, or if JSON cannot represent the call but nothing may refuse it.
         """
         if self._signature is None:
             return None
@@ -433,10 +420,9 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Raise :class:`Refused` for a value that JSON cannot represent, unless all *monitors* only observe. Log it.
+        """Log that JSON cannot represent a value, because of *why*.
 
-        *why* is the reason, and *ran* says whether the tool has run already. While supervision is switched off, nothing
-        is refused.
+        Raise :class:`Refused` if one of *monitors* may refuse.
         """
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):
@@ -472,10 +458,7 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Load the monitors *specs* as gates with the remedy ``Stop``.
-
-    A guard cannot rewrite a tool call, only refuse it. Monitors with the delivery ``observe`` keep this delivery.
-    """
+    """Load the monitors *specs* as gates with the remedy ``Stop``. Monitors that observe still observe."""
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))

@@ -1,8 +1,4 @@
-"""Holds log-probabilities back until the text of their tokens has come.
-
-The log-probabilities of a chunk spell its tokens, also those whose text the server still holds back, as vLLM does while
-a stop sequence may begin. A gate must not show them before their text is checked.
-"""
+"""Holds log-probabilities back until the text of their tokens has come, so that a gate does not show it unchecked."""
 
 from __future__ import annotations
 
@@ -14,7 +10,7 @@ TakeTokens: TypeAlias = Callable[[str, list[tuple[bytes, Any]]], list[Any]]
 """A function such as :meth:`HeldTokens.take`."""
 
 _MOST_TOKENS = 256
-"""The most tokens that wait for their text. Servers hold back a few."""
+"""The most tokens that wait for their text."""
 _MOST_TEXT = 4096
 """The most bytes of text that are kept for tokens that come later."""
 _LONGEST = 512
@@ -43,7 +39,7 @@ class HeldTokens:
         return bool(self._waiting)
 
     def take(self, text: str, tokens: list[tuple[bytes, Any]]) -> list[Any]:
-        """Add *text*, which has come, and *tokens*: for each the bytes of its text, and any object.
+        """Add *text*, which has come, and *tokens*: pairs of the bytes of a token's text and any object.
 
         Return the objects of the tokens whose text has come by now.
         """
@@ -122,7 +118,8 @@ def _spelled(token: Any, parts: Any) -> bytes:
 def with_scores_of_text(value: Any, scores_of: TakeTokens | None = None) -> Any:
     """Return *value*, an event of the Responses API, without log-probabilities of tokens that are not in its text.
 
-    They are in a field ``logprobs`` beside ``text``, at any depth. *scores_of* finds those of ``delta``.
+    Log-probabilities are in a field ``logprobs`` beside ``text``, at any depth. *scores_of* finds those beside
+    ``delta``.
     """
     if isinstance(value, list):
         return [with_scores_of_text(each) for each in value]

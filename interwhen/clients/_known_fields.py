@@ -1,8 +1,7 @@
 """The known fields of each API, in one table for all codecs, and the filter for unmonitored text.
 
-A reader may see any field of a chunk. Monitors read the fields of kind ``text``; the other fields of the table repeat
-such text or hold no text of a model. Any other string is unmonitored text: a result with it is not verified, and a gate
-holds it back.
+Monitors read the fields of kind ``text``; the other fields of the table repeat such text or hold no text of a model.
+Any other string is unmonitored text: a result with it is not verified, and a gate holds it back.
 """
 
 from __future__ import annotations
@@ -191,7 +190,7 @@ FIELDS: Final[Mapping[Api, Table]] = {
     "completions": {**_META, "choices": ({**_CHOICE, "text": "text"},)},
     "responses": {**_EVENT, "delta": "text"},
 }
-"""The fields of a chunk, by API. For the Responses API: of an event; ``delta`` is text only in ``READ_EVENTS``."""
+"""The fields of a chunk, or of an event of the Responses API, whose ``delta`` is text only in ``READ_EVENTS``."""
 
 OURS: Final = "interwhen"
 """The field of a chunk that interwhen writes. If a server sends it, it is dropped: readers would trust it."""
@@ -215,9 +214,9 @@ Stands: TypeAlias = Callable[[str, str], str]
 def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
     """Return *body* without unmonitored text, and the names of the fields that had such text.
 
-    It is text in fields that *table* does not list, in fields for numbers, in ids of more than 512 characters, in keys
-    of an unusual form, and in fields marked ``copy`` that do not repeat a text which monitors read. *stands* is a
-    function that returns the text of a ``copy`` field if it may stay, else the text to show instead.
+    It is text in fields that *table* does not list or that are for other values, and text in fields marked ``copy``
+    that does not repeat a text which monitors read. *stands* returns the text of a ``copy`` field if it may stay, else
+    the text to show instead.
     """
     sifter = _Sifter(stands)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
@@ -231,7 +230,7 @@ class _Sifter:
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
         """Return the object *value*, which is at the path *place*, without unmonitored text.
 
-        *table* lists its known fields. The names of fields with such text are added to ``names``.
+        *table* lists its known fields.
         """
         found: dict[str, Any] = {}
         for name, inner in value.items():
@@ -288,8 +287,7 @@ def _emptied(value: Any) -> Any:
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
     """Return a decoder that accepts only objects with fields from *table*, and without text in ``copy`` fields.
 
-    For any other object it raises an error of msgspec. An object that it accepts has no unmonitored text, so it does
-    not need the slower :func:`sift`. *name* is the name of the decoded type.
+    It raises an error of msgspec for others. An object that it accepts does not need the slower :func:`sift`.
     """
     return msgspec.json.Decoder(_struct(table, name))
 
@@ -326,7 +324,7 @@ _COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_
 def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
     """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
 
-    Each field is one reason. *unmonitored* maps the name of each field to a flag: whether its text was held back.
+    *unmonitored* maps the name of each field to a flag: whether its text was held back.
     """
     if not unmonitored or not isinstance(result, Verified | Unverified):
         return result
@@ -347,16 +345,15 @@ _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
 """Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
 _BACKSLASH = 92
 _OFTEN = 16
-"""Each of the first 16 filtered chunks may be remembered, then only every 16th: if chunks differ, it is wasted work."""
+"""Each of the first 16 filtered chunks may be remembered, then only every 16th."""
 
 
 class FieldFilter:
-    """Finds text that no monitor reads in the chunks of one answer.
+    """Finds text that no monitor reads in the chunks of one answer. With *holds*, such text is removed.
 
-    A chunk without such text is called clean. The filter remembers the bytes of a clean chunk ``before`` and ``after``
-    its text. Another chunk differs only in that text if it begins and ends with the same bytes, has no quotation mark
-    between them, and no backslash directly before ``after``. The buffer does not have to filter such a chunk. With
-    *holds*, unmonitored text is removed, and log-probabilities wait for the text of their tokens.
+    It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
+    differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
+    quotation mark between them, and no backslash directly before ``after``.
     """
 
     __slots__ = (
@@ -398,18 +395,14 @@ class FieldFilter:
         self._scores = None
 
     def note(self, name: str) -> None:
-        """Record that the field *name* of the answer has unmonitored text, and whether the text is removed.
-
-        Nothing is recorded if there are 8 such fields already.
-        """
+        """Record that the field *name* of the answer has unmonitored text. Only 8 such fields are recorded."""
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, data: bytes) -> bytes:
         """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is always removed. Data
-        that is not JSON is returned unchanged.
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is removed.
         """
         self.least = 1 << 62
         self.looked += 1
@@ -431,10 +424,7 @@ class FieldFilter:
         return shown
 
     def _with_scores(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* with the log-probabilities of tokens whose text has come, and whether there were others.
-
-        A chunk that has only pieces of tool calls keeps its own, because it waits for the end of the run.
-        """
+        """Return *data* with the log-probabilities of tokens whose text has come, and whether it has or had any."""
         try:
             choice = msgspec.json.decode(data)["choices"][0]
         except (*DECODE_ERRORS, LookupError, TypeError):
@@ -456,10 +446,7 @@ class FieldFilter:
         return msgspec.json.encode(body), True
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* as the reader gets it, and whether it is clean: unchanged and without unmonitored text.
-
-        The names of fields with such text are recorded.
-        """
+        """Return *data* as the reader gets it, and whether it is unchanged and without unmonitored text."""
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except DECODE_ERRORS:
@@ -499,10 +486,7 @@ class FieldFilter:
 
 
 def _says_two_things(delta: Any) -> bool:
-    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields.
-
-    Monitors read only one of them. *delta* is ``None`` for another chunk.
-    """
+    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields."""
     return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
 
 

@@ -20,11 +20,11 @@ _lock = threading.Lock()
 
 
 def open_source(store: str | None, key_file: Path | None, passages: int = 0) -> ContextSource:
-    """Return the source of the contexts in *store*, whose key is in the file *key_file*.
+    """Return the source of the contexts in *store* (by default the default store), whose key is in the file *key_file*.
 
-    All clients of a process that give the same values share one source. If the prompt of a call does not contain the
-    text of its context, the call gets at most *passages* characters of that text. ``None`` as *store* is the default
-    store. Raises :class:`~interwhen.PluginError` if the plug-in that reads contexts is missing.
+    Clients of a process that give the same values share one source. If the prompt of a call does not contain the text
+    of its context, the call gets at most *passages* characters of that text. Raises :class:`~interwhen.PluginError` if
+    the plug-in that reads contexts is missing.
     """
     key = (store or "", "" if key_file is None else str(key_file), passages)
     with _lock:
@@ -44,8 +44,7 @@ class NamedContext:
     async def ready(self) -> Ready:
         """Return the context. If it is not open yet, a thread reads it.
 
-        Raises :class:`UsageError` if it or the file of its store does not exist. If its store cannot be read now, the
-        context serves nothing.
+        Raises :class:`UsageError` if it or the file of its store does not exist.
         """
         found = self.source.find(self.name)
         return await anyio.to_thread.run_sync(self.source.open, self.name) if found is None else found
@@ -54,9 +53,8 @@ class NamedContext:
 def read_context(wanted: object, source: ContextSource | None = None) -> Ready | NamedContext | None:
     """Return the context for *wanted*: a name, a mapping with its name and store, or a context object.
 
-    Return ``None`` for ``None`` and ``False``, and a context object unchanged. A name is looked up in *source*, or in
-    the default store without *source*. Raises :class:`UsageError` if *wanted* is invalid; whether the context exists is
-    not checked.
+    Return ``None`` for ``None`` and ``False``. A name is looked up in *source*, by default the default store. Raises
+    :class:`UsageError` if *wanted* is invalid; whether the context exists is not checked.
     """
     if wanted is None or wanted is False or isinstance(wanted, NamedContext):
         return wanted or None

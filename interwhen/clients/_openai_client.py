@@ -1,8 +1,7 @@
 """Clients of the `openai` package whose calls are supervised.
 
 A wrapped client is an instance of a subclass of the client's own class, with the same state. The subclass supervises
-calls in ``request``, which every call of the SDK goes through. So signatures, types, parsing, raw responses and helpers
-remain those of the SDK.
+calls in ``request``, which every call of the SDK goes through.
 """
 
 from __future__ import annotations
@@ -67,8 +66,8 @@ class SdkCall:
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
         """Send the request. Return the supervised call, and the server's response with its status and headers.
 
-        For a stored answer, no request is sent, and the response is an empty one with status 200. Raises the exceptions
-        of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        For a stored answer, the response is an empty one with status 200. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         transport = SdkTransport(
@@ -88,8 +87,8 @@ class SdkCall:
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
         """Read the answer to its end. Return all its chunks, and the server's response with its status and headers.
 
-        If the connection breaks or times out, the call is repeated up to ``max_retries`` times, as the SDK does for
-        calls without streaming. Raises the same exceptions as :meth:`begin`.
+        If the connection breaks or times out, the call is repeated up to ``max_retries`` times. Raises the same
+        exceptions as :meth:`begin`.
         """
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
@@ -126,7 +125,7 @@ _FINAL = ("get_final_completion", "get_final_response")
 def with_collected_info(manager: Any) -> Any:
     """Return a copy of *manager*, the context manager that ``client.chat.completions.stream()`` and the like return.
 
-    If the call is supervised, its stream attaches supervision info to the events and to the final object.
+    If the call is supervised, the events and the final object get supervision info.
     """
     kind: Any = type(manager)
     made = object.__new__(_helper_class(kind))
@@ -166,10 +165,7 @@ def _collecting(stream: Any) -> Any:
 
 
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Wrap *handle*, which converts an event of the server to events of the SDK.
-
-    Each event of the SDK gets the supervision info of the server's event.
-    """
+    """Wrap *handle*, which converts an event of the server to SDK events, so that these get its supervision info."""
 
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
@@ -211,8 +207,7 @@ ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
     """Return a copy of *client* whose calls are supervised; ``None`` if it is not a client of the SDK.
 
-    If *client* is already wrapped, *settings* replace its settings. *endpoints* has what earlier calls have learned
-    about models; the copy shares it.
+    If *client* is already wrapped, *settings* replace its settings. *endpoints* has what earlier calls have learned.
     """
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
@@ -297,9 +292,8 @@ class _Supervising:
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
         """Split *options* into the options for the SDK, the call and its settings.
 
-        The argument ``interwhen`` of the call changes the settings, and is removed from the request. The call is
-        ``None`` if it is not to be supervised. Raises :class:`UsageError` if the argument is invalid or the call cannot
-        be supervised.
+        The call is ``None`` if it is not to be supervised. Raises :class:`UsageError` for an invalid argument
+        ``interwhen``, or a call that cannot be supervised.
         """
         extra = options.extra_json
         override: object = None
@@ -331,9 +325,8 @@ class AsyncSupervising(_Supervising):
     ) -> Any:
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
-        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        A request that is not to be supervised is passed on. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
@@ -374,9 +367,8 @@ class SyncSupervising(_Supervising):
     ) -> Any:
         """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
 
-        The parameters are those of the method that this one replaces. Only a call to a model is supervised, and only if
-        it has monitors (of the answer or the prompt), a strategy or a context, and if supervision is not switched off.
-        Raises the exceptions of the SDK, :class:`~interwhen.UsageError` for a call that cannot be supervised, and
+        A request that is not to be supervised is passed on. Raises the exceptions of the SDK,
+        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
         :class:`~interwhen.clients.PromptRefused`.
         """
         options, call, settings = self._interwhen_call(options)
@@ -416,8 +408,7 @@ def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
 def _accept(resource: Any) -> Any:
     """Add the parameter ``interwhen`` to the methods of *resource* (``create``, ``stream``, ``parse``), and return it.
 
-    The methods put its value into the extra body under ``interwhen``; the client's method ``request`` takes it out
-    again. What ``stream`` returns also attaches supervision info to its events.
+    The methods put its value into the extra body; the client's method ``request`` takes it out again.
     """
     for name in _METHODS:
         method = getattr(resource, name, None)

@@ -36,8 +36,8 @@ _AHEAD = 64
 class Feed:
     """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead.
 
-    At most 64 batches of chunks wait for the reader. An error that ended the call is raised after the chunks before it;
-    it is :class:`StreamClosed` if the event loop ends first.
+    An error that ended the call is raised after the chunks before it; it is :class:`StreamClosed` if the event loop
+    ends first.
     """
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
@@ -92,8 +92,7 @@ _set = object.__setattr__
 def attach(made: Any, info: SupervisionInfo) -> Any:
     """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
 
-    The attribute is not a model field, so comparing and dumping *made* give the same result as before. ``None`` and
-    objects without ``__dict__``, such as a string, are returned unchanged.
+    The attribute is not a model field. An object without ``__dict__``, such as a string, is returned unchanged.
     """
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
@@ -103,7 +102,7 @@ def attach(made: Any, info: SupervisionInfo) -> Any:
 def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
     """Return a function that converts a chunk to an SDK object of the class *cast_to*, with its supervision info.
 
-    *slow* is the SDK's own conversion function. Chat chunks are converted faster.
+    *slow* is the SDK's own conversion function.
     """
     from openai.types.chat import ChatCompletionChunk
 
@@ -118,8 +117,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 def _chat_builder(slow: Build) -> Build:
     """Return a function that converts the JSON of a chunk to an SDK chat chunk.
 
-    If there is one choice and the other values are plain, it makes the object directly. Otherwise it calls *slow*, the
-    SDK's own function.
+    A plain chunk is made directly; for others, *slow*, the SDK's own function, is called.
     """
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
@@ -198,10 +196,9 @@ def as_event(part: Part) -> bytes:
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response of an async client, for callers that read raw bytes.
+    """The body of a supervised response of an async client, as an event stream of raw bytes.
 
-    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
-    raised as those of the SDK.
+    It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the SDK.
     """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
@@ -224,10 +221,9 @@ class AsyncBody(httpx2.AsyncByteStream):
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response of a sync client, for callers that read raw bytes.
+    """The body of a supervised response of a sync client, as an event stream of raw bytes.
 
-    It is an event stream, which ends with the end mark unless the server's stream broke off. Errors of the model are
-    raised as those of the SDK.
+    It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the SDK.
     """
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
@@ -348,9 +344,9 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response whose body is the stream *body* of the call *supervised*, for the SDK to parse.
+    """Return a response for the SDK to parse, whose body is the stream *body* of the call *supervised*.
 
-    Its status and headers are those of *first*, the server's response. *options* are those of the request.
+    Its status and headers are those of *first*, the server's response.
     """
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
@@ -358,7 +354,7 @@ def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options:
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
     """Return a response with the whole answer to *call* as JSON, joined from the chunks *parts*.
 
-    Its status and headers are those of *first*, the server's response. *options* are those of the request.
+    Its status and headers are those of *first*, the server's response.
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
@@ -372,10 +368,7 @@ def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return a copy of *options* with which the SDK attaches *info* to the parsed answer.
-
-    This also works if the caller asks for a raw response and parses it later.
-    """
+    """Return a copy of *options* with which the SDK attaches *info* to the parsed answer."""
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:

@@ -1,7 +1,4 @@
-"""Sends requests through a client of the `openai` package, with the client's keys, retries and connections.
-
-The SDK sends the request. This module reads the body of the response itself, without the SDK's decoding of events.
-"""
+"""Sends requests through a client of the `openai` package, with the client's keys, retries and connections."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ if TYPE_CHECKING:
 class SdkError(UpstreamError):
     """Carries an exception of the SDK through the engine. The caller gets the ``original``.
 
-    *retryable* says whether the run may reconnect, which is so after a broken read only.
+    *retryable* says whether the run may reconnect.
     """
 
     def __init__(self, original: Exception, *, retryable: bool = False) -> None:
@@ -50,10 +47,7 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the run may reconnect. True only if the connection broke or timed out while a body was read.
-
-        It is false for an error of a request: whether a request is sent again is decided by the SDK (``max_retries``).
-        """
+        """Whether the run may reconnect: only if the connection broke or timed out while a body was read."""
         return self._again
 
 
@@ -139,10 +133,7 @@ class SdkBody:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response, and wait for that at most one second. A pending :meth:`receive` ends.
-
-        It usually raises :class:`StreamClosed`.
-        """
+        """Close the response, and wait for that at most one second. A pending :meth:`receive` ends."""
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
@@ -162,8 +153,7 @@ class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
 
     *options* are those of the caller's request. *send* sends a request, and *list_models* asks for ``GET /models``.
-    Paths outside of the version of the API are known only after :meth:`open` has succeeded once. Before that, requests
-    for them go to the path of the caller's request, and :meth:`get` returns the list of models.
+    Other paths outside of the version of the API can be used after :meth:`open` has succeeded once.
     """
 
     def __init__(
@@ -205,8 +195,8 @@ class SdkTransport:
     async def get(self, facts: Facts) -> bytes:
         """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
 
-        Before :meth:`open` has succeeded once, the answer is always that for ``models``.
-        If the SDK raises an exception, it is raised again as :class:`SdkError`.
+        Before :meth:`open` has succeeded once, this is the answer for ``models``. An exception of the SDK is raised as
+        :class:`SdkError`.
         """
         if facts == "models" or self._first is None:
             try:
@@ -230,10 +220,7 @@ class SdkTransport:
         return await self._sent(options)
 
     def _beside(self, path: str, response: httpx2.Response) -> str:
-        """Return the full URL of *path* on the server of *response*, outside the versioned API (``/v1``).
-
-        The SDK accepts full URLs.
-        """
+        """Return the full URL of *path* on the server of *response*, outside the versioned API (``/v1``)."""
         url = response.request.url
         return str(url.copy_with(path=f"{url.path.partition('/v1/')[0]}/{path}", query=None))
 
@@ -255,8 +242,7 @@ class SdkTransport:
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
     """Convert *error*, raised while a body was read, to the exception that the SDK would raise, inside an `SdkError`.
 
-    *request* is the request of that body. After a broken connection or a timeout, the result is ``retryable``; an error
-    of another kind is put into the `SdkError` unchanged.
+    After a broken connection or a timeout, the result is ``retryable``.
     """
     import openai
 
@@ -271,11 +257,7 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception class *name* of httpx2, and also of httpx if it is imported.
-
-    The user's client may use either library. The SDK has functions for this only from version 3.13 on, and in a private
-    module.
-    """
+    """Return the exception class *name* of httpx2, and also of httpx if it is imported."""
     modules = (httpx2, sys.modules.get("httpx"))
     return tuple(getattr(module, name) for module in modules if module is not None)
 
@@ -291,8 +273,7 @@ def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[
     """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
 
     If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests, over connections of its
-    own. Otherwise worker threads send them with the HTTP client of *bare*. The list of models is always asked for in a
-    worker thread, with that client.
+    own. If not, worker threads send them with the HTTP client of *bare*.
     """
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
@@ -322,10 +303,7 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """A sync HTTP client that passes its requests to an async client on the event loop ``interwhen_loop``.
-
-    Worker threads of that loop use it.
-    """
+    """A sync HTTP client that passes its requests to an async client on the event loop ``interwhen_loop``."""
 
     interwhen_loop: Running
 

@@ -34,10 +34,9 @@ class PlacedText(NamedTuple):
 def texts_of(call: ApiCall) -> list[PlacedText]:
     """Return the texts in the prompt of *call*: its prompt, messages or input, its instructions, and its documents.
 
-    Also those of a prediction (chat API), and the variables of a stored prompt (Responses API).
-
-    Fields of messages that this version does not know are included. Names of functions, ids, addresses, encoded data
-    and the definitions of tools are left out. Each text has its role and the number of its message, from 0.
+    Also those of a prediction (chat API), and the variables of a stored prompt (Responses API). Names of functions,
+    ids, addresses, encoded data and the definitions of tools are left out. Each text has its role and the number of its
+    message, from 0.
     """
     body = call.body
     found = list(_leaves(body.get("documents"), "tool", 0, ("documents",)))

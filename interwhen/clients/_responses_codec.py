@@ -48,7 +48,7 @@ _HINT = "check that base_url is that of an OpenAI-compatible API"
 class ItemPart:
     """One part of the content or of the summary of an output item, as far as the reader has got it.
 
-    *kind* is the type of the part, such as ``output_text``, and *index* its number for the reader.
+    *kind* is the type of the part, and *index* its number for the reader.
     """
 
     __slots__ = ("announced", "closed", "index", "kind", "pieces", "said", "source")
@@ -82,11 +82,7 @@ class ItemPart:
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as a JSON object of the API.
-
-        Its type and text are those of this part, other fields are from *given*. A part of a type without text has only
-        its type and the fields of *given*.
-        """
+        """Return the part as a JSON object of the API: its type, its text, if any, and other fields from *given*."""
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
@@ -131,8 +127,7 @@ class OutputItem:
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         """Return the reader's part that shows part *number* (from 0) of the server's item *source*.
 
-        It is added if it is missing. If an open part of the same *kind* was cut, the new part of the server continues
-        it.
+        If the part is missing, it is added, or it continues an open part of the same *kind* that was cut.
         """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
@@ -144,10 +139,7 @@ class OutputItem:
         return cut
 
     def new_part(self, kind: str, source: int) -> ItemPart:
-        """Add a part of the kind *kind* that the reader does not know yet, and return it.
-
-        *source* is the number of the server's item that its text comes from.
-        """
+        """Add a part of the kind *kind* that the reader does not know yet, with text of the server's item *source*."""
         is_summary = kind == "summary_text"
         number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
         self.parts.append(ItemPart(kind, number, source))
@@ -175,11 +167,7 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return *given*, the server's finished item, with the id that the reader got.
-
-        The content of a message is replaced by the parts that the reader got. *source* is the server's number of the
-        item.
-        """
+        """Return *given*, the server's finished item number *source*, with the id and the texts that the reader got."""
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
             return found
@@ -237,7 +225,7 @@ def own_text(field: Field, text: str) -> ItemBody:
 class OutputItems:
     """Tracks the output items that the reader knows, and renumbers the server's events to fit them.
 
-    *start_of* is a function from the server's number of an item to the number of the first item of the same request.
+    *start_of* maps the server's number of an item to the number of the first item of the same request.
     """
 
     def __init__(self, start_of: Callable[[int], int]) -> None:
@@ -269,8 +257,7 @@ class OutputItems:
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events for the reader in place of *body*, an event of the server or of interwhen.
 
-        The known items are updated. Of an item that the reader does not know or that has ended, only text is shown, as
-        text that interwhen inserts.
+        Of an item that the reader does not know or that has ended, only text is shown.
         """
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
@@ -297,8 +284,7 @@ class OutputItems:
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events that announce the server's item *index*; *body* is the server's event about it.
 
-        If it is a message, and a message of the reader was cut, that message continues with the new text. All other
-        items that were cut end now, as incomplete.
+        A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
         """
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
@@ -314,10 +300,7 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
-
-        The reader knows this item as *item*.
-        """
+        """Yield the events for the reader that come from *body*, an event about the server's item *index*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -359,11 +342,7 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return *name* as the id of the next item. If an earlier item has this id, add the item's number to it.
-
-        This is needed because servers use the same ids again in later requests. The id is recorded when the item is
-        announced to the reader.
-        """
+        """Return *name* as the id of the next item. If an earlier item has this id, add the item's number to it."""
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
@@ -412,8 +391,7 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 class ResponsesChunkBuffer(ChunkBuffer):
     """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The reader gets one response for all requests. So the numbers of output items of a later request continue after
-    those of the request before it.
+    The reader gets one response for all requests, so the numbers of output items continue from request to request.
     """
 
     def __init__(self, *, holds: bool = False) -> None:
@@ -445,9 +423,9 @@ class ResponsesChunkBuffer(ChunkBuffer):
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         """Decode *data*, one event of the stream, store it, and return its content.
 
-        *offset* is the position of the event in the body, in bytes. *first* is true if no valid chunk came before; then
-        an object that is not an event raises :class:`~interwhen.models.StreamProtocolError`. Invalid data other than
-        the end mark always raises it, and an error of the server raises :class:`~interwhen.models.UpstreamError`.
+        The arguments are explained at ``Decode``. Raises :class:`~interwhen.models.StreamProtocolError` for invalid
+        data and, if *first*, for an object that is not an event; :class:`~interwhen.models.UpstreamError` for an error
+        of the server.
         """
         try:
             event = decode_event(data)
@@ -580,8 +558,7 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 class ResponsesTemplate:
     """Makes events of the Responses API for text of interwhen, for changed text, and for the end of the response.
 
-    *buffer* has the server's first event, whose response gives the id and the other fields. The class corresponds to
-    :class:`~interwhen.clients._chat_codec.ChunkTemplate` for the chat API.
+    The server's first event in *buffer* gives the id and the other fields.
     """
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
@@ -600,7 +577,7 @@ class ResponsesTemplate:
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
         """Return the event *data* with its text replaced by *text*. *field* is ignored.
 
-        *whole* is true if *text* is the complete text of the event. Then its log-probabilities are kept.
+        If *text* is the *whole* text of the event, its log-probabilities are kept.
         """
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
@@ -610,8 +587,7 @@ class ResponsesTemplate:
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        *result* has the text of the answer, and *items* the tool calls that the reader got. If *last* is ``None``, the
-        event says that the response was blocked.
+        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response ends as blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()
@@ -631,10 +607,7 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end.
-
-        *result* is that of the run, and *items* has the output that the reader got.
-        """
+        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end."""
         found = self.end(None, result, items)
         return {**found, "response": {**found["response"], "incomplete_details": None}}
 
@@ -646,8 +619,7 @@ class ResponsesTemplate:
 class ResponsesComposer(Composer):
     """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
 
-    Its last event contains the whole response with the final text. After an error, and after a stream to the reader
-    that broke off, there is no such event.
+    Its last event usually contains the whole response with the final text.
     """
 
     def __init__(

@@ -124,9 +124,8 @@ class ResponsesFieldFilter:
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
 
-        Unmonitored text is removed if ``holds`` is set, or replaced by text that monitors have read. Log-probabilities
-        then wait for the text of their tokens. The field ``interwhen`` of a server is always removed. Data that is not
-        JSON is returned unchanged.
+        If ``holds`` is set, unmonitored text is removed or replaced, and log-probabilities wait for the text of their
+        tokens. The field ``interwhen`` of a server is removed.
         """
         shown = self._sifted(event, data)
         if not (self.holds and (self._tokens or b"logprob" in shown or b"\\u" in shown)):
@@ -179,9 +178,9 @@ class ResponsesFieldFilter:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Record the arguments of a complete tool call, which monitors read.
+        """Record the name and the arguments of a complete tool call, which monitors read.
 
-        If its pieces or its announcement have other arguments, they count as unmonitored text.
+        If its pieces or its announcement differ from these, they count as unmonitored text.
         """
         item, index = event.item, event.output_index
         assert item is not None
@@ -212,11 +211,7 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in the field *place* in place of unmonitored text.
-
-        If the name of the field ends with ``text`` and monitors have read exactly one text, it is that text; otherwise
-        it is empty.
-        """
+        """Return the text to show in the field *place* instead of unmonitored text; it may be empty."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

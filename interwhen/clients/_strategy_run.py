@@ -1,9 +1,8 @@
 """Answers one call with a strategy: several requests to the caller's server, and one text for the reader.
 
-`CallSampler` sends the caller's request as often as the strategy asks for it, and records each answer as it came over
-the wire. `StrategyRun` takes the place of a `Run`. It replays the chosen answer in a supervised run of its own, so that
-gates, tool calls and certificates follow the same rules as without a strategy. A strategy that answers with one run
-(`interrupt`, `greedy`) is not replayed: its run is shown while the model writes.
+`CallSampler` sends the caller's request as often as the strategy asks for it, and records the answers. `StrategyRun`
+takes the place of a `Run`: it replays the chosen answer in a supervised run of its own. If a strategy answers with one
+run (`interrupt`, `greedy`), that run is shown while the model writes.
 
 Why: docs/decisions/0044-strategies-behind-the-url.md.
 """
@@ -53,7 +52,7 @@ _SLICE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """The headers and the body of one response. The body is compressed, because chunks of a stream are alike."""
+    """The headers and the body of one response."""
 
     headers: Mapping[str, str]
     packed: bytes
@@ -93,10 +92,7 @@ class _TappedResponse:
 
 
 class _ChosenResponse:
-    """The response that shows the chosen answer, with *headers* and *body*, which are already known.
-
-    It is a :class:`~interwhen.models.HttpResponse`.
-    """
+    """An :class:`~interwhen.models.HttpResponse` with the chosen answer: *headers* and *body*, which are known."""
 
     status = 200
 
@@ -164,10 +160,7 @@ class _ReplayTransport:
 
 
 class _SampleStream:
-    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token``.
-
-    For other streams, a :class:`~interwhen.Run` enforces them. A strategy reads its samples without a run.
-    """
+    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token``."""
 
     def __init__(self, stream: Stream, response: _TappedResponse | None, timeouts: Any) -> None:
         self._stream = stream
@@ -207,9 +200,8 @@ class _SampleStream:
 class CallSampler:
     """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
 
-    If the caller gave a seed, the request also has the seed of the sample. *settings* are those of the call, and
-    *endpoint* has what is known about the model. Each sample has a chunk buffer of its own, whose chunks are dropped.
-    After :meth:`show`, all streams put their chunks into the one buffer that the reader sees.
+    If the caller gave a seed, the request has the seed of the sample. After :meth:`show`, streams put their chunks into
+    the buffer that the reader sees; before, the chunks are dropped.
     """
 
     def __init__(self, call: ApiCall, settings: Settings, transport: CallTransport, endpoint: ModelEndpoint) -> None:
@@ -252,7 +244,7 @@ class CallSampler:
         """Treat the next streams as those of one run that the reader sees, and put their chunks into *buffer*.
 
         With *greedy*, the temperature is 0; without it, a temperature of 0 becomes 0.7. *seed* is added to the caller's
-        seed, if there is one.
+        seed.
         """
         body = dict(self._call.body)
         if greedy:
@@ -264,10 +256,11 @@ class CallSampler:
         self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request* as one sample, and return the open stream, once the server has accepted it.
+        """Send *request*, and return the open stream once it is accepted.
 
-        After :meth:`show`, it is a request of the run that the reader sees. Raises :class:`~interwhen.ModelError` if
-        the request fails, and :class:`UsageError` if the strategy adds messages to messages with more than text.
+        It is a sample or, after :meth:`show`, a request of the run that the reader sees. Raises
+        :class:`~interwhen.ModelError` if the request fails, and :class:`UsageError` if the strategy adds messages to
+        messages with more than text.
         """
         if self._shown is not None:
             shown = await self._shown.stream(request)
@@ -283,10 +276,9 @@ class CallSampler:
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
 
     async def complete(self, request: Request) -> Completion:
-        """Let the server answer the fork *request*, and return its completion.
+        """Let the server answer the fork *request*, with the prompt of the call, and return its completion.
 
-        The fork has the prompt of the call, because all samples are judged as answers to it. Raises
-        :class:`~interwhen.ModelError` if the request fails.
+        Raises :class:`~interwhen.ModelError` if the request fails.
         """
         if self._shown is not None:
             return await self._shown.complete(request)
@@ -301,10 +293,7 @@ class CallSampler:
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the caller's call with the prompt, the temperature and the seed of the sample *request*.
-
-        The seed is changed only if the caller gave one. Raises :class:`UsageError` as :meth:`_ask_again` does.
-        """
+        """Return the call with the prompt and the temperature of *request*, and its seed if the caller gave one."""
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling = request.sampling
         if sampling.temperature is not None:
@@ -319,7 +308,7 @@ class CallSampler:
     def _ask_again(self, body: dict[str, Any], prompt: Prompt) -> None:
         """Replace the prompt in *body* by *prompt*: a text, or the caller's messages and more messages after them.
 
-        Raises :class:`UsageError` for another prompt; the caller's messages then have more than text.
+        Raises :class:`UsageError` for another prompt.
         """
         known = self._prompt
         if isinstance(prompt, str) and self._call.api == "completions":
@@ -342,10 +331,7 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 class _LearningStream:
-    """Passes on *stream*, the stream of one sample, and tells *sampler* what it shows about the server.
-
-    That is the first chunk, the field of reasoning, and the tokens of reasoning.
-    """
+    """Passes on *stream*, the stream of one sample, and tells *sampler* what it shows about the server."""
 
     def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: _SampleStream) -> None:
         self._sampler = sampler
@@ -379,7 +365,7 @@ class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
     Requests raise :class:`~interwhen.models.OutOfTokens` when the tokens are used up, and streams also when the samples
-    are. A fork with a ``side`` that equals one that was answered gets the same answer again, without a request.
+    are. Equal forks with a ``side`` get the same answer, without another request.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
@@ -387,10 +373,7 @@ class CallMeter(MeteredModel):
         self._samples = samples
         self._answered: dict[tuple[object, ...], Completion] = {}
         self.answered_tokens = 0
-        """Tokens of the forks that were answered, as far as the server counted them.
-
-        (``fork_tokens`` also counts forks that were cancelled, in full.)
-        """
+        """Tokens of the forks that were answered, as far as the server counted them."""
 
     @property
     def left(self) -> int:
@@ -413,8 +396,7 @@ class CallMeter(MeteredModel):
     async def complete(self, request: Request) -> Completion:
         """Answer a fork. If it has a ``side``, the answer to an equal fork is used again, without tokens.
 
-        The judge of a sample and the run that shows it send the same forks, at temperature 0. Raises
-        :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
+        Raises :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
         """
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
@@ -428,10 +410,7 @@ class CallMeter(MeteredModel):
 
     @property
     def streamed(self) -> int:
-        """The number of tokens that servers generated in streams, including those beyond the budget.
-
-        Tokens are counted by chunks, and corrected by the servers' own counts where there are any.
-        """
+        """The number of tokens that servers generated in streams, including those beyond the budget."""
         return self.generated + self.unseen + self.wasted
 
     async def _complete(self, request: Request) -> Completion:
@@ -443,7 +422,7 @@ class CallMeter(MeteredModel):
 class _ChosenModel:
     """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
 
-    *able* are its capabilities. With *hides_reasoning*, the stream says that reasoning was hidden.
+    With *hides_reasoning*, the stream says that reasoning was hidden.
     """
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
@@ -469,10 +448,7 @@ class _ChosenModel:
 
 
 class _HidingStream:
-    """Adds to the finish reason of *stream* the information that reasoning was hidden.
-
-    A text that is joined from several samples has no token count of its own that would show this.
-    """
+    """Adds to the finish reason of *stream* the information that reasoning was hidden."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
@@ -495,9 +471,7 @@ class _HidingStream:
 def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* for the run that shows a chosen answer to the reader.
 
-    They do not correct it, because the strategy has chosen it. Monitors that only correct text now observe. The others
-    get the remedy ``Abstain``: if text that a gate holds is refuted, or a tool call is refused, it is not shown, and
-    the answer ends there.
+    They do not correct the answer. Monitors that only correct text observe; the others get the remedy ``Abstain``.
     """
     return tuple(
         replace(monitor, delivery="observe") if _only_corrects(monitor) else replace(monitor, remedy=Abstain())
@@ -514,8 +488,8 @@ def _only_corrects(monitor: Monitor) -> bool:
 class StrategyRun:
     """Answers *call* with *strategy*. It has those methods of a :class:`~interwhen.Run` that a supervised call uses.
 
-    *monitors* are the monitors of the call. The answer fills *buffer*. With *is_final*, text that the reader has seen
-    cannot be retracted, as with a gate. *context* reports what the call has used of its prepared context.
+    The answer fills *buffer*. With *is_final*, text that the reader has seen cannot be retracted. *context* reports
+    what the call has used of its prepared context.
     """
 
     def __init__(
@@ -572,10 +546,7 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the run that the reader sees now, or will see first.
-
-        They are changed by :func:`shown_by`, unless the strategy answers with a run in which the monitors act.
-        """
+        """The monitors of the run that the reader sees now, or will see first, as they act in that run."""
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors
 
@@ -623,8 +594,8 @@ class StrategyRun:
     async def batch(self) -> list[Event]:
         """Wait for events of the run that the reader sees, and return them; an empty list at the end.
 
-        If that run has no answer and the strategy begins another one, its text is retracted first. Raises the error of
-        a strategy, unless it is a :class:`~interwhen.ModelError`, which becomes a failed result.
+        If another run follows, the text of the run before it is retracted. Raises the error of a strategy, unless it is
+        a :class:`~interwhen.ModelError`, which becomes a failed result.
         """
         while not self._is_over:
             if self._live is None and not self._has_begun:
@@ -646,11 +617,7 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer within the time budget of the call.
-
-        A :class:`~interwhen.ModelError` becomes a failed result; other errors are raised where the reader waits. When
-        the time is over, the strategy counts as one that gave up.
-        """
+        """Let the strategy choose an answer within the time budget of the call. Errors are stored for the reader."""
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -684,8 +651,7 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request or the strategy has ended; return the event for a begun stream.
 
-        If a :class:`~interwhen.ModelError` ended the strategy before the server accepted a request, return the failed
-        result instead. An error of the strategy itself is raised.
+        If no request was accepted because of a :class:`~interwhen.ModelError`, return the failed result.
         """
         await self._sampler.opened.wait()
         self._has_begun = True
@@ -698,8 +664,7 @@ class StrategyRun:
     async def _begin(self) -> Result | None:
         """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
 
-        If there is nothing to show, because the model failed or the strategy gave up, return the result of the call. An
-        error of the strategy itself is raised.
+        If there is nothing to show, return the result of the call.
         """
         if self._live is not None:
             await self._enter(self._make_live(self._live))
@@ -795,7 +760,7 @@ class StrategyRun:
     async def _enter(self, made: Run) -> None:
         """Enter the run *made* in a separate task, because the reader may leave it in another task.
 
-        If entering it raises an exception, raise it here.
+        Raises the exception of entering.
         """
         entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
         self._group.start_soon(self._hold, made, entered, self._leaving, self._left, name="shown run")
@@ -822,11 +787,7 @@ class StrategyRun:
             await self._left.wait()
 
     def _passed(self, events: list[Event]) -> list[Event]:
-        """Return those of *events* that the reader gets, and record how much of the text they show.
-
-        If the run only replays the answer that the strategy chose, ``StreamStarted`` is left out. Otherwise all events
-        are returned.
-        """
+        """Return those of *events* that the reader gets, and record how much of the text they show."""
         for event in events:
             if isinstance(event, Delta):
                 self._shown = event.start + len(event.text)
@@ -837,9 +798,9 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        """Handle the last *events* of a run: return them with the result of the call, or choose the next run.
+        """Return the last *events* of a run with the result of the call, or choose the next run.
 
-        If another run follows, text that the reader has seen is retracted.
+        In the second case, the shown text is retracted.
         """
         assert self._inner is not None
         result = self._inner.result
@@ -860,9 +821,7 @@ class StrategyRun:
     def _following(self, result: Result) -> LiveRun | None:
         """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        No run follows one that failed or gave an answer. The result is also ``None`` if the time is used up, if fewer
-        tokens are left than the longest run kept, if the reader has seen text that must not be retracted, or if the
-        strategy makes no further run.
+        Another run follows only if there is no answer yet, and enough time and tokens are left.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
@@ -885,11 +844,7 @@ class StrategyRun:
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call.
-
-        Its ledger becomes that of the call, the time until the choice is added to its times, and its insertions become
-        the parts of the answer that the strategy wrote.
-        """
+        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -920,10 +875,9 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger (the token counts) of a call that does not end with the result of a live run.
+        """Return the ledger of a call that does not end with the result of a live run.
 
-        If the strategy chooses among samples, the ledger counts all of its requests, and *kept* is the number of tokens
-        that are shown. Otherwise it is the sum of the live runs that were given up, and *kept* is ignored.
+        *kept* is the number of tokens that are shown; it is ignored if the strategy answered with live runs.
         """
         if self._live is not None:
             return self._summed(Ledger())

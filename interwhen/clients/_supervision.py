@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 # the task that entered a task group must also leave it. So a separate task enters and leaves each run.
 
 _CLOSE_SECONDS = 10.0
-"""The time limit for closing. It is longer than the time limit of each step that closing waits for."""
+"""The time limit for closing, in seconds."""
 
 _tasks: set[asyncio.Task[None]] = set()
 """The running tasks: a reference keeps them from being garbage-collected."""
@@ -58,8 +58,7 @@ _tasks: set[asyncio.Task[None]] = set()
 class RunTask:
     """A background task that enters *run*, and leaves it when :meth:`leave` or :meth:`aclose` is called.
 
-    :meth:`begin` starts the task. :meth:`leave` does not wait for its end, :meth:`aclose` does. At the end,
-    :meth:`CallEnding.publish` of *ending* reports and records the call.
+    :meth:`begin` starts the task. At the end of the task, *ending* reports and records the call.
     """
 
     def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
@@ -95,10 +94,7 @@ class RunTask:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """Ask the task to leave the run, and wait until it has left, for at most 10 seconds.
-
-        Cancellation does not shorten this.
-        """
+        """Ask the task to leave the run, and wait until it has left, for at most 10 seconds, even if cancelled."""
         if self._soon is None:
             return
         self._leaving.set()
@@ -125,7 +121,7 @@ class RunTask:
 class CallEnding:
     """Passes the events of a call to its listeners, and makes the record of the call when it ends.
 
-    *judged* is a function that converts a result to the result that the caller gets.
+    *judged* converts a result to the result that the caller gets.
     """
 
     def __init__(
@@ -161,8 +157,8 @@ class CallEnding:
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and queue it for the audit file and its journal.
 
-        For a call of a gateway, this only tells the listeners: the gateway does the rest itself, because it knows more
-        about its calls. *result* is ``None`` if the call raised an exception. Errors are only logged.
+        For a call of a gateway, this only tells the listeners. *result* is ``None`` if the call raised an exception.
+        Errors are only logged.
         """
         is_ours = self._origin.source != "gateway"
         try:
@@ -199,10 +195,10 @@ class CallEnding:
             listener.ended(ended)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
-        """Return the record of the call, which ended with *result*.
+        """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.
 
-        If *outcome* is given, it replaces the result's outcome. If the audit settings ask for texts, the record has
-        them, except for a call without a result, or whose prompt a monitor refused or failed to check.
+        The record has texts only if the audit settings ask for them, and not if a monitor refused the prompt or failed
+        to check it.
         """
         settings, call = self._settings, self._call
         return record_call(
@@ -220,17 +216,14 @@ class CallEnding:
 
 
 def _was_refused(result: Result | None) -> bool:
-    """Return whether a monitor refused the prompt, or failed to check it.
-
-    The record of the call then has no texts, because the prompt may be confidential.
-    """
+    """Return whether a monitor refused the prompt, or failed to check it."""
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
     """Start *main* in a task that belongs to no task group, so that it may outlive its caller.
 
-    Return a function for any thread: it calls code on the loop of the task, and does not wait for it.
+    Return a function for any thread that calls code on the loop of the task.
     """
     import asyncio  # much of the cost of importing interwhen
 
@@ -268,8 +261,7 @@ class FormatClaim(Claim):
 def check(claim: FormatClaim) -> Verdict:
     """Check that the tool is offered, and that the arguments are a JSON object with all required names.
 
-    The result is ``Pass`` or ``Violation``. Without required names, the arguments may be empty. Those of custom tools
-    and of code are not checked, because they are not JSON.
+    Without required names, the arguments may be empty. The arguments of custom tools and of code are not checked.
     """
     call, required = claim.call, claim.required
     if claim.problem:
@@ -296,8 +288,8 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     """Return a monitor that checks whether a call names one of *tools* and has valid arguments.
 
-    If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text, and that
-    cannot be read, is a violation, too.
+    If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that cannot
+    be read is a violation, too.
     """
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)
@@ -328,10 +320,7 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the required arguments of *tool*.
-
-    For a malformed schema, return none: the server refuses such a schema itself.
-    """
+    """Return the names of the required arguments of *tool*; none for a malformed schema."""
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
@@ -371,8 +360,8 @@ class Supervised:
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
         """Send the request and wait until the server has accepted it.
 
-        With *ahead*, the request is sent first, and the run is entered while the server works on it. This waits at most
-        *seconds* for the response to that request. Raises the errors of entering the run, and those of :meth:`parts`.
+        With *ahead*, the request is sent at once, and the run is entered meanwhile; this waits at most *seconds* for
+        the response. Raises the errors of entering the run, and those of :meth:`parts`.
         """
         try:
             self._run_task.begin()
@@ -397,8 +386,7 @@ class Supervised:
     async def parts(self) -> list[Part]:
         """Wait for the next chunks and return at least one. At the end, return an empty list.
 
-        If a :class:`~interwhen.ModelError` ended the stream, the chunks before it are returned first, and then it is
-        raised, once.
+        If a :class:`~interwhen.ModelError` ended the stream, it is raised once, after the chunks before it.
         """
         while not self._over:
             events, self._waiting = self._waiting, []
@@ -438,10 +426,7 @@ class Supervised:
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream broke off: it had no finish reason and no end mark, and interwhen did not end it.
-
-        It is false before the end of the run.
-        """
+        """Whether the stream broke off: it had no finish reason and no end mark. False before the end of the run."""
         result = self._run_task.result
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
@@ -450,10 +435,7 @@ class Supervised:
         self._run_task.leave()
 
     async def aclose(self) -> None:
-        """End the call, even before the end of its answer: cancel the run, close its stream, and await its tasks.
-
-        This waits for at most 10 seconds.
-        """
+        """End the call, even before the end of its answer. This waits for at most 10 seconds."""
         await self._run_task.aclose()
 
     def _raise(self) -> None:
@@ -473,8 +455,7 @@ async def supervise(
 ) -> Supervised:
     """Send *call* over *transport*, supervised with *settings*. Return when the server has accepted it.
 
-    *endpoint* has what earlier calls have learned about the model. *origin* has the id of the call, for its record. If
-    the caller did not ask for a stream, the chunks are made at the end, from the final text. Raises
+    *endpoint* has what earlier calls have learned about the model, and *origin* the id of the call. Raises
     :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if a
     prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
     its prepared context does not exist.
@@ -539,9 +520,8 @@ async def _checked(
 ) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
     """Run the prompt monitors of *settings* on *call*.
 
-    Return the call with the prompt that they allow, and the records.
-
-    Raises :class:`PromptRefused`, after recording the refusal. *monitors* and *origin* are for this record.
+    Return the call with the prompt that they allow, and the records. Raises :class:`PromptRefused`, after recording the
+    refusal.
     """
     from interwhen.clients._prompt_texts import checked_call
 
@@ -691,8 +671,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values,
-    and the fields ``role``, ``type``, ``id`` and ``index``, are replaced, but not by ``None``.
+    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values are
+    replaced, but not by ``None``.
     """
     for name, value in more.items():
         known = into.get(name)

@@ -93,8 +93,8 @@ from interwhen.models._transport import (
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
     """Return the input for a request that continues a trace, as a list of items of the Responses API.
 
-    It has the items of *given*, the field ``input`` of the caller's request, and then the trace *pieces* as items.
-    *side* is the side text of a fork. :func:`in_turns` does the same for the chat API.
+    It has the items of *given*, the field ``input`` of the caller's request, then the trace *pieces*, then *side*, the
+    side text of a fork.
     """
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
@@ -154,8 +154,7 @@ class KnownResponse:
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
     """Return *response*. If it says that its body is JSON, read the body and convert it to an event stream.
 
-    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or cannot be converted
-    because it has another form than that of *api*.
+    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or cannot be converted.
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
@@ -179,8 +178,7 @@ def as_events(api: Api, data: bytes) -> bytes:
     """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
 
     An error of the server, and data that is not a JSON object, become one event. Raises
-    :class:`~interwhen.models.StreamProtocolError` if the answer cannot be converted because it has another form than
-    that of *api*.
+    :class:`~interwhen.models.StreamProtocolError` for an object that cannot be converted.
     """
     try:
         body = msgspec.json.decode(data)
@@ -252,7 +250,7 @@ Facts = Literal["models", "slots", "version", "props", "server_info"]
 class CallTransport(Protocol):
     """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
-    The parameter *place* names the path, by default that of the call. If a request fails, a method raises
+    *place* names the path, by default that of the call. If a request fails, a method raises
     :class:`~interwhen.ModelError`, whose ``retryable`` says whether the run may try again.
     """
 
@@ -264,15 +262,15 @@ class CallTransport(Protocol):
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* to the path *place*, and return the open response.
 
-        Its body is usually an event stream, or a whole answer in JSON if the server does not stream. If the server
-        refuses the request, :class:`~interwhen.ModelError` is raised.
+        Its body is usually an event stream, or a whole answer in JSON. Raises :class:`~interwhen.ModelError` if the
+        server refuses the request.
         """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* to the path *place*, and return the whole body of the response.
 
-        If the server refuses the request, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the server refuses the request.
         """
         ...
 
@@ -294,7 +292,7 @@ class ResumeSupport:
         self.place = place
         """The model and its server, for the log and the stored proof."""
         self.tags = KnownTags()
-        """The tags of reasoning, as far as they are known. Only a model that continues from token ids needs them."""
+        """The tags of reasoning, as far as they are known."""
         self._card: ModelCard | None = None
         self.proof = EndpointProof(place)
         """Remembers what the model was shown to do with an unfinished assistant message."""
@@ -310,10 +308,7 @@ class ResumeSupport:
 
     @property
     def card(self) -> ModelCard | None:
-        """The entry in ``GET /models`` that was last learned for the model.
-
-        It is the first entry of the list if none has the model's name; ``None`` if none was learned.
-        """
+        """The entry in ``GET /models`` that was last learned for the model; ``None`` if none was learned."""
         return self._card
 
     def learn_card(self, card: ModelCard | None) -> None:
@@ -328,8 +323,8 @@ class ResumeSupport:
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
         """Remember *mode* as the way to continue a chat for ``REMEMBERED_SECONDS``, log it, and return it.
 
-        The known tags of reasoning are forgotten. *why_turn* says why the server refused another way; empty if it
-        refused none.
+        *why_turn* says why the server refused another way; empty if it refused none. The known tags of reasoning are
+        forgotten.
         """
         self.why_turn = why_turn
         # Not for ever: another server may answer at the same address after an update.
@@ -342,7 +337,7 @@ class ResumeSupport:
 class ModelEndpoint:
     """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
 
-    Calls of one client to the model share this object. *model* and *host* name the model and its server, for the log.
+    *model* and *host* name the model and its server, for the log.
     """
 
     def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
@@ -421,17 +416,14 @@ class CallModel:
         return "prefix" if self._call.api == "completions" else "turn"
 
     def answer_first(self, body: dict[str, Any]) -> None:
-        """Use *body*, a whole answer of the API, in place of the server's response to the request of the first stream.
-
-        Other requests go to the server.
-        """
+        """Use *body*, a whole answer of the API, in place of the server's response for the first stream."""
         self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
 
-        If :meth:`stream` needs the same request, it uses the response or the error. After *seconds* (``None``: no
-        limit), the request is cancelled.
+        If :meth:`stream` needs the same request, it uses the response or the error. After *seconds*, the request is
+        cancelled.
         """
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
@@ -450,8 +442,8 @@ class CallModel:
     async def stream(self, request: Request) -> TokenStream:
         """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
 
-        If the server refuses to continue an unfinished message, the request is sent again with an extra turn. If the
-        server cannot be reached or refuses the request, :class:`~interwhen.ModelError` is raised.
+        If the server refuses to continue an unfinished message, the request is sent again with an extra turn. Raises
+        :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
         """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
@@ -491,11 +483,7 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached.
-
-        This may ask the server for its model list and its slots. It does not wait for a slot of other servers, if the
-        server cannot be asked, and if the caller has chosen to continue by an extra turn.
-        """
+        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached."""
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
         try:
@@ -506,10 +494,10 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion. If the request fails, :class:`~interwhen.ModelError` is raised.
+        """Answer a fork and return its completion, at temperature 0 if the server allows it.
 
-        Its request has temperature 0, unless the server refuses this option. It leaves out the tools and the response
-        format of the call.
+        The tools and the response format of the call are left out. Raises :class:`~interwhen.ModelError` if the request
+        fails.
         """
         server, prompt, way = await self._by_ids(request, await self._way(request))
         body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
@@ -548,8 +536,7 @@ class CallModel:
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
         """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Server and ids are ``None`` if *way* does not use token ids, or if the server cannot tokenize. In the latter
-        case, another way is returned in place of *way*.
+        Server and ids are ``None`` if token ids are not used.
         """
         if way is None or way.mode != "tokens":
             return None, None, way
@@ -568,8 +555,7 @@ class CallModel:
     def needs_proof(self) -> bool:
         """Whether :meth:`prove` may have to send requests to find out how the server continues kept text.
 
-        With the probe option ``auto``, it does so only after a correction has made the server known. It is false for a
-        transport whose requests cannot be cancelled.
+        It is false for a transport whose requests cannot be cancelled.
         """
         known = self._endpoint.resume
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
@@ -582,8 +568,7 @@ class CallModel:
     async def prove(self) -> int:
         """Test by requests how the server continues kept text, if this is not known yet and may be tested.
 
-        Return the tokens that this took. The result is remembered for later calls, for a limited time. Only servers
-        that may continue an unfinished message are tested.
+        Return the tokens that this took. The result is remembered for later calls, for a limited time.
         """
         if await self._mode() != "prefill":
             return 0
@@ -597,8 +582,7 @@ class CallModel:
     async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
-        Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
-        :class:`~interwhen.models.StreamTimeout` if the answer takes longer than ``PROBE_SECONDS``.
+        Raises :class:`~interwhen.ModelError` if the request or the stream fails or takes longer than ``PROBE_SECONDS``.
         """
         found: list[Chunk] = []
         with anyio.move_on_after(PROBE_SECONDS):
@@ -615,10 +599,9 @@ class CallModel:
         raise StreamTimeout("total", PROBE_SECONDS)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text, and return the way with its reason.
+        """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
 
-        *by_ids* is false if the server has refused token ids. This may ask the server for its model list, ask llama.cpp
-        to render a prompt, and wait for a running probe, for at most ``WAIT_SECONDS``.
+        This may send requests, and wait for a running probe.
         """
         api = self._call.api
         if api == "completions":
@@ -661,8 +644,7 @@ class CallModel:
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         """Return the token ids of the prompt and the text of *request*, from which the model continues.
 
-        Return ``None`` if *server* refuses to tokenize, or if its reply has another form. Then a prefill or an extra
-        turn is used for a time. An error that may pass with another try is raised.
+        Return ``None`` if *server* cannot tokenize; another way is then used for a time.
         """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
@@ -680,10 +662,7 @@ class CallModel:
             return None
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
-        """Remember *mode* as the resume mode of this model, because the server refused another one.
-
-        *why_turn* is the reason.
-        """
+        """Remember *mode* as the resume mode, because the server refused another one. *why_turn* is the reason."""
         self._endpoint.resume.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
@@ -710,10 +689,10 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the body of the caller's request, with the token limit, seed and temperature of *sampling*.
+        """Return the body of the caller's request, without kept text, with some options of *sampling*.
 
-        It has no kept text. A temperature of 0 is left to the caller's request. *aside* is true for a fork: then the
-        token limit of *sampling* is sent even if the caller gave none.
+        These are the token limit, the seed, and a temperature above 0. For a fork (*aside*), the token limit is sent
+        even if the caller gave none.
         """
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
@@ -725,11 +704,7 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
-
-        Raises the error of the request sent ahead, if that request failed, and :class:`~interwhen.ModelError` if a new
-        one fails.
-        """
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -759,7 +734,7 @@ class CallModel:
     async def _card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
 
-        The server is asked only if this is not known. If the request fails, :class:`~interwhen.ModelError` is raised.
+        Raises :class:`~interwhen.ModelError` if the request fails.
         """
         known = self._endpoint.resume
         if not known.has_card:
@@ -770,9 +745,8 @@ class CallModel:
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body* with ``"stream": true``, and return the open response.
 
-        If the server refuses this field, or is known to refuse it, and the caller did not ask for a stream, send *body*
-        with ``false`` and without ``stream_options``, which is also removed from *body*. Raises
-        :class:`~interwhen.ModelError` for another refusal, or if the server cannot be reached.
+        If the server refuses this field, and the caller did not ask for a stream, send *body* with ``false`` and remove
+        ``stream_options`` from it.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -792,11 +766,9 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* and return the open response.
+        """Send *body*, with fields that ask for token counts and token ids where needed, and return the open response.
 
-        Also ask for token counts and, where they are needed, token ids, unless the server is known to refuse these
-        fields. If it refuses one, send the request again without it. Raises :class:`~interwhen.ModelError` for another
-        refusal.
+        If the server refuses such a field, the request is sent again without it.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:
@@ -819,7 +791,7 @@ class CallModel:
 
 
 class _CallWire:
-    """Sends the requests that find out how a server continues text (the probe). They use the transport of *model*."""
+    """Sends the requests of a probe over the transport of *model*."""
 
     def __init__(self, model: CallModel) -> None:
         self._model = model
@@ -840,11 +812,7 @@ def call_has_ids(call: ApiCall) -> bool:
 
 
 def _continues_raw(call: ApiCall) -> bool:
-    """Return whether ``/v1/completions`` can continue the answer to *call*.
-
-    It can do so only for a call of the chat API without a forced tool call and without ``functions``, and if all tools
-    are plain functions.
-    """
+    """Return whether ``/v1/completions`` can continue the answer to *call*; false for other APIs than chat."""
     return call.api == "chat" and continues_raw(call.body)
 
 

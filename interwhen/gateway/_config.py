@@ -398,10 +398,9 @@ def load_config(
 ) -> Config:
     """Return the configuration. *flags* win over the variables of the *environment*, and these over the file *path*.
 
-    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. *environment* is
-    by default that of the process. Without *path*, the file that the variable ``INTERWHEN_CONFIG`` names is used, or
-    ``interwhen.toml`` in the working directory, if it exists. Raises :class:`UsageError` if the file cannot be read,
-    and on an unknown field or an invalid value.
+    *flags* maps names of fields of :class:`Config` to values; ``table.field`` is a field of a table. Without *path*,
+    the file that the variable ``INTERWHEN_CONFIG`` names is used, or ``interwhen.toml`` in the working directory, if it
+    exists. Raises :class:`UsageError` if the file cannot be read, and on an unknown field or an invalid value.
     """
     environment = os.environ if environment is None else environment
     path = path or _named(environment)
@@ -456,10 +455,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace old names of settings in *fields* and its rules for models by the current names, and return *fields*.
-
-    Each replaced name is logged. An old name beside its current name stays, and is refused later.
-    """
+    """Replace old names of settings in *fields* and its rules for models by the current names, and return *fields*."""
     rules = fields.get("models")
     for table in (fields, *(rule for rule in (rules if isinstance(rules, list) else ()) if isinstance(rule, dict))):
         for old, new in _OLD_NAMES.items():
@@ -487,9 +483,9 @@ _LISTS = frozenset(
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Parse *text*, the value of the environment variable *name*, for the field *field*.
+    """Parse *text*, the value of the environment variable *name*, as JSON, as words (for a list) or as it is.
 
-    *text* may be JSON, words (for a list) or the plain value. Raises :class:`UsageError` for invalid JSON.
+    Raises :class:`UsageError` for invalid JSON.
     """
     if text[:1] in ("[", "{"):
         try:
@@ -554,10 +550,7 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
-
-        The key is empty if that name is empty.
-        """
+        """Return the key in the header *header* of a request; empty if *header* is. :meth:`admit` gives *header*."""
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 
@@ -591,7 +584,7 @@ def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
     In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, if a key is too short, or if a header cannot hold it.
+    cannot be read or has no key, if a key in it or in a variable is too short, or if a header cannot hold a key.
     """
     keys = list(config.keys)
     if config.keys_file:

@@ -175,10 +175,7 @@ class _Form(msgspec.Struct):
 
 
 class Bodies:
-    """Reads request bodies, with limits for their size, number and time.
-
-    The limits are those of each body, of all bodies in flight, and of the bodies that arrive in parts.
-    """
+    """Reads request bodies, and limits the size and the time of each, the size of all, and how many arrive in parts."""
 
     def __init__(self, limits: GatewayLimits) -> None:
         self._limits = limits
@@ -355,7 +352,7 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
     """Return the request headers to send to an upstream: most of the client's *headers*, with its key for the upstream.
 
     Left out are the header *without*, hop-by-hop headers, those of the gateway (``x-interwhen-...``), and headers such
-    as ``host``, ``cookie`` and ``origin``. An uncompressed answer is asked for.
+    as ``host`` and ``cookie``. An uncompressed answer is asked for.
     """
     found: dict[str, str] = {}
     named = ""

@@ -1,7 +1,7 @@
 """JSON bodies of requests: small ones are decoded at once, large ones are counted and decoded in another process.
 
-msgspec holds the GIL while it decodes, so a thread would stop the event loop as long as decoding in place does. The
-process returns the values in pieces. Between two pieces, the event loop serves other calls.
+Decoding holds the GIL, so a thread would stop the event loop, too. The process returns the values in pieces, and the
+event loop serves other calls between two pieces.
 """
 
 from __future__ import annotations
@@ -52,10 +52,9 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in the calling process, a worker, and return its fields as pickles.
+    """Decode the JSON object *data* in a worker process, and return its fields as pickles, those of lists in pieces.
 
-    A list is divided into pieces of at most 1000 items, with a pickle for each; any other value has one pickle. Raises
-    :class:`TooManyValues` if it has more than *most* :func:`values`, and the errors of msgspec.
+    Raises :class:`TooManyValues` if it has more than *most* :func:`values`, and the errors of msgspec.
     """
     if values(data) > most:
         raise TooManyValues

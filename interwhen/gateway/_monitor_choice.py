@@ -196,10 +196,9 @@ class MonitorChooser:
         return MonitorChoice(bare, body, changed, settings, detail)
 
     def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
-        """Return the context for a request; ``None`` for no context.
+        """Return *asked*, or else the context whose text is in *body*, or else the default; ``None`` for no context.
 
-        It is *asked*, or else the one whose text the *body* contains, or else the configured default. Raises
-        :class:`HttpError` if *asked* is no text, or if a client with *key* may not use the context.
+        Raises :class:`HttpError` if *asked* is no text, or if a client with *key* may not use the context.
         """
         if not isinstance(asked, str | None):
             raise HttpError(
@@ -263,10 +262,7 @@ class MonitorChooser:
             close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
-        """Split *model*, a name such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest.
-
-        Model names may contain the sign ``@``, too, so the part before it must be the name of a strategy, or ``none``.
-        """
+        """Split *model*, such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest."""
         head, at, rest = model.partition(_AT)
         if not at or not rest:
             return None, model
@@ -274,10 +270,7 @@ class MonitorChooser:
         return (head, rest) if is_ours or head == _NONE else (None, model)
 
     def _vetted(self, asked: object) -> str:
-        """Check *asked*, the strategy that a request names, and return it unchanged.
-
-        Raises :class:`HttpError` if *asked* is no text, or if the strategy is unknown or cannot be loaded.
-        """
+        """Return *asked*, the strategy of a request. Raises :class:`HttpError` if there is no such strategy."""
         if not isinstance(asked, str):
             raise HttpError(
                 400,

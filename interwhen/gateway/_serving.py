@@ -73,10 +73,7 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Read and check the request of a call to a model, and return the function that answers it.
-
-        Raises :class:`HttpError` if the request is refused, and :class:`ClientGone` if the client disconnects.
-        """
+        """Read and check the request of a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
@@ -100,8 +97,7 @@ class ApiApp:
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
         """Return the function that answers a request for *found*, a route without supervision.
 
-        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method, and
-        :class:`ClientGone` if the client disconnects.
+        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
         """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
@@ -123,8 +119,7 @@ class ApiApp:
         """Return the upstream for a request that is not a call to a model.
 
         This is the upstream of the model that *path* or, with several upstreams, the JSON object *body* names; without
-        such a name, the first upstream. Raises :class:`HttpError` if no upstream has the model, or if *body* cannot be
-        decoded.
+        such a name, the first upstream.
         """
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
@@ -135,9 +130,8 @@ class ApiApp:
     async def _do(self, exchange: Exchange, work: Work) -> str:
         """Wait for a slot, run *work* in it, and return the outcome.
 
-        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. Then the outcome is that
-        reason, unless the answer was complete: ``left``, ``slow`` or ``cut``. Raises :class:`HttpError` if no slot
-        becomes free, and the exceptions of *work*.
+        *work* is cancelled if the client disconnects or reads nothing, or at a shutdown. The outcome is then ``left``,
+        ``slow`` or ``cut``, unless the answer was complete.
         """
         gateway = self._gateway
         outcome = ""
@@ -301,8 +295,8 @@ _JSON = "application/json"
 def make_app(config: Config | Gateway) -> ASGIApp:
     """Return an ASGI application for *config*, or for an existing gateway. It runs on asyncio servers such as uvicorn.
 
-    The application enters the gateway when the server starts it (the ASGI lifespan), and leaves it at the end. Raises
-    :class:`~interwhen.UsageError` if the configuration is invalid.
+    Its ASGI lifespan enters and leaves the gateway. Raises :class:`~interwhen.UsageError` if the configuration is
+    invalid.
     """
     gateway = config if isinstance(config, Gateway) else Gateway(config)
     router = _pages(gateway)

@@ -27,9 +27,9 @@ OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "can
 
 @dataclass(slots=True)
 class PartMark:
-    """Stores how much of a timeline was already returned as parts: how many entries of each list, and their last times.
+    """Stores how much of a timeline was already returned as parts. Times are in microseconds.
 
-    The times are in microseconds. Each consumer of one timeline needs a mark of its own.
+    Each consumer of one timeline needs a mark of its own.
     """
 
     begun: bool = False
@@ -55,8 +55,7 @@ class PartMark:
 class CompactForm:
     """Makes the compact form of what *scribe* has recorded: :meth:`whole` at once, or :meth:`part` by part.
 
-    If the journal is redacted, the form contains no prompt, no text of the run, no keys of claims and no reasons of
-    verdicts.
+    If the journal is redacted, the form contains no prompt, text, keys of claims and reasons of verdicts.
     """
 
     def __init__(self, scribe: Scribe) -> None:
@@ -67,7 +66,7 @@ class CompactForm:
     def whole(self, path: str, size: int, left_out: int = 0) -> dict[str, Any]:
         """Return the compact form of the whole timeline up to now, as an object for JSON.
 
-        *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
+        *left_out* is how many bytes at the end of the journal could not be read.
         """
         found = {"version": VERSION, **self._head(path), **self._columns(PartMark())}
         for name in UPSERTED:
@@ -79,8 +78,7 @@ class CompactForm:
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
         """Return what is new or changed in the compact form since *mark*, as an object for JSON. Move *mark* to now.
 
-        Without *mark*, return what is new since the last part that was made without one. Only the first part has the
-        version and the settings of the run.
+        Without *mark*, that of this object is used. Only the first part after a new mark has the settings of the run.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}

@@ -47,8 +47,7 @@ _RECORD_SECONDS = 10.0
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
-"""How long the thread keeps coming around after the last record before it sleeps. To wake a sleeping thread costs time
-just when the first token of a call is due."""
+"""How long the thread continues to look for records after the last one, before it sleeps."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
@@ -122,7 +121,7 @@ class JournalDirectory(BackgroundWriter):
         """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
-        """When the thread last came around, and when it was last asked to."""
+        """When the thread was last active, and when it was last asked to write."""
         self.open_files = 0
         """How many files are open."""
         self.most_open = 0
@@ -250,10 +249,7 @@ class JournalDirectory(BackgroundWriter):
             self._finish(slot)
 
     def _sleep(self) -> None:
-        """Wait until a record is queued or :meth:`hurry` is called.
-
-        While an ended run waits for the record of its call, wait at most ten seconds.
-        """
+        """Wait until a record is queued or :meth:`hurry` is called; at most ten seconds while an ended run waits."""
         self._sleeps = True
         # Look only now: a record that was queued before has not woken the thread, and a later one will.
         if not self._woken:
@@ -304,7 +300,7 @@ class JournalDirectory(BackgroundWriter):
     def open(self, name: str) -> int:
         """Open the file *name* to append to it, and return its descriptor. The file is created if it does not exist.
 
-        From now on, this process does not delete the file to make room. Raises :class:`OSError`.
+        Until its journal is finished, this process does not delete the file to make room. Raises :class:`OSError`.
         """
         self._names.add(name)
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
@@ -330,10 +326,7 @@ class JournalDirectory(BackgroundWriter):
         self.bytes += size
 
     def remove(self, name: str, size: int) -> None:
-        """Delete the file *name*, because its journal is not kept, and subtract *size* from the bytes of all journals.
-
-        An error is only logged.
-        """
+        """Delete the file *name*, and subtract *size* from the bytes of all journals. An error is only logged."""
         self.bytes -= size
         try:
             (self._folder / name).unlink(missing_ok=True)
@@ -347,7 +340,7 @@ class JournalDirectory(BackgroundWriter):
     def _scan(self, now: float) -> None:
         """Read the directory, and delete journals that are too old, and the oldest if all together are too large.
 
-        Journals that this process writes, and files with other names, stay. *now* is the monotonic time.
+        Journals that this process writes, and files with other names, stay.
         """
         self._scanned = now
         found, ours = [], 0
@@ -377,8 +370,8 @@ class JournalDirectory(BackgroundWriter):
 class JournalSlot:
     """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
 
-    *name* is the name of the file in *directory*. With *is_kept*, the journal is kept however the call ends; otherwise
-    only if the call had a problem, or gets no record.
+    With *is_kept*, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
+    record.
     """
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
@@ -413,10 +406,7 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file when it first needs it.
-
-        *keep* and *found* must be 0, because a call has a new file.
-        """
+        """Return this slot itself. *keep* and *found* must be 0, because a call has a new file."""
         assert not keep
         assert not found
         return self
@@ -447,10 +437,7 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
-
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
-        """
+        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -474,7 +461,7 @@ class JournalSlot:
     def finish(self) -> int | None:
         """Write the last records and close the file; return its size in bytes.
 
-        If the journal is not kept, its file (if there is one) is deleted, and the result is ``None``.
+        A journal that is not kept is deleted, and the result is ``None``.
         """
         assert self._writing is not None
         self._writing.write()
@@ -560,9 +547,9 @@ def _is_chosen(call_id: str, share: float) -> bool:
 def open_journals(wanted: object) -> JournalDirectory | None:
     """Return the journal directory for *wanted*: a path, :class:`JournalSettings`, or a mapping of their fields.
 
-    A :class:`JournalDirectory` is returned unchanged. Return ``None`` for ``None`` and for :class:`JournalSettings`
-    without a path. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be
-    created or written, or if it is open with other settings.
+    A :class:`JournalDirectory` is returned unchanged; ``None`` and :class:`JournalSettings` without a path give
+    ``None``. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be created
+    or written, or if it is open with other settings.
     """
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted

@@ -38,9 +38,9 @@ class LockedFile:
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
         """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
 
-        For an existing one, *found* is its size in bytes when it was read; the first *keep* bytes stay, and the rest is
-        cut off. Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, has
-        another size than *found*, cannot be cut, or (for a new journal) is a regular file that is not empty.
+        For an existing one, the first *keep* bytes stay, and the rest is cut off; *found* is its size when it was read.
+        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, has another size
+        than *found*, cannot be cut, or (for a new journal) is a regular file that is not empty.
         """
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -192,8 +192,7 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 def read_preamble(data: bytes, path: str) -> Preamble:
     """Parse the first bytes of *data*, the bytes of a file with the name *path*.
 
-    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have a schema that this
-    version cannot read.
+    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have an unknown schema.
     """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
@@ -267,8 +266,8 @@ class JournalStore(Protocol):
     def open(self, name: str, /, *, keep: int, found: int) -> JournalFile:
         """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
-        For an existing one, *found* is its size in bytes when it was read: keep its first *keep* bytes, and cut off the
-        rest. May raise :class:`~interwhen.JournalError`.
+        For an existing one, keep its first *keep* bytes, and cut off the rest; *found* is its size when it was read.
+        May raise :class:`~interwhen.JournalError`.
         """
         ...
 

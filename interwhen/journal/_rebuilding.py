@@ -65,9 +65,9 @@ class Journaled(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """The bytes up to the end of the last complete record."""
+    """How many bytes of the file could be read, up to the end of the last complete record."""
     left_out: int
-    """How many bytes follow: an incomplete or damaged record, and all bytes after it."""
+    """How many bytes come after these: an incomplete or damaged record, and all bytes after it."""
     chain: int
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
     schema: int = SCHEMA
@@ -166,11 +166,7 @@ def refuse_redacted(found: Journaled) -> None:
 
 
 class ClaimSource(NamedTuple):
-    """Stores a claim and how it was found, so that it can be extracted again.
-
-    *extraction* is the order that found the claim, and *reply* the reply of the fork (``None`` for a parser). *place*
-    is the index of the claim among those of the extraction.
-    """
+    """A claim and how it was found: the extraction, the reply (``None`` for a parser), and the place in it."""
 
     claim: Claim
     extraction: Extract
@@ -223,8 +219,8 @@ class RebuiltRun:
     def read(self, record: Record) -> None:
         """Give the facts in *record* to the core, and store the counters in it.
 
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, as with a journal of
-        another version of interwhen; and for an outline or a second header.
+        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, and for an outline or a
+        second header.
         """
         match record:
             case FactRecord(length=length):
@@ -344,9 +340,9 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
     """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
 
-    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor of
-    *monitors* runs. Raises :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if
-    this version of the core builds another trace from the same facts.
+    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor runs. Raises
+    :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if this version of the core
+    builds another trace from the same facts.
     """
     refuse_redacted(found)
     past = RebuiltRun(found, core_of(found.header, monitors))
@@ -359,8 +355,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Rebuild the run in *found*, ready to be resumed, and return its state.
 
-    If the run ended because its reader left or the model failed, that fact is ignored, so that the run can continue.
-    Raises the same errors as :func:`rebuild`.
+    If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
+    :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)

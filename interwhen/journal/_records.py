@@ -230,7 +230,7 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record*, and return the bytes, which are the payload of a frame of the journal.
+    """Encode *record* as the payload of a frame of the journal.
 
     Raises :class:`TypeError` for a value that has no form in a journal, and the errors of the encoder, such as
     :class:`OverflowError` for an integer of over 64 bits.
@@ -271,10 +271,7 @@ _RENAMED = (
 
 
 def with_current_names(result: Any) -> Any:
-    """Give the fields of *result*, which an earlier version may have written, their present names and forms.
-
-    *result* is decoded JSON or MessagePack; it is changed in place and returned.
-    """
+    """Give the fields of *result*, decoded from an earlier version, their present names and forms, in place."""
     for path, old, new in _RENAMED:
         holder = result
         for name in path:
@@ -318,10 +315,7 @@ class TextColumns:
         """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none.
-
-        A chunk that is added later must wake the thread that takes chunks.
-        """
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         items = self.items[self.taken :]
         if not items or self.phase is None:
@@ -410,7 +404,7 @@ def describe(
     """Return the records of the verifiers and of the *monitors*.
 
     *specs* has the specification of each monitor, for monitors that have none themselves; it is ignored if it has
-    another length. Monitors share the record of a verifier only if they share ``prepare``, too.
+    another length.
     """
     seen: list[tuple[object, object]] = []
     verifiers: list[VerifierRecord] = []
@@ -488,8 +482,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
     """Return *monitors* with the remedy, scope and trigger that are recorded in *header*.
 
-    The plug-ins that made *monitors* may have other defaults for these fields now. If the number of monitors differs
-    from that in *header*, they are returned unchanged.
+    If the number of monitors differs from that in *header*, they are returned unchanged.
     """
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
@@ -521,8 +514,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
     """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
 
-    Their recorded fields, the names and versions of their verifiers, which of them share a verifier, and which ask a
-    fork are compared, but not the code.
+    Their recorded fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not
+    the code.
     """
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)

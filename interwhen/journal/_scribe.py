@@ -276,10 +276,7 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text.
-
-        Checks of text that was cut are marked with the cut.
-        """
+        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
@@ -537,10 +534,7 @@ class Scribe:
         return found
 
     def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return which entries were added or changed since :attr:`changes` had the value *changes*.
-
-        The result maps the name of each list with changes to the sorted indexes of these entries.
-        """
+        """Return the sorted indexes of the entries that changed since :attr:`changes` was *changes*, by list."""
         found = {}
         for name, changed_at in self._changed_at.items():
             if numbers := sorted(_above(changes, changed_at)):

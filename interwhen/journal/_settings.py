@@ -26,7 +26,7 @@ class Journal:
     """Sets where a run writes its journal, and how durable each write is.
 
     Records usually go to the operating system within ``flush_seconds``, and without this delay at each request and at
-    the end of the run. If the process is killed, records that were not written yet are lost. A power failure may lose
+    the end of the run. If the process is killed, records that were not written yet are lost; a power failure may lose
     more, unless ``fsync`` is set. Raises :class:`~interwhen.UsageError` if a number is negative, and for a path or
     model of another type.
     """
@@ -132,10 +132,7 @@ class CallJournal(Journal):
         return self.slot is not None and self.slot.has_begun
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record, if a run has begun to write this journal.
-
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
-        """
+        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
         if self.slot is not None:
             self.slot.called(record, has_problem=has_problem)
 
@@ -149,7 +146,7 @@ def read_settings(option: str, wanted: object, kind: type[S]) -> S:
     """Return the settings that *wanted* gives for *option*, as a value of *kind*.
 
     *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
-    else, an empty path, and invalid values.
+    else, for a path or mapping whose path is empty, and for invalid values.
     """
     if isinstance(wanted, kind):
         fields: object = msgspec.structs.asdict(wanted)

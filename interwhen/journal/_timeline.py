@@ -1,8 +1,4 @@
-"""The types of the timeline of a run: its events, each with its times.
-
-Times are in seconds since the run began. Offsets are in characters of the trace at that time; if the journal is
-redacted, they are in UTF-16 code units.
-"""
+"""The types of the timeline of a run: its events, each with its times. For the units, see :class:`Timeline`."""
 
 from __future__ import annotations
 
@@ -32,8 +28,8 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
     phase: Phase
     origin: Origin
     tokens: int
-    """The tokens of the model that are counted with this text; 0 for text that a remedy inserted. If a chunk is split
-    into several texts, the last one has its tokens."""
+    """The tokens of the model that are counted with this text; 0 for text that a remedy inserted. The last of several
+    texts from one chunk has its tokens."""
 
 
 class TextCut(msgspec.Struct, frozen=True, gc=False):
@@ -83,7 +79,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     """``ended``: the server ended it. ``closed``: the run closed it. ``broken``: it failed after it was accepted.
     ``refused``: it failed before. ``open``: it has not ended."""
     error: str
-    """Why it was refused or broke; otherwise, or if the journal is redacted, empty."""
+    """Why it was refused or broke; empty if neither happened, or if the journal is redacted."""
     resume: ResumeMode | None
     """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
     reason: str
@@ -173,10 +169,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
 
 
 class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
-    """One remedy, from the verdict to the first text after it.
-
-    A time is ``None`` if the step did not happen, or if the time is not known.
-    """
+    """One remedy, from the verdict to the first text after it. ``None``: the step did not happen or is not known."""
 
     violation: ViolationRecord
     """The violation that it answers; without texts and key if the journal is redacted."""

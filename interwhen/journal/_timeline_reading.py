@@ -104,10 +104,7 @@ def _read(past: RebuiltRun, scribe: Scribe, record: Record) -> None:
 
 
 def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Timeline:
-    """Return the timeline of what *scribe* has recorded so far.
-
-    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
-    """
+    """Return the timeline of what *scribe* has recorded so far. *size* and *left_out* are bytes of the journal."""
     names = [str(one.fields["name"]) for one in scribe.header.monitors]
     who = [scribe.header.verifiers[one.verifier] for one in scribe.header.monitors]
     requests = tuple(
@@ -253,10 +250,7 @@ def whole_of(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int, left_out: int) -> Timeline:
-    """Return the timeline of a redacted journal from the joined parts *outline*.
-
-    *size* is the size of the journal in bytes, and *left_out* how many bytes at its end could not be read.
-    """
+    """Return the timeline of a redacted journal from the joined parts *outline*."""
     whole = {**whole_of(outline), "path": path, "size": size}
     if left_out:
         whole["left_out"] = left_out
@@ -423,9 +417,7 @@ def _outcome(name: str | None) -> Outcome | None:
 class TimelineReader:
     """Reads a journal that is still being written, and returns what is new as parts of its timeline in JSON.
 
-    This JSON is the compact form, which the trace page reads. :meth:`feed` takes the bytes of the journal, and raises
-    :class:`~interwhen.JournalError` if this version cannot read them. *path* is only a name for errors and for the
-    timeline.
+    This JSON is the compact form, which the trace page reads. *path* is only a name for errors and for the timeline.
     """
 
     def __init__(self, path: str = "") -> None:
@@ -450,7 +442,7 @@ class TimelineReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last record is that of the end: of the call if the run belongs to one, otherwise of the run.
+        """Whether the last record is the end of the call or, without a call, the end of the run.
 
         The run may still be resumed later.
         """

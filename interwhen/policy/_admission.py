@@ -104,9 +104,8 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
     """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
 
-    Mistakes are, for example, another comparison, "or" in place of "and", a number that is 1 greater, or a part that is
-    left out. *words* are the sets of allowed words in the schema, from which texts are replaced. The arguments of the
-    functions in ``_OPAQUE`` stay unchanged.
+    Mistakes are, for example, another comparison, a number that is 1 greater, or a part that is left out. *words* are
+    the sets of allowed words in the schema.
     """
     yield from _changes(node, words)
     if isinstance(node, Apply) and node.function in _OPAQUE:
@@ -250,7 +249,7 @@ def _blocks(text: str) -> Iterator[str]:
 def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Coverage:
     """Return each clause of *text* with those of *rules* that quote it, a part of it, or a longer text around it.
 
-    *fired* maps the id of a rule to the number of violations that the rule has found.
+    *fired* maps the id of a rule to the number of its violations.
     """
     quotes = [
         (rule, [part for clause in rule.clauses for part in _SENTENCE_END.split(squeezed(clause))]) for rule in rules
@@ -358,8 +357,7 @@ def admit(
 ) -> Admission:
     """Run the admission checks on the rules of *policy*.
 
-    Needs the extra ``z3``, and raises :class:`~interwhen.toolkit.MissingExtraError` without it. A rule is admitted if
-    all of these hold:
+    A rule is admitted if all of these hold:
 
     - its id is its own, it quotes the policy word for word, and passes the type check;
     - at least one example keeps it and one breaks it, and each example has the outcome that it expects;
@@ -372,8 +370,8 @@ def admit(
     it.
 
     *fired* has the number of violations that each rule found in recorded calls, for the coverage (``None``: the number
-    of examples that expect ``breaks``). *on_progress* is called with the number of rules and tools that were checked,
-    and of all rules and tools.
+    of examples that expect ``breaks``). *on_progress* is called with the number of checked rules and tools, and of all.
+    Raises :class:`~interwhen.toolkit.MissingExtraError` without the extra ``z3``.
     """
     from interwhen.policy._smt import contradictions, deadlocks, vacuous
 
@@ -505,7 +503,7 @@ def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
     """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
 
     Rules that judge after the call are left out. Each line is a JSON object with the keys of an example, or blank.
-    Raises :class:`UsageError` if the file cannot be read, or if a line is not a situation.
+    Raises :class:`UsageError` for a file or a line that cannot be read.
     """
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
@@ -652,17 +650,16 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
             if message.calls and spoken:
                 yield Talk(tuple(users), told)
             results = _results(listed[at + 1 :], message)
-            for call, result in zip(message.calls, results, strict=True):
+            for beside, (call, result) in enumerate(zip(message.calls, results, strict=True)):
                 with contextlib.suppress(ValueError, RecursionError):
-                    yield MadeCall(call.name, call.values(), result)
+                    yield MadeCall(call.name, call.values(), result, beside)
             spoken = spoken or bool(message.content.strip())
 
 
 def _results(later: list[Message], turn: Message) -> list[Any]:
-    """Return the result of each call of *turn*, from the tool messages at the start of *later*.
+    """Return the result of each call of *turn*, or ``None``, from the tool messages at the start of *later*.
 
     A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
-    ``None``: the call has no result.
     """
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
@@ -688,7 +685,7 @@ def _situation(
     # The time of a recorded run is not known; rules about the time are then undecided.
     now = policy.now if isinstance(policy.now, dt.datetime) else None
     result = call.result if moment == "after" else None
-    return Situation(call.tool, call.arguments, state, tuple(made), talk, 0, now, result)
+    return Situation(call.tool, call.arguments, state, tuple(made), talk, call.beside, now, result)
 
 
 def _judge(
@@ -731,10 +728,7 @@ def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
 
 
 def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
-    """Yield the fields of tool results that *rule* reads, directly or through tables of the state, perhaps repeatedly.
-
-    Each is a pair of the name of the record and the name of the field.
-    """
+    """Yield the fields (record, field) of tool results that *rule* reads, directly or through tables of the state."""
     known = set(_records_of(policy))
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)

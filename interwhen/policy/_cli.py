@@ -226,8 +226,7 @@ def explain(folder: Path, rule: str, /, *, smt: Annotated[bool, Parameter(negati
         The id of the rule.
     smt
         Print the rule as SMT-LIB instead, with one formula for each tool (extra z3). A formula is satisfiable if a call
-        of the tool can break the rule with lists of the printed length or shorter. It may also be satisfiable although
-        no call can. If a formula is too large, a comment says so.
+        of the tool can break the rule with lists of the printed length or shorter, and perhaps although no call can.
     """
     policy = read_policy(folder)
     found = next((known for known in policy.rules if known.id == rule), None)

@@ -1,9 +1,8 @@
 """Evaluates expressions in a situation: to a value, or to the reason why the value is unknown. No Python code is run.
 
 The logic is three-valued (Kleene). ``?`` is an unknown value. ``false and ?`` is false, ``true or ?`` is true, and
-``any`` and ``all`` follow these rules. ``? in LIST`` is unknown. ``assume(?, B)`` is B. ``if`` is unknown if its
-condition is. A list may have unknown items. ``given(args.x)`` is true for a null that was given, though its value is
-unknown. Most other operations on ``?`` are unknown.
+``any`` and ``all`` follow these rules. ``? in LIST`` is unknown. ``assume(?, B)`` is B. ``given(args.x)`` is true for a
+null that was given, though its value is unknown. Most other operations on ``?`` are unknown.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ class Held:
     """A list, map, record or pair. Raw data in it is converted to values only when a part of it is accessed."""
 
     raw: Any
-    """The raw data, or :class:`HeldItems` for a list whose items are values already, such as the result of ``zip``. A
-    pair has a tuple of two values."""
+    """The raw data, or :class:`HeldItems` for a list whose items are values already. A pair has a tuple of two
+    values."""
     kind: Kind
     where: str
     """The expression that leads to this data, for messages."""
@@ -99,8 +98,7 @@ def hold(raw: Any, kind: Kind, where: str) -> Value:
     """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
 
     A list, map or record is wrapped as :class:`Held`, and its parts are not checked. For pairs and for
-    :class:`Anything`, the result is missing. *where* is the expression that leads to the data, for the reason of a
-    missing value.
+    :class:`Anything`, the result is missing. *where* is the expression that leads to the data.
     """
     if raw is None:
         return Missing(f"{where} is not known")
@@ -386,8 +384,7 @@ class _Evaluator:
     def _items(self, source: Value) -> Iterator[Value]:
         """Yield the items of the list *source*, and count each as one step of the evaluation.
 
-        If the list may have more items than are known, the last item is a missing value. A value that is not a list
-        gives one missing value.
+        A list that may have more items than are known ends with a missing value; another value gives one missing value.
         """
         if not isinstance(source, Held) or not isinstance(source.kind, ListOf):
             yield source if isinstance(source, Missing) else Missing("no list")
@@ -499,8 +496,7 @@ def _scalar(value: Value) -> Scalar:
 def _joined(values: Iterator[Value], *, decides: bool) -> Value:
     """Combine conditions: by ``or`` if *decides* is true, by ``and`` if it is false.
 
-    The result is *decides* if any value equals it, or else the first missing value, if there is one, or else the
-    negation of *decides*.
+    The result is *decides* if any value equals it, or else the first missing value, or else the negation of *decides*.
     """
     missing: Missing | None = None
     for value in values:

@@ -46,9 +46,8 @@ def read_examples(
 ) -> tuple[Example, ...]:
     """Read the examples of a rule from its file content *written*.
 
-    *situations* has the named situations that examples may start from. *now* and the first of *tools* are the defaults
-    for the time and the tool. Raises :class:`UsageError` for examples that are not valid, have the same name, or are
-    too many.
+    *now* and the first of *tools* are the defaults for the time and the tool. Raises :class:`UsageError` for examples
+    that are not valid, have the same name, or are too many.
     """
     listed = written.get("example", [])
     if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
@@ -101,8 +100,7 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    A base may itself have a base, which it changes. *depth* is the number of bases followed so far. Raises
-    :class:`UsageError` for any other *base*, too many bases, or a wrong path.
+    A base may itself have a base, which it changes. Raises :class:`UsageError`, and the errors of :func:`_put`.
     """
     if base is None:
         return {}
@@ -122,10 +120,7 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 
 
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
-    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``.
-
-    Raises :class:`UsageError` for a wrong path.
-    """
+    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``."""
     parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
     for path, value in _table(written, "set").items():
         _put(parts, path, copy.deepcopy(value))
@@ -145,9 +140,8 @@ def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
     """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
 
-    Missing tables on the way are created. The index after the last item of a list adds *value* to the list. Raises
-    :class:`UsageError` for a path that is too long or has a wrong index, and :class:`AttributeError` or
-    :class:`TypeError` for a step into a single value.
+    Missing tables are created, and the index after the last item of a list adds *value*. Raises :class:`UsageError`,
+    :class:`AttributeError` or :class:`TypeError` for a path that does not fit.
     """
     steps = path.split(".")
     if len(steps) > _DEEPEST:
@@ -182,9 +176,8 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for wrong parts,
-    :class:`ValueError` for a time that cannot be read, and :class:`AttributeError` for a call or an entry of a table
-    that is a single value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError`, :class:`ValueError`,
+    :class:`TypeError` or :class:`AttributeError` for parts that are not valid.
     """
     time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
     if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:
@@ -231,8 +224,7 @@ def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
     """Flatten the tables of the state: a table with several keys is written as nested tables.
 
-    Raises :class:`UsageError` for a table that *schema* does not have, and :class:`AttributeError` for a single value
-    in place of a table.
+    Raises :class:`UsageError` or :class:`AttributeError` for a table that is not valid.
     """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
@@ -250,10 +242,7 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts, as in JSON.
-
-    Raises :class:`UsageError` if *value* is nested too deeply. *depth* is the number of levels around it.
-    """
+    """Return *value* with dates converted to ISO texts. Raises :class:`UsageError` if it is nested too deeply."""
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
@@ -312,8 +301,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
-    Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. A rule that fails the type check is returned, too, and judges each call as unknown.
+    Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
+    that fails the type check is returned, too, and judges each call as unknown.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -362,11 +351,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`.
-
-    An id begins with a lower-case letter, and has lower-case letters and digits with single ``-`` or ``_`` between
-    words; at most 64 characters.
-    """
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -442,9 +427,8 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
     """Return the content of ``policy.toml`` in *folder*, and what is needed to read its rules (:class:`Surroundings`).
 
-    This also reads the file of the tools, ``schema.toml`` and ``situations.toml``. ``situations.toml`` may be missing,
-    and so may ``schema.toml`` if ``policy.toml`` names a file of tools. Raises :class:`UsageError` if another of these
-    files is missing, or if one is not valid.
+    ``situations.toml`` may be missing, and so may ``schema.toml`` if ``policy.toml`` names a file of tools. Raises
+    :class:`UsageError` if another of these files is missing, or if one is not valid.
     """
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
@@ -461,8 +445,7 @@ def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules.
 
     A rule that fails the type check judges each call as unknown; :func:`~interwhen.policy.admit` says why. Raises
-    :class:`UsageError` if a file is missing or not valid, if the name of a rule's file is not its id, or if there are
-    more than 500 rules.
+    :class:`UsageError` if a file is missing or not valid, or if there are more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))
@@ -588,9 +571,9 @@ def _records(folder: Path, name: str) -> Mapping[str, Any]:
 def make_folder(folder: Path, text: Path, tools: Path | None, schema: Path | None) -> None:
     """Make *folder* a policy folder: copy *text*, *tools* and *schema* into it, and write a missing ``policy.toml``.
 
-    The copies are ``policy.md``, ``tools.json`` or ``tools.py``, and ``schema.toml``. Raises :class:`UsageError` if a
-    copy would overwrite other content, if a new folder gets neither *tools* nor *schema*, or if a file cannot be read,
-    is too large, or has a type that is not supported, and :class:`OSError` if it cannot write.
+    Raises :class:`UsageError` if a copy would overwrite other content, if a new folder gets neither *tools* nor
+    *schema*, or if a file cannot be read, is too large, or has a type that is not supported, and :class:`OSError` if it
+    cannot write.
     """
     if tools is None and schema is None and not (folder / "policy.toml").exists():
         raise UsageError(

@@ -409,7 +409,7 @@ class _Writer:
     def expand(self, node: Node, bound: Mapping[str, Node], depth: int) -> Node:
         """Return *node* with each name in *bound* replaced by its node, and all definitions expanded.
 
-        *depth* is the number of definitions that are being expanded around *node*.
+        *depth* is the number of definitions around *node*.
         """
         self._count(1)
         self._descend(1)

@@ -195,8 +195,8 @@ def describe(kind: Kind) -> str:
 def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:
     """Parse a kind as a schema writes it: ``integer``, ``list[Flight]``, ``map[text, date, Fare]``, ``"a" | "b"``.
 
-    *records* has the records that *text* may name. *depth* is the nesting depth so far. Raises :class:`UsageError` if
-    *text* is not a kind, has an unknown unit, or is nested too deeply.
+    *records* has the records that *text* may name. Raises :class:`UsageError` if *text* is not a kind, has an unknown
+    unit, or is nested too deeply.
     """
     text = text.strip()
     if depth > _DEEPEST:

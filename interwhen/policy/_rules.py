@@ -58,8 +58,8 @@ class MessageTemplate:
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
-    *definitions* are expanded in expressions. Raises :class:`ExpressionError` if the text is too long, a brace is not
-    closed, or an expression cannot be parsed or expanded.
+    Raises :class:`ExpressionError` if the text is too long, a brace is not closed, or an expression cannot be parsed or
+    expanded by *definitions*.
     """
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
@@ -91,9 +91,9 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
     """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
 
-    At the level ``why``, it may show only arguments of the call, which the model wrote itself. At the level
-    ``witness``, it may also show facts. At neither may it show a value to which the condition *require* makes an
-    argument equal, however it is written. Each expression must have a single value. *scope* has the kinds of the names.
+    At the level ``why``, it may show only arguments of the call. At the level ``witness``, it may also show facts. At
+    neither may it show a value to which the condition *require* makes an argument equal. Each expression must have a
+    single value.
     """
     answers = answers_of(require)
     for node in message.nodes():
@@ -229,7 +229,7 @@ def kinds_in(
 ) -> dict[Any, Kind]:
     """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
 
-    *tool* is ``None`` for a rule over any tool. Expressions that fail the type check are left out.
+    Expressions that fail the type check are left out.
     """
     scope, found = schema.scope(tool, moment), {}
     for message in rule_messages:

@@ -33,6 +33,8 @@ class MadeCall:
     arguments: Mapping[str, Any]
     result: Any = None
     """The result, decoded from JSON, or else as text. ``None``: the result is not known."""
+    beside: int = 0
+    """How many calls the same assistant turn has made before this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,10 +255,7 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    """Convert a JSON schema to a kind. Parts that are not understood or too deep become :class:`Anything`.
-
-    *where* names the records of the schema in messages, and *depth* is the number of schemas around it.
-    """
+    """Convert a JSON schema to a kind. Parts that are not understood or too deep become :class:`Anything`."""
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()
     words = schema.get("enum")
@@ -324,8 +323,7 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
     """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood.
 
-    *records* are the records that it may name, and *depth* is the number of annotations around it. Raises
-    :class:`SyntaxError` for an annotation in quotes that cannot be parsed.
+    Raises :class:`SyntaxError` for an annotation in quotes that cannot be parsed.
     """
     match node:
         case _ if depth > _DEEPEST:

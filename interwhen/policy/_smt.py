@@ -1,9 +1,8 @@
 """Translates expressions into formulas of Z3 (extra ``z3``), to ask questions about all situations at once.
 
-Each field of the data becomes a function of its keys and list positions. Numbers, amounts and times are exact reals.
-Texts are a separate sort. All values count as known, except the first argument of ``assume``. Lists are unrolled up to
-a bound, so the answer "no such situation" holds only for lists of at most this length. The answer "there is one" may
-rest on results that no data gives, for example of ``contains``, ``values``, ``keys`` and ``flat``.
+All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound, so the answer "no
+such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no data
+gives, for example of ``contains``, ``values``, ``keys`` and ``flat``.
 """
 
 from __future__ import annotations
@@ -206,8 +205,7 @@ class Encoder:
     def _part(self, path: str, keys: tuple[Term, ...], kind: Kind) -> Encoded:
         """Return the part of the data at *path*: a :class:`Place` if it has parts itself, else a term.
 
-        *keys* are the keys and list positions along the path. If the part must be one of a few words, this is recorded
-        as a condition of the domain.
+        *keys* are the keys and list positions along the path.
         """
         if isinstance(kind, ListOf | MapOf | RecordOf | PairsOf):
             return Place(path, keys, kind)
@@ -432,8 +430,7 @@ def smtlib(rule: Rule, schema: Schema) -> str:
     """Return SMT-LIB text with a script for each tool of *rule*.
 
     A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known;
-    and perhaps although no call can (see the introduction of this module). If a formula is too large, its script is a
-    comment.
+    and perhaps although no call can. If a formula is too large, its script is a comment.
     """
     scripts = []
     for tool in rule.over():
@@ -476,7 +473,7 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
     """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
     At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
-    The defect is ``open`` if Z3 finds no answer, or if the formula is too large.
+    The defect is ``open`` if Z3 finds no answer.
     """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
@@ -525,8 +522,8 @@ def contradictions(
     """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
-    rules that judge before a call are compared. A pair with a formula that is too large is skipped, and after three
-    unanswered questions about a rule, its other pairs are. *on_tool* is called after each tool of *schema*.
+    rules that judge before a call are compared, and not those with a formula that is too large. *on_tool* is called
+    after each tool of *schema*.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -575,7 +572,7 @@ class _Way:
     """The result of the search in :func:`deadlocks` for one tool.
 
     *enabled*: some call of the tool breaks no rule, or this is not known. *core*: the ids of rules that together
-    forbade every call of the tool when it was last examined. *unanswered*: Z3 gave no answer.
+    forbade every call when the tool was last examined. *unanswered*: Z3 gave no answer.
     """
 
     enabled: bool = False
@@ -584,12 +581,11 @@ class _Way:
 
 
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
-    """Yield a defect for each tool that no sequence of at most *depth* calls can reach without breaking a rule.
+    """Yield a defect for each tool that is found to be unreachable without breaking a rule, by at most *depth* calls.
 
-    The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
-    ``calls``), and examines at most 64 sets. All other data is unconstrained, so a tool that is not reported may still
-    be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question. Only rules that
-    judge before a call count.
+    The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
+    reported may still be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question.
+    Only rules that judge before a call count.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
@@ -661,8 +657,8 @@ def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
     """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
 
     ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
-    only for results that no data gives. ``open``: Z3 found no answer, or a formula is too large. Only the tools and the
-    moment of *one* are examined.
+    only for results that no data gives. ``open``: Z3 found no answer, or a formula is too large. Only calls that *one*
+    judges are examined.
     """
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():

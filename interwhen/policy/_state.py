@@ -81,10 +81,9 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state after *call*: *state* with the changes that *learnings* declare.
+    """Return the state after *call*: *state* with the changes that *learnings* declare. *state* itself does not change.
 
-    A change is left out if its condition is not true, or if its key or its value is unknown. *state* itself does not
-    change.
+    A change is left out if its condition is not true, or if its key or its value is unknown.
     """
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
@@ -96,10 +95,9 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state that *learnings* make of a database.
+    """Return the state that *learnings* make of a database, whose *records* have the form of calls with results.
 
-    *records* are the records of the database, each in the form of a call whose result is the record. A change is left
-    out if its condition is not true, or if its key or its value is unknown.
+    A change is left out if its condition is not true, or if its key or its value is unknown.
     """
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)

@@ -66,10 +66,7 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
-    """Return the message that asks the model for a rule for *clause*.
-
-    *policy* is the whole text of the policy, and *around* is the context in which its rules are read.
-    """
+    """Return the message that asks the model for a rule for *clause*, with the whole text of the policy, *policy*."""
     functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
     parts = [
         _LANGUAGE,
@@ -194,11 +191,11 @@ async def synthesise(
 ) -> Synthesis:
     """Ask *model* for a rule for each clause in :func:`open_clauses`, and return *policy* with the admitted rules.
 
-    The model has at most *rounds* attempts for each clause, and gets the reasons why a rule is not admitted. *around*
-    is the context in which the rules are read. *seconds* and *max_tokens* limit one answer; a clause whose answer takes
-    longer than *seconds* is given up. *done* is called with the draft for each clause. The synthesis stops when the
-    policy has 500 rules. Needs the extra ``z3``. Raises :class:`~interwhen.ModelError` if the model fails, and
-    :class:`UsageError` if *rounds* is less than 1 or *seconds* is not above 0.
+    The model has at most *rounds* attempts for each clause, and gets the reasons why a rule is not admitted. *seconds*
+    and *max_tokens* limit one answer; a clause whose answer takes longer than *seconds* is given up. *done* is called
+    with the draft for each clause. The synthesis stops when the policy has 500 rules. Needs the extra ``z3``. Raises
+    :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1 or *seconds*
+    is not above 0.
     """
     if rounds < 1:
         raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
@@ -229,8 +226,7 @@ class _Drafter:
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
         """Ask the model for a rule for *clause* until one is admitted, at most *rounds* times; return the result.
 
-        It stops early if the model says that no rule is possible, or gives no answer in time. *number* is that of the
-        clause.
+        It stops early if the model says that no rule is possible, or gives no answer in time.
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
@@ -269,9 +265,8 @@ def judge_candidate(
 ) -> tuple[Rule | None, tuple[str, ...]]:
     """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
 
-    Returns the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
-    run, for example because the text cannot be parsed. *around* is the context in which the rule is read. Needs the
-    extra ``z3``.
+    Return the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
+    run, for example because the text cannot be parsed. Needs the extra ``z3``.
     """
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
@@ -320,8 +315,8 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 def keep(folder: Path, draft: Draft, model: str) -> Path:
     """Write *draft* to a new file in the policy *folder*, and return its path. *model* is the name of the model.
 
-    A draft with a rule goes to ``rules/``, any other draft to the review queue in ``review/``. Raises
-    :class:`UsageError` if a rule with the same id exists, and :class:`OSError` if the file cannot be written.
+    A draft with a rule goes to ``rules/``, any other draft to ``review/``. Raises :class:`UsageError` if a rule with
+    the same id exists, and :class:`OSError` if the file cannot be written.
     """
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)

@@ -1,4 +1,4 @@
-"""Keeps the text of requests that were cut off, so that the next slice of the same step continues it.
+"""Keeps the text of requests that were cut off, so that the next slice of the same step can continue it.
 
 A slice may end early, and its step is made again later, usually with the same requests. What a request had generated is
 then streamed from the draft, and the model continues it if it is unfinished.

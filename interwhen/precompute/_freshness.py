@@ -112,8 +112,7 @@ class CurrentItems:
     """The items that may be served, in the order of the plan."""
     due: tuple[PlannedStep, ...] = ()
     """The steps without a current item whose premises all have one, by urgency (highest first), then in the order of
-    the plan.
-    """
+    the plan."""
 
 
 @dataclass(frozen=True, slots=True)

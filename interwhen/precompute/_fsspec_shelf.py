@@ -20,7 +20,7 @@ from interwhen.precompute._shelves import latest_of, number_of, numbered
 _LOCAL = frozenset(("file", "local"))
 _EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 _TAKEN = 64
-"""A generation is deleted only after this many newer ones. Until then no writer can use its name again."""
+"""For how many newer generations a generation is kept. Until it is deleted, no writer can use its name again."""
 _MEMORY = threading.Lock()
 
 
@@ -28,9 +28,9 @@ class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
     *options* go to fsspec. A local folder is created if it is missing. Raises :class:`~interwhen.precompute.StoreError`
-    for an unknown protocol, and for a file system that may not create files exclusively, unless *one_writer* declares
-    that only one process writes at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` if a package is
-    missing. The methods raise ``StoreError`` if the file system fails.
+    for an unknown protocol, and for a file system that is not known to create files exclusively, unless *one_writer*
+    declares that only one process writes at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` if a package
+    is missing. The methods raise ``StoreError`` if the file system fails.
     """
 
     blocks = True

@@ -119,8 +119,7 @@ def _reject_below(values: list[float], bets: list[float], threshold: float) -> f
 Stage = Literal["trial", "kept", "demoted", "evicted"]
 """``trial``: not decided yet. ``kept``: pairs showed that the item saves tokens. ``demoted``: pairs showed that it
 costs more, and only shadow runs use it. ``evicted``: no run uses it any more. A *shadow run* repeats the query of a
-reader while no reader waits, to compare the costs with and without the item.
-"""
+reader while no reader waits, to compare the costs with and without the item."""
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -210,9 +209,8 @@ class GateRule(msgspec.Struct, frozen=True):
     holdout: float = 0.02
     """The same share after the trial."""
     share: float = 0.03
-    """No further shadow run is made while they have cost more than this share of the readers' runs, after the first
-    pairs.
-    """
+    """No further shadow run is made while they have cost more than this share of the cost of the readers' runs, after
+    the first pairs."""
     first: int = 3
     """The least number of pairs at the start that run whatever they cost."""
     early: float = 1.2
@@ -252,8 +250,8 @@ class Moved(msgspec.Struct, frozen=True):
     mean: float
     low: float
     high: float
-    """``mean``, ``low`` and ``high``: the mean saving that caused the move, and its interval (see :meth:`Pair.share`).
-    """
+    """``mean``, ``low`` and ``high``: the mean saving that caused the move, and its interval (see
+    :meth:`Pair.share`)."""
 
 
 class GateRecord(msgspec.Struct):
@@ -282,10 +280,10 @@ class GateRecord(msgspec.Struct):
 class Gate:
     """Decides whether runs use one item, from pairs of runs without and with the item.
 
-    The item moves to another stage when the mean saving of the pairs (:meth:`Pair.share`) is shown to be above or below
-    0, and the sum of the savings has the same sign. After a move, a new sequence of pairs begins. The *n*-th sequence
-    has the error level ``alpha / (n * (n + 1))``, so the sum of all levels is at most ``alpha``. *record* (default: a
-    new one) is changed in place.
+    An item is kept if the mean saving of its pairs (:meth:`Pair.share`) is shown to be above 0, and demoted, then
+    evicted, if it is shown to be below 0; the sum of the savings must have the same sign. After each such decision, a
+    new sequence of pairs begins. The *n*-th sequence has the error level ``alpha / (n * (n + 1))``, so the sum of all
+    levels is at most ``alpha``. *record* (default: a new one) is changed in place.
     """
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
@@ -311,8 +309,8 @@ class Gate:
         """Decide for the next query whether the run uses the item, and whether a second run follows.
 
         The run uses a kept item, and an item on trial whose pairs saved tokens on average so far. The first pairs
-        (:attr:`GateRule.first_pairs`) get a second run at any cost, later ones by *chance*, a random number from [0,
-        1). An evicted item gets none. The record stays unchanged.
+        (:attr:`GateRule.first_pairs`) get a second run at any cost, later ones may get one, by *chance*, a random
+        number from [0, 1). An evicted item gets none. The record stays unchanged.
         """
         pair = self._may_pair(chance)
         match self.record.stage:

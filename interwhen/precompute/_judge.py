@@ -151,8 +151,7 @@ class Judge:
         settings = map(settings_seen_of, loaded)
         self.digest: Digest = digest(msgspec.msgpack.encode((verifiers, records)), repr(least_coverage), *settings)
         """A fingerprint of the settings of the monitors and the versions of their verifiers, which is part of item
-        keys.
-        """
+        keys."""
 
     async def judge(self, text: str, prompt: Prompt = "", *, forks: Model | None = None) -> Judgement:
         """Let the monitors judge *text*, as if a model had continued *prompt* with it, and return their judgement.

@@ -72,7 +72,8 @@ class ForegroundGate:
     """Lets background work wait until no foreground run needs the model, and cancels it when one begins.
 
     A *slice* is one piece of background work. A run that begins cancels the present slice at once if both are on the
-    same event loop, and otherwise when the slice next uses the model. *debounce* is the pause after a run, in seconds.
+    same event loop, and otherwise usually when the slice next uses the model. *debounce* is the pause after a run, in
+    seconds.
     """
 
     def __init__(self, debounce: float = 0.5) -> None:
@@ -117,7 +118,7 @@ class ForegroundGate:
     async def quiet(self) -> None:
         """Wait until no run needs the model, and then until *debounce* seconds pass in which none begins.
 
-        There is no second wait if nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since.
+        A later call does not wait if nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` in between.
         """
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
@@ -170,8 +171,8 @@ class Precomputer:
     seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
-    :class:`UsageError` for an invalid argument, a producer or a monitor that cannot be loaded, and :class:`StoreError`
-    if the store cannot be opened.
+    :class:`UsageError` for an invalid argument and for a producer or monitor that cannot be loaded, and
+    :class:`StoreError` if the store cannot be opened.
     """
 
     def __init__(
@@ -268,8 +269,8 @@ class Precomputer:
         """Change the latest content of the context of *ref*, wake the idle worker, and return the new reference.
 
         *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
-        A piece that *changes* names loses its lead. Use the new reference: runs with *ref* use no items of the new
-        content. Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
+        A piece that *changes* names loses its lead. If the content changed, *ref* is outdated: use the new reference.
+        Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
         :class:`UsageError` if it does not exist or *changes* are invalid, and the errors of :meth:`refresh`.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
@@ -313,7 +314,8 @@ class Precomputer:
     async def refresh(self, name: str) -> PreparedContext:
         """Load the context *name*, as the store has it now, into :attr:`contexts`, and return it.
 
-        It is empty if the store has no such context. Raises the errors of :meth:`PreparedContext.load`.
+        The returned object is empty if the store has no such context. Raises the errors of
+        :meth:`PreparedContext.load`.
         """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
@@ -363,7 +365,7 @@ class Precomputer:
     def lack_of(self, ref: ContextRef) -> str:
         """Return the reason why :meth:`ready` returns no items for *ref* at present; an empty string if it may.
 
-        Either the context was changed after *ref* was made, or the content in memory may be outdated.
+        For example, the context was changed after *ref* was made, or the content in memory may be outdated.
         """
         prepared = self._prepared.get(ref.name)
         if prepared is None or prepared.context is None or prepared.digest != ref.digest:
@@ -371,7 +373,7 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why *prepared*, the context in memory, may not be its latest generation; an empty string if it is."""
+        """Return why *prepared*, the context in memory, may not be its latest generation; or else an empty string."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -430,9 +432,10 @@ class Precomputer:
     async def text_for(self, ref: ContextRef, question: str, *, room: int | None = None) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
 
-        If the text is longer than *room* characters (default: about half of the model's context window), only passages
-        that fit *question* are returned, under a heading. Raises :class:`UsageError` if *ref* is not current, and
-        :class:`~interwhen.ModelError` if the model cannot be asked for its capabilities.
+        Of a text that is longer than *room* characters (default: about half of the model's context window), only
+        passages that fit *question* are returned, under a heading; or the beginning, if none fits. Raises
+        :class:`UsageError` if *ref* is not current, and :class:`~interwhen.ModelError` if the model cannot be asked for
+        its capabilities.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context
@@ -501,7 +504,7 @@ class Precomputer:
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
         """Return a run of the model on *prompt* with the monitors of this object; *options* go to ``interwhen.run``.
 
-        The run may use the ready items of *context*. It stops background work until it ends.
+        The run may use the ready items of *context*, and stops background work until it ends.
         """
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
@@ -523,7 +526,7 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
+        The work ends when none is due in a context with tokens left in its budget, or after *slices* slices. Raises
         :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails during a
         slice.
         """
@@ -605,8 +608,7 @@ _STORE_SECONDS = 30.0
 Ending = Literal["cancelled", "late", "failed", "out of tokens", "found"]
 """The outcome of a slice that made no item. ``cancelled``: a run needed the model. ``late``: the slice took more than
 ``step_seconds``. ``failed``: an exception was raised, usually by the producer. ``out of tokens``: the token budget
-of the context was used up. ``found``: another worker had already made the item.
-"""
+of the context was used up. ``found``: another worker had already made the item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -687,7 +689,7 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then work on one due step; ``None`` if no step is due.
+        """Wait until no run needs the model, work on one due step, and return the outcome; ``None`` without one.
 
         Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
         """

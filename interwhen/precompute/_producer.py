@@ -38,8 +38,7 @@ class ContextPiece:
     text: str
     lead: str = ""
     """Text from before the piece that helps to understand it: the headings above it and the end of the text before. It
-    is no part of the text of the context.
-    """
+    is no part of the text of the context."""
 
     @property
     def sha256(self) -> Digest:
@@ -78,14 +77,12 @@ class Step:
 
     name: str
     """The name, unique in the plan of its producer. If it changes, the item is made again, so do not use a running
-    number.
-    """
+    number."""
     reads: tuple[str, ...] = ()
     """Names of the pieces it may read."""
     premises: tuple[str, ...] = ()
     """The names of the steps whose items it may read; a step of another producer is ``producer::step``. The step is due
-    when each of these steps has a current item, accepted or not.
-    """
+    when each of these steps has a current item, accepted or not."""
     params: bytes = b""
     """Anything else that its item depends on, such as a question or limits."""
     urgency: float = 0.0
@@ -148,8 +145,7 @@ class StepContext(Protocol):
     """The context without its pieces, which :meth:`read` returns."""
     model: Model
     """The metered model. A request raises :class:`~interwhen.models.OutOfTokens` when the budget is spent, and is
-    cancelled when a foreground run needs the model.
-    """
+    cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
         """Return the text of *piece*, and record it as an input of the item.
@@ -212,7 +208,7 @@ class Producer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version, which is part of every key. If it changes, the items of the producer are made again."""
+        """The version, which is part of the keys of its items. If it changes, the items are made again."""
         ...
 
     @property

@@ -44,7 +44,7 @@ _NEAR = 0.5
 
 
 _NEIGHBOURS = 32
-"""The number of near numbers, below and above the one in the question, that are considered."""
+"""How many of the numbers next to the one in the question are considered, on each side."""
 
 
 def words(text: str) -> list[str]:
@@ -132,8 +132,8 @@ _FUSION = 60
 def characters_in(window: int | None, text: str = "") -> int:
     """Return how many characters of *text* may be in a prompt, for a model with a context window of *window* tokens.
 
-    Half of the window is for the text. Three ASCII characters count as a token, and so does each other character, by
-    their share in the first 20,000 characters. An unknown window counts as 16,384 tokens.
+    Half of the window is for the text. A token is taken as three ASCII characters or one other character, in the
+    proportion of the first 20,000 characters. An unknown window counts as 16,384 tokens.
     """
     wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
     return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))

@@ -36,8 +36,7 @@ DOCUMENT = "gate"
 """The document in the store with the records of all items."""
 _PENDING = 256
 """The largest number of queries that wait for their result, and of pairs that wait for their second run. Above it, the
-oldest are dropped.
-"""
+oldest are dropped."""
 _CHARACTERS = 4
 """Characters per token, if the server does not count prompt tokens."""
 
@@ -63,7 +62,7 @@ class _Query:
     """A run that is used to test the item *subject*, which cost *offline* tokens to make.
 
     *pair* tells whether a second run follows. *served* is the model and the prompt of the reader's run, and *other*
-    those of the second run, of which one uses the item.
+    those of the second run; one of the two runs uses the item.
     """
 
     subject: ItemId
@@ -262,8 +261,7 @@ class Worth(msgspec.Struct, frozen=True):
     """The mean saving of its pairs in offline tokens."""
     break_even: float | None
     """The number of queries after which the item has saved as many tokens as it cost to make; ``None`` if the mean
-    saving is not positive.
-    """
+    saving is not positive."""
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:

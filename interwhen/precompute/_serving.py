@@ -34,8 +34,9 @@ def everything(_item: Item) -> bool:
 class ServeReady:
     """The default :class:`~interwhen.precompute.ServingPolicy`: it uses a stored answer, or else relevant facts.
 
-    A stored answer that a check judged is the reply. Facts are put before the question, and so is an answer that was
-    only derived several times with the same result. At most *most* facts with at most *budget* characters are used.
+    An answer that fits the question and that a check judged is the reply. Facts are put before the question, and so is
+    an answer that was only derived several times with the same result. At most *most* facts with at most *budget*
+    characters are used.
     """
 
     most: int = 6

@@ -24,8 +24,8 @@ _BUSY_SECONDS, _PAUSE_SECONDS = 5.0, 0.01
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _APPLICATION = 0x49575043  # "IWPC": marks the file as ours
 _DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError``: SQLite quotes bytes that are no text.
-"""
+"""The exceptions that Python raises for a damaged file. ``UnicodeDecodeError``: SQLite quotes bytes that are no
+text."""
 _MAGIC = b"SQLite format 3\0"
 _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB NOT NULL) WITHOUT ROWID"
 
@@ -108,7 +108,7 @@ class SqliteShelf:
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
         """Run *work* as :meth:`_try` does; while another process locks the file, try again for *seconds*.
 
-        Then :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
+        After this time, :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
         """
         deadline = time.monotonic() + seconds
         while True:

@@ -106,7 +106,7 @@ def most_wanted(steps: Sequence[PlannedStep], wanted: Mapping[str, float]) -> Pl
     """Return the step to do next: of the most urgent *steps*, the one whose pieces readers ask about most.
 
     *steps* must be sorted by urgency, and not be empty. *wanted* maps the name of a piece to how often readers ask
-    about it (:func:`demand`).
+    about it (:func:`demand`). A step with more than 8 pieces counts as 0.
     """
     equal = [each for each in steps if each.step.urgency == steps[0].step.urgency]
 

@@ -1,9 +1,8 @@
 """Sandboxes for untrusted code: an isolated process, and an interpreter without files, network and processes.
 
-`ProcessSandbox` (`_process.py`) runs CPython code or any command. The code in `_inside/` is for the processes between
-ours and the program, and needs only the standard library. `MontySandbox` (`_monty.py`) runs small functions and
-scripts. `_sandbox.py` defines the guarantees of both; each sandbox reports which mechanisms enforce them on this
-machine. Why: docs/decisions/0015-sandboxes.md.
+`ProcessSandbox` (`_process.py`) runs CPython code or any command; the code in `_inside/` is for the processes between
+ours and the program. `MontySandbox` (`_monty.py`) runs small functions and scripts. `_sandbox.py` defines their
+guarantees. Why: docs/decisions/0015-sandboxes.md.
 """
 
 from interwhen._types.errors import SandboxUnavailable

@@ -15,10 +15,7 @@ from interwhen.sandbox._inside.plan import RunPlan, boot
 
 @dataclass(frozen=True, slots=True)
 class Bubblewrap:
-    """The options for ``bwrap``, which makes the namespaces and the file system.
-
-    The keeper process then runs in them.
-    """
+    """The options for ``bwrap``, which makes the namespaces and the file system in which the keeper runs."""
 
     python: str
     """The path of the interpreter that runs the launcher."""
@@ -64,9 +61,7 @@ class Bubblewrap:
 def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
     """Return the options of bubblewrap for *plan*, and complete *plan* for the launcher inside.
 
-    If this process is root, *as_root* is true and an unused user id is known, the program gets this id, and bubblewrap
-    makes no user namespace. Otherwise it makes one, which the kernel must allow. Root without *as_root* starts it under
-    an unused user id (if one is known), which must be able to read the interpreter *python*.
+    With *as_root*, root makes no user namespace, and the program gets an unused user id, if one is known.
     """
     uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
     kinds = {*namespaces.KINDS, "user"}

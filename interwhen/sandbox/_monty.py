@@ -41,8 +41,7 @@ _GRACE = 0.25
 """The seconds after the time limit at which a worker that has not stopped is killed."""
 _CHECKOUT_SECONDS = 60.0
 _WORKER_BYTES = 1 << 30
-"""The address space of a worker, in bytes, in addition to twice the program's memory limit. This second limit is far
-above normal use."""
+"""The address space of a worker, in bytes, in addition to twice the program's memory limit."""
 
 _ABSENT = "an interpreter without it"
 _GUARANTEES = Guarantees(
@@ -68,9 +67,6 @@ class MontySandbox(BlockingSandbox):
     worker becomes free within 60 seconds, a call ends as :class:`Crashed`. A run raises :class:`UsageError` for a
     :class:`Command`, and for a program with files or stdin. Entering raises
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``sandbox``.
-
-    Returned values leave the interpreter as text, not as Python objects: converting objects would use time and memory
-    of our process, and a program can make an object whose conversion never ends.
     """
 
     name = "monty"
@@ -81,7 +77,7 @@ class MontySandbox(BlockingSandbox):
         self._pool: Monty | None = None
 
     def probe(self) -> Guarantees:
-        """Return the guarantees of this sandbox. It gives all of them on every machine."""
+        """Return the guarantees of this sandbox, which are the same on every machine."""
         return _GUARANTEES
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
@@ -124,9 +120,8 @@ class MontySandbox(BlockingSandbox):
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
     """Return the code of *program* for the interpreter, its input variables, and a random mark.
 
-    For a :class:`Call`, the code prints the mark before the returned value, so that the value can be found in the
-    output; for a :class:`Script`, the mark is empty. Raises :class:`UsageError` for a :class:`Command`, for a program
-    with files or stdin, and for arguments without a JSON form.
+    The code of a :class:`Call` prints the mark before the returned value; for a :class:`Script`, the mark is empty.
+    Raises :class:`UsageError` for a program that Monty does not take.
     """
     if program.files or program.stdin:
         raise UsageError(
@@ -135,6 +130,7 @@ def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
         )
     match program:
         case Call(source=source, function=function, arguments=arguments):
+            # The value leaves the interpreter as text: to convert an object would use time and memory of our process.
             mark = secrets.token_hex(16)
             inputs = {"_interwhen_arguments": encoded(arguments)}
             call = f"{function}(*_interwhen_json.loads(_interwhen_arguments))"
@@ -256,10 +252,7 @@ class _Run:
 
 
 def _limit_of(kind: str, message: str) -> LimitName | None:
-    """Return the limit that an exception of the type *kind* with *message* indicates; ``None`` if it indicates none.
-
-    A program can raise the same exception, but gains nothing by it.
-    """
+    """Return the limit that an exception of the type *kind* with *message* indicates; ``None`` if it indicates none."""
     if kind == "MemoryError":
         return "memory"
     if kind == "RecursionError":

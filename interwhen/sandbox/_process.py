@@ -59,10 +59,7 @@ _HERE = Path(__file__).parent
 
 
 def interpreter() -> str:
-    """Return the path of the interpreter of Python's base installation.
-
-    It starts faster than the interpreter of a virtual environment, and needs fewer files.
-    """
+    """Return the path of the interpreter of Python's base installation."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -123,8 +120,8 @@ class Wrapper(Protocol):
 def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
-    This blocks until the launcher has ended. In a pid namespace, the other processes of the run end with it. Another
-    thread can end the run by calling *abort*. Raises :class:`OSError` if the launcher cannot be started.
+    This blocks until the launcher has ended; another thread can end the run by calling *abort*. Raises :class:`OSError`
+    if the launcher cannot be started.
     """
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
@@ -204,7 +201,7 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 
 
 def _heard(data: bytes) -> KeeperAnswer | str:
-    """Return the answer of the keeper in *data*, or that the sandbox died: then nothing came, or only a part."""
+    """Return the answer of the keeper in *data*; a text if there is no complete answer."""
     try:
         found: KeeperAnswer | str = marshal.loads(data)  # noqa: S302  (the keeper is trusted)
     except (EOFError, ValueError, TypeError):
@@ -213,10 +210,9 @@ def _heard(data: bytes) -> KeeperAnswer | str:
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    """Read *streams* until all of them have ended; return an empty text.
+    """Read *streams* until all of them have ended, and return why they were ended early; empty if they were not.
 
-    After *seconds*, or if a stream has too much data, end the sandbox by *closing*, wait at most two seconds for the
-    end of the streams, and return the reason: ``seconds`` or ``output``.
+    After *seconds*, or if a stream has too much data, the sandbox is ended by *closing*.
     """
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
@@ -239,10 +235,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """End the sandbox by *closing*, and wait for *process*; kill its process group if it does not end in two seconds.
-
-    In a pid namespace, the other processes of the sandbox end with the keeper.
-    """
+    """End the sandbox by *closing*, and wait for *process*. After two seconds, kill its process group."""
     closing()
     try:
         process.wait(_END_SECONDS)
@@ -265,20 +258,15 @@ def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
 
 
 def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Return the outcome of *program*.
-
-    *heard* is what our process received from the run; *limits* are those of the run.
-    """
+    """Return the outcome of *program*, which ran with *limits*, from what our process received."""
     return judge_each(heard, (program,), limits)[0]
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
     """Return the outcomes of *programs*, which share one run, one stdout and one stderr.
 
-    *heard* is what our process received from the run. If our process ended it because of too much output, each program
-    is ``Limited("output")``, except one that was ended for a forbidden call. A program that was not tried has the
-    outcome of the last one if that could not be started, and otherwise is :class:`Limited`. If the keeper gave no
-    answer, all programs have the same outcome: ``Limited("output")`` or :class:`Crashed`.
+    A program that was not tried has the outcome of the last one if that could not be started, and otherwise is
+    :class:`Limited`. If the keeper gave no answer, all programs have the same outcome.
     """
     answer = heard.answer
     if isinstance(answer, str):
@@ -373,10 +361,7 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 
 
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that the exception *raised* indicates; ``None`` if it indicates none.
-
-    *number* is its error number, if it has one. The program may have invented the exception, but gains nothing by it.
-    """
+    """Return the limit that the exception *raised* with the error *number* indicates; ``None`` if it indicates none."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
     if raised == "RecursionError":
@@ -431,8 +416,7 @@ class _Setting:
     site: bool
     """Whether Python code may import the packages that are installed here."""
     readable: tuple[tuple[str, str], ...]
-    """The files and directories that programs may read: pairs of a path and its real path, in which links are
-    resolved."""
+    """The files and directories that programs may read: pairs of a path and its real path."""
     required: tuple[Guarantee, ...]
     """The guarantees without which the sandbox refuses to run."""
     without: tuple[Mechanism, ...]
@@ -448,9 +432,8 @@ class _Setting:
 class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, but no Python package: it calls the kernel directly or, on request, uses bubblewrap. If it cannot
-    enforce a guarantee, entering it raises :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names
-    the guarantee. The record of a run has the guarantees that were missing, if the sandbox reported them.
+    Needs Linux, but no Python package. If a guarantee cannot be enforced, entering the sandbox raises
+    :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names the guarantee.
     """
 
     def __init__(
@@ -476,7 +459,7 @@ class ProcessSandbox(BlockingSandbox):
             processors).
         :param without: mechanisms not to use, to test a machine that lacks them.
         :param isolation: what makes the namespaces and the file system: ``kernel`` (this module), or ``bubblewrap``,
-            which has to be installed. The limits and the filter of system calls are the same with both.
+            which has to be installed.
 
         Raises :class:`UsageError` for an unknown isolation, guarantee or mechanism, if *parallel* is below 1, and if
         *readable* is no list, or has the path ``/`` or a link to it.
@@ -509,24 +492,21 @@ class ProcessSandbox(BlockingSandbox):
     def probe(self) -> Guarantees:
         """Find out which guarantees this machine can enforce, if possible by making a sandbox.
 
-        The result is cached in this process, except for a failure that a busy machine may have caused, and a missing
-        ``bwrap``. Raises :class:`OSError` if this process cannot start another one.
+        The result is cached in this process, except for failures that may be temporary. Raises :class:`OSError` if this
+        process cannot start another one.
         """
         return _probe(self._setting)
 
     async def run_each(self, calls: Sequence[Call], limits: Limits = Limits()) -> tuple[Outcome, ...]:  # noqa: B008
         """Run *calls*, one after another, each in a process of its own; cancelling kills them.
 
-        Before the next call starts, the processes of the last one are gone, if the guarantee ``processes`` is enforced,
-        and its directory has only the given files again. The file system is made once, so that starting a call takes
-        little more than the start of an interpreter.
-
-        *limits* are those of each call, except that ``seconds`` and the output to stdout and stderr are for all calls
-        together: calls that do not start in time are :class:`Limited`, and after too much output so are all calls,
-        except one that was ended for a forbidden system call. *calls* share the ``files`` and ``stdin`` of the first;
-        without calls, the result is empty. Raises :class:`UsageError` if the sandbox was not entered with
-        ``async with``, if the files are too large, or if arguments have no JSON form, and
-        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
+        This is faster than single runs, because the file system is made once. *limits* are those of each call, but
+        ``seconds`` and the output to stdout and stderr are also for all calls together. Calls that do not start in time
+        are :class:`Limited`; after too much output, so is each call that was not ended for a forbidden system call.
+        *calls* share the ``files`` and ``stdin`` of the first; each call finds only these files. Raises
+        :class:`UsageError` if the sandbox was not entered with ``async with``, if the files are too large, or if
+        arguments have no JSON form, and :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is
+        missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
@@ -574,10 +554,7 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Return the guarantees that a sandbox with *setting* enforces, without requiring any.
-
-    The result is cached, except for a failure that a busy machine may have caused, and a missing ``bwrap``.
-    """
+    """Return the guarantees that a sandbox with *setting* enforces, from a cache if possible, without requiring any."""
     if setting not in _PROBED:
         found, lasting = _try(setting)
         if not lasting:
@@ -667,10 +644,7 @@ def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder
 
 
 def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
-    """Return the directories that the interpreter *executable* needs.
-
-    With *site*, also those of the packages that are installed for the interpreter of this process.
-    """
+    """Return the directories that the interpreter *executable* needs; with *site*, also those of installed packages."""
     prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -680,8 +654,7 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
-    A path inside another one is left out, unless it contains links. Raises :class:`UsageError` for the path ``/`` or a
-    link to it.
+    Raises :class:`UsageError` for the path ``/`` or a link to it.
     """
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)

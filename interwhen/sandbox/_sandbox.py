@@ -39,7 +39,7 @@ ALL: tuple[Guarantee, ...] = get_args(Guarantee)
 class Finding:
     """Whether one guarantee is enforced.
 
-    ``by`` names the mechanisms that enforce it. If there are none, ``missing`` says why; otherwise it is empty.
+    ``by`` names the mechanisms that enforce it. Without any, ``missing`` says why.
     """
 
     guarantee: Guarantee
@@ -66,10 +66,7 @@ class Guarantees:
         return frozenset(finding.guarantee for finding in self.findings if not finding.enforced)
 
     def why(self, guarantees: Iterable[Guarantee]) -> str:
-        """Return a text such as ``network: REASON; files: REASON`` that says why each of *guarantees* is missing.
-
-        A guarantee that is enforced has an empty reason.
-        """
+        """Return a text such as ``network: REASON; files: REASON`` that says why each of *guarantees* is missing."""
         wanted = set(guarantees)
         found = [finding for finding in self.findings if finding.guarantee in wanted]
         return "; ".join(f"{finding.guarantee}: {finding.missing}" for finding in found)
@@ -89,24 +86,22 @@ MIB = 1 << 20
 class Limits:
     """The resource limits of one run. A program that fails because of a limit usually ends as :class:`Limited`.
 
-    One that meets a limit and then ends in its own way may end as :class:`Returned` or :class:`Crashed`. In
-    :class:`MontySandbox`, the limits ``disk_bytes``, ``files``, ``open_files`` and ``processes`` have no effect. Raises
-    :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), if ``open_files`` is below 8, and if
-    another limit than those in seconds is not a whole number.
+    In :class:`MontySandbox`, the limits ``disk_bytes``, ``files``, ``open_files`` and ``processes`` have no effect.
+    Raises :class:`UsageError` if a limit is not between 0 and 2**60 (both excluded), if ``open_files`` is below 8, and
+    if another limit than those in seconds is not a whole number.
     """
 
     seconds: float = 5.0
-    """Wall-clock time from the start of the program's process."""
+    """The wall-clock time of the program."""
     cpu_seconds: float = 5.0
-    """Processor time of each process, rounded up to whole seconds. :class:`MontySandbox` does not measure it: there,
-    the smaller one of ``seconds`` and ``cpu_seconds`` is the limit on the wall-clock time."""
+    """Processor time of each process, rounded up to whole seconds. In :class:`MontySandbox`, the smaller one of
+    ``seconds`` and ``cpu_seconds`` limits the wall-clock time."""
     memory_bytes: int = 256 * MIB
-    """The most address space of each process. If the sandbox has its own pid namespace and ``/proc``, also the most
-    memory of all processes together, measured about ten times a second. In :class:`MontySandbox`, the memory of the
-    program, as the interpreter counts it."""
+    """The most address space of each process and, where it can be measured, the most memory of all processes together.
+    In :class:`MontySandbox`, the memory of the program, as the interpreter counts it."""
     output_bytes: int = 64 * 1024
-    """The most bytes of stdout, of stderr, and of a returned value as JSON with a short mark (each; in
-    :class:`MontySandbox`, characters, without the mark)."""
+    """The most bytes of stdout, of stderr, and of a returned value as JSON with a short mark, each.
+    :class:`MontySandbox` counts characters."""
     disk_bytes: int = 16 * MIB
     """The most bytes in any single file and, on a machine with mount namespaces, in the program's own directory."""
     files: int = 512
@@ -143,7 +138,7 @@ class Call:
     """Run *source*, call its *function* with *arguments*, and return the value.
 
     *arguments* and the value are passed as JSON, so a tuple becomes a list. A value without a JSON form usually ends as
-    ``Crashed``; for arguments without one, the run raises :class:`UsageError`. Raises :class:`UsageError` if *function*
+    :class:`Crashed`; for such arguments, the run raises :class:`UsageError`. Raises :class:`UsageError` if *function*
     is not an identifier, or if a name in *files* is outside the program's directory. :class:`MontySandbox` takes
     neither *files* nor *stdin*.
     """
@@ -184,10 +179,10 @@ class Script:
 class Command:
     """Run the executable ``argv[0]``, a path or a name in the program's ``PATH``.
 
-    *files* has the contents of files in its current directory, by name. The program gets none of our environment: a few
-    fixed variables such as ``PATH``, and those of *environment*, which replace them. :class:`MontySandbox` runs no
-    commands. Raises :class:`UsageError` if *argv* has no executable or a NUL character, or if a name in *files* is
-    outside the directory.
+    *files* has the contents of files in its current directory, by name. The program gets a few fixed environment
+    variables, such as ``PATH``, and those of *environment*, which replace them. :class:`MontySandbox` runs no commands.
+    Raises :class:`UsageError` if *argv* has no executable or a NUL character, or if a name in *files* is outside the
+    directory.
     """
 
     argv: tuple[str, ...]
@@ -219,7 +214,7 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` if a name in *files* is empty, ``.`` or absolute, or has a part ``..`` or a NUL.
+    """Raise :class:`UsageError` for a file name that is empty, ``.`` or absolute, or has a part ``..`` or a NUL.
 
     It is also raised if the content of a file is not bytes.
     """
@@ -238,7 +233,7 @@ def check_files(files: Mapping[str, bytes]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What a run printed and used, and what the sandbox refused. Every outcome has one."""
+    """What a run printed and used, and what the sandbox refused."""
 
     stdout: str = ""
     """The output of the program, cut if it is too long; bytes that are not UTF-8 are replaced. After
@@ -252,11 +247,10 @@ class Record:
     peak_memory_bytes: int | None = None
     """The peak memory of the largest of these processes; ``None`` if the sandbox did not measure it."""
     refused: tuple[str, ...] = ()
-    """Actions that the sandbox refused without ending the program, each once, as far as it can observe them; at most
+    """Actions that the sandbox refused without ending the program, as far as it can observe them: each once, at most
     100."""
     missing: frozenset[Guarantee] = frozenset()
-    """The guarantees that were not enforced in this run, because the caller allowed it; empty if the sandbox did not
-    report them."""
+    """The guarantees that were not enforced in this run; empty if the sandbox did not report them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +276,7 @@ class Denied:
 class Limited:
     """The program reached a limit, or raised an error that says so.
 
-    A call of :meth:`ProcessSandbox.run_each` that could not start before the limit of all calls ends as this, too.
+    A call of :meth:`ProcessSandbox.run_each` that could not start in time ends as this, too.
     """
 
     which: LimitName
@@ -291,7 +285,7 @@ class Limited:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The program failed, for example by an exception, a signal or a value that is not JSON, or could not be started.
+    """The program failed, for example by an exception or a signal, or could not be started.
 
     A failure of the sandbox itself ends as this, too.
     """
@@ -307,8 +301,8 @@ class Sandbox(Protocol):
     """Runs untrusted programs. Enter it with ``async with`` or, in threads and worker processes, with ``with``.
 
     Entering raises :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee cannot be enforced on this
-    machine. A run never raises because of an action of the program. After the run has returned or was cancelled, no
-    process of the program is left, if the guarantee ``processes`` is enforced.
+    machine. A run never raises because of an action of the program. After a run, no process of the program is left, if
+    the guarantee ``processes`` is enforced.
     """
 
     @property
@@ -347,10 +341,7 @@ T = TypeVar("T")
 
 
 class Abort:
-    """Lets another thread end a run, by calling a function that the run has registered.
-
-    A function that is registered after the abort is called immediately.
-    """
+    """Lets another thread end a run, by calling a function that the run has registered."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -363,14 +354,17 @@ class Abort:
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
-        """Register *kill*, a function that ends the run. ``None``: there is nothing to end at the moment."""
+        """Register *kill*, a function that ends the run; ``None``: there is nothing to end at the moment.
+
+        *kill* is called at once if the run was aborted already.
+        """
         with self._lock:
             self._kill = kill
             if self._aborted and kill is not None:
                 kill()
 
     def __call__(self) -> None:
-        """End the run: call the registered function. If there is none, the next one is called when it is registered."""
+        """End the run: call the registered function now, or when one is registered."""
         with self._lock:
             self._aborted = True
             if self._kill is not None:
@@ -380,8 +374,7 @@ class Abort:
 async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) -> T:
     """Run *work* in a thread and return its result. A cancellation aborts the work and waits for its end.
 
-    *limiter* bounds how many calls with it work at a time; a call that is cancelled while it waits for its turn does
-    not start *work*. Raises the exception of *work*.
+    *limiter* bounds how many calls work at a time. Raises the exception of *work*.
     """
     abort = Abort()
     ended = anyio.Event()
@@ -409,10 +402,9 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 
 
 class BlockingSandbox(abc.ABC):
-    """Base class of sandboxes whose runs block a thread.
+    """Base class of sandboxes whose runs block a thread; a subclass implements ``_run``, ``probe`` and ``with``.
 
-    It implements :meth:`run`, :meth:`run_sync` and ``async with``; a subclass implements ``_run``, ``probe`` and
-    ``with``. At most *parallel* calls of :meth:`run` work at the same time (``None``: one for each processor); calls of
+    At most *parallel* asynchronous calls work at the same time (``None``: one for each processor); calls of
     :meth:`run_sync` are not counted.
     """
 
@@ -445,9 +437,9 @@ class BlockingSandbox(abc.ABC):
     async def run(self, program: Program, limits: Limits = Limits()) -> Outcome:
         """Run *program* within *limits*, and return its outcome. If this call is cancelled, the program is killed.
 
-        The call waits while the maximum number of programs is running. Raises :class:`UsageError` if the sandbox was
-        not entered with ``async with`` or does not take this program, and
-        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee has become missing.
+        The call waits while *parallel* others are running. Raises :class:`UsageError` if the sandbox was not entered
+        with ``async with`` or does not take this program, and :class:`~interwhen.sandbox.SandboxUnavailable` if a
+        required guarantee has become missing.
         """
         return await self._in_thread(lambda abort: self._run(program, limits, abort), "run()")
 

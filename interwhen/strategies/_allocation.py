@@ -22,7 +22,7 @@ _PRIOR = 2.0
 
 
 class Fading(NamedTuple):
-    """Models how the chance that a task succeeds falls with each failed try, since failures suggest a hard task.
+    """Models how the chance of success falls with each failed try of a task, since failures suggest a hard task.
 
     The success chances of tasks are assumed to have a Beta distribution with this ``mean``; ``size`` is the sum of its
     two parameters. (The beta-geometric model: Weinberg & Gladen 1986.)
@@ -40,7 +40,7 @@ def fit(counts: Sequence[tuple[float, float]], start: Fading = Fading()) -> Fadi
     """Return a :class:`Fading` curve that fits *counts*, found by at most 12 steps of pattern search from *start*.
 
     Entry *n* of *counts* has the number of successes and of tries after *n* failures. The method is maximum likelihood
-    with a weak prior (worth two tries of the curve 1/2, 1/3, 1/4 …).
+    with a weak prior.
     """
     used = [(n, worked, tries) for n, (worked, tries) in enumerate(counts) if tries]
 
@@ -110,8 +110,8 @@ Ladder: TypeAlias = Sequence[Sequence[Odds]]
 class Price(NamedTuple):
     """What one token costs, in verified answers, so that the mean tokens per task come close to the budget.
 
-    If no single price fits the budget, the fraction *share* of the tasks gets the lower price *rich*, and the other
-    tasks get the higher price *lean*.
+    If no single price does this, the fraction *share* of the tasks gets the lower price *rich*, and the others the
+    higher price *lean*.
     """
 
     lean: float
@@ -125,9 +125,9 @@ class Price(NamedTuple):
 def schedule(ladder: Ladder, price: float, *, least: int = 1, hopeless: float = 0.0) -> tuple[Odds, ...]:
     """Return the tries to make on a task, in order, with the largest expected gain for the odds in *ladder*.
 
-    The caller stops after the first verified try, and gives up after the last one. *price* is the cost of one token, in
-    verified answers. The first *least* tries are included at any price; a later one only if its chance is at least
-    *hopeless*. With *least* 0, the schedule may be empty. Method: backward induction over the number of failures.
+    The caller stops after the first verified try. *price* is the cost of one token, in verified answers. The first
+    *least* tries are included at any price; a later one only if its chance is at least *hopeless*. Method: backward
+    induction over the number of failures.
     """
     steps: list[Odds | None] = []
     ahead = 0.0
@@ -187,10 +187,10 @@ def find_price(
 ) -> Price:
     """Return the price per token, in verified answers, at which a task spends about *budget* tokens on average.
 
-    *ladders* has the possible tries of each class, and *weights* its number of tasks. The options *least* and
-    *hopeless* are those of :func:`schedule`. The price is found by bisection in *halvings* steps. If the budget
-    suffices for every try that is not hopeless, the price is 0. If it does not suffice for the first *least* tries,
-    only these are made, and more than the budget is spent. There must be at least one possible try, and one task.
+    *ladders* has the possible tries of each class, and *weights* its number of tasks. *least* and *hopeless* are those
+    of :func:`schedule`. If the budget suffices for every try that is not hopeless, the price is 0. If it does not
+    suffice for the first *least* tries, more than the budget is spent. There must be at least one possible try, and one
+    task. Method: bisection in *halvings* steps.
     """
 
     def spent_at(price: float) -> float:
@@ -228,8 +228,8 @@ def find_price(
 # useless features cost nothing.
 
 CLASS_PRIOR = 40.0
-"""The least weight, in tries, that the curve of the pool has in the estimates of a class. The curve is scaled to the
-success rate of the class."""
+"""The least weight, in tries, that the curve of the pool, scaled to the success rate of a class, has in its
+estimates."""
 TRIAL = 40.0
 """The number of tries after which the chance of a correction is estimated from its results. Until then its chance
 counts as slightly above the best one."""
@@ -352,8 +352,7 @@ class Beliefs:
     def _alikeness(self, pool: dict[tuple[Action, int], float]) -> float:
         """Return how much the results of all classes together count in the estimate of one class, in tries.
 
-        It is from 1 to 1,000,000, and larger if the classes are more alike. Method of moments: it is estimated from how
-        much more the success rates of the classes differ than chance explains. *pool* is that of :meth:`_pool`.
+        The number is larger if the classes are more alike. (Method of moments.)
         """
         scatter, room, noise = 0.0, 0.0, 0.0
         by_state: dict[tuple[Action, int], list[_Cell]] = defaultdict(list)
@@ -375,10 +374,7 @@ class Beliefs:
         return 1.0 / share - 1.0
 
     def _level(self, key: str, action: Action, pool: dict[tuple[Action, int], float], alike: float) -> float:
-        """Return the odds of success of *action* in the class *key*, divided by the odds over all classes.
-
-        *pool* has the chances over all classes, and *alike* is their weight, in tries (see :meth:`_alikeness`).
-        """
+        """Return the odds of success of *action* in the class *key*, divided by the odds over all classes, *pool*."""
         worked, failed, expected_worked, expected_failed = 0.0, 0.0, 0.0, 0.0
         for failures in range(self.most):
             cell = self._cells.get((key, action, failures))
@@ -440,15 +436,15 @@ class Spending:
     tasks: int = 0
     """The number of finished tasks."""
     tokens: float = 0.0
-    """The tokens of all tries so far."""
+    """The tokens so far."""
     expected: float = 0.0
     """The tokens that were expected for all begun tasks when they were planned."""
 
     def target(self, budget: float, window: int) -> float:
         """Return the mean tokens per task to aim at now, so that the mean of all tasks comes near *budget*.
 
-        A deviation so far is compensated within *window* tasks. The result is between a third of the budget and three
-        times the budget.
+        The result is between a third of the budget and three times the budget. *window* is the number of tasks within
+        which a deviation is compensated.
         """
         aim = budget + (budget * self.tasks - self.tokens) / window
         # If the estimated chances are wrong, the expected tokens are wrong by a constant factor. This corrects it.
@@ -460,12 +456,12 @@ class Spending:
 class AdaptiveAllocator:
     """Decides for each task whether to sample, correct or give up, by the expected gain per token.
 
-    *budget* is the mean number of generated tokens per task to aim at, over all classes. *classify* returns the class
-    of a task; the default is its length. *after* has the actions that may follow a failed try: ``("correct",)`` for
-    plain runs, which have one sample each, or both actions for a strategy that samples again. At most *most* tries are
-    planned. The first *least* of them are made at any price, a later one only if its chance of success is at least
-    *hopeless* (0 to 1). Overspending is compensated over *window* tasks. Until the first observation a try is assumed
-    to take *first_tokens*, by default a quarter of the budget.
+    *budget* is the mean number of generated tokens per task to aim at. *classify* returns the class of a task; the
+    default is its length. *after* has the actions that may follow a failed try: ``("correct",)`` for plain runs, which
+    have one sample each, or both actions for a strategy that samples again. At most *most* tries are planned. The first
+    *least* of them are made at any price, a later one only if its chance of success is at least *hopeless* (0 to 1).
+    Overspending is compensated over *window* tasks. *first_tokens* is the assumed cost of a try before the first
+    observation, by default a quarter of the budget.
 
     A try counts as a success only if its answer was verified; passed steps do not count. Raises :class:`UsageError` if
     one of the numbers or *after* has a value out of range.
@@ -531,8 +527,7 @@ class AdaptiveAllocator:
     def begin(self, key: str) -> tuple[Odds, ...]:
         """Count a begun task of class *key*, and return its planned tries in order.
 
-        The caller stops after the first verified try, and gives up after the last one. With the option ``least=0``,
-        there may be no try. The price and the plans are computed again for a new class, and after 16 tasks.
+        The caller stops after the first verified try. With the option ``least=0``, there may be no try.
         """
         self.beliefs.met(key)
         if key not in self._lean or self._age >= REPRICE:
@@ -588,8 +583,8 @@ class AdaptiveAllocator:
     def learn(self, task: Task, result: Result) -> None:
         """Record the result and the tokens of the run on *task*, and count the task as finished.
 
-        The first text and each remedy count as a try, with equal shares of the tokens. The last try worked if the
-        answer is verified. A failed run adds no try, only its tokens.
+        The first text and each remedy count as a try, with equal shares of the tokens; the last one worked if the
+        answer is verified. A failed run adds no try.
         """
         ledger = result.ledger
         if result.status == "failed":  # a failure of the model is not evidence about the task

@@ -55,14 +55,12 @@ async def attempt(
 
     Forks can exceed the budget, if the server ignores their limit or does not count their tokens. With
     *counts_prompts*, prompt tokens use up the budget, too, and can exceed it. A text that the strategy did not let the
-    monitors judge is judged at the end, unless that costs tokens. *seed* is the seed of the comparison (see
-    :func:`seed_of`), and *sampling* has the options of samples (default: temperature 0.7). *workers* run the checks,
-    and *clock* gives the time in seconds.
+    monitors judge is judged at the end, unless that costs tokens. *seed* is the seed of the comparison, and *sampling*
+    has the options of samples (default: temperature 0.7). *clock* gives the time in seconds.
 
     If the budget is spent before there is an answer, the outcome is ``abstained``. If the server sends an error, or the
     model fails in a supervised run, it is ``failed``. Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a
-    model that the strategy cannot use, and :class:`~interwhen.ModelError` if the model fails in another way, for
-    example if it cannot be reached.
+    model that the strategy cannot use, and :class:`~interwhen.ModelError` if the model fails in another way.
     """
     if not isinstance(budget, int) or budget < 1:
         raise UsageError(f"budget must be a whole number of at least 1 token, got {budget!r}; give such a number")

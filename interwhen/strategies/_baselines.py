@@ -63,8 +63,8 @@ async def best_sample(
     """Draw and judge at most *most* samples, as the budget allows, and return the one that the verifiers rate best.
 
     *judged* is called with the number of each sample (from 0), its trace and its judgement. If it returns true, no
-    further sample is drawn. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a failure at
-    a later one ends the drawing.
+    further sample is drawn. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later
+    failure ends the drawing.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -99,10 +99,9 @@ class Vote:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw samples, and return one of those that give the winning answer, that with the largest weight.
+        """Draw samples, and return the one that :func:`elected` chooses.
 
-        If no sample has an answer, return the first one. Raises :class:`~interwhen.ModelError` if the model fails at
-        the first sample; a failure at a later one ends the drawing.
+        Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later failure ends the drawing.
         """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:
@@ -135,8 +134,7 @@ class _Voter:
 def elected(voters: Sequence[_Voter]) -> _Voter:
     """Return the voter (a sample with its answer) with the largest weight among those that give the winning answer.
 
-    The winning answer has the largest total weight. Of equals, the earliest wins. If no voter has an answer, return the
-    first voter.
+    The winning answer has the largest total weight. Of equals, the earliest wins, as it does if no voter has an answer.
     """
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
@@ -162,8 +160,8 @@ class Revision:
     """Asks again with feedback until a text is finished, has an answer and no refuted claim; at most ``rounds`` texts.
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the words of a supervised run, and the
-    level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if no text within the budget succeeds.
+    level that its monitor sets. With ``tell=False`` there is no feedback. The first text is greedy. The strategy
+    abstains if no text within the budget succeeds.
     """
 
     name: str = "revision"
@@ -172,10 +170,9 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
+        """Ask until a text is finished, has an answer and is not refuted, and answer with it; or give up in the end.
 
-        It also gives up if the conversation exceeds the context window. Raises :class:`~interwhen.ModelError` if the
-        model fails, or if the question alone exceeds the context window.
+        Raises :class:`~interwhen.ModelError` if the model fails, or if the question alone exceeds the context window.
         """
         template = getattr(context.model, "feedback", None) or FeedbackTemplate()
         prompt, longest = question.prompt, 0
@@ -203,8 +200,7 @@ class Revision:
 def criticism(question: Question, found: Judgement, template: FeedbackTemplate) -> str:
     """Return feedback about the first three violations in *found*, with the request to answer again.
 
-    Without a violation, it says that there is no answer, even if the text was only cut off. The level of each monitor
-    limits what its part reveals.
+    The level of each monitor limits what its part reveals. Without a violation, it says that there is no answer.
     """
     levels = {monitor.name: monitor.level for monitor in question.watchers(acting=False)}
     lines = [
@@ -267,10 +263,7 @@ class BudgetForcing:
         return Solution(trace=await self._answered(question, context, trace, closing))
 
     async def _answered(self, question: Question, context: StrategyContext, trace: Trace, closing: str) -> Trace:
-        """Let the model continue *trace* to an end, and return the longer trace; without budget, return *trace*.
-
-        After a token limit, close the thinking with the tag *closing* and write ``lead`` first.
-        """
+        """Let the model finish *trace*. After a token limit, close the thinking and write ``lead`` first."""
         if trace.finish_reason not in (None, "length") or not context.affords(1):
             return trace if trace.finish_reason is not None else Trace(trace.chunks, "length")
         if trace.finish_reason == "length":
@@ -289,10 +282,7 @@ class BudgetForcing:
 
 
 def _thought(trace: Trace, closing: str) -> Trace:
-    """Return *trace* up to the end of its thinking: before the tag *closing*, or to the end of the reasoning phase.
-
-    White space before that place is cut away.
-    """
+    """Return *trace* up to the end of its thinking: before the tag *closing*, or to the end of the reasoning phase."""
     text = trace.text
     end = text.find(closing) if closing else -1
     if end < 0:
@@ -322,11 +312,9 @@ class StepSearch:
     """Beam search over steps, in one or several independent trees.
 
     A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each unfinished beam, as the
-    budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best: first those with the fewest
-    refuted claims. One tree is step-level beam search (Snell et al. 2024, arXiv 2408.03314); several trees with
-    ``width=1`` are diverse verifier tree search (Beeching, Tunstall, Rush 2024). While no beam is finished, a round
-    begins only if a quarter of the budget is left to finish the best one. The strategy answers with the best finished
-    text, also if it is refuted.
+    budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best. One tree is step-level beam
+    search (Snell et al. 2024, arXiv 2408.03314); several trees with ``width=1`` are diverse verifier tree search
+    (Beeching, Tunstall, Rush 2024). The strategy answers with the best finished text, also if it is refuted.
     """
 
     name: str = "step-beam"
@@ -400,10 +388,7 @@ class _Search:
         return self._best(grown)
 
     def is_short(self, forest: list[list[_Beam]]) -> bool:
-        """Return whether too little budget is left for another step: less than the longest step plus a reserve.
-
-        The reserve is a quarter of the budget until a beam is finished.
-        """
+        """Tell whether less is left than the longest step plus, until a beam is finished, a quarter of the budget."""
         meter = self._context.model
         reserve = meter.budget // 4 if all(beam.is_open for tree in forest for beam in tree) else 0
         return not self._context.affords(self._longest + reserve)

@@ -32,7 +32,7 @@ class CallCatalog:
     def load(self, spec: str) -> CatalogStrategy:
         """Return the strategy that *spec* describes (such as ``best-of-n:n=4``), in the form that answers single calls.
 
-        A *spec* of the form ``module:factory`` imports that module. Raises the errors of :func:`load_strategy`.
+        Raises the errors of :func:`load_strategy`.
         """
         return CatalogStrategy(load_strategy(spec))
 
@@ -75,10 +75,9 @@ class CatalogStrategy:
     async def choose(self, task: StrategyTask) -> StrategyChoice:
         """Let the strategy answer *task*, and return the chosen text or why it gave up.
 
-        If the call has temperature 0, samples are drawn at 0.7. If the budget is spent before there is an answer, the
-        strategy has given up. Raises :class:`UsageError` if the strategy cannot answer such a task, and
-        :class:`ModelError` if the model fails. After such a failure, some strategies choose among earlier samples
-        instead.
+        If the call has temperature 0, samples are drawn at 0.7. Without an answer within the budget, the strategy has
+        given up. Raises :class:`UsageError` if the strategy cannot answer such a task, and :class:`ModelError` if the
+        model fails. After such a failure, some strategies choose among earlier samples instead.
         """
         self._vet(task)
         question = _CallQuestion(

@@ -41,9 +41,8 @@ class Adaptive:
     """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
 
     At most 32 samples are drawn. The allocator aims at a mean of *share* (above 0, at most 1) of the budget per
-    question. It learns from each question, so results depend on the order of the questions. Use one object for each
-    task (a set of questions of one kind). *classify* returns the class of a question. Raises :class:`UsageError` if
-    *share* is out of range.
+    question. It learns from each question, so results depend on their order. Use one object for each task (a set of
+    questions of one kind). Raises :class:`UsageError` if *share* is out of range.
     """
 
     name: str = "adaptive"
@@ -57,10 +56,9 @@ class Adaptive:
             raise UsageError(f"adaptive: share must be above 0 and at most 1, got {self.share!r}; correct it")
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw at most the samples that the allocator has planned, until one is verified.
+        """Draw at most the samples that the allocator has planned, until one is verified, and answer with the best.
 
-        Answer with the verified one, or else the best. Raises :class:`~interwhen.ModelError` if the model fails at the
-        first sample; a failure at a later one ends the drawing.
+        Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later failure ends the drawing.
         """
         allocator = self._allocator(context.model.left)
         key = allocator.key(Task(question.prompt))
@@ -143,8 +141,7 @@ def budget_forcing(
 ) -> BudgetForcing:
     """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
 
-    With *minimum*, "Wait" is appended only while fewer thinking tokens were generated. *maximum* is the largest number
-    of thinking tokens. See :class:`BudgetForcing` for the defaults.
+    *minimum* and *maximum* are numbers of thinking tokens (see :class:`BudgetForcing`).
     """
     return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
 
@@ -177,9 +174,8 @@ def interrupt_auto(
 
     Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
     *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
-    false, the order is learned over the questions, and at most about the share *explore* of the runs tries another
-    order. Raises :class:`UsageError` for a wrong *samples* or *order*, and for a wrong *explore* if the order is
-    learned.
+    false, the order is learned over the questions; *explore* is that of :class:`RemedyBeliefs`. Raises
+    :class:`UsageError` for a wrong *samples* or *order*, and for a wrong *explore* if the order is learned.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
     learner = RemedyBeliefs(explore=explore) if learn else None
@@ -241,11 +237,11 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 
 
 def load_strategy(spec: str) -> Strategy:
-    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
+    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``, which is imported.
 
-    A *spec* of the form ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the strategy
-    is missing or broken, if an option is unknown, or if the value of an option does not fit it. An error of interwhen
-    that the factory raises is passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
+    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
+    value of an option does not fit it. An error of interwhen that the factory raises is passed on, such as a
+    :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
     """
     spec = spec.strip()
     made = make(STRATEGIES, spec, SHIPPED)
@@ -260,9 +256,9 @@ def load_strategy(spec: str) -> Strategy:
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     """Return the strategies that *specs* describes: a text, or several, each with one strategy or more.
 
-    Commas separate the strategies of a text. A comma before an option, as in ``dvts:trees=4,expansions=2``, belongs to
-    the strategy. If *specs* is empty, all shipped strategies are returned. Raises :class:`~interwhen.UsageError` if two
-    have the same name, and the errors of :func:`load_strategy`.
+    Commas separate the strategies of a text, and also the options of one, as in ``dvts:trees=4,expansions=2``. If
+    *specs* is empty, all shipped strategies are returned. Raises :class:`~interwhen.UsageError` if two have the same
+    name, and the errors of :func:`load_strategy`.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

@@ -39,9 +39,6 @@ def explain_forks(
 ) -> None:
     """Probe an endpoint, fork from a growing trace there, and show predicted and measured times.
 
-    Three requests after a first one measure the rates. Then the planner chooses routes, and learns from the server's
-    counters.
-
     Parameters
     ----------
     forks
@@ -119,7 +116,7 @@ def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")]
     file
         The file in which runs or a gateway learn; default: INTERWHEN_REMEDIES_STORE.
     json
-        Print one JSON object.
+        Print a JSON array.
     """
     if not Path(file).is_file():
         raise UsageError(f"the file of beliefs must exist, got {file!r}; give the path that runs or a gateway use")

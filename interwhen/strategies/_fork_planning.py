@@ -25,10 +25,7 @@ from interwhen.models._wrapper import ModelWrapper
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkSituation:
-    """Describes a fork before it is sent: how long its prefix is, and how much of it is cached or saved.
-
-    All sizes are in tokens. A route is a way to give the fork its prefix.
-    """
+    """Describes a fork before it is sent: how long its prefix is, and how much of it is cached or saved, in tokens."""
 
     prefix: int
     """The length of the prompt and of the trace up to the end of the segment."""
@@ -165,8 +162,7 @@ def calibrate(short: Probe, long: Probe, warm: Probe) -> Rates:
 
     *short* and *long* have uncached prompts of different lengths, and equally long replies. *warm* has the prompt of
     *long*, which is cached now, and a longer reply. The two rates of a restore are assumed. Raises :class:`UsageError`
-    if the server did not read more tokens for *long* than for *short*, or did not write more for *warm* than for
-    *long*.
+    if the server did not read more tokens for *long* than for *short*, or write more for *warm* than for *long*.
     """
     if long.prefilled <= short.prefilled or warm.decoded <= long.decoded:
         raise UsageError(
@@ -299,7 +295,7 @@ class ForkPlanner:
     """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
     Now and then it tries another route, to learn its cost. *rates* come from :func:`~interwhen.strategies.calibrate`;
-    without them, the planner begins with assumed ones. One planner serves one endpoint, and any number of runs.
+    by default, they are guessed. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -326,7 +322,7 @@ class ForkPlanner:
     def choose(self, situation: ForkSituation) -> Planned:
         """Plan a fork in *situation* on the cheapest route, or now and then on another one to measure its cost.
 
-        The plan also says whether to save the state after the fork. The choice is counted for later trials.
+        The choice is counted for later trials.
         """
         costs = self.costs(situation)
         ranked = sorted(costs, key=lambda route: (costs[route], route))
@@ -382,10 +378,7 @@ class ForkPlanner:
         return costs
 
     def _due(self, situation: ForkSituation, costs: dict[Route, float], best: float) -> Route | None:
-        """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial.
-
-        *costs* has the predicted seconds of each route, and *best* is the lowest of them.
-        """
+        """Return a route that should be tried now, to measure its cost; ``None`` if no route needs a trial."""
         if self._count - self._trial < TRIAL_EVERY:
             return None
         for route in TRIALS:
@@ -459,8 +452,8 @@ class Shelving(Protocol):
 class PlannedModel(ModelWrapper):
     """Plans the forks of *model* with *planner*. Other calls go to the model unchanged.
 
-    A model that is :class:`Shelving` says which routes it supports; for another model this is ``live``: the prefix is
-    sent, and the server decides what it caches. A fork with a summary can also take the route ``summary``.
+    A model that is :class:`Shelving` says which routes it supports; another model supports ``live``. A fork with a
+    summary can also take the route ``summary``.
     """
 
     def __init__(
@@ -576,8 +569,8 @@ _WRITTEN = 17
 async def probe_rates(model: Model, *, mark: str = "probe", clock: Callable[[], float] = time.perf_counter) -> Rates:
     """Send a warm-up request and three probes to *model*, and return its rates: seconds per unit of work.
 
-    They cost up to about three thousand tokens, most of them prompt tokens. The prompts begin with *mark*. Use a new
-    one each time, because the server may have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the
+    They cost up to about three thousand tokens, most of them prompt tokens. The prompts begin with *mark*, which should
+    be new each time, because the server may have cached earlier prompts. Raises :class:`~interwhen.ModelError` if the
     model fails, and :class:`~interwhen.UsageError` if the probes give no rates.
     """
     await _ask(
@@ -658,12 +651,11 @@ class Explanation(msgspec.Struct, frozen=True):
 async def explain(
     model: Model, rates: Rates, *, forks: int, disturb: int, say: Callable[[str], None] = lambda _: None
 ) -> Explanation:
-    """Send *forks* forks from a growing trace, and return the predicted and the measured times.
+    """Send *forks* forks from a growing trace, and return the predicted and the measured times of the last 512 at most.
 
-    *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. A trace that becomes long for the
-    context window loses its first half. At most the last 512 forks are returned. Raises :class:`~interwhen.ModelError`
-    if the model fails.
+    The planner begins with *rates*. After each *disturb* forks, other requests are sent, so that the server may evict
+    its cache (0: never). *say* receives a line of progress after each fork. Raises :class:`~interwhen.ModelError` if
+    the model fails.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)
@@ -712,10 +704,7 @@ def _fork(trace: str) -> Request:
 
 
 async def _disturb(model: Model, number: int) -> None:
-    """Send three requests with other prompts, so that the server may have to evict its cache.
-
-    *number* makes the prompts new. An error of the model ends this early.
-    """
+    """Send three requests with prompts that *number* makes new, so that the server may have to evict its cache."""
     for place in range(3):
         text = f"{number} {place} " + "something else altogether. " * 8
         try:

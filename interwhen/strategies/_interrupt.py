@@ -21,8 +21,8 @@ class Interrupt:
     """Runs the model under the monitors of the question, which may interrupt it.
 
     Each monitor uses its own remedy, or *remedy*, if given (see :meth:`remedied`). If a run gives up or has no answer,
-    another run with a new seed follows, as long as the budget has at least the tokens of the longest trace so far. The
-    first run has temperature 0, unless *remedy* is to resample.
+    another run with a new seed follows, at most ``restarts`` times, and if the budget has at least the tokens of the
+    longest trace so far. The first run has temperature 0, unless *remedy* is to resample.
     """
 
     name: str = "interrupt"
@@ -67,7 +67,8 @@ class Interrupt:
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
         """Return *monitors* with the remedy of this strategy, if it has one.
 
-        A monitor that concludes keeps its own remedy, and a monitor that gives feedback keeps its options of feedback.
+        A monitor that concludes keeps its own remedy. If both remedies give feedback, the monitor keeps its options of
+        feedback.
         """
         return tuple(self._remedied(one) for one in monitors)
 

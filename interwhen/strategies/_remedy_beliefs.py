@@ -42,9 +42,9 @@ class RemedyUse(NamedTuple):
 def uses_of(result: Result) -> tuple[RemedyUse, ...]:
     """Return each use in *result* of a remedy that a ladder may have, with whether it worked.
 
-    A remedy in the reasoning worked if the next refuted claim at its place or later is after its place (or in the
-    answer). A remedy in the answer failed if the answer is refuted again. If no refutation decides, the remedy worked
-    if the result is verified; without a regular end of the run, it is left out.
+    A remedy in the reasoning worked if the next one, at its place or later, is at a later place (or in the answer). A
+    remedy in the answer failed if another one in the answer follows. If none of these decides, it worked if the result
+    is verified; without a regular end of the run, it is left out.
     """
     acts = [act for act in result.violations if act.remedy is not None and act.place is not None]
     seen: set[tuple[str, int]] = set()
@@ -84,7 +84,7 @@ def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Resu
 PRIOR: Mapping[Rung, float] = {"repair": 0.8, "resample": 0.5, "feedback": 0.4, "restart": 0.3}
 """The chance that a rung works, before anything is known."""
 COST: Mapping[Rung, float] = {"repair": 1.0, "resample": 1.0, "feedback": 3.0, "restart": 3.0}
-"""What the model writes in vain if a rung fails, compared with a new sample, before anything is known."""
+"""How much text the model wastes if a rung fails, compared with a new sample, before anything is known."""
 WEIGHT = 6.0
 """The weight of the prior, in uses."""
 MEMORY = 0.98
@@ -107,7 +107,7 @@ class RungBelief(msgspec.Struct):
     recent: str = ""
     """The last uses, at most 16, the newest last: ``1`` worked, ``0`` did not."""
     wasted: float = 0.0
-    """The characters that were written in vain in the failed uses, with less weight for older ones."""
+    """The wasted characters of the failed uses, with less weight for older ones."""
 
     @property
     def uses(self) -> float:
@@ -117,8 +117,7 @@ class RungBelief(msgspec.Struct):
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
         """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        A contradiction means that the model has probably changed. It takes at least 24 uses. *wasted* is how many
-        characters the model wrote in vain.
+        *wasted* is :attr:`RemedyUse.wasted`.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -210,7 +209,7 @@ class VerifierBeliefs(msgspec.Struct):
         return worked / expected
 
     def cost(self, rung: Rung) -> float:
-        """Return an estimate, above 0, of how many characters the model writes in vain when *rung* fails.
+        """Return an estimate, above 0, of how many characters are wasted when *rung* fails.
 
         Before there are observations, it is in the unit of :data:`COST`.
         """
@@ -225,7 +224,7 @@ class VerifierBeliefs(msgspec.Struct):
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
         """Return the value of trying *rung*: the odds that it works, divided by the characters wasted if it fails.
 
-        *is_fresh* is that of :meth:`chance`. Trying remedies in the order of falling values wastes the least text on
+        For *is_fresh*, see :meth:`chance`. Trying remedies in the order of falling values wastes the least text on
         average, if they work independently.
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)
@@ -234,10 +233,10 @@ class VerifierBeliefs(msgspec.Struct):
     def order(self, rungs: Sequence[Rung], lead: Rung | None = None) -> tuple[Rung, ...]:
         """Return the order in which a ladder should try *rungs*.
 
-        The best first remedy comes first, or *lead*, if given. (A *lead* of ``restart`` comes directly after the best
+        First comes the best first remedy, or *lead*, if given. (A *lead* of ``restart`` comes directly after the best
         first remedy.) The others follow by their value after a failure. A repair precedes all of them if it is worth at
-        least as much as the best. A restart is first only if *rungs* has no other remedy. ``resample`` occurs twice in
-        a row, or three times if that has proved worth more than the next remedy.
+        least as much as the best. A restart is first only if *rungs* has no other remedy. ``resample``, if present,
+        occurs twice or three times in a row.
         """
         rungs = tuple(dict.fromkeys(rungs))
         others: list[Rung] = [rung for rung in rungs if rung not in ("restart", "repair")]
@@ -311,11 +310,11 @@ class RemedyBeliefs:
 
     Several runs may share one object. With *path*, the learned counts are in a SQLite file that several processes
     share; without it, they are in memory. At most about the share *explore* of the runs uses another order than the
-    best one, to learn about other remedies; 0 switches this off. No text of a run is stored.
+    best one, to learn about other remedies. No text of a run is stored.
 
-    A thread writes the file. :meth:`flush` waits for the thread; leaving the ``with`` block, or :meth:`close`, ends it.
-    Raises :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file
-    cannot be read or created.
+    A thread writes the file. :meth:`flush` waits for it; leaving the ``with`` block, or :meth:`close`, ends it. Raises
+    :class:`~interwhen.UsageError` for an *explore* that is not from 0 to 0.5, and ``StoreError`` if the file cannot be
+    read or created.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, explore: float = 0.1, seed: int = 0) -> None:
@@ -348,8 +347,8 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        Usually it is the best order. For some runs, it is an order that tries another remedy earlier, to learn about
-        it. The order stays the same until something is learned, so runs that begin at the same time get the same order.
+        For some runs, the order tries another remedy earlier than the best order does, to learn about it. The order
+        stays the same until something is learned.
         """
         key = model, verifier, rungs
         with self._lock:
@@ -376,8 +375,8 @@ class RemedyBeliefs:
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
 
-        Remedies of other verifiers are ignored. The file is written later, by a thread. At most 1,024 pairs of a model
-        and a verifier are learned.
+        Remedies of other verifiers are ignored. A thread writes the file later. At most 1,024 pairs of a model and a
+        verifier are learned.
         """
         uses = uses_of(result)
         for verifier, order in orders.items():
@@ -468,10 +467,9 @@ def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool)
 
 
 class _opened:  # noqa: N801  (a context manager, used like a function)
-    """Opens the SQLite file at *path* for one transaction, and closes it at the end of the block.
+    """Opens the SQLite file at *path* for one transaction, which an exception in the block rolls back.
 
-    A missing file or table is created. An exception in the block rolls the transaction back. Raises
-    :class:`sqlite3.Error` if the file cannot be opened, or stays locked.
+    A missing file or table is created.
     """
 
     def __init__(self, path: str) -> None:

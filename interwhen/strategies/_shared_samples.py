@@ -43,9 +43,8 @@ class _Sample:
 class SharedModel(ModelWrapper):
     """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
 
-    It is for comparisons in which strategies draw the same samples from the same seeds. Tokens are counted as without
-    sharing. ``borrowed`` is the generation time that sharing saved, in seconds, which the caller adds to the clock.
-    Forks are not shared. Streams of equal requests must not run at the same time.
+    It is for comparisons in which strategies draw the same samples from the same seeds. ``borrowed`` is the generation
+    time that sharing saved, in seconds. Forks are not shared. Streams of equal requests must not run at the same time.
     """
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -59,8 +58,8 @@ class SharedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request, and lets the model continue it if needed.
 
-        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. Raises
-        :class:`~interwhen.ModelError` if a request to the model fails, and so does ``receive`` of the stream.
+        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. This method and
+        ``receive`` of the stream raise :class:`~interwhen.ModelError` if a request to the model fails.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
@@ -157,10 +156,7 @@ class _SharedStream:
         return (msgspec.structs.replace(chunk, usage=self._sample.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
-        """Receive chunks from the model, record them, and return them.
-
-        A finish reason ``length`` is not recorded, because it comes from the limit of this request.
-        """
+        """Receive chunks from the model, record them, and return them."""
         assert self._stream is not None
         chunks = await self._stream.receive()
         now = self._shared.now()

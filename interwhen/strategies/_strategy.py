@@ -24,11 +24,12 @@ from interwhen._types.triggers import Answer
 from interwhen._types.verdicts import Judged, Pass, Scope, Violation
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor, load_monitors
+from interwhen.strategies._answers import outside_thoughts
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
-"""The status of an answer. ``verified``: a certificate covers this text (see ``Outcome.scope``); ``unverified``: there
-is an answer, without a certificate for its text; ``abstained``: there is no answer; ``failed``: the model failed."""
+"""The status of an answer. ``verified``: there is a certificate for this text (see ``Outcome.scope``); ``unverified``:
+there is an answer without a certificate; ``abstained``: there is no answer; ``failed``: the model failed."""
 
 Reader: TypeAlias = Callable[[str], str | None]
 """A function that takes the text of a trace and returns the answer in it, in a form that can be compared; ``None`` if
@@ -67,9 +68,13 @@ class Question:
     def answer(self, trace: Trace) -> str | None:
         """Return the answer of *trace*; ``None`` if it has none.
 
-        An incomplete last line is not read, unless the model has ended the text.
+        An incomplete last line is not read, unless the model has ended the text. Reasoning is not read where the model
+        marks it: by the tags ``<think>`` and ``</think>``, or by a trace of nothing but reasoning.
         """
-        return self.read(trace.said)
+        phases = {chunk.phase for chunk in trace.chunks if chunk.text}
+        if phases == {"reasoning"} and "</think>" not in trace.text:
+            return None
+        return self.read(outside_thoughts(trace.said))
 
 
 @lru_cache(maxsize=64)
@@ -161,7 +166,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The text of the trace that the strategy returned."""
     ledger: Ledger
-    """The tokens. ``kept`` are those of ``text``; ``discarded`` those of other samples, branches and cut text."""
+    """The tokens: ``kept`` in ``text``, ``discarded`` in other samples, branches and cut text."""
     seconds: float
     """The time of the attempt by its clock. In a comparison this includes the time that shared text saved."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
@@ -275,8 +280,7 @@ class StrategyContext:
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* judge *trace*, and add the counts of their checks to ``tally``.
 
-        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Forks cost
-        tokens.
+        With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out.
         """
         found = await judge(question, trace, self.model, workers=self.workers, partial=partial)
         self.tally.add(found)
@@ -320,7 +324,7 @@ class Judgement:
 def judgement(result: Result) -> Judgement:
     """Return *result* as a judgement, with the counts of its checks and violations.
 
-    Those of text that was cut away count, too.
+    Violations count also if their text was cut away.
     """
     passed = unclear = 0
     for check in result.checks:
@@ -335,8 +339,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, the text is unfinished, and monitors with the trigger ``Answer`` are left out. Raises
-    :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
+    With *partial*, monitors with the trigger ``Answer`` are left out. Raises :class:`~interwhen.PluginError` or
+    :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
     if partial:
@@ -355,8 +359,8 @@ async def judge(
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
     """Return a sort key for a finished text: the better the text, the larger the key.
 
-    It compares, in this order: whether the answer is verified, whether there is an answer, the number of violations,
-    and the share of passed checks. *found* is the judgement of *trace*.
+    It compares whether the answer is verified, whether there is an answer, the number of violations, and the share of
+    passed checks, in this order.
     """
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share

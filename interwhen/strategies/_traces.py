@@ -114,7 +114,7 @@ async def close(stream: Stream) -> None:
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
     """Return the offset at which *until* ends, if the last chunk completed it in the new text; otherwise 0.
 
-    *begun* is the index of the first new chunk. *until* must come after new text other than white space.
+    Before *until*, there must be new text other than white space.
     """
     size = len(until)
     last = chunks[-1].text

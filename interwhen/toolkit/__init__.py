@@ -1,8 +1,7 @@
 """Helpers for authors of verifiers: text normalization, exact quantities, matches as claims, solving with Z3.
 
-The modules are independent of each other, and each has an `__all__`: `normalization` (maps offsets to the original
-text), `quantities`, `quotes`, `solving` (Z3 with limits, extra `z3`), and `tool_calls`. The names below are mainly for
-type annotations; most verifiers need only the names in `interwhen` itself.
+Each module has an `__all__`: `normalization`, `quantities`, `quotes`, `solving` (extra `z3`), and `tool_calls`. The
+names below are mainly for type annotations; most verifiers need only the names in `interwhen` itself.
 """
 
 from interwhen._types.errors import MissingExtraError

@@ -16,10 +16,9 @@ _PLAIN = re.compile(r"[\t\n\r -~]*\Z").match
 """Matches text that is already in normal form."""
 _RUN = re.compile(r"[\t\n\r -~]+")
 _LONGEST = 32
-"""The most characters that are composed into one: the Stream-Safe Text Format of UAX 15 allows 30 marks. A longer
-sequence is split, so that a text that consists of marks takes linear time."""
+"""The most characters that are composed into one: the Stream-Safe Text Format of UAX 15 allows 30 marks."""
 _SPACES = "\v\f\x1c\x1d\x1e\x1f\x85\u2028\u2029"
-"""Separators that NFKC keeps. They become spaces: they separate words, but parsers do not treat them as line ends."""
+"""Separators that NFKC keeps. They become spaces."""
 _IGNORABLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
     "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
@@ -51,8 +50,8 @@ class Normalized:
     def original(self, start: int, end: int) -> Span:
         """Return the span of the original text from which ``text[start:end]`` was made.
 
-        The span includes characters that were dropped inside it, but not characters that were dropped at its two ends.
-        An empty range gives an empty span. Raises :class:`ValueError` if the range is not inside ``text``.
+        Characters that were dropped at the two ends are not included. Raises :class:`ValueError` if the range is not
+        inside ``text``.
         """
         if not 0 <= start <= end <= len(self.text):
             msg = (
@@ -70,8 +69,8 @@ class Normalized:
     def normal(self, start: int, end: int) -> Span:
         """Return the span of the normal form ``text`` that was made from the range ``source[start:end]``.
 
-        ``source`` is the original text. The span includes characters that were made from text that is only partly in
-        the range; it may be empty. Raises :class:`ValueError` if the range is not inside ``source``.
+        ``source`` is the original text. Characters that were made from text that is only partly in the range are
+        included. Raises :class:`ValueError` if the range is not inside ``source``.
         """
         if not 0 <= start <= end <= len(self.source):
             msg = (
@@ -88,11 +87,10 @@ class Normalized:
 def normalize(text: str) -> Normalized:
     """Return the normal form of *text*, which verifiers should parse. Takes linear time.
 
-    Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical
-    letters. Invisible characters are dropped: the default-ignorable ones of Unicode (zero-width spaces and joiners,
-    soft hyphens, directional marks) and control characters, except tabs and line ends. Other separators, such as form
-    feeds and U+2028, become spaces. Superscripts, subscripts, fractions, circled and squared signs are not changed,
-    because they mean something else without their form.
+    Compatibility forms become ordinary characters (NFKC): full-width digits and signs, ligatures, mathematical letters.
+    Superscripts, subscripts, fractions, circled and squared signs keep their form, because it has a meaning.
+    Default-ignorable characters of Unicode, such as zero-width spaces, and control characters are dropped or become
+    spaces; tabs and line ends are kept.
     """
     if _PLAIN(text):
         return Normalized(text, text, None, None)
@@ -121,11 +119,7 @@ def normalize(text: str) -> Normalized:
 
 
 def _group(text: str, start: int) -> tuple[int, str]:
-    """Return the end and the normal form of the group of characters at *start*.
-
-    A group is a sequence of characters that must be normalized together, such as a letter with its marks. The normal
-    form of a character that is dropped is empty.
-    """
+    """Return the end and the normal form of the group of characters at *start*, such as a letter with its marks."""
     made = _alone(text[start])
     raw = "" if not made else text[start]
     end = start + 1
@@ -163,9 +157,5 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Tell whether NFKC is not applied to *character*, which is then never composed with its neighbours.
-
-    These are the separators that become spaces, and characters such as superscripts and fractions, which mean something
-    else when normalized.
-    """
+    """Return whether NFKC is not applied to *character*, which is then not composed with its neighbours."""
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

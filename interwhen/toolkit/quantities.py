@@ -1,8 +1,7 @@
 """Parses exact numbers, and some common units.
 
 All values are a :class:`~fractions.Fraction`, so 0.1 + 0.2 is 0.3. If a text is not a number or unit in a form that is
-read here, the result is ``None``, so that the verifier can answer ``Unknown``. :func:`write_number` writes a value as
-text.
+read here, the result is ``None``, so that the verifier can answer ``Unknown``.
 """
 
 from __future__ import annotations
@@ -34,9 +33,9 @@ class Unit(NamedTuple):
 def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
     """Return the exact value of a number such as ``17``, ``-1,234.5``, ``3/4`` or ``12.5%``; ``None`` for other texts.
 
-    Spaces around the number are ignored. A comma separates thousands, so ``1,500`` is 1500 and ``1,5`` is not read. The
-    result is also ``None`` if the whole part, the decimals or the denominator has more than *digits* digits, and for a
-    leading zero in the whole part (``007`` is a label), a fraction with decimals (``1.5/2``), and a division by zero.
+    A comma separates thousands, so ``1,500`` is 1500 and ``1,5`` is not read. Not read are also numbers with a part of
+    more than *digits* digits or a whole part such as ``007`` (a label), a fraction with decimals (``1.5/2``), and a
+    division by zero.
     """
     text = text.strip()
     if len(text) > 4 * digits + 8:
@@ -124,10 +123,8 @@ _UNITS = _table()
 def read_unit(text: str) -> Unit | None:
     """Return the unit that *text* names; ``None`` if it is not one of the common units that this function knows.
 
-    Words of four or more letters may have capital letters; shorter ones are case-sensitive (``m`` is not ``M``, and
-    ``Day`` is not read). Spaces around the word are ignored. Some units are left out on purpose: ounces, pints and
-    gallons (they differ by country, and ounces also by the material), pounds (also money), tons (several units), months
-    and years (their length varies).
+    Words of four or more letters may have capital letters; shorter ones are case-sensitive. Units with several meanings
+    or lengths, such as ounces, pounds, tons and months, are not read.
     """
     word = text.strip()
     return _UNITS.get(word) or (_UNITS.get(word.lower()) if len(word) > 3 else None)

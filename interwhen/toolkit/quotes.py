@@ -40,8 +40,8 @@ class Quote:
 def quotes(segment: Segment, pattern: re.Pattern[str]) -> Iterator[Quote]:
     """Yield the matches of *pattern* in *segment* that are not empty, with their spans in the trace.
 
-    The search runs on the event loop, so it must be fast: :func:`interwhen.testing.complexity.suspicious` tells
-    why *pattern* may need more than linear time.
+    The search must be fast: :func:`interwhen.testing.complexity.suspicious` tells why *pattern* may need more than
+    linear time.
     """
     for match in pattern.finditer(segment.text):
         if match.end() > match.start():

@@ -1,7 +1,6 @@
 """Solves problems of verifiers with Z3, with limits of time and memory (extra ``z3``).
 
-A thread reuses one Z3 context for its problems, and each warm problem has its own. Without the extra, the import of
-this module raises :class:`~interwhen.toolkit.MissingExtraError`.
+Without the extra, the import of this module raises :class:`~interwhen.toolkit.MissingExtraError`.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ _FREE = threading.local()
 
 
 def z3_text(term: Any) -> str:
-    """Return *term* in the notation of Z3's ``str()``, which must not be used where several threads print terms."""
+    """Return *term* in the notation of Z3's ``str()``. Unlike ``str()``, this may run in several threads at once."""
     # str() uses one printer for the whole process. A second thread that prints replaces its output in between: the text
     # of the first is then empty or ends in the text of the second. Options of Z3's own printer do not apply here.
     out = io.StringIO()
@@ -47,21 +46,20 @@ def z3_text(term: Any) -> str:
 
 
 class Problem:
-    """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
+    """Named conditions in one Z3 context, for the use of one thread (see :func:`problem`).
 
     *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
-    *memory_mb* the memory of Z3 in this process. Create variables and values in ``context``:
-    ``z3.Int("x", found.context)``. A method that adds a condition or solves raises :class:`UsageError` in another
-    thread.
+    *memory_mb* the memory of Z3 in this process. Create variables in ``context``: ``z3.Int("x", found.context)``. A
+    method that adds a condition or solves raises :class:`UsageError` in another thread.
     """
 
     def __init__(self, context: Any, seconds: float | None, memory_mb: int) -> None:
         self.context: Any = context
         """The ``z3.Context`` of everything in this problem."""
         self.reasons: tuple[str, ...] = ()
-        """The names of the conditions that prove the last verdict, without those that Z3 found to be unnecessary: they
-        contradict each other, or the conclusion (or its negation) follows from them. Empty if an example or a
-        counterexample proves the verdict, or if Z3 came to no answer."""
+        """The names of the conditions that prove the last verdict: they contradict each other, or the conclusion (or
+        its negation) follows from them. Empty if an example or a counterexample proves it, or if Z3 came to no
+        answer."""
         self._seconds = seconds
         self._solver: Any = z3.Solver(ctx=context)
         self._solver.set("max_memory", memory_mb)
@@ -83,10 +81,9 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
+        """Return a pass if all conditions can be true at once, else a violation that names a contradiction.
 
-        Z3 leaves out conditions that it finds to be unnecessary for the contradiction. The violation gives at most 300
-        characters of the other names. ``Unknown`` if Z3 came to no answer.
+        The violation gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()
@@ -99,8 +96,8 @@ class Problem:
     def follows(self, conclusion: Any) -> Verdict:
         """Return a pass if *conclusion* follows from the conditions, else a violation with a counterexample.
 
-        The counterexample is the witness of the violation. If the conditions contradict each other, every conclusion
-        would follow, so the verdict is ``Unknown``, as it is if Z3 came to no answer.
+        The counterexample is the witness. ``Unknown`` if the conditions contradict each other, or if Z3 came to no
+        answer.
         """
         self._mine()
         self._solver.push()
@@ -129,9 +126,8 @@ class Problem:
     def decides(self, conclusion: Any) -> Verdict:
         """Return a pass if *conclusion* follows from the conditions, and a violation if its negation follows.
 
-        Otherwise, and if the conditions contradict each other, the verdict is ``Unknown``. Use this method for a step
-        that the conditions may leave undecided. Afterwards, :attr:`reasons` has the names of the conditions that decide
-        it, or that contradict each other.
+        If neither follows, if the conditions contradict each other, or if Z3 came to no answer, the verdict is
+        ``Unknown``. :attr:`reasons` has the names of the conditions that decide it, or that contradict each other.
         """
         for claimed in (True, False):
             wanted = z3.BoolSort(self.context).cast(conclusion)
@@ -191,8 +187,7 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
 
     Each time that Z3 solves, it may use nine tenths of the time that the check has left, or of *seconds* if that is
     less; a method may solve several times. Z3 also stops if it uses more than *memory_mb* for all its problems in this
-    process. Both end as ``Unknown``. Cancelling the check interrupts Z3 if it solves. The thread reuses the Z3 context
-    for its next problem, unless the check was cancelled or the ``with`` block raised.
+    process. Both end as ``Unknown``. Cancelling the check interrupts Z3.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
     cancelled = threading.Event()
@@ -221,9 +216,9 @@ _NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
 class WarmProblem(Problem):
     """A problem that is used for many checks. *build* is a function that adds its conditions once, at the start.
 
-    With *ahead*, Z3 also solves them then. *memory_mb* limits the memory of Z3 in this process. Without *minimal*, the
-    reasons of a verdict may include unnecessary conditions, which is faster. Only one thread at a time may use the
-    problem, and another than the one that made it must use :meth:`lent`.
+    With *ahead*, Z3 also solves them then. Without *minimal*, the reasons of a verdict may include unnecessary
+    conditions, which is faster. Only one thread at a time may use the problem, and another than the one that made it
+    must use :meth:`lent`.
     """
 
     def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
@@ -238,7 +233,7 @@ class WarmProblem(Problem):
             self.solve_ahead(None)
 
     def solve_ahead(self, seconds: float | None) -> None:
-        """Let Z3 solve the conditions now, in at most *seconds*, for later checks. ``None`` is as in :meth:`lent`."""
+        """Let Z3 solve the conditions now, in at most *seconds* (``None``: no limit of its own), for later checks."""
         self._seconds = seconds
         self._verdict, self._because = super().consistent(), self.reasons
         self._seconds = None
@@ -254,10 +249,9 @@ class WarmProblem(Problem):
         return len(self._names)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once, otherwise a violation that names a contradiction.
+        """Return a verdict as :meth:`Problem.consistent` does.
 
-        ``Unknown`` if Z3 came to no answer. A pass or a violation that was found at the start (*ahead*) is returned
-        again for checks that add no conditions.
+        A pass or a violation that was found at the start is returned again for checks that add no conditions.
         """
         if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
             self.reasons = self._because
@@ -266,10 +260,9 @@ class WarmProblem(Problem):
 
     @contextmanager
     def lent(self, seconds: float | None) -> Iterator[None]:
-        """Let the current thread use the problem in a ``with`` block. *seconds* limits the time of Z3.
+        """Let the current thread use the problem in a ``with`` block.
 
-        If it is ``None``, only the deadline of the check limits the time. Conditions that the block adds are removed at
-        its end.
+        *seconds* limits the time of Z3, as for :class:`Problem`. Conditions that the block adds are removed at its end.
         """
         self._thread = threading.get_ident()
         self._seconds = seconds
@@ -296,13 +289,12 @@ class WarmProblem(Problem):
 class WarmProblems:
     """A pool of warm problems, each identified by a key, for the checks of all threads.
 
-    The parameter *most* is the maximum number of idle problems in the pool; with more, the one that was used least
-    recently is dropped. *memory_mb* limits the memory of Z3 in this process.
-    Without *minimal*, the reasons of a verdict may include unnecessary conditions. This is faster: to remove them, Z3
-    may have to solve the problem many times. Raises :class:`UsageError` if *most* is below 1.
+    At most *most* idle problems are kept. *memory_mb* limits the memory of Z3 in this process. Without *minimal*, the
+    reasons of a verdict may include unnecessary conditions, which is faster. Raises :class:`UsageError` if *most* is
+    below 1.
 
     Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
-    that the conditions are made from, for example by a digest of the policy and the version of the code that reads it.
+    that the conditions are made from, for example by a digest of the policy.
     """
 
     def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
@@ -323,9 +315,8 @@ class WarmProblems:
     def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
         """Lend a problem with this *key* to the running check, for the ``with`` block.
 
-        If none is idle, a new one is made with *build*, and Z3 solves it once. Each time that Z3 solves, it may use
-        nine tenths of the time that the check has left, or of *seconds* if that is less. If the check is cancelled or
-        the block raises, the problem is not used again.
+        If none is idle, a new one is made with *build*, and Z3 solves it once. *seconds* is as for :func:`problem`. If
+        the check is cancelled or the block raises, the problem is not used again.
         """
         idle = self._take(key)
         found = idle or WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal, ahead=False)
@@ -378,8 +369,7 @@ def from_smt2(text: str) -> Build:
     """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
 
     Raises :class:`UsageError` if *text* names no condition, or if a name is not a JSON string. The returned function
-    raises it if Z3 cannot read *text*, if the numbers of names and conditions differ, and if the problem has a
-    condition of the same name.
+    raises it if it cannot add all conditions.
     """
     names = _names(text)
 

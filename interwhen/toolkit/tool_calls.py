@@ -15,7 +15,7 @@ __all__ = ["CallReader"]
 class CallReader:
     """Reads the tool calls that an assistant wrote as text in its messages.
 
-    The prompt of *task*, most of all its system message, shows in which formats the model may write calls.
+    The prompt of *task* shows in which formats the model may write calls.
     """
 
     def __init__(self, task: Task) -> None:
@@ -24,8 +24,8 @@ class CallReader:
     def read(self, text: str) -> tuple[tuple[ToolCall, ...], str]:
         """Return the tool calls that are found in *text*, and the part of *text* before the first of these calls.
 
-        Calls that cannot be read, and usually those that *text* only quotes, are left out. If no call is left, the part
-        is the whole *text*.
+        Calls that cannot be read, and usually those that *text* only quotes, are left out. Without calls, the part is
+        the whole *text*.
         """
         transcript = Transcript("answer")
         transcript.append(text, 0)

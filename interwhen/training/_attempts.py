@@ -23,7 +23,7 @@ from interwhen.journal._records import recorded_monitors
 
 SpanKind = Literal["repair", "feedback", "refuted"]
 """``repair``: a value that interwhen wrote in place of a wrong one; ``feedback``: text of interwhen to the model;
-``refuted``: text of the model that was refuted, and is kept because feedback follows it."""
+``refuted``: text of the model that was refuted and kept."""
 
 
 class OursSpan(msgspec.Struct, frozen=True):
@@ -53,7 +53,7 @@ class RecordedAttempt:
 
     pieces: tuple[Piece, ...]
     start: int
-    """The offset at which the new text of this attempt starts. The text before it was kept, or written by interwhen."""
+    """The offset at which the new text of this attempt starts."""
     checks: tuple[CheckRecord, ...]
     """The checks of this trace that had ended."""
     violations: tuple[ViolationRecord, ...]
@@ -99,10 +99,7 @@ class AttemptHistory:
 
     @property
     def name(self) -> str:
-        """A short name of the run: the first 12 digits of the hash of its prompt.
-
-        It does not depend on the path of the journal.
-        """
+        """A short name of the run: the first 12 digits of the hash of its prompt."""
         return self.journaled.header.prompt_sha256[:12]
 
     @property
@@ -117,8 +114,19 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans still in the final trace, with feedback after each; empty unless the run is verified."""
+        """The refuted spans that feedback in the final trace answers; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
+
+    @property
+    def observed(self) -> tuple[Span, ...]:
+        """The refuted lines of the final trace that feedback does not answer."""
+        text, marked = self.last.text, self.refuted
+        spans = [violation.span for violation in self.last.violations]
+        left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]
+        return tuple(
+            Span(text.rfind("\n", 0, span.start) + 1, text.find("\n", max(span.end - 1, 0)) + 1 or len(text))
+            for span in left
+        )
 
     @property
     def problem(self) -> str:
@@ -167,9 +175,8 @@ class _AttemptReader:
     def read_events(self, before: tuple[Piece, ...], unsettled: tuple[Span, ...]) -> None:
         """Collect the checks and violations of the fact that was read last. At a remedy, store the attempt it ends.
 
-        They are read from the events that this fact caused in the core, which are removed there. *before* has the
-        pieces of the trace before its first cut. *unsettled* has the spans of the checks and extractions that were open
-        before this fact, except the check that it settles.
+        *before* has the pieces of the trace before its first cut, and *unsettled* the spans of the checks and
+        extractions that were still open.
         """
         for event in self.past.core.events:
             match event:
@@ -226,10 +233,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the checks and extractions that are open in *core*.
-
-    The job with the number *settled* is left out.
-    """
+    """Return the spans of the checks and extractions that are open in *core*, without the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

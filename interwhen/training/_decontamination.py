@@ -18,11 +18,9 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Decontaminator:
-    """Finds texts that share *size* consecutive words with one of *texts*.
+    """Finds texts that share *size* consecutive words with one of *texts*, or all words of a shorter one.
 
-    Case, punctuation and Unicode forms (composed or not) are ignored.
-    If one of *texts* has fewer than *size* words, all its words must occur in sequence. A text without words is
-    ignored. Raises :class:`UsageError` if *size* is less than 1.
+    Case, punctuation and Unicode forms are ignored. Raises :class:`UsageError` if *size* is less than 1.
     """
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:

@@ -141,12 +141,15 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 # Whole traces as rows: documents with their thinking, and chats.
 
 
-def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
+def documents(
+    history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False
+) -> Iterator[ThinkingDocument]:
     """Yield one row with the problem and the trace of *history*, if its answer was verified.
 
-    Otherwise the run is counted in *left_out*.
+    A trace with a line that was refuted, and neither cut nor followed by feedback, gives no row; with *keep_refuted*,
+    such a line is marked. Without a row, the run is counted in *left_out*.
     """
-    if not _is_fit(history, left_out):
+    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return
     document, thinking = history.problem, history.last.text
     spans = tuple(
@@ -155,13 +158,12 @@ def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Think
     yield ThinkingDocument(history.name, document + thinking, document, thinking, spans)
 
 
-def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
-    """Yield one row with the problem and the trace of *history* as messages, if its answer was verified.
+def chats(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False) -> Iterator[Chat]:
+    """Yield one row with the problem and the trace of *history* as messages, on the conditions of :func:`documents`.
 
-    Otherwise the run is counted in *left_out*. The reasoning, without its tags, is the ``reasoning_content`` of the
-    last message.
+    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
-    if not _is_fit(history, left_out):
+    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return
     number = len(history.turns)
     texts = {"reasoning_content": "", "content": ""}
@@ -189,15 +191,19 @@ def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
     yield Chat(history.name, (*(as_turn(turn) for turn in history.turns), answer), tuple(spans))
 
 
-def _is_fit(history: AttemptHistory, left_out: Counter[str]) -> bool:
-    if history.is_answer_verified:
+def _is_fit(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool) -> bool:
+    if not history.is_answer_verified:
+        left_out["runs without a verified answer"] += 1
+    elif history.observed and not keep_refuted:
+        left_out["runs with a line that was refuted and not corrected"] += 1
+    else:
         return True
-    left_out["runs without a verified answer"] += 1
     return False
 
 
 def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
-    refuted = [OursSpan(span.start, span.end, "refuted") for span in history.refuted]
+    spans = (*history.refuted, *history.observed)
+    refuted = [OursSpan(span.start, span.end, "refuted") for span in dict.fromkeys(spans)]
     return sorted((*history.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
 
@@ -206,8 +212,7 @@ def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
 Judgement = Literal["right", "wrong", "open", "plain"]
 """``wrong``: the line has a part of a violation. ``open``: a check of text that has a part of the line did not pass, or
 such a check or extraction had not ended. ``right``: all such checks passed, and the claim of one lies in the line.
-``plain``: any other line: there is no such check, or the claims reach beyond the line or have no span. Only ``right``
-counts as correct."""
+``plain``: any other line."""
 
 
 class TraceLine(NamedTuple):
@@ -234,10 +239,7 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return whether the text of *attempt* at ``[start, end)`` is ``right``, ``wrong``, ``open`` or ``plain``.
-
-    :data:`Judgement` explains the words.
-    """
+    """Return the judgement (:data:`Judgement`) of the text of *attempt* at ``[start, end)``."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -254,10 +256,7 @@ def line_start(text: str, at: int) -> int:
 
 
 def line_end(text: str, at: int) -> int:
-    """Return the offset after a line of *text* and its line end.
-
-    The line is the one of the character before offset *at*; for 0, it is the first line.
-    """
+    """Return the offset after the line of *text* that has the character before offset *at*; for 0, the first line."""
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 
@@ -273,11 +272,11 @@ def _passed(check: CheckRecord) -> bool:
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield rows of labelled steps from the attempts of *history*. A step is a line that is judged right or wrong.
+    """Yield rows of labelled steps from the attempts of *history*.
 
-    Consecutive steps form one row; blank lines between them are left out. Any other line, a line with text of interwhen
-    and the rest of a line that was cut end the row. Such a line is counted in *left_out* and belongs to the prompt of
-    the next row. Nothing after the first wrong line of an attempt is a step.
+    A step is a whole line of the model that is judged right or wrong. Consecutive steps form one row. Any other line
+    that is not blank ends the row and is counted in *left_out*. Nothing after the first wrong line of an attempt is a
+    step.
     """
     for number, attempt in enumerate(history.attempts):
         for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
@@ -339,10 +338,8 @@ class _Rows:
 def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Preference]:
     """Yield preference pairs for the interrupts of *history* whose correction passed its checks.
 
-    The correction must be in the final trace, and change something. The rejected continuation ends with the wrong line.
-    The chosen continuation ends with the first line that is judged right. Feedback before the correction is left out.
-    *left_out* counts the interrupts without a pair, by reason. An attempt that ended at an unproven claim is counted,
-    too.
+    The rejected continuation ends with the wrong line, the chosen one with the first line that is judged right.
+    *left_out* counts the interrupts without a pair, by reason.
     """
     for number, attempt in enumerate(history.attempts):
         violation = attempt.ended_by
@@ -356,11 +353,7 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return a preference pair: the text with *violation*, which ended *attempt*, and the text that replaced it.
-
-    *history* holds all attempts of the run, and *name* becomes the id of the row. If there is no pair, the reason is
-    returned as a text.
-    """
+    """Return the preference pair for *violation*, which ended *attempt*, or the reason why there is none."""
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut

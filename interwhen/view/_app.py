@@ -36,7 +36,7 @@ _JSON = "application/json"
 _PAGE_ROWS = 200
 _MOST_LIVE = 64
 _LOOK_SECONDS = 0.2
-"""The pause between two readings for one follower of a journal: it looks live, and costs little."""
+"""The pause between two readings for one follower of a journal."""
 _KEEP_ALIVE_SECONDS = 15.0
 _HEADERS = {
     "x-content-type-options": "nosniff",
@@ -61,9 +61,9 @@ class PageServer:
     ) -> None:
         """With *verify*, the page may request that a claim is checked again, or a whole run with another monitor.
 
-        That monitor is one that a journal in *folder* records. With *any_monitor*, it may be any installed one, with
-        any options: that is for the user who started the server, because the options of some monitors name commands.
-        *closing* is a function that returns true when the server is stopping, so that live answers must end.
+        The other monitor must be one that a journal in *folder* records. With *any_monitor*, it may be any installed
+        one, with any options: only for the user who started the server, because the options of some monitors name
+        commands. *closing* returns true when the server is stopping.
         """
         self._folder = folder
         self._guard = guard
@@ -78,10 +78,7 @@ class PageServer:
         self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
-        """Return the ASGI application, which refuses requests as the guard says.
-
-        Its paths are relative to the path where it is mounted.
-        """
+        """Return the ASGI application. Its paths are relative to the path where it is mounted."""
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -157,8 +154,7 @@ class PageServer:
         """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
 
         The id of a ``part`` event is the record offset after its part. If no record ends at *begin*, the whole run is
-        sent. The last event is ``over``, at the end of the run or with the error if the journal cannot be read. If the
-        server stops, the events end without it.
+        sent. The event ``over`` comes at the end of the run, or with an error.
         """
         self._live += 1
         try:
@@ -240,11 +236,7 @@ class _AskedMonitor(msgspec.Struct):
 
 
 def _refused_command(request: Request, path: Path | None) -> Response | None:
-    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed.
-
-    Only requests with a header that other web pages cannot send are allowed. *path* is ``None`` if there is no such
-    run; then the request is refused, too.
-    """
+    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed."""
     # A page of another origin cannot send this header without asking first, and is never allowed to.
     if request.headers.get("x-interwhen") != "page":
         return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
@@ -283,8 +275,8 @@ def _no_run() -> Response:
 def loopback_only(request: Request) -> Response | None:
     """Refuse a request unless it comes from a loopback address, for the host ``localhost`` or a loopback address.
 
-    Return the refusing answer (status 403), or ``None``. The host name is checked because any web page can let its own
-    name point to this machine (DNS rebinding). The browser would then treat that page as the trace page.
+    Return the refusing answer (status 403), or ``None``. The host name is checked against DNS rebinding: a web page can
+    let its own name point to this machine.
     """
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
@@ -334,9 +326,9 @@ def _is_loopback(host: str) -> bool:
 def gateway_pages(places: Sequence[str], key: str, closing: Callable[[], bool]) -> ASGIApp:
     """Return the application that a gateway serves below ``/ui``, for the journals at *places*.
 
-    With *key*, each request for a page must contain it. Without *key*, requests must be those that
-    :func:`loopback_only` allows. ``/ui`` itself redirects to ``/ui/``. *closing* is a function that returns true when
-    the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does not exist.
+    With *key*, each request for a page must contain it; without, requests must be those that :func:`loopback_only`
+    allows. *closing* returns true when the gateway is stopping. Raises :class:`~interwhen.UsageError` if a place does
+    not exist.
     """
     guard = with_key(key) if key else loopback_only
     pages = PageServer(RunFolder(places), guard, verify=True, closing=closing).app()

@@ -87,10 +87,7 @@ def view(
 
 
 def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
-    """Return the end of the page's address, from ``#`` on, that shows two runs side by side; empty without *recheck*.
-
-    With one monitor in *recheck*, they are the recorded run and its text as rechecked; with two, the two rechecks.
-    """
+    """Return the end of the page's address, from ``#`` on, that shows two runs side by side, if any."""
     if not recheck:
         return ""
     run = run_id(folder.paths()[0])

@@ -16,16 +16,15 @@ from interwhen.view._page import render_page
 from interwhen.view._verify import Units, check_fields
 
 _MOST_BYTES = 6_000_000
-"""The largest data of a run, in bytes, that a page in a notebook shows. Notebooks keep what they show in their file.
-With more data, the value is shown as text."""
+"""The largest data of a run, in bytes, that a page in a notebook shows."""
 
 
 def notebook_frame(shown: Any) -> str | None:
     """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
     With a readable journal file, the page shows the timeline; without one, the text, the checks and the totals of the
-    result. The frame can run only the script of the page: it has no access to the notebook. Returns ``None`` if the run
-    has not ended and has no readable journal, or if the page would be too large for a notebook.
+    result. The frame has no access to the notebook. Returns ``None`` if the run has not ended and has no readable
+    journal, or if its data are too large for a notebook.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:
@@ -60,8 +59,7 @@ def _result_of(shown: Any) -> Result | None:
 def form_of_result(result: Result) -> dict[str, Any]:
     """Return the compact form of *result* without its journal: the JSON object that the page reads.
 
-    It contains no text that was cut, no list of remedies, and no times of single checks or tokens. Its offsets are
-    UTF-16 code units, as in every compact form.
+    It contains no text that was cut, no list of remedies, and no times of single checks or tokens.
     """
     units = Units(result.text)
     names = list(dict.fromkeys(check.monitor for check in result.checks))

@@ -47,8 +47,7 @@ def _hash(text: str) -> str:
 def policy(*, connect: bool) -> str:
     """Return the content security policy of the page. With *connect*, the page may send requests to its own server.
 
-    Only the bundled script and style may run; their hashes identify them. The page loads nothing from other servers.
-    Where the browser supports trusted types, they prevent the script from turning text into markup.
+    Only the bundled script and style may run; their hashes identify them.
     """
     bundle = _bundle()
     rules = {
@@ -72,11 +71,11 @@ def render_page(
     title: str = "interwhen view",
     config: Mapping[str, object] | None = None,
 ) -> str:
-    """Return the page as HTML with its script and style. *title* is its title.
+    """Return the page as HTML with its script and style.
 
     *runs* maps the id of a run to its data, which are JSON in the compact form. *rows* are the rows of the list of
-    runs, such as :class:`RunRow`. *config* has settings of the page. Only with ``{"mode": "served"}``, the page may
-    send requests, and only to the server that it comes from.
+    runs, such as :class:`RunRow`. *config* has settings of the page. With ``{"mode": "served"}``, the page may send
+    requests to the server that it comes from.
     """
     bundle = _bundle()
     settings = {"mode": "file", **(config or {})}
@@ -97,5 +96,5 @@ def render_page(
 
 
 def _block(name: str, data: bytes) -> str:
-    """Return the JSON *data* in an HTML element that browsers do not run. No text in *data* can end the element."""
+    """Return the JSON *data* in an HTML element that browsers do not run, and that no text in *data* can end."""
     return f'<script type="application/json" id="{html.escape(name)}">{data.decode().translate(_UNSAFE)}</script>'

@@ -28,11 +28,10 @@ from interwhen.view._verify import Units, check_fields
 async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
     """Return the compact form of the run at *path*, with the checks of the monitor *spec* in place of its own.
 
-    The compact form is the JSON that the page reads. Text, cuts, requests and their times are those of the record, so
-    both forms align. The monitor only observes, and no model runs: an extraction by a fork ends as an error, unless its
-    local parser answers. Each check gets the time of the last text of its segment. Raises
-    :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
-    redacted, if *spec* is not a monitor that can be loaded, or if supervision is switched off.
+    Text, cuts, requests and their times are those of the record. The monitor only observes, and no model runs: an
+    extraction by a fork ends as an error, unless its local parser answers. Raises :class:`~interwhen.JournalError` if
+    the journal cannot be read, and :class:`~interwhen.UsageError` if it is redacted, if *spec* is not a monitor that
+    can be loaded, or if supervision is switched off.
     """
     watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
     found = read_journal(path)
@@ -77,8 +76,7 @@ class _Checks(msgspec.Struct):
 def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
     """Return the row of a rechecked run in the page's list of runs. The id of the row is *name*.
 
-    *form* is the compact form of the rechecked run: the JSON that :func:`recheck_form` made with the monitor *spec*.
-    *row* is the row of the recorded run; what the new row does not change is copied from it.
+    *form* is what :func:`recheck_form` made with the monitor *spec*. *row* is the row of the recorded run.
     """
     checks = msgspec.json.decode(form, type=_Checks).checks
     return msgspec.structs.replace(
@@ -123,7 +121,7 @@ class _Snapshot:
     def on_tape(self, offset: int) -> int:
         """Return the offset on the tape of the character at *offset* of the trace.
 
-        If the trace has no such character, return where the trace ends on the tape; 0 if the trace is empty.
+        If the trace has no such character, return where the trace ends on the tape.
         """
         at = 0
         for piece in self.pieces:
@@ -134,10 +132,7 @@ class _Snapshot:
 
 
 def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
-    """Yield the trace before each cut that follows new text of the model, and the trace at the end.
-
-    *form* is the compact form of the run.
-    """
+    """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
     styles = {number: (phase, origin == "model") for number, phase, origin in form.get("styles", ())}
     cuts: dict[int, list[int]] = {}
     for number, to, *_ in form.get("cuts", ()):
@@ -217,8 +212,5 @@ async def _rows(found: Journaled, form: dict[str, Any], watchers: Sequence[Monit
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:
-    """Tell whether more text follows the segment of *check* in the trace *text*, or *text* ends with a newline.
-
-    Otherwise the segment may be a line that was still being written, whose last number may be cut.
-    """
+    """Return whether the segment of *check* in the trace *text* is known to be complete."""
     return check.segment.end < len(text) or text.endswith("\n")

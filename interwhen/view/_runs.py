@@ -27,17 +27,14 @@ _FORMS_KEPT = 8
 _GROWING_KEPT = 4
 """The most journals that stay read, for later requests: about a kilobyte of memory for each token."""
 _MARKS_KEPT = 256
-"""How many ends of parts are kept, so that a follower that connects again usually needs no second reading."""
+"""How many ends of parts are kept, at which a follower can connect again without a second reading."""
 _FOUND = 3
 """How many refuted claims a row names at most."""
 _FOUND_CHARACTERS = 120
 
 
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One run in the list. Its data come from its journal, most of them from the header and the result.
-
-    A rechecked run has another row; see ``rechecked_row``.
-    """
+    """One run in the list. Its data come from its journal."""
 
     id: str
     """The id of the run in addresses, as :func:`run_id` makes it."""
@@ -58,7 +55,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     tokens: int | None = None
     """All generated tokens: kept, discarded, of forks and offline; ``None`` as for ``status``."""
     discarded: int = 0
-    """The number of tokens that were cut, or came too late. This and the next counts are 0 before the run has ended."""
+    """The number of tokens that were cut, or came too late; 0 before the run has ended, as the next counts."""
     remedies: int = 0
     """The number of remedies after which the run continued."""
     violations: int = 0
@@ -74,7 +71,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class JournalStat(NamedTuple):
-    """The size and the modification time of a file. A cached row or form is used while they are the same."""
+    """The size and the modification time of a file, which tell whether a cached row or form can be used."""
 
     size: int
     """In bytes."""
@@ -136,10 +133,7 @@ class RunFolder:
                 yield from (path for name in names if _is_journal(path := Path(folder, name)))
 
     def path(self, name: str) -> Path | None:
-        """Return the path of the run with the id *name*; ``None`` if there is none.
-
-        If the id is not known, the folders are searched again. The file may have been removed since the last search.
-        """
+        """Return the path of the run with the id *name*; ``None`` if there is none. The file may have been removed."""
         if name not in self._ids:
             self.paths()
         return self._ids.get(name)
@@ -174,10 +168,7 @@ class RunFolder:
         return found
 
     def growing(self, path: Path) -> GrowingRun:
-        """Return the reader of the journal at *path*. Requests share it as long as it is kept.
-
-        At most ``_GROWING_KEPT`` readers are kept; the least recently used one is dropped.
-        """
+        """Return the reader of the journal at *path*. Requests share it as long as it is kept."""
         with self._lock:
             found = self._growing.get(path) or GrowingRun(path)
             _keep(self._growing, path, found, _GROWING_KEPT)
@@ -186,8 +177,7 @@ class RunFolder:
     def spec(self, monitor: str) -> MonitorSpec | None:
         """Return how to make the monitor with the name *monitor*, as a journal of these folders and files records it.
 
-        Returns ``None`` if no journal that can be read does. If several do, the one that was read first counts, even if
-        it was removed since. This reads the journals whose rows are not cached.
+        Returns ``None`` if no journal that can be read does. This reads the journals whose rows are not cached.
         """
         for path in self.paths():
             self.row(path)
@@ -295,10 +285,7 @@ class _Outline(msgspec.Struct):
 
 
 def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal.
-
-    If the run has not ended, *row* is returned unchanged.
-    """
+    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
     outline = msgspec.json.decode(form, type=_Outline)
     if outline.status is None or outline.result is None:
         return row
@@ -332,16 +319,15 @@ class GrowingRun:
         self._reader = TimelineReader(str(path))
         self._inode = 0
         self._epoch = 0
-        """How often the reading began from the start: at first, for a new or shorter file, and after an error."""
+        """How often the reading began from the start."""
         self._marks: OrderedDict[int, PartMark] = OrderedDict()
-        """The marks of recent parts, by the offsets of their ends: a follower that connects there needs no second
-        reading."""
+        """The marks of recent parts, by the offsets of their ends."""
 
     def follower(self, begin: int) -> RunFollower | None:
         """Read what is new in the file. Return a follower whose first part begins at the offset *begin*.
 
-        The result is ``None`` if *begin* is inside a record, or after the last complete one.
-        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
+        The result is ``None`` unless *begin* is 0 or the end of a complete record. Raises
+        :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         with self._lock:
             self._read()
@@ -361,8 +347,8 @@ class GrowingRun:
     def part(self, follower: RunFollower) -> bytes | None:
         """Read what is new in the file, and return the data that are new for *follower*, as a part in the compact form.
 
-        The result is ``None`` if there are none. *follower* then has these data. If its earlier data are void, because
-        the file was replaced or a resumed run voided its end, the part has all data so far. Raises the same errors as
+        The result is ``None`` if there are none. If the earlier data of *follower* are void, because the file was
+        replaced or a resumed run voided its end, the part has all data so far. Raises the same errors as
         :meth:`follower`.
         """
         with self._lock:

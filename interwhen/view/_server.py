@@ -20,9 +20,8 @@ _END_SECONDS = 2
 def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda: False) -> ASGIApp:
     """Return the application that serves the page only below ``/WORD/``; it answers other paths with status 404.
 
-    Below it, requests from other machines, or for a host name other than ``localhost`` or a loopback address, get
-    status 403. *word* is a secret part of the address. *closing* is a function that returns true when the server is
-    stopping.
+    *word* is a secret part of the address. Requests must also pass :func:`loopback_only`. *closing* returns true when
+    the server is stopping.
     """
     pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, closing=closing).app()
     wanted = f"/{word}/".encode()
@@ -42,7 +41,7 @@ def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda
 async def serve_pages(folder: RunFolder, listener: socket.socket, word: str, ready: Callable[[], None]) -> None:
     """Serve the runs in *folder* on *listener* below ``/WORD/`` until a signal (Ctrl-C) ends it.
 
-    *word* is a secret part of the address. *ready* is called when the server accepts connections.
+    *ready* is called when the server accepts connections.
     """
     server: uvicorn.Server
     app = local_app(folder, word, closing=lambda: server.should_exit)

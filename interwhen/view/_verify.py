@@ -22,7 +22,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str
     """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
     why: str = ""
-    """The reason for the outcome, or the evidence of a pass: for a violation its witness, if it has one."""
+    """The reason for the outcome; for a pass its evidence, and for a violation its witness, if it has one."""
     changed: str = ""
     """How the version or the code of the verifier differs from that of the recorded check; empty if no difference is
     known."""
@@ -31,10 +31,9 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     """Check again the claim with the index *number* (from 0) in the timeline of the journal at *path*.
 
-    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted. Raises
-    :class:`~interwhen.UsageError` if there is no such claim, if it cannot be found again (for example: a fork found it,
-    the journal does not say how to make its monitor, or the monitor cannot be loaded), or if supervision is switched
-    off.
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted, and
+    :class:`~interwhen.UsageError` if there is no such claim, if it cannot be found again (for example: a fork found
+    it), or if supervision is switched off.
     """
     checks = timeline(path).checks
     if not 0 <= number < len(checks):
@@ -47,7 +46,7 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
 def words_of(outcome: Outcome) -> tuple[str, str]:
     """Return the name of *outcome* in the compact form, such as ``violation``, and the reason for it.
 
-    For a pass, it is the evidence, and for a violation its witness, if it has one.
+    For a pass, the reason is the evidence, and for a violation its witness, if it has one.
     """
     name, why = outcome_words(outcome)
     if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation):
@@ -58,8 +57,7 @@ def words_of(outcome: Outcome) -> tuple[str, str]:
 def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, Any]:
     """Return *check* as a row of the compact form, with 0 for its times. *monitor* is the index of its monitor.
 
-    *units* converts the offsets of the checked text, which the row gives as those of the tape, too. A check without a
-    span has no offsets.
+    *units* converts the offsets of the checked text.
     """
     outcome, why = words_of(check.outcome)
     row: dict[str, Any] = {

@@ -231,6 +231,29 @@ def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsy
     assert run("lint", shop, "--replay", tmp_path / "none.jsonl") == 2
 
 
+def test_lint_counts_the_calls_of_a_turn(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second call in the same turn breaks a rule about ``beside``; it was counted as one that keeps it."""
+    from interwhen import Message, ToolCall
+    from interwhen.testing import LabelledTrace, Turn, write_traces
+
+    one = RULE.replace("'order.status = \"open\"'", "'beside = 0'").replace("{order.status}", "{beside}")
+    assert "beside" in one
+    (shop / "rules" / "open-only.toml").write_text(one, encoding="utf-8")
+    calls = tuple(ToolCall(str(number), "cancel", json.dumps({"id": "A"})) for number in range(3))
+    done = [Message("tool", "done", call_id=call.id) for call in calls]
+    prompt = (
+        Message("user", "Cancel A."),
+        Message("assistant", "Let me see.", calls[:2]),
+        *done[:2],
+        Message("assistant", "Again.", calls[2:]),
+        *done[2:],
+    )
+    write_traces(tmp_path / "runs.jsonl", [LabelledTrace(name="t", turns=(Turn(prompt=prompt),), label="right")])
+    assert run("lint", shop, "--replay", tmp_path / "runs.jsonl", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["rules"]["open-only"]["keeps"], found["rules"]["open-only"]["breaks"]) == (2, 1)
+
+
 def test_a_rule_that_does_not_fit_is_explained_and_not_judged(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = RULE.replace("'order.status = \"open\"'", "'length(args.amount) = 1'")
     assert bad != RULE

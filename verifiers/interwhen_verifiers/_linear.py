@@ -100,9 +100,9 @@ class _Tail:
     """Whether a group of the pattern ends with a ``$`` that means the end of the text."""
 
     is_ended: bool = False
-    """Whether the alternative so far ends with it."""
+    """Whether the alternative so far ends with a ``$`` for the end of the text."""
     has_end: bool = False
-    """Whether any alternative so far ends with it."""
+    """Whether any alternative so far ends with a ``$`` for the end of the text."""
 
 
 class _Translation:
@@ -253,10 +253,7 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them.
-
-        If there are other flags than ``m`` and ``s``, or none, return an empty text and do not move.
-        """
+        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them; empty for other flags."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ms" for flag in flags):

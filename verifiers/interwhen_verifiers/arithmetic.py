@@ -324,10 +324,7 @@ def _is_false(chain: Chain) -> bool:
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, which is not read.
-
-    The claim is ``None`` if there is no such text.
-    """
+    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, or ``None``."""
     parts = list(islice(_parts(segment), MAX_PARTS + 1))
     if len(parts) <= MAX_PARTS:
         return parts, None
@@ -347,7 +344,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, which continues the text *before*.
 
-    A statement across both that cannot be read gives an unread claim. *doubt*: why later text may reject the equations.
+    A statement across both that cannot be read gives an unread claim.
     """
     line = _read(segment.text)
     line.chains = None  # the chains of the line alone are not claims
@@ -409,7 +406,7 @@ def _equation(
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives. *state* is the state before it.
+    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
 
     A later line with a digit is an unread claim, unless it *has_equations*, which are claims already.
     """
@@ -560,7 +557,7 @@ def arithmetic(
     delivery: Delivery = "interrupt",
     phase: Literal["reasoning", "answer", "both"] = "both",
 ) -> Monitor:
-    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
+    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on a wrong option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
     ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in

@@ -397,8 +397,7 @@ def _extractor(
 def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) -> Iterator[tuple[str, str]]:
     """Yield the name and value of each destination in *arguments*: a text, or a whole number in an argument for ids.
 
-    The entries of a list and the fields of an object are searched, too. *destination* tells whether a name is that of a
-    destination.
+    *destination* tells whether a name is that of a destination.
     """
     for name, value in arguments.items():
         for entry in value if isinstance(value, list) else [value]:

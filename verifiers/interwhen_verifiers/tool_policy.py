@@ -373,10 +373,7 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Yield the claim that the result of the last call in the prompt complies with the policy, if there is a call.
-
-    The text of the run is this result.
-    """
+    """Yield the claim that the text of the run, the result of the last call in the prompt, complies with the policy."""
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)

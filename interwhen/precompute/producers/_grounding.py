@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
 
+from interwhen.precompute.producers._pronouns import may_be_another
 from interwhen.toolkit.quantities import read_number
 
 _TOKEN = re.compile(
@@ -127,13 +128,34 @@ _EVENTS = (
 """Stems of verbs for what can happen several times."""
 _CHANGES = _GAINS | _LOSSES | _set("steal stol stolen invest return donat burn rot fall fell borrow lend lent win won")
 """Stems of verbs after which a number may be another one."""
-_WHOLES = _set("total altogether together combined sum all both overall including hers theirs these those them with")
+_WHOLES = _set(
+    "total altogether together combined sum all both overall including hers theirs these those them with europe asia "
+    "africa america world continent country nation union"
+)
 """Words of a number that may have the other numbers of a sum in it."""
 _OWNING = _set("has have had")
 _STATING = _OWNING | _set("there")
 """Words of a statement that say that something is there now."""
 _THERE = _STATING | _set("is are was were hold holds contain contains")
 """Words of the lines that say that something is there now."""
+_MEASURES = _set(
+    "degree degrees celsius fahrenheit temperature old aged age ages away far tall altitude elevation live lives lived"
+)
+"""Words of measures whose sum is no measure of both: ages, temperatures, distances from a place."""
+_PRICING = _set(
+    "coupon coupons discount discounts sale voucher vouchers rebate refund free tax tip fee double doubled triple half "
+    "overtime bonus deducts deducted keeps kept"
+)
+"""Words of a text whose prices and wages may not be multiplied as they are."""
+_MONEY = _set("dollar euro pound cent penny penni penc yen rupe lira won rubl peso shekel")
+"""Stems of units of money."""
+_CAPACITY = _set("seat fit")
+"""Stems of verbs for how many there may be, and not how many there are."""
+_ACTS = _set(
+    "paint clean wash open clos see saw seen draw drew drawn build built label weigh stack break broke broken wrap "
+    "fold repair fix cut burn mov carr lift decorat polish mend"
+)
+"""Stems of verbs for what is done to a box and not to each thing in it."""
 _BEING = _set("is are was were be been being gets got")
 _OBJECTS = _set("her him them me us you it")
 _EACH = _set("each every per apiece")
@@ -343,7 +365,7 @@ class _EquationCheck:
     def lack(self) -> str:
         """Return why the cited lines do not show the statement; an empty string if they do.
 
-        A number that can be several quantities is tried with each, in at most 3,000 combinations.
+        A number that can be several quantities is tried with each; more than 3,000 combinations are a reason, too.
         """
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"
@@ -426,11 +448,17 @@ class _EquationCheck:
         """Return why it may be wrong to add or multiply the *terms*; an empty string if it is right."""
         if lack := next(filter(None, map(self._lack_of_product, terms)), ""):
             return lack
-        if len(terms) > 1 and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
+        is_sum = len(terms) > 1
+        if any(term.is_measured for term in terms if is_sum or len(term.factors) > 1):
+            return "such measures do not add up"
+        if is_sum and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
             # The earlier fact may have been computed from another number of this sum.
             return "a sum with an earlier fact may count something twice"
-        if any(word.lower in _STATING for word in self._words) and not all(term.is_state for term in terms):
-            return "the lines do not say that this is there"
+        if any(word.lower in _STATING for word in self._words):
+            if not all(term.is_state for term in terms):
+                return "the lines do not say that this is there"
+            if any(word.lower in ("has", "have") for word in self._words) and any(term.is_past for term in terms):
+                return "the lines say it of an earlier time"
         return self._lack_of_change(terms) or next(
             filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), ""
         )
@@ -442,13 +470,23 @@ class _EquationCheck:
             return "the verb of one of its terms is not that of the result"
         clauses = {each.clause for term in terms for each, _ in term.factors}
         is_changed = any(term.sign < 0 or (term.residue ^ terms[0].residue) & _GAINS for term in terms)
-        if is_changed or any(word.lower in _STATING for word in self._words):
+        states = any(word.lower in _STATING for word in self._words)
+        if is_changed or states:
             begun = min(clause.place for clause in clauses)
             others = [each for each in self._told if each.place >= begun and each not in clauses]
             again = {each.clause for each in self._rates if each.clause.owns and each.unit == _unit_of(terms[0])}
             if any(each.residue & _CHANGES or (is_changed and each in again) for each in others):
                 return "something else may have happened"
+            if states and any(each.clause in others and self._is_of_same(each, terms) for each in self._rates):
+                return "something else may have happened"
         return ""
+
+    def _is_of_same(self, each: _Quantity, terms: Sequence[_Term]) -> bool:
+        """Return whether *each*, which the statement does not use, counts a part of what the *terms* count."""
+        units = {_unit_of(terms[0]), *(factor.unit for term in terms for factor, _ in term.factors)}
+        names = frozenset(name for term in terms for name in term.names)
+        is_other = bool(each.clause.names) and each.clause.names.isdisjoint(names)
+        return each.unit in units and not is_other
 
     def _lack_of_product(self, term: _Term) -> str:
         """Return why it may be wrong to multiply the factors of *term*; an empty string if it is right."""
@@ -463,11 +501,44 @@ class _EquationCheck:
             }
             if below and len(rates | {each.value}) > 1:
                 return "the lines give several numbers of this kind"
+            if below and (lack := self._lack_of_rate(each, below)):
+                return lack
+            if below and self._leaves_out_several(each):
+                return "the lines give this number for one of several"
             for other, _ in term.factors:
+                if (
+                    below & {stem for stem, power in other.unit if power > 0}
+                    and other.clause.residue & self._stems & _ACTS
+                ):
+                    return "the lines do not say that it is done to what is counted"
                 doing = other.clause.residue - each.clause.residue - {"work", "run"}
                 if below & _MIXED[0] and doing and any(other.unit == {(stem, 1)} for stem in below):
                     return "the lines do not say that it goes on for this time"
         return ""
+
+    def _lack_of_rate(self, each: _Quantity, below: set[str]) -> str:
+        """Return why *each*, a number for each of *below*, may not be multiplied; an empty string if it may."""
+        above = {stem for stem, power in each.unit if power > 0}
+        if above & _MONEY and any(word.lower in _PRICING for clause in self._told for word in clause.words):
+            return "the lines may speak of another price"
+        spoken = {word.stem for word in each.clause.words}
+        if spoken & _CAPACITY and not spoken & _CAPACITY & self._stems:
+            return "the lines say how many there may be"
+        for other in self._rates:
+            is_about = bool(below & {word.stem for word in other.clause.words}) and other.clause != each.clause
+            if is_about and any(other.unit == {(stem, 1)} for stem in above) and other.value != each.value:
+                return "the lines give several numbers of this kind"
+        return ""
+
+    def _leaves_out_several(self, each: _Quantity) -> bool:
+        """Return whether *each* is of one of several, such as "a worker", and the statement leaves this out."""
+        words = each.clause.words
+        if len(words) < 3 or words[0].lower not in ("a", "an", "one") or (words[1].stem, -1) in each.unit:
+            return False
+        one = words[1].stem
+        counts = (pair for clause in self._told for pair in itertools.pairwise(clause.words))
+        are_several = any(word.stem == one and before.value not in (None, 1) for before, word in counts)
+        return are_several and not any(word.stem == one and not word.lower.endswith("s") for word in self._words)
 
     def _lack_of_pair(self, first: _Term, term: _Term) -> str:
         """Return why it may be wrong to add *term* to the *first* term, or subtract it; an empty string if it is right.
@@ -519,9 +590,28 @@ class _EquationCheck:
         times = frozenset(time for clause in used for time in clause.times)
         if times & {word.stem for word in outside} and not times <= {word.stem for word in outside}:
             return "its numbers belong to several times, and it names only some of them"
-        if any(clause.has_pronoun and not clause.names for clause in used) and len(self._all_names) > 1:
+        if (said or names) and any(self._may_be_another(clause) for clause in used):
             return "a pronoun in the lines may mean somebody else"
         return next(filter(None, (self._lack_of_subject(each, outside) for each in chosen)), "")
+
+    def _may_be_another(self, clause: _Clause) -> bool:
+        """Return whether a pronoun of *clause* may mean another person than the one who is named."""
+        if not clause.has_pronoun or clause.names or not self._all_names:
+            return False
+        if len(self._all_names) > 1:
+            return True
+        named = max((each.place for each in self._told if each.names and each.place < clause.place), default=-1)
+        between = [each for each in self._told if named <= each.place <= clause.place]
+        unnamed = [
+            word.lower
+            for each in between
+            for before, word in itertools.pairwise((None, *each.words))
+            if word is not None
+            and (not each.names or (before is not None and before.lower.endswith(("'s", "\u2019s"))))
+        ]
+        spoken = (word.lower for word in clause.words if word.lower in _PRONOUNS)
+        written = {word.lower for each in self._told for word in each.words if word.stem in self._all_names}
+        return any(may_be_another(spoken, name, unnamed) for name in written)
 
     def _lack_of_subject(self, each: _Quantity, outside: Sequence[_Word]) -> str:
         """Return a reason if *outside* says of one what a line says of another: "Ann" for "the father of Ann"."""
@@ -582,6 +672,21 @@ class _Term:
     def is_state(self) -> bool:
         """Whether the lines say that what it counts is there, was got, or is lost again."""
         return self.sign < 0 or all(each.clause.owns or each.clause.residue & _GAINS for each, _ in self.factors)
+
+    @property
+    def is_past(self) -> bool:
+        """Whether the lines only say that somebody or something had it."""
+        said = [{word.lower for word in each.clause.words} for each, _ in self.factors]
+        return any("had" in words and not words & {"has", "have"} for words in said)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it is a measure that does not add up, such as an age, a temperature or a distance from a place."""
+        return any(
+            word.lower in _MEASURES and not each.clause.residue & (_GAINS | _LOSSES)
+            for each, _ in self.factors
+            for word in each.clause.words
+        )
 
     @property
     def is_passive(self) -> bool:

@@ -162,7 +162,8 @@ def read_statements(reply: str, given: Numbered) -> list[Statement]:
     """Return the statements in *reply* that cite lines of *given*, and no other lines.
 
     A line of *reply* may cite in square or round brackets, or at its start before a colon: ``[S1 S2]``, ``(S1, S2)``,
-    ``S1 and S2: ...``. Repeated statements, those of more than 240 characters, and other lines are left out.
+    ``S1 and S2: ...``. Repeated statements, those of more than 240 characters, and lines without a citation are left
+    out.
     """
     seen = {plain(line) for line in (*given.source, *given.facts)}
     found = []

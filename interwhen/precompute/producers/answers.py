@@ -217,10 +217,10 @@ def answers(
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
     those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
 
-    If no monitor has judged or refuted an answer, the model derives it again, at most *derivations* times, with a hint
-    after the question. If *agreeing* of these derivations give the result of the answer, this result is put before its
-    question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for numbers out of
-    range, and if *questions* is a single text.
+    If no monitor has judged the answer itself or refuted it, the model derives it again, at most *derivations* times,
+    with a hint after the question. If *agreeing* of these derivations give the result of the answer, this result is put
+    before its question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for
+    numbers out of range, and if *questions* is a single text.
     """
     return AnswerProducer(
         questions=questions,
@@ -269,7 +269,7 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*, or at most *room* characters of it that fit *question*."""
+    """Return the text of *pieces*; if it is too long, at most *room* characters: passages that fit *question*."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text

@@ -44,8 +44,7 @@ Link = Literal["none", "chain"]
 """``chain``: a piece builds on the facts of the piece before it; ``none``: pieces are independent."""
 Grounding = Literal["text", "monitors"]
 """``text``: fixed rules compare a statement with the lines that it cites, and then the monitors judge it. ``monitors``:
-only the monitors compare.
-"""
+only the monitors compare."""
 _NUMBERS = re.compile(r"\d+")
 _QUOTED = 120
 _SHORTEST = 200
@@ -86,7 +85,7 @@ class FactProducer:
     """
 
     name = "facts"
-    version = "5"
+    version = "6"
     kind: Kind = "facts"
 
     def __init__(
@@ -224,7 +223,7 @@ def facts(
     monitor ``arithmetic`` does not ensure this.
 
     *derivations* tells how often the model derives the result of a statement again, in other words, if its lines do not
-    show it and no monitor refuted it. If at least *agreeing* derivations give this result, the statement is served
+    show it and no monitor refuted it. If at least *agreeing* derivations give this result, the statement may be served
     under the heading "Derived twice, not checked".
 
     With *structured*, the model must reply with JSON that follows a schema, if the endpoint supports this. Raises
@@ -277,7 +276,7 @@ async def _propose_fitting(
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements about *given*, and ask once more if it replies without statements.
+    """Ask the model for statements about *given*, and usually once more if it replies without statements.
 
     If *params* requires JSON, JSON is requested first. Return the generated tokens of all requests, the statements, and
     the text of the last reply.

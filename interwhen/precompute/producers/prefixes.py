@@ -122,7 +122,7 @@ def cold(item: Item, result: Result) -> bool | None:
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
     """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
 
-    If there are any, the context is opened again, and the idle worker sends them again.
+    If there are any, the context is opened again, so that the idle worker sends them again.
     """
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]

@@ -40,10 +40,9 @@ def version() -> int:
 def restrict(readable: tuple[str, ...], folder: str) -> None:
     """Restrict this process by landlock: it may read and run files below *readable*, and also write below *folder*.
 
-    It may also use devices such as ``/dev/null``. A path that does not exist is skipped. The restriction cannot be
-    removed. Before landlock version 3, it does not forbid to truncate a file. From version 4, the process also cannot
-    bind or connect TCP sockets. From version 6, it cannot send signals to processes outside, or connect to abstract
-    sockets outside. Raises OSError if the kernel has no landlock or refuses a rule.
+    The process may also use devices such as ``/dev/null``. A missing path is skipped. The restriction cannot be
+    removed. Newer versions of landlock also restrict TCP sockets, signals and abstract sockets; before version 3, files
+    can be truncated. Raises OSError if the kernel has no landlock or refuses a rule.
     """
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
@@ -97,7 +96,7 @@ class Enforced:
         self._why[guarantee].append(why)
 
     def kept(self, guarantee: str) -> bool:
-        """Tell whether at least one mechanism enforces *guarantee*."""
+        """Return whether at least one mechanism enforces *guarantee*."""
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:
@@ -116,10 +115,9 @@ def become(
 ) -> None:
     """Drop rights, and execute the program in this process. Returns only if a required guarantee is missing.
 
-    *entered* are the namespaces of this process, and *enforced* collects which guarantees are enforced. *fds* are the
-    descriptors for stdin and, for Python code, for the task and the returned value. *folder* is the program's
-    directory. The findings and the listener of the filter are sent over *channel*, which closes when the program
-    starts. Raises an error, usually OSError, if a step fails, or if the program cannot be executed.
+    *fds* are the descriptors for stdin and, for Python code, for the task and the returned value. The findings and the
+    listener of the filter are sent over *channel*, which closes when the program starts. Raises an error, usually
+    OSError, if a step fails, or if the program cannot be executed.
     """
     stdin, *extra = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _SPARE) for fd in fds]
     os.setsid()

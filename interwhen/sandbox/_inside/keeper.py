@@ -1,8 +1,7 @@
 """The keeper: the process in the sandbox that starts and watches the program, and ends the processes that it leaves.
 
-It can run several tasks one after another. It makes the file system, the slowest part, only once. Each task has a
-process of its own, and finds only the files of the plan in its directory. In a pid namespace, no process of an earlier
-task is left.
+It makes the file system, the slowest part, once for several tasks. Each task has a process of its own, and finds only
+the files of the plan in its directory.
 """
 
 from __future__ import annotations
@@ -38,9 +37,8 @@ _REPLY = struct.Struct("=QqiI")
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
     """Read a forbidden system call from *descriptor*, the listener of the filter, and return the rule for the call.
 
-    If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. Otherwise
-    this function replies, and the call fails with EACCES. The result is None if the kernel reports an error, usually
-    because the process that made the call has ended.
+    If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. If not, the
+    call fails with EACCES. The result is None if the kernel reports an error, usually because the process has ended.
     """
     buffer = bytearray(_QUESTION.size)
     try:
@@ -65,9 +63,7 @@ _SECONDS = 1.0
 def end_descendants(proc: int) -> None:
     """Kill the children of this process until none is left, for about one second at most.
 
-    The orphans of a program become its children, because this process is a subreaper. *proc* is a descriptor of
-    /proc. A program that forks faster than it is killed may survive: its number of processes is limited, but without
-    a pid namespace there is no guarantee.
+    *proc* is a descriptor of /proc. A program that forks faster than it is killed may survive.
     """
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
@@ -97,8 +93,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def memory_used(proc: int) -> int:
     """Return the memory in bytes of all processes in *proc* (a descriptor of /proc), except the first process.
 
-    Shared pages are counted once per process. If several processes have 64 MiB or more together, the proportional share
-    of each is read instead if it is known, which takes longer.
+    Shared pages may count once for each process.
     """
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
@@ -134,8 +129,7 @@ def _read(proc: int, path: str) -> bytes:
 
 
 _FIRST_LOOK, _LOOK_AGAIN = 0.01, 0.1
-"""The first and the longest time in seconds between two measurements of the memory of all processes, which usually
-grows fastest at the start."""
+"""The first and the longest time in seconds between two measurements of the memory of all processes."""
 _MOST_REFUSED = 100
 _FINAL = ("unavailable", "start")
 """The kinds of answers after which no further task is started."""
@@ -200,10 +194,7 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """End the processes of a task, delete its files, and write the files of the plan for the next task.
-
-        Without a pid namespace, the report on the task has ended the processes already, as far as it could.
-        """
+        """End the processes of a task, delete its files, and write the files of the plan for the next task."""
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
@@ -293,7 +284,7 @@ class Keeper:
         """Fork a process that becomes the program. *last*: no task follows, so this process closes its own pipes.
 
         Returns whether the program started (``READY``, ``FAILED`` or ``UNAVAILABLE``), the findings, and the listener
-        of the filter (-1: none). *task* is the input of the runner of Python code.
+        of the filter (-1: none).
         """
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
@@ -335,10 +326,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait until the program ends, or must be ended. Returns ``kind``, ``code`` and ``what`` of the answer.
-
-        *notifications* is the listener of the system call filter (-1: none), and *until* is the latest end.
-        """
+        """Wait until the program ends, or must be ended. Returns ``kind``, ``code`` and ``what`` of the answer."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -370,11 +358,7 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Answer the kernel about one forbidden system call. *notifications* is the listener of the filter.
-
-        If the program must be ended because of the call, return the name of the call. Otherwise return ``None``; the
-        name of a call that was refused is recorded in ``_refused``, each name once, and at most 100.
-        """
+        """Answer the kernel about one forbidden system call; return its name if the program must be ended."""
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -447,10 +431,7 @@ class Keeper:
         return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
 
     def _read_value(self) -> bytes:
-        """Read what the runner reported, up to one byte over the limit, to detect a larger report.
-
-        The result is empty for a command.
-        """
+        """Read what the runner reported, up to one byte over the limit, to detect a larger report."""
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
 
 

@@ -36,9 +36,8 @@ class View:
 def build(view: View, *, own_processes: bool) -> str | None:
     """Mount the file system *view*, and make it the root of this process.
 
-    Returns None, or the reason why there is no /proc in it. *own_processes*: this process is the first of a pid
-    namespace. Only then can there be a /proc, and it shows processes only. Raises OSError if the kernel refuses any
-    other mount.
+    Returns None, or the reason why there is no /proc in it. With *own_processes*, this process is the first of a pid
+    namespace; without it, there is no /proc. Raises OSError if the kernel refuses another mount.
     """
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
@@ -84,7 +83,7 @@ def _home(view: View, target: str) -> None:
 def _show(source: str, target: str) -> None:
     """Mount *source* on *target*, read-only, without setuid and devices; a missing source is left out.
 
-    Raises OSError if the mount fails, or if it has mounts below it that cannot become read-only (before Linux 5.12).
+    Raises OSError if the mount fails, or if a mount below it cannot become read-only.
     """
     if not os.path.exists(source):
         return

@@ -19,14 +19,11 @@ KINDS = {
 }
 NOBODY = 65534
 _UIDS_OF_OUR_OWN = 0x60000000
-"""The first user id that we use if there are enough. Systems usually do not assign ids from here on to accounts."""
+"""The first user id that we use if there are enough: systems usually do not assign ids from here on to accounts."""
 
 
 class Entered:
-    """The new namespaces that this process has entered (``names``, their kinds), and the user of the program in them.
-
-    ``uid`` and ``gid`` are the ids of that user and its group.
-    """
+    """The new namespaces that this process has entered (``names``, their kinds), and the user of the program."""
 
     __slots__ = ("by", "drop", "failures", "gid", "names", "uid")
 
@@ -48,8 +45,7 @@ def enter(without: frozenset[str], folder: str) -> Entered:
     """Try to enter new namespaces of all kinds that are not in *without*, and return which ones were entered.
 
     If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
-    If this process is root, the user of the program becomes the owner of *folder*; if root has no other user id to give
-    to the program, no namespace is entered. Raises OSError if *folder* cannot be given to another user.
+    Root makes the user of the program the owner of *folder*. Raises OSError if that fails.
     """
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
@@ -75,10 +71,9 @@ def enter(without: frozenset[str], folder: str) -> Entered:
 
 
 def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
-    """Return the namespaces that bubblewrap made: those whose inode differs from the one in *outer*.
+    """Return the namespaces that bubblewrap made: those whose inode differs from the one in *outer*, by kind.
 
-    *outer* maps each kind to the inode of the namespace outside. If *uid* is not 0, this process has the rights of
-    root, and the program must still change to this user id.
+    A *uid* that is not 0 is the user id to which the program must still change.
     """
     names = frozenset(kind for kind, inode in outer.items() if namespace_inode(kind) != inode)
     failures = dict.fromkeys(outer.keys() - names, "bubblewrap did not make this namespace")
@@ -107,10 +102,7 @@ def _enter_user_namespace(uid: int | None) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Return whether *work* succeeds in a child process, which ends after it.
-
-    A child process is used because the effects of *work* cannot be undone.
-    """
+    """Return whether *work*, whose effects cannot be undone, succeeds in a child process."""
     child = os.fork()
     if child == 0:
         try:
@@ -149,10 +141,9 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id for the program, chosen by *number*: one that systems usually do not assign to accounts.
+    """Return a user id for the program, chosen by *number*, if possible one that systems do not assign to accounts.
 
-    If the user namespace of this process has too few ids for that, it is one of its last 1000 ids. The result is None
-    if the highest id of the namespace is below 65534, or if its ids cannot be read.
+    The result is ``None`` if the user namespace of this process has too few ids, or if they cannot be read.
     """
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:

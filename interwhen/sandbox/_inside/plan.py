@@ -27,8 +27,7 @@ class RunPlan(TypedDict):
     """The environment variables of the program. ``HOME`` and ``TMPDIR`` are added, unless they are in it."""
     stdin: bytes
     task: bytes | None
-    """The input of the runner of Python code, which reads it from descriptor 3 and writes the result to descriptor 4.
-    ``None`` for a command, which has no such descriptors."""
+    """The input of the runner of Python code (descriptor 3); ``None`` for a command."""
     more: list[bytes]
     """Further tasks. Each runs in a process of its own, after the one before has ended and was cleaned up."""
     files: list[tuple[str, bytes]]
@@ -54,10 +53,10 @@ class RunPlan(TypedDict):
     without: list[str]
     """The mechanisms that must not be used, to test a machine that lacks them."""
     outer: dict[str, int]
-    """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Otherwise
-    empty."""
+    """With bubblewrap: the inode of each of our namespaces, by kind. The namespaces inside must differ. Empty without
+    bubblewrap."""
     user: int
-    """With bubblewrap and without a user namespace: the user id that the program gets. Otherwise 0."""
+    """With bubblewrap and without a user namespace: the user id that the program gets. If not, 0."""
 
 
 class KeeperAnswer(TypedDict):
@@ -66,7 +65,7 @@ class KeeperAnswer(TypedDict):
     ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
     started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
     signal, else 0. ``what`` names the limit (``aborted``: our process ended the run), the forbidden call or the failure
-    to start, and is empty for the other kinds.
+    to start.
     """
 
     kind: str
@@ -75,8 +74,7 @@ class KeeperAnswer(TypedDict):
     findings: list[tuple[str, list[str], str]]
     """For each guarantee: its name, the mechanisms that enforce it, and why it is missing if there are none."""
     refused: list[str]
-    """The names of forbidden system calls that failed without an end of the program: each once, at most 100. Empty if
-    the filter has no listener."""
+    """The names of forbidden system calls that failed without an end of the program: each once, at most 100."""
     seconds: float
     """The time from the start of the task to its end."""
     cpu_seconds: float
@@ -84,9 +82,9 @@ class KeeperAnswer(TypedDict):
     peak_memory_bytes: int
     """The peak memory of the largest of these processes."""
     full: str
-    """``disk`` or ``files`` if the program's directory has no more room; else empty, also without a mount namespace."""
+    """``disk`` or ``files`` if the program's directory has no more room, as far as it is known; else empty."""
     value: bytes
     """What the runner of Python code reported: a returned value or an exception, cut one byte after the limit of the
-    output. Empty for a command."""
+    output."""
     more: list[KeeperAnswer]
     """The answers for the further tasks. Tasks that were not tried are left out."""

@@ -1,7 +1,7 @@
 """Runs Python code inside the sandbox. The interpreter gets this file as text, so it imports no module of the package.
 
-The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can
-write to the latter, too, so our process does not trust the data that it reads from there.
+The task comes from descriptor 3; a returned value or an exception goes to descriptor 4. The untrusted program can write
+to descriptor 4, too, so our process does not trust this data.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _run() -> None:
 def _written(value: object) -> str:
     """Return *value* as JSON. Raises TypeError, ValueError or RecursionError if it has no JSON form.
 
-    A text is encoded without importing ``json``: the import would take as long as the start of the interpreter.
+    A text is encoded without importing ``json``, which would take long.
     """
     if type(value) is str:
         from _json import encode_basestring_ascii
@@ -52,8 +52,6 @@ def _written(value: object) -> str:
 
 def _description(error: Exception) -> str:
     """Return the report on *error*: ``raised``, its type, error number and message, separated by NUL characters.
-
-    The message has at most 1000 characters; it is empty if it cannot be made.
 
     This imports nothing: there may be no memory or descriptor left to import a module.
     """

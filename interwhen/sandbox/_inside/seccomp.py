@@ -1,7 +1,7 @@
 """The filter of system calls: the forbidden calls, and the BPF program for the kernel.
 
-It lists forbidden calls, not allowed ones: compilers, provers and interpreters need most of the kernel, and the
-namespaces limit what a program can reach. Calls that are newer than the list fail with ENOSYS.
+It lists forbidden calls, not allowed ones: compilers, provers and interpreters need most of the kernel. Calls that are
+newer than the list fail with ENOSYS.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class SyscallRule:
     """A forbidden system call, and what happens to a program that makes it.
 
     ``answer`` is ``deny`` (the program or the process is ended), ``refuse`` (the call fails with EACCES) or ``absent``
-    (it fails with ENOSYS, as if the kernel did not have it).
+    (it fails with ENOSYS).
     """
 
     __slots__ = ("answer", "name")
@@ -153,10 +153,9 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    """Return the rule for the system call *number*, about which the kernel asks a listener.
+    """Return the rule for the system call *number*; for ``socket``, it depends on *first_argument*.
 
-    *first_argument* is the first argument of the call: for ``socket``, the rule depends on it. A call without a rule is
-    denied.
+    A call without a rule is denied.
     """
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
@@ -168,17 +167,16 @@ def judge(number: int, first_argument: int) -> SyscallRule:
 
 
 def supported() -> bool:
-    """Tell whether the system call numbers of this machine are known."""
+    """Return whether the system call numbers of this machine are known."""
     return syscalls.MACHINE in _ARCHITECTURES
 
 
 def program(*, notify: bool) -> list[Instruction]:
     """Return the BPF program of the filter, which applies the rules of :func:`rules`.
 
-    With *notify*, the kernel asks a listener about each call whose answer is ``deny`` or ``refuse``. Without it, the
-    kernel kills the process at a call with the answer ``deny``, and one with ``refuse`` fails with EACCES. In both
-    cases, calls with the answer ``absent`` and calls that are newer than the list fail with ENOSYS, and a call of
-    another architecture (x32 is one) kills the process. The machine must be supported.
+    With *notify*, the kernel asks a listener about each call whose answer is ``deny`` or ``refuse``; without it, the
+    kernel applies these answers. A call of another architecture (x32 is one) kills the process. The machine must be
+    supported.
     """
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS
@@ -232,7 +230,7 @@ class _Filter(ctypes.Structure):
 def install(*, notify: bool) -> int | None:
     """Install the filter in this process; it cannot be removed. Raises OSError if the kernel refuses it.
 
-    With *notify*, return the descriptor of the listener; otherwise ``None``.
+    With *notify*, return the descriptor of the listener; without it, ``None``.
     """
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")

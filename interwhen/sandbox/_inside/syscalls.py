@@ -72,10 +72,7 @@ def unshare(flags: int) -> None:
 
 
 def mount(source: str | None, target: str, kind: str | None, flags: int, options: str = "") -> None:
-    """Mount *source* on *target*. Raises OSError if the kernel refuses it.
-
-    *kind* is the type of the file system, *flags* and *options* are those of the system call.
-    """
+    """Mount *source* on *target*. Raises OSError if the kernel refuses it."""
     encoded = [None if text is None else os.fsencode(text) for text in (source, target, kind)]
     data = options.encode() or None
     _checked(_libc.mount(*encoded, ctypes.c_ulong(flags), data), f"mount {target}")
@@ -89,7 +86,7 @@ def unmount(target: str) -> None:
 def mount_setattr(target: str, attributes: int) -> None:
     """Set *attributes* on the mount on *target* and on all mounts below it.
 
-    Raises OSError if the kernel refuses it, and always before Linux 5.12.
+    Raises OSError if the kernel refuses it, as before Linux 5.12.
     """
     data = ctypes.create_string_buffer(attributes.to_bytes(8, "little") + bytes(24), 32)
     at_fdcwd, at_recursive = -100, 0x8000
@@ -105,18 +102,12 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def seccomp(operation: int, flags: int, argument: ctypes.Array[ctypes.c_char] | ctypes.Structure) -> int:
-    """Make the system call ``seccomp``, which installs a filter of system calls, and return its result.
-
-    The parameters are those of the system call. Raises OSError if the kernel refuses it.
-    """
+    """Make the system call ``seccomp``, and return its result. Raises OSError if the kernel refuses it."""
     return syscall(_SECCOMP[MACHINE], "seccomp", operation, flags, ctypes.byref(argument))
 
 
 def drop_bounding_set() -> None:
-    """Empty the capability bounding set, so that this process gains no capabilities when it executes a program.
-
-    If the kernel does not allow it, this silently changes nothing.
-    """
+    """Empty the capability bounding set, if the kernel allows it, so that no executed program gains capabilities."""
     for capability in range(64):
         try:
             prctl(PR_CAPBSET_DROP, capability)

@@ -770,6 +770,59 @@ LOOK_ALIKES = {
             ),
         ),
     ],
+    "somebody whom only a pronoun names": [
+        ("Ann has 2 + 3 = 5 apples.", ("Ann has 2 apples.", "He gets 3 apples.")),
+        ("There are 2 + 3 = 5 apples.", ("Ann has 2 apples.", "He gets 3 apples.")),
+        ("Ann has 2 + 3 = 5 apples.", ("Ann has 2 apples.", "They get 3 apples.")),
+        ("Ann has 2 + 3 = 5 apples.", ("Ann has 2 apples.", "It gets 3 apples.")),
+        ("Ben has 9 - 3 = 6 apples.", ("Ben has 9 apples.", "She eats 3 apples.")),
+        ("Ben has 9 - 3 = 6 apples.", ("Ben has 9 apples.", "We eat 3 apples.")),
+        ("Ben has 9 - 3 = 6 apples.", ("Ben has 9 apples.", "I eat 3 apples.")),
+        ("Ben works 9 * 3 = 27 hours.", ("Ben works 9 hours a day.", "She works 3 days.")),
+        ("Jo earns 45 * 4 = 180 dollars.", ("Jo earns 45 dollars a day.", "The boss smiles.", "She works 4 days.")),
+        ("Jo earns 45 * 4 = 180 dollars.", ("Jo earns 45 dollars a day.", "Jo's sister smiles.", "She works 4 days.")),
+    ],
+    "what is counted only in part, or was": [
+        ("Sam has 6 * 4 = 24 cans.", ("A pack has 6 cans.", "Sam buys 4 packs.", "Sam drinks 2 cans.")),
+        ("Dan has 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan has 4 boxes.", "Two boxes are empty.")),
+        ("Dan has 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan had 4 boxes.")),
+        ("Spain and Europe have 48 + 400 = 448 sites.", ("Spain has 48 sites.", "Europe has 400 sites.")),
+    ],
+    "what is done to the box": [
+        ("Dan paints 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan paints 4 boxes.")),
+        ("Dan carries 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan carries 4 boxes.")),
+        ("Nadia ordered 5 * 8 = 40 guests.", ("Nadia ordered 5 tables.", "Each table seats 8 guests.")),
+    ],
+    "measures that do not add up": [
+        ("Uma and Vic live 2 + 3 = 5 km from school.", ("Uma lives 2 km from school.", "Vic lives 3 km from school.")),
+        ("Uma lives 2 + 3 = 5 km from Vic.", ("Uma lives 2 km from school.", "Vic lives 3 km from school.")),
+        ("Paul and Kim are 12 + 15 = 27 years old.", ("Paul is 12 years old.", "Kim is 15 years old.")),
+        ("8 + 12 = 20 degrees", ("It is 8 degrees in Oslo and 12 degrees in Rome.",)),
+        ("It is 8 + 12 = 20 degrees in Oslo and Rome.", ("It is 8 degrees in Oslo and 12 degrees in Rome.",)),
+    ],
+    "one of several": [
+        (
+            "The workers lay 50 * 6 = 300 bricks.",
+            ("A worker lays 50 bricks an hour.", "4 workers lay bricks.", "They work 6 hours."),
+        ),
+        ("12 * 4 = 48 pies", ("A cook makes 12 pies an hour.", "3 cooks work for 4 hours.")),
+    ],
+    "another price": [
+        (
+            "Ron buys 4 * 5 = 20 dollars of cups.",
+            ("A cup costs 4 dollars.", "The cup costs 3 dollars on Sunday.", "Ron buys 5 cups."),
+        ),
+        ("The cups cost 4 * 5 = 20 dollars.", ("A cup costs 4 dollars.", "Ron buys 5 cups.", "Ron has a coupon.")),
+        ("The cups cost 4 * 5 = 20 dollars.", ("A cup costs 4 dollars.", "Ron buys 5 cups and gets one free.")),
+        (
+            "Gwen earns 20 * 8 = 160 dollars on Sunday.",
+            ("Gwen earns 20 dollars an hour.", "On Sunday Gwen earns double.", "Gwen works 8 hours on Sunday."),
+        ),
+        (
+            "Gwen earns 20 * 8 = 160 dollars.",
+            ("Gwen earns 20 dollars an hour.", "Gwen works 8 hours.", "Her boss keeps 30 dollars."),
+        ),
+    ],
 }
 """The same, with lines as people write them: amounts in two units, lists, passives, possessives and changes."""
 

@@ -128,6 +128,24 @@ def test_she_may_be_somebody_of_another_line():
     assert lack_of("Jo earns 45 * 4 = 180 dollars.", cited, text) == "a pronoun in the lines may mean somebody else"
 
 
+@pytest.mark.parametrize(
+    ("said", "cited"),
+    [
+        ("Ann has 2 + 3 = 5 apples.", ("Ann has 2 apples.", "She gets 3 apples.")),
+        ("Ben has 9 - 3 = 6 apples.", ("Ben has 9 apples.", "He eats 3 apples.")),
+        ("Acme makes 9 * 3 = 27 lamps.", ("Acme makes 9 lamps a day.", "It works 3 days.")),
+        ("Dan has 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan has 4 boxes.", "Ben has 2 boxes.")),
+        ("Dan sells 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan sells 4 boxes.")),
+        ("Ann ran 2 + 3 = 5 km.", ("Ann ran 2 km on Monday.", "Ann ran 3 km on Tuesday.")),
+        ("A worker lays 50 * 6 = 300 bricks.", ("A worker lays 50 bricks an hour.", "4 workers work 6 hours.")),
+        ("The buses seat 40 * 3 = 120 people.", ("A bus seats 40 people.", "The school has 3 buses.")),
+        ("The cups cost 4 * 5 = 20 dollars.", ("A cup costs 4 dollars.", "Ron buys 5 cups.", "Ron has 30 dollars.")),
+    ],
+)
+def test_statements_beside_those_that_are_refused_follow(said, cited):
+    assert lack_of(said, cited, cited) == ""
+
+
 @given(st.text(max_size=80), st.lists(st.text(max_size=80), max_size=3))
 def test_any_text_is_judged(said, cited):
     assert isinstance(lack_of(said, cited), str)

@@ -111,10 +111,9 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain, which begins at the token *start* and ends at *stop* at the latest.
+        """Read the last side of a chain, which begins at the token *start*, with what the text after it adds.
 
-        Its units and doubts include those of the text after it. Return ``None`` if there is no expression, or if the
-        text after it belongs to its value.
+        Return ``None`` if there is no expression before *stop*, or if the text after it belongs to its value.
         """
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
@@ -130,10 +129,9 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: the longest expression before its relation, which is the token *stop*.
+        """Read the first side of a chain: the longest expression that ends right before the token *stop*.
 
-        It begins at the token *start* or later. Return ``None`` if there is none, or if the text before it belongs to
-        it.
+        It begins at *start* or later. Return ``None`` if there is none, or if the text before it belongs to it.
         """
         first = _Backwards(self, start, stop).first()
         if first is None:
@@ -175,10 +173,7 @@ class _Backwards:
         self.stop = stop
 
     def first(self) -> int | None:
-        """Return the index at which the longest expression before the relation starts.
-
-        The result is ``None`` if there is no expression, or if it is not clear where it starts.
-        """
+        """Return the index at which the longest expression before the relation starts; ``None`` if it is unclear."""
         at = self._operand(self.stop)
         while at is not None:
             before = at
@@ -263,10 +258,9 @@ class _Backwards:
         )
 
     def _sign(self, before: int, at: int) -> int | None:
-        """Return the index at which the first operand starts, together with its minus sign if it has one.
+        """Return the index of the first operand, *at*, or of its minus sign; ``None`` if the text before is not clear.
 
-        *at* is the index of the operand, and *before* that of the first operator before it. The result is ``None`` if
-        the operators are not clearly a sign or a bullet.
+        *before* is the index of the first of the operators before the operand.
         """
         sign, operand = self.tokens[before], self.tokens[at]
         if at - before > 1 or sign.text != "-":

@@ -157,10 +157,7 @@ def _is_corrected(ahead: list[Token]) -> bool:
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
-    """Return the index up to which the next sentence may comment on the one that ends at *sentence_end*.
-
-    It is *sentence_end*, or 8 tokens later if the next sentence begins with a referring word: ``This is not true``.
-    """
+    """Return *sentence_end*, or a later index if the next sentence may comment on this one: ``This is not true``."""
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
 
@@ -170,10 +167,7 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence start that contain the token with the index *first*.
-
-    At most ``REACH`` tokens before it are searched.
-    """
+    """Return the indices at which the clause and the sentence of the token with the index *first* start."""
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -187,10 +181,7 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence end that contain the token before the index *last*.
-
-    At most ``REACH`` tokens after it are searched.
-    """
+    """Return the indices at which the clause and the sentence of the token before the index *last* end."""
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:
@@ -383,10 +374,7 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Return a reason for doubt if an amount at index *at* follows a joining word: ``8 and 1/2``, ``5 feet 6``.
-
-    The result is an empty string if there is none.
-    """
+    """Return a reason for doubt if an amount at *at* follows a joining word (``8 and 1/2``); else an empty string."""
     word, kind = tokens[at - 1].text, tokens[at].kind
     if kind == "cur":
         kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind

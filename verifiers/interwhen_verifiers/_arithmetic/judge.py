@@ -154,7 +154,7 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
     """Return how one side is the rounded value of the other; ``None`` if neither side is.
 
-    *value* and *other* are the exact values of *left* and *right*. After ``=``, a rounded side must show a decimal.
+    After ``=``, a rounded side must show a decimal.
     """
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
@@ -248,10 +248,7 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return another meaning by which the sides may agree; an empty string if none is known.
-
-    *value* and *other* are the values of *left* and *right*, which differ.
-    """
+    """Return another meaning by which the sides may agree; an empty string if none is known."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -311,7 +308,7 @@ def _is_range(node: Node) -> bool:
 
 
 def _is_date(node: Node) -> bool:
-    """Tell whether *node* holds a date such as ``1/2/2024`` or ``31-12-1999``, or a number of two parts and a year."""
+    """Tell whether *node* may hold a date such as ``1/2/2024`` or ``31-12-1999``."""
     for operation in _operations(node):
         match operation:
             case Binary(
@@ -379,10 +376,7 @@ def _adds_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker.
-
-    The result is ``None`` if the side then has no value.
-    """
+    """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker."""
     return value_of(_reread_first(side.node, side.bullet))
 
 

@@ -139,8 +139,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
     """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
 
-    *node* is an expression that holds only *number*. A single minus sign counts, if no bracket follows it and *number*
-    is not 0.
+    A single minus sign counts, if no bracket follows it and *number* is not 0.
     """
     while isinstance(node, Group):
         node = node.inner
@@ -150,7 +149,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* as :func:`plain` writes it, with the thousands separator of *number* and perhaps final zeros.
+    """Return *value* as :func:`plain` writes it, with separators and final zeros like those of *number* or *left*.
 
     The result is ``None`` if :func:`plain` returns ``None``.
     """

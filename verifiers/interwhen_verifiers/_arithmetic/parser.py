@@ -277,8 +277,7 @@ class Parser:
     def _mixed(self, whole: Number, token: Token | None) -> Number:
         """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000``, which begins with *whole*, as one number, and move after it.
 
-        *token* is the token after *whole*. A ``doubt`` is recorded. Raises :class:`Refused` if the two are not one
-        number.
+        Raises :class:`Refused` if *whole* and *token*, the token after it, are not one number.
         """
         assert token is not None
         if _is_rest(whole, token):
@@ -358,7 +357,7 @@ class Parser:
     def _remark(self) -> None:
         """Skip a bracket of words after a space, as in ``10 (people) * 6``, and set ``remark``.
 
-        The bracket is not skipped if the expression can neither continue nor end after it.
+        Nothing is skipped if the expression can neither continue nor end there.
         """
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
@@ -371,10 +370,7 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit such as ``cups``, and add its words to ``units``.
-
-        Nothing is skipped if the expression can neither continue nor end after it.
-        """
+        """Skip a unit such as ``cups``, and add its words to ``units``, if the expression may continue or end there."""
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return

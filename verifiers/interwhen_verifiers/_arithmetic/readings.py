@@ -145,7 +145,10 @@ def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tu
 
 
 def accounted(node: Node) -> Node:
-    """Return *node* with each number in round brackets read as negative, as in accounts: ``(3)`` is -3."""
+    """Return *node* with numbers in round brackets read as negative, as in accounts: ``(3)`` is -3.
+
+    Brackets after a factor, as in ``2(3)``, are left as they are.
+    """
 
     def change(node: Node) -> Node:
         match node:

@@ -129,11 +129,11 @@ class _Part(NamedTuple):
     """One side of a relation."""
 
     near: Token | None
-    """The token nearest to the relation that is a number, in digits or in words, and no label."""
+    """The number nearest to the relation, in digits or in words; labels such as ``Step 2`` are left out."""
     far: Token | None
-    """The farthest such token."""
+    """The number farthest from the relation, in digits or in words, without labels."""
     numbers: int
-    """How many such tokens there are."""
+    """How many numbers it has, in digits or in words, without labels."""
     distance: int
     """How many tokens stand between the relation and the nearest number."""
     words: bool

@@ -119,7 +119,7 @@ _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "quote": ("quote", _SAME),
     "break": ("break", _SAME),
 }
-"""Maps a group of the pattern to the kind of its token, and to those texts of the token that differ from the match."""
+"""For groups of the pattern: the kind of the token, and its text where this is not the matched text."""
 _BEFORE_NUMBER = frozenset(" \t\n(+-*/$=<>,[{:")
 _AFTER_NOTE = frozenset(("", ".", ",", ";", ":"))
 _UNSETTLED = frozenset(("of", "^"))
@@ -167,10 +167,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
-    """Return the token for *found*, which the pattern's group *group* matched; ``None`` if it gives no token.
-
-    *start* and *end* are the offsets of *found* in *text*.
-    """
+    """Return the token for *found*, which the pattern's group *group* matched; ``None`` if it gives no token."""
     if group in _PLAIN_GROUPS:
         kind, other = _PLAIN_GROUPS[group]
         return _token(Token, (kind, other.get(found, found), start, end))
@@ -290,7 +287,7 @@ _READERS: dict[str, Callable[[str, int, int, str], Token | None]] = {
 
 
 def _settle(tokens: list[Token], first: int) -> list[Token]:
-    """Return *tokens*, with tokens such as ``of`` and relation signs replaced or joined as their neighbours require.
+    """Return *tokens*, with tokens such as ``of`` replaced or joined as their neighbours require.
 
     *first* is the index of the first token that may depend on a neighbour.
     """

@@ -149,10 +149,7 @@ _FAMILIES: Final = {
 
 
 def stem(word: str) -> str:
-    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``).
-
-    Stems are only compared with each other, so a stem need not be a word.
-    """
+    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``)."""
     return word.rstrip("seiy") or word
 
 
@@ -290,7 +287,9 @@ ROUNDING: Final = words_of("approximately approx roughly rounded rounding estima
 """Words in the sentence of an equation which mean that its values are approximate."""
 
 ADVERBS: Final = words_of("about approximately approx roughly around nearly almost")
-"""Words with the same meaning, but only directly beside an equation or after its relation sign."""
+"""Words directly beside an equation, or after its relation sign, which mean that its values are approximate."""
 
 INEXACT: Final = words_of("about around nearly almost round rounds ceiling floor")
-"""Words elsewhere in the sentence that may have this meaning or another one: ``a round of golf``."""
+"""Words in the sentence of an equation that may mean that its values are approximate, or something else: ``a round of
+golf``.
+"""

@@ -18,7 +18,7 @@ LINES = re.compile(
     r"(?:\([^)\n]{1,80}\))?: (?P<message>[^\n]{1,500})",
     re.MULTILINE,
 )
-"""The diagnostics of gcc, clang, mypy, Lean and many others."""
+"""Matches the diagnostics of gcc, clang, mypy, Lean and many others."""
 _COQ = re.compile(
     r'^File "(?P<file>[^"\n]{1,80})", line (?P<line>\d{1,7}), characters (?P<column>\d{1,7})-\d{1,7}:\n'
     r"(?P<severity>Error|Syntax error):?(?P<message>(?:[^\n]{0,300}\n?){1,3})",
@@ -57,8 +57,9 @@ class Checker:
     column_from: int = 1
     """The number of the first column."""
     refutes: frozenset[int] = frozenset((1,))
-    """The exit codes which mean that the file is wrong. 0 means that it is right. Any other code proves nothing, except
-    a crash with ``crash_refutes``."""
+    """The exit codes which may mean that the file is wrong. 0 means that it is right. Any other code proves nothing,
+    except a crash with ``crash_refutes``.
+    """
     needs_diagnostic: bool = True
     """Whether an exit code in ``refutes`` is a violation only with a diagnostic that names a line of the file."""
     crash_refutes: bool = False

@@ -39,10 +39,7 @@ def run(file, text, steps, more):
             break
     return [number, code]
 """
-"""The program that runs the steps inside the sandbox.
-
-It returns the index of the last step that ran, and its exit code (``None``: it could not be started).
-"""
+"""The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
 
@@ -54,9 +51,11 @@ class Ran:
     step: int = 0
     """The index of the last command, also if it could not be started; 0 if it is not known."""
     code: int | None = None
-    """Its exit code; negative: the signal that ended it; ``None``: it did not start or did not finish."""
+    """The exit code of the last command; negative: the signal that ended it; ``None``: it did not start or did not
+    finish.
+    """
     output: str = ""
-    """What it printed; of commands in the sandbox, what all of them printed."""
+    """What the last command printed; in the sandbox, what all commands printed."""
     trouble: str = ""
     """Why there is no usable result, for example because a command did not finish; else empty, also for a missing
     command.
@@ -64,7 +63,7 @@ class Ran:
     missing: bool = False
     """Whether the last command is not installed; in the sandbox, whether it could not be started."""
     found: tuple[Diagnostic, ...] | None = None
-    """The diagnostics in its output, if :func:`read_apart` has searched for them; otherwise ``None``."""
+    """The diagnostics in the output, if :func:`read_apart` has searched for them, else ``None``."""
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:

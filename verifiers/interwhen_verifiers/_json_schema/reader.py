@@ -48,7 +48,7 @@ class Reader:
 
         Returns the next state, the number of characters that were read, and the error or ``None``. After an error, or a
         number that is too long or too large, the mode of the state is ``lost``: nothing more is read. Complete strings
-        of up to ``kept`` characters that must match a pattern are added to *texts*; they are not matched here.
+        of up to ``kept`` characters that must match a pattern are added to *texts*.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
@@ -74,8 +74,7 @@ class _Stop(Exception):
 class _Step:
     """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
 
-    Call :meth:`run` once: it returns the error, or ``None``. Then :meth:`state` returns the state after the text, and
-    ``at`` is the number of characters that were read.
+    Call :meth:`run` once, before :meth:`state` and ``at``, the number of characters that were read.
     """
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
@@ -230,10 +229,7 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed.
-
-        Raises ``_Stop`` if no alternative is left.
-        """
+        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return

@@ -161,8 +161,8 @@ class _DoubleKeyError(ValueError):
 class Judge:
     """Judges documents by *schema* and the schemas that it refers to, which are fetched from the addresses *allowed*.
 
-    Raises :class:`UsageError` if the schema or one of its patterns is not valid, or if it refers to an address that is
-    not allowed or cannot be fetched.
+    Raises :class:`UsageError` if the schema or a pattern is not valid, or if a schema is not allowed or cannot be
+    fetched.
     """
 
     def __init__(self, schema: Any, allowed: tuple[str, ...] = ()) -> None:
@@ -231,7 +231,7 @@ _APART = "the schema holds a pattern that is matched in a worker process only"
 def _built(text: str) -> Any:
     """Return the library's validator for a schema, with our functions for some keywords.
 
-    *text* is a JSON array of two items: the schema, and an object that maps addresses to the schemas that it refers to.
+    *text* is a JSON array: the schema, and a map from addresses to the schemas that it refers to.
     """
     schema, elsewhere = json.loads(text)
     kind = validator_for(schema, default=jsonschema.Draft202012Validator)

@@ -239,10 +239,7 @@ class Reader:
             self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code.
-
-        Known are lists and tuples, variables with such a value, and ``zip``, short ``range`` and ``.items()``.
-        """
+        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -273,10 +270,7 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression that was assigned to the variable *name*; ``None`` if the value may have changed since.
-
-        The result is also ``None`` if nothing was assigned.
-        """
+        """Return the expression that was assigned to the variable *name*; ``None`` if its value is not certain."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):

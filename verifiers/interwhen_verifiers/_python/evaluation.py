@@ -89,7 +89,7 @@ def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held",
 
     Return ``"held"`` if they agree, up to the decimals that *want* shows; the result and the expected value as texts if
     they differ; ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed*
-    is the text that the example printed.
+    is what the example printed.
     """
     if not want:
         return "unclear"
@@ -198,9 +198,8 @@ class _Answers:
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
     """Return the report on *code*; if there is no report, return the outcome of the sandbox.
 
-    *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run the
-    examples in the task and in the code. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot
-    make the sandbox.
+    *earlier* is the code of the blocks before it, and *given* holds the tests of the task. *doctests*: also run
+    examples. Raises :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
     """
     bound = names_in(code)
     before = frozenset(name for text in earlier for name in names_in(text))
@@ -243,10 +242,7 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return those tests that use a name of the code, and leave out programs that need a name that is not known.
-
-    *bound* are the names that the code binds, and *before* are the names that the earlier blocks bind.
-    """
+    """Return those tests that use a name of *bound*, without programs that need a name which is not known."""
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
@@ -270,7 +266,7 @@ class _Asking:
     async def look(self, questions: list[Question]) -> Told | Outcome:
         """Compile the code, and return the report on it; if there is none, return the outcome of the sandbox.
 
-        The first 100 *questions* are evaluated in the same call of the sandbox, and their answers are kept.
+        The first 100 *questions* are evaluated in the same call of the sandbox.
         """
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
@@ -379,7 +375,7 @@ class _Found:
     first: Told | Outcome | None = None
     """The report on the first test found that fails or has no value."""
     failed: Case | Example | None = None
-    """This test, if its call has a wrong value or raises."""
+    """The test that ``first`` reports on, if its call has a wrong value or raises."""
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
     """How many tests of each kind in ``_COUNTS`` were found so far."""
     waiting: list[tuple[Case, Call, list[Any]]] = field(default_factory=list)
@@ -480,11 +476,7 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a test that has no value; *told* says why.
-
-    If its call *shown* raised, the report is of the kind ``failed``; else it is *told*. *example*: the test is an
-    example.
-    """
+    """Return the report on a test that has no value: a failure if its call *shown* raised, else *told*."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}

@@ -1,7 +1,7 @@
 """The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
 It starts again for each call, so it imports only few modules. The model controls the code, and everything that a
-process with the code reports. Such a process has no test, so the code does not know which value is right.
+process with the code reports. So such a process gets no test.
 """
 
 from __future__ import annotations
@@ -143,10 +143,7 @@ def _encoded(value: object, encoding: _Encoding) -> str:
 
 
 class _Encoding:
-    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type.
-
-    It reads the contents by the methods of the built-in types, since a subclass may override these.
-    """
+    """Encodes values of plain built-in types as JSON. Of any other object, it encodes only the name of the type."""
 
     def __init__(self) -> None:
         self.left = _PARTS

@@ -251,7 +251,7 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read *line* with the lines that continue its value, and add its field to the found ones.
+        """Read *line* with the lines that continue its value, and add its field to the found ones, if it has a value.
 
         Return false if it is not a readable field or list item.
         """

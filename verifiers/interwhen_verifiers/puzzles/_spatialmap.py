@@ -110,7 +110,7 @@ class MapOrder:
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return sentences that prove the result of :meth:`status` for the same arguments, if it needs a proof."""
+        """Return the sentences, if any, that prove the result of :meth:`status` for the same arguments."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [

@@ -85,10 +85,7 @@ def _read(
 
 
 def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
-    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer.
-
-    *where* is the state before the line.
-    """
+    """Return how many moves a line without a label must have to be the answer; 0 if such a line is never the answer."""
     if segment.phase != "answer" or problem.asked != "moves":
         return 0
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2

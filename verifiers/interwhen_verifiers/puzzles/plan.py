@@ -172,7 +172,7 @@ def _says_again(progress: Progress, step: ActionStep) -> bool:
 def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
     """Return the progress after an action that may have been taken, or may only explain another action.
 
-    *reached* are the states after the action if it was taken. With too many states, the progress has a doubt instead.
+    *reached* are the states after the action if it was taken.
     """
     states = tuple(dict.fromkeys((*progress.states, *reached)))
     if len(states) > _MOST:
@@ -220,10 +220,7 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at the offset *at* to the bracket that closes it.
-
-    Raises :class:`PddlError` if no bracket near enough closes it.
-    """
+    """Return the text from the bracket at *at* to the bracket that closes it, or raise :class:`PddlError`."""
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)

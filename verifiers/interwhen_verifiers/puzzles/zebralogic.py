@@ -211,10 +211,7 @@ class _Houses:
         self._rows: dict[tuple[int, int], list[Any]] = {}
 
     def writer(self) -> Any:
-        """Return a solver with the rules of the puzzle, to be written as text.
-
-        The rules: each value has one house, and each house has one value of each attribute.
-        """
+        """Return a solver with the rules: each value has one house, and each house one value of each attribute."""
         solver = z3.SimpleSolver(ctx=self._context)
         for values in self._all():
             for row in (*values, *map(list, zip(*values, strict=True))):
@@ -384,7 +381,7 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
     """Read *line*, a row of a table, in the state *reading*. Return the state after it, and the statements in it.
 
-    The first row is the header. The houses may be the rows or the columns.
+    The first row is the header.
     """
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)

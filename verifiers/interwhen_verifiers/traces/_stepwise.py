@@ -12,7 +12,7 @@ from interwhen import Span
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of a gzipped JSONL file, or of all such files in a folder by name."""
+    """Yield the records of a gzipped JSONL file, or of all such files in a folder, sorted by name."""
     for file in sorted(path.glob("*.jsonl.gz")) if path.is_dir() else [path]:
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             for line in lines:

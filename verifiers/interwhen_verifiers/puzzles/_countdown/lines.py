@@ -71,7 +71,8 @@ class CalculationStep(Spanned):
     equation: NumberEquation
     listed: tuple[WrittenNumber, ...] | None
     list_start: int
-    """The offset in the line at which the list of these numbers starts; the end of the equation if there is no list."""
+    """The offset in the line at which the list of the numbers left starts; the end of the equation if there is no list.
+    """
     is_given_up: bool = False
     """Whether the line itself says that this step leads nowhere."""
 
@@ -125,7 +126,7 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
 
 
 def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
-    """Tell whether *line*, that something is impossible, names all numbers of *puzzle* or none, and no conditions."""
+    """Tell whether *line*, a statement that something is impossible, may be about all numbers of *puzzle*."""
     named = sorted(Fraction(number) for number in re.findall(r"[0-9]{1,12}", line))
     for number in (puzzle.target,) if puzzle.target in named else ():
         named.remove(number)
@@ -135,8 +136,7 @@ def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
     """Return the first equation of *line* and the index after it, as :func:`find_equation` does.
 
-    *tokens* are the tokens of *line*. A dash and a space before them are a minus sign only if the equation is true with
-    it.
+    A dash and a space before the *tokens* are a minus sign only if the equation is true with it.
     """
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":

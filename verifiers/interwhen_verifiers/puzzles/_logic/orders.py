@@ -437,10 +437,7 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read a list such as "the black book, the red book, …" from *start* on; no statements unless it names all objects.
-
-    *way* is the direction in which the text lists places.
-    """
+    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects."""
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
@@ -456,7 +453,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield facts such as "the third bird must be the falcon"; none if *way*, the direction of lists, is ``None``."""
+    """Yield facts such as "the third bird must be the falcon"; none if *way* is ``None``."""
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
@@ -468,10 +465,7 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge *said*, the stated facts, by the allowed arrangements.
-
-    The facts are wrong if they are together true in none of them, or name a place that does not exist.
-    """
+    """Judge *said*, the stated facts, by the allowed arrangements in which they are true together."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

@@ -52,10 +52,7 @@ class Words:
     """Whether words are sorted by character codes, as in ASCII: capitals before all small letters."""
 
     def status(self, one: str, other: str) -> int:
-        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does.
-
-        The result is 0 if they are equal, or if the usual ways to sort differ.
-        """
+        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does, else 0."""
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
@@ -66,10 +63,7 @@ class Words:
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none.
-
-        A word that is given several times may be listed less often, but at least once.
-        """
+        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -267,10 +261,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``; none if the line states letters of words.
-
-    *rank* is the position, from 1, of the letter by which the text compares words; 0 if it is not known.
-    """
+    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``; none if the line states letters of words."""
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()

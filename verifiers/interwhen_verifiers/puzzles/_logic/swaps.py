@@ -93,7 +93,7 @@ class Swaps:
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the thing whose name contains all words of *said*; ``None`` unless there is exactly one such thing."""
+        """Return the thing with the name *said*, or the only one with all words of *said* in its name, or ``None``."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
@@ -239,7 +239,7 @@ def _is_list(text: str) -> bool:
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *line*, a list of who holds what, and the statements in it. *told* is the state before it.
+    """Return the state after *line*, a list of who holds what, and the statements in it.
 
     The list may describe the state after the next swap, or repeat an earlier one.
     """
@@ -289,10 +289,7 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *said*, statements that belong together, and the statements with the numbers of swaps set.
-
-    *told* is the state before them. If the current number of swaps is not certain, any later one may be meant, too.
-    """
+    """Return the state after *said*, statements that belong together, and *said* with the numbers of swaps set."""
     if not said:
         return told, []
     people = frozenset(each.person for each in said)
@@ -305,10 +302,7 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 
 
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
-    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result.
-
-    Return the state after it and its statements, or ``None`` if it has another form. *told* is the state before it.
-    """
+    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result; ``None`` for another form."""
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
         return None
@@ -329,7 +323,7 @@ def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 def _has_others(line: str, start: int, end: int, swaps: list[re.Match[str]], *, is_open: bool) -> bool:
     """Tell whether the sentence ``line[start:end]`` describes swaps in a form that is not read.
 
-    *swaps* are the matches that were read; *is_open*: the result of an earlier swap is still missing.
+    *swaps* are the matches that were read.
     """
     at = 0
     for word in _TRADES.finditer(line, start, end):
@@ -357,7 +351,7 @@ def _said(
 ) -> Iterator[Holding]:
     """Yield the statements in ``line[start:end]`` about who holds what.
 
-    *at* has the possible numbers of swaps before them. A single letter is read as a person only if *initials* is true.
+    A single letter is read as a person only if *initials* is true.
     """
     for found in _SAYS.finditer(line, start, end):
         if not initials and len(found["name"] or found["who"]) == 1:

@@ -156,9 +156,8 @@ class Moves(Spanned):
 class Field(Spanned):
     """A stated property of the last step.
 
-    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (the numbers of turns so far).
-    ``value`` is the stated turn or direction. ``numbers`` are the stated counts of right turns, of left turns and, if
-    the text gives it, of both.
+    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (of turns so far). ``value`` is the
+    stated turn or direction. ``numbers`` are the counts of right turns, left turns and perhaps both.
     """
 
     name: str
@@ -357,10 +356,7 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``.
-
-    Return ``None`` for a line of another form, such as ``3. right``, which may name a turn.
-    """
+    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``; else ``None``."""
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
@@ -376,10 +372,7 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line.
-
-    Without a label, a list that may name turns is not read.
-    """
+    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line."""
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

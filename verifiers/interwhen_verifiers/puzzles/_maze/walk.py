@@ -228,7 +228,7 @@ def _replayed(
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
     """Replay *moves* after the walk *last*, once for each of *frames*, the possible meanings of coordinates.
 
-    Return the frames in which all moves can be made, each with the walk after them, and the first fault, or ``None``.
+    Return the frames in which all moves can be made, with the walks after them, and the first fault, or ``None``.
     """
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
@@ -245,8 +245,7 @@ def _replayed(
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
     """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
 
-    The cell of the walk is ``None`` if it is not known. Return a fault if the moves are the next step by their number,
-    and do not begin where the walk ended.
+    Return a fault if the moves are the next step by their number, and do not begin where the walk ended.
     """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
@@ -274,10 +273,7 @@ def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFr
 
 
 def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made.
-
-    *last* is the walk before it, and *frame* says what coordinates mean.
-    """
+    """Return the walk after *step*, or a text that says why the step cannot be made from *last*."""
     if last.cell is None:
         return "it is not known where this begins"
     there = _target(last.cell, step, frame)

@@ -78,7 +78,7 @@ _NO_REMARK = re.compile(
     r"(?<!can )\b(?:pick|put|stack|unstack|lift|place|move|take|remove|release|drop)(?:s|ing|ed)?\b"
     r"|\b(?:not|or|if|but|no)\b|n't\b"
 )
-"""Words that show that such a text is more than a remark."""
+"""Words which show that a text after an action is more than a remark."""
 _WORD = re.compile(r"[\w-]++")
 _SOMEBODY = re.compile(
     r"\b(?:i|we|you|it|(?:the )?(?:arm|hand|robot|gripper))(?: (?:then|now|next|will|first)){0,2} "

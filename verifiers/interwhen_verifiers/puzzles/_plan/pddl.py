@@ -99,7 +99,7 @@ def parse(text: str) -> list[Node]:
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
     """Return the parts of the definition in *text*, as a map from the name of a part to its contents without the name.
 
-    *kind* is ``domain`` or ``problem``. Raises :class:`PddlError` if *text* is no definition of this kind.
+    Raises :class:`PddlError` if *text* is no definition of this *kind*, ``domain`` or ``problem``.
     """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":

@@ -174,8 +174,7 @@ class Phrases:
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
         """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
 
-        The result is ``None`` if there is no value or a second one, if a word is not understood, or if *phrase* is too
-        long.
+        The result is ``None`` if there is not exactly one value, or if a word is not understood.
         """
         if len(phrase) > MAX_PHRASE:
             return None
@@ -336,8 +335,7 @@ def _related(
 ) -> HouseRelation | None:
     """Return the relation between the two values before and after the pattern *between* in *text*.
 
-    The result is ``None`` unless the text has one meaning. *kind*, *number* and *denied* are those of
-    :class:`HouseRelation`; words such as "directly" in *text* change the kind.
+    The result is ``None`` unless the text has one meaning. Words such as "directly" in *text* change the *kind*.
     """
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):

@@ -18,7 +18,7 @@ MAX_HOUSES = 12
 MAX_ATTRIBUTES = 16
 MAX_CLUES = 120
 MAX_TEXT = 40_000
-"""A puzzle that exceeds any of these limits is not read."""
+"""The most characters of a text that is searched for a puzzle."""
 
 _HOUSES = re.compile(
     r"\bthere are (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) houses\b(?! between)", re.IGNORECASE
@@ -82,7 +82,7 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes in *text*, each with as many values as there are *houses*; ``None`` if this is not so."""
+    """Return the attributes in *text*, each with as many values as there are *houses*, or ``None``."""
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
