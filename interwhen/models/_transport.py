@@ -290,10 +290,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in *body*, an error of a server. The code is ``None`` if there is none.
-
-    If the form of *body* is unknown, its beginning is the message.
-    """
+    """Return the message and the code in *body*, an error of a server. The code may be ``None``."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
