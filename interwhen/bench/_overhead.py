@@ -203,9 +203,8 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks without supervision.
-
-    It is the median of several tries.
+    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks: the median of several
+    tries.
     """
     stream = f"{chunks}@0"
     tries = [
