@@ -626,9 +626,9 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """If there is a candidate (a violation or an unproven claim), close the stream and decide where to cut.
+        """If there is a candidate (a violation or an unproven claim), close the stream and begin to decide on a cut.
 
-        The cut waits for open checks of earlier text, which may find an earlier violation.
+        The decision waits for open checks of earlier text, which may find an earlier violation.
         """
         if self.violations and self.state in ("streaming", "opening", "draining"):
             if self.state != "draining":

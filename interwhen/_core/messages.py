@@ -133,7 +133,7 @@ class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):
 
 
 Rare: TypeAlias = Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
-"""All facts except chunks, which come with every token."""
+"""All facts except chunks."""
 Fact: TypeAlias = Chunk | Rare
 
 

@@ -324,7 +324,7 @@ class Intake:
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
-        """Yield the incomplete segments, each with the offset up to which its words are certain.
+        """Yield the incomplete segments that can be checked, each with the offset up to which its words are certain.
 
         The last two words are uncertain, because the model may continue them. A segment without other words is left
         out. If the stream is probably *dead*, all words are certain.

@@ -243,7 +243,8 @@ KEEPS_ANSWERS = 6
 """The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
 which segments that continue after feedback know their torn lines."""
 HOLDS_TORN_LINES = 7
-"""The first version of the rules in which a run does not end with the rest of a line that a gate has shown whole."""
+"""The first version of the rules in which a run does not end with the rest of a line that was cut after a gate had
+shown it."""
 FORGETS_PLACES = 8
 """The first version of the rules in which the record of a violation without a plan has no place."""
 PASSES_SILENT_TEXT = 9
@@ -705,8 +706,8 @@ class Violations:
     def _floor(self, segment: Span) -> int:
         """Return the offset below which the ladder does not cut for a violation in *segment*.
 
-        It is after structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot
-        continue inside the reasoning, a violation in the answer does not cut into it.
+        It is after earlier structured tool calls, feedback on refused calls, and reasoning that we ended. If the model
+        cannot continue inside the reasoning, a violation in the answer does not cut into it.
         """
         if not self._goes_back:
             return segment.start

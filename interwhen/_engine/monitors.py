@@ -613,8 +613,8 @@ class RepairReading(NamedTuple):
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[RepairReading]:
     """Yield the claims that cover the repair, for two readings: *segment* up to the end of the repair, and all of it.
 
-    A reading is left out if *read* cannot read it, if its claims before the repair differ from those of the original
-    text, or if no claim covers the repair. :func:`is_mended` judges a reading.
+    A reading is left out if *read* cannot read it or the original text, if its claims before the repair differ from
+    those of the original, or if no claim covers the repair. :func:`is_mended` judges a reading.
     """
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:

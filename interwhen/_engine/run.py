@@ -181,8 +181,8 @@ class RunLearning:
     def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
         """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
 
-        Monitors with the same verifier and the same rungs have the same order. The ladders stay unchanged for a resumed
-        run, and if the learner fails, which is only logged.
+        Monitors with the same verifier and the same rungs have the same order. A ladder stays unchanged in a resumed
+        run, and if the learner fails for it, which is only logged.
         """
         if self._learner is None or is_resumed:
             return monitors

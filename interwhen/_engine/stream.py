@@ -575,7 +575,7 @@ class ModelReader:
         """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
 
         Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
-        gets this as a fact. Nothing is sent or read for an *order* that is not wanted any more.
+        gets this as a fact. If *order* is not wanted any more, its request is not sent, or its stream is closed.
         """
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):

@@ -224,7 +224,10 @@ def children_seconds() -> float:
 
 
 def _isolate() -> None:
-    """Separate this process from the parent: no stdin or stdout, and on POSIX its own session. It ends with it."""
+    """Separate this process from its parent: no stdin or stdout, and on POSIX systems a session of its own.
+
+    The process ends when its parent ends.
+    """
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The shared data types of interwhen, which every other package imports.
+"""The shared data types of interwhen, which the other packages import.
 
 They are spans, segments, claims, verdicts, monitors, triggers, remedies, events, results, the ledger and the errors.
 Most are frozen records that only validate their fields. No module here imports another package of interwhen.

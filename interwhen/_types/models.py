@@ -294,9 +294,9 @@ class Timeouts:
     counts from the start of the run over all its streams. The reader of an open stream, such as a run, enforces the
     last three: it closes the stream.
 
-    ``idle`` and ``min_rate`` do not end a stream. After ``idle`` seconds without text (or half of ``inter_token``, if
-    that is shorter), monitors check the unfinished line, sentence or paragraph. If a model sends fewer than
-    ``min_rate`` tokens per second, its run reports this in the log and in ``result.wire``.
+    ``idle`` and ``min_rate`` do not end a stream. After ``idle`` seconds without further text (or half of
+    ``inter_token``, if that is shorter), monitors may check the unfinished line, sentence or paragraph. If a model
+    sends fewer than ``min_rate`` tokens per second, its run reports this in the log and in ``result.wire``.
     """
 
     connect: float | None = 10.0

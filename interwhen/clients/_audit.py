@@ -64,7 +64,7 @@ class AuditFile(BackgroundWriter):
         self._descriptor: int | None = None
         self._size = 0
         self._is_torn = False
-        """Whether the last line is incomplete, since the disk was full."""
+        """Whether the last line is incomplete, because the disk was full."""
         self._is_failing = False
 
     @classmethod
@@ -135,7 +135,7 @@ class AuditFile(BackgroundWriter):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _rotate(self) -> None:
-        """Rename each file to the next number, which replaces the oldest one, and begin a new file."""
+        """Rename each file to the next number, which may replace the oldest one, and begin a new file."""
         path = self.settings.path
         for number in range(self.settings.files - 1, 0, -1):
             older = f"{path}.{number - 1}" if number > 1 else path

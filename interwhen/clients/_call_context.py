@@ -59,7 +59,8 @@ class ContextServed:
     answer: tuple[Chunk, ...] = ()
     """The stored answer; empty if the server must be asked."""
     use: ContextUse | None = None
-    """What the call uses of its context, or why it uses nothing; ``None`` if the context does not report this."""
+    """What the call uses of its context, or why it uses nothing; ``None`` if there is no context, or no report of
+    it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,7 +236,7 @@ class Settings:
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
-    """The file that gets one record per call. With ``None``, records are only logged (``call.ended``)."""
+    """The file that gets one record per call; ``None`` for no file."""
     on_result: ResultCallback | None = None
     """Called with the :class:`SupervisedCall` when a call has ended: in a thread, with the context of the call. If it
     raises, this is only logged."""
@@ -329,8 +329,7 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
     """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
-    A context that the options name is looked up in the store of *context*. Raises :class:`UsageError` for an unknown
-    option or an invalid value.
+    Raises :class:`UsageError` for an unknown option or an invalid value.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
@@ -360,7 +359,7 @@ def load_catalog() -> StrategyCatalog:
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Make an object of the class *kind* from *fields*. The option is called *option* in errors.
+    """Make an object of the class *kind* from *fields*, the value of *option*.
 
     Raises :class:`UsageError` if a field is unknown or invalid.
     """

@@ -27,7 +27,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """
 
     start: int | None = None
-    """The offset of this chunk's text in the trace. If the trace is longer, its text from here on is retracted."""
+    """The offset of this chunk's text in the trace. If the trace is longer, its text from this offset on is
+    retracted."""
     lead: int = 0
     """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
     events: tuple[Event, ...] = ()
@@ -195,7 +196,7 @@ def wire_reason(reason: FinishReason | None) -> str | None:
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields (id, model, date) of *first*, the server's first chunk, which may be empty.
+    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty.
 
     With *chat*, the chunks are those of the chat API, else of the completions API.
     """
@@ -517,8 +518,8 @@ class Composer:
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         """Add the chunks that end the answer as the model did.
 
-        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; if not, they are left out. *last*
-        is the server's chunk with the finish reason, if there is one.
+        *last* is the server's chunk with the finish reason, if any. Tool calls are added only with the finish reasons
+        ``tool_calls`` and ``stop``.
         """
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):

@@ -37,7 +37,8 @@ class Demotion:
     def saw(self, monitors: Iterable[Monitor], result: Result) -> None:
         """Count one call of *monitors* that ended with *result*, and demote those with violations in too many calls.
 
-        ``on_change`` is called for each. Monitors that only observe are counted, and not demoted.
+        ``on_change`` is called for each monitor that is demoted. Monitors that only observe are counted, and not
+        demoted.
         """
         refuted = {violation.monitor for violation in result.violations}
         for monitor in monitors:

@@ -39,7 +39,7 @@ class HeldTokens:
         return bool(self._waiting)
 
     def take(self, text: str, tokens: list[tuple[bytes, Any]]) -> list[Any]:
-        """Add *text*, which has come, and *tokens*: for each the bytes of its text, and any object.
+        """Add *text*, which has come, and *tokens*: pairs of the bytes of a token's text and any object.
 
         Return the objects of the tokens whose text has come by now.
         """
@@ -118,7 +118,8 @@ def _spelled(token: Any, parts: Any) -> bytes:
 def with_scores_of_text(value: Any, scores_of: TakeTokens | None = None) -> Any:
     """Return *value*, an event of the Responses API, without log-probabilities of tokens that are not in its text.
 
-    They are in a field ``logprobs`` beside ``text``, at any depth. *scores_of* finds those beside ``delta``.
+    Log-probabilities are in a field ``logprobs`` beside ``text``, at any depth. *scores_of* finds those beside
+    ``delta``.
     """
     if isinstance(value, list):
         return [with_scores_of_text(each) for each in value]

@@ -351,9 +351,9 @@ _OFTEN = 16
 class FieldFilter:
     """Finds text that no monitor reads in the chunks of one answer. With *holds*, such text is removed.
 
-    It remembers the bytes of a chunk without such text ``before`` and ``after`` its text. A chunk that differs from it
-    only in this text does not have to be filtered: it begins and ends with the same bytes, has no quotation mark
-    between them, and no backslash directly before ``after``.
+    It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
+    differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
+    quotation mark between them, and no backslash directly before ``after``.
     """
 
     __slots__ = (
@@ -424,7 +424,7 @@ class FieldFilter:
         return shown
 
     def _with_scores(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* with the log-probabilities of tokens whose text has come, and whether there were others."""
+        """Return *data* with the log-probabilities of tokens whose text has come, and whether it has or had any."""
         try:
             choice = msgspec.json.decode(data)["choices"][0]
         except (*DECODE_ERRORS, LookupError, TypeError):

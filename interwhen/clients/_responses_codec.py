@@ -127,7 +127,7 @@ class OutputItem:
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
         """Return the reader's part that shows part *number* (from 0) of the server's item *source*.
 
-        It may be a new one. A new part of the server continues an open part of the same *kind* that was cut.
+        If the part is missing, it is added, or it continues an open part of the same *kind* that was cut.
         """
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
@@ -284,8 +284,7 @@ class OutputItems:
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events that announce the server's item *index*; *body* is the server's event about it.
 
-        A message of the reader that was cut continues with a new message. Other items that were cut end now, as
-        incomplete.
+        A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
         """
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
@@ -301,10 +300,7 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
-
-        The reader knows this item as *item*.
-        """
+        """Yield the events for the reader that come from *body*, an event about the server's item *index*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -395,7 +391,7 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 class ResponsesChunkBuffer(ChunkBuffer):
     """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
 
-    The reader gets one response for all requests: the output items of a later request are numbered on.
+    The reader gets one response for all requests, so the numbers of output items continue from request to request.
     """
 
     def __init__(self, *, holds: bool = False) -> None:
@@ -591,7 +587,7 @@ class ResponsesTemplate:
     def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response was blocked.
+        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response ends as blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()

@@ -178,9 +178,9 @@ class ResponsesFieldFilter:
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Record the arguments of a complete tool call, which monitors read.
+        """Record the name and the arguments of a complete tool call, which monitors read.
 
-        If its pieces or its announcement have other arguments, they count as unmonitored text.
+        If its pieces or its announcement differ from these, they count as unmonitored text.
         """
         item, index = event.item, event.output_index
         assert item is not None
@@ -211,7 +211,7 @@ class ResponsesFieldFilter:
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in the field *place* in place of unmonitored text, which may be empty."""
+        """Return the text to show in the field *place* instead of unmonitored text; it may be empty."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

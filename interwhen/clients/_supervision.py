@@ -58,7 +58,7 @@ _tasks: set[asyncio.Task[None]] = set()
 class RunTask:
     """A background task that enters *run*, and leaves it when :meth:`leave` or :meth:`aclose` is called.
 
-    :meth:`begin` starts it. At its end, *ending* reports and records the call.
+    :meth:`begin` starts the task. At the end of the task, *ending* reports and records the call.
     """
 
     def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
@@ -197,8 +197,8 @@ class CallEnding:
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.
 
-        Texts are included if the audit settings ask for them, unless a monitor refused the prompt or failed to check
-        it.
+        The record has texts only if the audit settings ask for them, and not if a monitor refused the prompt or failed
+        to check it.
         """
         settings, call = self._settings, self._call
         return record_call(
@@ -223,7 +223,7 @@ def _was_refused(result: Result | None) -> bool:
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
     """Start *main* in a task that belongs to no task group, so that it may outlive its caller.
 
-    Return a function for any thread that calls code on the loop of the task, without waiting for it.
+    Return a function for any thread that calls code on the loop of the task.
     """
     import asyncio  # much of the cost of importing interwhen
 
@@ -288,8 +288,8 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     """Return a monitor that checks whether a call names one of *tools* and has valid arguments.
 
-    If *tools* is empty, it only checks that the arguments are JSON. A call as text that cannot be read is a violation,
-    too.
+    If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that cannot
+    be read is a violation, too.
     """
     required = {tool["name"]: _required(tool) for tool in tools}
     offered = tuple(required)
@@ -360,8 +360,8 @@ class Supervised:
     async def start(self, *, ahead: bool, seconds: float | None) -> None:
         """Send the request and wait until the server has accepted it.
 
-        With *ahead*, the request is sent before the run is entered, and this waits at most *seconds* for its response.
-        Raises the errors of entering the run, and those of :meth:`parts`.
+        With *ahead*, the request is sent at once, and the run is entered meanwhile; this waits at most *seconds* for
+        the response. Raises the errors of entering the run, and those of :meth:`parts`.
         """
         try:
             self._run_task.begin()
@@ -671,8 +671,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values,
-    and fields such as ``role`` and ``id``, are replaced, but not by ``None``.
+    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values are
+    replaced, but not by ``None``.
     """
     for name, value in more.items():
         known = into.get(name)

@@ -67,7 +67,7 @@ _typed = msgspec.json.Decoder(_Typed)
 def renderer(api: Api, detail: Detail) -> Render:
     """Return a function that encodes parts of an answer as stream events of *api*.
 
-    *detail* is how much their field ``interwhen`` says.
+    *detail* is how much the field ``interwhen`` in them says.
     """
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
@@ -173,9 +173,8 @@ def _summary(result: Result) -> dict[str, Any]:
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
-    *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
-    call fails before the answer begins, and the other errors of :func:`supervise`. A later error of the upstream
-    becomes the end of the answer.
+    *choice* has the monitors and settings. Raises :class:`HttpError` if the call fails before the answer begins, and
+    the other errors of :func:`supervise`. A later error of the upstream becomes the end of the answer.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)

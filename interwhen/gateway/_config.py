@@ -550,10 +550,7 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the gateway's key in the request *headers*. *header* is the name that :meth:`admit` returned.
-
-        The key is empty if that name is empty.
-        """
+        """Return the key in the header *header* of a request; empty if *header* is. :meth:`admit` gives *header*."""
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 
@@ -587,7 +584,7 @@ def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
     In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, if a key is too short, or if a header cannot hold it.
+    cannot be read or has no key, if a key in it or in a variable is too short, or if a header cannot hold a key.
     """
     keys = list(config.keys)
     if config.keys_file:

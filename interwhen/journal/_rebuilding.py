@@ -65,9 +65,9 @@ class Journaled(msgspec.Struct, frozen=True):
     records: tuple[Record, ...]
     """The records after the header, in order."""
     size: int
-    """The bytes up to the end of the last complete record."""
+    """How many bytes of the file could be read, up to the end of the last complete record."""
     left_out: int
-    """How many bytes follow: an incomplete or damaged record, and all bytes after it."""
+    """How many bytes come after these: an incomplete or damaged record, and all bytes after it."""
     chain: int
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
     schema: int = SCHEMA
@@ -355,8 +355,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Rebuild the run in *found*, ready to be resumed, and return its state.
 
-    If the run ended because its reader left or the model failed, that fact is ignored, so that the run can continue.
-    Raises the same errors as :func:`rebuild`.
+    If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
+    :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)

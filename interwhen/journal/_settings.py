@@ -146,7 +146,7 @@ def read_settings(option: str, wanted: object, kind: type[S]) -> S:
     """Return the settings that *wanted* gives for *option*, as a value of *kind*.
 
     *wanted* is such a value, a path, or a mapping of the fields of *kind*. Raises :class:`UsageError` for anything
-    else, an empty path, and invalid values.
+    else, for a path or mapping whose path is empty, and for invalid values.
     """
     if isinstance(wanted, kind):
         fields: object = msgspec.structs.asdict(wanted)

@@ -254,8 +254,8 @@ class FastResponse:
     def lost(self, exc: Exception | None) -> None:
         """End the response after its connection has ended. *exc* is the error, or ``None`` without an error.
 
-        If its head did not say where the body ends, the response is complete without an error. In all other cases it is
-        broken, unless it was complete before.
+        A response whose head does not say where the body ends is complete then, unless there is an error. Any other
+        response that was not complete before is broken.
         """
         if self.status and not self._framed and exc is None:
             self._is_whole = True
@@ -365,7 +365,7 @@ class FastConnection(asyncio.Protocol):
 
     @property
     def is_readable(self) -> bool:
-        """Whether an idle connection must not be used again, because the server closed it or sent bytes on it."""
+        """Whether an idle connection must not be used again, for example because the server closed it."""
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
         if number < 0:
@@ -630,10 +630,7 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the connection pool of the running loop. A new pool replaces those of closed loops.
-
-        Raises :class:`~interwhen.UsageError` on another event loop than asyncio.
-        """
+        """Return the connection pool of the running loop. Raises :class:`~interwhen.UsageError` outside asyncio."""
         loop = _running_loop()
         if loop is None:
             raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")
@@ -648,7 +645,7 @@ class FastTransport:
     async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
-        """Open a connection to *server* and add it to *pool*. *name* names the server in errors.
+        """Open a connection to *server* and add it to *pool*.
 
         Raises :class:`StreamTimeout` after *seconds*, and :class:`ConnectError` if the connection fails.
         """

@@ -220,7 +220,7 @@ _CLOSE_SECONDS = 1.0
 def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
     """Convert *exc*, an exception of httpcore2, to an error of interwhen.
 
-    *name* is the server, and *received* the number of bytes of the body so far, for the message.
+    *name* is the name of the server, and *received* the number of bytes of the body so far.
     """
     if isinstance(exc, httpcore2.TimeoutException):
         return ConnectError(
@@ -413,9 +413,9 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. Without a scheme, it is ``http``.
+    """Return the proxy at *url*, by default with the scheme ``http``.
 
-    Raises :class:`UsageError` if *url* is not the URL of a proxy, or if the package for a SOCKS proxy is not installed.
+    Raises :class:`UsageError` if it cannot be used.
     """
     url = url if "://" in url else f"http://{url}"
     try:

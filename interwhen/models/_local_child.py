@@ -61,7 +61,7 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights that *settings* name, start the server on a free port, and return it. This may block the GIL."""
+    """Load the weights that *settings* name, start the server on a free port, and return it. This may hold the GIL."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -102,7 +102,7 @@ def _arm(parent: int) -> None:
 def _watch(parent: int) -> NoReturn:
     """Wait until the lifeline closes, then end this process.
 
-    Except on Windows, it also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
+    Except on Windows, this process also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
     """
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.
@@ -119,7 +119,7 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* as a line of JSON to the parent, by the file descriptor *report*, and close it."""
+    """Send *message* as a line of JSON to the parent, and close *report*, the file descriptor for it."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 

@@ -185,7 +185,8 @@ class MeteredModel(ModelWrapper):
         """Add *usage*, the server's token counts of a stream that has ended. Do nothing if it is ``None``.
 
         Its count of the prompt replaces the estimate for *size* bytes. Its count of generated tokens less *came*, the
-        tokens of the chunks, is added to ``unseen``; without a finish reason (*finished*), only if it is positive.
+        tokens of the chunks, is added to ``unseen``. Without a finish reason (*finished*), only a positive difference
+        is added.
         """
         if usage is None:
             return
@@ -217,10 +218,7 @@ class MeteredModel(ModelWrapper):
 
 
 class _MeteredStream:
-    """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
-
-    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is that of its prompt in bytes.
-    """
+    """A stream that ends with ``length`` when the budget of *meter* is used up, or after *most* tokens."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
         self._meter = meter

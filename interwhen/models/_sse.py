@@ -101,7 +101,7 @@ class SseDecoder:
     def _feed_slowly(self, data: bytes, events: list[SseEvent]) -> list[SseEvent]:
         """Parse *data* line by line, append the complete events to *events*, and return *events*.
 
-        Raises :class:`~interwhen.models.StreamProtocolError` if an event was too large and *events* is empty.
+        Raises an error only if *events* is empty.
         """
         self._clean = False
         if self._failure is None:

@@ -174,8 +174,8 @@ _DRAIN_SECONDS = 0.05
 class TokenStream:
     """The stream of one request; see :class:`~interwhen.models.Stream`.
 
-    If a read gets chunks and then an error, :meth:`receive` first returns the chunks, and its next call raises the
-    error. A connection that breaks after the finish reason is no error.
+    If a read gets chunks and then an error of the server or the connection, :meth:`receive` first returns the chunks,
+    and its next call raises the error. A connection that breaks after the finish reason is no error.
 
     *decode* decodes each event of *response*. *notes* counts irregularities. *stop* tells the server to stop the
     generation; :meth:`abort` calls it. If the stream is closed before a finish reason or its end, it is added to
@@ -326,10 +326,7 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark.
-
-        *at* is the byte offset of the event, and *events* are all events of this read.
-        """
+        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark."""
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")

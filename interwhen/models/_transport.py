@@ -90,8 +90,8 @@ class HttpRequest:
 class HttpResponse(Protocol):
     """An HTTP response whose head has arrived. Its body is read while it arrives.
 
-    A response may have a synchronous method ``settle()``. If the response is complete and was read, it closes the
-    response and returns true, else false.
+    A response may have a synchronous method ``settle()``. If the response is complete and was read, the method closes
+    it and returns true, else false.
     """
 
     @property
@@ -290,10 +290,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in *body*, an error of a server. The code is ``None`` if there is none.
-
-    If the form of *body* is unknown, its beginning is the message.
-    """
+    """Return the message and the code in *body*, an error of a server. The code may be ``None``."""
     try:
         error = msgspec.json.decode(body, type=_ErrorBody)
         if isinstance(error.error, str):
@@ -582,9 +579,10 @@ def mentions(error: UpstreamError, field: str) -> bool:
 
 
 class FieldSupport:
-    """Remembers whether one model of one server accepts *field*. At first it assumes so.
+    """Remembers whether one model of one server accepts *field*.
 
-    If a request is refused that succeeds without the field, it assumes the contrary for ``REMEMBERED_SECONDS``.
+    It assumes that the field is accepted, unless a request was refused within the last ``REMEMBERED_SECONDS`` that
+    succeeded without the field.
     """
 
     __slots__ = ("_until", "field", "place")

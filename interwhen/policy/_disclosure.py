@@ -1,7 +1,7 @@
 """Finds the expressions of a message that give away the value which an argument must have.
 
-A value can be written in many ways, so expressions are compared in a normal form: as sums of terms, without constants,
-terms of the call's own arguments, and a common factor. A reader who sees ``total - 5`` and the call knows ``total``.
+Expressions are compared in a normal form: as sums of terms, without constants, terms of the call's own arguments, and a
+common factor. A reader who sees ``total - 5`` and the call knows ``total``.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _ONE = Constant(Fraction(1), None)  # type: ignore[arg-type]  # stands for the c
 def answers_of(require: Node) -> frozenset[Form]:
     """Return the forms of the values that the condition *require* makes an argument, or a sum of arguments, equal to.
 
-    The values of branches of such an ``if``, and of the arguments of ``max`` and ``min``, are included. Values of
-    constants and arguments alone are left out, because the writer of a message cannot hide them.
+    The branches of such an ``if``, and the arguments of ``max`` and ``min``, are included. Values of constants and
+    arguments alone are left out.
     """
     own = {"args"}
     for node in walk(require):
@@ -59,7 +59,7 @@ def answers_of(require: Node) -> frozenset[Form]:
 
 
 def gives_away(node: Node, answers: frozenset[Form]) -> bool:
-    """Tell whether a reader who sees the value of *node*, and knows the call, can compute one of *answers*."""
+    """Tell whether *node*, or a part of it, shows one of *answers*, apart from constants and arguments of the call."""
     return any(_form(part, {"args"}) in answers for part in _seen(node))
 
 
@@ -98,7 +98,7 @@ def _values(node: Node) -> Iterator[Node]:
 
 
 def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
-    """Yield, in both orders, the two sides of each equation in *require*, and of each pair of ``<=`` and ``>=``."""
+    """Yield the two sides of each equation in *require*. A pair of ``<=`` and ``>=`` counts as an equation."""
     bounds: set[tuple[str, str]] = set()
     for node in walk(require):
         match node:

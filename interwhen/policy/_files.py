@@ -100,7 +100,7 @@ def _example(
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
 
-    A base may itself have a base, which it changes. Raises :class:`UsageError` if *base* is not valid.
+    A base may itself have a base, which it changes. Raises :class:`UsageError`, and the errors of :func:`_put`.
     """
     if base is None:
         return {}
@@ -120,10 +120,7 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 
 
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
-    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``.
-
-    Raises :class:`UsageError` for a wrong path.
-    """
+    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``."""
     parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
     for path, value in _table(written, "set").items():
         _put(parts, path, copy.deepcopy(value))
@@ -179,9 +176,8 @@ def _index(step: str, count: int, path: str) -> int:
 def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | None, tool: str = "") -> Situation:
     """Build a situation from *parts*, in the format of examples and recorded situations.
 
-    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError` for wrong parts,
-    :class:`ValueError` for a time that cannot be read, and :class:`AttributeError` for a call or an entry of a table
-    that is a single value.
+    *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError`, :class:`ValueError`,
+    :class:`TypeError` or :class:`AttributeError` for parts that are not valid.
     """
     time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
     if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:
@@ -305,8 +301,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
-    Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. A rule that fails the type check is returned, too, and judges each call as unknown.
+    Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
+    that fails the type check is returned, too, and judges each call as unknown.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -355,11 +351,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`.
-
-    An id has at most 64 lower-case letters and digits, with single ``-`` or ``_`` between words, and begins with a
-    letter.
-    """
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -453,8 +445,7 @@ def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules.
 
     A rule that fails the type check judges each call as unknown; :func:`~interwhen.policy.admit` says why. Raises
-    :class:`UsageError` if a file is missing or not valid, if the name of a rule's file is not its id, or if there are
-    more than 500 rules.
+    :class:`UsageError` if a file is missing or not valid, or if there are more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))

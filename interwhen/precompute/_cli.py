@@ -189,8 +189,8 @@ def run(
         several times.
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
-        of a run, whose question counts; or a folder of journals, such as that of a gateway. What they are about is
-        prepared earlier, too. May be given several times.
+        of a run, whose question counts; or a folder of journals, such as that of a gateway. What the questions
+        are about is prepared earlier, too. May be given several times.
     token_budget
         How many generated tokens one context may cost in all its generations. Processes that work on it at the same
         time can exceed this.

@@ -50,9 +50,9 @@ class ContextSpending(msgspec.Struct, frozen=True):
 
     cost: Cost = Cost()
     discarded: int = 0
-    """The generated tokens of slices that ended before they made an item, as far as no later item continued them."""
+    """The generated tokens that are in no item."""
     slices: int = 0
-    """The number of slices that sent a request or used a draft."""
+    """The number of slices that changed these costs."""
 
 
 def context_document(name: str) -> str:
@@ -108,8 +108,8 @@ def spending(store: Store, name: str) -> ContextSpending:
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
     """Add the *cost* of one slice of work to the stored costs of the context *name*, and return the sum.
 
-    *discarded* is the number of generated tokens that are in no item. It is negative if the slice made an item from
-    drafts of earlier slices, whose tokens were added as discarded then.
+    *discarded* is the number of generated tokens of the slice that are in no item. It is negative if the slice made an
+    item from drafts of earlier slices, whose tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.
@@ -219,7 +219,7 @@ class PreparedContext:
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that *read*, an input of an item, has now; ``None`` if the input is gone."""
+        """Return the digest that *read*, an input of an item, has now; ``None`` if it has none."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)

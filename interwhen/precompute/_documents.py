@@ -17,9 +17,9 @@ from interwhen.precompute._items import digest
 from interwhen.precompute._producer import ContextPiece
 
 PIECE = 2400
-"""The size of a piece in characters: about 600 tokens of English text."""
+"""The default size of a piece in characters: about 600 tokens of English text."""
 OVERLAP = 240
-"""The most characters of the text before a piece that its lead repeats."""
+"""By default, the most characters of the text before a piece that its lead repeats."""
 _SMALLEST = 16
 _HEADING = 120
 """The most characters of a heading that a lead repeats."""
@@ -54,10 +54,10 @@ class Block:
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
     """Cut *text* into pieces of at most *size* characters.
 
-    Each piece has a lead: the headings above it and, in many cases, at most *overlap* characters of the text before it.
-    The pieces together contain the whole text, apart from white space; a blank text has none. A piece is named by a
-    hash of its text, and a small edit usually changes few pieces. Raises :class:`~interwhen.UsageError` for a *size*
-    under 16, and for an *overlap* that is not from 0 to *size*.
+    Each piece has a lead, which may be empty: headings above it, and at most *overlap* characters of the text before it
+    or the header of its table. The pieces together contain the whole text, apart from white space; a blank text has
+    none. A piece is named by a hash of its text, and a small edit usually changes few pieces. Raises
+    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(
@@ -87,9 +87,10 @@ def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[
 
 
 def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str:
-    """Return the lead of a piece whose first block is *first*: headings, then a table header or the end of *before*.
+    """Return the lead of a piece whose first block is *first*: headings and, unless *first* is one, text before it.
 
-    *above* has the headings above the piece, by level. *before* is the last block of the previous piece.
+    *above* has the headings above the piece, by level. *before* is the last block of the previous piece; a part of a
+    table has the header of the table instead.
     """
     level = first.level if first.kind == "heading" else None
     lines = [said for at, said in sorted(above.items()) if level is None or at < level]
@@ -251,7 +252,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 
 
 def _cut(unit: str, size: int) -> Iterator[str]:
-    """Cut *unit* into parts of at most *size* characters, if possible at a space, which is left out."""
+    """Cut *unit* into parts of at most *size* characters. A space at which it is cut is left out."""
     at = 0
     while len(unit) - at > size:
         space = unit.rfind(" ", at + size // 2, at + size)

@@ -1,4 +1,4 @@
-"""Opens stores and prepared contexts for commands and servers, which read them and do no background work."""
+"""Opens stores, and prepared contexts for commands and servers that only read them."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class ForegroundGate:
     async def quiet(self) -> None:
         """Wait until no run needs the model, and then until *debounce* seconds pass in which none begins.
 
-        There is no second wait if nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` since.
+        A later call does not wait if nothing has called :meth:`begin`, :meth:`end` or :meth:`touch` in between.
         """
         await anyio.lowlevel.checkpoint()
         while self._wanting or self._quiet_at != self._changes:
@@ -314,7 +314,8 @@ class Precomputer:
     async def refresh(self, name: str) -> PreparedContext:
         """Load the context *name*, as the store has it now, into :attr:`contexts`, and return it.
 
-        It is empty if the store has no such context. Raises the errors of :meth:`PreparedContext.load`.
+        The returned object is empty if the store has no such context. Raises the errors of
+        :meth:`PreparedContext.load`.
         """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
@@ -503,7 +504,7 @@ class Precomputer:
     def run(self, prompt: Any, *, context: ContextRef | None = None, **options: Any) -> Run:
         """Return a run of the model on *prompt* with the monitors of this object; *options* go to ``interwhen.run``.
 
-        The run may use the ready items of *context*. It stops background work until it ends.
+        The run may use the ready items of *context*, and stops background work until it ends.
         """
         return run(self.model, prompt, **{"monitors": self.monitors, "context": context or Foreground(self), **options})
 
@@ -525,7 +526,7 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
+        The work ends when none is due in a context with tokens left in its budget, or after *slices* slices. Raises
         :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails during a
         slice.
         """
@@ -688,7 +689,7 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, then work on one due step; ``None`` if no step is due.
+        """Wait until no run needs the model, work on one due step, and return the outcome; ``None`` without one.
 
         Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
         """

@@ -44,7 +44,7 @@ _NEAR = 0.5
 
 
 _NEIGHBOURS = 32
-"""The number of near numbers, below and above the one in the question, that are considered."""
+"""How many of the numbers next to the one in the question are considered, on each side."""
 
 
 def words(text: str) -> list[str]:

@@ -201,7 +201,7 @@ def _measure(words: Words) -> Words:
 
 
 def _asks_for_amount(words: Words) -> bool:
-    """Return whether *words*, which follow "what", have a verb such as "cost", and at most a time after it."""
+    """Return whether *words*, which follow "what", ask for an amount: "does Jo pay in May", not "does Jo pay with"."""
     at = next((at for at, word in enumerate(words) if word in _PAID), None)
     if at is None or set(words[:at]) & {"to", "that", *_ASKING}:
         return False

@@ -432,7 +432,7 @@ class _Setting:
 class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, but no Python package. If it cannot enforce a guarantee, entering it raises
+    Needs Linux, but no Python package. If a guarantee cannot be enforced, entering the sandbox raises
     :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names the guarantee.
     """
 
@@ -502,10 +502,11 @@ class ProcessSandbox(BlockingSandbox):
 
         This is faster than single runs, because the file system is made once. *limits* are those of each call, but
         ``seconds`` and the output to stdout and stderr are also for all calls together. Calls that do not start in time
-        are :class:`Limited`; after too much output, so is each call that made no forbidden system call. *calls* share
-        the ``files`` and ``stdin`` of the first; each call finds only these files. Raises :class:`UsageError` if the
-        sandbox was not entered with ``async with``, if the files are too large, or if arguments have no JSON form, and
-        :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is missing.
+        are :class:`Limited`; after too much output, so is each call that was not ended for a forbidden system call.
+        *calls* share the ``files`` and ``stdin`` of the first; each call finds only these files. Raises
+        :class:`UsageError` if the sandbox was not entered with ``async with``, if the files are too large, or if
+        arguments have no JSON form, and :class:`~interwhen.sandbox.SandboxUnavailable` if a required guarantee is
+        missing.
         """
 
         def run(abort: Abort) -> tuple[Outcome, ...]:
@@ -651,7 +652,7 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an absolute path and its real path, sorted, without missing paths and paths inside others.
+    """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
     Raises :class:`UsageError` for the path ``/`` or a link to it.
     """

@@ -404,7 +404,7 @@ async def in_thread(work: Callable[[Abort], T], limiter: anyio.CapacityLimiter) 
 class BlockingSandbox(abc.ABC):
     """Base class of sandboxes whose runs block a thread; a subclass implements ``_run``, ``probe`` and ``with``.
 
-    At most *parallel* calls of :meth:`run` work at the same time (``None``: one for each processor); calls of
+    At most *parallel* asynchronous calls work at the same time (``None``: one for each processor); calls of
     :meth:`run_sync` are not counted.
     """
 

@@ -436,7 +436,7 @@ class Spending:
     tasks: int = 0
     """The number of finished tasks."""
     tokens: float = 0.0
-    """The tokens of all tries so far."""
+    """The tokens so far."""
     expected: float = 0.0
     """The tokens that were expected for all begun tasks when they were planned."""
 

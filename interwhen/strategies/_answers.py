@@ -17,8 +17,8 @@ _LINE = re.compile(ANSWER, re.IGNORECASE)
 # The forms of published mathematics tasks: MATH, and GSM8K.
 _BOXED = re.compile(r"\\boxed\{([^{}\n]{1,200})\}")
 _HASHES = re.compile(r"(?:^|\n)####[ \t]*([^\n]+)")
-THOUGHT = "</think>"
-"""The end of the reasoning, in texts of models that mark it themselves."""
+_OPENED = re.compile(r"(?:^|\n)[ \t]*<think>")
+_CLOSED = "</think>"
 _WRAPPED = re.compile(r"\\\((.*)\\\)|\\boxed\{([^{}]*)\}")
 _DOLLARS = re.compile(r"([-+\u2212] ?)\$")
 
@@ -41,14 +41,24 @@ def _plain(answer: str) -> str:
     return answer.strip().lstrip("`*$ ").rstrip("`*$. ")
 
 
+def outside_thoughts(text: str) -> str:
+    """Return *text* without reasoning: from its last ``</think>``, and up to a ``<think>`` that is not closed.
+
+    A ``<think>`` counts only at the start of a line, because an answer may name the tag.
+    """
+    said = text.rpartition(_CLOSED)[2]
+    opened = _OPENED.search(said)
+    return said if opened is None else said[: opened.start()]
+
+
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in a form for comparison; ``None`` if there is no text to read.
 
     The answer is the first of these that is found and not empty: what follows the last "Answer:" at the start of a
     line, the content of the last ``\boxed{...}`` without inner braces, what follows the last ``####`` at the start of a
-    line, the last line that is not blank. Text up to the last ``</think>`` is ignored.
+    line, the last line that is not blank. Reasoning (:func:`outside_thoughts`) is ignored.
     """
-    said = text.rpartition(THOUGHT)[2]
+    said = outside_thoughts(text)
     for pattern in (_LINE, _BOXED, _HASHES):
         found = [match[1] for match in pattern.finditer(said)]
         if found and (answer := normal(found[-1])):
@@ -60,10 +70,10 @@ def read_answer(text: str) -> str | None:
 def read_json(text: str) -> str | None:
     """Return the JSON value that *text* is, written in one canonical form; ``None`` if *text* is not JSON.
 
-    Text up to the last ``</think>`` is ignored.
+    Reasoning (:func:`outside_thoughts`) is ignored.
     """
     try:
-        value = msgspec.json.decode(text.rpartition(THOUGHT)[2])
+        value = msgspec.json.decode(outside_thoughts(text))
     except DECODE_ERRORS:
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -116,7 +116,7 @@ def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")]
     file
         The file in which runs or a gateway learn; default: INTERWHEN_REMEDIES_STORE.
     json
-        Print one JSON object.
+        Print a JSON array.
     """
     if not Path(file).is_file():
         raise UsageError(f"the file of beliefs must exist, got {file!r}; give the path that runs or a gateway use")

@@ -24,6 +24,7 @@ from interwhen._types.triggers import Answer
 from interwhen._types.verdicts import Judged, Pass, Scope, Violation
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor, load_monitors
+from interwhen.strategies._answers import outside_thoughts
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
@@ -67,9 +68,13 @@ class Question:
     def answer(self, trace: Trace) -> str | None:
         """Return the answer of *trace*; ``None`` if it has none.
 
-        An incomplete last line is not read, unless the model has ended the text.
+        An incomplete last line is not read, unless the model has ended the text. Reasoning is not read where the model
+        marks it: by the tags ``<think>`` and ``</think>``, or by a trace of nothing but reasoning.
         """
-        return self.read(trace.said)
+        phases = {chunk.phase for chunk in trace.chunks if chunk.text}
+        if phases == {"reasoning"} and "</think>" not in trace.text:
+            return None
+        return self.read(outside_thoughts(trace.said))
 
 
 @lru_cache(maxsize=64)
@@ -161,7 +166,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The text of the trace that the strategy returned."""
     ledger: Ledger
-    """The tokens. ``kept`` are those of ``text``; ``discarded`` those of other samples, branches and cut text."""
+    """The tokens: ``kept`` in ``text``, ``discarded`` in other samples, branches and cut text."""
     seconds: float
     """The time of the attempt by its clock. In a comparison this includes the time that shared text saved."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)
@@ -319,7 +324,7 @@ class Judgement:
 def judgement(result: Result) -> Judgement:
     """Return *result* as a judgement, with the counts of its checks and violations.
 
-    Those of text that was cut away count, too.
+    Violations count also if their text was cut away.
     """
     passed = unclear = 0
     for check in result.checks:

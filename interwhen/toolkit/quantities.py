@@ -34,7 +34,7 @@ def read_number(text: str, *, digits: int = _MOST_DIGITS) -> Fraction | None:
     """Return the exact value of a number such as ``17``, ``-1,234.5``, ``3/4`` or ``12.5%``; ``None`` for other texts.
 
     A comma separates thousands, so ``1,500`` is 1500 and ``1,5`` is not read. Not read are also numbers with a part of
-    more than *digits* digits or with a leading zero (``007`` is a label), a fraction with decimals (``1.5/2``), and a
+    more than *digits* digits or a whole part such as ``007`` (a label), a fraction with decimals (``1.5/2``), and a
     division by zero.
     """
     text = text.strip()

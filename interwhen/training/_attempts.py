@@ -114,8 +114,19 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans still in the final trace, with feedback after each; empty unless the run is verified."""
+        """The refuted spans that feedback in the final trace answers; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
+
+    @property
+    def observed(self) -> tuple[Span, ...]:
+        """The refuted lines of the final trace that feedback does not answer."""
+        text, marked = self.last.text, self.refuted
+        spans = [violation.span for violation in self.last.violations]
+        left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]
+        return tuple(
+            Span(text.rfind("\n", 0, span.start) + 1, text.find("\n", max(span.end - 1, 0)) + 1 or len(text))
+            for span in left
+        )
 
     @property
     def problem(self) -> str:

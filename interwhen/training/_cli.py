@@ -23,6 +23,7 @@ def export(
     output: Annotated[Path, Parameter(alias="-o")],
     decontaminate: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     overlap: int = SIZE,
+    keep_refuted: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Make training data from recorded runs, as one JSON object a line, which TRL and datasets can load.
 
@@ -44,11 +45,16 @@ def export(
         are left out. May be given several times.
     overlap
         The number of consecutive words that count as an overlap.
+    keep_refuted
+        For tpt and messages: write traces, too, in which a line was refuted and nothing corrected it, as where the
+        monitor only observes. The line is marked as refuted.
     """
     if any(output.exists() and path.exists() and output.samefile(path) for path in decontaminate):
         raise UsageError(f"--output must not be a file of --decontaminate, got {str(output)!r}; name another file")
     texts = [text for path in decontaminate for text in read_texts(path)]
-    done = export_journals(each(journals, "journals"), output, format=format, keep_out=texts, overlap=overlap)
+    done = export_journals(
+        each(journals, "journals"), output, format=format, keep_out=texts, overlap=overlap, keep_refuted=keep_refuted
+    )
     if is_quiet():
         return 0
     console = console_for(sys.stderr)

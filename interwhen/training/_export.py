@@ -6,8 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -21,12 +22,21 @@ Format = Literal["tpt", "messages", "prm", "preference"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 """All formats of an export."""
 
-_MAKERS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] = {
+_Make: TypeAlias = Callable[[AttemptHistory, Counter[str]], Iterator[Row]]
+
+_MAKERS: dict[Format, _Make] = {
     "tpt": documents,
     "messages": chats,
     "prm": steps,
     "preference": preferences,
 }
+
+
+_KEEPING: dict[Format, _Make] = {
+    "tpt": partial(documents, keep_refuted=True),
+    "messages": partial(chats, keep_refuted=True),
+}
+"""The formats with whole traces, which can keep refuted lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +56,23 @@ def export_journals(
     format: Format,  # noqa: A002  the word of the command line
     keep_out: Iterable[str] = (),
     overlap: int = SIZE,
+    keep_refuted: bool = False,
 ) -> Exported:
     """Write the rows of *journals* in *format* to the file *to*, as one JSON object a line; return the counts.
 
     The same journals in the same order, with the same options, give the same bytes. Duplicate rows, and rows that share
-    *overlap* consecutive words with a text of *keep_out* (all words of a shorter text), are left out. All rows are in
-    memory before the file is written.
+    *overlap* consecutive words with a text of *keep_out* (all words of a shorter text), are left out. So are whole
+    traces with a line that was refuted and not corrected; with *keep_refuted*, such a line is kept and marked as
+    ``refuted``. All rows are in memory before the file is written.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
-    :class:`UsageError` for an unknown format, an *overlap* below 1, if there are no journals, if *to* is one of them,
-    or if the file cannot be written.
+    :class:`UsageError` for an unknown format, *keep_refuted* with another format than ``tpt`` and ``messages``, an
+    *overlap* below 1, if there are no journals, if *to* is one of them, or if the file cannot be written.
     """
-    if format not in FORMATS:
-        raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {format!r}; choose one of these")
     for name, value in (("journals", journals), ("keep_out", keep_out)):
         if isinstance(value, str | os.PathLike):
             raise UsageError(f"{name} must be a list, got {value!r:.80}; write [{value!r:.80}]")
+    make = _maker(format, keep_refuted=keep_refuted)
     left_out: Counter[str] = Counter()
     paths: list[str] = []
     target = Path(to)
@@ -75,7 +86,7 @@ def export_journals(
                 )
             yield paths[-1]
 
-    lines = list(_lines(read(), _MAKERS[format], Decontaminator(keep_out, overlap), left_out))
+    lines = list(_lines(read(), make, Decontaminator(keep_out, overlap), left_out))
     if not paths:
         raise UsageError("an export needs at least one journal, got none; name some")
     data = b"".join(line + b"\n" for line in lines)
@@ -94,9 +105,20 @@ def export_journals(
     return Exported(len(paths), len(lines), dict(sorted(left_out.items())))
 
 
+def _maker(form: Format, *, keep_refuted: bool) -> _Make:
+    """Return the function that makes the rows of the format *form*."""
+    if form not in FORMATS:
+        raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {form!r}; choose one of these")
+    if not keep_refuted:
+        return _MAKERS[form]
+    if form not in _KEEPING:
+        raise UsageError(f"keep_refuted must be used with {' or '.join(_KEEPING)}, got {form!r}; leave it out")
+    return _KEEPING[form]
+
+
 def _lines(
     paths: Iterable[str],
-    make: Callable[[AttemptHistory, Counter[str]], Iterator[Row]],
+    make: _Make,
     decontaminator: Decontaminator,
     left_out: Counter[str],
 ) -> Iterator[bytes]:

@@ -141,12 +141,15 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 # Whole traces as rows: documents with their thinking, and chats.
 
 
-def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[ThinkingDocument]:
+def documents(
+    history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False
+) -> Iterator[ThinkingDocument]:
     """Yield one row with the problem and the trace of *history*, if its answer was verified.
 
-    If not, the run is counted in *left_out*.
+    A trace with a line that was refuted, and neither cut nor followed by feedback, gives no row; with *keep_refuted*,
+    such a line is marked. Without a row, the run is counted in *left_out*.
     """
-    if not _is_fit(history, left_out):
+    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return
     document, thinking = history.problem, history.last.text
     spans = tuple(
@@ -155,13 +158,12 @@ def documents(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Think
     yield ThinkingDocument(history.name, document + thinking, document, thinking, spans)
 
 
-def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
-    """Yield one row with the problem and the trace of *history* as messages, if its answer was verified.
+def chats(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False) -> Iterator[Chat]:
+    """Yield one row with the problem and the trace of *history* as messages, on the conditions of :func:`documents`.
 
-    If not, the run is counted in *left_out*. The reasoning, without its tags, is the ``reasoning_content`` of the last
-    message.
+    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
-    if not _is_fit(history, left_out):
+    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return
     number = len(history.turns)
     texts = {"reasoning_content": "", "content": ""}
@@ -189,15 +191,19 @@ def chats(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Chat]:
     yield Chat(history.name, (*(as_turn(turn) for turn in history.turns), answer), tuple(spans))
 
 
-def _is_fit(history: AttemptHistory, left_out: Counter[str]) -> bool:
-    if history.is_answer_verified:
+def _is_fit(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool) -> bool:
+    if not history.is_answer_verified:
+        left_out["runs without a verified answer"] += 1
+    elif history.observed and not keep_refuted:
+        left_out["runs with a line that was refuted and not corrected"] += 1
+    else:
         return True
-    left_out["runs without a verified answer"] += 1
     return False
 
 
 def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
-    refuted = [OursSpan(span.start, span.end, "refuted") for span in history.refuted]
+    spans = (*history.refuted, *history.observed)
+    refuted = [OursSpan(span.start, span.end, "refuted") for span in dict.fromkeys(spans)]
     return sorted((*history.last.ours, *refuted), key=lambda span: (span.start, span.end))
 
 

@@ -326,8 +326,8 @@ class GrowingRun:
     def follower(self, begin: int) -> RunFollower | None:
         """Read what is new in the file. Return a follower whose first part begins at the offset *begin*.
 
-        The result is ``None`` if no complete record ends at *begin*. Raises :class:`~interwhen.JournalError` or
-        :class:`OSError` if the journal cannot be read.
+        The result is ``None`` unless *begin* is 0 or the end of a complete record. Raises
+        :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         with self._lock:
             self._read()

@@ -22,7 +22,7 @@ class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     outcome: str
     """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
     why: str = ""
-    """The reason for the outcome, or the evidence of a pass: for a violation its witness, if it has one."""
+    """The reason for the outcome; for a pass its evidence, and for a violation its witness, if it has one."""
     changed: str = ""
     """How the version or the code of the verifier differs from that of the recorded check; empty if no difference is
     known."""

@@ -37,6 +37,7 @@ def test_the_reasoning_gives_no_answer():
     read = reader(r"Answer: (\d+)")
     assert read("<think>Answer: 4</think>\nI do not know.") is None
     assert read("<think>Answer: 4</think>\nAnswer: 5") == "5"
+    assert read("<think>\nAnswer: 4\n") is None
 
 
 def test_what_finds_the_answer_may_be_said(tmp_path):

@@ -14,6 +14,9 @@ from interwhen.strategies._answers import read_answer, read_json
         ("work\n#### 42", "42"),
         ("first\n\nThe last line.\n\n", "the last line"),
         ("<think>Answer: 1</think>\nIt is two", "it is two"),
+        ("<think>\nAnswer: 4\n", None),
+        ("<think>a</think>\nAnswer: 4\n<think>\nAnswer: 5", "4"),
+        ("The tag <think> opens it.\nAnswer: 4", "4"),
         ("Answer: -$5", "-5"),
         ("Answer: \u2212$1,200.00", "-1200"),
         ("Answer: \\boxed{408}", "408"),
@@ -33,6 +36,7 @@ def test_the_answer_is_found_and_normalised(text, answer):
     [
         ('{"b": 1, "a": [2]}', '{"a":[2],"b":1}'),
         ('<think>{</think> {"a": 1}', '{"a":1}'),
+        ('<think>{"a": 1}', None),
         ('{"a": ', None),
         ("[" * 100_000, None),
         ("no JSON", None),

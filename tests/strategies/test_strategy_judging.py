@@ -115,3 +115,21 @@ def test_the_share_lies_between_none_and_all(passed, refuted, unclear):
     found = Judgement(None, passed, refuted, unclear)
     assert 0 < found.share < 1
     assert (found.share == 0.5) or (passed != refuted + unclear)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "answer"),
+    [
+        ([Chunk("<think>\nAnswer: 4\n")], None),
+        ([Chunk("<think>\nAnswer: 4\n</think>\nI do not know.\n")], None),
+        ([Chunk("<think>\nAnswer: 4\n</think>\nAnswer: 5\n")], "5"),
+        ([Chunk("\nAnswer: 4\n", "reasoning")], None),
+        ([Chunk("hm\n", "reasoning"), Chunk("Answer: 5\n", "answer")], "5"),
+        ([Chunk("hm\n</think>\nAnswer: 5\n", "reasoning")], "5"),
+        ([Chunk("Answer: 5\n")], "5"),
+    ],
+)
+@pytest.mark.parametrize("reason", ["stop", "length"])
+def test_reasoning_gives_no_answer(chunks, answer, reason):
+    """A model that used up its tokens while it thought has not answered."""
+    assert question().answer(Trace(tuple(chunks), reason)) == answer

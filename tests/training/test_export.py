@@ -81,6 +81,26 @@ def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
     assert learned.endswith("1+1=2\n")
 
 
+@pytest.mark.parametrize("form", ["tpt", "messages"])
+def test_a_line_that_a_monitor_refuted_while_it_observed_is_no_training_data(record, rows, form):
+    path, result = record(["1+1=3\n2+2=4\n"], watch(delivery="observe", required=False), answered=True)
+    assert result.answer_verified
+    assert len(result.violations) == 1
+    assert rows(path, form) == ([], {"runs with a line that was refuted and not corrected": 1})
+    ((row,), left_out) = rows(path, form, keep_refuted=True)
+    assert left_out == {}
+    text = row["text"] if form == "tpt" else row["messages"][1]["content"]
+    [span] = row["spans"]
+    assert (text[span["start"] : span["end"]].strip(), span["origin"]) == ("1+1=3", "refuted")
+
+
+@pytest.mark.parametrize("form", ["prm", "preference"])
+def test_lines_with_labels_need_no_such_option(record, rows, form):
+    path, _ = record(["1+1=2\n"], answered=True)
+    with pytest.raises(UsageError, match="keep_refuted must be used with tpt or messages, got"):
+        rows(path, form, keep_refuted=True)
+
+
 def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
     path, _ = record(
         ["<think>1+1=2\n</think>3+3=6\n"], prompt=[Message("system", "Be brief."), Message("user", "Q")], answered=True

@@ -553,7 +553,7 @@ def arithmetic(
     delivery: Delivery = "interrupt",
     phase: Literal["reasoning", "answer", "both"] = "both",
 ) -> Monitor:
-    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
+    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on a wrong option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
     ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in

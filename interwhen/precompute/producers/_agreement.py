@@ -1,4 +1,4 @@
-"""Derives the numbers of statements a second time, in other words, and tells which of them come out the same.
+"""Derives the numbers of statements again, in other words, and tells which of them come out the same.
 
 This is weaker than a check: a model may make the same mistake twice.
 """

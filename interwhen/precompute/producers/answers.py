@@ -269,7 +269,7 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*, or at most *room* characters of it that fit *question*."""
+    """Return the text of *pieces*; if it is too long, at most *room* characters: passages that fit *question*."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text

@@ -141,7 +141,7 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id for the program, chosen by *number*: one that systems usually do not assign to accounts.
+    """Return a user id for the program, chosen by *number*, if possible one that systems do not assign to accounts.
 
     The result is ``None`` if the user namespace of this process has too few ids, or if they cannot be read.
     """
