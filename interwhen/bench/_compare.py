@@ -60,7 +60,7 @@ class Comparison:
     strategies: Sequence[Strategy]
     """The strategies. Their names must differ."""
     budgets: Sequence[int]
-    """Budgets of an attempt, in generated tokens. They must differ."""
+    """Budgets of an attempt, in generated tokens, without duplicates."""
     sampling: Sampling
     """The temperature of the samples, and the most tokens of one trace."""
     seed: int = 0
@@ -75,7 +75,7 @@ class Comparison:
     minutes: float | None = None
     """The time limit: no further exercise begins after this many minutes."""
     made: Mapping[tuple[Arm, int], GradedAttempt] = field(default_factory=dict)
-    """Attempts that were made earlier, by arm and exercise. They are not made again."""
+    """Attempts that were made earlier and are not made again, by arm and exercise."""
     when_made: Callable[[GradedAttempt], None] = lambda _: None
     """Called with each new attempt."""
 

@@ -80,7 +80,7 @@ class ContextRun(msgspec.Struct, frozen=True):
     prompt_tokens: int
     """The prompt tokens of the run, with those of resumes and forks."""
     cached_tokens: int
-    """Those of them that the server had in its cache."""
+    """Prompt tokens that the server had in its cache."""
     first_token: float | None
     """Seconds until the first text; ``None`` if no text came."""
     seconds: float

@@ -201,9 +201,6 @@ def command_of(
     *needs* lists modules that extras install. If *uvloop* is not ``None``, the command has an option for the event
     loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
     incomplete report as JSON. *has_charts* allows ``--plot``.
-
-    The function raises :class:`MissingExtraError` without a module that it needs, :class:`UsageError` for options of
-    the report that cannot be used and while supervision is switched off, and the errors of *measure*.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -194,7 +194,7 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report of the benchmark. It has one table for each part.
+    """Return the report of the benchmark, with one table for each part.
 
     *added* has the streams that were read one at a time, by way. *carried* has the measurements of many streams at
     once, by client. *cost* has the CPU time per chunk of the client, ``bare`` and ``wrapped``.

@@ -386,7 +386,7 @@ class SlippingModel:
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
         """Return a statement about *about* with the labels of the lines that it follows from; sometimes wrong or vague.
 
-        It is empty if the value of *about* is in *known*, or if *labels* lacks one of these lines.
+        The statement is empty if the value of *about* is in *known*, or if *labels* lacks one of these lines.
         """
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
@@ -507,9 +507,9 @@ def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
 
 
 def sources(*, misses: float = 0.0) -> Monitor:
-    """Return a monitor for statements about a case. It wrongly passes about the share *misses* of the wrong ones.
+    """Return a monitor for statements about a case.
 
-    It always misses the same statements.
+    The monitor wrongly passes about the share *misses* of the wrong statements, always the same ones.
     """
     judge = check
     if misses:

@@ -56,7 +56,7 @@ class CacheCounters(NamedTuple):
     queries: int
     """The prompt tokens that were looked up in the cache."""
     hits: int
-    """Those of them that the cache had."""
+    """Looked-up tokens that the cache had."""
 
 
 def counters_in(metrics: str) -> CacheCounters | None:

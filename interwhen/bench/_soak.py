@@ -139,7 +139,7 @@ class _Readers:
 def shaky(seed: int, done: Counter[str]) -> Monitor:
     """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
 
-    It counts in *done* how often it did each of these.
+    The verifier counts in *done* how often it did each of these.
     """
     rng = random.Random(seed)  # noqa: S311  (no secret)
 

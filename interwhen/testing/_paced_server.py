@@ -308,10 +308,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Add a packet to the counts.
-
-        It is sent *late* seconds after it was due; *held*: earlier packets are still unsent.
-        """
+        """Count a packet that is sent *late* seconds after it was due. *held*: earlier packets are still unsent."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)

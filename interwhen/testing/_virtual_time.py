@@ -37,7 +37,7 @@ class OutOfVirtualTimeError(VirtualTimeError):
 
 
 class RealIOError(VirtualTimeError):
-    """Code used a virtual event loop for a file, socket, pipe, thread, process or signal. It needs a fake instead."""
+    """Code used a virtual event loop for a file, socket, pipe, thread, process or signal. Use a fake instead."""
 
 
 class _Turn:

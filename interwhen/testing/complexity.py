@@ -290,8 +290,9 @@ def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings:
     """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, which double in size.
 
     The repeated part of the first text has *size* characters. *target* is a function of a text, or a monitor (see
-    :func:`read_and_check`). It is called once before, to fill its caches. Raises :class:`~interwhen.UsageError` if
-    *size* or *doublings* is less than 1, or if a monitor does not apply to an empty prompt.
+    :func:`read_and_check`). *target* is called once before, to fill its caches. Raises
+    :class:`~interwhen.UsageError` if *size* or *doublings* is less than 1, or if a monitor does not apply to an empty
+    prompt.
     """
     if size < 1 or doublings < 1:
         raise UsageError(f"size and doublings must be at least 1, got {size!r:.80} and {doublings!r:.80}; correct them")

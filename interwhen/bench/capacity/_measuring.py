@@ -58,7 +58,7 @@ One core should carry each of them.
 """
 # A loop that is overloaded reads larger batches, which costs less.
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
-"""The same, for the points at which the model is checked."""
+"""Streams and tokens a second of each, for the points at which the model is checked."""
 _JOURNALS = ((100, False), (400, False), (400, True))
 """The chunks of the journals that are measured, and whether they have checks."""
 _SHARED = (20, 40)
@@ -203,9 +203,9 @@ class _CostReader:
         return (last - first) / arrived * 1e6
 
     async def silent(self, streams: int, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Return the CPU time of this process in one second while *streams* open streams send nothing.
+        """Return the CPU microseconds of this process in one second while *streams* open streams send nothing.
 
-        It is in microseconds. *seconds* is how long it is measured, well below 20.
+        *seconds* is how long this is measured, well below 20.
         """
         model = CompletionsModel(self._url, f"2@{_SILENT_RATE:g}", api_key="", transport=self._transport)
         silent = anyio.Semaphore(0)
@@ -317,10 +317,7 @@ async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
 async def _crowds(
     reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float
 ) -> dict[tuple[int, float], float]:
-    """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
-
-    It is the median of all rounds.
-    """
+    """Return the median CPU time of a token in microseconds, for each number of streams and rate that is measured."""
     # Each round measures both the loads from which the costs follow and those at which the model is checked, so that a
     # slow minute of the machine changes both alike.
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}

@@ -147,10 +147,7 @@ class Endpoint:
         self.trouble = trouble or self.trouble
 
     def drop(self) -> None:
-        """Record that a run was cancelled: one running run less.
-
-        It is neither a success nor a failure of the server.
-        """
+        """Record that a run was cancelled, which is neither a success nor a failure of the server."""
         self.busy -= 1
 
     def report(self) -> EndpointReport:

@@ -76,7 +76,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     checks: int = 0
     """Checks on the returned text."""
     worker_checks: int = 0
-    """Those of them whose verifiers run in worker threads or processes."""
+    """Checks whose verifiers run in worker threads or processes."""
     worker_seconds: float = 0.0
     """How long these took, with the time that they waited for a worker."""
     forks: int = 0
@@ -89,7 +89,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     """Prompt tokens of all requests, with those of forks; estimated where the server counts none."""
     cached_tokens: int = 0
-    """Those of them that the server had in its cache."""
+    """Prompt tokens that the server had in its cache."""
     requests: int = 0
     """Requests of the run: the first one, resumes, reconnects and forks."""
     seconds: float = 0.0
@@ -254,7 +254,7 @@ class Results:
     def flush(self) -> None:
         """Wait until the rows so far are on the disk, and close the files of complete shards.
 
-        It may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
+        This may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
         """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
@@ -281,10 +281,7 @@ class Results:
 
 
 class _Shard:
-    """One file of result rows. It is locked, so that no other process writes it.
-
-    Raises :class:`UsageError` if another process has locked it.
-    """
+    """One file of result rows, with a lock. Raises :class:`UsageError` if another process has the lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

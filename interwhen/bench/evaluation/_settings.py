@@ -32,7 +32,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     """The source of the prompts as the user named it."""
     source: str
-    """The same, for a path with the absolute path, for processes with another current folder."""
+    """The source of the prompts; if it is a path, as an absolute path."""
     out: str
     count: int | None = None
     task_seed: int = 0

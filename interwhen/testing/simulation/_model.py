@@ -186,7 +186,7 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process of the play. It has sent no requests and received no chunks yet."""
+        """Begin the next process of the play, which has sent no requests and received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
