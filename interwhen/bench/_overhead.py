@@ -203,10 +203,7 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks without supervision.
-
-    It is the median of several tries.
-    """
+    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks: a median of tries."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)

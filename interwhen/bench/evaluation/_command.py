@@ -102,7 +102,7 @@ def evaluate(
         How often a row is tried if its server fails. A refusal because of too many requests does not count.
     engine
         Where the shards run: in this process, or in tasks of a Ray cluster (extra ray). The folder of results, and a
-        file of prompts, must then be on storage that all nodes share. The results are the same.
+        file of prompts, must then be on storage that all nodes share.
     ray_address
         The cluster; without it, Ray takes the one of RAY_ADDRESS, or one on this machine, or starts one here.
     ray_tasks

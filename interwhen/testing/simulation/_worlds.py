@@ -227,7 +227,6 @@ class RunLimits(msgspec.Struct, frozen=True):
     repeats: int = 3
     """Remedies for the same claim at the same place."""
     discarded: int = 8192
-    """Discarded tokens."""
     forks: int = 256
     reconnects: int = 3
     failures: int | None = None
