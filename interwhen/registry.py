@@ -774,11 +774,11 @@ def load_model(
 ) -> Model:
     """Return the model that *spec* describes. If *spec* is not a text, return it unchanged.
 
-    *spec* is a model, the name of a plug-in, optionally followed by an argument for its factory (``"local"``,
-    ``"local:tiny"``), or the base URL of an OpenAI-compatible server (``"http://localhost:8000/v1"``). For a URL,
-    *name* is the model on that server (required), *api* the API to use and *api_key* the key; a plug-in does not get
-    these three. Raises :class:`PluginError` if the plug-in is unknown or fails, and :class:`UsageError` for an invalid
-    URL and for one without *name*. An :class:`InterwhenError` of the factory is passed on.
+    *spec* is a model, the name of a plug-in with an argument for its factory or without (``"local"``,
+    ``"local:tiny"``), or the base URL of an OpenAI-compatible server. For a URL, *name* is the model on that server
+    (required), *api* the API to use and *api_key* the key. Raises :class:`PluginError` if the plug-in is unknown or
+    fails, and :class:`UsageError` for an invalid URL and for one without *name*. An :class:`InterwhenError` of the
+    factory is passed on.
     """
     if not isinstance(spec, str):
         return spec
@@ -879,9 +879,8 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. The last form
     imports the module, also from the working directory, which runs its code. So do not use it for a *spec* that came
-    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option in
-    *spec* is unknown, is also in *given*, or has an invalid value. An :class:`InterwhenError` of the factory is passed
-    on.
+    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option is
+    unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     known = own_options(factory)

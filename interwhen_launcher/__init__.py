@@ -37,7 +37,7 @@ COMMANDS = {
 }
 """The shipped commands and their lines in the general help. Other distributions can add commands."""
 _OPTIONS = {
-    "--log-level": "Which log events go to stderr: debug, info, warning or error. They never hold text of a trace.",
+    "--log-level": "Which log events go to stderr: debug, info, warning or error.",
     "--debug": "Show a traceback if an error ends the command.",
     "--quiet, -q": "Show no progress and no hints.",
     "--help, -h": "Display this message, or that of a command, and exit.",

@@ -9,7 +9,6 @@ import ast
 import functools
 import json
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.scanners import Scanner
 from interwhen._core.transcript import Transcript
 from interwhen._types.models import Prompt
+from interwhen._types.python_source import parse_python
 from interwhen._types.segments import CallFormat, Span, ToolCall, WrittenCalls, unique
 from interwhen._types.triggers import DEFAULT_TAGS, ToolCalls
 
@@ -489,9 +489,7 @@ def _parse(text: str) -> ast.Module:
     if len(text) > LONGEST_CODE:
         raise Unreadable(f"code of more than {LONGEST_CODE:,} characters is not read")
     try:
-        with warnings.catch_warnings():  # ignore warnings about invalid escapes in the model's code
-            warnings.simplefilter("ignore")
-            return ast.parse(text)
+        return parse_python(text)
     except (SyntaxError, ValueError) as error:
         raise Unreadable(f"the call is not valid Python: {getattr(error, 'msg', error)}") from error
 

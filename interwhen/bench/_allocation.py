@@ -248,7 +248,10 @@ def uniform_curves(puzzles: Sequence[Puzzle], most: int) -> tuple[list[MeanScore
 
 
 class AllocationRun(NamedTuple):
-    """The scores of the adaptive allocator on one draw of tasks, compared with best-of-N and stop-on-verified."""
+    """The scores of the adaptive allocator on one draw of tasks, compared with best-of-N and stop-on-verified.
+
+    Beyond the N that were computed for these strategies, their scores for the nearest N count.
+    """
 
     accuracy: float
     """The percentage of tasks that the allocator answered right."""

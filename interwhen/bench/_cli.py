@@ -16,7 +16,7 @@ _COMMANDS = {
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",
     "penalty": "Measure what verifiers add to correct runs, as pairs.",
     "planner": "Simulate the fork planner on many servers, prefixes and sets of routes.",
-    "precompute": "Measure what work ahead of time saves, and what the productivity gate decides.",
+    "precompute": "Measure what work ahead of time saves, and what the serving gate decides.",
     "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
     "resumes": "Measure what a correction costs on llama.cpp: prompt tokens read again, and the first new token.",
     "soak": "Supervise many streams for a long time against a server that breaks at random.",

@@ -60,7 +60,7 @@ class Comparison:
     strategies: Sequence[Strategy]
     """The strategies. Their names must differ."""
     budgets: Sequence[int]
-    """Budgets of an attempt, in generated tokens. They must differ."""
+    """Budgets of an attempt, in generated tokens, without duplicates."""
     sampling: Sampling
     """The temperature of the samples, and the most tokens of one trace."""
     seed: int = 0
@@ -75,7 +75,7 @@ class Comparison:
     minutes: float | None = None
     """The time limit: no further exercise begins after this many minutes."""
     made: Mapping[tuple[Arm, int], GradedAttempt] = field(default_factory=dict)
-    """Attempts that were made earlier, by arm and exercise. They are not made again."""
+    """Attempts that were made earlier and are not made again, by arm and exercise."""
     when_made: Callable[[GradedAttempt], None] = lambda _: None
     """Called with each new attempt."""
 
@@ -85,7 +85,6 @@ class Comparison:
         """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
 
         Attempts in :attr:`made` are taken over. After each exercise, *keep* is called with the attempts so far.
-        *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
@@ -150,8 +149,7 @@ async def run_in_turn(
     """Run several comparisons in turn, one exercise of each at a time, and return their attempts by name.
 
     Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function *keep* is called
-    with all attempts after each round. Raises :class:`UsageError` if there are no exercises, or if the time limit is
-    not positive.
+    with all attempts after each round.
     """
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
@@ -355,7 +353,6 @@ class RowSettings(msgspec.Struct, frozen=True):
     """The settings that two attempts must share to be in one comparison."""
 
     model: str
-    """The name of the model."""
     seed: int
     """The seed of the samples and of the order of the attempts."""
     temperature: float
@@ -377,7 +374,6 @@ class AttemptFile:
     """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
 
     Attempts with other settings than *settings* are left as they are. An incomplete last line is removed from the file.
-    Raises :class:`UsageError` if the file has other content, and :class:`OSError` if it cannot be read or written.
     """
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
@@ -402,8 +398,7 @@ class AttemptFile:
     def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
         """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
 
-        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes. Raises
-        :class:`UsageError` if an attempt in the file is at an exercise with another name.
+        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes.
         """
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
@@ -536,10 +531,7 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates.
-
-    Raises :class:`~interwhen.UsageError` for another text.
-    """
+    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates."""
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

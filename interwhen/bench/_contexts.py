@@ -1,9 +1,8 @@
 """``interwhen bench contexts``: asks questions about contexts on a real model, with and without work ahead of time.
 
-A file has contexts and questions with right answers. The arms are ``bare``: the context and the question; ``facts``:
-with the facts that precompute verified; ``answers``: with what precompute prepared for exactly these questions;
-``prefixes``: with the context in the prefix cache of the server; ``notes``: with notes that the same model wrote ahead
-of time, and that nothing has checked.
+The arms are ``bare`` (nothing is prepared), ``facts`` (verified facts), ``answers`` (prepared answers to exactly these
+questions), ``prefixes`` (the context in the prefix cache of the server) and ``notes`` (notes of the same model, which
+nothing has checked).
 """
 
 from __future__ import annotations
@@ -72,7 +71,6 @@ class ContextRun(msgspec.Struct, frozen=True):
     """The result of one question in one arm: one line of the file of results."""
 
     id: str
-    """The id of the question."""
     arm: Arm
     right: bool
     """Whether the answer is the right number."""
@@ -81,7 +79,7 @@ class ContextRun(msgspec.Struct, frozen=True):
     prompt_tokens: int
     """The prompt tokens of the run, with those of resumes and forks."""
     cached_tokens: int
-    """Those of them that the server had in its cache."""
+    """Prompt tokens that the server had in its cache."""
     first_token: float | None
     """Seconds until the first text; ``None`` if no text came."""
     seconds: float
@@ -97,7 +95,6 @@ class ContextRun(msgspec.Struct, frozen=True):
     served: tuple[str, ...]
     """The prepared lines that could be served, for people to read."""
     text: str
-    """The text of the run."""
     cold: bool = False
     """Whether the prompts began with a number of their own (``--cold``), so that no other arm could warm the cache."""
 
@@ -210,8 +207,7 @@ def _opened(model: str, base_url: str, threads: int | None) -> Model:
 def read_questions(path: Path) -> list[DatedQuestion]:
     """Return the questions in the file at *path*: JSON lines, perhaps compressed (``.gz``).
 
-    A question without an id gets one from the number of its line, such as ``line-3``. Raises :class:`UsageError` if the
-    file cannot be read, or if a line is not valid.
+    A question without an id gets one from the number of its line, such as ``line-3``.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     found = []
@@ -301,7 +297,7 @@ def _instructed(request: Request, start: str) -> Request:
 class Measuring:
     """Prepares contexts with *model*, and asks it the questions about them. *monitors* check every run.
 
-    With *cold*, the prompts for each context and arm begin with a random number of their own.
+    With *cold*, the prompts of each context and arm begin with a random number.
     """
 
     def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling, *, cold: bool = False) -> None:
@@ -316,9 +312,7 @@ class Measuring:
     ) -> AsyncIterator[ContextRun]:
         """Prepare the context *text* as *arm* requires. Then ask *questions*, and yield the result of each.
 
-        Where nothing could be prepared, a result of the arm ``bare`` in *plain* is repeated. Raises
-        :class:`~interwhen.ModelError` if the model cannot write the notes of the arm ``notes``; a run that fails is a
-        result.
+        Where nothing could be prepared, a result of the arm ``bare`` in *plain* is repeated.
         """
         if not questions:
             return

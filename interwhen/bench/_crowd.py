@@ -168,9 +168,9 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams of *base_url* at once through *transport*. Return what each reader received.
+    """Read *streams* streams of *base_url* at once through *transport*, as :func:`read_crowd` does.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
+    Only HTTP is decoded, not the events.
     """
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
@@ -186,10 +186,7 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams of *base_url* at once, each as a supervised run with *monitors*.
-
-    Return what each reader received. Each stream has *chunks* chunks, at *rate* chunks a second.
-    """
+    """Read *streams* streams of *base_url* at once, as supervised runs with *monitors*; see :func:`read_crowd`."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
@@ -203,9 +200,9 @@ async def run_crowd(
 
 
 async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one httpx2 client. Return what each reader received.
+    """Read *streams* streams at once through one httpx2 client, as :func:`read_crowd` does.
 
-    Each stream has *chunks* chunks, at *rate* chunks a second. Only HTTP is decoded, not the events.
+    Only HTTP is decoded, not the events.
     """
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
@@ -219,10 +216,7 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of the openai SDK. Return what each reader received.
-
-    Each stream has *chunks* chunks, at *rate* chunks a second.
-    """
+    """Read *streams* streams at once through one client of the openai SDK, as :func:`read_crowd` does."""
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -270,10 +264,7 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were.
-
-    Raises :class:`httpx2.HTTPError` if it cannot be reached.
-    """
+    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were."""
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 

@@ -43,10 +43,7 @@ def require_positive(**options: float | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[A]):
-    """Compares arms in rounds: every round runs each arm once, in random order.
-
-    Raises :class:`UsageError` if *pairs* or *minutes* is not positive.
-    """
+    """Compares arms in rounds: every round runs each arm once, in random order."""
 
     # The speed of a machine drifts during a measurement, so arms are compared only within a round.
 
@@ -132,8 +129,7 @@ class Output:
     def check(self, *, has_charts: bool) -> None:
         """Raise :class:`UsageError` if a file of the report is in no existing folder, or is a folder.
 
-        Without *has_charts*, ``--plot`` is refused. Raises :class:`MissingExtraError` if ``--plot`` was given and
-        matplotlib is not installed.
+        Without *has_charts*, ``--plot`` is refused.
         """
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
@@ -142,10 +138,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write *report*, perhaps incomplete, to the file of ``--json``. Do nothing if there is none or it is ``-``.
-
-        Raises :class:`UsageError` if the file cannot be written.
-        """
+        """Write *report*, perhaps incomplete, to the file of ``--json``. Do nothing if there is none or it is ``-``."""
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")
@@ -159,10 +152,7 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the files that were asked for.
-
-        Raises :class:`UsageError` if one of these files cannot be written.
-        """
+        """Print *report* as the options say, and write the files that were asked for."""
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
@@ -211,9 +201,6 @@ def command_of(
     *needs* lists modules that extras install. If *uvloop* is not ``None``, the command has an option for the event
     loop, with *uvloop* as its default. If *measure* has a parameter ``keep``, it gets a function that writes an
     incomplete report as JSON. *has_charts* allows ``--plot``.
-
-    The function raises :class:`MissingExtraError` without a module that it needs, :class:`UsageError` for options of
-    the report that cannot be used and while supervision is switched off, and the errors of *measure*.
     """
     name = measure.__name__
     given = inspect.signature(measure)

@@ -88,8 +88,7 @@ def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
 def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterator[Helper]:
     """Run a gateway with the monitors named in *monitor* until the end of the block, and yield its process and URL.
 
-    *upstream* is the URL of the model server. *environment* is added to the environment of the process. Raises
-    :class:`UsageError` if the gateway does not start.
+    *upstream* is the URL of the model server. *environment* is added to the environment of the process.
     """
     watching = (word for name in monitor for word in ("-m", name))
     command = [sys.executable, "-c", _SERVE, "serve", "--port", "0", *watching, "--upstream", upstream]
@@ -195,10 +194,10 @@ def report_of(
     cost: Mapping[str, Sequence[float]],
     monitors: str,
 ) -> Report:
-    """Return the report of the benchmark. It has one table for each part.
+    """Return the report of the benchmark, with one table for each part.
 
-    *added* has the streams that were read one at a time, by way. *carried* has the measurements of many streams at
-    once, by client. *cost* has the CPU time per chunk of the client, ``bare`` and ``wrapped``.
+    *added* has the streams that were read one at a time, *carried* many streams at once, and *cost* the CPU time per
+    chunk.
     """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
@@ -221,10 +220,7 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way.
-
-    The time to the first token is compared within pairs, and the gaps between chunks over all streams.
-    """
+    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way."""
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}
@@ -283,8 +279,7 @@ async def sdk_cost(
     """Read the same stream through a bare and a wrapped openai client.
 
     Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. The stream has *chunks*
-    chunks, at *rate* a second. Raises :class:`UsageError` if a stream lacks a chunk, or if no check runs on a watched
-    one.
+    chunks, at *rate* a second.
     """
     import openai
 
@@ -298,10 +293,7 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read *stream* with the SDK to its end, and return the CPU time of this process in seconds.
-
-    Raises :class:`UsageError` unless it brought *chunks* chunks and, with *watched*, at least one check ran.
-    """
+    """Read *stream* with the SDK to its end, and return the CPU time of this process in seconds."""
     begun = time.process_time()
     texts, last = 0, None
     messages = [{"role": "user", "content": "How many apples are left?"}]
@@ -320,10 +312,7 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
 
 
 class _Crowds:
-    """Reads the same streams with several clients.
-
-    The bare protocol reads them just before each client, as the baseline.
-    """
+    """Reads the same streams with several clients, and with a bare protocol before each client, as the baseline."""
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, minutes: float | None) -> None:
         self._load = url, streams, chunks, rate
@@ -388,10 +377,7 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 
 
 async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*.
-
-    Raises :class:`UsageError` if a stream ends early, and :class:`OSError` if a URL cannot be connected to.
-    """
+    """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*."""
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

@@ -40,10 +40,7 @@ class AskingProducer:
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made.
-
-        Raises the errors of the model.
-        """
+        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made."""
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
@@ -54,7 +51,6 @@ class StreamCounter(ModelWrapper):
     def __init__(self, model: Model) -> None:
         super().__init__(model)
         self.open = 0
-        """The number of streams that are open now."""
 
     async def stream(self, request: Request) -> Stream:
         """Open a stream for *request*. It counts as open until it is closed."""

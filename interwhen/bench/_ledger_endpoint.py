@@ -81,7 +81,7 @@ class RequestRecord:
     prompt: int
     """Tokens of the prompt."""
     cached: int
-    """Those of them that the cache had."""
+    """Prompt tokens that the cache had."""
     accepted: bool = False
     """Whether the endpoint began an answer."""
     sent: int = 0

@@ -134,11 +134,7 @@ class Setup:
                 assert_never(axis)
 
     async def measure(self) -> Penalty:
-        """Run the pairs, and return what supervision added.
-
-        The runs of a pair have the same request and seed. Raises :class:`UsageError` if no pair was a correct run (see
-        :class:`Penalty`), if a number is not positive, or if the source cannot be opened.
-        """
+        """Run the pairs, and return what supervision added. The runs of a pair have the same request and seed."""
         require_positive(concurrency=self.concurrency)
         watching = self.watching()
         arms: dict[Arm, Sequence[Monitor] | None] = {"bare": None, "supervised": watching}
@@ -175,7 +171,7 @@ class Penalty:
 
     *flows* has the measured runs by arm and pair. A pair counts only if it is a correct run: no violation interrupted,
     no run abstained or failed, and in each run at least two pieces of text came. ``others`` lists the other pairs with
-    the reason. Raises :class:`UsageError` if no pair was a correct run.
+    the reason.
     """
 
     def __init__(self, source: str, monitors: Sequence[str], flows: Flows) -> None:
@@ -352,10 +348,8 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve over the gaps of *flows*: a gap in milliseconds, and the share of gaps that are longer.
-
-    The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
-    """
+    """Return points of a curve over the gaps of *flows*: a gap in ms, and the share of gaps that are longer."""
+    # The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
@@ -363,7 +357,7 @@ def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
     """Return how the gaps between arrivals change over time: points of a time in seconds and a gap in milliseconds.
 
-    The gap is the *q* quantile of all gaps of *flows* in an interval of *width* seconds around this time.
+    The gap is the *q* quantile of the gaps of *flows* in an interval of *width* seconds around this time.
     """
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
@@ -400,8 +394,7 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
     """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
 
-    *values* are the values of the setting; by default, those of :data:`VALUES`. Raises :class:`UsageError` for values
-    that are too small, for an axis that does not fit the chosen monitors, and if no pair was a correct run.
+    By default, *values* are those of :data:`VALUES`.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
@@ -606,10 +599,7 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the comma-separated whole numbers in *text*. Empty parts are skipped.
-
-    Raises :class:`UsageError` if a part is not a whole number.
-    """
+    """Return the comma-separated whole numbers in *text*. Empty parts are skipped."""
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
@@ -617,7 +607,7 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Return the number of percent in *text*, such as 1.0 for ``1%``. Raises :class:`UsageError` for another text."""
+    """Return the number of percent in *text*, such as 1.0 for ``1%``."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if found is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")

@@ -18,9 +18,9 @@ _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the charts of *report* into the file *path*. Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
+    """Draw the charts of *report* into the file *path*.
 
-    Raises :class:`MissingExtraError` without matplotlib, and :class:`UsageError` if the file cannot be written.
+    Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
     """
     try:
         from matplotlib.figure import Figure
@@ -97,8 +97,7 @@ class _Axis(msgspec.Struct, frozen=True):
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
         """Return an axis from pixel *start* to pixel *end* that includes all *values*.
 
-        A logarithmic axis (*is_log*) ignores values that are not positive. With *is_whole*, the labels are at least 1
-        apart.
+        A logarithmic axis (*is_log*) ignores values that are not positive.
         """
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)

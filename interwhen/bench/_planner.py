@@ -65,7 +65,7 @@ class Runner:
     def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
         """Draw a random next fork: how long its prefix is, and how much of it is cached or stored.
 
-        *routes* are the possible ways to give the fork its prefix, and the prefix has about *size* tokens.
+        *routes* are the ways to give the fork its prefix, which has about *size* tokens.
         """
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))
@@ -102,10 +102,7 @@ class Runner:
         return Actual(seconds, prompt, cached, situation.reply, read, written)
 
     def expected(self, route: Route, situation: ForkSituation) -> float:
-        """Return the expected seconds of a fork in *situation* that gets its prefix by *route*.
-
-        The planner does not know them. The oracle chooses by them.
-        """
+        """Return the expected seconds of a fork in *situation* that gets its prefix by *route*."""
         server = self.server
         if route == "parser":
             others = [other for other in situation.routes if other != "parser"]
@@ -182,8 +179,8 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
     A route is a way to give a fork its prefix, such as reading it again. Some runs begin with rates (seconds per unit
     of work) that are wrong by factors of ten, to see how fast the planner corrects them.
 
-    This is a simulation without a model. The costs of the servers follow another formula than that of the planner. The
-    planner gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
+    This is a simulation without a model. The costs of the servers follow another formula than that of the planner,
+    which gets its rates from three probes with random noise. Its choices are compared with those of an oracle that
     knows the true mean costs.
 
     Parameters
@@ -229,10 +226,7 @@ def planner(*, forks: int = 200, seed: int = 1, minutes: float | None = None) ->
 
 
 def _recovery_rows(wrong: str, seed: int) -> Iterator[Row]:
-    """Yield table rows about a planner that starts with rates that are wrong by the factors named *wrong*.
-
-    They show how much more its choices cost than those of an oracle, for its first and for its later forks.
-    """
+    """Yield table rows about a planner that starts with rates that are wrong by the factors named *wrong*."""
     first: list[float] = []
     after: dict[str, list[float]] = {}
     for number, (server, size) in enumerate(itertools.product(SERVERS, SIZES)):
@@ -259,7 +253,7 @@ def play(
     """Simulate *forks* forks on *server* with a planner that three probes calibrated.
 
     Yield the mean costs of each fork. *routes* are the ways to give a fork its prefix, which has about *size* tokens.
-    *wrong* has factors that make the calibrated rates wrong. Raises :class:`UsageError` if the probes give no rates.
+    *wrong* has factors that make the calibrated rates wrong.
     """
     runner = Runner(server, seed)
     rates = probed(runner)
@@ -291,10 +285,7 @@ def _one(planner: ForkPlanner, runner: Runner, situation: ForkSituation) -> floa
 
 
 def probed(runner: Runner) -> Rates:
-    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server.
-
-    Raises :class:`UsageError` if the probes give no rates.
-    """
+    """Return the rates (seconds per unit of work) that the planner gets from three random probes of the server."""
     routes: frozenset[Route] = frozenset({"live", "prefill"})
     small = ForkSituation(prefix=64, side=1, reply=1, routes=routes)
     large = ForkSituation(prefix=1024, side=1, reply=1, routes=routes)

@@ -1,4 +1,4 @@
-"""``interwhen bench precompute``: measures what precompute saves, and what the productivity gate decides.
+"""``interwhen bench precompute``: measures what precompute saves, and what the serving gate decides.
 
 By default, a SIMULATED model makes mistakes at stated rates, with the real engine and store.
 """
@@ -78,8 +78,7 @@ class Setting:
 def make_case(family: FamilyName, seed: int, questions: int, predictable: float) -> Case:
     """Generate a context with *questions* questions of *family*; the same arguments give the same case.
 
-    *predictable* is the probability that a question can be foreseen. Raises :class:`MissingExtraError` for the family
-    ``reasoning_gym`` without its package.
+    *predictable* is the probability that a question can be foreseen.
     """
     return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
 
@@ -97,8 +96,8 @@ async def prepare(
     """Run precompute for *case*, and return the prepared context.
 
     *arm* selects what is prepared. *rates* are the probabilities of the mistakes of the simulated model. *passes* is
-    how often precompute goes over the context at most, and *min_gain* is an option of the fact producer. *misses* is
-    about the share of wrong statements that the monitor wrongly passes.
+    how often precompute goes over the context at most. *misses* is about the share of wrong statements that the monitor
+    passes.
     """
     model = SlippingModel(case, rates, seed=seed)
     producers: list[Producer] = [
@@ -129,8 +128,7 @@ async def prepare(
 async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -> Asked:
     """Ask *question* about the context of *setting*, in a run with its monitors.
 
-    Return the tokens of the run, and whether the answer is right. The run may use the precomputed items, unless *bare*
-    is true.
+    The run may use the precomputed items, unless *bare* is true.
     """
     read = setting.model.read
     prompt = compose(setting.case.text, question.text)
@@ -149,7 +147,7 @@ async def ask(setting: Setting, question: CaseQuestion, *, bare: bool = False) -
 async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: Sequence[str]) -> bool:
     """Return whether *model* answers *question* right if no monitor checks the answer.
 
-    The most relevant of *notes* for the question are in the prompt, as :func:`as_noted` selects them.
+    The most relevant of *notes* for the question are in the prompt.
     """
     prompt = compose(case.text, question.text)
     lines = [(note, "") for note in notes]
@@ -159,10 +157,7 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Return *prompt* with the most relevant of *notes* for *question*, selected as facts are in a real run.
-
-    Each note is a text and an id.
-    """
+    """Return *prompt* with the most relevant of *notes* (text and id) for *question*, chosen as facts are."""
     serving = ServeReady()
     chosen, _ = choose_facts(notes, question, most=serving.most, budget=serving.budget)
     found = with_facts(prompt, chosen) if chosen else prompt
@@ -189,10 +184,7 @@ CURVE_PASSES = (1, 2, 4, 8)
 
 
 class CurvePoint(NamedTuple):
-    """One point of the pass curve: how right the answers are if the prompts have notes of the first passes.
-
-    The model trusts the notes, and no monitor checks the answers.
-    """
+    """One point of the pass curve: how right the answers of a model are that trusts the notes of the first passes."""
 
     accuracy: float
     """The share of right answers, from 0 to 1."""
@@ -217,10 +209,7 @@ async def curve(
 ) -> dict[tuple[str, int], CurvePoint]:
     """Return the pass curve: the accuracy of a model that trusts the notes, by kind of notes and number of passes.
 
-    The kinds are ``verified`` facts, ``leaky`` (with a monitor that passes some wrong statements), ``unverified`` and
-    ``verbatim`` (no notes). *most* lists the numbers of passes. *contexts* contexts of *family* are generated, with
-    *questions* questions each; *seed* is the seed of the first one. *rates* are the probabilities of the model's
-    mistakes. Raises :class:`MissingExtraError` as :func:`make_case` does.
+    *contexts* contexts of *family* are generated, with *questions* questions each.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -250,11 +239,9 @@ async def _point(found: Sequence[_Read]) -> CurvePoint:
 async def _verified(
     case: Case, seed: int, passes: int, rates: MistakeRates, *, misses: float = 0.0
 ) -> dict[int, list[str]]:
-    """Let precompute derive facts from *case* in *passes* passes.
+    """Return the facts that precompute derives from *case* in *passes* passes, by the number of the pass.
 
-    Return the accepted facts of each pass, by its number.
-
-    *misses* is about the share of wrong statements that the monitor wrongly passes.
+    *misses* is about the share of wrong statements that the monitor passes.
     """
     setting = await prepare(case, "facts", seed=seed, passes=passes, rates=rates, min_gain=0.0, misses=misses)
     found: dict[int, list[str]] = {}
@@ -267,7 +254,7 @@ async def _verified(
 async def _unverified(case: Case, model: SlippingModel, passes: int) -> dict[int, list[str]]:
     """Let *model* propose statements about *case* in *passes* passes. Return those of each pass, by its number.
 
-    No monitor judges them: a pass builds on the earlier proposals as if all were true.
+    A pass builds on the earlier proposals, which nothing has checked.
     """
     found: dict[int, list[str]] = {}
     known: list[str] = []
@@ -286,7 +273,7 @@ def _is_wrong(case: Case, note: str) -> bool:
     return read is not None and case.truth.get(read[0]) != read[1]
 
 
-# The productivity gate, SIMULATED: items of known usefulness are served, and the gate decides about them.
+# The serving gate, SIMULATED: items of known usefulness are served, and the gate decides about them.
 
 RATIOS = (0.1, 0.3, 0.5, 0.8, 0.95, 1.0, 1.05, 1.2, 2.0)
 """The mean length of runs with the item, divided by that of runs without it, before the limit of tokens."""
@@ -303,12 +290,11 @@ WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 
 
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
-    """Simulate how the productivity gate decides about *items* prepared items, and what the queries cost.
+    """Simulate how the serving gate decides about *items* prepared items, and what the queries cost.
 
-    Each item is asked for in *queries* queries, and makes a run *ratio* times as long on average, before the limit of
-    tokens. *weight* is the cost of a token that a reader waits for, relative to another one. The result ``cost`` is the
-    cost with the gate, divided by the lower cost of always or never using the item. ``kept`` and ``dropped`` are the
-    shares of the items in these stages at the end.
+    An item makes a run *ratio* times as long on average, before the limit of tokens. A token that a reader waits for
+    costs *weight* times as much as another one. The result ``cost`` is divided by the lower cost of always or never
+    using the item. ``kept`` and ``dropped`` are shares of the items.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))
@@ -319,9 +305,8 @@ def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 2
 def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000) -> tuple[Stage, int]:
     """Return the first decision of the gate about an item, and after how many queries it came.
 
-    After *most* queries without a decision, the result is ``trial`` and *most*.
-    Before the limit, a run with the item is *ratio* times as long, on average, as one without it. No run generates more
-    than *limit* tokens; the sizes of the runs grow with the limit.
+    Without a decision, the result is ``trial`` and *most*. Before the limit of *limit* tokens, a run with the item is
+    *ratio* times as long, on average, as one without it.
     """
     rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()  # noqa: S311  (a simulation)
     for query in range(1, most + 1):
@@ -336,10 +321,10 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
 
 
 def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int = 0) -> dict[str, float]:
-    """Simulate how often the gate decides about *items* items that have no mean effect, which is always wrong.
+    """Simulate how often the gate decides about *items* items that have no mean effect.
 
-    *item* is their kind, and each is measured in *pairs* pairs of runs. The result has the shares of the items that the
-    gate's first decision keeps or drops.
+    Each item is measured in *pairs* pairs of runs. The result has the shares of the items that the gate's first
+    decision keeps or drops.
     """
     first: list[Stage] = []
     for number in range(items):
@@ -367,9 +352,8 @@ def _pair(item: Worthless, rng: random.Random) -> Pair:
 def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tuple[float, float, float]]:
     """Simulate *queries* queries with one item, and return the gate of the item and three total costs.
 
-    Before the limit of tokens, a run with the item generates *ratio* times as many, on average, as one without it. A
-    token for which a reader waits costs *weight* times as much as another one. The costs are those with the gate and
-    its shadow runs, with the item in every query, and with the item in no query.
+    The costs are those with the gate and its second runs of pairs, with the item in every query, and with the item in
+    no query. *ratio* and *weight* are those of :func:`cost_row`.
     """
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
@@ -396,10 +380,7 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
 
 
 def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return the Z3 conditions of a timetable of *jobs* jobs, by name. *context* is the Z3 context.
-
-    Each job has limits of time; some jobs follow others, and some pairs share a machine.
-    """
+    """Return the Z3 conditions of a timetable of *jobs* jobs, by name. *context* is the Z3 context."""
     import z3
 
     job = [z3.Int(f"job {number}", context) for number in range(jobs)]
@@ -412,10 +393,7 @@ def timetable(context: Any, jobs: int) -> dict[str, Any]:
 
 
 def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a Z3 condition in *context*: job *number* of the timetable with *jobs* jobs starts by a certain time.
-
-    :meth:`~interwhen.toolkit.solving.Problem.follows` answers whether it follows from the timetable.
-    """
+    """Return a Z3 condition in *context*: job *number* of the timetable with *jobs* jobs starts by a certain time."""
     import z3
 
     return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
@@ -442,11 +420,8 @@ class SolverCost(NamedTuple):
 def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
     """Ask questions about a timetable of *jobs* jobs, and return what they cost on average.
 
-    There are at least *questions* questions, or one for each job if there are fewer jobs.
-
     Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
-    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts. Raises
-    :class:`MissingExtraError` without Z3.
+    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts.
     """
     from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
 
@@ -495,7 +470,7 @@ _SIMULATED = (
 class PreparedCost(NamedTuple):
     """The costs of one arm (what was prepared) on contexts of one family.
 
-    The fields from ``fewer`` on compare the arm with the arm ``nothing``; the three costs are divided by its cost.
+    The fields from ``fewer`` on compare the arm with the arm ``nothing``.
     """
 
     generated: float
@@ -533,9 +508,8 @@ async def cost_rows(
 ) -> dict[PreparedArm, PreparedCost]:
     """Measure the costs of each arm with the same questions, and return them by arm.
 
-    *contexts* contexts of *family* are generated, with *questions* questions each. *predictable* is the probability
-    that a question can be foreseen. *rates* are the probabilities of the model's mistakes. After *minutes* minutes, no
-    further context begins. Raises :class:`MissingExtraError` as :func:`make_case` does.
+    *predictable* is the probability that a question can be foreseen. After *minutes* minutes, no further context
+    begins.
     """
 
     async def prepared(arm: PreparedArm, number: int) -> tuple[list[Asked], int]:
@@ -582,7 +556,7 @@ async def precompute(
     seed: int = 0,
     minutes: float | None = None,
 ) -> Report:
-    """Measure what work ahead of time saves, on generated contexts, and what the productivity gate decides.
+    """Measure what work ahead of time saves, on generated contexts, and what the serving gate decides.
 
     By default, a SIMULATED model makes mistakes at stated rates, with the real engine and store. ``--model local`` runs
     the real local model instead, on running totals, and without the gate.
@@ -628,11 +602,8 @@ async def simulate(
 ) -> Report:
     """Run the whole simulated benchmark of precompute, and return its report.
 
-    It asks *questions* questions on each of *contexts* contexts for each family and each probability in *predictable*,
-    computes how right the answers are after each pass, and simulates the decisions of the gate about *gate_items*
-    items. After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the
-    timetables for the questions to Z3; without Z3, their table is empty. Raises :class:`MissingExtraError` as
-    :func:`make_case` does.
+    After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the timetables for
+    the questions to Z3; without Z3, their table is empty.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -723,8 +694,7 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
 def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
     """Yield a table row on the cost of Z3's answers for each of *sizes*; then again, without unnecessary reasons.
 
-    The sizes are numbers of jobs in a timetable. *questions* is as in :func:`solver_row`. Without Z3, there are no
-    rows.
+    The sizes are numbers of jobs in a timetable. Without Z3, there are no rows.
     """
     try:
         for minimal in (False, True):

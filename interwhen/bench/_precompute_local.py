@@ -122,10 +122,8 @@ def check(claim: Figure, right: int) -> Verdict:
 
 
 def totals() -> Monitor:
-    """Return a monitor for problems about running totals.
-
-    For a wrong answer its verdict is ``Unknown``, because a repair would tell the model the right answer.
-    """
+    """Return a monitor for problems about running totals. For a wrong answer, its verdict is ``Unknown``."""
+    # A repair would tell the model the right answer.
     return Monitor(
         name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
     )

@@ -1,9 +1,6 @@
 """Generated contexts with questions and right answers, a SIMULATED model that answers them, and a monitor.
 
-There are three families of contexts. ``states``: a value changes step by step, and questions ask for the value after a
-step. ``lookups``: people report to one another, and questions ask who is some steps above a person. ``reasoning_gym``:
-a sheet of chained sums from the package of that name, which also grades the answers. The monitor shares no code with
-the generators and the model.
+The monitor shares no code with the generators and the model.
 """
 
 from __future__ import annotations
@@ -60,8 +57,7 @@ class CaseQuestion:
 class Case:
     """A context with questions about it, and functions that know how its statements are built and computed.
 
-    A statement gives the value of a subject (see :class:`About`). It follows from the value of the previous subject, if
-    there is one.
+    A statement gives the value of a subject (see :class:`About`).
     """
 
     family: FamilyName
@@ -99,9 +95,9 @@ foreseen."""
 
 
 def states(rng: random.Random, questions: int, predictable: float, *, steps: int = 36, piece: int = 12) -> Case:
-    """Make a case about a value that changes in *steps* steps. A piece of the context has at most *piece* of them.
+    """Make a case about a value that changes step by step. A piece of the context has at most *piece* of *steps* steps.
 
-    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
+    *predictable* is the probability that a question can be foreseen.
     """
     value = rng.randint(10, 99)
     lines = [f"Step 1: start with {value}."]
@@ -136,7 +132,7 @@ def states(rng: random.Random, questions: int, predictable: float, *, steps: int
 def lookups(rng: random.Random, questions: int, predictable: float, *, people: int = 24) -> Case:
     """Make a case in which *people* people report to one another in one chain, listed in random order.
 
-    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
+    *predictable* is the probability that a question can be foreseen.
     """
     chain = rng.sample(_NAMES, people)
     above = dict(itertools.pairwise(chain))
@@ -170,9 +166,9 @@ def lookups(rng: random.Random, questions: int, predictable: float, *, people: i
 
 
 def reasoning_gym(rng: random.Random, questions: int, predictable: float, *, problems: int = 12) -> Case:
-    """Make a case with a sheet of *problems* chained sums. Raises :class:`MissingExtraError` without the package.
+    """Make a case with a sheet of *problems* chained sums.
 
-    The case has *questions* questions; *predictable* is the probability that one can be foreseen.
+    *predictable* is the probability that a question can be foreseen.
     """
     try:
         from reasoning_gym import create_dataset
@@ -338,8 +334,8 @@ class SlippingModel:
     def reply(self, request: Request) -> str:
         """Return the text of the model for *request*: an answer, or proposed statements about the case.
 
-        If the prompt ends with a question of the case, the text is the reasoning up to the answer, as it continues the
-        prefix of *request*. Otherwise it has one proposed statement a line.
+        If the prompt ends with a question of the case, the text is the reasoning up to the answer, from the prefix of
+        *request* on.
         """
         task = Task(request.prompt)
         # An example between the task and the last turn changes nothing for this model.
@@ -352,9 +348,8 @@ class SlippingModel:
     def _reasoning(self, question: CaseQuestion, prompt: str, prefix: str) -> Iterator[str]:
         """Yield lines that compute the answer to *question*, one step a line, sometimes with a mistake.
 
-        They start at the nearest earlier value that is stated in the prompt or in *prefix*, the text so far, or else at
-        the first value. If *prefix* has a last line without a newline, a newline comes first. Yields no step if
-        *prefix* states the answer.
+        They continue *prefix*, the text so far, from the nearest earlier value that *prompt* or *prefix* states, or
+        else from the first value.
         """
         target = question.about
         own = self._known(prefix)
@@ -375,8 +370,7 @@ class SlippingModel:
     def _proposals(self, prompt: str) -> Iterator[str]:
         """Yield proposed statements: first those that help with the likely questions, then others.
 
-        Each starts from the nearest earlier value that *prompt* states, or else from the first value. There are at most
-        as many as *prompt* asks for ("up to 5"), or 12.
+        There are at most as many as *prompt* asks for ("up to 5"), or 12.
         """
         labels = {text: label for label, text in _LABEL.findall(prompt)}
         known = self._known("\n".join(labels))
@@ -392,7 +386,7 @@ class SlippingModel:
     def _proposal(self, about: About, known: Mapping[About, str], labels: Mapping[str, str], prompt: str) -> str:
         """Return a statement about *about* with the labels of the lines that it follows from; sometimes wrong or vague.
 
-        It is empty if the value of *about* is in *known*, or if *labels* lacks one of these lines.
+        The statement is empty if the value of *about* is in *known*, or if *labels* lacks one of these lines.
         """
         at, value = self._nearest(about, known)
         lines = self._case.lines(about, at.number, value)
@@ -499,10 +493,9 @@ def extract(segment: Segment, _facts: StatedFacts) -> Iterator[ValueClaim]:
 
 @verifier(name="bench-sources", version="1", worker="inline")
 def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
-    """Compute the value of the claim's subject from *facts*, the facts of the prompt, and compare the claim with it.
+    """Compute the value of the claim's subject from *facts*, and compare the claim with it.
 
-    A wrong value in the claim is a violation, whose repair has the computed value. The verdict is ``Unknown`` if the
-    facts do not determine the value.
+    A wrong value is a violation with a repair. The verdict is ``Unknown`` if the facts do not determine the value.
     """
     right = value_of(claim.about, facts)
     if right is None:
@@ -514,9 +507,9 @@ def check(claim: ValueClaim, facts: StatedFacts) -> Verdict:
 
 
 def sources(*, misses: float = 0.0) -> Monitor:
-    """Return a monitor for statements about a case. It wrongly passes about the share *misses* of the wrong ones.
+    """Return a monitor for statements about a case.
 
-    It always misses the same statements.
+    The monitor wrongly passes about the share *misses* of the wrong statements, always the same ones.
     """
     judge = check
     if misses:

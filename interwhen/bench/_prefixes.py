@@ -33,10 +33,7 @@ _NAMES = ("Ann", "Bob", "Cid", "Dot", "Eve", "Fay", "Gil", "Hal")
 
 @dataclass(frozen=True, slots=True)
 class FirstToken:
-    """How long a run took to its first token (without one, to its end), and how much of its prompt was cached.
-
-    The prompt begins with a context, which may have been sent ahead of time.
-    """
+    """How long a run took to its first token (without one, to its end), and how much of its prompt was cached."""
 
     seconds: float
     prompt: int
@@ -59,14 +56,11 @@ class CacheCounters(NamedTuple):
     queries: int
     """The prompt tokens that were looked up in the cache."""
     hits: int
-    """Those of them that the cache had."""
+    """Looked-up tokens that the cache had."""
 
 
 def counters_in(metrics: str) -> CacheCounters | None:
-    """Return the counters in *metrics*, the text of vLLM's ``/metrics``; ``None`` if it has none.
-
-    A server with several engines has counters for each one, which are added.
-    """
+    """Return the counters in *metrics*, the text of vLLM's ``/metrics``, of all its engines; ``None`` without them."""
     sums = {"queries": 0, "hits": 0}
     found = _VLLM.findall(metrics)
     for name, value in found:
@@ -96,8 +90,8 @@ class CacheMonitor:
     async def hits_since(self, before: CacheCounters | None, prompt: int) -> int | None:
         """Return the hits of the one request since *before*, which had *prompt* tokens.
 
-        The counters are those of all requests. So the result is ``None`` unless exactly *prompt* tokens were looked up.
-        It is also ``None`` if *before* is, or if the counters do not grow by so many tokens within 30 seconds.
+        ``None`` without *before*, if other requests were counted, too, or if the counters do not grow by *prompt*
+        in 30 s.
         """
         if before is None:
             return None
@@ -111,10 +105,7 @@ class CacheMonitor:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a new context of about *size* characters, made by *rng*, except for the number with which it begins.
-
-    That number does not depend on *rng*, so that a server that has seen earlier contexts does not have it in its cache.
-    """
+    """Return a new context of about *size* characters, made by *rng*, except for the number with which it begins."""
     # With a number by the seed, a second measurement would find the contexts of the first one in the server's cache.
     lines = [f"Report {10**8 + secrets.randbelow(9 * 10**8)}."]
     while sum(map(len, lines)) + len(lines) < size:
@@ -126,8 +117,7 @@ async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor 
     """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
 
     In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
-    run. With *counters*, vLLM's counters are read before and after the question. Raises :class:`UsageError` if the run
-    fails.
+    run.
     """
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())

@@ -38,10 +38,10 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block, and then kill it. *environment* is added to its environment variables.
+    """Run *command* until the end of the block, and then kill it. Yield the process with its URL.
 
-    Yield the process with its URL, which the regex *address* finds (its first group) in the first line of the output.
-    Raises :class:`UsageError` if that line has none.
+    The regex *address* finds the URL (its first group) in the first line of the output. *environment* is added to the
+    environment variables.
     """
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,

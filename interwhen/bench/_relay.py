@@ -1,6 +1,6 @@
 """A bare TCP relay in a separate process, to compare with other processes between a client and a server.
 
-It forwards bytes in both directions and does not parse them. Its only argument is the port of the load generator.
+Its argument is the port of the server.
 """
 
 from __future__ import annotations

@@ -78,7 +78,6 @@ class Series(msgspec.Struct, frozen=True, omit_defaults=True):
     color: int = 0
     """The index of its colour."""
     dashed: bool = False
-    """Whether the line is dashed."""
     joined: bool = True
     """Whether a line joins the points; otherwise each point is a dot."""
 
@@ -92,9 +91,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
     y: str
     series: tuple[Series, ...]
     log_x: bool = False
-    """Whether the horizontal axis is logarithmic."""
     log_y: bool = False
-    """Whether the vertical axis is logarithmic."""
     zero: bool = False
     """Whether the vertical axis includes zero."""
 
@@ -138,7 +135,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def value(self, label: str, column: str = "measured") -> float:
         """Return the number in *column* of the first row with *label*; for an estimate, its value.
 
-        Raises :class:`KeyError` if there is no such row or column. The cell must have a number.
+        Raises :class:`KeyError` if there is no such row or column.
         """
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)

@@ -32,7 +32,7 @@ def problem(rng: random.Random) -> tuple[Message, ...]:
 def refuting() -> Monitor:
     """Return a monitor that refutes one line, and some lines later a second one, whether they are right or wrong.
 
-    It passes the other lines. So a run that is long enough is cut and continued twice.
+    It passes the other lines.
     """
     keys = itertools.count()
     passed, refuted = 0, 0
@@ -82,7 +82,8 @@ async def resumes(
 ) -> Report:
     """Measure what a correction costs on llama.cpp: the tokens that the server reads again, and the first new token.
 
-    In each run, a monitor refutes two lines, whether they are right or wrong, and writes another last character. Runs
+    In a run that is long enough, a monitor refutes two lines, whether right or wrong, and writes another last
+    character. Runs
     that wait until the slot of the closed stream is free are compared with runs that resume at once.
 
     Parameters

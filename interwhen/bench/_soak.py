@@ -1,8 +1,6 @@
 """``interwhen bench soak``: reads many streams for a long time from a server with random faults.
 
-A run must lose no text and pass no wrong claim, and no task or socket may be left over; the growth of memory is
-reported. :func:`judge` compares the text of a run line by line with the story that the server told. The measured code
-does not generate the stories.
+:func:`judge` compares the text of a run line by line with the story that the server told.
 """
 
 from __future__ import annotations
@@ -141,7 +139,7 @@ class _Readers:
 def shaky(seed: int, done: Counter[str]) -> Monitor:
     """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
 
-    It counts in *done* how often it did each of these.
+    The verifier counts in *done* how often it did each of these.
     """
     rng = random.Random(seed)  # noqa: S311  (no secret)
 
@@ -176,11 +174,10 @@ async def soak(
 ) -> Report:
     """Supervise many streams for a long time against a server that breaks at random; ends with 1 unless it is clean.
 
-    A server in a separate process streams stories that contain wrong sums, and answers about 30 % of the requests
-    with a network fault. One verifier corrects the sums. Another verifier sometimes raises, exceeds its deadline or
-    returns nonsense.
-    Some readers leave early. Each run is compared with its story: it is clean if no text is lost, no wrong claim
-    passes, and no task or socket is left over. The growth of memory is reported.
+    A server in a separate process streams stories that contain wrong sums, and answers about 30 % of the requests with
+    a network fault. One verifier corrects the sums. Another verifier sometimes raises, exceeds its deadline or returns
+    nonsense. Some readers leave early. The soak is clean if no text is lost, no wrong claim passes, and no task or
+    socket is left over. The growth of memory is reported.
 
     Parameters
     ----------
@@ -261,10 +258,10 @@ async def soak(
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
     """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
 
-    *unit* is the unit of the sizes. Neighbouring samples are not independent, so the function fits a line to the means
-    of *stretches* time intervals. At least two pairs for each are needed. The 95 % interval of the result is
-    computed for 24 of them.
+    A line is fitted to the means of *stretches* time intervals, for each of which at least two pairs are needed. The 95
+    % interval of the result is computed for 24 of them.
     """
+    # Neighbouring samples are not independent, so the means of intervals are used.
     if len(sizes) < 2 * stretches:
         return None
     each = len(sizes) // stretches
@@ -284,10 +281,10 @@ async def _watch(
 ) -> None:
     """Append three numbers to *samples* every few seconds, and show the progress, until it is cancelled.
 
-    They are the seconds since *begun*, the memory of this process in MB, and its allocated blocks; none are appended
-    if the memory is not known. Once a minute, it also collects garbage and prints a line. Plain numbers are stored,
-    because objects would count as memory in use.
+    They are the seconds since *begun*, the memory of this process in MB, and its allocated blocks; none are appended if
+    the memory is not known.
     """
+    # Plain numbers are stored, because objects would count as memory in use.
     shown = 0.0
     while True:
         await anyio.sleep(min(_SAMPLE_SECONDS, minutes * 60 / 200))

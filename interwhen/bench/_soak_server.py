@@ -1,7 +1,6 @@
 """The server of a soak, which runs in a separate process. It streams stories, with faults at random points.
 
 Its arguments are a seed and a rate (chunks per second). It prints its URL, and stops when its standard input closes.
-The fault of a request depends only on the seed and on the number of the request, its position also on the text.
 """
 
 from __future__ import annotations
@@ -55,9 +54,8 @@ class Story:
     def after(self, prefix: str) -> str:
         """Return the text with which the model continues *prefix*: the rest of its last line, then the later lines.
 
-        The later lines are those of ``told``, with their mistakes. If the last line of *prefix* is neither the
-        beginning of the correct line at its position nor of the told one, the text is one line that says so. After the
-        whole story it is empty.
+        The later lines are those of ``told``, with their mistakes. If the last line belongs to neither version of the
+        story, the text is one line that says so. After the whole story it is empty.
         """
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
@@ -72,10 +70,11 @@ class Story:
         """Return whether *text* is the beginning of this story.
 
         All lines must be correct, except the last one, which may also be the beginning of the line as the model wrote
-        it. If *checked* is false, because the reader left early, each line may be wrong as the model wrote it. With
-        *waiting*, because the run failed, the line before the last one may be, too, if the last one has no space yet:
-        the check may still have waited for its first word.
+        it. If *checked* is false, each line may be wrong as the model wrote it. With *waiting*, the line before the
+        last one may be, too, if the last one has no space yet.
         """
+        # *checked* is false if the reader left early. *waiting*: the run failed, and a check may still have waited for
+        # the first word of the next line.
         if self.text.startswith(text):
             return True
         *whole, last = text.removesuffix("\n").split("\n")
@@ -114,10 +113,7 @@ def prompt_of(number: int) -> str:
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains.
-
-    Raises ``ValueError`` for another prompt.
-    """
+    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
@@ -149,7 +145,7 @@ FAULTS = (*_REFUSALS, *_BREAKS, "no_done", "byte_drip", "crlf", "comments")
 class Teller:
     """Answers each request with its story, at about *rate* chunks a second, sometimes with a fault. Counts the faults.
 
-    A fault that is drawn for the end of the text counts, too, and may have no effect.
+    A counted fault may have no effect at the end of the text.
     """
 
     def __init__(self, seed: int, rate: float) -> None:

@@ -67,10 +67,7 @@ class ReplayedFile:
 
 @dataclass(frozen=True, slots=True)
 class LocalSource:
-    """Streams of the local model *spec* (empty: the tiny model), each with *tokens* tokens.
-
-    The model does not end a stream earlier, because its end token is ignored.
-    """
+    """Streams of the local model *spec* (empty: the tiny model), each with *tokens* tokens."""
 
     spec: str = ""
     tokens: int = 400
@@ -112,9 +109,7 @@ class OpenSource:
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
     """Open *source*, and close it at the end of the block. *seed* is the seed of the requests.
 
-    A replay starts a separate process that sends the streams, and pins this thread to one core if it can. Raises
-    :class:`UsageError` if the source cannot be opened, and :class:`~interwhen.toolkit.MissingExtraError` for a local
-    model without its extra.
+    A replay starts a separate process, and pins this thread to one core if it can.
     """
     match source:
         case ReplayedFile():
@@ -179,8 +174,9 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     checking: float
     """The sum of the durations of its checks."""
     on_loop: float
-    """How long it occupied the event loop, with its parser and with inline checks. Text that arrives meanwhile waits.
-    (The time of forks, trackers and async verifiers is not measured.)"""
+    """How long it occupied the event loop, with its parser and with inline checks. (The time of forks, trackers and
+    async verifiers is not measured.)
+    """
     blocked: float
     """How long it blocked the event loop, in those of the run's 16 longest blocks over 20 ms that are known to be its
     own."""
@@ -191,7 +187,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
 class TimedMonitor:
     """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run.
 
-    The time in which a fork or a tracker extracts claims is not measured.
+    Forks and trackers are not measured.
     """
 
     def __init__(self, monitor: Monitor) -> None:
@@ -200,7 +196,6 @@ class TimedMonitor:
         if not isinstance(monitor.extractor, Fork | Tracker):
             monitor = replace(monitor, extractor=self._parse)
         self.monitor = monitor
-        """The monitor to use in the run."""
 
     def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
         begun = time.perf_counter()
@@ -212,8 +207,8 @@ class TimedMonitor:
     def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
         """Return the checks and times of the monitor in the run with *result*.
 
-        *last_check* has the time at which the last check of each monitor ended, by its name. The stream ended at
-        *ended*. Both are in seconds after the start of the run.
+        *last_check* has the time at which the last check of each monitor ended, by its name, and *ended* that of the
+        stream, in seconds after the start of the run.
         """
         name, judge = self._inner.name, self._inner.verifier
         mine = [check for check in result.checks if check.monitor == name]
@@ -273,7 +268,6 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
     fork_spans: tuple[tuple[float, float], ...] = ()
     """For each fork, also one that failed, the times of its request and of its end."""
     forks: int = 0
-    """The number of forks."""
     fork_tokens: int = 0
     """The tokens that all forks generated."""
     fork_prompt_tokens: int = 0
@@ -290,10 +284,7 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request* without supervision, and return the measurements.
-
-    Raises the errors of the model.
-    """
+    """Read the stream of *model* for *request* without supervision, and return the measurements."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -314,8 +305,7 @@ async def read_bare(model: Model, request: Request) -> Flow:
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
     """Read the answer of *model* to *request* through a run with *monitors*, and return the measurements.
 
-    It reads as users of :func:`interwhen.run` do. A run that fails or abstains raises nothing; ``why_not`` of the
-    result says so.
+    A run that fails or abstains raises nothing; ``why_not`` of the result says so.
     """
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
@@ -351,10 +341,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why the run with *result* does not count as correct; an empty string if it does.
-
-    A run is not correct if a violation interrupted it, or if it abstained or failed.
-    """
+    """Return why the run with *result* does not count: interrupted, abstained or failed. Empty if it counts."""
     acted = [violation for violation in result.violations if violation.interrupted]
     if acted:
         return f"interrupted by {acted[0].monitor}: {acted[0].why}"
@@ -385,10 +372,9 @@ def passing(
 ) -> list[Monitor]:
     """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each claim after *verifier_seconds*.
 
-    The verifiers wait in a task or in a thread, as *waiting* says. A segment with text is a claim. The monitors in turn
-    read sentences, lines, every 400 characters, paragraphs, and again sentences. With *poll_chars*, all of them check
-    every *poll_chars* characters instead. With *forks*, each monitor asks the model for up to *fork_tokens* tokens per
-    segment.
+    The verifiers wait in a task or in a thread, as *waiting* says. The monitors in turn read sentences, lines, every
+    400 characters and paragraphs; with *poll_chars*, all of them check every *poll_chars* characters. With *forks*,
+    each monitor asks the model for up to *fork_tokens* tokens per segment.
     """
     return [
         Monitor(
@@ -429,8 +415,7 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
     """Read one stream for each request of *source*, and append its recording to the file at *path*.
 
-    Return the number of streams. *seed* and the errors are those of :func:`open_source`. Raises also
-    :class:`~interwhen.ModelError` if a stream fails, and :class:`OSError` if the file cannot be written.
+    Return the number of streams.
     """
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):

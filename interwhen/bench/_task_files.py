@@ -34,9 +34,9 @@ def jsonl(
 ) -> Iterator[Exercise]:
     """Yield the first *count* exercises in the file at *path*. Each line is JSON: ``{"prompt": ..., "answer": ...}``.
 
-    *answer* is a regular expression whose first group is the answer in a text; the last match counts. *monitors* watch
-    exercises that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the
-    file or a line cannot be read, or if *answer* is no regular expression with a group.
+    *answer* is a regex whose first group is the answer in a text; the last match counts. *monitors* watch exercises
+    that name none. With *shuffle*, *seed* determines the order. Raises :class:`~interwhen.UsageError` if the file or a
+    line cannot be read, or if *answer* is no regex with a group.
     """
     found = list(_lines(Path(path)))
     if shuffle:
@@ -62,13 +62,12 @@ def hub(
 ) -> Iterator[Exercise]:
     """Yield at most *count* rows of the Hugging Face dataset *name* as exercises, in random order.
 
-    The dataset is downloaded, unless it is in the cache of the package ``datasets``. Raises :class:`MissingExtraError`
-    without the extra ``datasets``. *config* and *split* select a part of the dataset,
-    and *seed* determines the order. *prompt* and *target* are names of columns. The regex *target_pattern* is applied
-    to the column *target*: its first group is the right answer. *instruction* becomes the system message. *monitors*
-    are the names of the monitors of each exercise. The regex *answer* finds the answer in a text of the model. The
-    iterator raises :class:`~interwhen.UsageError` if a column is missing, if *target_pattern* finds no answer, or if a
-    pattern is no regex with a group.
+    The dataset is downloaded, unless it is in the cache of the package ``datasets``. *config* and *split* select a part
+    of the dataset, and *seed* determines the order. *prompt* and *target* are names of columns; the first group of the
+    regex *target_pattern* in the column *target* is the right answer. *instruction* becomes the system message.
+    *monitors* watch each exercise. The regex *answer* finds the answer in a text of the model. Raises
+    :class:`MissingExtraError` without the extra ``datasets``. The iterator raises :class:`~interwhen.UsageError` if a
+    column is missing, if *target_pattern* finds no answer, or if a pattern is no regex with a group.
     """
     try:
         import datasets
@@ -128,9 +127,8 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 def reader(pattern: str) -> Callable[[str], str | None]:
     """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
 
-    Text up to the last ``</think>``, and from a ``<think>`` that is not closed, is reasoning and is ignored. The
-    function returns ``None`` without a match of the group, or if the answer is empty. Raises
-    :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
+    Text up to the last ``</think>``, and from a ``<think>`` that is not closed, is ignored. The function returns
+    ``None`` without an answer. Raises :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
     """
     compiled = _compiled("answer", pattern)
 

@@ -78,7 +78,7 @@ def launch(
     Parameters
     ----------
     log_level
-        Which log events go to stderr. They never hold text of a trace.
+        Which log events go to stderr.
     debug
         Show a traceback if an error ends the command.
     quiet

@@ -127,7 +127,6 @@ class ViewState:
     violations: tuple[ViolationRecord, ...] = ()
     """All violations so far, in the order in which they were found."""
     remedies: int = 0
-    """The number of remedies so far."""
     result: Result | None = None
     """The result of the run; ``None``: it has not ended."""
 

@@ -518,8 +518,8 @@ class Composer:
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         """Add the chunks that end the answer as the model did.
 
-        Its tool calls come first, if its finish reason is ``tool_calls`` or ``stop``; if not, they are left out. *last*
-        is the server's chunk with the finish reason, if there is one.
+        *last* is the server's chunk with the finish reason, if any. Tool calls are added only with the finish reasons
+        ``tool_calls`` and ``stop``.
         """
         buffer = self._buffer
         if result.finish_reason in ("tool_calls", "stop"):

@@ -231,8 +231,7 @@ class ChunkBuffer:
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
         """Store the chunk *data*, which may have pieces of tool calls and was decoded to *found*.
 
-        Return the chunks of *found*, with each tool call that is now complete as a separate chunk. Raises
-        :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the chunk, for invalid pieces.
+        Return the chunks of *found*, with each tool call that is now complete as a separate chunk.
         """
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.

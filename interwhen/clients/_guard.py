@@ -144,7 +144,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to values that JSON has. Raises an error, such as :class:`NotJson`, if that is not possible.
+    """Convert *value* to values that JSON has, or raise an error, such as :class:`NotJson`.
 
     No field is masked or truncated. Fields without a value (``msgspec.UNSET``) are left out.
     """
@@ -379,10 +379,7 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await *pending*, which a sync function returned for *call*, and return its value after checking it.
-
-        If a monitor refuses the value, raise the refusal, or return what *on_refused* returns.
-        """
+        """Await *pending*, which a sync function returned for *call*, and return its value after checking it."""
         try:
             value = await pending
             await self._after(call, value)
@@ -398,8 +395,7 @@ class _Guarded:
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
         """Check the call with the arguments *args* and *options* before the tool runs, and return it.
 
-        Return ``None`` if there are no monitors, or if JSON cannot represent the call but nothing may refuse it. Raises
-        :class:`Refused` if a monitor refuses the call, or if it cannot be checked.
+        Return ``None`` if there are no monitors, or if JSON cannot represent the call but nothing may refuse it.
         """
         if self._signature is None:
             return None
@@ -426,7 +422,7 @@ class _Guarded:
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
         """Log that JSON cannot represent a value, because of *why*.
 
-        Raise :class:`Refused` if one of *monitors* may refuse. *ran* says whether the tool has run already.
+        Raise :class:`Refused` if one of *monitors* may refuse.
         """
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):

@@ -292,8 +292,8 @@ class _Supervising:
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
         """Split *options* into the options for the SDK, the call and its settings.
 
-        The argument ``interwhen`` changes the settings. The call is ``None`` if it is not to be supervised. Raises
-        :class:`UsageError` if the argument is invalid or the call cannot be supervised.
+        The call is ``None`` if it is not to be supervised. Raises :class:`UsageError` for an invalid argument
+        ``interwhen``, or a call that cannot be supervised.
         """
         extra = options.extra_json
         override: object = None

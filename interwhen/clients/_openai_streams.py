@@ -7,6 +7,7 @@ import datetime as dt
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar, cast
 
@@ -245,6 +246,15 @@ class SyncBody(httpx2.SyncByteStream):
         self.feed.close()
 
 
+OPENED: ContextVar[tuple[list[Any], ...]] = ContextVar("interwhen_opened_streams", default=())
+"""The lists that get the supervised streams that begin in this context, so that adapters can close them."""
+
+
+def _note_opened(stream: object) -> None:
+    for opened in OPENED.get():
+        opened.append(stream)
+
+
 class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
     """An :class:`openai.AsyncStream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
 
@@ -252,6 +262,7 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
         self._supervised: Supervised = response.extensions[KEY]
         # A stream that is dropped before it is read has no generator to close it.
         weakref.finalize(self, self._supervised.leave)
+        _note_opened(self)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
     collected: list[Event] | None = None
@@ -286,6 +297,7 @@ class SupervisedStream(Stream[_T], Generic[_T]):
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
         weakref.finalize(self, self._supervised.leave)
+        _note_opened(self)
         super().__init__(cast_to=cast_to, response=response, client=client, options=options)
 
     collected: list[Event] | None = None

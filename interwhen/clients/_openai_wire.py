@@ -303,10 +303,7 @@ def _on_loop(bare: Any, loop: Running) -> Any:
 
 
 class _Relay(httpx2.Client):
-    """A sync HTTP client that passes its requests to an async client on the event loop ``interwhen_loop``.
-
-    Worker threads of that loop use it.
-    """
+    """A sync HTTP client that passes its requests to an async client on the event loop ``interwhen_loop``."""
 
     interwhen_loop: Running
 

@@ -284,8 +284,7 @@ class OutputItems:
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events that announce the server's item *index*; *body* is the server's event about it.
 
-        A message of the reader that was cut continues with a new message. Other items that were cut end now, as
-        incomplete.
+        A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
         """
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
@@ -301,10 +300,7 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader that come from *body*, an event about the server's item number *index*.
-
-        The reader knows this item as *item*.
-        """
+        """Yield the events for the reader that come from *body*, an event about the server's item *index*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:

@@ -293,10 +293,7 @@ class CallSampler:
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the caller's call with the prompt, the temperature and, if the caller gave one, the seed of *request*.
-
-        Raises :class:`UsageError` as :meth:`_ask_again` does.
-        """
+        """Return the call with the prompt and the temperature of *request*, and its seed if the caller gave one."""
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling = request.sampling
         if sampling.temperature is not None:
@@ -425,7 +422,7 @@ class CallMeter(MeteredModel):
 class _ChosenModel:
     """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
 
-    *able* are its capabilities. With *hides_reasoning*, the stream says that reasoning was hidden.
+    With *hides_reasoning*, the stream says that reasoning was hidden.
     """
 
     def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
@@ -620,10 +617,7 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer within the time budget of the call. Errors are stored for the reader.
-
-        When the time is over, the strategy counts as one that gave up.
-        """
+        """Let the strategy choose an answer within the time budget of the call. Errors are stored for the reader."""
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -657,8 +651,7 @@ class StrategyRun:
     async def _opened(self) -> list[Event]:
         """Wait until the server has accepted a request or the strategy has ended; return the event for a begun stream.
 
-        If no request was accepted because of a :class:`~interwhen.ModelError`, return the failed result. Another error
-        of the strategy is raised.
+        If no request was accepted because of a :class:`~interwhen.ModelError`, return the failed result.
         """
         await self._sampler.opened.wait()
         self._has_begun = True
@@ -671,7 +664,7 @@ class StrategyRun:
     async def _begin(self) -> Result | None:
         """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
 
-        If there is nothing to show, return the result of the call. An error of the strategy itself is raised.
+        If there is nothing to show, return the result of the call.
         """
         if self._live is not None:
             await self._enter(self._make_live(self._live))
@@ -805,9 +798,9 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        """Handle the last *events* of a run: return them with the result of the call, or choose the next run.
+        """Return the last *events* of a run with the result of the call, or choose the next run.
 
-        If another run follows, text that the reader has seen is retracted.
+        In the second case, the shown text is retracted.
         """
         assert self._inner is not None
         result = self._inner.result
@@ -828,8 +821,7 @@ class StrategyRun:
     def _following(self, result: Result) -> LiveRun | None:
         """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
 
-        No run follows a failure or an answer. None follows either if the time or the tokens do not suffice, or if the
-        reader has seen text that must not be retracted.
+        Another run follows only if there is no answer yet, and enough time and tokens are left.
         """
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
@@ -852,10 +844,7 @@ class StrategyRun:
         return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call.
-
-        Its insertions become the parts of the answer that the strategy wrote.
-        """
+        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -886,7 +875,7 @@ class StrategyRun:
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
     def _ledger(self, *, kept: int) -> Ledger:
-        """Return the ledger (the token counts) of a call that does not end with the result of a live run.
+        """Return the ledger of a call that does not end with the result of a live run.
 
         *kept* is the number of tokens that are shown; it is ignored if the strategy answered with live runs.
         """

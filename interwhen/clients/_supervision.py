@@ -223,7 +223,7 @@ def _was_refused(result: Result | None) -> bool:
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
     """Start *main* in a task that belongs to no task group, so that it may outlive its caller.
 
-    Return a function for any thread that calls code on the loop of the task, without waiting for it.
+    Return a function for any thread that calls code on the loop of the task.
     """
     import asyncio  # much of the cost of importing interwhen
 
@@ -671,8 +671,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 def _merge(into: Body, more: Body) -> None:
     """Merge the fields *more* of a chunk into *into*, the fields so far.
 
-    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values,
-    and fields such as ``role`` and ``id``, are replaced, but not by ``None``.
+    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values are
+    replaced, but not by ``None``.
     """
     for name, value in more.items():
         known = into.get(name)

@@ -260,9 +260,10 @@ class CallTransport(Protocol):
         ...
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* to the path *place*, and return the open response: an event stream, or a whole answer in JSON.
+        """Send *body* to the path *place*, and return the open response.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses the request.
+        Its body is usually an event stream, or a whole answer in JSON. Raises :class:`~interwhen.ModelError` if the
+        server refuses the request.
         """
         ...
 
@@ -482,10 +483,7 @@ class CallModel:
         return stream
 
     async def _wait_for_slot(self) -> None:
-        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached.
-
-        This may ask the server for its model list and its slots.
-        """
+        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached."""
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
         try:
@@ -538,8 +536,7 @@ class CallModel:
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
         """Return the server, the token ids to continue from, and the way in which *request* continues.
 
-        Server and ids are ``None`` if *way* does not use token ids, or if the server cannot tokenize. In the second
-        case, another way is returned.
+        Server and ids are ``None`` if token ids are not used.
         """
         if way is None or way.mode != "tokens":
             return None, None, way
@@ -602,9 +599,9 @@ class CallModel:
         raise StreamTimeout("total", PROBE_SECONDS)
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text, and return the way with its reason.
+        """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
 
-        *by_ids* is false if the server has refused token ids. This may ask the server, and wait for a running probe.
+        This may send requests, and wait for a running probe.
         """
         api = self._call.api
         if api == "completions":
@@ -647,8 +644,7 @@ class CallModel:
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
         """Return the token ids of the prompt and the text of *request*, from which the model continues.
 
-        Return ``None`` if *server* cannot tokenize; another way is then used for a time. An error that may pass is
-        raised.
+        Return ``None`` if *server* cannot tokenize; another way is then used for a time.
         """
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
@@ -708,10 +704,7 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one.
-
-        Raises :class:`~interwhen.ModelError` if the request fails or has failed.
-        """
+        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -741,7 +734,7 @@ class CallModel:
     async def _card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
 
-        The server is asked if this is not known. Raises :class:`~interwhen.ModelError` if the request fails.
+        Raises :class:`~interwhen.ModelError` if the request fails.
         """
         known = self._endpoint.resume
         if not known.has_card:
@@ -753,8 +746,7 @@ class CallModel:
         """Send *body* with ``"stream": true``, and return the open response.
 
         If the server refuses this field, and the caller did not ask for a stream, send *body* with ``false`` and remove
-        ``stream_options`` from it. Raises :class:`~interwhen.ModelError` for another refusal, or if the server cannot
-        be reached.
+        ``stream_options`` from it.
         """
         if self._call.streams:
             return await self._open({**body, "stream": True})
@@ -776,8 +768,7 @@ class CallModel:
     async def _open(self, body: dict[str, Any]) -> HttpResponse:
         """Send *body*, with fields that ask for token counts and token ids where needed, and return the open response.
 
-        If the server refuses such a field, the request is sent again without it. Raises :class:`~interwhen.ModelError`
-        for another refusal.
+        If the server refuses such a field, the request is sent again without it.
         """
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body:

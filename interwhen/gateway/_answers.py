@@ -173,9 +173,8 @@ def _summary(result: Result) -> dict[str, Any]:
 async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choice: MonitorChoice) -> str:
     """Send the answer to the supervised call in *exchange*, and return its outcome as a label for the metrics.
 
-    *api* and *path* are those of the call, *choice* has its monitors and settings. Raises :class:`HttpError` if the
-    call fails before the answer begins, and the other errors of :func:`supervise`. A later error of the upstream
-    becomes the end of the answer.
+    *choice* has the monitors and settings. Raises :class:`HttpError` if the call fails before the answer begins, and
+    the other errors of :func:`supervise`. A later error of the upstream becomes the end of the answer.
     """
     call = _call(api, choice.body)
     upstream = gateway.upstream_for(choice.model)

@@ -584,7 +584,7 @@ def load_keys(config: Config) -> Keys:
     """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
 
     In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, if a key is too short, or if a header cannot hold it.
+    cannot be read or has no key, if a key in it or in a variable is too short, or if a header cannot hold a key.
     """
     keys = list(config.keys)
     if config.keys_file:

@@ -352,7 +352,7 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
     """Return the request headers to send to an upstream: most of the client's *headers*, with its key for the upstream.
 
     Left out are the header *without*, hop-by-hop headers, those of the gateway (``x-interwhen-...``), and headers such
-    as ``host``, ``cookie`` and ``origin``. An uncompressed answer is asked for.
+    as ``host`` and ``cookie``. An uncompressed answer is asked for.
     """
     found: dict[str, str] = {}
     named = ""

@@ -410,10 +410,7 @@ def _basic(user: str) -> str:
 
 
 def parse_upstream(text: str) -> UpstreamConfig:
-    """Parse *text*, ``URL`` or ``PATTERN=URL``, as the configuration of an upstream. The URL is not checked.
-
-    Several patterns have commas between.
-    """
+    """Parse *text*, ``URL`` or ``PATTERN,PATTERN=URL``, as the configuration of an upstream. The URL is not checked."""
     patterns, equals, url = text.partition("=")
     if not equals or "://" in patterns:
         return UpstreamConfig(url=text)

@@ -54,11 +54,11 @@ async def relay(
 ) -> str:
     """Pass the request in *exchange* and its answer on. Return ``passed`` or ``failed``.
 
-    The upstream gets *path* and *body*. The answer keeps its body (``HEAD`` gets none). *unsupervised* is the reason
-    why no monitor reads the answer; the metrics count it unless the answer is an error. The head of the answer is sent
-    only with the first bytes of its body, so that an upstream that sends no body in time still gives the error 504.
-    Raises :class:`HttpError` if the upstream fails before that. If it fails later, the answer stays incomplete. The
-    outcome is then ``failed``, as for a status of 500 or more.
+    The upstream gets *path* and *body*. *unsupervised* is the reason why no monitor reads the answer; the metrics count
+    it unless the answer is an error. The head of the answer is sent only with the first bytes of its body, so that an
+    upstream that sends no body in time still gives the error 504. Raises :class:`HttpError` if the upstream fails
+    before that. If it fails later, the answer stays incomplete. The outcome is then ``failed``, as for a status of 500
+    or more.
     """
     patience = gateway.timeouts
     outcome = ""

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
+import anyio
+
+from interwhen._engine.journaling import WatchedCalls, watching
 from interwhen._types.errors import UsageError, name_value
 from interwhen.clients import SupervisedCall, wrap
 from interwhen.registry import MonitorSpec
+
+_CLOSE_SECONDS = 10.0
 
 KEY = "interwhen"
 """The key under which libraries keep the facts."""
@@ -86,3 +92,41 @@ def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, An
     one = isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable)
     specs: tuple[Any, ...] = (monitors,) if one else tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client
+
+
+class WatchedStreams(NamedTuple):
+    """The supervised calls and the streams of the client that began in a block, as :func:`watching_streams` finds them.
+
+    A library may leave a stream open whose reader stops early. Close it, so that its run ends.
+    """
+
+    calls: WatchedCalls
+    streams: list[Any]
+
+    def close(self, chunks: Any) -> None:
+        """Close the generator *chunks* of the library, and the streams below it."""
+        chunks.close()
+        for stream in self.streams:
+            stream.close()
+
+    async def aclose(self, chunks: Any) -> None:
+        """Close the async generator *chunks* of the library, and the streams below it, for at most 10 seconds."""
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await chunks.aclose()
+        for stream in self.streams:
+            with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+                await stream.close()
+
+
+@contextmanager
+def watching_streams() -> Iterator[WatchedStreams]:
+    """Collect the supervised calls, and the streams, that begin inside the ``with`` block."""
+    from interwhen.clients._openai_streams import OPENED
+
+    streams: list[Any] = []
+    token = OPENED.set((*OPENED.get(), streams))
+    try:
+        with watching() as seen:
+            yield WatchedStreams(seen, streams)
+    finally:
+        OPENED.reset(token)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from interwhen._engine.journaling import WatchedCalls, watching
-from interwhen.integrations._facts import supervised_class, with_facts, wrapped
+from interwhen.integrations._facts import supervised_class, watching_streams, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -36,6 +36,19 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 class _SupervisedChat:
     """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
 
+    async def astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        """Stream as LangChain does, and end the call if the reader stops early."""
+        chunks = super().astream(*args, **options)  # type: ignore[misc]
+        with watching_streams() as seen:
+            first = await anext(chunks, None)
+        try:
+            if first is not None:
+                yield first
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            await seen.aclose(chunks)
+
     def _generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:
             result = super()._generate(*args, **options)  # type: ignore[misc]
@@ -49,12 +62,15 @@ class _SupervisedChat:
     def _stream(self, *args: Any, **options: Any) -> Iterator[Any]:
         chunks = super()._stream(*args, **options)  # type: ignore[misc]
         # The call begins with the first chunk. Between chunks the caller's own code runs in this context.
-        with watching() as seen:
+        with watching_streams() as seen:
             first = next(chunks, None)
-        if first is not None:
-            yield first
-            yield from chunks
-        yield from _last_chunk(seen)
+        try:
+            if first is not None:
+                yield first
+                yield from chunks
+        finally:
+            seen.close(chunks)  # the reader may stop early
+        yield from _last_chunk(seen.calls)
 
     async def _astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         chunks = super()._astream(*args, **options)  # type: ignore[misc]

@@ -16,7 +16,7 @@ FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 
 
 def attach_facts(function: FunctionT) -> FunctionT:
-    """Return *function*, ``litellm.completion`` or ``litellm.acompletion``, whose responses have the facts of the call.
+    """Wrap *function* (``litellm.completion`` or ``acompletion``) so that its responses have the facts of the call.
 
     Pass a client from :func:`interwhen.wrap` to the returned function as ``client``. The facts are in
     ``response._hidden_params["interwhen"]``; a stream has them once it was read to its end. Without a supervised call,

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from interwhen._engine.journaling import WatchedCalls, watching
-from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
+from interwhen.integrations._facts import KEY, WatchedStreams, facts_of, supervised_copy, watching_streams, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -40,17 +40,19 @@ class _SupervisedAgentModel:
 
     async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         events = super().stream_response(*args, **options)  # type: ignore[misc]
-        seen: WatchedCalls | None = None
+        seen: WatchedStreams | None = None
         try:
             # The call begins with the first event. Between events the caller's own code runs in this context.
-            with watching() as seen:
+            with watching_streams() as seen:
                 first = await anext(events, None)
             if first is not None:
                 yield first
                 async for event in events:
                     yield event
         finally:
-            _add_span(seen)
+            if seen is not None:
+                await seen.aclose(events)  # the reader may stop early
+                _add_span(seen.calls)
 
 
 def _add_span(seen: WatchedCalls | None) -> None:

@@ -1,11 +1,9 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed unless it is redacted.
 
-`_files.py` has the file and its format, `_records.py` the records, `_writer.py` the thread that writes them, and
-`_directory.py` the journals of all calls. `_rebuilding.py` reads a journal and rebuilds the core of the run.
-`_scribe.py` notes what a core does (its text is in `_tape.py`); `_timeline_reading.py` makes the timeline of it, whose
-types are in `_timeline.py`, and `_compact_form.py` the JSON for browsers. `_evidence.py` compares a recorded result
-with its hashes. `_settings.py` has the options, `_reports.py` the results of a replay and of a recheck. Start with
-`read_journal`. Why: docs/decisions/0012-the-journal.md.
+`_files.py` has the file and its format, `_records.py` the records, `_writer.py` and `_directory.py` the threads that
+write them. `_rebuilding.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does;
+`_timeline_reading.py` makes the timeline of it, and `_compact_form.py` the JSON for browsers. `_settings.py` has the
+options. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
 import importlib

@@ -78,7 +78,7 @@ class CompactForm:
     def part(self, path: str, mark: PartMark | None = None) -> dict[str, Any]:
         """Return what is new or changed in the compact form since *mark*, as an object for JSON. Move *mark* to now.
 
-        Only the first part has the version and the settings of the run.
+        Without *mark*, that of this object is used. Only the first part after a new mark has the settings of the run.
         """
         mark = self._mark if mark is None else mark
         found: dict[str, Any] = {}

@@ -47,7 +47,7 @@ _RECORD_SECONDS = 10.0
 _SCAN_SECONDS = 60.0
 """How often the directory is read again, because other processes may write to it."""
 _LINGER_SECONDS = 60.0
-"""How long the thread keeps coming around after the last record before it sleeps."""
+"""How long the thread continues to look for records after the last one, before it sleeps."""
 _WORK_SECONDS = 0.0003
 """How long the thread works until it lets the event loop run."""
 _OPEN_SHARE = 4
@@ -121,7 +121,7 @@ class JournalDirectory(BackgroundWriter):
         """The other files with their sizes: oldest first at a scan, and then in the order in which they ended."""
         self._scanned = float("-inf")
         self.alive = self._asked = time.monotonic()
-        """When the thread last came around, and when it was last asked to."""
+        """When the thread was last active, and when it was last asked to write."""
         self.open_files = 0
         """How many files are open."""
         self.most_open = 0
@@ -406,10 +406,7 @@ class JournalSlot:
         return (Path(self._directory.settings.path) / name).read_bytes()
 
     def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. The thread opens the file when it first needs it.
-
-        *keep* and *found* must be 0, because a call has a new file.
-        """
+        """Return this slot itself. *keep* and *found* must be 0, because a call has a new file."""
         assert not keep
         assert not found
         return self
@@ -464,7 +461,7 @@ class JournalSlot:
     def finish(self) -> int | None:
         """Write the last records and close the file; return its size in bytes.
 
-        If the journal is not kept, its file (if there is one) is deleted, and the result is ``None``.
+        A journal that is not kept is deleted, and the result is ``None``.
         """
         assert self._writing is not None
         self._writing.write()

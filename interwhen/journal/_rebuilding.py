@@ -355,8 +355,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
     """Rebuild the run in *found*, ready to be resumed, and return its state.
 
-    If the run ended because its reader left or the model failed, that fact is ignored, so that the run can continue.
-    Raises the same errors as :func:`rebuild`.
+    If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
+    :func:`rebuild`.
     """
     past = rebuild(found, monitors)
     records = standing(found.records)

@@ -271,10 +271,7 @@ _RENAMED = (
 
 
 def with_current_names(result: Any) -> Any:
-    """Give the fields of *result*, which an earlier version may have written, their present names and forms.
-
-    *result* is decoded JSON or MessagePack; it is changed in place and returned.
-    """
+    """Give the fields of *result*, decoded from an earlier version, their present names and forms, in place."""
     for path, old, new in _RENAMED:
         holder = result
         for name in path:
@@ -318,10 +315,7 @@ class TextColumns:
         """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none.
-
-        A chunk that is added later must wake the thread that takes chunks.
-        """
+        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         items = self.items[self.taken :]
         if not items or self.phase is None:

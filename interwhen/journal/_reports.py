@@ -55,10 +55,7 @@ class Replay(msgspec.Struct, frozen=True):
         return f"<Replay of {self.journaled.path!r}: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: how the run ended, or how far it was at the end of the journal.
-
-        The line also names the fields in which the result differs from the recorded one.
-        """
+        """Return one line for a person: how the run ended, or how far it was at the end of the journal."""
         ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
         changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""
         return ending + changed

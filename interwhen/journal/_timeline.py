@@ -79,7 +79,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
     """``ended``: the server ended it. ``closed``: the run closed it. ``broken``: it failed after it was accepted.
     ``refused``: it failed before. ``open``: it has not ended."""
     error: str
-    """Why it was refused or broke; otherwise, or if the journal is redacted, empty."""
+    """Why it was refused or broke; empty if neither happened, or if the journal is redacted."""
     resume: ResumeMode | None
     """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
     reason: str

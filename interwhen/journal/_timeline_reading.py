@@ -442,7 +442,7 @@ class TimelineReader:
 
     @property
     def is_over(self) -> bool:
-        """Whether the last record is that of the end: of the call if the run belongs to one, otherwise of the run.
+        """Whether the last record is the end of the call or, without a call, the end of the run.
 
         The run may still be resumed later.
         """

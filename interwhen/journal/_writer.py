@@ -45,8 +45,8 @@ class JournalWriter:
         """Append records to *file*, which has *size* bytes. This starts *clerk*.
 
         *head* is written first: the first bytes of a new file. *chain* is the checksum from which that of the next
-        record is computed. The clerk calls *first*, which returns the first record. *on_give_up* gets the reason if the
-        journal must be given up; with ``None``, the reason is logged.
+        record is computed. *first* returns the first record. *on_give_up* gets the reason if the journal must be given
+        up (``None``: the reason is logged).
         """
         self.size = size
         """The number of bytes that the file has accepted, with those that it had before."""
@@ -90,9 +90,8 @@ class JournalWriter:
     def open_columns(self, phase: Phase, began: float) -> TextColumns:
         """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
 
-        *began* is the time at which the run began, on the clock of the columns' times. The next record or columns
-        complete it. If more than ``buffer_bytes`` are waiting, the journal is given up, and the result is
-        :data:`COMPLETE`.
+        *began* is when the run began, on the clock of the columns' times. The next record or columns complete it. If
+        more than ``buffer_bytes`` are waiting, the journal is given up, and the result is :data:`COMPLETE`.
         """
         self._close_columns()
         if self._put > self._most:
@@ -151,10 +150,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write the queued records to the file. Return false after a failure: then the clerk must stop.
-
-        A failure gives the journal up. It is not raised.
-        """
+        """Write the queued records to the file. A failure gives the journal up, and false is returned."""
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""

@@ -226,7 +226,7 @@ def usage_of(usage: ServerUsage | None) -> Usage | None:
 def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | None) -> int | None:
     """Return the number of reasoning tokens in *usage*; ``None`` if it is not known.
 
-    *prompt* and *completion* are its valid counts for the prompt and the answer, if any.
+    *prompt* and *completion* are its valid counts, if any.
     """
     if isinstance(usage.completion_tokens_details, dict):
         return count_of(usage.completion_tokens_details.get("reasoning_tokens"))
@@ -470,10 +470,7 @@ def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
-    """Return a chunk of the answer; ``None`` if there is nothing to put into it.
-
-    Its number of tokens comes from *logprobs*; without them, a text counts as one token.
-    """
+    """Return a chunk of the answer; ``None`` if it would be empty. Without *logprobs*, a text counts as one token."""
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
     tokens, logprob = scored(logprobs)
@@ -724,7 +721,7 @@ class CallAssembler:
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
         """Add a piece of a tool call to its call, and return the number of this call.
 
-        *index* and *name_of_call* (an id) identify the call. If another call is now complete, it is added to *fed*.
+        If another call is now complete, it is added to *fed*.
         """
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):

@@ -248,7 +248,7 @@ class _Examiner(Prober):
     async def prepare(self, way: _Way) -> None:
         """Stream one answer with the adapter for *way*, unless this was tried before.
 
-        The adapter learns the reasoning field from it. With ``tokens``, keep its token ids if its text equals that of
+        The adapter learns the reasoning field from it. With ``tokens``, keep the token ids if the text equals that of
         ``sample``.
         """
         if way in self._ready:
@@ -398,10 +398,7 @@ def _resumes(way: _Way, place: _Place) -> _Check:
 def _continues(
     way: _Way, place: _Place, expected: str, chunks: Sequence[Chunk], resumed: ResumeMode | None, *, tags: bool
 ) -> _Evidence:
-    """Find out whether *chunks* continue with the *expected* text, which was cut in *place*.
-
-    *way* was asked for, and *resumed* was used. With *tags*, the text of both phases is compared.
-    """
+    """Find out whether *chunks* continue with the *expected* text. With *tags*, the text of both phases is compared."""
     text = "".join(chunk.text for chunk in chunks if tags or chunk.phase == place)
     used = resumed or way
     words = _WAYS.get(used, used)

@@ -291,10 +291,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
 
 class _TextProbe:
-    """Cuts an answer of the model, and compares the continuations with the text that was cut off.
-
-    The attribute ``tokens`` counts the tokens of the requests, as far as they are known.
-    """
+    """Cuts an answer of the model, and compares the continuations with the text that was cut off."""
 
     def __init__(self, wire: ProofWire, model: str, server: str) -> None:
         self._wire = wire
@@ -332,7 +329,7 @@ class _TextProbe:
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
         """Return whether the model continues *message*, an unfinished turn with the text *kept*, like the text *whole*.
 
-        Returns false if the server refuses the request; a retryable error is raised.
+        A retryable error is raised.
         """
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
@@ -346,10 +343,9 @@ class _TextProbe:
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
-        """Ask the question of the probe, and return the reasoning and the answer of the model.
+        """Ask the question of the probe, and return the reasoning and the answer, of at most *most* tokens.
 
-        If *kept* is given, an unfinished assistant message, the model is asked to continue it. *most* is the token
-        limit.
+        If *kept* is given, an unfinished assistant message, the model is asked to continue it.
         """
         body: dict[str, Any] = {
             "model": self._model,
@@ -415,7 +411,7 @@ class EndpointProof:
     async def learn(
         self, wire: ProofWire, model: str, card: ModelCard | None, probe: ResumeProbe, *, generates: bool = True
     ) -> int:
-        """Find out how *model* continues kept text, with *wire*, unless this is known, or *probe* forbids it.
+        """Find out how *model* continues kept text, with *wire*, unless this is known or being found out.
 
         Return how many tokens this took, as far as they are known. If a folder for proofs is set, a proof of an earlier
         process may be used instead. If *generates* is false, no request that generates a token is sent; if it is true,

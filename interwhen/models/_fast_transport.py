@@ -630,10 +630,7 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the connection pool of the running loop. A new pool replaces those of closed loops.
-
-        Raises :class:`~interwhen.UsageError` on another event loop than asyncio.
-        """
+        """Return the connection pool of the running loop. Raises :class:`~interwhen.UsageError` outside asyncio."""
         loop = _running_loop()
         if loop is None:
             raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")
@@ -648,7 +645,7 @@ class FastTransport:
     async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
-        """Open a connection to *server* and add it to *pool*. *name* names the server in errors.
+        """Open a connection to *server* and add it to *pool*.
 
         Raises :class:`StreamTimeout` after *seconds*, and :class:`ConnectError` if the connection fails.
         """

@@ -413,9 +413,9 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*. Without a scheme, it is ``http``.
+    """Return the proxy at *url*, by default with the scheme ``http``.
 
-    Raises :class:`UsageError` if *url* is not the URL of a proxy, or if the package for a SOCKS proxy is not installed.
+    Raises :class:`UsageError` if it cannot be used.
     """
     url = url if "://" in url else f"http://{url}"
     try:

@@ -300,8 +300,8 @@ class LocalModel:
     async def _ready(self) -> _Running:
         """Return the running server, and start it if necessary.
 
-        Raises :class:`~interwhen.UsageError` if the model is closed, :class:`~interwhen.models.UpstreamError` if the
-        server has died, and the errors of a start that fails.
+        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
+        the server has died.
         """
         if self._running is None:
             async with self._starting:
@@ -343,10 +343,7 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its context length, and store it with the capabilities of its API.
-
-        *resume* is how its API continues kept text. Raises :class:`~interwhen.ModelError` if the request fails.
-        """
+        """Ask the server for its context length, and store it with *resume* and other capabilities."""
         props = read_json(await self._exchange("GET", "/props"), _props_decoder)
         known = await self.inner.capabilities()
         self.capabilities = replace(
@@ -430,8 +427,8 @@ def open_local(
     tokens per slot: 4096 by default, 1024 for ``tiny``. *batch* is how many tokens of a prompt the model reads at once.
     *threads* defaults to the number of cores minus one, and at least one. With *api* ``"chat"``, the model uses the
     chat API, and resumes by assistant prefill instead of the raw prefix. *start_seconds* is the longest time for
-    loading the weights. *shelf* is an existing folder for saved states of the model, which ``aclose`` deletes; with it,
-    forks can choose how they get their prefix. *timeouts* are those of the model, and of a run that uses it.
+    loading the weights. *shelf* is an existing folder, in which states of the model are saved until ``aclose``; with
+    it, forks can choose how they get their prefix. *timeouts* are those of the model, and of a run that uses it.
 
     Raises :class:`~interwhen.UsageError` for invalid options and for a file that is missing or does not begin like a
     GGUF file (for ``hf:`` at the first use), and :class:`~interwhen.toolkit.MissingExtraError` if the package of

@@ -61,7 +61,7 @@ def _claim_stdout() -> int:
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights that *settings* name, start the server on a free port, and return it. This may block the GIL."""
+    """Load the weights that *settings* name, start the server on a free port, and return it. This may hold the GIL."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -119,7 +119,7 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* as a line of JSON to the parent, by the file descriptor *report*, and close it."""
+    """Send *message* as a line of JSON to the parent, and close *report*, the file descriptor for it."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 

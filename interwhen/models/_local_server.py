@@ -54,10 +54,7 @@ class ServerOptions:
 
 
 class _Settings(msgspec.Struct, frozen=True):
-    """The settings that the child process reads from its lifeline, a pipe from the parent.
-
-    *model* is the path of the weights, and *api_key* the key that the server must require.
-    """
+    """The settings that the child process reads from its lifeline, a pipe from the parent."""
 
     model: str
     api_key: str
@@ -236,10 +233,7 @@ def _open_log() -> IO[bytes]:
 
 @contextmanager
 def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
-    """Open a pipe to the child and write *first* into it. Yield the ends of the parent and of the child.
-
-    When the block ends, this process closes the child's end.
-    """
+    """Open a pipe to the child and write *first* into it. Yield the ends of the parent and of the child."""
     child_end, ours = os.pipe()
     try:
         os.write(ours, first)  # Less than the capacity of a pipe, so it does not block.

@@ -215,9 +215,9 @@ def _joint(piece: Piece) -> str:
 
 
 def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text* to the last turn in *turns* if that turn has the same *role* and no tool calls; else add a new turn.
+    """Add *text*, after *joint*, to the last turn in *turns* if that has the same *role* and no tool calls.
 
-    The separator *joint* is put before added text.
+    In other cases, add a turn.
     """
     if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
         turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
@@ -283,9 +283,9 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) -> None:
-    """Append *text* to the last message in *turns* if that has the same *role* and no tool calls; else add a message.
+    """Append *text* after *joint* to the last message in *turns* if that has the same *role* and no tool calls.
 
-    The separator *joint* is put before appended text. The first *own* messages stay unchanged.
+    In other cases, add a message. The first *own* messages stay unchanged.
     """
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
@@ -300,7 +300,6 @@ def _append_calls(
     """Add *calls* to the last message in *turns*, or to a new one, and *answer* as the result of each call.
 
     The first *own* messages stay unchanged. Of calls in the older form ``function_call``, only the first is added.
-    *extras* has the ``extra_content`` of tool calls by their ids.
     """
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:

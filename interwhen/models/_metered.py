@@ -218,10 +218,7 @@ class MeteredModel(ModelWrapper):
 
 
 class _MeteredStream:
-    """A stream that ends when the budget of *meter* is used up, or after *most* tokens, the limit of its request.
-
-    The chunk that exceeds the limit is replaced by the finish reason ``length``. *size* is that of its prompt in bytes.
-    """
+    """A stream that ends with ``length`` when the budget of *meter* is used up, or after *most* tokens."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
         self._meter = meter

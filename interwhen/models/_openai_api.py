@@ -207,7 +207,7 @@ class OpenAICompatible:
     async def _known_card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
 
-        It is ``None`` if there are no entries or the request fails. The result is cached, except after some failures.
+        It is ``None`` if there are no entries or the request fails.
         """
         if not self._has_card:
             try:
@@ -220,10 +220,9 @@ class OpenAICompatible:
         return self._card
 
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return *body*, the body of a request that continues kept text, as it is to be sent.
+        """Return *body*, a request that continues kept text, as it is to be sent.
 
-        For llama.cpp, first wait a short time for the slots of closed streams, then add a field that asks for token
-        counts.
+        For llama.cpp, first wait a short time for the slots of closed streams.
         """
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
@@ -299,10 +298,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the answer twice: decoded by *decoder*, and as bytes.
-
-        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
-        """
+        """Post *body* to *path*, with retries. Return the answer twice: decoded by *decoder*, and as bytes."""
 
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
@@ -312,10 +308,7 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the answer to a GET request for *path*, decoded by *decoder*, without retries.
-
-        Raises :class:`~interwhen.ModelError` if the request fails or the answer is invalid.
-        """
+        """Return the answer to a GET request for *path*, decoded by *decoder*, without retries."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -675,7 +668,7 @@ class ChatModel(OpenAICompatible):
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
 
-        This may send requests that generate no token, and wait for a running probe.
+        This may send requests, and wait for a running probe.
         """
         if needs_turns(request.pieces):
             return AFTER_CALLS
@@ -754,8 +747,7 @@ class ChatModel(OpenAICompatible):
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Send *request* with its kept text as token ids, and return the open stream.
 
-        The result is ``None`` if the server refuses to tokenize the text. Raises :class:`~interwhen.ModelError` if a
-        request fails in another way.
+        The result is ``None`` if the server refuses to tokenize the text.
         """
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
@@ -845,10 +837,7 @@ class ChatModel(OpenAICompatible):
         return replace(found, text=until_stop(found.text, request.sampling.stop))
 
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
-        """Send *payload*, the body of *request*, to the chat API, and return its answer.
-
-        Raises :class:`~interwhen.ModelError` if the answer is an error, or has no choice.
-        """
+        """Send *payload*, the body of *request*, to the chat API, and return its answer."""
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -926,7 +915,7 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if it has one."""
+        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if none is known yet."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

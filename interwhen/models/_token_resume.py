@@ -258,9 +258,9 @@ class _TextRun(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """The part of a trail that can be used again, and the text after it, which has no token ids yet.
+    """The part of a trail that can be used again, and the *rest* of the kept text, which has no token ids yet.
 
-    *ids* are those of the prompt and of *trail*, and *rest* is the text without ids.
+    *ids* are those of the prompt and of *trail*.
     """
 
     ids: Ids
@@ -456,8 +456,7 @@ class TokenPrompts:
     async def _family(self) -> Markup:
         """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
 
-        Of an opening tag with several parts, the first one counts. If there is no such family, the first family is
-        returned.
+        If there is no such family, return the first one. Of an opening tag with several parts, the first part counts.
         """
         known = self._known
         if known.markup is None:
@@ -680,8 +679,7 @@ class ChatEvents:
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
         """Move the tool calls in the text of *delta* to its field ``tool_calls``, and return the new finish reason.
 
-        If there are no calls that can be read, or the finish reason in *choice* is not ``stop``, return an empty
-        dictionary.
+        Return an empty dictionary if nothing was moved.
         """
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}

@@ -291,7 +291,7 @@ class _SglangEvents:
     def event(self, body: Body) -> Body:
         """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
 
-        Call it for each event, in order. An aborted generation becomes an error.
+        Call it for each event, in order.
         """
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
@@ -401,10 +401,7 @@ def _object(data: bytes) -> Body:
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:
-    """Return the completion in *converted*, the answer *data* in the form of ``/v1/completions``.
-
-    Raises :class:`~interwhen.ModelError` if it is an error or no completion.
-    """
+    """Return the completion in *converted*, which is the answer *data* in the form of ``/v1/completions``."""
     answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
 

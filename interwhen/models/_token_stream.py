@@ -326,10 +326,7 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark.
-
-        *at* is the byte offset of the event, and *events* are all events of this read.
-        """
+        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark."""
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")

@@ -75,8 +75,8 @@ class Held:
     """A list, map, record or pair. Raw data in it is converted to values only when a part of it is accessed."""
 
     raw: Any
-    """The raw data, or :class:`HeldItems` for a list whose items are values already, such as the result of ``zip``. A
-    pair has a tuple of two values."""
+    """The raw data, or :class:`HeldItems` for a list whose items are values already. A pair has a tuple of two
+    values."""
     kind: Kind
     where: str
     """The expression that leads to this data, for messages."""

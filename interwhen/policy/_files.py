@@ -301,8 +301,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
 
-    Raises :class:`UsageError` if it is not a valid rule file, or has invisible characters; *what* names the rule in the
-    message. A rule that fails the type check is returned, too, and judges each call as unknown.
+    Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
+    that fails the type check is returned, too, and judges each call as unknown.
     """
     # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
     hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
@@ -351,11 +351,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`.
-
-    An id has at most 64 lower-case letters and digits, with single ``-`` or ``_`` between words, and begins with a
-    letter.
-    """
+    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -449,8 +445,7 @@ def read_policy(folder: Path) -> WrittenPolicy:
     """Read the policy in *folder*, with its rules.
 
     A rule that fails the type check judges each call as unknown; :func:`~interwhen.policy.admit` says why. Raises
-    :class:`UsageError` if a file is missing or not valid, if the name of a rule's file is not its id, or if there are
-    more than 500 rules.
+    :class:`UsageError` if a file is missing or not valid, or if there are more than 500 rules.
     """
     head, around = read_surroundings(folder)
     rules = tuple(_rule(folder, name, around) for name in rule_files(folder))

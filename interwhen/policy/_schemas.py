@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
@@ -12,6 +11,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.python_source import parse_python
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Anything, Bool, Date, Kind, ListOf, MapOf, Moment, Number, RecordOf, Text, read_kind
@@ -230,9 +230,7 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
         if name.endswith(".json"):
             return tuple(_from_json(msgspec.json.decode(text)))
         if name.endswith(".py"):
-            with warnings.catch_warnings():  # ignore warnings about invalid escapes in the source
-                warnings.simplefilter("ignore")
-                return tuple(_from_python(ast.parse(text)))
+            return tuple(_from_python(parse_python(text)))
     except (SyntaxError, ValueError, MemoryError, *DECODE_ERRORS) as error:
         raise UsageError(
             f"the file of tools {name!r:.80} must be valid JSON or Python, and is not "

@@ -1,6 +1,5 @@
 """Translates expressions into formulas of Z3 (extra ``z3``), to ask questions about all situations at once.
 
-Each field of the data becomes a function of its keys and list positions. Numbers, amounts and times are exact reals.
 All values count as known, except the first argument of ``assume``. Lists are unrolled up to a bound, so the answer "no
 such situation" holds only for lists of at most this length. The answer "there is one" may rest on results that no data
 gives, for example of ``contains``, ``values``, ``keys`` and ``flat``.
@@ -474,7 +473,7 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
     """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
     At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
-    The defect is ``open`` if Z3 finds no answer, or if the formula is too large.
+    The defect is ``open`` if Z3 finds no answer.
     """
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
@@ -523,8 +522,8 @@ def contradictions(
     """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
-    rules that judge before a call are compared, and not those with a formula that is too large. After three unanswered
-    questions about a rule, its other pairs are skipped. *on_tool* is called after each tool of *schema*.
+    rules that judge before a call are compared, and not those with a formula that is too large. *on_tool* is called
+    after each tool of *schema*.
     """
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
@@ -584,10 +583,9 @@ class _Way:
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
     """Yield a defect for each tool that is found to be unreachable without breaking a rule, by at most *depth* calls.
 
-    The search represents a sequence by the set of tools that it has called (only tools that rules ask for by
-    ``calls``), and examines at most 64 sets. All other data is unconstrained, so a tool that is not reported may still
-    be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question. Only rules that
-    judge before a call count.
+    The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
+    reported may still be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question.
+    Only rules that judge before a call count.
     """
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]

@@ -315,8 +315,8 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 def keep(folder: Path, draft: Draft, model: str) -> Path:
     """Write *draft* to a new file in the policy *folder*, and return its path. *model* is the name of the model.
 
-    A draft with a rule goes to ``rules/``, any other draft to the review queue in ``review/``. Raises
-    :class:`UsageError` if a rule with the same id exists, and :class:`OSError` if the file cannot be written.
+    A draft with a rule goes to ``rules/``, any other draft to ``review/``. Raises :class:`UsageError` if a rule with
+    the same id exists, and :class:`OSError` if the file cannot be written.
     """
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)

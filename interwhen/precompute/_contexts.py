@@ -108,8 +108,8 @@ def spending(store: Store, name: str) -> ContextSpending:
 def spend(store: Store, name: str, cost: Cost, *, discarded: int) -> ContextSpending:
     """Add the *cost* of one slice of work to the stored costs of the context *name*, and return the sum.
 
-    *discarded* is the number of generated tokens that are in no item. It is negative if the slice made an item from
-    drafts of earlier slices, whose tokens were added as discarded then.
+    *discarded* is the number of generated tokens of the slice that are in no item. It is negative if the slice made an
+    item from drafts of earlier slices, whose tokens were added as discarded then.
     """
     # The cost is written before the item. If the process is killed between the two writes, the sum is too high, but
     # never too low.

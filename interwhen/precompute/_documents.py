@@ -54,10 +54,10 @@ class Block:
 def pieces_of(text: str, *, size: int = PIECE, overlap: int = OVERLAP) -> tuple[ContextPiece, ...]:
     """Cut *text* into pieces of at most *size* characters.
 
-    Each piece has a lead: the headings above it and, in many cases, at most *overlap* characters of the text before it.
-    The pieces together contain the whole text, apart from white space; a blank text has none. A piece is named by a
-    hash of its text, and a small edit usually changes few pieces. Raises :class:`~interwhen.UsageError` for a *size*
-    under 16, and for an *overlap* that is not from 0 to *size*.
+    Each piece has a lead, which may be empty: headings above it, and at most *overlap* characters of the text before it
+    or the header of its table. The pieces together contain the whole text, apart from white space; a blank text has
+    none. A piece is named by a hash of its text, and a small edit usually changes few pieces. Raises
+    :class:`~interwhen.UsageError` for a *size* under 16, and for an *overlap* that is not from 0 to *size*.
     """
     if size < _SMALLEST or not 0 <= overlap <= size:
         raise UsageError(

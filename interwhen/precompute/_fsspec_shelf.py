@@ -20,7 +20,7 @@ from interwhen.precompute._shelves import latest_of, number_of, numbered
 _LOCAL = frozenset(("file", "local"))
 _EXCLUSIVE = _LOCAL | {"memory", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"}
 _TAKEN = 64
-"""A generation is deleted only after this many newer ones. Until then no writer can use its name again."""
+"""For how many newer generations a generation is kept. Until it is deleted, no writer can use its name again."""
 _MEMORY = threading.Lock()
 
 

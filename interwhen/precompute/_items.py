@@ -152,7 +152,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     context: str = ""
     """The context that it was made for. Other contexts may use it, too."""
     why: str = ""
-    """The reason why it was not accepted; empty if it was, or is a guess."""
+    """The reason why it was not accepted; empty for an accepted item and for a guess."""
 
     @property
     def id(self) -> ItemId:

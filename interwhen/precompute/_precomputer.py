@@ -314,7 +314,8 @@ class Precomputer:
     async def refresh(self, name: str) -> PreparedContext:
         """Load the context *name*, as the store has it now, into :attr:`contexts`, and return it.
 
-        It is empty if the store has no such context. Raises the errors of :meth:`PreparedContext.load`.
+        The returned object is empty if the store has no such context. Raises the errors of
+        :meth:`PreparedContext.load`.
         """
         prepared = await self.in_store(lambda: self._loaded(name))
         return self._enter(prepared)
@@ -525,7 +526,7 @@ class Precomputer:
     async def work(self, *, slices: int | None = None) -> tuple[Slice, ...]:
         """Do the due work of all contexts of this object, and return the outcome of each slice.
 
-        It ends when no work is due in a context with tokens left in its budget, or after *slices* slices. Raises
+        The work ends when none is due in a context with tokens left in its budget, or after *slices* slices. Raises
         :class:`UsageError` if another task does the work already, and :class:`StoreError` if the store fails during a
         slice.
         """

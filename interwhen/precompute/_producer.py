@@ -208,7 +208,7 @@ class Producer(Protocol):
 
     @property
     def version(self) -> str:
-        """The version, which is part of every key. If it changes, the items of the producer are made again."""
+        """The version, which is part of the keys of its items. If it changes, the items are made again."""
         ...
 
     @property

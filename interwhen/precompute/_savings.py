@@ -62,7 +62,7 @@ class _Query:
     """A run that is used to test the item *subject*, which cost *offline* tokens to make.
 
     *pair* tells whether a second run follows. *served* is the model and the prompt of the reader's run, and *other*
-    those of the second run, of which one uses the item.
+    those of the second run; one of the two runs uses the item.
     """
 
     subject: ItemId

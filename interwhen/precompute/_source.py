@@ -224,7 +224,7 @@ class StoredContexts:
         """Return the name of a loaded context whose text is in *prompt*; an empty string if none is found. Never waits.
 
         The name must match one of the patterns *names*. Apart from white space, the text must be a whole system or user
-        message, or the beginning of a user message. It needs at least 64 characters, and at least *least*.
+        message, or the beginning of a user message. The text must have at least 64 characters, and at least *least*.
         """
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True

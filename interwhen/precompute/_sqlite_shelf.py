@@ -108,7 +108,7 @@ class SqliteShelf:
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
         """Run *work* as :meth:`_try` does; while another process locks the file, try again for *seconds*.
 
-        Then :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
+        After this time, :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
         """
         deadline = time.monotonic() + seconds
         while True:

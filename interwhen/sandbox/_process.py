@@ -432,7 +432,7 @@ class _Setting:
 class ProcessSandbox(BlockingSandbox):
     """Runs programs in separate namespaces, under a filter of system calls, without privileges, and within limits.
 
-    It needs Linux, but no Python package. If it cannot enforce a guarantee, entering it raises
+    Needs Linux, but no Python package. If a guarantee cannot be enforced, entering the sandbox raises
     :class:`~interwhen.sandbox.SandboxUnavailable`, unless *allow_missing* names the guarantee.
     """
 
@@ -652,7 +652,7 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an absolute path and its real path, sorted, without missing paths and paths inside others.
+    """Return pairs of an absolute path and its real path, sorted, without missing paths.
 
     Raises :class:`UsageError` for the path ``/`` or a link to it.
     """

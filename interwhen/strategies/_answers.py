@@ -70,7 +70,7 @@ def read_answer(text: str) -> str | None:
 def read_json(text: str) -> str | None:
     """Return the JSON value that *text* is, written in one canonical form; ``None`` if *text* is not JSON.
 
-    Text up to the last ``</think>``, and from a ``<think>`` that is not closed, is ignored.
+    Reasoning (:func:`outside_thoughts`) is ignored.
     """
     try:
         value = msgspec.json.decode(outside_thoughts(text))

@@ -160,8 +160,8 @@ class Revision:
     """Asks again with feedback until a text is finished, has an answer and no refuted claim; at most ``rounds`` texts.
 
     (LLM-Modulo: Kambhampati et al. 2024, arXiv 2402.01817.) The feedback has the words of a supervised run, and the
-    level that its monitor sets. With ``tell=False`` the question is asked again without feedback. The first text is
-    greedy. The strategy abstains if no text within the budget succeeds.
+    level that its monitor sets. With ``tell=False`` there is no feedback. The first text is greedy. The strategy
+    abstains if no text within the budget succeeds.
     """
 
     name: str = "revision"
@@ -170,7 +170,7 @@ class Revision:
     meets_model: ClassVar[bool] = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Ask until a text is finished, has an answer and is not refuted, and answer with it. If none is so, give up.
+        """Ask until a text is finished, has an answer and is not refuted, and answer with it; or give up in the end.
 
         Raises :class:`~interwhen.ModelError` if the model fails, or if the question alone exceeds the context window.
         """
@@ -314,8 +314,7 @@ class StepSearch:
     A beam is a partial text. Each round samples ``expansions`` next steps (lines) for each unfinished beam, as the
     budget allows, and keeps in each tree the ``width`` beams that the verifiers rate best. One tree is step-level beam
     search (Snell et al. 2024, arXiv 2408.03314); several trees with ``width=1`` are diverse verifier tree search
-    (Beeching, Tunstall, Rush 2024). While no beam is finished, a round begins only if a quarter of the budget is left
-    to finish the best one. The strategy answers with the best finished text, also if it is refuted.
+    (Beeching, Tunstall, Rush 2024). The strategy answers with the best finished text, also if it is refuted.
     """
 
     name: str = "step-beam"

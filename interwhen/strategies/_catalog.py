@@ -237,11 +237,11 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 
 
 def load_strategy(spec: str) -> Strategy:
-    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``.
+    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``, which is imported.
 
-    A *spec* of the form ``module:factory`` imports that module. Raises :class:`~interwhen.PluginError` if the strategy
-    is missing or broken, if an option is unknown, or if the value of an option does not fit it. An error of interwhen
-    that the factory raises is passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
+    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
+    value of an option does not fit it. An error of interwhen that the factory raises is passed on, such as a
+    :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
     """
     spec = spec.strip()
     made = make(STRATEGIES, spec, SHIPPED)

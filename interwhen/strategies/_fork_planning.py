@@ -295,7 +295,7 @@ class ForkPlanner:
     """Chooses for each fork the route (how it gets its prefix) with the shortest predicted time.
 
     Now and then it tries another route, to learn its cost. *rates* come from :func:`~interwhen.strategies.calibrate`;
-    without them, the planner begins with assumed ones. One planner serves one endpoint, and any number of runs.
+    by default, they are guessed. One planner serves one endpoint, and any number of runs.
     """
 
     def __init__(self, rates: Rates = GUESS) -> None:
@@ -653,9 +653,9 @@ async def explain(
 ) -> Explanation:
     """Send *forks* forks from a growing trace, and return the predicted and the measured times of the last 512 at most.
 
-    *rates* are those of the model at the start. After each *disturb* forks, other requests are sent, so that the server
-    may evict its cache (0: never). *say* receives a line of progress after each fork. Raises
-    :class:`~interwhen.ModelError` if the model fails.
+    The planner begins with *rates*. After each *disturb* forks, other requests are sent, so that the server may evict
+    its cache (0: never). *say* receives a line of progress after each fork. Raises :class:`~interwhen.ModelError` if
+    the model fails.
     """
     planner = ForkPlanner(rates)
     planned = PlannedModel(model, planner)

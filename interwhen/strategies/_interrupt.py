@@ -67,8 +67,8 @@ class Interrupt:
     def remedied(self, monitors: Iterable[Monitor]) -> tuple[Monitor, ...]:
         """Return *monitors* with the remedy of this strategy, if it has one.
 
-        A monitor that concludes keeps its own remedy. If both remedies give feedback, the options are those of the
-        monitor.
+        A monitor that concludes keeps its own remedy. If both remedies give feedback, the monitor keeps its options of
+        feedback.
         """
         return tuple(self._remedied(one) for one in monitors)
 

@@ -84,7 +84,7 @@ def _worked(act: ViolationRecord, later: Sequence[ViolationRecord], result: Resu
 PRIOR: Mapping[Rung, float] = {"repair": 0.8, "resample": 0.5, "feedback": 0.4, "restart": 0.3}
 """The chance that a rung works, before anything is known."""
 COST: Mapping[Rung, float] = {"repair": 1.0, "resample": 1.0, "feedback": 3.0, "restart": 3.0}
-"""What the model writes in vain if a rung fails, compared with a new sample, before anything is known."""
+"""How much text the model wastes if a rung fails, compared with a new sample, before anything is known."""
 WEIGHT = 6.0
 """The weight of the prior, in uses."""
 MEMORY = 0.98
@@ -107,7 +107,7 @@ class RungBelief(msgspec.Struct):
     recent: str = ""
     """The last uses, at most 16, the newest last: ``1`` worked, ``0`` did not."""
     wasted: float = 0.0
-    """The characters that were written in vain in the failed uses, with less weight for older ones."""
+    """The wasted characters of the failed uses, with less weight for older ones."""
 
     @property
     def uses(self) -> float:
@@ -117,7 +117,7 @@ class RungBelief(msgspec.Struct):
     def saw(self, *, worked: bool, wasted: int = 0) -> bool:
         """Record a use of the remedy. Return whether the 16 uses before it contradict the earlier ones.
 
-        *wasted* is how many characters the model wrote in vain.
+        *wasted* is :attr:`RemedyUse.wasted`.
         """
         surprised = self._is_surprised()
         self.worked = self.worked * MEMORY + worked
@@ -209,7 +209,7 @@ class VerifierBeliefs(msgspec.Struct):
         return worked / expected
 
     def cost(self, rung: Rung) -> float:
-        """Return an estimate, above 0, of how many characters the model writes in vain when *rung* fails.
+        """Return an estimate, above 0, of how many characters are wasted when *rung* fails.
 
         Before there are observations, it is in the unit of :data:`COST`.
         """
@@ -224,7 +224,7 @@ class VerifierBeliefs(msgspec.Struct):
     def value(self, rung: Rung, *, is_fresh: bool) -> float:
         """Return the value of trying *rung*: the odds that it works, divided by the characters wasted if it fails.
 
-        *is_fresh* is that of :meth:`chance`. Trying remedies in the order of falling values wastes the least text on
+        For *is_fresh*, see :meth:`chance`. Trying remedies in the order of falling values wastes the least text on
         average, if they work independently.
         """
         chance = min(self.chance(rung, is_fresh=is_fresh), 1.0 - 1e-9)

@@ -58,8 +58,8 @@ class SharedModel(ModelWrapper):
     async def stream(self, request: Request) -> Stream:
         """Open a stream that replays the recorded text of an equal request, and lets the model continue it if needed.
 
-        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. Raises
-        :class:`~interwhen.ModelError` if a request to the model fails, and so does ``receive`` of the stream.
+        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. This method and
+        ``receive`` of the stream raise :class:`~interwhen.ModelError` if a request to the model fails.
         """
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())

@@ -166,7 +166,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     text: str
     """The text of the trace that the strategy returned."""
     ledger: Ledger
-    """The tokens. ``kept`` are those of ``text``; ``discarded`` those of other samples, branches and cut text."""
+    """The tokens: ``kept`` in ``text``, ``discarded`` in other samples, branches and cut text."""
     seconds: float
     """The time of the attempt by its clock. In a comparison this includes the time that shared text saved."""
     checks: CheckCounts = msgspec.field(default_factory=CheckCounts)

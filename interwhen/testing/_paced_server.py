@@ -4,7 +4,7 @@
 
 - ``CHUNKS@PER_SECOND``: CHUNKS chunks of a fixed text, at PER_SECOND chunks a second; 0 sends all of them at once.
 - ``NUMBER@SPEED`` or ``NUMBER@SPEED:CHUNKS`` instead, if the server was started with a file of recordings: recording
-  NUMBER (from 0), or its first CHUNKS chunks, at the recorded times divided by SPEED. The ``prompt`` of the request
+  NUMBER (from 0), or its first CHUNKS chunks, at the recorded times divided by SPEED. A ``prompt`` that is not empty
   counts as the beginning of the recorded text: chunks within its length are left out, and the first of the others is
   sent at once. A request of the chat API has no ``prompt``, so no chunk is left out.
 
@@ -77,7 +77,7 @@ class LoadTally(msgspec.Struct, frozen=True):
     held: int
     """Packets that had to wait because the client had not read earlier ones."""
     busy: float
-    """The CPU time of the process, as a share of the time since the last tally."""
+    """The CPU time of the process, as a share of the time of this tally."""
 
 
 class Schedule(NamedTuple):
@@ -114,8 +114,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
     """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
 
-    The recorded times are divided by *speed*. *kept* is the text that the client already has: the chunks that end
-    within its length are left out, and the next chunk is due at once.
+    The recorded times are divided by *speed*. *kept* is the text that the client already has. If it is not empty, the
+    chunks that end within its length are left out, and the next chunk is due at once.
     """
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
@@ -139,10 +139,7 @@ class Load:
         self.stamped = stamped
 
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
-        """Return the schedule of the stream that answers a request, as events of *api*.
-
-        *model* is the name of the model in the request, and *kept* is the prompt; the module says what they select.
-        """
+        """Return the schedule of the answer to a request for *model* with the prompt *kept*, as events of *api*."""
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")
         if not self.recordings:
@@ -311,10 +308,7 @@ class _LoadServer:
         return due
 
     def count(self, late: float, *, held: bool) -> None:
-        """Add a packet to the counts.
-
-        It is sent *late* seconds after it was due; *held*: earlier packets are still unsent.
-        """
+        """Count a packet that is sent *late* seconds after it was due. *held*: earlier packets are still unsent."""
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -379,8 +373,7 @@ def serve(listener: socket.socket, load: Load) -> None:
 def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
     """Return how many seconds the selector should wait for sockets; ``None``: without limit.
 
-    *waiting* is a heap of connections, ordered by the time at which their next packets are due. With few streams, this
-    function sleeps for the last millisecond.
+    With few streams, this function sleeps for the last millisecond of the wait.
     """
     if not waiting:
         return None
@@ -421,7 +414,7 @@ def _end_with_parent() -> None:
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
     """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL.
 
-    *arguments* are those of *module*. The process is killed at the end of the ``with`` block.
+    The process is killed at the end of the ``with`` block.
     """
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)

@@ -290,7 +290,6 @@ FAULTS: Mapping[str, Fault] = {
         then="http_503",
     ),
 }
-"""The faults by name."""
 
 
 def _replaced(pen: EventWriter, old: bytes, new: bytes) -> tuple[Step, ...]:

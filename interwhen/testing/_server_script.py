@@ -260,7 +260,7 @@ DONE = b"data: [DONE]\n\n"
 def chunk(api: Api, text: str | None, *, finish_reason: str | None = None, **choice: Any) -> dict[str, Any]:
     """Return one chunk of *api* with *text* and *finish_reason*, as a value that can be written as JSON.
 
-    *choice* has further fields of its only choice.
+    *choice* sets fields of its only choice.
     """
     content: dict[str, Any] = {"text": text} if api == "completions" else {"delta": {"content": text}}
     return {

@@ -179,9 +179,9 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     passed: int = 0
     """The number of claims that passed."""
     violated: int = 0
-    """The number of refuted claims. It includes claims without a span, which never interrupt."""
+    """The number of refuted claims, including claims without a span, which never interrupt."""
     unknown: int = 0
-    """The number of verdicts ``Unknown``. It includes recognized text that no claim covers."""
+    """The number of verdicts ``Unknown``, including those for recognized text that no claim covers."""
     reasons: tuple[str, ...] = ()
     """The reason of each verdict ``Unknown``."""
     aside: int = 0
@@ -205,7 +205,7 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def claims(self) -> int:
-        """The number of claims with a verdict. It includes recognized text that no claim covers."""
+        """The number of claims with a verdict, including recognized text that no claim covers."""
         return self.passed + self.violated + self.unknown
 
 

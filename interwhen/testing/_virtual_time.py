@@ -1,4 +1,4 @@
-"""Virtual time: an asyncio event loop on which waiting takes no real time, and which makes the same steps each time."""
+"""Virtual time: an asyncio event loop on which waiting takes no real time."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class OutOfVirtualTimeError(VirtualTimeError):
 
 
 class RealIOError(VirtualTimeError):
-    """Code used a virtual event loop for a file, socket, pipe, thread, process or signal. It needs a fake instead."""
+    """Code used a virtual event loop for a file, socket, pipe, thread, process or signal. Use a fake instead."""
 
 
 class _Turn:

@@ -287,11 +287,12 @@ def read_and_check(monitor: Monitor, prompt: Prompt = "") -> Reader:
 
 
 def measure(target: Monitor | Reader, bait: Bait, *, size: int = 500, doublings: int = 2) -> Growth:
-    """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, each twice as long.
+    """Count the steps of *target* for a text of *bait*, and for *doublings* further texts, which double in size.
 
     The repeated part of the first text has *size* characters. *target* is a function of a text, or a monitor (see
-    :func:`read_and_check`). It is called once before, to fill its caches. Raises :class:`~interwhen.UsageError` if
-    *size* or *doublings* is less than 1, or if a monitor does not apply to an empty prompt.
+    :func:`read_and_check`). *target* is called once before, to fill its caches. Raises
+    :class:`~interwhen.UsageError` if *size* or *doublings* is less than 1, or if a monitor does not apply to an empty
+    prompt.
     """
     if size < 1 or doublings < 1:
         raise UsageError(f"size and doublings must be at least 1, got {size!r:.80} and {doublings!r:.80}; correct them")
@@ -437,7 +438,7 @@ def _repetition(items: _Items, at: int, after: frozenset[str], *, looped: bool) 
 def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
     """Return whether the unbounded repetition at index *at* and a later one may match the same text.
 
-    *start* has the characters with which a match of the repetition at *at* can begin.
+    *start* has the characters with which a match of the first one can begin.
     """
     for kind, value in items[at + 1 :]:
         first, empty = _first([(kind, value)])

@@ -46,7 +46,7 @@ def z3_text(term: Any) -> str:
 
 
 class Problem:
-    """Named conditions in one Z3 context. Only the thread that opened the problem may use it (see :func:`problem`).
+    """Named conditions in one Z3 context, for the use of one thread (see :func:`problem`).
 
     *seconds* limits the time of Z3 each time that it solves (``None``: only the deadline of the check does), and
     *memory_mb* the memory of Z3 in this process. Create variables in ``context``: ``z3.Int("x", found.context)``. A
@@ -81,9 +81,9 @@ class Problem:
         self._track(name, condition)
 
     def consistent(self) -> Verdict:
-        """Return a pass if all conditions can be true at once. A violation names conditions that contradict each other.
+        """Return a pass if all conditions can be true at once, else a violation that names a contradiction.
 
-        It gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
+        The violation gives at most 300 characters of the names. ``Unknown`` if Z3 came to no answer.
         """
         self._mine()
         found = self._solve()

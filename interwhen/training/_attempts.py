@@ -114,12 +114,12 @@ class AttemptHistory:
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans that are still in the final trace; empty unless the run is verified."""
+        """The refuted spans that feedback in the final trace answers; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
     def observed(self) -> tuple[Span, ...]:
-        """The refuted lines of the final trace that nothing followed, as where the monitor only observes."""
+        """The refuted lines of the final trace that feedback does not answer."""
         text, marked = self.last.text, self.refuted
         spans = [violation.span for violation in self.last.violations]
         left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]

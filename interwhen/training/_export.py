@@ -62,14 +62,12 @@ def export_journals(
 
     The same journals in the same order, with the same options, give the same bytes. Duplicate rows, and rows that share
     *overlap* consecutive words with a text of *keep_out* (all words of a shorter text), are left out. So are whole
-    traces with a line that a monitor refuted and that nothing corrected, because the monitor only observes; with
-    *keep_refuted*, such a line is kept and marked as ``refuted``. All rows are in
-    memory before the file is written.
+    traces with a line that was refuted and not corrected; with *keep_refuted*, such a line is kept and marked as
+    ``refuted``. All rows are in memory before the file is written.
 
     Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, *keep_refuted* with another format than ``tpt`` and ``messages``, an
-    *overlap* below 1, if there are no journals, if *to* is one of them,
-    or if the file cannot be written.
+    *overlap* below 1, if there are no journals, if *to* is one of them, or if the file cannot be written.
     """
     for name, value in (("journals", journals), ("keep_out", keep_out)):
         if isinstance(value, str | os.PathLike):

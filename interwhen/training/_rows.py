@@ -146,8 +146,8 @@ def documents(
 ) -> Iterator[ThinkingDocument]:
     """Yield one row with the problem and the trace of *history*, if its answer was verified.
 
-    Otherwise the run is counted in *left_out*. So is a run with a line that a monitor refuted and that was neither cut
-    nor followed by feedback, as after a monitor that only observes; with *keep_refuted*, such a line is marked.
+    A trace with a line that was refuted, and neither cut nor followed by feedback, gives no row; with *keep_refuted*,
+    such a line is marked. Without a row, the run is counted in *left_out*.
     """
     if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return
@@ -161,8 +161,7 @@ def documents(
 def chats(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False) -> Iterator[Chat]:
     """Yield one row with the problem and the trace of *history* as messages, on the conditions of :func:`documents`.
 
-    Otherwise the run is counted in *left_out*. The reasoning, without its tags, is the ``reasoning_content`` of the
-    last message.
+    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
     if not _is_fit(history, left_out, keep_refuted=keep_refuted):
         return

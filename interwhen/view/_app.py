@@ -61,9 +61,9 @@ class PageServer:
     ) -> None:
         """With *verify*, the page may request that a claim is checked again, or a whole run with another monitor.
 
-        That monitor is one that a journal in *folder* records. With *any_monitor*, it may be any installed one, with
-        any options: only for the user who started the server, because the options of some monitors name commands.
-        *closing* returns true when the server is stopping.
+        The other monitor must be one that a journal in *folder* records. With *any_monitor*, it may be any installed
+        one, with any options: only for the user who started the server, because the options of some monitors name
+        commands. *closing* returns true when the server is stopping.
         """
         self._folder = folder
         self._guard = guard

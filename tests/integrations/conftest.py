@@ -6,7 +6,7 @@ import interwhen
 import openai
 import pytest
 from anyio.from_thread import start_blocking_portal
-from interwhen.testing.server import ScriptedServer, counts, events
+from interwhen.testing.server import ScriptedServer, Stall, counts, events
 
 os.environ.setdefault("OPENAI_AGENTS_DISABLE_TRACING", "0")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise importing it opens a connection
@@ -31,6 +31,18 @@ def anyio_backend():
 @pytest.fixture
 def server():
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(script)) as found:
+        yield found
+
+
+@pytest.fixture
+def endless():
+    """A server whose answer begins and does not end."""
+
+    def begin(_):
+        first, *_ = events(["17 * 24 = 408\n"], api="chat")
+        return (first, Stall())
+
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(ScriptedServer(begin)) as found:
         yield found
 
 

@@ -61,3 +61,20 @@ def test_a_graph_keeps_the_facts_in_its_messages(server):
     facts = state["messages"][-1].response_metadata["interwhen"]
     assert is_caught(facts)
     assert [call.call_id for call in seen] == [facts["call_id"]]
+
+
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_reader_that_stops_early_ends_the_call(kind, endless):
+    """The generators of LangChain leave those below them to the garbage collector."""
+    model, _ = chat(endless)
+    with interwhen.watching() as seen:
+        if kind == "sync":
+            stream = model.stream("17 * 24?")
+            next(stream)
+            stream.close()
+        else:
+            stream = model.astream("17 * 24?")
+            await anext(stream)
+            await stream.aclose()
+    [call] = seen
+    assert call.result.unverified_reasons[0].why == "the reader left before the end"

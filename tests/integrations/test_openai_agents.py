@@ -83,3 +83,18 @@ async def test_a_call_that_fails(streams, spans):
         with pytest.raises(openai.BadRequestError):
             await ask()
     assert [facts["label"] for facts in spans.facts] == ["failed"]
+
+
+async def test_a_reader_that_stops_early_ends_the_call(endless, spans):
+    async with openai.AsyncOpenAI(base_url=endless.base_url, api_key="k", max_retries=0) as bare:
+        model = supervise(agents.OpenAIChatCompletionsModel(model="m", openai_client=bare), ["arithmetic"])
+        settings, tracing = agents.ModelSettings(), agents.ModelTracing.ENABLED
+        with agents.trace("early"):
+            events = model.stream_response(
+                None, "17 * 24?", settings, [], None, [], tracing,
+                previous_response_id=None, conversation_id=None, prompt=None,
+            )  # fmt: skip
+            await anext(events)
+            await events.aclose()
+    [facts] = spans.facts
+    assert (facts["label"], facts["reasons"][0]) == ("unverified", "the reader left before the end")

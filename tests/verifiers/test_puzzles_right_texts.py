@@ -55,6 +55,8 @@ def is_refuted(monitor, prompt, text):
         "It's impossible with just + and -.",
         "24 cannot be reached this way.",
         "24 cannot be made from 4 26",
+        "12 * 2 = 24 [24]",
+        "6 - 4 = 2 [2]",
     ],
 )
 def test_games_of_24(text):

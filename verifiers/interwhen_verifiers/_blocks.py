@@ -29,8 +29,8 @@ class Block:
 def read_block(text: str, indent: str = "") -> Block | None:
     """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
 
-    The last line of *text* is taken for the closing fence. *indent* is the text before the opening fence, or empty. The
-    indentation of the fence is removed from the lines.
+    The last line of *text* is taken for the closing fence. *indent* is the text before the opening fence, or empty. At
+    most the indentation of the fence is removed from a line.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)

@@ -116,7 +116,7 @@ def make(
     """Make the monitor *name* (``regex`` or ``terms``), whose *verifier* searches for *patterns*.
 
     *names* are the names of the patterns in messages. With ``present`` for *must*, the monitor searches the complete
-    answer, whatever *scope* is. Raises :class:`UsageError` if there is no pattern, or for an unknown option value.
+    answer, whatever *scope* is. Raises :class:`UsageError` if there is no pattern, or for a wrong option value.
     """
     if not patterns:
         raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")

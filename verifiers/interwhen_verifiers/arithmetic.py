@@ -148,14 +148,13 @@ class _Source:
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Line:
-    """A line in normal form with its tokens, for use by both the extractor and the recognizer."""
+    """A line in normal form with its tokens, for use by both the extractor and the recognizer, in all threads."""
 
     normalized: Normalized
     tokens: list[Token]
-    chains: list[Chain] | None = None
-    """The chains of the line alone; ``None`` before the search for them, and if the line continues another one."""
+    """These are not changed."""
 
 
 @lru_cache(maxsize=4)
@@ -302,14 +301,14 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         return
     line = _read(text)
     source = _Source(line.normalized) if line.normalized.changed else None
-    line.chains = list(find_chains(line.tokens))
-    if state is not None and line.chains and not (doubt or state.tried):
+    chains = list(find_chains(line.tokens))
+    if state is not None and chains and not (doubt or state.tried):
         announced = announcement(line.normalized.text)
     else:
         announced = None
-    if len(line.chains) >= MANY_FALSE and sum(map(_is_false, line.chains)) >= MANY_FALSE:
+    if len(chains) >= MANY_FALSE and sum(map(_is_false, chains)) >= MANY_FALSE:
         doubt = doubt or _SEVERAL
-    for chain in line.chains:
+    for chain in chains:
         follows = announced is not None and chain.sides[0].start >= announced
         yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
 
@@ -346,9 +345,7 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
 
     A statement across both that cannot be read gives an unread claim.
     """
-    line = _read(segment.text)
-    line.chains = None  # the chains of the line alone are not claims
-    source = _Source(line.normalized, len(before))
+    source = _Source(_read(segment.text).normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
     read = 0
@@ -441,8 +438,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     if not (_may_relate(text) or may_state(text)):
         return
     line = _read(text)
-    read = [(chain.sides[0].start, chain.sides[-1].end) for chain in line.chains or ()]
-    for start, end in statements(line.tokens, line.normalized.text, read):
+    for start, end in statements(line.tokens, line.normalized.text):
         yield _placed(segment, line.normalized.original(start, end))
 
 
@@ -557,7 +553,7 @@ def arithmetic(
     delivery: Delivery = "interrupt",
     phase: Literal["reasoning", "answer", "both"] = "both",
 ) -> Monitor:
-    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on an unknown option value.
+    """Make a monitor that checks the equations in the text. Raises :class:`UsageError` on a wrong option value.
 
     If the prompt asks only for the value of an expression, it also judges the answer. ``rounding``: with
     ``shown-digits``, ``10/3 = 3.33`` is right; with ``exact``, it is not right unless the text calls it rounded, as in

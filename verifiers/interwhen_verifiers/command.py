@@ -140,7 +140,7 @@ def command(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "answer",
 ) -> Monitor:
-    """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on an unknown option value.
+    """Make a monitor that runs an external checker on the text. Raises :class:`UsageError` on a wrong option value.
 
     A block that is not accepted alone is checked again together with the blocks before it, at most 16.
 

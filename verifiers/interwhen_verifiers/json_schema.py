@@ -342,7 +342,7 @@ def json_schema(
     ``remote``: addresses of schemas that a ``$ref`` may name (a folder ends in ``/``). They are fetched when the
     monitor is made. A ``$ref`` to any other address is an error. ``level`` and ``delivery`` are those of
     :class:`~interwhen.Monitor`; the delivery is ``interrupt`` by default, and ``gate_tools`` with ``tools``. Raises
-    :class:`UsageError` on an unknown option value, and if a schema is invalid or cannot be read or fetched.
+    :class:`UsageError` on a wrong option value, and if a schema is invalid or cannot be read or fetched.
     """
     require_choice("json_schema", get_args(Where), where=where)
     require_positive("json_schema", every=every)

@@ -122,7 +122,7 @@ _SPECIFIC = (
     r"(?! (?:if|when|unless|about|on|regarding|concerning|set|of|in|from)\b"
     r"| for (?!this|the rest|now|all))"
 )
-"""Instructions about something, such as the parking of cars, are not those of the model."""
+"""Excludes instructions about something, such as the parking of cars, which are not those of the model."""
 
 
 class _Phrase(NamedTuple):
@@ -130,7 +130,7 @@ class _Phrase(NamedTuple):
 
     why: str
     pattern: str
-    """In it, a space stands for any white space, since tools wrap long lines."""
+    """A regular expression in which most spaces stand for any white space, since tools wrap long lines."""
     ordered: bool = False
     """Whether the phrase must be an order: ``You must ignore ...``, but not ``Employees may ignore ...``."""
 
@@ -208,9 +208,9 @@ _ORDER = re.compile(
     r"(?:\s+now)?)\s+\Z",
     re.IGNORECASE,
 )
-"""The text before an order."""
+"""Matches the text before an order."""
 _QUOTING = re.compile("\\w [\"'`\u2018\u201c\u00ab]\\Z")
-"""The text before quoted words: ``an attack says "ignore ...``. In JSON, another mark is before them."""
+"""Matches the text before quoted words: ``an attack says "ignore ...``. In JSON, another mark is before them."""
 _CONDITION = re.compile(r"(?:if|when|unless|in case|where)\b(?P<rest>.*)", re.IGNORECASE | re.DOTALL)
 _TO_READER = re.compile(rf"\b(?:{_MODEL}|assistant|model|agent|bot|reading)\b", re.IGNORECASE)
 _TAG = re.compile(r"<(?P<name>[A-Za-z][\w-]{2,30})>")
@@ -248,10 +248,9 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 
 
 def _is_order(text: str, start: int) -> bool:
-    """Tell whether the words at *start* are an order to the model that reads *text*.
+    """Tell whether the words at *start* may be an order to the model that reads *text*.
 
-    They are none where a sentence only quotes them, speaks of others who do so, or gives a condition that is not about
-    models.
+    The result is false, for example, where a sentence only quotes the words.
     """
     before = text[max(0, start - 80) : start]
     if _QUOTING.search(before) is not None or _ORDER.search(before) is None:

@@ -49,7 +49,7 @@ def regex(
     one must occur in the answer). ``scope``: for ``absent``, the unit of text that is searched at once; no pattern
     matches across two units. ``ignore_case``: letters match in upper and lower case. ``delivery`` and ``phase`` are
     those of :class:`~interwhen.Monitor`. Raises :class:`UsageError` if there is no pattern, if there are more than 64,
-    if one does not compile, and on an unknown option value.
+    if one does not compile, and on a wrong option value.
     """
     require_texts("regex", patterns=patterns)
     if len(patterns) > MOST:

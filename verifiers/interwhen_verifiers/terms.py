@@ -122,7 +122,7 @@ def terms(
     The text is read in normal form: full-width letters become ordinary ones, and invisible characters are dropped. The
     verdict is ``Unknown`` if a word of four letters or more may be there in another disguise, such as letters of
     another script, and, with ``present``, if a term occurs only in the normal form. Raises :class:`UsageError` if there
-    are no terms or more than 1,000, if one is longer than 200 characters or blank, and on an unknown option value.
+    are no terms or more than 1,000, if one is longer than 200 characters or blank, and on a wrong option value.
     """
     require_texts("terms", terms=terms)
     if len(terms) > MOST:

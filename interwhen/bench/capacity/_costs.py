@@ -16,7 +16,7 @@ from interwhen.bench.evaluation._results import read_rows
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
-    """What one unit of each kind of work costs on one machine. ``interwhen plan measure`` measures all of them.
+    """What one unit of each kind of work costs on one machine.
 
     The names end in the unit: ``_us`` is microseconds, ``_ms`` milliseconds, ``_kb`` KiB, ``_bytes`` bytes.
     """
@@ -30,7 +30,9 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     batch_ms: float
     """The loop wakes up at most once in this time, for all tokens that came in it, in milliseconds."""
     token_us: float
-    """CPU time of the event loop for a token beside that: decoding, the engine, and the inline work of the monitors."""
+    """CPU time of the event loop for a token, without the wake-up: decoding, the engine, and the inline work of the
+    monitors.
+    """
     run_us: float
     """CPU time of the event loop to begin and end a run."""
     check_us: float
@@ -65,7 +67,10 @@ class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):
     checks: float = 0.0
     """Checks in worker processes or threads."""
     check_ms: float = 0.0
-    """How long one of them takes. It may include waiting for a worker, so it is an upper bound for the work."""
+    """How long one of these checks takes.
+
+    This may include waiting for a worker, so it is an upper bound for the work.
+    """
     forks: float = 0.0
     fork_tokens: float = 0.0
     """Tokens that all forks of an answer generate."""
@@ -142,7 +147,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_measured(path: Path) -> Measured:
-    """Read the file *path* of ``interwhen plan measure``. Raises :class:`~interwhen.UsageError` if that fails."""
+    """Read the file *path* of ``interwhen plan measure``."""
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Measured)
     except (OSError, *DECODE_ERRORS) as error:
@@ -160,8 +165,7 @@ def read_measured(path: Path) -> Measured:
 def load_of_results(folder: Path) -> AnswerLoad:
     """Return the mean answer of the evaluation in *folder*.
 
-    Rows without a token of the stream or a time do not count. Raises :class:`~interwhen.UsageError` if no other row is
-    left, or if a row cannot be read.
+    Rows without a token of the stream or a time do not count.
     """
     rows = [row for row in read_rows(folder) if row.tokens > row.fork_tokens and row.seconds]
     if not rows:

@@ -1,8 +1,6 @@
 """Measures the inputs of the capacity model on this machine, and the points at which the model is checked.
 
-A load generator in a process of its own sends the streams; where the system allows it, generator and reader run on
-different cores. Costs of the event loop are CPU times of this process. No language model is involved. The points are
-measured at other loads than the costs, so the model cannot be fitted to them.
+Costs of the event loop are CPU times of this process. The points are measured at other loads than the costs.
 """
 
 from __future__ import annotations
@@ -54,10 +52,13 @@ CHECK_SECONDS = 0.02
 """How long the checks of the measured points occupy a worker. They sleep, so that other processes change it little."""
 _LEARNED = 200
 _LOADS = ((10, 20.0), (40, 20.0), (100, 20.0), (200, 30.0), (300, 42.0))
-"""Streams and tokens a second of each, at which the costs of a token are measured. One core should carry each
-of them: a loop that is overloaded reads larger batches, which costs less."""
+"""Streams and tokens a second of each, at which the costs of a token are measured.
+
+One core should carry each of them.
+"""
+# A loop that is overloaded reads larger batches, which costs less.
 _CHECKED = ((60, 20.0), (200, 20.0), (300, 35.0))
-"""The same, for the points at which the model is checked."""
+"""Streams and tokens a second of each, for the points at which the model is checked."""
 _JOURNALS = ((100, False), (400, False), (400, True))
 """The chunks of the journals that are measured, and whether they have checks."""
 _SHARED = (20, 40)
@@ -177,8 +178,7 @@ class _CostReader:
     async def crowd(self, streams: int, rate: float, seconds: float, monitors: Sequence[Monitor]) -> float:
         """Read *streams* streams of about *seconds* at once, at *rate* chunks per second each.
 
-        Return the CPU time of this process per chunk, in microseconds, while all streams should send. Raises
-        :class:`UsageError` if no chunk arrives in that time.
+        Return the CPU time of this process per chunk, in microseconds.
         """
         chunks = max(2, int(seconds * rate))
         readings: list[Reading] = []
@@ -203,9 +203,9 @@ class _CostReader:
         return (last - first) / arrived * 1e6
 
     async def silent(self, streams: int, seconds: float, monitors: Sequence[Monitor]) -> float:
-        """Return the CPU time of this process in one second while *streams* open streams send nothing.
+        """Return the CPU microseconds of this process in one second while *streams* open streams send nothing.
 
-        It is in microseconds. The time is measured for *seconds* seconds, which must be well below 20.
+        *seconds* is how long this is measured, well below 20.
         """
         model = CompletionsModel(self._url, f"2@{_SILENT_RATE:g}", api_key="", transport=self._transport)
         silent = anyio.Semaphore(0)
@@ -252,14 +252,10 @@ async def measure(
     load: AnswerLoad | None = None,
     on_progress: OnProgress | None = None,
 ) -> Measured:
-    """Measure all inputs and the points of the check.
+    """Measure all inputs and the points of the check, with the parameters of ``interwhen plan measure``.
 
-    *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often most costs are measured; the
-    median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
-    ``None`` takes a recorded one. *on_progress* is called after most measurements, with their number so far and the
-    number of all. Raises :class:`UsageError` if a monitor cannot be loaded, or if no chunk of the measured streams
-    arrives in time. Most measurements without a chunk are first made once more. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    Without *load*, a recorded answer is the load. *on_progress* is called after most measurements, with their number so
+    far and the number of all.
     """
     environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
@@ -293,10 +289,7 @@ async def measure(
 
 
 async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
-    """Replay a recorded answer under *monitors*, and return its tokens, its forks, and its checks in workers.
-
-    Raises :class:`UsageError` if a monitor cannot be loaded.
-    """
+    """Replay a recorded answer under *monitors*, and return its tokens, its forks, and its checks in workers."""
     async with open_source(ReplayedFile(speed=_SPEED)) as source:
         model, request = source.pair(0)
         watching = load_monitors(tuple(monitors))
@@ -322,13 +315,9 @@ async def recorded_load(monitors: Sequence[str]) -> AnswerLoad:
 async def _crowds(
     reader: _CostReader, watching: Sequence[Monitor], rounds: int, seconds: float
 ) -> dict[tuple[int, float], float]:
-    """Return the CPU time of a token in microseconds, for each number of streams and rate that is measured.
-
-    It is the median of all rounds. Each round measures both the loads from which the costs follow and those at which
-    the model is checked, so that a slow minute of the machine changes both alike. If no chunk arrives in a measurement
-    of a round, it is made once more. Raises :class:`UsageError` if none arrives then, or in the warm-up before the
-    rounds.
-    """
+    """Return the median CPU time of a token in microseconds, for each number of streams and rate that is measured."""
+    # Each round measures both the loads from which the costs follow and those at which the model is checked, so that a
+    # slow minute of the machine changes both alike.
     found: dict[tuple[int, float], list[float]] = {load: [] for load in (*_LOADS, *_CHECKED)}
     await reader.crowd(*_LOADS[0], 1.0, watching)  # modules are imported
     for number in range(rounds):
@@ -415,11 +404,10 @@ class TokenCosts(NamedTuple):
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
     """Find the costs of a token and of a wake-up of the event loop that fit the measured points *costs* best.
 
-    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. At a higher
-    rate, more tokens share one wake-up, so a token is cheaper. Several values of ``batch_ms``, the shortest time
-    between two wake-ups, are tried; for each, the two costs follow by least squares. If all of these fits have a
-    negative cost, the costs in the result are 0.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. If no fit has
+    usable costs, the costs in the result are 0.
     """
+    # At a higher rate, more tokens share one wake-up, so a token is cheaper.
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
     for step in _STEPS:
         shares = [wakes_of_a_token(rate, step) for rate, _ in costs]
@@ -434,7 +422,7 @@ def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
 def wakes_of_a_token(rate: float, batch_ms: float) -> float:
     """Return how often the loop wakes up for each token, if *rate* tokens a second come at random.
 
-    The loop wakes up at the end of each step of *batch_ms* in which a token came.
+    It wakes up at the end of each step of *batch_ms* milliseconds in which a token came.
     """
     mean = rate * batch_ms / 1e3
     return (1 - math.exp(-mean)) / mean
@@ -475,7 +463,7 @@ async def _seconds_of_check(workers: Workers, judge: Verifier, count: int) -> fl
 
 
 async def _stream_kb(reader: _CostReader, watching: Sequence[Monitor]) -> float:
-    """Return the resident memory of an open supervised stream in KiB, by 600 of them; 0 if the system reports none."""
+    """Return the resident memory of an open supervised stream in KiB: the mean of 600 streams; 0 if it is not known."""
     idle = memory_of().resident or 0.0
     peak = idle
 
@@ -547,10 +535,11 @@ async def _journal_point(reader: _CostReader, costs: Costs, folder: Path) -> Poi
 async def _check_point(url: str, transport: Transport, costs: Costs, streams: int, seconds: float) -> Point:
     """Measure the mean time of checks when *streams* streams share one worker process, and compare it with the model.
 
-    Each stream lasts *seconds*. *costs* are the inputs of the model. The queue of the model gets the checks at the
-    times at which they really came: so chance, which makes some of a few hundred checks meet, does not count as an
-    error of the model. (Law, "Simulation Modeling and Analysis", calls this the correlated inspection approach.)
+    Each stream lasts *seconds*.
     """
+    # The queue of the model gets the checks at the times at which they really came: so chance, which makes some of a
+    # few hundred checks meet, does not count as an error of the model. (Law, "Simulation Modeling and Analysis", calls
+    # this the correlated inspection approach.)
     rate, times, came = 20.0, list[float](), list[float]()
     chunks = int(seconds * rate)
     model = CompletionsModel(url, f"{chunks}@{rate:g}", api_key="", transport=transport)

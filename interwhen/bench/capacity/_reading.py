@@ -89,11 +89,11 @@ def streams_per_core(
 ) -> tuple[int, Simulated]:
     """Return about how many streams one event loop carries (at least 1), and the simulation of these streams.
 
-    *measured* has the costs and the mean answer, and *seed* is that of the simulation. The loop may be busy for
-    :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile. The first is computed, the
-    second is simulated, with a tenth fewer streams each time until it holds or one is left. *on_simulated* is called
-    with the number of streams of each simulation. Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    The loop may be busy for :data:`BUSY` of the time, and may delay tokens by :data:`LATE_MS` in the 99th percentile.
+    *on_simulated* is called with the number of streams of each simulation.
     """
+    # The first is computed, the second is simulated, with a tenth fewer streams each time until it holds or one is
+    # left.
     low, high = 1, 2
     while cpu_share(measured, high) <= BUSY:
         low, high = high, 2 * high
@@ -119,8 +119,7 @@ def read_capacity(
 ) -> Capacity:
     """Compute what each number of *streams* needs and what breaks first. The same arguments give the same result.
 
-    *on_simulated* is called with the number of streams of each simulation. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *on_simulated* is called with the number of streams of each simulation.
     """
     each, at = streams_per_core(measured, seed=seed, on_simulated=on_simulated)
     limits = sorted(_limits(measured, each), key=lambda limit: limit.streams)

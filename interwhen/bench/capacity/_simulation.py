@@ -1,9 +1,7 @@
 """The queueing model: streams share one event loop and a pool of workers. A discrete-event simulation with simpy.
 
-A *station* has servers and one queue, first come, first served. The event loop is a station with one server. Tokens
-reach it in steps, as the senders and the system deliver them, and it wakes up once for each step. The workers are a
-station with as many servers. With exponentially distributed times between arrivals and for service, a
-station is the M/M/c queue of the textbooks, and tests compare both.
+A *station* has servers and one queue, first come, first served. The event loop is a station with one server, and the
+workers are another station. Tokens reach the event loop in steps, and it wakes up once for each step.
 """
 
 from __future__ import annotations
@@ -77,10 +75,7 @@ class Station:
 
 
 def environment() -> simpy.Environment:
-    """Return a new simulation of simpy, with its clock at 0.
-
-    Raises :class:`~interwhen.toolkit.MissingExtraError` without simpy.
-    """
+    """Return a new simulation of simpy, with its clock at 0."""
     try:
         import simpy
     except ImportError as error:
@@ -93,8 +88,7 @@ def queue_waits(
 ) -> list[float]:
     """Simulate one station alone, and return the waiting times of *jobs* jobs in seconds, after *warm_up* others.
 
-    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds. The station
-    has *servers* servers. Raises :class:`MissingExtraError` without simpy.
+    The functions *gap* and *service* draw the time between two arrivals and the time of a job, in seconds.
     """
     env = environment()
     station = Station(env, servers)
@@ -112,8 +106,7 @@ def queue_waits(
 class ProcessModel:
     """The model of one process: *streams* streams that never pause, and *workers* workers.
 
-    *costs* says what each kind of work costs, and *load* how much of it an answer needs. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *costs* says what each kind of work costs, and *load* how much of it an answer needs.
     """
 
     def __init__(self, costs: Costs, load: AnswerLoad, *, streams: int, workers: int, seed: int = 0) -> None:
@@ -204,8 +197,7 @@ def simulate(
 ) -> Simulated:
     """Simulate one process until its streams had about *tokens* tokens in all, and return what was observed.
 
-    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`. Raises
-    :class:`~interwhen.toolkit.MissingExtraError` without simpy.
+    *seed* makes the result repeatable. The other parameters are those of :class:`ProcessModel`.
     """
     seconds = tokens / (streams * load.rate)
     return ProcessModel(costs, load, streams=streams, workers=workers, seed=seed).run(seconds)

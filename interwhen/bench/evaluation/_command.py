@@ -59,8 +59,7 @@ def evaluate(
 ) -> int:
     """Run many prompts on one or several servers while verifiers check the streams, and keep all results in a folder.
 
-    The same command continues where an earlier one was stopped or killed: rows with a result are not run again. A run
-    stays on the server that it began on, which has its prefix in the cache.
+    The same command continues where an earlier one was stopped or killed: rows with a result are not run again.
 
     Exit codes: 0 all rows have results, 3 some rows are left (a budget was spent, or they failed on the servers; the
     same command continues), 2 wrong usage, or no server answers any more, 130 interrupted.
@@ -102,7 +101,7 @@ def evaluate(
         How often a row is tried if its server fails. A refusal because of too many requests does not count.
     engine
         Where the shards run: in this process, or in tasks of a Ray cluster (extra ray). The folder of results, and a
-        file of prompts, must then be on storage that all nodes share. The results are the same.
+        file of prompts, must then be on storage that all nodes share.
     ray_address
         The cluster; without it, Ray takes the one of RAY_ADDRESS, or one on this machine, or starts one here.
     ray_tasks

@@ -46,9 +46,9 @@ _NO_RECONNECTS = 0
 
 @dataclass(slots=True)
 class Progress:
-    """How many rows of an evaluation are done, and what they have cost.
+    """How many rows of an evaluation are done, and what they have cost. A *start* is one call of the command.
 
-    With Ray, ``running`` counts tasks, ``tokens`` those of finished rows, and some other counts are of ended tasks.
+    With Ray, ``running`` counts tasks, and some other counts are of finished rows or ended tasks.
     """
 
     known: int | None
@@ -58,7 +58,6 @@ class Progress:
     rows: int = 0
     """Rows that this start has finished."""
     running: int = 0
-    """Rows that are running now."""
     tokens: int = 0
     """Generated tokens of this start: of finished rows, of running ones (at least), and of attempts that failed."""
     prompt_tokens: int = 0
@@ -105,7 +104,6 @@ class _Attempt:
 
     row: PromptRow
     endpoint: Endpoint
-    """The server on which it runs."""
     begun: float
     """When it began, on the clock of the event loop."""
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -123,10 +121,10 @@ class _Attempt:
 class Evaluation:
     """Runs the rows of an evaluation until each has a result or has failed too often, or until the budget is spent.
 
-    *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
-    the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
-    tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
-    earlier ones have generated so many tokens, with those that running rows are expected to need.
+    *models* has the model on each server, by URL. *monitors* returns the monitors for the descriptions in a row.
+    *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is tried *tries*
+    times; refusals of a busy server do not count. *budget_tokens* stops new rows when all starts together have
+    generated about so many tokens.
     """
 
     prompts: Prompts
@@ -159,8 +157,7 @@ class Evaluation:
 
         Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
         answers that the key, the URL or the model is wrong, or if no server answers any more, and
-        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded. The other runs are cancelled
-        then.
+        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded.
         """
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()

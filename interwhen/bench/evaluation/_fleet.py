@@ -1,12 +1,8 @@
 """Shares the prompts of an evaluation among several servers: health, weights, and limits that adapt.
 
-Each run keeps the server that it began on, for its resumes and forks too, because that server has its prefix in the
-cache. Only a row whose server fails or refuses it begins again, perhaps on another server.
-
-The limit of each server follows AIMD, as TCP does: it grows by about one for each round of successes while it is used
-up, and shrinks by a factor when the server refuses (429, 503) or lets first tokens wait much longer than before. A
-server that fails is left alone for a while, and then tried with one run. (Chiu and Jain, "Analysis of the increase and
-decrease algorithms for congestion avoidance in computer networks", 1989.)
+Each run keeps the server that it began on. The limit of each server follows AIMD (Chiu and Jain, 1989), as TCP does: it
+grows by about one for each round of successes while it is used up, and shrinks when the server refuses or becomes slow.
+A server that fails is left alone for a while, and then tried with one run.
 """
 
 from __future__ import annotations
@@ -92,7 +88,7 @@ class Endpoint:
     def load(self) -> float:
         """How busy the server would be with one more run, as a share of its limit, divided by its weight.
 
-        The next run goes to the server with the lowest load.
+        Of the servers that have room, the one with the lowest load gets the next run.
         """
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
@@ -103,9 +99,8 @@ class Endpoint:
     def end(self, begun: float, now: float, first_token: float | None) -> None:
         """Record that a run ended with a result, and adapt the limit and the usual time to the first token.
 
-        The run began at the time *begun*, and it is *now* now. *first_token* is the time to its first token, in
-        seconds. After a slow first token, the limit shrinks, unless it has shrunk since *begun*; else it
-        grows if it was used up.
+        The run began at the time *begun*, and *first_token* is the time to its first token, in seconds. After a slow
+        first token, the limit shrinks, unless it has shrunk since *begun*. In other cases, it grows if it was used up.
         """
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
@@ -123,8 +118,8 @@ class Endpoint:
     def refuse(self, begun: float, now: float, after: float | None, trouble: str = "") -> None:
         """Record that the server refused a run because it is overloaded; shrink the limit if it has not since *begun*.
 
-        The run began at the time *begun*. The parameter *after* is how many seconds the server asked to wait before the
-        next request; no run begins for this time, but at most for 60 seconds. *trouble* is the error.
+        *after* is how many seconds the server asked to wait; no run begins for this time, but at most for 60 seconds.
+        *trouble* is the error.
         """
         self.busy -= 1
         self.refusals += 1
@@ -136,8 +131,7 @@ class Endpoint:
     def fail(self, now: float, trouble: str = "") -> None:
         """Record that a run failed, because the server could not be reached, broke off, or had an error.
 
-        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute. *trouble*
-        is the error.
+        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute.
         """
         self.busy -= 1
         self.failures += 1
@@ -150,10 +144,7 @@ class Endpoint:
         self.trouble = trouble or self.trouble
 
     def drop(self) -> None:
-        """Record that a run was cancelled: one running run less.
-
-        It is neither a success nor a failure of the server.
-        """
+        """Record that a run was cancelled, which is neither a success nor a failure of the server."""
         self.busy -= 1
 
     def report(self) -> EndpointReport:

@@ -1,8 +1,6 @@
 """Reads the prompts of an evaluation: from a file, a URL, a dataset of the Hugging Face hub, or an installed task.
 
-Rows are numbered from 0 in the order of the source. Most sources are read row by row, so that a million prompts need
-little more memory than one. The exercises of an installed task, and a Parquet file from a URL that cannot seek, are in
-memory as a whole.
+Rows are numbered from 0 in the order of the source. Most sources are read row by row.
 """
 
 from __future__ import annotations
@@ -90,14 +88,14 @@ def open_prompts(
 
     *spec* is a path or fsspec URL of a JSONL file (also compressed: ``.gz``, ``.bz2``, ``.xz``) or Parquet file,
     ``datasets:NAME``, ``datasets:NAME:CONFIG`` or ``datasets:NAME:CONFIG:SPLIT`` for the Hugging Face hub, or an
-    installed task with its options, of which *count* exercises (default: 100) with *seed* are taken. *count* also
-    limits the rows of files. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not
-    graded. The first group of *answer_pattern* is the answer in a text of the model.
+    installed task with its options. *count* limits the rows (default: all, or 100 exercises of a task), and *seed* is
+    that of a task. *prompt_field* and *answer_field* are the fields of a row; a row without an answer is not graded.
+    The first group of *answer_pattern* is the answer in a text of the model.
 
-    The rows of a file (the first *count*) are read and checked now; a dataset of the hub is downloaded. Raises
-    :class:`~interwhen.UsageError` if the source cannot be read, if a file has no row or a wrong one, or if
+    A file is read and checked now; wrong rows of the hub raise :class:`~interwhen.UsageError` when they are read.
+    Raises :class:`~interwhen.UsageError` if the source cannot be read, if a file has no row or a wrong one, or if
     *answer_pattern* is no regex with a group, and :class:`~interwhen.toolkit.MissingExtraError` if the package for the
-    source is missing. Wrong rows of the hub raise it when they are read.
+    source is missing.
     """
     if count is not None and count < 1:
         raise UsageError(f"--count must be at least 1, got {count}; leave it out for all rows")
@@ -149,10 +147,9 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        """Convert *raw*, a mapping of fields, to row *number*.
+        """Convert *raw*, a mapping of fields, to row *number*. The text *where* is its place for messages.
 
-        Raises :class:`UsageError` if the prompt is missing or a field has the wrong type; the text *where* says in the
-        message where the row is.
+        Raises :class:`UsageError` if the prompt is missing or a field has the wrong type.
         """
         if self._fields["prompt"] not in raw:
             raise UsageError(

@@ -1,8 +1,7 @@
 """``interwhen eval --engine ray``: tasks of a Ray cluster run the shards, with the code that runs them in one process.
 
-Each task gets neighbouring shards. It writes their files in the shared folder of results, so a task whose process or
-node is killed loses no finished row: Ray starts it again, and it skips the rows that have a result. This process reads
-the progress from the files.
+Each task gets neighbouring shards, and writes their files in the shared folder of results. If its process or node dies,
+Ray starts the task again, and it skips the rows that have a result.
 """
 
 from __future__ import annotations
@@ -44,9 +43,9 @@ class TaskResult(NamedTuple):
 
 
 def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -> TaskResult:
-    """Run *shards* of the evaluation *settings* in this process, which is a worker of Ray.
+    """Run *shards* of the evaluation *settings* in this process, a worker of Ray. Return the progress or the error.
 
-    Return the progress or the error. *part* is the name of this task's file of spending.
+    *part* is the name of this task's file of spending.
     """
     try:
         ended = anyio.run(lambda: run_shards(settings, shards=shards, part=part))
@@ -56,10 +55,9 @@ def run_task(settings: EvaluationSettings, shards: tuple[int, ...], part: str) -
 
 
 def groups_of(shards: int, tasks: int) -> list[tuple[int, ...]]:
-    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, and return the groups.
+    """Divide the shards with the numbers from 0 to *shards* - 1 into groups of neighbours, one for each Ray task.
 
-    Each group is run by one Ray task. *tasks* tasks may run at the same time, and there are at most four groups for
-    each of them.
+    *tasks* tasks may run at the same time, and there are at most four groups for each of them.
     """
     size = max(1, math.ceil(shards / (tasks * _GROUPS)))
     return [tuple(range(start, min(start + size, shards))) for start in range(0, shards, size)]
@@ -75,8 +73,7 @@ class ResultTail:
     def rows(self) -> Iterator[ResultRow]:
         """Yield the rows that were added since the last call; at the first call, all rows.
 
-        An incomplete last line of a file is left for a later call. Raises :class:`~interwhen.UsageError` for a line
-        that is no row.
+        An incomplete last line of a file is left for a later call.
         """
         for path, offset in self._read.items():
             try:
@@ -110,8 +107,6 @@ async def run_on_ray(
 
     At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
     running cluster or starts one here. *on_progress* is called about once a second with the progress of all tasks.
-    Raises :class:`~interwhen.UsageError` if the cluster cannot be reached, if a task ends with an error, or if Ray
-    cannot finish it, and :class:`~interwhen.toolkit.MissingExtraError` without Ray. The other tasks are cancelled then.
     """
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
@@ -130,8 +125,7 @@ async def run_on_ray(
 def _connected(address: str | None) -> Iterator[Any]:
     """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
 
-    A connection that the caller has is used, and left open. Raises :class:`UsageError` if the cluster does not answer,
-    and :class:`MissingExtraError` without Ray.
+    A connection that the caller has is used, and left open.
     """
     try:
         import ray

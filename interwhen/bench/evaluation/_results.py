@@ -1,8 +1,7 @@
 """Keeps the results of an evaluation in a folder: a manifest, and append-only files of rows, a file for each shard.
 
-A row is written once, with one ``write``, when its run has ended. A process that is killed therefore leaves whole rows
-and at most one torn line in a file, which the next start removes. What running rows have spent so far is written beside
-them once a second, so that tokens that a kill makes the next start spend again are counted.
+A row is written once, with one ``write``, when its run has ended. A kill leaves at most one incomplete line in a file,
+which the next start removes.
 """
 
 from __future__ import annotations
@@ -53,11 +52,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of one prompt.
+    """The result of one prompt. Each field has one type, and no field is null."""
 
-    Each row has all fields, each field has one type, and no field is null. So the files load as one table: readers
-    such as ``datasets`` infer the type of a column from the first file.
-    """
+    # So the files load as one table: readers such as ``datasets`` infer the type of a column from the first file.
 
     row: int
     name: str
@@ -79,7 +76,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     checks: int = 0
     """Checks on the returned text."""
     worker_checks: int = 0
-    """Those of them whose verifiers run in worker threads or processes."""
+    """Checks whose verifiers run in worker threads or processes."""
     worker_seconds: float = 0.0
     """How long these took, with the time that they waited for a worker."""
     forks: int = 0
@@ -92,7 +89,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     prompt_tokens: int = 0
     """Prompt tokens of all requests, with those of forks; estimated where the server counts none."""
     cached_tokens: int = 0
-    """Those of them that the server had in its cache."""
+    """Prompt tokens that the server had in its cache."""
     requests: int = 0
     """Requests of the run: the first one, resumes, reconnects and forks."""
     seconds: float = 0.0
@@ -160,11 +157,9 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
 class Results:
     """The folder *place* with the results of one evaluation. A ``with`` block creates it, and closes its files.
 
-    Processes that work on different shards at the same time give different names as *part*: each has a file of spending
-    of its own.
-
-    Entering raises :class:`~interwhen.UsageError` if the folder holds other files or the results of an evaluation with
-    another *manifest*, or if it cannot be written.
+    Processes that work on different shards at the same time give different names as *part*. Entering raises
+    :class:`~interwhen.UsageError` if the folder holds other files or the results of an evaluation with another
+    *manifest*, or if it cannot be written.
     """
 
     def __init__(self, place: str | os.PathLike[str], manifest: Manifest, part: str = "") -> None:
@@ -232,15 +227,14 @@ class Results:
     # ------------------------------------------------------------------ rows
 
     def done(self, shard: int) -> frozenset[int]:
-        """Return the numbers of the rows of *shard* that have a result.
+        """Return the numbers of the rows of *shard* that have a result. Open and lock the file of the shard.
 
-        It opens and locks the file of the shard, which it creates if it is missing. Raises :class:`UsageError` if
-        another process has locked the file, or if one of its rows cannot be read.
+        Raises :class:`UsageError` if another process has locked the file, or if one of its rows cannot be read.
         """
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Append *row* to the file of its shard, and return true; if it has a result already, write nothing: false.
+        """Append *row* to the file of its shard, and return true. Return false if the row has a result already.
 
         Raises :class:`UsageError` if the disk is full, or if another process has locked the file.
         """
@@ -260,7 +254,7 @@ class Results:
     def flush(self) -> None:
         """Wait until the rows so far are on the disk, and close the files of complete shards.
 
-        It may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
+        This may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
         """
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
@@ -287,10 +281,7 @@ class Results:
 
 
 class _Shard:
-    """One file of result rows. It is locked, so that no other process writes it.
-
-    Raises :class:`UsageError` if another process has locked it.
-    """
+    """One file of result rows, with a lock. Raises :class:`UsageError` if another process has the lock."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -386,7 +377,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
 
 
 def unreadable_row(path: Path, where: str, error: Exception) -> UsageError:
-    """Return the error for a row of the file at *path* that cannot be read: *error* says why, and *where* it is."""
+    """Return the error for an unreadable row of the file at *path*; *where* is its place, and *error* the reason."""
     return UsageError(
         f"{str(path)!r}, {where} must be a row of results, got an error: {error}; remove the line, and the row is made "
         "again"

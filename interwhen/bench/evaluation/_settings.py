@@ -32,7 +32,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     """The source of the prompts as the user named it."""
     source: str
-    """The same, for a path with the absolute path, for processes with another current folder."""
+    """The source of the prompts; if it is a path, as an absolute path."""
     out: str
     count: int | None = None
     task_seed: int = 0
@@ -114,7 +114,7 @@ async def run_shards(
     *part* names the file of spending of this process, if several processes work in the folder. *on_progress* is called
     about once a second, and at the end. Raises :class:`~interwhen.UsageError` for wrong settings, while supervision is
     switched off, if the results cannot be written, and if no server answers, and
-    :class:`~interwhen.toolkit.MissingExtraError` as :meth:`EvaluationSettings.open_prompts` does.
+    :class:`~interwhen.toolkit.MissingExtraError` if a package for the prompts is missing.
     """
     require_on("evaluate")
     prompts = settings.open_prompts()

@@ -281,7 +281,7 @@ class CheckActor:
             self._ahead = item
 
     async def _end_worker(self) -> None:
-        """Kill the worker process. A check that it got ahead goes to the next one."""
+        """Kill the worker process. A check that it got ahead goes to the next worker process."""
         worker, self._worker, self._ahead = self._worker, None, None
         if worker is not None:
             await worker.stop()

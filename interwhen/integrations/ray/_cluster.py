@@ -34,7 +34,7 @@ class Actor(Protocol):
         ...
 
     def send(self, message: bytes) -> None:
-        """Send *message*. It does not block, and does nothing if the actor is lost.
+        """Send *message* without blocking. Do nothing if the actor is lost.
 
         Raises :class:`GarbledMessage` if *message* is too large.
         """
@@ -45,7 +45,7 @@ class Actor(Protocol):
         ...
 
     def kill(self) -> None:
-        """Kill the actor and its worker process. It may block, so a thread calls it."""
+        """Kill the actor and its worker process. This call may block, so a thread makes it."""
         ...
 
 

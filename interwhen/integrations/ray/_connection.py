@@ -80,7 +80,7 @@ class TaskWakeup(Protocol):
         ...
 
     def set_result(self, value: None, /) -> None:
-        """Wake the task. It must not be called twice."""
+        """Wake the task. Call this at most once."""
         ...
 
     def __await__(self) -> Generator[Any, None, None]:
@@ -97,7 +97,10 @@ class EventLoop:
         self.later: Callable[..., object]
         """Call a function in a later turn of the loop."""
         self.from_thread: Callable[..., object]
-        """The same, from any thread. Raises :class:`RuntimeError` if the loop has ended."""
+        """Call a function in a later turn of the loop, from any thread.
+
+        Raises :class:`RuntimeError` if the loop has ended.
+        """
         self.now: Callable[[], float]
         """The clock of the loop."""
         self.wakeup: Callable[[], TaskWakeup]
@@ -218,10 +221,9 @@ class Channel:
         loop.watch(self._socket, self._read)
 
     def send(self, payload: bytes) -> None:
-        """Send *payload* as one message, after :meth:`open`.
+        """Send *payload* as one message, without blocking. Do nothing if the connection has ended.
 
-        It does not block, and does nothing if the connection has ended. Raises :class:`GarbledMessage` if *payload* is
-        too large.
+        Call this after :meth:`open`. Raises :class:`GarbledMessage` if *payload* is too large.
         """
         data = framed(payload)
         if self._ended:

@@ -37,7 +37,6 @@ class NamedVerifier(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     index: int
     version: str
-    """The version of the verifier."""
     code: str = ""
     """What :func:`code_of` returns for the plug-in."""
     prompt: Prompt | None = None
@@ -56,7 +55,7 @@ class CheckItem(msgspec.Struct, frozen=True, array_like=True):
     target: bytes
     """The digest of the encoded :class:`NamedVerifier`."""
     claim: bytes
-    """The pickled claim. It holds data alone: its class is found by name."""
+    """The pickled claim, which has data but no code."""
     seconds: float
     """How long the check may take."""
 

@@ -47,7 +47,7 @@ from interwhen.integrations.ray._placement import CostHistory, Lane, PlacedCheck
 _GRACE = 2.0
 """How long after the deadline of a check its actor may answer, in seconds. An actor that does not is given up."""
 _BOOT_SECONDS = 60.0
-"""The same, if the actor must still load the verifier or start its worker process."""
+"""The same time, if the actor must still load the verifier or start its worker process."""
 _START_SECONDS = 60.0
 """How long new actors may take to greet, in seconds."""
 _CLOSE_SECONDS = 10.0
@@ -95,7 +95,7 @@ class _Open(PlacedCheck, eq=False, kw_only=True):
     asked: float
     """When the pool was called, on the clock of the loop."""
     wakeup: TaskWakeup | None = None
-    """What the check awaits. It wakes up when the check gets an actor, loses it, or has a result."""
+    """What the check awaits. Set when the check gets an actor, loses it, or has a result."""
     result: CheckResult | Literal["home"] | None = None
     """``home``: it must run on this machine."""
     began: float | None = None
@@ -130,7 +130,6 @@ class _Link:
     rings_at: float = math.inf
     """When the timer of this link ends. One timer, which is rarely set, serves all checks of the actor."""
     cancel: Callable[[], object] = _nothing
-    """Cancels the timer."""
     worker: str = ""
     """The name of the actor in the results of its checks."""
 

@@ -365,7 +365,7 @@ class _EquationCheck:
     def lack(self) -> str:
         """Return why the cited lines do not show the statement; an empty string if they do.
 
-        A number that can be several quantities is tried with each, in at most 3,000 combinations.
+        A number that can be several quantities is tried with each; more than 3,000 combinations are a reason, too.
         """
         if self._left is None or self._result is None or self._left.value != self._result:
             return "it has an equals sign without an equation that holds"
@@ -531,7 +531,7 @@ class _EquationCheck:
         return ""
 
     def _leaves_out_several(self, each: _Quantity) -> bool:
-        """Return whether *each* is a number of one, such as "a worker", where the statement does not speak of one."""
+        """Return whether *each* is of one of several, such as "a worker", and the statement leaves this out."""
         words = each.clause.words
         if len(words) < 3 or words[0].lower not in ("a", "an", "one") or (words[1].stem, -1) in each.unit:
             return False
@@ -595,7 +595,7 @@ class _EquationCheck:
         return next(filter(None, (self._lack_of_subject(each, outside) for each in chosen)), "")
 
     def _may_be_another(self, clause: _Clause) -> bool:
-        """Return whether a pronoun of *clause* may mean somebody else than the only one who is named."""
+        """Return whether a pronoun of *clause* may mean another person than the one who is named."""
         if not clause.has_pronoun or clause.names or not self._all_names:
             return False
         if len(self._all_names) > 1:

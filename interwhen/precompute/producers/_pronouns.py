@@ -1,7 +1,7 @@
 """Tells whether a pronoun may mean somebody else than the one name of a text.
 
-A text with one name has one person only as far as its names say: "Ann has 2 apples. He gets 3 apples." speaks of two.
-The tables hold common English names that are given to one gender only. A name that is in neither may be anybody's.
+A text with one name may be about more persons: "Ann has 2 apples. He gets 3 apples." The tables have common English
+names that usually belong to one gender.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _OTHERS = _set(
 def may_be_another(pronouns: Iterable[str], name: str, unnamed: Sequence[str]) -> bool:
     """Return whether one of *pronouns* may mean somebody else than *name*, the only name in the text.
 
-    *unnamed* are words of the text between the name and the pronoun: a teacher may be meant, too. All words are small.
+    *unnamed* are words of the text between the name and the pronoun, such as "teacher". All words are in lower case.
     """
     said = set(pronouns)
     if said & _SEVERAL or (said & _IT and name in FEMALE | MALE):

@@ -276,7 +276,7 @@ async def _propose_fitting(
 
 
 async def _propose(context: StepContext, given: Numbered, params: _FactParams) -> tuple[int, list[Statement], str]:
-    """Ask the model for statements about *given*, and ask once more if it replies without statements.
+    """Ask the model for statements about *given*, and usually once more if it replies without statements.
 
     If *params* requires JSON, JSON is requested first. Return the generated tokens of all requests, the statements, and
     the text of the last reply.

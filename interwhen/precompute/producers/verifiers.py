@@ -88,7 +88,7 @@ def dump(value: Any, package: str) -> bytes:
 def load(data: bytes, package: str) -> Any:
     """Unpickle *data* and return the value. Raises :class:`Unsafe` if that is not safe or not possible.
 
-    It may name only plain types, and records (dataclasses and the like) of *package*, a top-level name.
+    *data* may name only plain types, and records (dataclasses and the like) of *package*, a top-level name.
     """
     try:
         return _Unpickler(io.BytesIO(data), package).load()
@@ -232,8 +232,8 @@ class VerifierProducer:
 def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] = ()) -> VerifierProducer:
     """Make the producer that runs ``prepare`` of *monitors* ahead of time (see :func:`with_prepared`).
 
-    It prepares the context alone, and the context with each of the likely *questions*. Raises :class:`UsageError` if
-    *questions* is a single text, or if a monitor cannot be loaded.
+    The producer prepares the context alone, and the context with each of the likely *questions*. Raises
+    :class:`UsageError` if *questions* is a single text, or if a monitor cannot be loaded.
     """
     named = [monitors] if isinstance(monitors, str) else monitors
     return VerifierProducer(monitors=named, questions=questions)

@@ -77,10 +77,7 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 
 
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
-    """Remove text from *trace* that arrived too late to count.
-
-    *before* is the request of a closed stream, *sent* that of the next stream, and *late* the number of late tokens.
-    """
+    """Remove text from *trace* that arrived too late to count."""
     # The run had closed a stream for a remedy when the rest of its text arrived. The budget for remedies was used up,
     # so no cut removed that text. The model writes it again in the next stream.
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix

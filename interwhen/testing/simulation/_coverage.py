@@ -250,10 +250,7 @@ def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
 
 
 def _last_words(process: ProcessLog, result: Result, following: ProcessLog) -> str:
-    """Return why *process*, which was not killed, ended: ``the end``, ``the model failed`` or ``the reader left``.
-
-    *result* is its result, and *following* is the process that resumed the run.
-    """
+    """Return why *process*, which was not killed, ended: ``the end``, ``the model failed`` or ``the reader left``."""
     if following.result is not None and following.result.status == result.status:
         return "the end"
     left = process.was_cancelled or process.reader.kind in ("leaves", "raises")

@@ -45,7 +45,6 @@ class SentRequest:
     opened: bool = False
     """Whether the server accepted the request."""
     closed: bool = False
-    """Whether the stream was closed."""
     ended: FinishReason | None = None
     """The finish reason of the model."""
     whole: bool = False
@@ -73,8 +72,7 @@ class SentRequest:
 class SimulatedModel:
     """The model of one world. ``sent`` records the requests for streams, also those that were refused.
 
-    The model outlives the processes that use it. When a process is killed, only the streams and chunks in the journal
-    remain in ``sent``.
+    When a process is killed, only the streams and chunks in the journal remain in ``sent``.
     """
 
     name = "simulated"
@@ -85,7 +83,6 @@ class SimulatedModel:
         self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  not for security
         self.sent: list[SentRequest] = []
         self.fork_prefixes: list[str] = []
-        """The prefix of each fork."""
         self.fork_tokens = 0
         """Generated tokens of all forks that were answered without a fault."""
         self.fork_prompt_tokens = 0
@@ -188,7 +185,7 @@ class SimulatedModel:
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process of the play. It has sent no requests and received no chunks yet."""
+        """Begin the next process of the play, which has sent no requests and received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False

@@ -301,8 +301,7 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
     """Return the monitors of *world*. Monitors with the same judge share a verifier.
 
-    The verifiers append finished checks to *book*: their number and the text of the claim. Raises
-    :class:`~interwhen.UsageError` for settings that ``Monitor`` refuses.
+    The verifiers append finished checks to *book*: their number and the text of the claim.
     """
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [

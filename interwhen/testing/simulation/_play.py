@@ -275,7 +275,7 @@ class ProcessLog:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader got every event up to the end."""
+        """Whether the reader reads each event, and neither an exception nor a cancellation ended it."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
@@ -317,7 +317,7 @@ class PlayedWorld:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the last reader got every event up to the end."""
+        """As :attr:`ProcessLog.saw_all`, for the last process."""
         return self.last.saw_all
 
     @property
@@ -375,10 +375,7 @@ class Process:
         return False
 
     def freeze(self) -> ProcessLog:
-        """End the killed process: drop its connections, tear its last write, and return a copy of its log.
-
-        The copy replaces the log in the play.
-        """
+        """End the killed process: drop its connections, tear its last write, and return a copy of its log."""
         # Cleaning up the tasks afterwards cannot change the copy.
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
@@ -575,7 +572,7 @@ def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
     """Record the state of the journal file in *log* at the end of a process.
 
     If the process was killed, remove from the record of the model what the file lacks. Remove a file that cannot be
-    read, and then also the finished checks in *log*.
+    read.
     """
     assert played.disk is not None
     try:

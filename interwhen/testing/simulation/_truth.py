@@ -253,7 +253,7 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
 def read_by(
     trace: SimulatedTrace, watch: MonitorSetup, *, torn: bool = False
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must read in *trace*, each with its segment. Feedback contains no claims.
+    """Return the claims that *watch* must read in *trace*, each with its segment. Claims in feedback do not count.
 
     With *torn*, claims that *watch* may or may not read, because feedback cut their line, are included.
     """
@@ -268,10 +268,7 @@ def read_by(
 
 
 def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end: int) -> bool:
-    """Return whether feedback may have cut text with *claim* in the middle, so that *watch* may read it as ``Unknown``.
-
-    *end* is the end of the segment with the claim.
-    """
+    """Return whether feedback may have cut text with *claim*, so that *watch* may read it as ``Unknown``."""
     if not trace.tears:
         return False
     starts = [low for low, _ in trace.feedback if low >= claim.end]
@@ -337,7 +334,7 @@ def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
 
 
 def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segment: str) -> bool:
-    """Return whether a gate of *watch* may show *claim*, which is in *segment*. This is the release rule in plain code.
+    """Return whether a gate of *watch* may show *claim*, which is in *segment*.
 
     *claim* is ``None`` for text that is recognized but cannot be read.
     """

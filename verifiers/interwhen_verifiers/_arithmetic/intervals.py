@@ -46,8 +46,7 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 def could_be_equal(left: Node, right: Node) -> bool:
     """Tell whether *left* and *right* may have the same value, if their numbers with decimals were rounded or cut.
 
-    Such a number may be off by up to one unit of its last decimal. The result is true if a side has no value, or a
-    divisor may be zero.
+    Such a number may be off by up to one unit of its last decimal. The result is true if a side has no value.
     """
     try:
         one, two = _spread(left, _any), _spread(right, _any)

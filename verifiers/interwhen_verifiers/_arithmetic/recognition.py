@@ -8,7 +8,7 @@ The test accepts too much on purpose: a statement that no claim covers is report
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.tokens import Token
@@ -97,16 +97,16 @@ def _may_operate(text: str) -> bool:
     )
 
 
-def statements(tokens: list[Token], text: str, read: Sequence[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
+def statements(tokens: list[Token], text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each range of *text* that looks like a relation of two expressions.
 
-    *tokens* are the tokens of *text*. Relation signs inside the spans *read*, which the parser has read, are left out.
+    *tokens* are the tokens of *text*.
     """
-    for at, (kind, word, start, _) in enumerate(tokens):
+    for at, (kind, word, _, _) in enumerate(tokens):
         if kind == "word":
             found = _spoken(tokens, at) if word in RELATIONS else None
         elif kind == "rel":
-            found = None if any(low <= start < high for low, high in read) else _signed(tokens, at)
+            found = _signed(tokens, at)
         elif kind == "break" and word in ARROWS:
             found = _led(tokens, at)
         else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, Literal, NamedTuple
 from urllib.parse import unquote
 
@@ -74,7 +75,6 @@ class Compiler:
         self._without = _NEW_WORDS if self._ref_alone or "2019-09" in dialect else frozenset()
         self._refs = not _has_inner_ids(root)
         self._nodes: dict[int, Node] = {}
-        self._gathered = 0
 
     def node(self, schema: Any) -> Node:
         """Return the constraints of *schema*, a part of the root. The result is cached.
@@ -89,16 +89,22 @@ class Compiler:
     def _expanded(self, schema: Any) -> Node:
         leaves: list[Leaf] = []
         groups: list[tuple[Node | None, ...]] = []
-        self._gathered = 0
+        counted = count(1)  # of this schema alone: other threads may expand others at the same time
         try:
-            self._gather(schema, leaves, groups, 0)
+            self._gather(schema, leaves, groups, 0, counted)
         except _TooMuchError:
             return Node(())
         return Node(tuple(leaves), tuple(groups))
 
-    def _gather(self, schema: Any, leaves: list[Leaf], groups: list[tuple[Node | None, ...]], depth: int) -> None:
-        self._gathered += 1
-        if depth > _DEEPEST or self._gathered > _WIDEST:
+    def _gather(
+        self,
+        schema: Any,
+        leaves: list[Leaf],
+        groups: list[tuple[Node | None, ...]],
+        depth: int,
+        counted: Iterator[int],
+    ) -> None:
+        if depth > _DEEPEST or next(counted) > _WIDEST:
             raise _TooMuchError
         if schema is False:
             leaves.append(Leaf(kinds=frozenset()))
@@ -107,20 +113,20 @@ class Compiler:
         if isinstance(schema.get("$ref"), str):
             found = self._resolve(schema["$ref"])
             if found is not None:
-                self._gather(found[0], leaves, groups, depth + 1)
+                self._gather(found[0], leaves, groups, depth + 1, counted)
             if self._ref_alone:
                 return
         leaves.append(_leaf({word: value for word, value in schema.items() if word not in self._without}))
         for inner in _listed(schema.get("allOf")):
-            self._gather(inner, leaves, groups, depth + 1)
+            self._gather(inner, leaves, groups, depth + 1, counted)
         for word in ("anyOf", "oneOf"):  # oneOf, too, needs at least one member that fits
-            members = tuple(self._member(inner, depth + 1) for inner in _listed(schema.get(word)))
+            members = tuple(self._member(inner, depth + 1, counted) for inner in _listed(schema.get(word)))
             groups.extend((members,) if members else ())
 
-    def _member(self, schema: Any, depth: int) -> Node:
+    def _member(self, schema: Any, depth: int, counted: Iterator[int]) -> Node:
         leaves: list[Leaf] = []
         groups: list[tuple[Node | None, ...]] = []
-        self._gather(schema, leaves, groups, depth)
+        self._gather(schema, leaves, groups, depth, counted)
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:

@@ -48,7 +48,7 @@ class Reader:
 
         Returns the next state, the number of characters that were read, and the error or ``None``. After an error, or a
         number that is too long or too large, the mode of the state is ``lost``: nothing more is read. Complete strings
-        of up to ``kept`` characters that must match a pattern are added to *texts*; they are not matched here.
+        of up to ``kept`` characters that must match a pattern are added to *texts*.
         """
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()

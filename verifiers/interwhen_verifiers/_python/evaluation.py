@@ -89,7 +89,7 @@ def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held",
 
     Return ``"held"`` if they agree, up to the decimals that *want* shows; the result and the expected value as texts if
     they differ; ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed*
-    is the text that the example printed.
+    is what the example printed.
     """
     if not want:
         return "unclear"

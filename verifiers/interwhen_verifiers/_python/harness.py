@@ -1,7 +1,7 @@
 """The program inside the sandbox: it runs the code, evaluates one expression, and returns the value as data.
 
 It starts again for each call, so it imports only few modules. The model controls the code, and everything that a
-process with the code reports. Such a process has no test, so the code does not know which value is right.
+process with the code reports. So such a process gets no test.
 """
 
 from __future__ import annotations

@@ -65,10 +65,10 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    """Tell whether *target* can be made from all *numbers*, which must be sorted.
+    """Tell whether *target* can be made from all *numbers*, which must be sorted, by ``+ - * /`` and brackets.
 
     Return ``None`` if there are too many numbers or the search takes too long. With *partly*, the target may also be
-    made from some of the numbers. Every order and bracketing of ``+ - * /`` counts, on exact fractions.
+    made from some of the numbers.
     """
     if len(numbers) > MOST:
         return None
@@ -497,7 +497,7 @@ def countdown(
     ``target`` is used if the prompt does not name a target. ``use`` says whether all numbers must be used, if the
     prompt does not say it (``prompt``: then it is left open). With ``dead_ends=False``, a correct step passes even if
     the target cannot be made any more. ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
-    Raises :class:`UsageError` on an unknown option value.
+    Raises :class:`UsageError` on a wrong option value.
     """
     require_choice("countdown", ("prompt", "all", "some"), use=use)
     if target is not None and type(target) is not int:

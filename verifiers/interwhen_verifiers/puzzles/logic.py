@@ -75,7 +75,7 @@ def logic(
     delivery: Delivery = "interrupt",
     phase: PhaseFilter = "both",
 ) -> Monitor:
-    """Make a monitor for small logic problems, such as sorting or ordering. It does nothing if it can read none.
+    """Make a monitor for small logic problems, such as sorting. It does nothing if it can read none in the prompt.
 
     ``level``, ``delivery`` and ``phase`` are those of :class:`~interwhen.Monitor`.
     """

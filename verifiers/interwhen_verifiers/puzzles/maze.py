@@ -56,7 +56,8 @@ _MOVE = re.compile(
 )
 _TURN = re.compile(
     r"\b(\d{1,4})\s(?:\w{1,6}\s)?turns?\b|\bturns?\b[^.\n]{0,16}?(?:is|are|:|=)\W{0,4}(\d{1,4})\b|\b(right|left)[\s_-]turn\b"
-    r"|\bturn(?: type)?\W{1,4}(right|left|straight|none)\b",
+    r"|\bturn(?: type)?\W{1,4}(right|left|straight|none)\b"
+    r"|\b(no|one|two|three|four|five|six|seven|eight|nine|ten)\s(?:right|left)[\s_-]turns?\b",
     re.IGNORECASE,
 )
 _BESIDE = re.compile(

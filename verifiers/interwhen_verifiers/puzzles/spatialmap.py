@@ -36,7 +36,9 @@ from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_sta
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,4})(?: (?:objects?|places?|locations?))?", re.IGNORECASE)
 _RELATION = re.compile(
-    rf"\b(?:is|are|lies?|sits?|stands?|located|situated)\b[^.;\n]{{0,30}}?\b({WAY})\b\s?(?:of|from)\b", re.IGNORECASE
+    rf"\b(?:is|are|lies?|sits?|stands?|located|situated)\b[^.;\n]{{0,30}}?\b(?:({WAY})\b\s?(?:of|from)\b"
+    r"|((?:directly )?(?:above|below|beneath|left of|right of)) )",
+    re.IGNORECASE,
 )
 _AMBIGUOUS = ""
 """Replaces the name for an alias that stands for two places."""

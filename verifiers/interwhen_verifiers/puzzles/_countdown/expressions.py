@@ -46,7 +46,7 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 class ExpressionToken(NamedTuple):
     """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
 
-    ``kind`` is the name of a group of ``_TOKEN``. ``start`` and ``end`` are offsets in the line.
+    ``kind`` is the name of a group of ``_TOKEN``.
     """
 
     kind: str

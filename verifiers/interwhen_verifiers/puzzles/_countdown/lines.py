@@ -108,7 +108,7 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
     if (answer := find_answer(line)) is not None:
         return _final(line, answer.start, answer.end, announced=True)
     label = _LABEL.match(line)
-    tokens = tokenize(line, label.end() if label else 0) if "=" in line else []
+    tokens = _before_list(tokenize(line, label.end() if label else 0)) if "=" in line else []
     found = _equation(line, tokens)
     if found is not None:
         step = _step(line, found[0])
@@ -131,6 +131,16 @@ def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
     for number in (puzzle.target,) if puzzle.target in named else ():
         named.remove(number)
     return not _PARTLY.search(line) and (not named or named == sorted(map(abs, puzzle.numbers)))
+
+
+def _before_list(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
+    """Return *tokens* up to a list of numbers in square brackets after a value: ``50 + 6 = 56 [56]``."""
+    has_value = False
+    for at, token in enumerate(tokens):
+        if token.text == "[" and has_value and tokens[at - 1].kind in {"num", "close"}:
+            return tokens[:at] if tokens[at - 1].end < token.start else tokens
+        has_value = has_value or token.kind == "equals"
+    return tokens
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
