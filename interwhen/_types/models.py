@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
 
 import msgspec
 
@@ -85,7 +85,8 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
 class Sampling:
     """The sampling options of a request. If an option is ``None``, the default of the model or of the server applies.
 
-    ``extra`` has further fields of the request body, which replace options of the same name.
+    ``extra`` has further fields of the request body, which replace options of the same name. Raises
+    :class:`~interwhen.UsageError` on values of another type or range.
     """
 
     max_tokens: int | None = None
@@ -99,8 +100,35 @@ class Sampling:
     extra: Mapping[str, object] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.stop, tuple | list) or not all(isinstance(each, str) and each for each in self.stop):
-            raise UsageError(f"stop must be a tuple of texts that are not empty, got {self.stop!r:.60}: correct it")
+        for name, fits, form in _OPTIONS:
+            value = getattr(self, name)
+            if not fits(value):
+                raise UsageError(f"{name} must be {form}, got {value!r:.60}: correct it")
+
+
+def _is_count(value: object) -> bool:
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _is_between(value: object, most: float) -> bool:
+    return value is None or (type(value) in (int, float) and 0 <= cast("float", value) <= most)
+
+
+_OPTIONS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("max_tokens", _is_count, "a whole number of at least 0 or None"),
+    ("temperature", lambda value: _is_between(value, 1e9), "a number of at least 0 or None"),
+    ("top_p", lambda value: _is_between(value, 1.0), "a number from 0 to 1 or None"),
+    ("seed", lambda value: value is None or type(value) is int, "a whole number or None"),
+    (
+        "stop",
+        lambda value: isinstance(value, tuple | list) and all(isinstance(each, str) and each for each in value),
+        "a tuple of texts that are not empty",
+    ),
+    ("logprobs", lambda value: type(value) is bool, "True or False"),
+    ("top_logprobs", _is_count, "a whole number of at least 0 or None"),
+    ("extra", lambda value: isinstance(value, Mapping), "a mapping of fields"),
+)
+"""For each option of :class:`Sampling`: its name, a test, and the words for what it must be."""
 
 
 @dataclass(frozen=True, slots=True)

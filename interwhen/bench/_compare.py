@@ -85,7 +85,6 @@ class Comparison:
         """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
 
         Attempts in :attr:`made` are taken over. After each exercise, *keep* is called with the attempts so far.
-        *workers* run the checks.
         """
         kept = None if keep is None else lambda found: keep(found[""])
         return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]

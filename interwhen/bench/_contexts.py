@@ -1,9 +1,8 @@
 """``interwhen bench contexts``: asks questions about contexts on a real model, with and without work ahead of time.
 
-A file has contexts and questions with right answers. The arms are ``bare``: the context and the question; ``facts``:
-with the facts that precompute verified; ``answers``: with what precompute prepared for exactly these questions;
-``prefixes``: with the context in the prefix cache of the server; ``notes``: with notes that the same model wrote ahead
-of time, and that nothing has checked.
+The arms are ``bare`` (nothing is prepared), ``facts`` (verified facts), ``answers`` (prepared answers to exactly these
+questions), ``prefixes`` (the context in the prefix cache of the server) and ``notes`` (notes of the same model, which
+nothing has checked).
 """
 
 from __future__ import annotations
@@ -298,7 +297,7 @@ def _instructed(request: Request, start: str) -> Request:
 class Measuring:
     """Prepares contexts with *model*, and asks it the questions about them. *monitors* check every run.
 
-    With *cold*, the prompts for each context and arm begin with a random number of their own.
+    With *cold*, the prompts of each context and arm begin with a random number.
     """
 
     def __init__(self, model: Model, monitors: Sequence[str], sampling: Sampling, *, cold: bool = False) -> None:

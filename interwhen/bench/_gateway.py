@@ -196,8 +196,8 @@ def report_of(
 ) -> Report:
     """Return the report of the benchmark, with one table for each part.
 
-    *added* has the streams that were read one at a time, by way. *carried* has the measurements of many streams at
-    once, by client. *cost* has the CPU time per chunk of the client, ``bare`` and ``wrapped``.
+    *added* has the streams that were read one at a time, *carried* many streams at once, and *cost* the CPU time per
+    chunk.
     """
     crowds = [row for name, part in carried.items() for row in _crowd_rows(name, part)]
     wrapping = [after - before for before, after in zip(cost["bare"], cost["wrapped"], strict=True)]
@@ -312,10 +312,7 @@ async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> 
 
 
 class _Crowds:
-    """Reads the same streams with several clients.
-
-    The bare protocol reads them just before each client, as the baseline.
-    """
+    """Reads the same streams with several clients, and with a bare protocol before each client, as the baseline."""
 
     def __init__(self, url: str, streams: int, chunks: int, rate: float, minutes: float | None) -> None:
         self._load = url, streams, chunks, rate

@@ -66,10 +66,9 @@ async def journals(
 ) -> Report:
     """Measure what journals cost: two gateways, one without and one with journals, get the same streams in turn.
 
-    First the streams come one at a time, and the times of their first chunks are compared. Then many come at once, and
-    the CPU time of the gateway processes is compared. A load generator in a separate process sends the streams over
-    loopback. How many chunks arrive together changes this CPU time by more than journals do. So the two gateways are
-    then run in this process, without sockets, where each chunk arrives alone. The journals are deleted at the end.
+    First the streams come one at a time, and the times of their first chunks are compared. Then many come at once from
+    a load generator, and the CPU time of the gateway processes is compared. Last, the two gateways run in this process,
+    without sockets, where each chunk arrives alone. The journals are deleted at the end.
 
     Parameters
     ----------

@@ -110,10 +110,7 @@ def _at_least(found: Estimate, limit: float) -> Estimate:
 
 
 def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
-    """Yield table rows about the gaps of the stream while *forks* forks run, and about what the forks add to the gaps.
-
-    *found* has the streams by the number of forks beside them.
-    """
+    """Yield table rows about the gaps of the stream while *forks* forks run, and about what the forks add."""
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
         values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))

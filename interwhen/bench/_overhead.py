@@ -121,8 +121,8 @@ async def overhead(
 ) -> Report:
     """Measure CPU per chunk, growth with length, memory and time to close, over a loopback stream.
 
-    The stream comes from a load generator in a process of its own; where the system allows it, generator and
-    reader run on different cores. No model is involved: this measures interwhen.
+    The stream comes from a load generator in a process of its own; where the system allows it, generator and reader run
+    on different cores.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ async def overhead(
     chunks
         How many chunks a stream of the rounds has. Growth, memory and interrupts are measured with other streams.
     per_second
-        The rate of these streams in chunks per second, each chunk in a packet of its own. 0 sends as fast as the
-        reader reads, which shows the work of the code without the cost of waking up.
+        The rate of these streams in chunks per second, each chunk in a packet of its own. 0 sends as fast as the reader
+        reads, which shows the work of the code without the cost of waking up.
     pairs
         How many rounds are measured, after one that warms up. A round runs all arms in random order; differences are
         taken within a round.

@@ -65,7 +65,7 @@ class Runner:
     def situation(self, *, routes: frozenset[Route], size: int) -> ForkSituation:
         """Draw a random next fork: how long its prefix is, and how much of it is cached or stored.
 
-        *routes* are the possible ways to give the fork its prefix, and the prefix has about *size* tokens.
+        *routes* are the ways to give the fork its prefix, which has about *size* tokens.
         """
         rng = self._rng
         prefix = max(32, round(size * math.exp(rng.gauss(0.0, 0.4))))

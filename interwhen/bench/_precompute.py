@@ -157,10 +157,7 @@ async def ask_trusting(case: Case, model: Model, question: CaseQuestion, notes: 
 
 
 def as_noted(prompt: str, notes: Sequence[tuple[str, str]], question: str) -> str:
-    """Return *prompt* with the most relevant of *notes* for *question*, selected as facts are in a real run.
-
-    Each note is a text and an id.
-    """
+    """Return *prompt* with the most relevant of *notes* (text and id) for *question*, chosen as facts are."""
     serving = ServeReady()
     chosen, _ = choose_facts(notes, question, most=serving.most, budget=serving.budget)
     found = with_facts(prompt, chosen) if chosen else prompt
@@ -212,8 +209,7 @@ async def curve(
 ) -> dict[tuple[str, int], CurvePoint]:
     """Return the pass curve: the accuracy of a model that trusts the notes, by kind of notes and number of passes.
 
-    The kinds are ``verified`` facts, ``leaky`` (with a monitor that passes some wrong statements), ``unverified`` and
-    ``verbatim`` (no notes). *contexts* contexts of *family* are generated, with *questions* questions each.
+    *contexts* contexts of *family* are generated, with *questions* questions each.
     """
     found: dict[tuple[str, int], list[_Read]] = {}
     for number in range(seed, seed + contexts):
@@ -296,9 +292,9 @@ WORTHLESS: tuple[Worthless, ...] = get_args(Worthless)
 def cost_row(ratio: float, weight: float, *, queries: int = 1000, items: int = 20, seed: int = 0) -> dict[str, float]:
     """Simulate how the serving gate decides about *items* prepared items, and what the queries cost.
 
-    An item makes a run *ratio* times as long on average, before the limit of tokens. *weight* is the cost of a token
-    that a reader waits for, relative to another one. The result ``cost`` is the cost with the gate, divided by the
-    lower cost of always or never using the item. ``kept`` and ``dropped`` are shares of the items.
+    An item makes a run *ratio* times as long on average, before the limit of tokens. A token that a reader waits for
+    costs *weight* times as much as another one. The result ``cost`` is divided by the lower cost of always or never
+    using the item. ``kept`` and ``dropped`` are shares of the items.
     """
     runs = [life(ratio, weight, queries, seed + number) for number in range(items)]
     gated, always, never = (sum(costs[at] for _, costs in runs) for at in range(3))

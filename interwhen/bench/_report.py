@@ -135,7 +135,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def value(self, label: str, column: str = "measured") -> float:
         """Return the number in *column* of the first row with *label*; for an estimate, its value.
 
-        Raises :class:`KeyError` if there is no such row or column. The cell must have a number.
+        Raises :class:`KeyError` if there is no such row or column.
         """
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)

@@ -62,11 +62,17 @@ class ApiCall:
     @property
     def sampling(self) -> Sampling:
         """The sampling options for the engine: token limit, seed, tools, and temperature 0 if that was asked for."""
-        limit = self.body[self.limit] if self.limit else None
+        limit, seed = self.body[self.limit] if self.limit else None, self.body.get("seed")
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
         extra = {name: value for name, value in self.body.items() if name in ("tools", "functions")}
-        return Sampling(max_tokens=limit, seed=self.body.get("seed"), temperature=greedy, extra=extra)
+        # The body goes to the server as it is. Values that are none there are for the server to refuse.
+        return Sampling(
+            max_tokens=limit if limit is None or limit >= 0 else None,
+            seed=seed if type(seed) is int else None,
+            temperature=greedy,
+            extra=extra,
+        )
 
     @property
     def prompt(self) -> Prompt:

@@ -26,7 +26,8 @@ _LINE_END = re.compile(rb"[\r\n]")
 class SseDecoder:
     """Splits the bytes of an event stream into events. Comments, and events without a ``data`` line, are left out.
 
-    An event of more than about *limit* bytes raises :class:`~interwhen.models.StreamProtocolError`.
+    An event of more than *limit* bytes raises :class:`~interwhen.models.StreamProtocolError`. Its size is that of its
+    data lines, with one byte between two lines.
     """
 
     __slots__ = (
@@ -111,7 +112,7 @@ class SseDecoder:
             try:
                 while (line := self._next_line()) is not None:
                     self._take_line(line, events)
-                if self._size + len(self._buffer) > self._limit:
+                if self._buffer and self._size + len(self._buffer) > self._limit:
                     raise self._too_large(self._event_at if self._lines else self._at, bytes(self._buffer[:200]))
             except StreamProtocolError as exc:
                 self._failure = exc

@@ -368,17 +368,23 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     Raises :class:`~interwhen.models.UpstreamError` for a final status other than 2xx,
     :class:`~interwhen.models.ConnectError` if the connection fails, :class:`~interwhen.models.StreamProtocolError` for
     a body that is compressed or has more than 16 MiB, and :class:`~interwhen.models.StreamTimeout` if the head takes
-    longer than ``timeouts.first_token`` seconds, or the body after it longer than ``timeouts.total`` (if that is
-    ``None``: than ``first_token``).
+    longer than ``timeouts.first_token`` seconds, or all of it longer than ``timeouts.total`` (if that is ``None``: the
+    body longer than ``first_token``).
     """
-    response = await _send(transport, request, timeouts)
-    limit = timeouts.first_token if timeouts.total is None else timeouts.total
+    total, begun = timeouts.total, anyio.current_time()
+    try:
+        with anyio.fail_after(total):
+            response = await _send(transport, request, timeouts)
+    except TimeoutError as exc:
+        raise StreamTimeout("total", total or 0.0) from exc
+    limit = timeouts.first_token if total is None else max(begun + total - anyio.current_time(), 0.0)
     try:
         with anyio.fail_after(limit):
             body = await _read(response, _MAX_BODY)
     except TimeoutError as exc:
-        timer = "first_token" if timeouts.total is None else "total"
-        raise StreamTimeout(timer, limit or 0.0) from exc
+        if total is None:
+            raise StreamTimeout("first_token", limit or 0.0) from exc
+        raise StreamTimeout("total", total) from exc
     finally:
         await response.aclose()
     if len(body) > _MAX_BODY:

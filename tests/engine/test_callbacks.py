@@ -66,7 +66,7 @@ def model():
 
 
 def wait_for(done):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not done():
         assert time.monotonic() < deadline
         time.sleep(0.005)

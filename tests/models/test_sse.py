@@ -126,6 +126,22 @@ def test_many_short_lines_of_one_event_count_together():
         feed_all([b"data: 0123456789\n"] * 100, limit=500)
 
 
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("lines", [1, 2])
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_the_limit_is_the_same_however_the_event_is_cut(newline, lines, over):
+    first = b"data: a" + newline if lines == 2 else b""
+    size = 100 + over - (len(b"data: a\n") if lines == 2 else 0)
+    event = first + b"data: " + b"x" * (size - 6) + newline
+    for cut in range(1, len(event) + 2):
+        parts = [event[:cut], event[cut:] + newline, b""]
+        if over > 0:
+            with pytest.raises(StreamProtocolError):
+                feed_all(parts, limit=100)
+        else:
+            assert len(feed_all(parts, limit=100)) == 1
+
+
 def test_an_event_of_exactly_the_limit_passes_on_both_paths():
     body = b"data: " + b"x" * 94
     assert len(feed_all([body + b"\n\n"], limit=100)) == 1

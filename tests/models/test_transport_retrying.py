@@ -19,9 +19,10 @@ from interwhen.models import (
     UpstreamError,
 )
 from interwhen.models._transport import retrying
-from interwhen.testing.server import Head, ScriptedTransport, Stall, events, reply
+from interwhen.testing.server import Head, ScriptedTransport, Sleep, Stall, events, reply
 from tests.virtual_clock import virtual_backend
 
+HEAD = Head(200, {"content-type": "application/json"})
 pytestmark = pytest.mark.anyio
 
 
@@ -150,6 +151,26 @@ async def test_an_answer_whose_body_stalls_is_a_timeout(timeouts, timer):
     with pytest.raises(StreamTimeout) as caught:
         await model.complete(Request("q"))
     assert caught.value.timer == timer
+    assert transport.open_responses == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "timeouts", "timer", "seconds"),
+    [
+        ((Stall(),), Timeouts(first_token=None, total=5.0), "total", 5.0),
+        ((Stall(),), Timeouts(first_token=60.0, total=5.0), "total", 5.0),
+        ((Stall(),), Timeouts(first_token=2.0, total=5.0), "first_token", 2.0),
+        ((Sleep(3.0), HEAD, Stall()), Timeouts(first_token=4.0, total=5.0), "total", 5.0),
+        ((Sleep(3.0), HEAD, Stall()), Timeouts(first_token=4.0, total=None), "first_token", 7.0),
+    ],
+)
+async def test_the_total_limits_the_head_and_the_body_of_an_answer_together(steps, timeouts, timer, seconds):
+    transport = answering(steps)
+    model = CompletionsModel("http://h/v1", "m", transport=transport, timeouts=timeouts)
+    begun = anyio.current_time()
+    with pytest.raises(StreamTimeout) as caught:
+        await model.complete(Request("q"))
+    assert (caught.value.timer, anyio.current_time() - begun) == (timer, pytest.approx(seconds))
     assert transport.open_responses == 0
 
 

@@ -38,3 +38,34 @@ def test_times_are_numbers_of_at_least_0(value):
     for name in ("attempts", "base", "cap", "budget"):
         with pytest.raises(UsageError, match=f"{name} of Retries must be"):
             Retries(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_tokens", "5"),
+        ("max_tokens", -1),
+        ("max_tokens", 5.0),
+        ("max_tokens", True),
+        ("temperature", "0"),
+        ("temperature", -0.1),
+        ("temperature", float("nan")),
+        ("temperature", float("inf")),
+        ("top_p", 1.1),
+        ("seed", "7"),
+        ("seed", 7.0),
+        ("logprobs", 1),
+        ("top_logprobs", "5"),
+        ("top_logprobs", -1),
+        ("extra", ["a"]),
+        ("extra", None),
+    ],
+)
+def test_wrong_sampling_options_are_refused(option, value):
+    with pytest.raises(UsageError, match=f"{option} must be .*, got .*: correct it"):
+        Sampling(**{option: value})
+
+
+def test_sampling_options_at_their_limits():
+    Sampling(max_tokens=0, temperature=0, top_p=1, seed=-1, logprobs=True, top_logprobs=0, extra={"min_p": 0.1})
+    Sampling(max_tokens=1, temperature=2.0, top_p=0.0)

@@ -252,12 +252,10 @@ async def measure(
     load: AnswerLoad | None = None,
     on_progress: OnProgress | None = None,
 ) -> Measured:
-    """Measure all inputs and the points of the check.
+    """Measure all inputs and the points of the check, with the parameters of ``interwhen plan measure``.
 
-    *monitors* watch the streams whose tokens are measured, by name. *rounds* is how often most costs are measured; the
-    median counts. *seconds* is the length of the streams that are read at the same time. *load* has the mean answer;
-    ``None`` takes a recorded one. *on_progress* is called after most measurements, with their number so far and the
-    number of all.
+    Without *load*, a recorded answer is the load. *on_progress* is called after most measurements, with their number so
+    far and the number of all.
     """
     environment()  # without simpy, the points could not be computed after the minutes of measurement
     watching = load_monitors(tuple(monitors))
@@ -406,9 +404,8 @@ class TokenCosts(NamedTuple):
 def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
     """Find the costs of a token and of a wake-up of the event loop that fit the measured points *costs* best.
 
-    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. Several
-    values of ``batch_ms``, the shortest time between two wake-ups, are tried. If no fit has usable costs, the costs in
-    the result are 0.
+    Each point has a rate in tokens a second, and the CPU time of one token at this rate, in microseconds. If no fit has
+    usable costs, the costs in the result are 0.
     """
     # At a higher rate, more tokens share one wake-up, so a token is cheaper.
     best, least = TokenCosts(0.0, 0.0, _STEPS[0]), math.inf
@@ -425,7 +422,7 @@ def fit_tokens(costs: Sequence[tuple[float, float]]) -> TokenCosts:
 def wakes_of_a_token(rate: float, batch_ms: float) -> float:
     """Return how often the loop wakes up for each token, if *rate* tokens a second come at random.
 
-    The loop wakes up at the end of each step of *batch_ms* in which a token came.
+    It wakes up at the end of each step of *batch_ms* milliseconds in which a token came.
     """
     mean = rate * batch_ms / 1e3
     return (1 - math.exp(-mean)) / mean

@@ -59,8 +59,7 @@ def evaluate(
 ) -> int:
     """Run many prompts on one or several servers while verifiers check the streams, and keep all results in a folder.
 
-    The same command continues where an earlier one was stopped or killed: rows with a result are not run again. A run
-    stays on the server that it began on, which has its prefix in the cache.
+    The same command continues where an earlier one was stopped or killed: rows with a result are not run again.
 
     Exit codes: 0 all rows have results, 3 some rows are left (a budget was spent, or they failed on the servers; the
     same command continues), 2 wrong usage, or no server answers any more, 130 interrupted.

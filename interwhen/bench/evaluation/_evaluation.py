@@ -121,10 +121,10 @@ class _Attempt:
 class Evaluation:
     """Runs the rows of an evaluation until each has a result or has failed too often, or until the budget is spent.
 
-    *models* has the model on each server, by URL. The function *monitors* takes the descriptions in a row and returns
-    the monitors. *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is
-    tried *tries* times; refusals of a busy server do not count. *budget_tokens* stops new rows when this start and the
-    earlier ones have generated about so many tokens.
+    *models* has the model on each server, by URL. *monitors* returns the monitors for the descriptions in a row.
+    *shards* selects shards (files of rows) by their numbers; ``None``: all. A row whose server fails is tried *tries*
+    times; refusals of a busy server do not count. *budget_tokens* stops new rows when all starts together have
+    generated about so many tokens.
     """
 
     prompts: Prompts

@@ -1,11 +1,8 @@
 """Shares the prompts of an evaluation among several servers: health, weights, and limits that adapt.
 
-Each run keeps the server that it began on, for its resumes and forks too. A row whose server fails or refuses it begins
-again, perhaps on another server.
-
-The limit of each server follows AIMD (Chiu and Jain, 1989), as TCP does: it grows by about one for each round of
-successes while it is used up, and shrinks by a factor when the server refuses (429, 503) or lets first tokens wait much
-longer than before. A server that fails is left alone for a while, and then tried with one run.
+Each run keeps the server that it began on. The limit of each server follows AIMD (Chiu and Jain, 1989), as TCP does: it
+grows by about one for each round of successes while it is used up, and shrinks when the server refuses or becomes slow.
+A server that fails is left alone for a while, and then tried with one run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Keeps the results of an evaluation in a folder: a manifest, and append-only files of rows, a file for each shard.
 
 A row is written once, with one ``write``, when its run has ended. A kill leaves at most one incomplete line in a file,
-which the next start removes. What running rows have spent so far is written beside them once a second.
+which the next start removes.
 """
 
 from __future__ import annotations

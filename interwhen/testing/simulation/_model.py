@@ -72,8 +72,7 @@ class SentRequest:
 class SimulatedModel:
     """The model of one world. ``sent`` records the requests for streams, also those that were refused.
 
-    The model outlives the processes that use it. When a process is killed, only the streams and chunks in the journal
-    remain in ``sent``.
+    When a process is killed, only the streams and chunks in the journal remain in ``sent``.
     """
 
     name = "simulated"

@@ -210,8 +210,8 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 class SimulatedReader(msgspec.Struct, frozen=True):
     """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled.
 
-    ``at`` tells when: after this many events and one more for ``leaves`` and ``raises``, after this many iterations of
-    the event loop for ``cancelled``, and after this many tenths of a second for ``late_cancelled``.
+    ``at`` is a number of events for ``leaves`` and ``raises``, of iterations of the event loop for ``cancelled``, and
+    of tenths of a second for ``late_cancelled``.
     """
 
     kind: ReaderKind = "steady"
