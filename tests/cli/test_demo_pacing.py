@@ -34,5 +34,5 @@ async def test_a_close_ends_the_wait():
             await stream.aclose()
 
         group.start_soon(close)
-        with anyio.fail_after(5), pytest.raises(StreamClosed):
+        with anyio.fail_after(60), pytest.raises(StreamClosed):
             await stream.receive()

@@ -258,7 +258,7 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
         while "begun" not in process.stdout.readline():
             pass
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=100)
     assert (process.returncode, err) == (130, f"error: interrupted\n{HINT}")
     assert all(msgspec.json.decode(line, type=Event) for line in out.splitlines())
 

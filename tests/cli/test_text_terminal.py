@@ -319,7 +319,7 @@ def test_the_gateway_on_a_terminal(server):
             written += os.read(ours, 65536)
         for said in ("hello", "FAIL", "BROKEN", HOSTILE):
             body = {"model": f"m{HOSTILE}", "prompt": said, "stream": said == "hello"}
-            httpx2.post(f"{found[1].decode()}/completions", json=body, timeout=30)
+            httpx2.post(f"{found[1].decode()}/completions", json=body, timeout=60)
         process.terminate()
         try:
             while data := os.read(ours, 65536):
@@ -328,7 +328,7 @@ def test_the_gateway_on_a_terminal(server):
             pass
         finally:
             os.close(ours)
-        process.wait(30)
+        process.wait(60)
     lines = written.decode().split("\r\n")
     check_written("\n".join(lines), plain=True)
     assert any("event=call.ended" in line for line in lines)

@@ -276,9 +276,9 @@ async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
 async def test_a_check_in_a_thread_does_not_hold_up_the_stream(loop):
     gate = threading.Event()
 
-    @verifier(name="thread")
+    @verifier(name="thread", deadline=60.0)
     def check(claim):
-        assert gate.wait(5)
+        assert gate.wait(60)
         return Pass()
 
     async with interwhen.run(ScriptedModel([TEXT + "so\n"]), "Q", monitors=[watch(check)]) as run:
@@ -295,16 +295,20 @@ async def test_real_checks_time_out_and_raise(loop, kind):
 
     def check(claim):
         if claim.left == 1:
-            gate.wait(5)
+            gate.wait(60)
         raise SystemExit(claim.key)
 
     async def check_async(claim):
         if claim.left == 1:
-            await anyio.sleep(5)
+            await anyio.sleep_forever()
         raise SystemExit(claim.key)
 
-    who = verifier(name="v", deadline=0.5, worker=kind)(check_async if kind == "async" else check)
-    result, _ = await supervise(ScriptedModel(["1+1=2\n2+2=4\n"]), watch(who))
+    def monitor(left, deadline):
+        """Watch the sums with *left*: what must end has another deadline than what must time out."""
+        who = verifier(name="v", deadline=deadline, worker=kind)(check_async if kind == "async" else check)
+        return watch(who, name=f"m{left}", extractor=lambda segment: [s for s in sums(segment) if s.left == left])
+
+    result, _ = await supervise(ScriptedModel(["1+1=2\n2+2=4\n"]), monitor(1, 0.5), monitor(2, 60.0))
     gate.set()
     assert [record.outcome for record in result.checks] == [TimedOut(0.5), Errored("SystemExit: 2+2=4")]
 

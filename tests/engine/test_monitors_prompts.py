@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-import time
+import threading
 from pathlib import Path
 
 import anyio
@@ -100,8 +100,11 @@ def raises(_):
 
 
 def late(_):
-    time.sleep(0.3)
+    assert FREE.wait(60)
     return ()
+
+
+FREE = threading.Event()
 
 
 FAILURES = {
@@ -125,6 +128,7 @@ FAILURES = {
     [("refuse", None, False), ("rewrite", None, False), ("observe", None, True), ("refuse", "open", True)],
 )
 async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_sent):
+    FREE.clear()
     failing = monitor(action, FAILURES[failure], on_error=on_error, deadline=0.05 if failure == "late" else 5.0)
     with structlog.testing.capture_logs() as logs:
         if is_sent:
@@ -134,6 +138,7 @@ async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_
             with pytest.raises(PromptRefused) as raised:
                 await check_prompt("hello", [failing])
             records = raised.value.records
+    FREE.set()
     assert [one.outcome for one in records] == ["failed"]
     assert "BAD" not in str(records)
     assert any(log["event"] == "prompt_monitor.failed" for log in logs)
@@ -155,15 +160,18 @@ async def test_a_rewriting_that_does_not_help_is_a_failure(rewrite):
 @pytest.mark.fault("V13", injected="it blocks its thread", happens="the event loop does not stop")
 async def test_a_monitor_that_blocks_does_not_stop_the_loop():
     ticks = []
+    FREE.clear()
 
     async def tick():
         while True:
             ticks.append(1)
+            if len(ticks) > 3:
+                FREE.set()
             await anyio.sleep(0.01)
 
     async with anyio.create_task_group() as group:
         group.start_soon(tick)
-        await check_prompt("x", [monitor(find=late)])
+        await check_prompt("x", [monitor(find=late, deadline=60.0)])
         group.cancel_scope.cancel()
     assert len(ticks) > 3
 

@@ -1,5 +1,6 @@
 """A worker process that dies, hangs or chokes costs one check."""
 
+import asyncio
 import os
 import pickle
 import signal
@@ -20,17 +21,22 @@ from interwhen._engine.monitors import BoundVerifier
 from interwhen._engine.worker_child import GarbledMessage, framed, length_of, receive, send
 from interwhen._engine.workers import ProcessPool, WorkerProcess
 from interwhen.testing import ScriptedModel
-from sums import Sum, apply, supervise, watch
+from sums import Sum, apply, sums, supervise, watch
 
 pytestmark = pytest.mark.anyio
 
 CLAIM = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)
 
 
-async def outcomes(text, who=workers.in_process, **options):
-    result, events = await supervise(ScriptedModel([text]), watch(who, **options), processes=1)
+async def outcomes(text, who=workers.in_process, *others, **options):
+    result, events = await supervise(ScriptedModel([text]), watch(who, **options), *others, processes=1)
     assert apply(events) == result.text
     return [record.outcome for record in result.checks], result
+
+
+def only(*lefts):
+    """Return an extractor of the sums whose left side is one of *lefts*."""
+    return lambda segment: [claim for claim in sums(segment) if claim.left in lefts]
 
 
 @pytest.fixture
@@ -113,7 +119,10 @@ async def test_a_violation_found_in_a_process_is_repaired():
 
 @pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline, and replaced")
 async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
-    (hung, second, third), _ = await outcomes("1+1=2\n2+2=4\n3+3=6\n", workers.hangs)
+    # The checks that must pass have a deadline of their own, which a busy machine keeps.
+    others = watch(workers.in_process, name="others", extractor=only(16))
+    found, _ = await outcomes("1+1=2\n16+2=18\n16+3=19\n", workers.hangs, others, extractor=only(1))
+    hung, second, third = found
     assert hung == TimedOut(1.0)
     assert isinstance(second.verdict, Pass)
     assert second == third
@@ -125,20 +134,23 @@ async def test_starting_a_worker_is_no_part_of_a_deadline():
     """Otherwise a short one could never be kept: it would kill each worker before that was ready."""
     slow_start = ProcessPool(1)
     started = WorkerProcess.start
+    loop = asyncio.get_running_loop()
+    clock = loop.time
 
     async def start(self):
         await started(self)
-        await anyio.sleep(0.8)
+        patch.setattr(loop, "time", lambda: clock() + 31.0)
+        await anyio.sleep(0.01)  # the loop sees which timers are due
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WorkerProcess, "start", start)
-        with anyio.CancelScope(deadline=anyio.current_time() + 0.7) as scope:
+        with anyio.CancelScope(deadline=anyio.current_time() + 30.0) as scope:
             value, failure = await slow_start.check(workers.in_process, CLAIM, scope)
             left = scope.deadline - anyio.current_time()
-    await slow_start.close()
+        await slow_start.close()
     assert not scope.cancelled_caught
     assert (type(value), failure) == (Pass, None)
-    assert 0 < left < 0.7
+    assert 0 < left < 30.0
 
 
 async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
@@ -202,11 +214,14 @@ async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
         found = {}
 
         async def one(name, text, who):
-            found[name], _ = await supervise(ScriptedModel([text]), watch(who), workers=shared)
+            found[name], _ = await supervise(ScriptedModel([text]), *who, workers=shared)
 
         async with anyio.create_task_group() as group:
-            group.start_soon(one, "spins", "1+1=2\n2+2=4\n", workers.spins)
-            group.start_soon(one, "sums", "".join(f"{n}+1={n + 1}\n" for n in range(1, 6)), workers.in_process)
+            spins = watch(workers.spins, extractor=only(1))
+            others = watch(workers.in_process, name="others", extractor=only(2))
+            group.start_soon(one, "spins", "1+1=2\n2+2=4\n", [spins, others])
+            lines = [f"{n}+1={n + 1}\n" for n in range(1, 6)]
+            group.start_soon(one, "sums", "".join(lines), [watch(workers.in_process)])
     spinning, after = (record.outcome for record in found["spins"].checks)
     assert spinning == TimedOut(1.0)
     assert isinstance(after.verdict, Pass)
@@ -217,7 +232,7 @@ async def test_a_worker_forgets_the_verifiers_of_earlier_runs(monkeypatch):
     monkeypatch.setattr("interwhen._engine.workers.KEPT", 3)
     pool = ProcessPool(1)
     for number in range(5):
-        with anyio.CancelScope(deadline=anyio.current_time() + 5) as scope:
+        with anyio.CancelScope(deadline=anyio.current_time() + 60) as scope:
             bound = BoundVerifier(workers.prepared, number)
             assert await pool.check(bound, CLAIM, scope) == (Pass(str(number)), None)
     [worker] = pool._idle
@@ -244,10 +259,12 @@ async def test_a_check_without_a_deadline_is_not_ended_by_the_limit_of_an_earlie
 async def test_what_a_worker_has_started_goes_with_it(left, tmp_path, monkeypatch):
     file = tmp_path / "family"
     monkeypatch.setenv("FAMILY_FILE", str(file))
-    (outcome,), _ = await outcomes(f"{left}+1={left + 1}\n", workers.family)
     if left == 1:
-        assert outcome == TimedOut(1.0)
+        while not (file.exists() and file.read_text()):  # a busy machine may reach the deadline before it has a child
+            (outcome,), _ = await outcomes("1+1=2\n", workers.family_until_killed)
+            assert outcome == TimedOut(1.0)
     else:
+        (outcome,), _ = await outcomes("2+1=3\n", workers.family)
         assert "died during the check (exit code 5)" in outcome.error
     await gone(*map(int, file.read_text().split()))
 
@@ -357,7 +374,7 @@ def test_workers_that_cannot_work_are_refused(options):
 
 async def test_a_check_in_a_process_knows_how_long_it_has():
     (outcome,), _ = await outcomes("1+1=2\n", workers.left)
-    assert outcome.verdict.evidence in ("29", "30")
+    assert 0 < int(outcome.verdict.evidence) <= 30
 
 
 def test_what_is_no_message_is_told_from_one():

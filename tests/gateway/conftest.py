@@ -18,6 +18,10 @@ from interwhen.gateway import Config, Gateway
 from interwhen.gateway._server import GatewayServer, address, listen
 from interwhen.testing.server import ScriptedServer
 
+# The requests that tests make by hand must be answered, also by a busy machine.
+for _wait in ("connect", "read", "write", "pool"):
+    setattr(httpx2._config.DEFAULT_TIMEOUT_CONFIG, _wait, 60.0)
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "clients"))
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -61,7 +65,7 @@ class Running:
     def root(self):
         return self.base_url.removesuffix("/v1")
 
-    def idle(self, seconds=10):
+    def idle(self, seconds=60):
         """Wait until no call is being served."""
         until = time.monotonic() + seconds
         while self.gateway.live:
@@ -97,7 +101,7 @@ def gateway(portal):
     for found in running:
         found.server.should_exit = found.server.force_exit = True
         portal.call(found.gateway.cut)
-        found.ended.result(20)
+        found.ended.result(60)
 
 
 async def wait():

@@ -20,7 +20,7 @@ def sse(text):
 
 def post(gateway, body, path="chat/completions", **options):
     data = {"content": body} if isinstance(body, bytes) else {"json": body}
-    return httpx2.post(f"{gateway.base_url}/{path}", timeout=20, **data, **options)
+    return httpx2.post(f"{gateway.base_url}/{path}", timeout=60, **data, **options)
 
 
 def rest_of(client):

@@ -16,12 +16,12 @@ class Process:
         self.root = base_url.removesuffix("/v1")
         self.output = None
 
-    def end(self, number, seconds=20):
+    def end(self, number, seconds=60):
         """Send a signal, wait, and return the exit code."""
         self.child.send_signal(number)
         return self.wait(seconds)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=60):
         """Wait until it has ended, and keep what it said."""
         self.output = self.child.communicate(timeout=seconds)[1]
         return self.child.returncode

@@ -21,7 +21,7 @@ def address_of(running):
 
 def begun(running, size, sent):
     """A client that announces *size* bytes and sends some; ``chunked``: that announces nothing."""
-    client = socket.create_connection(address_of(running), timeout=20)
+    client = socket.create_connection(address_of(running), timeout=60)
     length = b"transfer-encoding: chunked" if size == "chunked" else b"content-length: %d" % size
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + length + b"\r\n\r\n")
     client.sendall(b"%x\r\n" % len(sent) + sent if size == "chunked" else sent)
@@ -29,7 +29,7 @@ def begun(running, size, sent):
 
 
 def settled(running, size):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while running.gateway.bodies.bytes != size:
         assert time.monotonic() < until, running.gateway.bodies.bytes
         time.sleep(0.005)
@@ -70,7 +70,7 @@ def test_a_thousand_half_bodies_take_no_more_than_the_limit(upstream, gateway, r
     clients = []
     most = 0
     for _ in range(1000):
-        client = socket.create_connection(address_of(running), timeout=20)
+        client = socket.create_connection(address_of(running), timeout=60)
         clients.append(client)
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
         client.sendall(b"2710\r\n" + b" " * 10_000 + b"\r\n")
@@ -84,14 +84,22 @@ def test_a_thousand_half_bodies_take_no_more_than_the_limit(upstream, gateway, r
 
 
 def test_the_bytes_of_a_call_are_in_flight_while_it_is_served(upstream, gateway):
-    server = upstream((Sleep(1.0), *events(["one\n"], api="chat")))
+    may_end = threading.Event()
+
+    def held(_request):
+        while not may_end.is_set():
+            yield Sleep(0.02)
+        yield from events(["one\n"], api="chat")
+
+    server = upstream(held)
     running = gateway(server, watchers=[passing()], limits={"bytes_in_flight": 1000})
     body = json.dumps(ASK).encode().ljust(800)
     slow = threading.Thread(target=post, args=(running, body))
     slow.start()
     settled(running, 800)
     refused(post(running, body), 429, "too_many_requests", retry_after=True)
-    slow.join(20)
+    may_end.set()
+    slow.join(60)
     settled(running, 0)
     assert post(running, body).status_code == 200
 

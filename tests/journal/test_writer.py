@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Journal, JournalError, ToolCall, UsageError, read_journal
-from interwhen._engine.journaling import Recorder
+from interwhen._engine.recorders import Recorder
 from interwhen.journal._files import frames, preamble
-from interwhen.journal._rebuilding import facts_of
+from interwhen.journal._rebuilt_run import facts_of
 from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, TextRecord, decode, encode
 from interwhen.journal._writer import JournalWriter
 from interwhen.models import Chunk, Usage
@@ -201,10 +201,11 @@ def test_a_chunk_costs_few_steps_of_the_interpreter_and_no_object():
 
     texts = [Chunk(f"{number} ") for number in range(120)]
     record(texts[:20])
-    objects = [record(texts[20:40]), record(texts[40:60])]
+    objects = [record(texts[at : at + 5]) for at in range(20, 60, 5)]
     # The core of this test takes about five.
-    assert 20 <= counts[2] / 20 <= 95
-    assert objects[1] - objects[0] <= 2
+    assert 20 <= counts[2] / 5 <= 95
+    # Other threads make objects too, but not each time.
+    assert sorted(objects)[4] <= 2
     for chunks in ((), texts[60:]):  # Python 3.13 counts no steps of code that it traces for the first time
         for chunk in chunks:
             made.recorder.step(chunk)
@@ -276,6 +277,7 @@ async def test_a_disk_that_is_full_at_any_byte_costs_the_record_not_the_run(plai
     await run(whole)
     sizes = range(0, len(whole.data) - 1, 211)
     record_property("tries", len(sizes))
+    failed = 0
     for size in sizes:
         caplog.clear()
         file = File(size)
@@ -283,15 +285,17 @@ async def test_a_disk_that_is_full_at_any_byte_costs_the_record_not_the_run(plai
         assert (result.status, result.text, result.ledger) == (plain[0].status, plain[0].text, plain[0].ledger)
         if not result.journal.incomplete:
             # The clerk's thread may take the chunks in fewer records than the first time: then the file is smaller.
-            assert size > len(whole.data) * 0.9
+            assert len(file.data) <= size
             assert taken_apart(file.data)[-1].result.text == result.text
             continue
+        failed += 1
         assert result.journal.incomplete == "it cannot be written: No space left on device"
         assert result.journal.size == len(file.data) == size
         assert file.closed == 1
         assert len(warnings(caplog)) == 1
         if size > 16:
             assert sum(len(entry.payload) + 8 for entry in frames(file.data, "x")) <= size - 16
+    assert failed > len(sizes) / 3
 
 
 @pytest.mark.fault("P5", injected="/dev/full", happens="the run continues; its result says what is missing")
@@ -373,7 +377,7 @@ async def test_a_kill_loses_no_more_than_a_flush(path, loop):
         async for event in going:
             if isinstance(event, interwhen.Delta) and "3" in event.text:
                 break
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while not path.stat().st_size or interwhen.replay(path).text != going.text:
                 await anyio.sleep(0.01)
 
@@ -443,17 +447,18 @@ async def test_records_may_wait_for_ever(path, loop):
 
 
 async def test_without_a_journal_nothing_stands_between_the_stream_and_the_core():
+    before = set(threading.enumerate())  # with those of other tests
     async with interwhen.run(goes_on(), "Q", monitors=[watch()]) as going:
         assert going._step == going._core.step
         assert going._upstream._step == going._core.step
-        assert "interwhen journal" not in {thread.name for thread in threading.enumerate()}
+        assert "interwhen journal" not in {thread.name for thread in set(threading.enumerate()) - before}
 
 
 async def test_no_thread_outlives_its_run(path):
     await supervise(goes_on(), watch(), journal=path)
     left = [thread for thread in threading.enumerate() if thread.name == "interwhen journal"]
     for thread in left:
-        thread.join(5)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in left)
 
 

@@ -193,7 +193,10 @@ from interwhen.precompute import open_store
 from tests.precompute.entries import item
 from msgspec.structs import replace
 from interwhen.precompute import Payload
+from interwhen.precompute._sqlite_shelf import SqliteShelf
 
+# A process may be stopped for long while it has the lock.
+SqliteShelf._do.__kwdefaults__["seconds"] = 100.0
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
@@ -298,7 +301,8 @@ def test_a_kill_in_the_middle_of_writing(kind, tmp_path, writer, record_property
     record_property("tries", 2)
 
 
-def test_no_look_up_waits_for_a_write_that_waits_for_another_process(tmp_path):
+def test_no_look_up_waits_for_a_write_that_waits_for_another_process(tmp_path, monkeypatch):
+    monkeypatch.setitem(SqliteShelf._do.__kwdefaults__, "seconds", 100.0)  # longer than the look-ups take
     path = tmp_path / "store.db"
     shelf = SqliteShelf(path)
     shelf.create("a/1", b"known")

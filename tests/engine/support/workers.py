@@ -92,9 +92,7 @@ def make_local():
 
 @verifier(name="hangs", worker="process", deadline=1.0)
 def hangs(claim):
-    if claim.left == 1:
-        time.sleep(1000)
-    return Pass(str(os.getpid()))
+    time.sleep(1000)
 
 
 def read_limit(task):
@@ -167,20 +165,29 @@ def _write_to_the_pipe(data):
 
 @verifier(name="spins", worker="process", deadline=1.0)
 def spins(claim):
-    if claim.left == 1:
-        while True:
-            pass
-    return Pass(str(os.getpid()))
+    while True:
+        pass
 
 
-@verifier(name="family", worker="process", deadline=1.0)
-def family(claim):
-    """Start a child, say its number in a file, and hang."""
+def _have_a_child():
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     pathlib.Path(os.environ["FAMILY_FILE"]).write_text(f"{os.getpid()} {child.pid}")
+
+
+@verifier(name="family", worker="process", deadline=100.0)
+def family(claim):
+    """Start a child, say its number in a file, and die, or hang if the left number is 1."""
+    _have_a_child()
     if claim.left == 1:
         time.sleep(600)
     os._exit(5)
+
+
+@verifier(name="family_until_killed", worker="process", deadline=1.0)
+def family_until_killed(claim):
+    """Start a child, say its number in a file, and hang until the deadline."""
+    _have_a_child()
+    time.sleep(600)
 
 
 @verifier(name="exits", worker="process", deadline=30.0)

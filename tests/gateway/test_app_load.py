@@ -21,7 +21,7 @@ def call(fields):
     return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
 
-async def gone(request, seconds=20):
+async def gone(request, seconds=60):
     until = time.monotonic() + seconds
     while not request.gone.is_set():
         assert time.monotonic() < until, "the upstream still has a reader"
@@ -73,8 +73,8 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
     running = gateway(server, watchers=watchers, limits={"write_seconds": 1.0})
     client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])))
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    client.sendall(call({**ASK, "model": "flood", "stream": True}))
     began = time.monotonic()
+    client.sendall(call({**ASK, "model": "flood", "stream": True}))
     other = await anyio.to_thread.run_sync(lambda: post(running, ASK))
     assert other.status_code == 200
     await gone(server.posts[0])  # a reader that does not read at all is dropped, and its upstream with it
@@ -92,20 +92,20 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
 async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway):
     server = upstream(flood)
-    limits = {"write_seconds": 1.0}
+    limits = {"write_seconds": 4.0}
     running = gateway(server, watchers=watchers, limits=limits, budgets={"characters": 1 << 30})
 
     def read():
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
             client.connect(("127.0.0.1", int(running.root.rpartition(":")[2])))
-            client.settimeout(20)
+            client.settimeout(60)
             client.sendall(call({**ASK, "stream": True}))
             found = bytearray()
-            slow_until = time.monotonic() + 1.5
+            slow_until = time.monotonic() + 4.5
             while time.monotonic() < slow_until:
                 found += client.recv(1 << 16)
-                time.sleep(0.01)
+                time.sleep(0.04)
             held_back_at = server.posts[0].generated
             while not found.endswith(b"0\r\n\r\n"):
                 data = client.recv(1 << 20)
@@ -127,9 +127,9 @@ async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway)
 async def test_a_client_that_leaves_a_whole_answer_ends_the_upstream_at_once(steps, watchers, upstream, gateway):
     server = upstream(steps)
     running = gateway(server, watchers=watchers)
-    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60) as client:
         client.sendall(call(ASK))
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while not server.posts or (len(steps) > 1 and not server.posts[0].generated):
             assert time.monotonic() < until
             await anyio.sleep(0.005)
@@ -138,8 +138,11 @@ async def test_a_client_that_leaves_a_whole_answer_ends_the_upstream_at_once(ste
     assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 1
 
 
-async def burst(running, count, body):
-    """Many clients at once, each on a connection of its own; their statuses and answers."""
+async def burst(running, count, body, answered):
+    """Many clients at once, each on a connection of its own; their statuses and answers.
+
+    *answered* is called with the status of each, once its answer is whole.
+    """
 
     async def one():
         reader, writer = await asyncio.open_connection("127.0.0.1", int(running.root.rpartition(":")[2]))
@@ -149,6 +152,7 @@ async def burst(running, count, body):
         )
         head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
         writer.close()
+        answered(int(head.split()[1]))
         return int(head.split()[1]), head.lower(), rest
 
     return await asyncio.gather(*[one() for _ in range(count)])
@@ -158,15 +162,26 @@ async def burst(running, count, body):
     "S13", injected="1,000 clients at once", happens="served whole, or 429 with Retry-After; no place is lost"
 )
 async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway, record_property):
-    steps = (delta({"content": "one\n"}), Sleep(0.5), *events([], api="chat"))
-    server = upstream(steps)
-    running = gateway(server, watchers=[passing()], limits={"concurrent": 20, "waiting": 30, "wait_seconds": 60.0})
+    refusals = []
+
+    def held(_request):
+        yield delta({"content": "one\n"})
+        while len(refusals) < 950:  # all places are taken until all others have been refused
+            yield Sleep(0.02)
+        yield from events([], api="chat")
+
+    def answered(status):
+        if status == 429:
+            refusals.append(status)
+
+    server = upstream(held)
+    running = gateway(server, watchers=[passing()], limits={"concurrent": 20, "waiting": 30, "wait_seconds": 600.0})
     body = json.dumps({**ASK, "stream": True}).encode()
-    found = await burst(running, 1000, body)
+    found = await burst(running, 1000, body, answered)
     record_property("tries", len(found))
     served = [rest for status, _, rest in found if status == 200]
     assert {status for status, _, _ in found} == {200, 429}
-    assert len(served) >= 50
+    assert len(served) == 50
     assert all(b"[DONE]" in rest for rest in served)
     turned_away = [(head, rest) for status, head, rest in found if status == 429]
     assert all(b"retry-after: " in head and b'"too_many_requests"' in rest for head, rest in turned_away)
@@ -206,13 +221,13 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
 
 def half(running, sent=b"{"):
     """A client that sends a part of a body, and no more."""
-    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10)
+    client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60)
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n" + sent)
     return client
 
 
 async def parted(running, count):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while running.gateway.bodies.parted != count:
         assert time.monotonic() < until
         await anyio.sleep(0.005)
