@@ -468,11 +468,14 @@ class _EquationCheck:
         )
 
     def _place_of_some(self, terms: Sequence[_Term]) -> str:
-        """Return a word of a phrase such as "at home" in the statement that not all *terms* have; empty if none."""
+        """Return a word of a phrase such as "at home" in the statement that not all *terms* have; empty if none.
+
+        Times are compared elsewhere.
+        """
         stems = [frozenset(word.stem for each, _ in term.factors for word in each.clause.words) for term in terms]
         for before, word in itertools.pairwise(self._words):
             said = sum(word.stem in each for each in stems)
-            if before.lower in _PLACING and 0 < said < len(stems):
+            if before.lower in _PLACING and word.lower not in _TIMES and 0 < said < len(stems):
                 return word.text
         return ""
 
