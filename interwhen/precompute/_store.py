@@ -202,8 +202,9 @@ class Store:
     def put(self, item: Item) -> Item:
         """Store *item* and return it. If this item is stored already, return the stored one.
 
-        Of the other items of its slot and context, the newest are kept (:data:`KEPT`). Raises
-        :class:`~interwhen.precompute.StoreError` if the item cannot be written.
+        An entry of an older version of interwhen is replaced. Of the other items of its slot and context, the newest
+        are kept (:data:`KEPT`). Raises :class:`~interwhen.precompute.StoreError` if the item cannot be written, or if a
+        newer version has stored it.
         """
         name = f"{_ITEMS}/{item.id}"
         entry = seal(name, msgspec.msgpack.encode(item), self._key)
@@ -213,7 +214,8 @@ class Store:
                 return item
             if (found := self.get(item.id)) is not None:
                 return found
-            # The name was taken by a damaged entry, which is in quarantine now.
+            # The name was taken by a damaged entry, which is in quarantine now, or by one of another version.
+            self._make_room(name)
         raise StoreError(
             self.place,
             (
@@ -221,6 +223,21 @@ class Store:
                 "store, and try again"
             ),
         )
+
+    def _make_room(self, name: str) -> None:
+        """Delete the entry *name* if an older version of interwhen wrote it, which this one cannot read."""
+        try:
+            unseal(name, self.shelf.read(name) or b"", self._key)
+        except Foreign as error:
+            if error.schema > SCHEMA:
+                raise StoreError(
+                    self.place,
+                    f"{name!r} must have at most schema {SCHEMA}, got {error.schema} of a newer version of interwhen; "
+                    "update interwhen, or use another store",
+                ) from error
+            self.shelf.delete(name)
+        except (Damaged, Locked):
+            return
 
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
         """Return the stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.

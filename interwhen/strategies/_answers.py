@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS
+from interwhen._types.segments import unique
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
@@ -70,10 +72,13 @@ def read_answer(text: str) -> str | None:
 def read_json(text: str) -> str | None:
     """Return the JSON value that *text* is, written in one canonical form; ``None`` if *text* is not JSON.
 
-    Reasoning (:func:`outside_thoughts`) is ignored.
+    It is ``None``, too, if a name is in an object twice, which programs read differently. Reasoning
+    (:func:`outside_thoughts`) is ignored.
     """
+    said = outside_thoughts(text)
     try:
-        value = msgspec.json.decode(outside_thoughts(text))
-    except DECODE_ERRORS:
+        value = msgspec.json.decode(said)
+        json.loads(said, object_pairs_hook=unique, parse_int=str, parse_float=str)
+    except (ValueError, *DECODE_ERRORS):
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

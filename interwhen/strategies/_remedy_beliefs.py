@@ -305,6 +305,16 @@ _MOST = 1024
 _Key = tuple[str, str]
 
 
+class _Orders(NamedTuple):
+    """The orders for one model, verifier and rungs, with the counts of runs from which they were computed."""
+
+    best: tuple[Rung, ...]
+    other: tuple[Rung, ...] | None
+    """An order that tries another rung first, for the runs that learn about it; ``None``: no run should."""
+    runs: int
+    explored: int
+
+
 class RemedyBeliefs:
     """Learns in which order the ladder of :class:`~interwhen.Auto` should try its remedies.
 
@@ -323,8 +333,10 @@ class RemedyBeliefs:
         self.explore = explore
         self.seed = seed
         self._known: dict[_Key, VerifierBeliefs] = {}
-        self._orders: dict[tuple[str, str, tuple[Rung, ...]], tuple[Rung, ...]] = {}
+        self._orders: dict[tuple[str, str, tuple[Rung, ...]], _Orders] = {}
         """Orders that were computed from the present beliefs."""
+        self._trying: dict[_Key, list[tuple[Rung, ...]]] = {}
+        """The orders with another rung first that runs have got, and that have not come back to :meth:`learn`."""
         self._lock = threading.Lock()
         self._path = None if path is None else os.fspath(path)
         self._work: queue.SimpleQueue[tuple[_Key, tuple[RemedyUse, ...], bool] | threading.Event | None] = (
@@ -347,30 +359,34 @@ class RemedyBeliefs:
     def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
         """Return the order in which a run of *model* should try the remedies *rungs* if *verifier* refutes text.
 
-        For some runs, the order tries another remedy earlier than the best order does, to learn about it. The order
-        stays the same until something is learned.
+        For some runs, the order tries another remedy earlier than the best order does, to learn about it. Runs that
+        are open at one time count, too, so that they do not try more often together than the share allows.
         """
         key = model, verifier, rungs
         with self._lock:
-            order = self._orders.get(key)
-            if order is None:
+            orders = self._orders.get(key)
+            if orders is None:
                 if len(self._orders) >= _MOST:
                     self._orders.clear()
-                order = self._orders[key] = self._order(*key)
-            return order
+                orders = self._orders[key] = self._order(*key)
+            if orders.other is None:
+                return orders.best
+            trying = self._trying.setdefault((model, verifier), [])
+            if orders.explored + len(trying) >= self.explore * orders.runs + 1:
+                return orders.best
+            trying.append(orders.other)
+            return orders.other
 
-    def _order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
+    def _order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> _Orders:
         known = self._known.get((model, verifier), VerifierBeliefs())
         best = known.order(rungs)
         firsts = [rung for rung in dict.fromkeys(best) if rung != "repair"]
-        others = firsts[1:]
-        if not others or not self.explore:
-            return best
+        others, other = firsts[1:], None
         rng = random.Random(f"{self.seed} {model} {verifier} {known.runs}")  # noqa: S311  (no secret)
-        if rng.random() >= self.explore or known.explored >= self.explore * known.runs + 1:
-            return best
-        lead = max(others, key=lambda rung: known.fresh.get(rung, RungBelief()).draw(rng, PRIOR[rung]))
-        return known.order(rungs, lead)
+        if others and rng.random() < self.explore:
+            lead = max(others, key=lambda rung: known.fresh.get(rung, RungBelief()).draw(rng, PRIOR[rung]))
+            other = known.order(rungs, lead)
+        return _Orders(best, other, known.runs, known.explored)
 
     def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
         """Learn from the *result* of a run of *model*. *orders* maps each verifier to the order that the run used.
@@ -387,7 +403,11 @@ class RemedyBeliefs:
                     if len(self._known) >= _MOST:
                         continue
                     known = self._known[model, verifier] = VerifierBeliefs()
-                explored = bool(mine) and order != known.order(order)
+                trying = self._trying.get((model, verifier), [])
+                is_other = order in trying
+                if is_other:
+                    trying.remove(order)
+                explored = bool(mine) and (is_other or order != known.order(order))
                 if mine:
                     self._orders.clear()
                 _count(known, mine, explored=explored)

@@ -149,6 +149,31 @@ def test_an_entry_of_another_version_is_left_alone(monkeypatch, log):
     assert [line["event"] for line in log] == ["store.foreign"]
 
 
+def test_an_item_replaces_that_of_an_older_version(monkeypatch, log):
+    """After an update that changes the schema, the items of the old version are made again and stored."""
+    shelf = MemoryShelf()
+    good = item()
+    Store(shelf).put(good)
+    monkeypatch.setattr(framing_module, "SCHEMA", 2)
+    store = Store(shelf)
+    assert store.get(good.id) is None
+    assert store.put(good) == good
+    assert store.get(good.id) == good
+    assert store.quarantined() == ()
+
+
+def test_an_item_of_a_newer_version_is_not_replaced(monkeypatch, log):
+    shelf = MemoryShelf()
+    good = item()
+    monkeypatch.setattr(framing_module, "SCHEMA", 2)
+    Store(shelf).put(good)
+    before = dict(shelf.entries)
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match="at most schema 1, got 2 of a newer version"):
+        Store(shelf).put(good)
+    assert shelf.entries == before
+
+
 def test_a_shelf_that_cannot_be_written_still_misses(log):
     class ReadOnly(MemoryShelf):
         def create(self, name, data, /):

@@ -38,6 +38,7 @@ def test_the_answer_is_found_and_normalised(text, answer):
         ('<think>{</think> {"a": 1}', '{"a":1}'),
         ('<think>{"a": 1}', None),
         ('{"a": ', None),
+        ('{"a": [{"b": 1, "b": 2}]}', None),
         ("[" * 100_000, None),
         ("no JSON", None),
     ],

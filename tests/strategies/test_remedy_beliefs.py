@@ -171,6 +171,41 @@ def test_exploration_is_bounded_and_can_be_switched_off(explore):
     assert beliefs.counts()["m", "v"][:2] == (300, explored)
 
 
+@pytest.mark.parametrize("explore", [0.1, 0.5])
+@pytest.mark.parametrize("at_once", [5, 40])
+def test_runs_at_one_time_explore_no_more_than_the_share_together(explore, at_once):
+    rungs = ("resample", "feedback", "restart")
+    total = 0
+    for seed in range(20):
+        beliefs, steady = RemedyBeliefs(explore=explore, seed=seed), RemedyBeliefs(explore=0)
+        explored = runs = 0
+        for _ in range(6):
+            best = steady.order("m", "v", rungs)
+            orders = [beliefs.order("m", "v", rungs) for _ in range(at_once)]
+            explored += sum(order != best for order in orders)
+            assert explored < explore * runs + 2
+            for order in orders:
+                for each in (beliefs, steady):
+                    each.learn("m", {"v": order}, result(act(order[0], 5), kind="verified"))
+                runs += 1
+            assert beliefs.counts()["m", "v"].runs == runs
+        total += explored
+    assert total
+
+
+def test_a_run_without_a_remedy_gives_its_try_back():
+    """Most runs need no remedy, so they learn nothing about the other order that they have got."""
+    rungs = ("resample", "feedback", "restart")
+    best = RemedyBeliefs(explore=0).order("m", "v", rungs)
+    seed = next(seed for seed in range(100) if RemedyBeliefs(explore=0.5, seed=seed).order("m", "v", rungs) != best)
+    beliefs = RemedyBeliefs(explore=0.5, seed=seed)
+    other = beliefs.order("m", "v", rungs)
+    assert other != best
+    assert beliefs.order("m", "v", rungs) == best
+    beliefs.learn("m", {"v": other}, result(kind="verified"))
+    assert beliefs.order("m", "v", rungs) == other
+
+
 def test_equal_seeds_give_equal_orders():
     def orders(seed):
         beliefs = RemedyBeliefs(explore=0.3, seed=seed)

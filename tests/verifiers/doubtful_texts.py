@@ -188,7 +188,6 @@ _MAZE_TEXTS = (
     _TRUE + "(1, 1) and then (2, 1) come next.",
     _TRUE + "Step one: S to (2, 1).",
     _TRUE + "There are 5 turns in total, I believe.",
-    _TRUE + "The path has two right turns.",
     _TRUE + "We count 4 right turns.",
     _TRUE + "That makes three turns: turn count is 3.",
     _TRUE + "Right turns = 4",

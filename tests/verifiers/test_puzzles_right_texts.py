@@ -171,3 +171,18 @@ def test_brackets(text):
 def test_wrong_brackets():
     for text in ('So, we need "]", "}". So the answer is ] }', 'So, we need "}".', 'The final stack is "[ { ("'):
         assert is_refuted(logic(), BRACKETS, text)
+
+
+@pytest.mark.parametrize(
+    ("monitor", "line", "found"),
+    [
+        (maze(), "The path has two right turns.", ["two"]),
+        (maze(), "It turns twice, and no left turn is in it.", ["no"]),
+        (spatialmap(), "Old Mill is below Blue Bakery.", ["below"]),
+        (spatialmap(), "Old Mill lies directly right of Blue Bakery.", ["directly right of"]),
+    ],
+    ids=["count", "none", "below", "right"],
+)
+def test_what_is_told_in_other_words_is_recognized(monitor, line, found):
+    spans = list(monitor.recognizer(Segment(line, Span(0, len(line)), "answer")))
+    assert sorted(line[span.start : span.end] for span in spans) == sorted(found)

@@ -120,6 +120,35 @@ def test_what_may_lie_in_the_sandbox_or_in_chance_is_unknown(code):
     assert isinstance(verdict_on(code, seconds=1.0)[0], Unknown)
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def double(n):\n    ...",
+        "def double(n): ...",
+        "def double(n: int) -> int:\n    # the body comes next\n    ...  # later",
+        "def double(n):\n    raise NotImplementedError",
+        "def double(n):\n    raise NotImplementedError('later')  # to do",
+        "# Wrong:\ndef double(n):\n    return n",
+        "# this version does not work\ndef double(n):\n    return n",
+    ],
+)
+def test_a_skeleton_or_code_that_is_called_wrong_is_unknown(code):
+    assert isinstance(verdict_on(code)[0], Unknown)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def double(n):\n    pass",
+        "def double(n):\n    return [..., n][1]",
+        "# Double the number.\ndef double(n):\n    return n",
+        "from typing import overload\n\n@overload\ndef double(n: int) -> int: ...\n\ndef double(n):\n    return n",
+    ],
+)
+def test_code_that_only_resembles_a_skeleton_is_refuted(code):
+    assert isinstance(verdict_on(code)[0], Violation)
+
+
 def test_late_code_is_a_violation_where_it_is_said_to_be():
     verdict, _ = verdict_on("def double(n):\n    while True: pass", seconds=1.0, late="violation")
     assert verdict == Violation(why="it does not come to an end in the time that is given")

@@ -121,7 +121,7 @@ def test_what_a_rule_does_not_know_is_unknown() -> None:
     assert judged(odd, call_of("delete", '{"id": "odd"}')) == [Unknown("doubtful: who knows")]
 
 
-@pytest.mark.parametrize("arguments", ["{}", "[]", "no json", '{"id": ', "\ud800"])
+@pytest.mark.parametrize("arguments", ["{}", "[]", "no json", '{"id": ', "\ud800", '{"id": "x", "id": "y"}'])
 def test_arguments_that_are_missing_or_no_json_are_unknown(arguments: str) -> None:
     (verdict,) = judged(LOOKED, call_of("delete", arguments))
     assert isinstance(verdict, Unknown)

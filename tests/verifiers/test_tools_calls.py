@@ -13,7 +13,7 @@ from interwhen.testing import segments
 from interwhen.testing.complexity import BAITS, assert_quick, measure
 
 from interwhen_verifiers._tools.calls import read_calls
-from interwhen_verifiers._tools.history import read_history
+from interwhen_verifiers._tools.history import PastCall, read_history
 
 
 def tagged(text: str) -> Segment:
@@ -118,3 +118,17 @@ def test_a_long_conversation_is_read_in_linear_time() -> None:
         return read_history(Task(turn * (len(text) // 6 + 1)))
 
     assert measure(read, BAITS[0]).ratio() < 2.3
+
+
+@pytest.mark.parametrize(
+    ("result", "value"),
+    [
+        ('{"status": "open"}', {"status": "open"}),
+        ('{"status": "open", "status": "sent"}', None),
+        ('[{"a": {"b": 1, "b": 1}}]', None),
+        ("no JSON", None),
+        (None, None),
+    ],
+)
+def test_a_result_has_a_value_if_all_programs_read_it_alike(result: str | None, value: Any) -> None:
+    assert PastCall("look", {}, result, 0).value == value

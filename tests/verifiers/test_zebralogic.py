@@ -334,3 +334,38 @@ def test_wrong_houses():
     prepared = prepare(Task(HOUSES))
     for text in ("House 1: Eric", "House 1: Eric, red", "| House | Name |\n|---|---|\n| 1 | Eric |"):
         assert any(isinstance(verdict, Violation) for verdict in _house_verdicts(text, prepared))
+
+
+GRID = "House 1: Eric, red hair\nHouse 2: Arnold\nHouse 3: Peter\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Peter has the cat.",
+        "Arnold loves red.",
+        "House 3 \u2013 Peter \u2013 white \u2013 dog",
+        "Haus 3: Arnold",
+        "| Peter | red | gray |",
+        '{"Third house": {"Name": "Arnold"}}',
+    ],
+)
+def test_a_statement_in_a_form_that_is_not_read_is_never_verified(line):
+    def status(text):
+        model = ScriptedModel([text])
+        with interwhen.run_sync(model, PUZZLE, monitors=["zebralogic:delivery=observe"]) as run:
+            result = run.drain()
+        assert result.violations == ()
+        return result.status
+
+    assert status(GRID) == "verified"
+    assert status(GRID + line + "\n") == "unverified"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["The names are Eric, Peter and Arnold.", "If Peter has the cat, then no.", "Peter, red, cat", "That is all."],
+)
+def test_a_line_that_places_no_value_changes_nothing(line):
+    with interwhen.run_sync(ScriptedModel([GRID + line + "\n"]), PUZZLE, monitors=["zebralogic"]) as run:
+        assert run.drain().status == "verified"

@@ -58,6 +58,20 @@ _NEWER = re.compile(
 _NEWEST = (3, 14)
 _SHELL = re.compile(r"^\s*(?:[!%]|>>> |In \[\d+\]|\$ |\?)", re.MULTILINE)
 """Signs of a session of a shell or a notebook, which is not a program."""
+_SKELETON = re.compile(
+    r"^[ \t]*+(?:(?:async[ \t]+)?def[ \t][^\n]*:)?[ \t]*+(?:\.\.\.|raise NotImplementedError\b[^\n#]*+)"
+    r"[ \t]*+(?:#[^\n]*+)?$",
+    re.MULTILINE,
+)
+"""A body that is left out: ``...``, or ``raise NotImplementedError``."""
+_DECLARES = re.compile(r"\b(?:overload|Protocol|abstractmethod|ABC)\b")
+"""Signs of code in which such a body is complete."""
+_CALLED_WRONG = re.compile(
+    r"\A\s*+#[^\n]{0,80}?\b(?:wrong|buggy|bug|incorrect|broken|bad|before|original|attempt|does not work"
+    r"|doesn't work|fails)\b",
+    re.IGNORECASE,
+)
+"""A first comment that calls the code wrong."""
 _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
@@ -259,6 +273,8 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
             return Unknown(claim.doubt)
         found = await run(claim, given)
         # A second run has another order of sets and other random numbers. A failure by chance is no violation.
+        if isinstance(found, Violation) and (doubt := _not_meant(claim.code)):
+            return Unknown(doubt)
         if isinstance(found, Violation) and await run(claim, given) != found:
             return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
         if not typecheck or isinstance(found, Violation):
@@ -266,6 +282,13 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
         return both(found, await judge_types(claim.code, claim.earlier, claim.starts, _size(claim)))
 
     return check
+
+
+def _not_meant(code: str) -> str:
+    """Return why *code* is not meant as a solution: a body is left out, or a comment calls it wrong; empty if it is."""
+    if _SKELETON.search(code) is not None and _DECLARES.search(code) is None:
+        return "it is a skeleton: a body in it is left out"
+    return "its first comment may call it wrong" if _CALLED_WRONG.match(code) is not None else ""
 
 
 def _size(claim: Code) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,11 +33,21 @@ class PastCall:
 
     @cached_property
     def value(self) -> Any:
-        """The result decoded from JSON; ``None`` if it is not known or not JSON."""
+        """The result decoded from JSON; ``None`` if it is not known or not JSON, or has a name twice in one object."""
         try:
-            return msgspec.json.decode(self.result or "")
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            found = msgspec.json.decode(self.result or "")
+            json.loads(self.result or "", object_pairs_hook=_unique, parse_int=str, parse_float=str)
+        except (msgspec.DecodeError, ValueError, RecursionError):
             return None
+        return found
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return *pairs* as a dictionary. Raises for a name twice: programs differ in which of its values they take."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name is in an object twice")
+    return found
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import z3
@@ -21,6 +22,7 @@ from interwhen import (
     Pass,
     PhaseFilter,
     Segment,
+    Span,
     Task,
     Tracker,
     Unknown,
@@ -452,6 +454,44 @@ def _sentences(reading: ReadingState, line: str) -> Iterator[Stated]:
             yield Stated(start, start + len(text), relation)
 
 
+_IN_HOUSE = re.compile(
+    r"\b(?:house|position|haus|maison|casa|huis)\b[ _#*-]{0,3}\d{1,2}\b|\A\s*\||\"\s*:", re.IGNORECASE
+)
+"""Signs of a line that places values in houses: it names a house, or is a row of a table or a part of JSON."""
+_HOLDING = re.compile(
+    r"\b(?:is|has|have|owns?|keeps?|loves?|likes?|drinks?|smokes?|eats?|drives?|lives?|prefers?|wears?|plays?|uses?|reads?"
+    r"|works?|grows?|colou?r|favou?rite)\b",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=16)
+def _values(attributes: tuple[tuple[str, ...], ...]) -> tuple[re.Pattern[str], dict[str, int]]:
+    """Return a pattern for the values of *attributes*, and the index of the attribute of each, by its small letters."""
+    of = {value.lower(): at for at, values in enumerate(attributes) for value in values}
+    listed = "|".join(re.escape(value) for value in sorted(of, key=len, reverse=True))
+    return re.compile(rf"(?<!\w)(?:{listed})(?!\w)", re.IGNORECASE), of
+
+
+def recognize(segment: Segment, prepared: Prepared | None = None) -> Iterator[Span]:
+    """Yield the values of the puzzle in a line of the answer that seems to place them, in a form that may not be read.
+
+    A line places values if it names a house, is a row of a table or JSON, or says of one value what another is. A line
+    that may not assert anything is left out.
+    """
+    line = segment.text
+    if prepared is None or segment.phase != "answer" or len(line) > MAX_LINE:
+        return
+    if _SUPPOSED.search(line) is not None and _JSON.search(line) is None:
+        return
+    pattern, of = _values(tuple(attribute.values for attribute in prepared.puzzle.attributes))
+    found = list(pattern.finditer(line))
+    if _IN_HOUSE.search(line) is not None:
+        yield from (segment.at(*match.span()) for match in found)
+    elif len({of[match[0].lower()] for match in found}) > 1 and _HOLDING.search(line) is not None:
+        yield segment.at(*found[0].span())
+
+
 _SHOWN_CLUES = 3
 
 
@@ -549,4 +589,5 @@ def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", ph
         level=level,
         phase=phase,
         prepare=prepare,
+        recognizer=recognize,
     )
