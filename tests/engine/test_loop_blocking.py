@@ -126,7 +126,7 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
 
 
 async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
-    @verifier(name="blocks")
+    @verifier(name="blocks", deadline=60.0)
     def check(claim):
         assert threading.current_thread() is not threading.main_thread()
         time.sleep(0.05)
