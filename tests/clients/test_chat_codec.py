@@ -7,10 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Feedback, Resample, Stop
+from interwhen.testing import VirtualLoop
 from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, event, read_naively, said, spelled, texts
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend():
+    """Virtual time: what is shown depends on whether a check ends before or after the text that follows."""
+    return "asyncio", {"loop_factory": VirtualLoop}
 
 
 def cut(text, borders):

@@ -59,7 +59,7 @@ def responses(*answers, pause=0.0):
 
 @pytest.mark.parametrize("reading", READINGS)
 @pytest.mark.parametrize("remedy", [None, interwhen.Resample(), interwhen.Feedback(), interwhen.Feedback("append")])
-@pytest.mark.parametrize("pause", [0.0, 1.0])
+@pytest.mark.parametrize("pause", [0.0, 30.0], ids=["whole", "in its middle"])  # the client does not wait for the rest
 async def test_a_corrected_response_adds_up(pause, remedy, reading, serve, helper):
     script = responses(
         lambda w: w.text("We see BAD\n", "and so on\n"), lambda w: w.text(" Now ", "it is\n"), pause=pause

@@ -17,17 +17,38 @@ def is_probe(body):
     return not body.get("stream")
 
 
+class Thinking:
+    """Scripts of a server that thinks on until the client leaves, once it has answered two probes."""
+
+    def __init__(self):
+        self.probes = 0
+
+    def answered(self, choice):
+        """Answer a probe."""
+        self.probes += 1
+        return reply(200, json.dumps({"choices": [{**choice, "finish_reason": "stop"}]}).encode())
+
+    def thoughts(self, part, *first):
+        """Yield the steps of a stream whose events *part* makes of texts."""
+        for text in (*first, *THOUGHTS[:2]):
+            yield part(text)
+        while self.probes < 2:
+            yield Sleep(0.02)
+        for text in THOUGHTS[2:]:
+            yield Sleep(30)
+            yield part(text)
+
+
 async def test_completions_with_tags(serve, clients):
+    thinking = Thinking()
+
     def script(request):
         body = request.json
         if is_probe(body):
-            return reply(200, json.dumps({"choices": [{"text": "42}", "finish_reason": "stop"}]}).encode())
+            return thinking.answered({"text": "42}"})
         if "</think>" in body["prompt"]:
             return events(["It is ", "42."])
-        return [
-            *(step for text in ("<think>", *THOUGHTS) for step in (Send(data(chunk("completions", text))), Sleep(0.2))),
-            *events(["</think>Not", " yet."]),
-        ]
+        return thinking.thoughts(lambda text: Send(data(chunk("completions", text))), "<think>")
 
     server = serve(script)
     client = wrap(clients(openai.AsyncOpenAI, server), [early_stopping(times=2)])
@@ -48,18 +69,19 @@ async def test_completions_with_tags(serve, clients):
 
 
 async def test_a_chat_that_goes_on_by_turns_is_asked(serve, clients):
-    def part(**delta):
+    thinking = Thinking()
+
+    def part(text):
+        delta = {"reasoning_content": text}
         return Send(data({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]}))
 
     def script(request):
         body = request.json
         if is_probe(body):
-            answer = {"message": {"role": "assistant", "content": "42}"}, "finish_reason": "stop"}
-            return reply(200, json.dumps({"choices": [answer]}).encode())
+            return thinking.answered({"message": {"role": "assistant", "content": "42}"}})
         if len(body["messages"]) > 1:
             return events(["It is ", "42."], api="chat")
-        thoughts = [step for text in THOUGHTS for step in (part(reasoning_content=text), Sleep(0.2))]
-        return [*thoughts, *events(["Not yet."], api="chat")]
+        return thinking.thoughts(part)
 
     server = serve(script)
     client = wrap(clients(openai.AsyncOpenAI, server), [early_stopping(times=2)])
