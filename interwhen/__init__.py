@@ -3,7 +3,7 @@
 import importlib
 import typing
 
-from interwhen._engine.journaling import last, watching
+from interwhen._engine.callbacks import last, watching
 from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError

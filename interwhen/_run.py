@@ -19,7 +19,7 @@ import msgspec
 
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
-from interwhen._engine.journaling import (
+from interwhen._engine.callbacks import (
     EVERYWHERE,
     LISTENERS,
     Callbacks,
@@ -27,9 +27,9 @@ from interwhen._engine.journaling import (
     Listener,
     Observation,
     ResultCallback,
-    result_of,
     vet_callback,
 )
+from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import ObservedRun, Run, is_off, switched_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
@@ -46,7 +46,7 @@ from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
-from interwhen.journal._rebuilding import (
+from interwhen.journal._rebuilt_run import (
     Journaled,
     RebuiltRun,
     core_of,

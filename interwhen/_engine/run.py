@@ -24,21 +24,13 @@ import msgspec
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
 from interwhen._core.segmenter import offer_for
+from interwhen._engine.callbacks import Observation
 from interwhen._engine.jobs import Performer
-from interwhen._engine.journaling import (
-    Observation,
-    Recorder,
-    build_result,
-    capabilities_for,
-    known_result,
-    log_result,
-    open_recorder,
-    restore_meters,
-    restore_watchers,
-    unfinished,
-)
 from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.monitors import Watcher, check_prompt
+from interwhen._engine.recorders import Recorder, open_recorder
+from interwhen._engine.resumed_runs import capabilities_for, known_result, restore_meters, restore_watchers, unfinished
+from interwhen._engine.run_results import build_result, log_result
 from interwhen._engine.stream import TWO_READERS, Meter, close_model
 from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
@@ -55,7 +47,7 @@ from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
 from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._rebuilding import RebuiltRun
+from interwhen.journal._rebuilt_run import RebuiltRun
 from interwhen.journal._settings import Journal
 
 # A signal for one waiting task. A signal without a waiting task costs nothing.

@@ -241,8 +241,7 @@ async def _without_sockets(
 ) -> dict[Arm, list[RoundWork]]:
     """Serve *streams* streams of *chunks* chunks at once in each round of *experiment*, and return what they cost.
 
-    One of the two gateways has the settings *journal*. The streams run as fast as they can; the journals are written as
-    often for a chunk as at *rate* chunks a second.
+    One of the two gateways has the settings *journal*. The streams run as fast as they can.
     """
     upstream = _TickingUpstream(stream_events(chunks))
     async with _inside(monitors, upstream, {}) as off, _inside(monitors, upstream, journal) as on:
@@ -252,7 +251,7 @@ async def _without_sockets(
         before = gc.get_threshold()
         gc.set_threshold(1_000, 10, 100)
         assert on[0].journals is not None
-        every = max(int(BUSY_SECONDS * rate), 1)
+        every = max(int(BUSY_SECONDS * rate), 1)  # as many chunks as at *rate* come between two writes of a journal
         ticks = asyncio.get_running_loop().create_task(upstream.run(every, on[0].journals.hurry))
 
         async def measure(arm: Arm, _number: int) -> RoundWork:

@@ -29,7 +29,7 @@ from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import Request
 from interwhen.precompute import ContextRef, Kind, MemoryShelf, Precomputer, Producer, Store
 from interwhen.precompute._gate import Arm, Gate, GateRule, Pair, Stage, Weights
-from interwhen.precompute._serving import ServeReady, choose_facts, with_facts
+from interwhen.precompute._served_items import ServeReady, choose_facts, with_facts
 from interwhen.precompute.producers._statements import ask_for, numbered, read_statements
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts, notes_of

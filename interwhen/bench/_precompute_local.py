@@ -16,7 +16,7 @@ from interwhen.bench._report import Cell, Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.cli._progress import each as progress_of
 from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
-from interwhen.precompute._serving import ServeReady
+from interwhen.precompute._served_items import ServeReady
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import Rate

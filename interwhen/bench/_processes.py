@@ -73,7 +73,7 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
 def pinned(*, last: bool = False) -> Iterator[None]:
     """Run this thread only on the first CPU core or, with *last*, only on the last one, until the end of the block.
 
-    Threads and processes that it starts in the block do the same. If the system does not support this, it is ignored.
+    Threads and processes that it starts in the block do the same. On a system without this, nothing changes.
     """
     if not _CORES:
         yield

@@ -5,7 +5,7 @@ presents the caller's server as a `Model`, and the codecs convert events of the 
 `_openai_*.py` files know the SDK. Why: docs/decisions/0009-wrapping-calls.md.
 """
 
-from interwhen._engine.journaling import SupervisedCall, WatchedCalls
+from interwhen._engine.callbacks import SupervisedCall, WatchedCalls
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import CallRecord
 from interwhen.clients._calls import Reading, Settings

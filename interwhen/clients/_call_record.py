@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from interwhen._engine.journaling import EVERYWHERE, LISTENERS, Listener
+from interwhen._engine.callbacks import EVERYWHERE, LISTENERS, Listener
 from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
 from interwhen._types.models import FinishReason, Prompt, ResumeMode

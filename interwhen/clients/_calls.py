@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
-from interwhen._engine.journaling import EventCallback, ResultCallback, vet_callback
+from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interwhen._engine.journaling import result_line
+from interwhen._engine.run_results import result_line
 from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord

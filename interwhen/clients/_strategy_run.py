@@ -20,7 +20,7 @@ import anyio
 import anyio.lowlevel
 import msgspec
 
-from interwhen._engine.journaling import LISTENERS
+from interwhen._engine.callbacks import LISTENERS
 from interwhen._engine.run import is_off
 from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import msgspec
 
-from interwhen._engine.journaling import (
-    ENDED,
-    Callbacks,
-    SupervisedCall,
-    without_text,
-)
+from interwhen._engine.callbacks import ENDED, Callbacks, SupervisedCall, without_text
 from interwhen._engine.run import is_off
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run

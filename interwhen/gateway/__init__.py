@@ -1,8 +1,8 @@
 """An OpenAI-compatible server that puts verifiers between clients in any language and their model server.
 
-`_serving.py` handles each request, as the table in `_routes.py` decides. `_answers.py` answers supervised calls,
+`_app.py` handles each request, as the table in `_routes.py` decides. `_answers.py` answers supervised calls,
 `_relay.py` passes the others on. `_gateway.py` has the state that all requests share, `_config.py` the settings. Start
-with `ApiApp` in `_serving.py`. Why: docs/decisions/0010-the-gateway.md.
+with `ApiApp` in `_app.py`. Why: docs/decisions/0010-the-gateway.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from interwhen.gateway._app import make_app
     from interwhen.gateway._config import Config, schema
     from interwhen.gateway._gateway import Gateway
-    from interwhen.gateway._serving import make_app
 
 __all__ = ["Config", "Gateway", "make_app", "schema"]
 
 # The command `serve` lives in this package, and must say which extra is missing where starlette is not installed.
-_LAZY = {"Config": "_config", "Gateway": "_gateway", "make_app": "_serving", "schema": "_config"}
+_LAZY = {"Config": "_config", "Gateway": "_gateway", "make_app": "_app", "schema": "_config"}
 
 
 def __getattr__(name: str) -> object:

@@ -20,10 +20,10 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from interwhen._types.errors import UsageError
+from interwhen.gateway._app import make_app
 from interwhen.gateway._config import Config
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import HttpError, head_too_large
-from interwhen.gateway._serving import make_app
 
 # Limits the size and time of request heads that come in parts: uvicorn would wait forever, and keep all bytes.
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import anyio
 
-from interwhen._engine.journaling import WatchedCalls, watching
+from interwhen._engine.callbacks import WatchedCalls, watching
 from interwhen._types.errors import UsageError, name_value
 from interwhen.clients import SupervisedCall, wrap
 from interwhen.registry import MonitorSpec

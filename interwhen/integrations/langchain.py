@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
-from interwhen._engine.journaling import WatchedCalls, watching
+from interwhen._engine.callbacks import WatchedCalls, watching
 from interwhen.integrations._facts import supervised_class, watching_streams, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeVar
 
-from interwhen._engine.journaling import WatchedCalls, watching
+from interwhen._engine.callbacks import WatchedCalls, watching
 from interwhen.integrations._facts import with_facts
 
 __all__ = ["attach_facts"]

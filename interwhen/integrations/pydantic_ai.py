@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from interwhen._engine.journaling import WatchedCalls, watching
+from interwhen._engine.callbacks import WatchedCalls, watching
 from interwhen.integrations._facts import supervised_copy, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 

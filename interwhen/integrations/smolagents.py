@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-from interwhen._engine.journaling import watching
+from interwhen._engine.callbacks import watching
 from interwhen.clients import SupervisedCall
 from interwhen.integrations._facts import KEY, facts_of, supervised_copy, wrapped
 from interwhen.registry import MonitorSpec

@@ -1,8 +1,8 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed unless it is redacted.
 
 `_files.py` has the file and its format, `_records.py` the records, `_writer.py` and `_directory.py` the threads that
-write them. `_rebuilding.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does;
-`_timeline_reading.py` makes the timeline of it, and `_compact_form.py` the JSON for browsers. `_settings.py` has the
+write them. `_rebuilt_run.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does;
+`_timeline_reader.py` makes the timeline of it, and `_compact_form.py` the JSON for browsers. `_settings.py` has the
 options. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
@@ -13,7 +13,7 @@ from interwhen._types.ledger import BlockedLoop, ResumeCost, SkippedEvent, WireR
 from interwhen._types.results import Insertion, JournalState, Status
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
-from interwhen.journal._rebuilding import Journaled, read_journal
+from interwhen.journal._rebuilt_run import Journaled, read_journal
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
@@ -32,7 +32,7 @@ if typing.TYPE_CHECKING:
         Timeline,
         TimelineEvent,
     )
-    from interwhen.journal._timeline_reading import TimelineReader, timeline
+    from interwhen.journal._timeline_reader import TimelineReader, timeline
 
 __all__ = [
     "BlockedLoop",
@@ -95,7 +95,7 @@ def __getattr__(name: str) -> object:
     elif name in ("JournalDirectory", "JournalSettings"):
         module = "interwhen.journal._directory"
     elif name in ("TimelineReader", "timeline"):
-        module = "interwhen.journal._timeline_reading"
+        module = "interwhen.journal._timeline_reader"
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(importlib.import_module(module), name)

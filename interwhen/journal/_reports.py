@@ -6,7 +6,7 @@ import msgspec
 
 from interwhen._types.events import Event
 from interwhen._types.results import CheckRecord, Result, ViolationRecord, notebook_page
-from interwhen.journal._rebuilding import Journaled
+from interwhen.journal._rebuilt_run import Journaled
 
 
 class RecheckFinding(msgspec.Struct, frozen=True):

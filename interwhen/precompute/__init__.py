@@ -1,8 +1,8 @@
 """Sleep-time compute: prepares items while the model is idle, judges them, and serves them while they are current.
 
 Start with `Precomputer.add` (`_precomputer.py`). Producers (`producers/`) propose items, `_judge.py` judges them, and
-`_store.py` keeps them. `_freshness.py` decides which items are current, `_serving.py` which of them a run uses. Why:
-docs/decisions/0029-background-precompute.md.
+`_store.py` keeps them. `_freshness.py` decides which items are current, `_served_items.py` which of them a run uses.
+Why: docs/decisions/0029-background-precompute.md.
 """
 
 from interwhen._types.errors import StoreConflict, StoreError, UnknownContext
@@ -45,7 +45,7 @@ from interwhen.precompute._producer import (
 )
 from interwhen.precompute._retrieval import Embedder
 from interwhen.precompute._savings import Savings
-from interwhen.precompute._serving import ServeReady, ServingPolicy
+from interwhen.precompute._served_items import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf, Shelf
 from interwhen.precompute._slots import LlamaSlots
 from interwhen.precompute._store import Document, Quarantined, Store, open_store

@@ -21,6 +21,7 @@ from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import as_json, joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
 from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
+from interwhen.precompute._access import PLACE, open_context, open_place, read_text
 from interwhen.precompute._contexts import (
     ContextRecord,
     PreparedContext,
@@ -36,7 +37,6 @@ from interwhen.precompute._contexts import (
 from interwhen.precompute._documents import OVERLAP, PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import Item, ItemId
-from interwhen.precompute._opening import PLACE, open_context, open_place, read_text
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth

@@ -48,7 +48,7 @@ from interwhen.precompute._producer import (
     load_producers,
 )
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
-from interwhen.precompute._serving import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
+from interwhen.precompute._served_items import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store

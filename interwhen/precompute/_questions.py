@@ -13,7 +13,7 @@ from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen._types.extensions import Task
 from interwhen.journal import read_journal
 from interwhen.journal._files import MAGIC
-from interwhen.precompute._opening import read_text
+from interwhen.precompute._access import read_text
 from interwhen.precompute._producer import read_spec
 from interwhen.registry import PRODUCERS, converted, load, own_options, producers
 

@@ -29,7 +29,7 @@ from interwhen.precompute._gate import (
 )
 from interwhen.precompute._items import Digest, Item, ItemId, digest
 from interwhen.precompute._precomputer import Precomputer
-from interwhen.precompute._serving import ServeReady, ServingPolicy
+from interwhen.precompute._served_items import ServeReady, ServingPolicy
 from interwhen.precompute._store import Store
 
 DOCUMENT = "gate"

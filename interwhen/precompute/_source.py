@@ -20,8 +20,8 @@ from interwhen._types.extensions import Served, Task
 from interwhen._types.ledger import ContextUse
 from interwhen._types.models import Model, Prompt, Request
 from interwhen.models._replay import Recording, ReplayModel
+from interwhen.precompute._access import PLACE, bare_model, is_same_model, open_place
 from interwhen.precompute._contexts import WorkerSettings, contexts_in, last_worker
-from interwhen.precompute._opening import PLACE, bare_model, is_same_model, open_place
 from interwhen.precompute._precomputer import ContextRef, Precomputer
 from interwhen.precompute._store import Store
 

@@ -11,12 +11,12 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Fact, Order, Settled
-from interwhen._engine.journaling import result_of
+from interwhen._engine.resumed_runs import result_of
 from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
 from interwhen._types.segments import Span
-from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
+from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
 from interwhen.journal._records import recorded_monitors
 
 # Spans of text that the model did not write, so that a loss can leave them out.

@@ -11,6 +11,9 @@ pytestmark = pytest.mark.source
 PARTS = {
     # A module, or a package with all that is in it: the module whose tests run it, and why it has none of its own.
     "interwhen._core.messages": ("interwhen._core.machine", "records: what goes into the machine and comes out"),
+    "interwhen._engine.recorders": ("interwhen.journal._writer", "fills the columns that the writer takes"),
+    "interwhen._engine.resumed_runs": ("interwhen.journal._rebuilt_run", "resumes the run that is rebuilt"),
+    "interwhen._engine.run_results": ("interwhen._engine.run", "builds the result of a run"),
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
     "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
@@ -24,7 +27,7 @@ PARTS = {
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
-    "interwhen.journal._records": ("interwhen.journal._rebuilding", "records: written to a file and rebuilt from it"),
+    "interwhen.journal._records": ("interwhen.journal._rebuilt_run", "records: written to a file and rebuilt from it"),
     "interwhen.journal._settings": ("interwhen.journal._files", "the options with which a file is made"),
     "interwhen.models._httpx2_transport": ("interwhen.models._fast_transport", "tests run over each transport"),
     "interwhen.models._local_child": ("interwhen.models._local", "the process that holds the local model"),
@@ -149,7 +152,7 @@ REACHES = {
     "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
-        "interwhen._engine.journaling",
+        "interwhen._engine.recorders",
         "the recorder of a run fills the columns that the clerk takes",
     ),
     "local": ("interwhen", "a real model: what is private is its process"),

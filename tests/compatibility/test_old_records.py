@@ -16,7 +16,7 @@ import pytest
 from interwhen._run import check_again
 from interwhen.gateway._config import load_config
 from interwhen.journal import BlockedLoop
-from interwhen.journal._rebuilding import facts_of
+from interwhen.journal._rebuilt_run import facts_of
 from interwhen.journal._records import TextRecord, decode
 from interwhen.precompute import open_store
 from interwhen.testing import ScriptedModel

@@ -9,7 +9,7 @@ from interwhen import Claim, Delta, Judged, Pass, Retracted, read_journal
 from interwhen._core.messages import Check, Ended, Extract, Extracted, Opened, Settled
 from interwhen.journal import timeline
 from interwhen.journal._compact_form import CompactForm, to_json
-from interwhen.journal._rebuilding import core_of
+from interwhen.journal._rebuilt_run import core_of
 from interwhen.journal._scribe import Scribe
 from interwhen.models import Chunk
 from interwhen.testing import ScriptedModel

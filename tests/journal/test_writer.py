@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Journal, JournalError, ToolCall, UsageError, read_journal
-from interwhen._engine.journaling import Recorder
+from interwhen._engine.recorders import Recorder
 from interwhen.journal._files import frames, preamble
-from interwhen.journal._rebuilding import facts_of
+from interwhen.journal._rebuilt_run import facts_of
 from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, TextRecord, decode, encode
 from interwhen.journal._writer import JournalWriter
 from interwhen.models import Chunk, Usage

@@ -4,8 +4,8 @@ import re
 
 from interwhen import Claim, Monitor, Pass, verifier
 from interwhen.precompute import Precomputer
+from interwhen.precompute._access import open_place
 from interwhen.precompute._contexts import WorkerSettings, note_worker
-from interwhen.precompute._opening import open_place
 from interwhen.testing import ScriptedModel
 
 TEXT = "Jo earns 45 dollars a day.\n\nJo works 4 days.\n\nThe shop where Jo works sells lamps, chairs and red tables."

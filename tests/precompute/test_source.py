@@ -9,8 +9,8 @@ import anyio
 import pytest
 from interwhen import Message, UsageError
 from interwhen.precompute import UnknownContext, _source
+from interwhen.precompute._access import open_place
 from interwhen.precompute._contexts import evict
-from interwhen.precompute._opening import open_place
 from interwhen.precompute._source import StoredContexts
 from tests.precompute.prepared import ANSWER, FACT, QUESTION, TEXT, named, prepare
 

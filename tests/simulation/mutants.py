@@ -12,7 +12,7 @@ from interwhen._core import checks, machine, segmenter, transcript, violations
 from interwhen._core import release as release_rule
 from interwhen._core.messages import Extracted
 from interwhen._core.violations import Candidate
-from interwhen._engine import jobs, journaling, monitors, run, stream
+from interwhen._engine import jobs, monitors, resumed_runs, run, stream
 from interwhen._engine import monitors as engine_checks
 from tests.simulation.mutant import Mutant
 
@@ -464,12 +464,12 @@ def fork_prompts_are_not_counted(patch):
 
 
 def tried_again_with_half_a_claim(patch):
-    real = journaling._read_again
+    real = resumed_runs._read_again
 
     def read_again(past, monitor, known, jobs):
         return known if real(past, monitor, known, jobs) is not None else None
 
-    patch.setattr(journaling, "_read_again", read_again)
+    patch.setattr(resumed_runs, "_read_again", read_again)
 
 
 def unread_text_is_forgotten(patch):

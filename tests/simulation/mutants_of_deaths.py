@@ -6,14 +6,14 @@ import msgspec
 from interwhen import Judged, Pass, _run
 from interwhen._core import machine
 from interwhen._core.messages import Check, Settled
-from interwhen._engine import journaling, run
-from interwhen.journal import _rebuilding, _writer
+from interwhen._engine import recorders, resumed_runs, run
+from interwhen.journal import _rebuilt_run, _writer
 from interwhen.journal._records import TextRecord
 from tests.simulation.mutant import Mutant
 
 
 def open_checks_are_forgotten(patch):
-    real = journaling.unfinished
+    real = resumed_runs.unfinished
 
     def unfinished(past, jobs):
         orders, facts = real(past, jobs)
@@ -23,7 +23,7 @@ def open_checks_are_forgotten(patch):
 
 
 def open_checks_pass(patch):
-    real = journaling.unfinished
+    real = resumed_runs.unfinished
 
     def unfinished(past, jobs):
         orders, facts = real(past, jobs)
@@ -45,12 +45,12 @@ def last_text_is_not_written(patch):
 
 
 def torn_record_stays(patch):
-    real = journaling._writer
-    patch.setattr(journaling, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
+    real = recorders._writer
+    patch.setattr(recorders, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
 
 
 def nothing_is_told_again(patch):
-    real = _rebuilding.rebuild_to_go_on
+    real = _rebuilt_run.rebuild_to_go_on
 
     def rebuild(found, monitors):
         past = real(found, monitors)
@@ -83,7 +83,7 @@ def half_a_tag_stays(patch):
 
 
 def time_begins_anew(patch):
-    real = journaling.restore_meters
+    real = resumed_runs.restore_meters
 
     def restore_meters(past, meter, forks, upstream):
         started = meter.started
@@ -94,32 +94,32 @@ def time_begins_anew(patch):
 
 
 def fork_tokens_are_forgotten(patch):
-    patch.setattr(journaling, "_count_forks", lambda past, forks: None)
+    patch.setattr(resumed_runs, "_count_forks", lambda past, forks: None)
 
 
 def requests_are_not_hurried(patch):
-    patch.setattr(journaling, "_TURNS", ())
+    patch.setattr(recorders, "_TURNS", ())
 
 
 def a_reader_who_left_has_ended_it(patch):
-    patch.setattr(_rebuilding, "_is_void", lambda record: False)
+    patch.setattr(_rebuilt_run, "_is_void", lambda record: False)
 
 
 def last_fact_is_told_twice(patch):
-    real = _rebuilding.rebuild
+    real = _rebuilt_run.rebuild
 
     def rebuild(found, monitors, *, until=None):
         past = real(found, monitors, until=until)
-        last = _rebuilding.standing(found.records)[:until][-1:]
+        last = _rebuilt_run.standing(found.records)[:until][-1:]
         if last and isinstance(last[0], TextRecord):
             past.read(last[0])
         return past
 
-    patch.setattr(_rebuilding, "rebuild", rebuild)
+    patch.setattr(_rebuilt_run, "rebuild", rebuild)
 
 
 def budget_of_remedies_begins_anew(patch):
-    real = _rebuilding.rebuild_to_go_on
+    real = _rebuilt_run.rebuild_to_go_on
 
     def rebuild(found, monitors):
         past = real(found, monitors)

@@ -73,8 +73,15 @@ def test_three_false_equations_on_a_line_may_be_a_riddle_and_two_are_mistakes() 
         "So it must be large, and 3 + 4 = 8.",
         "We need 3 × 4 = 13 eggs.",
         "She said so, but 3 + 4 = 8.",
+        "A minus sign means a loss, and 3 + 4 = 8.",
+        "- means of transport: 3 + 4 = 8",
         "3 + 4 = 8 apples but 2 are bad.",
     ],
 )
 def test_words_that_only_resemble_those_of_a_wish_or_a_report_hide_nothing(text: str) -> None:
     assert Violation in verdicts(text)
+
+
+def test_a_prompt_may_give_a_sign_another_meaning() -> None:
+    assert verdicts("3 + 4 = 12", "If + means ×, what is 3 + 4?") == [Unknown]
+    assert verdicts("3 + 4 = 12", "What does + mean in 3 + 4?") == [Violation]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from interwhen import JournalError, UsageError
-from interwhen.journal import TimelineReader, _timeline_reading
+from interwhen.journal import TimelineReader, _timeline_reader
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frames
 from interwhen.view._runs import GrowingRun, RunFolder, run_id
@@ -72,13 +72,13 @@ def test_no_id_names_a_file_outside(folder):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return a list that gets each record that a reader of timelines decodes."""
-    found, decode = [], _timeline_reading.decode
+    found, decode = [], _timeline_reader.decode
 
     def counted(payload):
         found.append(decode(payload))
         return found[-1]
 
-    monkeypatch.setattr(_timeline_reading, "decode", counted)
+    monkeypatch.setattr(_timeline_reader, "decode", counted)
     return found
 
 

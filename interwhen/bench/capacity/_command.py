@@ -16,8 +16,8 @@ from rich.table import Table
 
 from interwhen import UsageError
 from interwhen.bench._experiment import check_files
+from interwhen.bench.capacity._capacity import BUSY, LATE_MS, Capacity, Needs, read_capacity
 from interwhen.bench.capacity._costs import Measured, Point, load_of_results, read_measured
-from interwhen.bench.capacity._reading import BUSY, LATE_MS, Capacity, Needs, read_capacity
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import stdout_console
@@ -68,12 +68,12 @@ def measure(
     if rounds < 1 or not 1 <= seconds < math.inf:
         raise UsageError(f"--rounds and --seconds must be at least 1, got {rounds} and {seconds:g}; give larger ones")
     check_files(out=out)
-    from interwhen.bench.capacity import _measuring
+    from interwhen.bench.capacity import _measurement
 
     load = None if results is None else load_of_results(results)
-    with ProgressLine("measurements", _measuring.steps_of(rounds)) as progress:
+    with ProgressLine("measurements", _measurement.steps_of(rounds)) as progress:
         found: Measured = anyio.run(
-            lambda: _measuring.measure(monitor, rounds=rounds, seconds=seconds, load=load, on_progress=progress.of)
+            lambda: _measurement.measure(monitor, rounds=rounds, seconds=seconds, load=load, on_progress=progress.of)
         )
     out.write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     console = stdout_console()

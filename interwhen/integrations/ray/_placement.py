@@ -212,11 +212,7 @@ class Waiting(Generic[C]):
         return given
 
     def place(self, check: C) -> str | None:
-        """Give *check* to an actor and return its name; ``None`` if none has room.
-
-        The actor is the best one for the key, unless that one is busy: then the best idle one, or else the best one
-        with room.
-        """
+        """Give *check* to an actor and return the name of this actor; ``None`` if none has room."""
         if not self.lanes:
             return None
         lane = best(check.key, self.lanes.values())

@@ -159,6 +159,8 @@ _ACTS = _set(
 _BEING = _set("is are was were be been being gets got")
 _OBJECTS = _set("her him them me us you it")
 _EACH = _set("each every per apiece")
+_PLACING = _set("at in on inside near against for")
+"""Words before a place, a time or a purpose."""
 _DIRECTIONS = _set("from to by for with")
 _LARGE = _set("hundred thousand million billion trillion dozen thirty forty fifty sixty seventy eighty ninety")
 """Words that may be a part of a number, together with the numbers beside them."""
@@ -454,6 +456,8 @@ class _EquationCheck:
         if is_sum and any(each.clause.place >= _OUTSIDE for term in terms for each, _ in term.factors):
             # The earlier fact may have been computed from another number of this sum.
             return "a sum with an earlier fact may count something twice"
+        if is_sum and (place := self._place_of_some(terms)):
+            return f"the lines say {place!r} of only some of its terms"
         if any(word.lower in _STATING for word in self._words):
             if not all(term.is_state for term in terms):
                 return "the lines do not say that this is there"
@@ -462,6 +466,18 @@ class _EquationCheck:
         return self._lack_of_change(terms) or next(
             filter(None, (self._lack_of_pair(terms[0], term) for term in terms[1:])), ""
         )
+
+    def _place_of_some(self, terms: Sequence[_Term]) -> str:
+        """Return a word of a phrase such as "at home" in the statement that not all *terms* have; empty if none.
+
+        Times are compared elsewhere.
+        """
+        stems = [frozenset(word.stem for each, _ in term.factors for word in each.clause.words) for term in terms]
+        for before, word in itertools.pairwise(self._words):
+            said = sum(word.stem in each for each in stems)
+            if before.lower in _PLACING and word.lower not in _TIMES and 0 < said < len(stems):
+                return word.text
+        return ""
 
     def _lack_of_change(self, terms: Sequence[_Term]) -> str:
         """Return why something else may have changed the amounts of *terms*; an empty string if nothing did."""
@@ -505,15 +521,20 @@ class _EquationCheck:
                 return lack
             if below and self._leaves_out_several(each):
                 return "the lines give this number for one of several"
-            for other, _ in term.factors:
-                if (
-                    below & {stem for stem, power in other.unit if power > 0}
-                    and other.clause.residue & self._stems & _ACTS
-                ):
-                    return "the lines do not say that it is done to what is counted"
-                doing = other.clause.residue - each.clause.residue - {"work", "run"}
-                if below & _MIXED[0] and doing and any(other.unit == {(stem, 1)} for stem in below):
-                    return "the lines do not say that it goes on for this time"
+            others = (other for other, _ in term.factors if below and other is not each)
+            if lack := next(filter(None, (self._lack_of_times(each, other, below) for other in others)), ""):
+                return lack
+        return ""
+
+    def _lack_of_times(self, each: _Quantity, other: _Quantity, below: set[str]) -> str:
+        """Return why *each*, a number for each of *below*, may not be taken *other* times; empty if it may."""
+        if each.clause.times - other.clause.times:
+            return "one of its factors may be of another time"
+        if below & {stem for stem, power in other.unit if power > 0} and other.clause.residue & self._stems & _ACTS:
+            return "the lines do not say that it is done to what is counted"
+        doing = other.clause.residue - each.clause.residue - {"work", "run"}
+        if below & _MIXED[0] and doing and any(other.unit == {(stem, 1)} for stem in below):
+            return "the lines do not say that it goes on for this time"
         return ""
 
     def _lack_of_rate(self, each: _Quantity, below: set[str]) -> str:
@@ -699,8 +720,11 @@ class _Term:
 
     @property
     def has_object(self) -> bool:
-        """Whether it may be of somebody else, or of an earlier time: "Jo buys her 3 pens", "Jo had spent 3 dollars"."""
-        return any(word.lower in _OBJECTS | {"had"} for each, _ in self.factors for word in each.clause.words)
+        """Whether it may be of somebody else, or of an earlier time: "Jo buys her 3 pens", "Jo has spent 3 dollars"."""
+        if any(word.lower in _OBJECTS | {"had"} for each, _ in self.factors for word in each.clause.words):
+            return True
+        pairs = (pair for each, _ in self.factors for pair in itertools.pairwise(each.clause.words))
+        return any(word.lower in ("has", "have") and after.stem in _LOSSES | _GAINS for word, after in pairs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -940,6 +964,8 @@ def _is_amount(words: Sequence[_Word], at: int) -> bool:
     if not at:
         return True
     before = words[at - 1]
+    if before.lower == "the" and at > 1 and words[at - 2].lower == "of":
+        return False  # "two of the 8 lamps"
     # "Bills of 5 dollars", "every 30 minutes", "grade 5 students".
     if before.lower in {"of", "each", "every", "per"} | _LABELS:
         return False

@@ -137,7 +137,7 @@ def _enriched(dice: Random, world: World) -> World:
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
     """Return *world* with a wrong sum that the model repeats, changes and repeats again, and verifiers without repairs.
 
-    So a ladder of remedies reaches its last remedies. Without a sum or a monitor, *world* is returned unchanged.
+    Without a sum or a monitor, *world* is returned unchanged.
     """
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:

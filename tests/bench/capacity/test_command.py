@@ -6,7 +6,7 @@ import sys
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench.capacity import _measuring
+from interwhen.bench.capacity import _measurement
 from interwhen.bench.capacity._command import capacity, is_valid, measure
 from interwhen.toolkit import MissingExtraError
 
@@ -53,7 +53,7 @@ def test_a_model_that_misses_a_point_is_called_not_valid(file, capsys):
 
 def test_a_missing_package_is_named_before_anything_is_measured(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "simpy", None)
-    monkeypatch.setattr(_measuring, "paced_server", lambda **_: pytest.fail("it measures"))
+    monkeypatch.setattr(_measurement, "paced_server", lambda **_: pytest.fail("it measures"))
     with pytest.raises(MissingExtraError, match=r"interwhen\[capacity\]"):
         measure(tmp_path / "m.json")
 

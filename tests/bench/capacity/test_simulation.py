@@ -4,7 +4,7 @@ import math
 import random
 
 import pytest
-from interwhen.bench.capacity._reading import cpu_share, workers_for
+from interwhen.bench.capacity._capacity import cpu_share, workers_for
 from interwhen.bench.capacity._simulation import queue_waits, simulate
 
 from .support import COSTS, LOAD, changed

@@ -823,6 +823,12 @@ LOOK_ALIKES = {
             ("Gwen earns 20 dollars an hour.", "Gwen works 8 hours.", "Her boss keeps 30 dollars."),
         ),
     ],
+    "a place, a time or a part of only one number": [
+        ("Mina has 10 + 4 = 14 pies at home.", ("Mina has 10 pies at home.", "Mina buys 4 pies.")),
+        ("Mina has 10 - 4 = 6 pies.", ("Mina has 10 pies.", "Mina has eaten 4 pies.")),
+        ("The pens cost 3 * 4 = 12 euros.", ("A pen cost 3 euros in 1990.", "Rob buys 4 pens.")),
+        ("8 * 5 = 40 euros", ("Two of the 8 lamps cost 5 euros each.",)),
+    ],
 }
 """The same, with lines as people write them: amounts in two units, lists, passives, possessives and changes."""
 

@@ -5,7 +5,7 @@ from fractions import Fraction
 import pytest
 from interwhen import UsageError
 from interwhen.precompute import MemoryShelf, Precomputer, Store
-from interwhen.precompute._serving import AGREED_HEADING, HEADING
+from interwhen.precompute._served_items import AGREED_HEADING, HEADING
 from interwhen.precompute.producers._agreement import Blank, ask_to_derive, blank_of, read_derived, select_agreed
 from interwhen.precompute.producers._statements import Statement
 from interwhen.precompute.producers.facts import facts

@@ -4,7 +4,7 @@ import pytest
 from interwhen import Task, UsageError
 from interwhen.models import Capabilities, ContextOverflow, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
-from interwhen.precompute._serving import AGREED_HEADING, ServeReady
+from interwhen.precompute._served_items import AGREED_HEADING, ServeReady
 from interwhen.precompute.producers.answers import _result_of, answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources

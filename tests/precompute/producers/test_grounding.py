@@ -136,6 +136,7 @@ def test_she_may_be_somebody_of_another_line():
         ("Acme makes 9 * 3 = 27 lamps.", ("Acme makes 9 lamps a day.", "It works 3 days.")),
         ("Dan has 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan has 4 boxes.", "Ben has 2 boxes.")),
         ("Dan sells 6 * 4 = 24 eggs.", ("A box holds 6 eggs.", "Dan sells 4 boxes.")),
+        ("Ann ran 2 + 3 = 5 km on Monday and Tuesday.", ("Ann ran 2 km on Monday.", "Ann ran 3 km on Tuesday.")),
         ("Ann ran 2 + 3 = 5 km.", ("Ann ran 2 km on Monday.", "Ann ran 3 km on Tuesday.")),
         ("A worker lays 50 * 6 = 300 bricks.", ("A worker lays 50 bricks an hour.", "4 workers work 6 hours.")),
         ("The buses seat 40 * 3 = 120 people.", ("A bus seats 40 people.", "The school has 3 buses.")),

@@ -36,6 +36,8 @@ _NAMED = re.compile(r"([Bb]inary|[Oo]ctal|[Hh]exadecimal)(?! operation)|([Bb]ool
 _DEFINED = re.compile(
     r"\b[a-zA-Z]\}?\s?(?P<sign>[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?\{?[a-zA-Z]\b\}?\s{0,2}\$?\s{0,2}(?:=|:=|is|means|be)"
 )
+_REPLACED = re.compile(r"(?<=.)[-+*/×÷−][\"'”’`$]{0,2}\s(?:means|stands for|denotes|represents)\b")
+"""Words that give an ordinary sign another meaning: ``If + means ×``."""
 _LET = re.compile(
     r"\b[Ll]et[\s$]{1,3}(?P<one>[a-zA-Z])\s?(?:[-+*/^@#&×·∗⋆∘◦⊕⊗⊙△◇□★]|\\[A-Za-z]+)\s?(?P<two>[a-zA-Z])\b\s?(?::?=)"
     r"(?P<formula>[^=.;,\n]{1,80})"
@@ -87,6 +89,7 @@ def may_set(text: str) -> bool:
         or ("inary" in text or "ctal" in text or "exadecimal" in text or "oolean" in text or "xor" in text)
         or ("XOR" in text or "GF" in text or "F_" in text or "Z_" in text or "Z/" in text or "mathbb" in text)
         or ("enote" in text or "remainder" in text or "let " in text or "Let " in text)
+        or (" means" in text or " stands" in text or " represents" in text)
     )
 
 
@@ -105,10 +108,15 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
         else:
             moduli.add(2)
     defines = "efine" in text or "peration" in text or "enote" in text
-    defines = before.defines or (defines and _DEFINED.search(text) is not None) or _lets(text)
+    defines = before.defines or (defines and _DEFINED.search(text) is not None) or _lets(text) or _replaces(text)
     if before.moduli >= moduli and before.bases >= bases and before.defines == defines:
         return before
     return Setting(_some(before.moduli | moduli), _some(before.bases | bases), defines, before.in_order)
+
+
+def _replaces(text: str) -> bool:
+    """Tell whether *text* gives one of the ordinary signs another meaning."""
+    return any(True for _ in _found(_REPLACED, text, (" means", " stands", " denotes", " represents")))
 
 
 def _lets(text: str) -> bool:

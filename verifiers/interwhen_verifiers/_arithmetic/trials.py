@@ -29,9 +29,11 @@ _LABEL = re.compile(
 )
 """A label such as that of a choice (``A)``), or a value that is tried (``x = 3:``), directly before an equation."""
 _EXERCISE = re.compile(
-    r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\b(?:correct|fix) (?:this|the following)\b|\bfill in\b|\byes or no\b|~~"
+    r"\btrue ?(?:or|/) ?false\b|\bT ?/ ?F\b|\b(?:correct|fix) (?:this|the following|the equation)\b"
+    r"|\bfill in\b|\byes or no\b|~~"
     r"|\b(?:spot|find) (?:the|this) (?:error|mistake)|\binsert (?:brackets|parentheses|signs|operators|digits)"
-    r"|\bmove (?:one|a|two)\b[^.]{0,20}(?:match|stick)|\bwhich of (?:these|the following)\b|(?-i:\bSELECT\b|\bWHERE\b)",
+    r"|\bmov(?:e|ing) (?:one|a|two)\b[^.]{0,20}(?:match|stick)"
+    r"|\bwhich (?:of (?:these|the following)|(?:one )?(?:is|are) (?:true|right|correct))\b|(?-i:\bSELECT\b|\bWHERE\b)",
     re.IGNORECASE,
 )
 """Words that ask the reader to judge or change the equation after them."""
@@ -90,7 +92,7 @@ def announcement(text: str) -> int | None:
             or "pot th" in text
             or "ind the" in text
         )
-        or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich of" in text)
+        or ("ill in" in text or "nsert" in text or "match" in text or "stick" in text or "hich " in text)
         or ("SELECT" in text or "WHERE" in text or "es or no" in text or "~~" in text)
     ):
         exercise = _EXERCISE.search(text)

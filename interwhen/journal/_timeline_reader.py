@@ -18,7 +18,7 @@ from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
 from interwhen.journal._files import START, frames_after, read_preamble
-from interwhen.journal._rebuilding import Journaled, RebuiltRun, core_of, read_journal, standing
+from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_journal, standing
 from interwhen.journal._records import (
     CalledRecord,
     EndRecord,

@@ -10,7 +10,7 @@ from interwhen.journal import TimelineReader
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._records import OutlineRecord, encode
-from interwhen.journal._timeline_reading import join_parts, whole_of
+from interwhen.journal._timeline_reader import join_parts, whole_of
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart
 from sums import watch

@@ -12,7 +12,7 @@ import pytest
 import structlog
 from anyio.from_thread import start_blocking_portal
 from interwhen import Claim, Lines, Monitor, Pass, Repair, Violation
-from interwhen._engine import journaling
+from interwhen._engine import callbacks, run_results
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, events
 
@@ -46,7 +46,7 @@ def server():
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(monkeypatch):
     """Other tests count threads."""
-    monkeypatch.setattr(journaling, "_IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(callbacks, "_IDLE_SECONDS", 0.05)
     yield
     wait_for(lambda: not any(thread.name == "interwhen callbacks" for thread in threading.enumerate()))
 
@@ -141,7 +141,7 @@ def test_contexts_are_apart_and_threads_may_be_collected(server):
             for one in (thread, copied):
                 one.join()
         assert (len(mine), len(every)) == (1, 2)
-        assert journaling.EVERYWHERE == []
+        assert callbacks.EVERYWHERE == []
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -208,9 +208,9 @@ def test_a_function_that_waits_delays_no_call(server):
 
 
 def test_too_many_jobs_are_dropped_and_logged(monkeypatch):
-    monkeypatch.setattr(journaling, "_QUEUED", 2)
+    monkeypatch.setattr(callbacks, "_QUEUED", 2)
     free, got = threading.Event(), []
-    told = journaling.Callbacks(None, lambda event, _: free.wait(60) and got.append(event))
+    told = callbacks.Callbacks(None, lambda event, _: free.wait(60) and got.append(event))
     with structlog.testing.capture_logs() as logs:
         told.saw("c", ["a", "b", "c", "d"])
         free.set()
@@ -221,8 +221,8 @@ def test_too_many_jobs_are_dropped_and_logged(monkeypatch):
 
 def test_a_thread_ends_when_it_is_idle():
     got = []
-    journaling.Callbacks(None, lambda *told: got.append(told)).saw("c", ["a"])
-    wait_for(lambda: got and not journaling._CallbackThread.known)
+    callbacks.Callbacks(None, lambda *told: got.append(told)).saw("c", ["a"])
+    wait_for(lambda: got and not callbacks._CallbackThread.known)
 
 
 def test_the_end_of_a_program_waits_for_the_functions():
@@ -268,7 +268,7 @@ def test_a_line_is_readable_and_harmless(server):
     )
     assert str(seen) == str(call)
     assert repr(call) == f"SupervisedCall(steps verified, 1 violations, {call.call_id})"
-    hostile = journaling.result_line(
+    hostile = run_results.result_line(
         interwhen.Abstained(text="", reasoning="", answer="", finish_reason=None, reason="\x1b[31m\u202ered\n" * 100)
     )
     assert len(hostile) < 200

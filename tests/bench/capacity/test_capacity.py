@@ -1,7 +1,7 @@
 """The reading of the model: it grows with the load, names what breaks first, and says what to do then."""
 
 import pytest
-from interwhen.bench.capacity._reading import BUSY, LATE_MS, cpu_share, journal_bytes, read_capacity, workers_for
+from interwhen.bench.capacity._capacity import BUSY, LATE_MS, cpu_share, journal_bytes, read_capacity, workers_for
 
 from .support import LOAD, MEASURED, changed
 

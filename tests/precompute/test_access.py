@@ -5,8 +5,8 @@ import pytest
 from interwhen import UsageError
 from interwhen.models import Chunk, Recording, ReplayModel
 from interwhen.precompute import Precomputer
+from interwhen.precompute._access import open_context, open_place
 from interwhen.precompute._contexts import WorkerSettings, note_worker
-from interwhen.precompute._opening import open_context, open_place
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
 

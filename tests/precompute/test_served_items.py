@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interwhen import Claim, Lines, Message, Monitor, Pass, UsageError, Violation, verifier
 from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, ServeReady, Step, Store
 from interwhen.precompute._retrieval import FactIndex
-from interwhen.precompute._serving import HEADING, choose_facts, last_line, with_facts
+from interwhen.precompute._served_items import HEADING, choose_facts, last_line, with_facts
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel

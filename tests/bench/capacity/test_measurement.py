@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from interwhen.bench.capacity._measuring import fit_tokens, measure, steps_of, wakes_of_a_token
+from interwhen.bench.capacity._measurement import fit_tokens, measure, steps_of, wakes_of_a_token
 
 
 @pytest.mark.parametrize("step", [0.5, 2.0])
@@ -23,10 +23,10 @@ def test_a_token_wakes_the_loop_once_if_it_comes_alone():
 @pytest.mark.slow
 def test_a_measurement_has_all_costs_and_points(monkeypatch):
     pytest.importorskip("simpy")
-    monkeypatch.setattr("interwhen.bench.capacity._measuring._LOADS", ((5, 20.0), (10, 20.0), (20, 20.0)))
-    monkeypatch.setattr("interwhen.bench.capacity._measuring._CHECKED", ((8, 20.0),))
-    monkeypatch.setattr("interwhen.bench.capacity._measuring._MEMORY_STREAMS", 10)
-    monkeypatch.setattr("interwhen.bench.capacity._measuring._SILENT_STREAMS", 10)
+    monkeypatch.setattr("interwhen.bench.capacity._measurement._LOADS", ((5, 20.0), (10, 20.0), (20, 20.0)))
+    monkeypatch.setattr("interwhen.bench.capacity._measurement._CHECKED", ((8, 20.0),))
+    monkeypatch.setattr("interwhen.bench.capacity._measurement._MEMORY_STREAMS", 10)
+    monkeypatch.setattr("interwhen.bench.capacity._measurement._SILENT_STREAMS", 10)
     seen = []
     found = anyio.run(
         lambda: measure(("arithmetic",), rounds=1, seconds=1.0, on_progress=lambda *step: seen.append(step))

@@ -1,0 +1,398 @@
+"""Records runs: writes the facts of a run to its journal, or to the journal of a call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from interwhen._core.machine import Core
+from interwhen._core.messages import Close, Fact, Finish, Open, Order
+from interwhen._core.violations import RULES
+from interwhen._engine.jobs import ForkMeter
+from interwhen._engine.stream import Meter, ModelReader
+from interwhen._types.errors import UsageError
+from interwhen._types.ledger import Offline, WireReport
+from interwhen._types.models import Chunk, Prompt, Sampling
+from interwhen._types.results import (
+    JournalState,
+    PromptRecord,
+    Result,
+)
+from interwhen._version import __version__
+from interwhen.journal._files import SCHEMA, Files, frame, preamble
+from interwhen.journal._rebuilt_run import Journaled, RebuiltRun
+from interwhen.journal._records import (
+    ChunkRecord,
+    EndRecord,
+    Header,
+    OutlineRecord,
+    SpentRecord,
+    describe,
+    describe_again,
+    encode,
+    fact_record,
+    is_plain,
+    without_secrets,
+)
+from interwhen.journal._settings import CallJournal, Journal
+from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
+
+_TURNS = (Open, Close, Finish)
+"""Orders after which the journal is written without delay, because a crash is most likely near a request or the end."""
+_PLAIN = WireReport()
+_COLUMN = 128
+"""The most items of columns, two for each chunk."""
+
+
+class Recorder:
+    """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core.
+
+    Plain chunks are collected in columns.
+    """
+
+    # With hundreds of streams, a separate array of attributes would be a further cache miss for each chunk.
+    __slots__ = (
+        "_began",
+        "_clock",
+        "_columns",
+        "_core",
+        "_forks",
+        "_meter",
+        "_over",
+        "_settings",
+        "_spent",
+        "_upstream",
+        "_writer",
+    )
+
+    def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
+        self._settings = settings
+        self._writer = writer
+        self._core = core
+        self._clock: Callable[[], float] = float
+        self._began = 0.0
+        self._spent = SpentRecord()
+        self._over = False
+        self._columns = COMPLETE
+        """The columns that collect the next plain chunks; ``COMPLETE``: none are open."""
+
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
+        """Start recording. Times are seconds on *clock* since ``meter.started``.
+
+        The counters of *meter*, *forks* and *upstream* are recorded, too.
+        """
+        self._clock = clock
+        self._began = meter.started
+        self._meter, self._forks, self._upstream = meter, forks, upstream
+        self._spent = self._count()
+
+    def step(self, fact: Fact) -> list[Order]:
+        """Record *fact* and pass it to the core; return the orders of the core."""
+        columns = self._columns
+        # The hot path, once per token: is_plain and a method of the writer, inlined.
+        if (
+            type(fact) is Chunk
+            and fact.phase == columns.phase
+            and fact.tokens == 1
+            and fact.finish_reason is None
+            and fact.usage is None
+            and fact.logprob is None
+            and fact.call is None
+            and len(columns.items) < _COLUMN
+        ):
+            columns.items.extend((fact.text, self._clock()))
+            if not columns.is_awake:
+                columns.is_awake = True
+                self._writer.wake()
+        elif self._over:  # the core ignores facts after the end, so they are not recorded
+            return self._core.step(fact)
+        else:
+            self._put(fact)
+        orders = self._core.step(fact)
+        if orders:
+            for order in orders:
+                if type(order) in _TURNS:
+                    self._over = self._over or type(order) is Finish
+                    self._writer.urge()
+            if self._over:
+                self._columns = COMPLETE
+        return orders
+
+    def _put(self, fact: Fact) -> None:
+        """Queue *fact* for the journal. A plain chunk also opens columns that collect the next plain chunks."""
+        now = self._clock()
+        at = now - self._began
+        writer = self._writer
+        self._columns = COMPLETE
+        if type(fact) is not Chunk:
+            self._note_spent()
+            writer.put(fact_record(at, self._core.transcript.length, fact))
+        elif is_plain(fact):
+            columns = self._columns = writer.open_columns(fact.phase, self._began)
+            if columns is not COMPLETE:
+                columns.items.extend((fact.text, now))
+                columns.is_awake = True
+                writer.wake()
+        else:
+            writer.put(ChunkRecord(at, fact))
+
+    def end(self, result: Result) -> None:
+        """Record the final counts and the *result*, and close the writer."""
+        self._over, self._columns = True, COMPLETE
+        wire = result.wire if result.wire != _PLAIN else None
+        upstream = self._upstream
+        self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
+        self._writer.put(EndRecord(self._clock() - self._began, result))
+        self._writer.close()
+        del self._upstream  # breaks a reference cycle
+
+    async def seal(self, result: Result) -> Result:
+        """Wait, for a limited time, until the journal is written. Return *result* with the state of the journal."""
+        await self._writer.finish()
+        state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
+        return msgspec.structs.replace(result, journal=state)
+
+    def leave(self) -> None:
+        """Close the journal without a result, because the run could not start."""
+        self._over, self._columns = True, COMPLETE
+        self._writer.close()
+
+    def _count(self) -> SpentRecord:
+        meter, forks, wire = self._meter, self._forks, self._upstream.wire
+        report = wire.report()
+        return SpentRecord(
+            forks.tokens,
+            forks.prompt_tokens,
+            forks.cached_tokens,
+            meter.first,
+            meter.largest_gap,
+            meter.paused,
+            tuple(self._upstream.close_latency),
+            wire=report if report != _PLAIN else None,
+            wasted=wire.wasted(self._clock()),
+            resumes=self._upstream.resumes,
+            probe_tokens=self._upstream.probe_tokens,
+        )
+
+    def _note_spent(self, **ending: Any) -> None:
+        """Record the engine's counters if they have changed. *ending* has those that are known only at the end."""
+        spent = self._count()
+        if ending:
+            spent = msgspec.structs.replace(spent, **ending)
+        if spent != self._spent:
+            self._spent = spent
+            self._put_spent(spent)
+
+    def _put_spent(self, spent: SpentRecord) -> None:
+        self._writer.put(spent)
+
+
+class CallRecorder(Recorder):
+    """Records a call of a client or a gateway, as :class:`Recorder` does.
+
+    There are many such calls at once, so it compares fewer counters at each fact.
+    """
+
+    __slots__ = ("_known",)
+
+    def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
+        """Start recording; see :meth:`Recorder.begin`."""
+        super().begin(clock, meter, forks, upstream)
+        self._known = self._glance()
+
+    def _note_spent(self, **ending: Any) -> None:
+        """Record the engine's counters if one of those that ``_glance`` returns has changed, or with *ending*."""
+        known = self._glance()
+        if ending or known != self._known:
+            self._known = known
+            super()._note_spent(**ending)
+
+    def _glance(self) -> tuple[object, ...]:
+        forks, upstream = self._forks, self._upstream
+        return (
+            forks.tokens,
+            forks.prompt_tokens,
+            self._meter.first,
+            len(upstream.close_latency),
+            upstream.resumes,
+            upstream.probe_tokens,
+            upstream.wire.mark(),
+        )
+
+
+class OutlineRecorder(CallRecorder):
+    """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
+
+    __slots__ = ("_entries", "_form", "_scribe")
+
+    def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
+        # Only redacted journals pay for these modules.
+        from interwhen.journal._compact_form import CompactForm
+        from interwhen.journal._scribe import Scribe
+
+        super().__init__(settings, writer, core)
+        self._scribe = Scribe(core, header, SCHEMA)
+        self._form = CompactForm(self._scribe)
+        self._entries = 0
+
+    def step(self, fact: Fact) -> list[Order]:
+        """Pass *fact* to the core and record what changed in the trace. Return the orders of the core."""
+        if self._over:
+            return self._core.step(fact)
+        is_chunk = type(fact) is Chunk
+        if not is_chunk:
+            self._note_spent()
+        self._scribe.before()
+        orders = self._core.step(fact)
+        self._scribe.after(self._clock() - self._began, fact, orders)
+        self._entries += 1
+        self._over = any(type(order) is Finish for order in orders)
+        if self._entries >= _OUTLINED or any(type(order) in _TURNS for order in orders):
+            self._outline()
+        return orders
+
+    def end(self, result: Result) -> None:
+        """Record the final counters and the *result* without its text, and close the writer."""
+        self._over = True
+        self._note_spent(unread=self._upstream.unread, behind=self._upstream.behind)
+        self._scribe.ended(self._clock() - self._began, result)
+        self._outline()
+        self._writer.close()
+        del self._upstream, self._scribe, self._form
+
+    def _put_spent(self, spent: SpentRecord) -> None:
+        self._scribe.spent(spent)
+
+    def _outline(self) -> None:
+        from interwhen.journal._compact_form import to_json
+
+        self._entries = 0
+        part = to_json(self._form.part(self._settings.name)).decode()
+        self._writer.put(OutlineRecord(self._scribe.at, part))
+
+
+_OUTLINED = 256
+"""After how many facts, at the latest, a part of the outline is written."""
+
+
+def open_recorder(
+    settings: Journal | None,
+    past: RebuiltRun | None,
+    core: Core,
+    model: str,
+    prompt: Prompt,
+    sampling: Sampling,
+    offline: Offline,
+    prompt_findings: tuple[PromptRecord, ...] = (),
+) -> Recorder | None:
+    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
+
+    *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
+    parameters are written to the header of a new journal. Raises :class:`~interwhen.JournalError` if the file cannot be
+    opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    """
+    if settings is None:
+        return None
+    if past is None:
+        return _first(settings, core, model, prompt, sampling, offline, prompt_findings)
+    if past.summary is not None and past.journaled.result is not None:
+        return None
+    return _next(settings, core, past.journaled)
+
+
+def _first(
+    settings: Journal,
+    core: Core,
+    model: str,
+    prompt: Prompt,
+    sampling: Sampling,
+    offline: Offline,
+    prompt_findings: tuple[PromptRecord, ...],
+) -> Recorder:
+    if isinstance(settings, CallJournal):
+        return _of_call(settings, core, model, prompt, sampling, offline)
+    try:
+        header = _header(settings, core, model, prompt, sampling, offline, time.time())
+        payload = encode(msgspec.structs.replace(header, prompt_findings=prompt_findings))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UsageError(
+            "the settings of a run must be JSON values to be written to a journal, got an error: "
+            f"{error}; look at sampling.extra, and at the settings of monitors and budgets"
+        ) from error
+    head, chain = preamble()
+    first, chain = frame(payload, chain)
+    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
+
+
+def _of_call(
+    settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
+) -> Recorder:
+    """Return the recorder of a call to a client or gateway, whose journal is *settings*.
+
+    The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
+    """
+    assert settings.slot is not None
+    redacted = settings.redacted
+    make = partial(
+        _header,
+        settings,
+        core,
+        model,
+        "" if redacted else prompt,
+        replace(sampling, extra={}) if redacted else sampling,
+        offline,
+        time.time(),
+    )
+    head, chain = preamble()
+    slot = settings.slot
+    writer = JournalWriter(settings, slot, slot, size=0, chain=chain, head=head, first=make, on_give_up=slot.gave_up)
+    return OutlineRecorder(settings, writer, core, make()) if redacted else CallRecorder(settings, writer, core)
+
+
+def _header(
+    settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline, now: float
+) -> Header:
+    is_call = isinstance(settings, CallJournal)
+    verifiers, monitors = (describe_again if is_call else describe)(core.monitors, settings.monitors)
+    call = settings.head if isinstance(settings, CallJournal) else None
+    return Header(
+        interwhen=__version__,
+        written=now,
+        model=model,
+        reference=settings.model,
+        prompt=prompt,
+        prompt_sha256=core.prompt_sha256,
+        sampling=replace(sampling, extra=without_secrets(sampling.extra)) if sampling.extra else sampling,
+        budgets=core.budgets,
+        template=core.template,
+        think_tags=core.think_tags,
+        context_tokens=core.window.context,
+        starts_in=core.starts_in,
+        verifiers=verifiers,
+        monitors=monitors,
+        offline=offline,
+        rules=RULES,
+        resume=core.resume,
+        min_coverage=core.min_coverage,
+        call=call,
+        redacted=isinstance(settings, CallJournal) and settings.redacted,
+    )
+
+
+def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
+    writer = _writer(settings, keep=found.size, found=found.size + found.left_out, chain=found.chain)
+    return Recorder(settings, writer, core)
+
+
+def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes = b"") -> JournalWriter:
+    file = (settings.store or Files()).open(settings.name, keep=keep, found=found)
+    clerk = (settings.clerk or ThreadClerk)()
+    return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
+
+
+# Build the public result from the summary of the core.
