@@ -300,7 +300,7 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
+    """Parse a rule from the *text* of its file. *around* has what the rule and its examples may name.
 
     Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
     that fails the type check is returned, too, and judges each call as unknown.
