@@ -4,7 +4,8 @@ import importlib
 import typing
 
 from interwhen._engine.callbacks import last, watching
-from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
+from interwhen._recheck import recheck, replay
+from interwhen._run import Run, Workers, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
