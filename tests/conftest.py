@@ -13,6 +13,8 @@ import structlog
 from hypothesis import settings
 from interwhen._engine import stream
 from interwhen.journal import _directory, _writer
+from interwhen.models import _fast_transport
+from interwhen.testing.server import ScriptedServer
 
 # For the modules that tests share, however pytest was started.
 sys.path.append(str(Path(__file__).parents[1]))
@@ -72,6 +74,7 @@ def unconfigured():
 
 
 _journal_ended = _writer.ThreadClerk.ended
+_server_settled = ScriptedServer.settled
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,11 @@ def unhurried(request, monkeypatch):
     if isinstance(backend, str) or "clock" not in backend[1]:  # virtual time counts exactly
         monkeypatch.setattr(stream, "STREAM_SECONDS", 30.0)
         monkeypatch.setattr(stream, "ABORT_SECONDS", 30.0)
+        monkeypatch.setattr(
+            ScriptedServer, "settled", lambda self, seconds=30.0: _server_settled(self, max(seconds, 30.0))
+        )
+        # Tests count the connections that are used again.
+        monkeypatch.setattr(_fast_transport, "KEEPALIVE_SECONDS", 60.0)
 
 
 @pytest.fixture

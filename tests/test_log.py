@@ -84,7 +84,7 @@ def test_nothing_is_printed_by_default():
             assert run.drain().status == "failed"
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=110, check=True
     )
     assert done.stdout == ""
     # The standard library's last resort shows warnings of loggers without a handler; a library adds a NullHandler.

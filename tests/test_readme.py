@@ -21,7 +21,7 @@ def blocks(text: str) -> list[str]:
 
 def run(script: Path, code: str) -> str:
     script.write_text(code, encoding="utf-8")
-    done = run_script(script, timeout=60)
+    done = run_script(script, timeout=110)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -75,10 +75,10 @@ def server_url():
 
     thread = threading.Thread(target=anyio.run, args=(serve,))
     thread.start()
-    assert started.wait(10)
+    assert started.wait(60)
     yield ready[0]
     stop.set()
-    thread.join(10)
+    thread.join(60)
 
 
 def test_a_run_of_your_own_works_as_its_page_shows(server_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -111,6 +110,8 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
                 "return Unknown for such a call"
             )
+        import json  # only calls pay for this module, not the import of the package
+
         try:
             json.loads(self.arguments, object_pairs_hook=unique, parse_int=str, parse_float=str)
         except ValueError as error:

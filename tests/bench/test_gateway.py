@@ -138,13 +138,13 @@ def test_a_transport_alone_sees_every_chunk() -> None:
 
 def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(60)
         with loopback_process("interwhen.bench._relay", str(server.getsockname()[1])) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             for leaver in (0, 1):
-                near = socket.create_connection(("127.0.0.1", port), timeout=5)
+                near = socket.create_connection(("127.0.0.1", port), timeout=60)
                 far, _ = server.accept()
-                far.settimeout(5)
+                far.settimeout(60)
                 near.sendall(b"question")
                 assert far.recv(100) == b"question"
                 far.sendall(b"answer")

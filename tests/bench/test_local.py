@@ -50,7 +50,7 @@ class WaitingForForks:
         chunks = await self.open.receive()
         self.read += sum(chunk.tokens for chunk in chunks)
         if self.left > 0 and (self.read > 100 or not chunks):
-            with anyio.fail_after(30):
+            with anyio.fail_after(100):
                 await self.answered.wait()
         return chunks
 

@@ -74,7 +74,7 @@ def test_what_one_check_requires_does_not_stay_for_the_next():
 
 def test_two_threads_never_share_a_problem():
     pool = WarmProblems()
-    both_in, problems = threading.Barrier(2, timeout=20), []
+    both_in, problems = threading.Barrier(2, timeout=60), []
 
     def check():
         with pool.problem("timetable", timetable) as found:
@@ -86,7 +86,7 @@ def test_two_threads_never_share_a_problem():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(100)
     assert len({id(found) for found in problems}) == 2
     with pool.problem("timetable", timetable) as found:
         assert found in problems, "an idle problem serves another thread"

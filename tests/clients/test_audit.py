@@ -105,12 +105,12 @@ def test_a_path_that_cannot_be_written_is_counted(tmp_path):
 def test_a_hanging_disk_fills_the_queue_and_holds_nobody_up(audit, monkeypatch):
     go_on = threading.Event()
     monkeypatch.setattr(_audit, "_QUEUED", 4)
-    monkeypatch.setattr(AuditFile, "_append", lambda self, line: go_on.wait(10))
+    monkeypatch.setattr(AuditFile, "_append", lambda self, line: go_on.wait(100))
     file = audit()
     began = time.monotonic()
     for number in range(20):
         file.write(record(number))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     assert file.dropped >= 14
     go_on.set()
     file.close()
@@ -123,7 +123,7 @@ def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thre
     def append(self, line):
         appending.append(line)
         most.append(len(appending))
-        go_on.wait(30)
+        go_on.wait(100)
         seen.append(json.loads(line)["call_id"])
         appending.remove(line)
 

@@ -105,10 +105,17 @@ async def test_a_call_that_fails_or_is_left_has_a_record_too(audited):
     [line] = found()
     assert line["outcome"] == "failed"
     client, found = audited(lambda _: (*events(["one\n"], api="chat")[:-2], Sleep(60)))
-    with anyio.move_on_after(0.3):
+    begun = anyio.Event()
+
+    async def read_on():
         async for _ in await ask(client, stream=True):
-            pass
-    with anyio.fail_after(5):
+            begun.set()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(read_on)
+        await begun.wait()
+        group.cancel_scope.cancel()
+    with anyio.fail_after(60):
         while len(found()) < 2:
             await anyio.sleep(0.02)
     assert found()[1]["outcome"] in ("abstained", "unverified")

@@ -30,7 +30,8 @@ def slow_stream(*texts, pause=0.01):
 
 
 async def nothing_is_left(server, before):
-    for _ in range(300):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         gc.collect()
         extra = [task for task in asyncio.all_tasks() if task not in before]
         if not extra and all(post.gone.is_set() for post in server.posts):
@@ -89,7 +90,7 @@ def test_plain_code_that_stops_leaves_no_stream(way, serve):
             client.close()
     if way != "client":
         del stream
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 60
     while not server.posts[0].gone.is_set() and time.monotonic() < deadline:
         gc.collect()
         time.sleep(0.01)
@@ -100,9 +101,9 @@ def test_plain_code_that_stops_leaves_no_stream(way, serve):
 async def test_a_stream_may_be_opened_in_one_task_and_read_in_another_under_a_timeout(serve, clients):
     server = serve(slow_stream("one\n", "two"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         stream = await asyncio.create_task(ask(client, stream=True))
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with anyio.create_task_group() as group:
             group.start_soon(read, stream)
     assert stream.result.status == "verified"
@@ -189,14 +190,16 @@ async def test_a_slow_sibling_that_only_observes_does_not_delay_an_interrupt(ser
     slow, begun, ended, _ = held_back("observe")
     server = serve(wrong_behind_a_line)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         stream = await ask(client, stream=True)
         async for chunk in stream:
             if "fine" in (chunk.choices[0].delta.content or ""):
                 break
     assert "one" in begun
     assert ended == []
-    assert server.posts[0].gone.is_set()
+    with anyio.fail_after(60):
+        while not server.posts[0].gone.is_set():  # by the thread of the server
+            await anyio.sleep(0.01)
     await stream.close()
 
 
@@ -205,7 +208,7 @@ async def test_a_slow_sibling_does_not_delay_the_end_of_the_stream_that_is_wrong
     slow, begun, ended, may_end = held_back("interrupt")
     server = serve(wrong_behind_a_line)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         stream = await ask(client, stream=True)
         async with anyio.create_task_group() as group:
             chunks = []

@@ -196,9 +196,16 @@ async def test_a_cancellation_at_any_turn_of_a_real_loop_leaves_nothing_behind(l
 async def test_asyncio_timeout_works_around_a_run(loop):
     model = Accountant([["1+1=2\n", Pause(60)]])
     run = interwhen.run(model, "Q", monitors=[watch()])
+    clock = asyncio.get_running_loop().time
+
+    async def read():
+        async with asyncio.timeout(None) as limit, run:
+            async for event in run:
+                if isinstance(event, interwhen.Delta):
+                    limit.reschedule(clock() + 0.1)
+
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.1), run:
-            await run.drain()
+        await read()
     assert run.result.text == "1+1=2\n"
     model.assert_all_closed_once()
 

@@ -122,7 +122,7 @@ def test_an_oversize_body(sound):
 
 def test_a_body_that_does_not_come(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()], limits={"body_seconds": 0.2})
-    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=10) as client:
+    with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
         assert b" 408 " in client.recv(4096)
 

@@ -90,7 +90,7 @@ def test_a_head_in_parts_is_read_and_its_time_and_size_are_forgotten(start):
     # Longer than each head takes, also on a busy machine, and shorter than all of them.
     running = start(head_seconds=2.5, head_bytes=150)
     with connected(running) as client:
-        for _ in range(3):
+        for _ in range(6):
             client.sendall(CALL[:60])
             time.sleep(0.05)
             client.sendall(CALL[60:])
@@ -99,7 +99,7 @@ def test_a_head_in_parts_is_read_and_its_time_and_size_are_forgotten(start):
                 data = client.recv(65536)
                 assert data, seen
                 seen += data
-            time.sleep(1.0)
+            time.sleep(0.5)
 
 
 def test_the_next_request_may_begin_while_an_answer_still_comes(start):

@@ -134,6 +134,12 @@ def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstrea
     assert first == second != third
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """Tests count the connections that are used again: wait long for the last bytes of an answer."""
+    monkeypatch.setattr("interwhen.models._token_stream._DRAIN_SECONDS", 30.0)
+
+
 def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
     both = threading.Barrier(2)
     steps = (*events(["one"], api="chat")[:-1], Sleep(0.3), *events([], api="chat"))
@@ -145,14 +151,14 @@ def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
     running = gateway(server, transport="fast")
 
     def call():
-        both.wait(10)
+        both.wait(60)
         post(running, {**ASK, "stream": True})
 
     callers = [threading.Thread(target=call) for _ in range(2)]
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(20)
+        caller.join(60)
     assert "two" in post(running, {**ASK, "stream": True}).text
     connections = [request.connection for request in server.posts]
     assert connections[2] in connections[:2]

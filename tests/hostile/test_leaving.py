@@ -34,7 +34,7 @@ async def test_leaving_at_every_token_leaves_no_task_and_no_socket(leave, real_t
             model = CompletionsModel(server.base_url, "scripted")
             text = "".join(TOKENS[:stop])
             with anyio.CancelScope() as scope, contextlib.suppress(LookupError):
-                async with interwhen.run(model, "q", monitors=[watch(slow(5.0))]) as run:
+                async with interwhen.run(model, "q", monitors=[watch(slow(500.0))]) as run:
                     await read(run, text)
                     if leave == "cancel":
                         scope.cancel()
@@ -44,7 +44,7 @@ async def test_leaving_at_every_token_leaves_no_task_and_no_socket(leave, real_t
             assert (run.result.status, run.result.text) == ("unverified", text)
             await model.aclose()
             await server.settled()
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 await server.posts[-1].gone.wait()
                 while asyncio.all_tasks() - tasks:  # the server's, of that connection
                     await anyio.sleep(0.001)

@@ -52,7 +52,7 @@ async def play(name, api, transport, *, timeouts=None):
             server.base_url, "m", transport=transport, retries=Retries(attempts=0), timeouts=timeouts or Timeouts()
         )
         async with model:
-            with anyio.fail_after(10):
+            with anyio.fail_after(60):
                 stream = await model.stream(Request("q"))
                 found = await read(stream)
                 await stream.aclose()

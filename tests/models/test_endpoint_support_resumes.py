@@ -187,7 +187,7 @@ async def test_a_resume_waits_for_a_probe_but_not_for_long():
         await anyio.wait_all_tasks_blocked()
         began = anyio.current_time()
         await proof.wait()
-        assert proofs.WAIT_SECONDS <= anyio.current_time() - began < proofs.WAIT_SECONDS + 1
+        assert proofs.WAIT_SECONDS <= anyio.current_time() - began < proofs.WAIT_SECONDS + 60
         # Another run does not begin a second probe meanwhile.
         assert await proof.learn(wire, "m", CARD, "auto") == 0
         assert wire.chats == 1
@@ -198,8 +198,18 @@ async def test_a_probe_that_runs_always_end_early_is_given_up_for_a_while(monkey
     proof, wire = EndpointProof("m@h"), Wire()
 
     async def learn():
-        with anyio.move_on_after(0.01):
-            await proof.learn(wire, "m", CARD, "auto")
+        """Leave once the probe has been sent, or if none is sent."""
+        chats = wire.chats
+        async with anyio.create_task_group() as group:
+
+            async def until_it_ends():
+                await proof.learn(wire, "m", CARD, "auto")
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_it_ends)
+            while wire.chats == chats:
+                await anyio.sleep(0.001)
+            group.cancel_scope.cancel()
 
     for _ in range(MOST_PROBES + 2):
         await learn()

@@ -199,9 +199,11 @@ async def test_a_start_that_is_cancelled_leaves_no_process(child, fake_gguf, any
         return spawned[-1]
 
     monkeypatch.setattr(_local_server, "_open_child", watched)
-    with anyio.move_on_after(0.3) as scope:
-        await LocalServer.start(fake_gguf, ServerOptions())
-    assert scope.cancelled_caught
+    async with anyio.create_task_group() as group:
+        group.start_soon(LocalServer.start, fake_gguf, ServerOptions())
+        while not spawned:
+            await anyio.sleep(0.01)
+        group.cancel_scope.cancel()
     assert [alive(process.pid) for process in spawned] == [False]
 
 

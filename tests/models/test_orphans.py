@@ -31,7 +31,7 @@ async def test_a_server_that_ignores_the_close_delays_nothing(api, transport):
                 run, _ = await supervised(model)
             first, second = server.posts
             assert (run.result.status, run.result.text) == ("verified", WHOLE)
-            with anyio.fail_after(20):
+            with anyio.fail_after(60):
                 await first.gone.wait()
                 while server.running > 1:
                     await anyio.sleep(0.001)

@@ -32,7 +32,7 @@ async def head_that_a_proxy_gets(monkeypatch, transport, credentials):
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         monkeypatch.setenv("http_proxy", f"http://{credentials}127.0.0.1:{server.sockets[0].getsockname()[1]}")
         request = HttpRequest("GET", "http://model.invalid/v1/models", {"authorization": "Bearer key"})
-        response = await transport.send(request, connect_timeout=5)
+        response = await transport.send(request, connect_timeout=60)
         assert await response.receive() == b"ok"
         await response.aclose()
         await transport.aclose()
@@ -89,7 +89,7 @@ def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
 
 def test_the_proxied_transport_is_one_for_each_loop(monkeypatch):
     """A connection of one loop cannot be used in another one, also with the same transport."""
-    transport, together, ways = FastTransport(), threading.Barrier(2, timeout=20), []
+    transport, together, ways = FastTransport(), threading.Barrier(2, timeout=60), []
 
     async def answer(reader, writer):
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
@@ -103,7 +103,7 @@ def test_the_proxied_transport_is_one_for_each_loop(monkeypatch):
                 monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             await asyncio.to_thread(together.wait)
             for _ in range(5):
-                response = await transport.send(HttpRequest("GET", "http://model.invalid/"), connect_timeout=5)
+                response = await transport.send(HttpRequest("GET", "http://model.invalid/"), connect_timeout=60)
                 assert await response.receive() == b"ok"
                 await response.aclose()
             ways.append(transport._pool().proxied_transport)

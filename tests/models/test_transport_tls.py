@@ -57,7 +57,7 @@ def read_and_close(certificate, name):
             await anyio.lowlevel.checkpoint()
             await anyio.wait_all_tasks_blocked()
             await stream.aclose()
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             await server.posts[0].gone.wait()
         await shared.aclose()
 

@@ -111,13 +111,13 @@ def test_an_edit_changes_few_pieces(structured):
 
 
 def test_five_hundred_pages_are_cut_in_well_under_a_second():
-    from time import process_time
+    from time import thread_time
 
     text = "\n\n".join(map(page, range(1000)))
     assert len(text) > 1_100_000
-    begun = process_time()
+    begun = thread_time()
     found = pieces_of(text)
-    assert process_time() - begun < 3  # half a second alone
+    assert thread_time() - begun < 3  # half a second alone
     assert 500 < len(found) < 2000
 
 

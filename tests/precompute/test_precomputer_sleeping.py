@@ -17,12 +17,16 @@ pytestmark = pytest.mark.anyio
 
 
 class Shared:
-    """One model for runs and for work ahead of time, which notes who has a stream open whenever text comes."""
+    """One model for runs and for work ahead of time, which notes who has a stream open whenever text comes.
+
+    *late* counts the texts of work ahead of time that came while a run had a stream open.
+    """
 
     def __init__(self, *, pause=0.05):
         self.offline = self.online = 0
         self.beside = []
         self.steps = 0
+        self.late = 0
         self._pause = pause
 
     def model(self, kind):
@@ -54,6 +58,8 @@ class Shared:
                 if kind == "online":
                     shared.steps += 1
                     shared.beside.append(shared.offline)
+                elif shared.online:
+                    shared.late += 1
                 return chunks
 
             async def aclose(self):
@@ -361,8 +367,8 @@ async def test_a_run_in_another_thread_ends_the_step_at_its_next_token(loop):
         await anyio.sleep(0.1)
         assert (await anyio.to_thread.run_sync(read)).text
         made = len(pre.producers[0].made)
-        with anyio.fail_after(30):
+        with anyio.fail_after(60):
             while len(pre.producers[0].made) == made:
                 await anyio.sleep(0.01)
-    # Until its next token, a step that is under way in the other thread may be open.
-    assert not any(shared.beside[5:])
+    # Until its next token, a step that is under way in the other thread may be open. That thread may be stopped before.
+    assert shared.late <= 1

@@ -1,5 +1,6 @@
 """What the process sandbox does for honest programs, and what it leaves behind when it is stopped: nothing."""
 
+import gc
 import marshal
 import shutil
 import subprocess
@@ -225,7 +226,8 @@ def test_nothing_outlives_us(host):
     )
     ours = subprocess.Popen([sys.executable, "-c", code])
     try:
-        for _ in range(1000):
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
             try:
                 host.check()
             except AssertionError:
@@ -236,7 +238,8 @@ def test_nothing_outlives_us(host):
     finally:
         ours.kill()
         ours.wait()
-    for _ in range(500):
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
         try:
             host.check()
         except AssertionError:
@@ -248,10 +251,11 @@ def test_nothing_outlives_us(host):
 
 def test_no_descriptor_thread_or_directory_is_left(sandbox, monkeypatch, tmp_path):
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
+    gc.collect()
     before, threads = descriptors(), threading.active_count()
     for source in ("", "1 / 0", "while True: print('x' * 1000)"):
         sandbox.run_sync(Script(source=source), CALM)
-    assert descriptors() == before
+    assert set(descriptors()) <= set(before)  # what other tests left behind may be closed meanwhile
     assert threading.active_count() <= threads
     assert list(tmp_path.iterdir()) == []
 

@@ -306,7 +306,8 @@ def test_a_steady_model_causes_few_resets():
 # ------------------------------------------------------------------------------------------ the file
 
 
-def test_several_learners_share_a_file(tmp_path):
+def test_several_learners_share_a_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("interwhen.strategies._remedy_beliefs._BUSY_SECONDS", 100.0)  # one may be stopped with the lock
     path = tmp_path / "remedies.db"
     with RemedyBeliefs(path, explore=0) as one, RemedyBeliefs(path, explore=0) as other:
         threads = [

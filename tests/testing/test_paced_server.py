@@ -74,7 +74,7 @@ def test_streams_at_once_are_on_time_and_counted():
                 for _ in range(6):
                     group.start_soon(one)
             took = time.monotonic() - begun
-            async with httpx2.AsyncClient() as client:
+            async with httpx2.AsyncClient(timeout=60) as client:
                 tally = msgspec.json.decode((await client.get(f"{url}/tally")).content, type=LoadTally)
                 log = msgspec.json.decode((await client.get(f"{url}/log")).content, type=SentLog)
                 card = (await client.get(f"{url}/models")).json()
@@ -87,31 +87,31 @@ def test_streams_at_once_are_on_time_and_counted():
         assert rest == "".join(chunk_texts(11)[1:])
     assert took >= 11 / 50
     assert (tally.sent, len(log.sent), log.closed) == (6 * 12, 12, None)
-    assert [b - a >= 0.9 * 11 / 50 for a, b in [(log.sent[0], log.sent[-1])]] == [True]
+    assert log.sent[-1] - begun >= 11 / 50  # never early; how late the first one was depends on the machine
     assert card["data"][0]["owned_by"] == "interwhen"
 
 
 def test_a_reader_that_leaves_is_noticed():
     async def main():
         with paced_server() as url:
-            stream = await CompletionsModel(url, "1000@100", api_key="").stream(Request(""))
+            stream = await CompletionsModel(url, "10000@100", api_key="").stream(Request(""))
             await stream.receive()
             await stream.aclose()
-            async with httpx2.AsyncClient() as client:
-                with anyio.fail_after(10):
+            async with httpx2.AsyncClient(timeout=60) as client:
+                with anyio.fail_after(60):
                     while True:
                         log = msgspec.json.decode((await client.get(f"{url}/log")).content, type=SentLog)
                         if log.closed is not None:
                             return log
 
     log = anyio.run(main)
-    assert 0 < len(log.sent) < 1000
+    assert 0 < len(log.sent) < 10000
 
 
 @pytest.mark.parametrize("path", ["completions", "chat/completions"])
 def test_a_request_that_is_no_stream_gets_an_empty_answer(path):
     with paced_server() as url:
         body = {"model": "5@0", "prompt": "", "messages": [], "stream": False}
-        answer = httpx2.post(f"{url}/{path}", content=json.dumps(body)).json()
+        answer = httpx2.post(f"{url}/{path}", content=json.dumps(body), timeout=60).json()
     assert answer["choices"][0]["finish_reason"] == "stop"
     assert answer["usage"]["completion_tokens"] == 0

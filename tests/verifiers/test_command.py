@@ -164,7 +164,8 @@ def test_nothing_is_a_shells(tmp_path):
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    child = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']); time.sleep(60)"
+    sleep = f"import time; time.sleep(600); {tmp_path.name!r}"  # no other test has a process with this name
+    child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
     monitor = command(argv=(sys.executable, "-c", child, "{file}"), sandbox="none", seconds=30.0)
     (claim,) = claims(monitor, "text")
 
@@ -174,11 +175,11 @@ def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monk
 
     begun = time.monotonic()
     anyio.run(main, backend=backend)
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 25
     assert list(tmp_path.iterdir()) == []
     # A process that was killed is seen for a moment longer on a busy machine.
-    until = time.monotonic() + 30
-    while left := [pid for pid in children() if "time.sleep(60)" in command_of(pid)]:
+    until = time.monotonic() + 60
+    while left := [pid for pid in children() if tmp_path.name in command_of(pid)]:
         assert time.monotonic() < until, left
         time.sleep(0.02)
 
@@ -251,9 +252,9 @@ def test_reading_diagnostics_is_linear(checker):
     assert suspicious(checker.pattern) == ()
     assert_quick(lambda text: list(checker.diagnostics(text)), baits=[*BAITS], size=20_000)
     for line in ("main.c:1:1: error: x\n", 'File "./main.v", line 3, characters 2-13:\nError:\n', 'File "'):
-        begun = time.process_time()
+        begun = time.thread_time()
         list(checker.diagnostics(line * 5_000))
-        assert time.process_time() - begun < 2
+        assert time.thread_time() - begun < 2
 
 
 @pytest.mark.parametrize(

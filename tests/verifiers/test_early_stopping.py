@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Claim, Lines, Message, Monitor, Pass, Segment, Span, Unknown, UsageError, Violation, run, verifier
 from interwhen.models import Capabilities, Completion, Reply, ScoredToken, Usage
-from interwhen.testing import ScriptedModel
+from interwhen.testing import ScriptedModel, VirtualLoop
 from interwhen.testing.complexity import assert_linear
+from tests.virtual_clock import virtual_backend
 
 from interwhen_verifiers.early_stopping import answer_in, confidence_in, early_stopping, entropy_of
 
@@ -20,7 +21,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
-    return request.param
+    """Virtual time on both: the tests are about what comes first, the text or the replies."""
+    return virtual_backend() if request.param == "trio" else ("asyncio", {"loop_factory": VirtualLoop})
 
 
 def tokens(text, logprob=-0.01, top=()):
@@ -170,10 +172,10 @@ async def test_the_run_does_not_wait_for_probes_once_the_model_has_ended():
 
     class Hanging(Probed):
         async def complete(self, request):
-            await anyio.sleep(20)
+            await anyio.sleep(600)
 
     model = Hanging([[*THOUGHTS, "</think>It is 42."]], [])
-    with anyio.fail_after(5):
+    with anyio.fail_after(60):
         async with run(model, PROMPT, monitors=[early_stopping()]) as supervised:
             result = await supervised.drain()
     assert result.answer == "It is 42."

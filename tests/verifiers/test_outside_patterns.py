@@ -206,7 +206,7 @@ def test_a_pattern_for_diagnostics_is_killed_when_it_is_late() -> None:
     claim = next(iter(monitor.extractor(interwhen.Segment("x", interwhen.Span(0, 1), "answer"))))  # type: ignore[operator]
     begun = time.perf_counter()
     found: Any = anyio.run(monitor.verifier.check, claim)  # type: ignore[arg-type]
-    assert time.perf_counter() - begun < 20
+    assert time.perf_counter() - begun < 60
     assert "took too long" in found.why
 
 

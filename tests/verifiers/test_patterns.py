@@ -111,7 +111,7 @@ class TestRegex:
         monitor = load_monitor({"name": "regex", "patterns": ("(?=a)(a+)+$",), "deadline": 0.3})
         with interwhen.run_sync(ScriptedModel([text + "done\n"]), "", monitors=[monitor]) as run:
             result = run.drain()
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 60
         assert result.status == "unverified"
         assert [type(check.outcome) for check in result.checks][:1] == [TimedOut]
         assert result.text.endswith("done\n")

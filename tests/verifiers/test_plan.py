@@ -336,9 +336,9 @@ class TestHostileText:
         took = []
         for times in (1000, 2000):
             text = unit * times
-            begun = time.process_time()
+            begun = time.thread_time()
             read(text)
-            took.append(time.process_time() - begun)
+            took.append(time.thread_time() - begun)
         assert took[1] < 4 * took[0] + 0.2
 
     def test_prompts(self):
@@ -350,9 +350,9 @@ class TestHostileText:
             "(",
             " and ",
         ):
-            begun = time.process_time()
+            begun = time.thread_time()
             assert prepare(Task(bait * (200_000 // len(bait)))) is None
-            assert time.process_time() - begun < 2
+            assert time.thread_time() - begun < 2
 
     def test_a_long_answer_is_not_carried_out(self):
         assert tried("(pick-up b)\n" * 20_000).reasons[0].startswith("an answer of more than")

@@ -220,10 +220,10 @@ def test_a_rewritten_result_keeps_what_stands_before_the_instruction_and_after_i
 def test_time_is_linear(find, text):
     def seconds(size):
         said_text = said((text * size)[:size])
-        began = time.process_time()
+        began = time.thread_time()
         for _ in find(said_text):
             pass
-        return time.process_time() - began
+        return time.thread_time() - began
 
     seconds(1000)
     small, large = min(seconds(20_000) for _ in range(3)), min(seconds(80_000) for _ in range(2))

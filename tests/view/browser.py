@@ -90,4 +90,4 @@ def serving(app):
             yield listener.getsockname()[1]
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(60)

@@ -119,12 +119,12 @@ def test_it_serves_below_a_word_until_it_is_ended(folder):
     try:
         line = process.stderr.readline()
         address = re.search(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", line)[0]
-        assert "interwhen view" in httpx2.get(address).text
-        assert len(httpx2.get(f"{address}runs").json()["runs"]) == 2
-        assert httpx2.get(re.sub(r"/[\w-]{20,}/", "/runs", address)).status_code == 404
+        assert "interwhen view" in httpx2.get(address, timeout=60).text
+        assert len(httpx2.get(f"{address}runs", timeout=60).json()["runs"]) == 2
+        assert httpx2.get(re.sub(r"/[\w-]{20,}/", "/runs", address), timeout=60).status_code == 404
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(60)
         process.stderr.close()
 
 

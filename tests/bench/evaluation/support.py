@@ -64,8 +64,8 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
 
 
 @contextmanager
-def serving(pause=0.0):
-    """Serve the answers of :func:`doubling` in another thread until the end of the block, and yield the base URL."""
-    scripted = ScriptedServer(lambda request: doubling(request, pause))
+def serving(script=doubling):
+    """Serve the answers of *script* in another thread until the end of the block, and yield the base URL."""
+    scripted = ScriptedServer(script)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(scripted) as server:
         yield server.base_url

@@ -13,8 +13,9 @@ from interwhen.bench.evaluation._command import EvaluationLine, describe, evalua
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._results import read_rows, summarize
 from interwhen.cli._progress import set_quiet
+from interwhen.testing.server import Sleep
 
-from .support import serving, written
+from .support import asked, doubling, serving, written
 
 START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
 
@@ -31,14 +32,23 @@ def kept(folder, out):
 
 def test_kills_lose_no_row_and_make_none_twice(tmp_path):
     written(tmp_path, 50)
-    with serving(0.02) as url:
-        for rows in (3, 25):
+    held = 0
+
+    def script(request):
+        """Answer no prompt from number *held* on, so that no process ends before it is killed."""
+        while asked(request) >= held:
+            yield Sleep(0.02)
+        yield from doubling(request, 0.02)
+
+    with serving(script) as url:
+        for rows, held in ((3, 20), (25, 40)):  # noqa: B007  the script reads it
             process = subprocess.Popen([sys.executable, "-c", START, *command(tmp_path, url, "killed")])
             while sum(1 for _ in (tmp_path / "killed").glob("shard-*")) == 0 or len(kept(tmp_path, "killed")) < rows:
                 assert process.poll() is None, "the command ended by itself"
                 time.sleep(0.005)
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
+        held = 50
         last = subprocess.run(
             [sys.executable, "-c", START, *command(tmp_path, url, "killed", "--json")],
             check=False,

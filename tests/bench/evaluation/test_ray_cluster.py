@@ -11,7 +11,7 @@ import pytest
 from interwhen.bench.evaluation._ray_engine import run_on_ray
 from interwhen.bench.evaluation._results import read_rows, summarize
 
-from .support import serving, written
+from .support import doubling, serving, written
 from .test_settings import settings
 
 ROWS = 120
@@ -73,7 +73,7 @@ def test_a_killed_process_and_a_killed_node_lose_no_row(tmp_path, cluster):
         cluster.remove_node(cluster.second, allow_graceful=False)
         done.append("node")
 
-    with serving(0.1) as url:
+    with serving(lambda request: doubling(request, 0.1)) as url:
         given = settings(tmp_path, url, shard_size=15, concurrency=4, max_concurrency=4)
         killer = threading.Thread(target=kill)
         killer.start()

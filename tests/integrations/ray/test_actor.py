@@ -149,7 +149,7 @@ async def test_the_worker_process_has_the_next_check_before_it_answers(program, 
 
 async def test_a_cancelled_check_that_the_worker_process_has_already_is_dropped_and_takes_little_time(program, target):
     await collected(program, 1, item(0, target), targets=[target])
-    await program.send(item(1, target, ms=100), item(2, target, say="hang"))
+    await program.send(item(1, target, ms=400), item(2, target, say="hang"))
     await until(lambda: program.actor._ahead is not None)
     await program.send(item(3, target), cancelled=[2])
     assert [result.id for result in await program.results(2)] == [1, 3]

@@ -37,7 +37,7 @@ async def ends(anyio_backend):
 
 
 async def until(condition):
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not condition():
             await anyio.sleep(0.002)
 
@@ -63,7 +63,7 @@ async def test_what_the_system_does_not_take_at_once_is_sent_later_and_in_order(
         while len(found) < len(wanted):
             found.extend(ends.theirs.recv(1 << 16))
 
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         await anyio.to_thread.run_sync(read)
     assert found == wanted
 
