@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,10 +13,11 @@ from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, switched_off
+from interwhen._run import recorded_model, several_specs, specs_and_absent
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
 from interwhen._types.extensions import OnProgress
-from interwhen._types.models import Capabilities, Chunk, Model, Prompt
+from interwhen._types.models import Chunk, Prompt
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
 from interwhen._types.segments import Phase, Span
@@ -184,29 +185,6 @@ async def check_again(
         else _repeated(check, found.get((check.monitor, check.key, check.span)), is_answer=result.answer_verified)
         for check in passed
     )
-
-
-def several_specs(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
-    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
-        raise UsageError(f"monitors must be a list of monitors, got {monitors!r:.200}: put a single monitor in a list")
-    return tuple(monitors)
-
-
-def specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
-    """Return the different specifications of the monitors in *header*, and, by name, why a monitor has none."""
-    specs: list[str | dict[str, Any]] = []
-    absent: dict[str, str] = {}
-    for record in header.monitors:
-        if record.spec is None:
-            name = str(record.fields["name"])
-            absent[name] = (
-                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
-                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
-                "monitors=[...]"
-            )
-        elif record.spec not in specs:
-            specs.append(record.spec)
-    return specs, absent
 
 
 class ClaimAgain(NamedTuple):
@@ -431,12 +409,3 @@ class _CheckedCharacters:
 
 def _is_open(check: CheckRecord) -> bool:
     return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
-
-
-def recorded_model(
-    chunks: Sequence[Chunk], *, think_tags: tuple[str, str] | None = None, name: str = "recorded"
-) -> Model:
-    from interwhen.models._replay import Recording, ReplayModel  # only runs of recorded text need it
-
-    able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
-    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name=name)

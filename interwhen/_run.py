@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 
 import msgspec
 
@@ -24,13 +24,11 @@ from interwhen._engine.callbacks import (
 )
 from interwhen._engine.run import ObservedRun, Run, is_off
 from interwhen._engine.workers import Workers
-from interwhen._loop_thread import Running
-from interwhen._recheck import recorded_model, several_specs, specs_and_absent
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
 from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepared, WorkerPool, fits
-from interwhen._types.models import Message, Model, Sampling
+from interwhen._types.models import Capabilities, Chunk, Message, Model, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, new_call_id, notebook_page
@@ -62,6 +60,9 @@ from interwhen.registry import (
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from interwhen._loop_thread import Running
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
 
@@ -282,6 +283,8 @@ class SyncRun:
         # Ctrl-C may interrupt any line here, also while this thread waits for the other one. The exit stack then ends
         # the loop and waits a limited time; anyio's own portal would wait forever.
         with ExitStack() as stack:
+            from interwhen._loop_thread import Running  # only synchronous code needs threads for loops
+
             loop = Running(options)
             stack.callback(loop.end)
             stack.enter_context(loop.during(self._inner))
@@ -455,3 +458,35 @@ def _model(found: Journaled, model: Model | str | None) -> Model:
         api: Api = "chat" if reference.api == "chat" else "completions"
         return load_model(reference.spec, name=reference.name, api=api)
     return _adapter(model)
+
+
+def several_specs(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
+    if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
+        raise UsageError(f"monitors must be a list of monitors, got {monitors!r:.200}: put a single monitor in a list")
+    return tuple(monitors)
+
+
+def specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
+    """Return the different specifications of the monitors in *header*, and, by name, why a monitor has none."""
+    specs: list[str | dict[str, Any]] = []
+    absent: dict[str, str] = {}
+    for record in header.monitors:
+        if record.spec is None:
+            name = str(record.fields["name"])
+            absent[name] = (
+                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
+                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
+                "monitors=[...]"
+            )
+        elif record.spec not in specs:
+            specs.append(record.spec)
+    return specs, absent
+
+
+def recorded_model(
+    chunks: Sequence[Chunk], *, think_tags: tuple[str, str] | None = None, name: str = "recorded"
+) -> Model:
+    from interwhen.models._replay import Recording, ReplayModel  # only runs of recorded text need it
+
+    able = Capabilities(resume="prefix", forks=False, think_tags=think_tags)
+    return ReplayModel([Recording.untimed(chunks)], capabilities=able, name=name)

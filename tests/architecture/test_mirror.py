@@ -17,6 +17,7 @@ PARTS = {
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
     "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
+    "interwhen._loop_thread": ("interwhen.clients._openai_client", "the loop in which the calls of a client run"),
     "interwhen._recheck": ("interwhen.cli._recheck", "the command prints what is found here"),
     "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
     "interwhen.bench._cli": ("interwhen.bench._overhead", "declares the commands of all benchmarks"),
@@ -134,6 +135,10 @@ REACHES = {
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
+    "clients/test_openai_client_loop_thread.py": (
+        "interwhen._loop_thread",
+        "its loop runs in a thread for all clients",
+    ),
     "compatibility": ("interwhen", "records of older versions are read by what reads them"),
     "conftest.py": ("interwhen", "on a busy machine what is being closed has more time"),
     "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
