@@ -306,8 +306,7 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
     that fails the type check is returned, too, and judges each call as unknown.
     """
     # An invisible character could mislead a reviewer: one that changes the direction of the text, or a hidden message.
-    unseen = (char for char in text if char not in "\n\r\t" and (is_hidden(char) or not char.isprintable()))
-    hidden = next(unseen, None)
+    hidden = next((char for char in text if not is_visible(char) and char not in "\n\r\t"), None)
     if hidden is not None:
         raise UsageError(f"{what} must have visible characters only, got {hidden!a}: remove it")
     written = read_toml(text, what)
@@ -315,6 +314,11 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
         return _rule_of(written, around)
     except UsageError as error:
         raise UsageError(f"in {what}: {error}"[:800]) from error
+
+
+def is_visible(char: str) -> bool:
+    """Tell whether *char* is a plain space, or neither a blank nor invisible nor a control character."""
+    return char.isprintable() and not is_hidden(char)
 
 
 def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
