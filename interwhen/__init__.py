@@ -4,7 +4,7 @@ import importlib
 import typing
 
 from interwhen._engine.callbacks import last, watching
-from interwhen._run import Run, Workers, recheck, replay, resume, resume_sync, run, run_sync
+from interwhen._run import Run, Workers, resume, resume_sync, run, run_sync
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
@@ -81,6 +81,7 @@ from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
 
 if typing.TYPE_CHECKING:
+    from interwhen._recheck import recheck, replay
     from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
     from interwhen.journal import timeline
 
@@ -187,15 +188,18 @@ __all__ = [
     "wrap",
 ]
 
-# A program that only calls `run` does not pay for the codecs of the clients' APIs.
-_OF_JOURNALS = ("timeline",)
-_OF_CLIENTS = ("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap")
+# A program that only calls `run` does not pay for the codecs of the clients' APIs, nor for what reads journals.
+_LATER = {
+    **dict.fromkeys(("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap"), "interwhen.clients"),
+    **dict.fromkeys(("recheck", "replay"), "interwhen._recheck"),
+    "timeline": "interwhen.journal",
+}
 
 
 def __getattr__(name: str) -> object:
-    if name not in (*_OF_CLIENTS, *_OF_JOURNALS):
+    module = _LATER.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "interwhen.clients" if name in _OF_CLIENTS else "interwhen.journal"
     value: object = getattr(importlib.import_module(module), name)
     globals()[name] = value  # this function is not called again for it
     return value

@@ -109,10 +109,16 @@ def _columns() -> int:
     """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, else the terminal's; 100 if unknown."""
     # ``shutil`` can find it, too, but takes 10 ms to import.
     try:
-        found = int(os.environ.get("COLUMNS", "")) if os.environ.get("COLUMNS") else os.get_terminal_size().columns
-    except (OSError, ValueError):
-        found = _WIDEST
-    return max(_NARROWEST, min(found, _WIDEST))
+        found = int(os.environ.get("COLUMNS", ""))
+    except ValueError:
+        found = 0
+    if found <= 0:
+        try:
+            found = os.get_terminal_size().columns
+        except (OSError, ValueError):
+            return _WIDEST
+    # A terminal without a size says 0.
+    return max(_NARROWEST, min(found, _WIDEST)) if found > 0 else _WIDEST
 
 
 def _print(text: str) -> None:

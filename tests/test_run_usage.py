@@ -2,7 +2,7 @@
 
 import interwhen
 import pytest
-from interwhen import UsageError, _run
+from interwhen import UsageError, _recheck
 from interwhen.testing import ScriptedModel
 from sums import watch
 
@@ -75,7 +75,7 @@ async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_
     path = tmp_path / "run.journal"
     async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
-    check = getattr(_run, again)
+    check = getattr(_recheck, again)
     await check(path, [watch()])
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     with pytest.raises(UsageError, match="supervision must be on"):
@@ -96,6 +96,6 @@ async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
     result = await interwhen.run(ScriptedModel(["It is 4.\n"]), "Q", monitors=[judge("answer")], journal=path)
     assert result.label == "answer verified"
     for scope, passes in (("answer", True), ("steps", False)):
-        _, [repeated] = await _run.check_again(path, [judge(scope)])
+        _, [repeated] = await _recheck.check_again(path, [judge(scope)])
         assert repeated.passes is passes
         assert bool(repeated.why) is not passes

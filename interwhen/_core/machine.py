@@ -223,7 +223,7 @@ class Counts:
 
     def __init__(self, intake: Intake, window: Window, prompt_bytes: int = 0) -> None:
         self.hid_reasoning = False
-        """Whether a request produced reasoning that the server did not send."""
+        """Whether a request seems to have produced reasoning that the server did not send."""
         self.requests = 0
         self.prompts = PromptCounts(prompt_bytes)
         self.reconnects = 0
@@ -268,8 +268,8 @@ class Counts:
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
         """Correct the count of the current request by *usage*, the server's count, if the two differ.
 
-        Also store whether the server kept reasoning back. *ended*: the model has sent its finish reason; before that, a
-        lower count of the server is ignored.
+        Also store whether the server seems to have kept reasoning back. *ended*: the model has sent its finish reason;
+        before that, a lower count of the server is ignored.
         """
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):

@@ -50,9 +50,10 @@ class Opened(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True
 
     resume: ResumeMode | None
     reason: str = ""
-    """As :attr:`~interwhen.models.ResumeWay.reason`."""
+    """Why the text is continued in this way."""
     reasoning: Literal["field", "tags"] | None = None
-    """As :attr:`~interwhen.models.ResumeWay.reasoning`."""
+    """For ``prefill``: where the request had the kept reasoning, in a ``field`` of the message or between ``tags`` in
+    its content; ``None``: neither."""
     seconds: float = 0.0
     """The time from the request to its acceptance. The core ignores it."""
 
@@ -226,7 +227,7 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     reason: str
     """Why the run ended; empty if the model ended its text and no check ended the run."""
     hidden_reasoning: bool
-    """Whether the model reasoned, and the server did not send all of it."""
+    """Whether the model seems to have produced reasoning that the server did not send."""
     kept: int
     """The tokens of the model that are in the trace."""
     discarded: int

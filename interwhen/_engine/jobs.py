@@ -216,9 +216,10 @@ class Jobs:
         if watcher.has_answer:
             return watcher.extract(order, seconds=self._clock() - begun)
         if fork.local is not None:
-            found = watcher.locally(order, self._clock() - begun)
+            waited = self._clock() - begun
+            found = watcher.locally(order, waited)
             if found is not None:
-                note.worker, note.waited = "local", self._clock() - begun
+                note.worker, note.waited = "local", waited
                 return found
         note.worker, note.waited = "model", self._clock() - begun
         reply = await infer(model, base, order, fork, self.forks)

@@ -43,7 +43,7 @@ _TIMED = frozenset(("check_inline", "parse"))
 
 
 _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitors.py", "jobs.py"))
-"""The files of the functions in ``_OURS``."""
+"""The ends of the paths of the files that define the engine's functions that call user code."""
 
 
 class LoopSample:

@@ -83,8 +83,8 @@ class ContextSource(Protocol):
     """The prepared contexts of one store, for the calls of a client or a gateway. Any thread may call its methods.
 
     An entry point of the group ``interwhen.contexts`` names a factory for it. The factory takes the place of the store
-    (``None``: the default place), a file with its key (or ``None``), and how many characters of the text a call may get
-    if its prompt lacks the text.
+    (``None``: the default place), a file with the store's key (or ``None``), and the most characters of the text of a
+    context that a prompt without it gets.
     """
 
     def find(self, name: str) -> Ready | None:

@@ -144,8 +144,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """``answer``: a check that knows the task judged the answer itself. ``steps``: no check that passed judged the
     answer, so the answer may be wrong."""
     hidden_reasoning: bool = False
-    """Whether the model reasoned and the server did not send all of this reasoning. Nothing is certified about what was
-    not sent."""
+    """Whether the model seems to have produced reasoning that the server did not send. Nothing is certified about such
+    reasoning."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*, the ``text`` of a result (not its ``answer``)."""
@@ -209,8 +209,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """``None``: the run had no journal."""
     wire: WireReport = WireReport()
     hidden_reasoning: bool = False
-    """Whether the model reasoned and the server did not send this reasoning, or only a summary. The result is then
-    verified only if a check judged the answer itself."""
+    """Whether the model seems to have produced reasoning that the server did not send, or sent only as a summary. The
+    result is then verified only if a check judged the answer itself."""
     precomputed: tuple[str, ...] = ()
     """The names of the prepared items that the run used; their cost is in the ledger."""
     context: ContextUse | None = None

@@ -253,12 +253,17 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
     Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
     single ones. A longer text is cut.
     """
-    clean = _joined("".join(" " if _is_hidden(char) else char for char in text[: 4 * limit]))
+    clean = _joined("".join(" " if is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
         clean = found
     clean = clean.replace('"', "'")
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def has_template_token(text: str) -> bool:
+    """Tell whether *text* has a chat-template token of a common model, or a tag that looks like one."""
+    return _CONTROL.search(text) is not None
 
 
 def is_writable(repair: str) -> bool:
@@ -267,14 +272,15 @@ def is_writable(repair: str) -> bool:
     It must have at most :data:`QUOTE_LIMIT` characters, and no control characters, invisible characters or
     chat-template tokens.
     """
-    return len(repair) <= QUOTE_LIMIT and _CONTROL.search(repair) is None and not any(map(_is_hidden, repair))
+    return len(repair) <= QUOTE_LIMIT and not has_template_token(repair) and not any(map(is_hidden, repair))
 
 
 def _joined(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_hidden(char: str) -> bool:
+def is_hidden(char: str) -> bool:
+    """Tell whether *char* is a control character, or an invisible one other than a plain space."""
     return unicodedata.category(char)[0] == "C" or _HIDDEN.match(char) is not None
 
 

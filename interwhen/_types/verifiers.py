@@ -184,7 +184,7 @@ def hold(ticket: Ticket) -> Iterator[None]:
 
 
 class WorkNote:
-    """Records in which worker a check ran, and how long it had waited for this worker."""
+    """Records where a check ran, or who answered a fork, and how long that had waited before."""
 
     __slots__ = ("cluster_away", "waited", "worker")
 
@@ -192,9 +192,10 @@ class WorkNote:
         self.cluster_away = ""
         """Why the check ran on this machine, although its place was on a cluster; empty: it ran where it should."""
         self.worker = ""
-        """The worker; empty: the check is inline or has not begun."""
+        """The worker; for a fork, ``model`` or ``local`` (its parser); empty: the check is inline or has not begun."""
         self.waited = 0.0
-        """The seconds from the call of the pool to the begin of the check."""
+        """The seconds from the call of the worker pool to the begin of the check; for a fork, from the begin of its job
+        until its model or its parser is asked."""
 
 
 _NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=None)

@@ -55,7 +55,7 @@ class Experiment(Generic[A]):
     warm_up: int = 1
     """How many rounds run first and are not counted. Their numbers are negative."""
     minutes: float | None = None
-    """The time limit: no further round begins after this many minutes."""
+    """The time limit: after this many minutes no further round begins, but at least one is counted."""
 
     def __post_init__(self) -> None:
         require_positive(pairs=self.pairs, minutes=self.minutes)

@@ -121,7 +121,8 @@ async def gateway(
     Parameters
     ----------
     pairs
-        How many rounds of single streams are read: directly, through a relay, and through the gateway.
+        How many rounds of single streams are measured, after two that warm up. A round reads a stream directly, through
+        a relay, and through the gateway.
     streams
         How many streams are read at once in the other parts.
     seconds
@@ -133,7 +134,7 @@ async def gateway(
     run_pairs
         How many rounds of streams are read through interwhen.run. The round with the median lateness is shown.
     sdk_pairs
-        How many pairs of streams are read through the openai SDK, bare and wrapped.
+        How many pairs of streams through the openai SDK, bare and wrapped, are measured, after two that warm up.
     monitor
         A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times. With --empty-monitor, no monitor
         watches in the gateway, which then passes on bytes; elsewhere one that does almost no work takes its place.
@@ -142,7 +143,7 @@ async def gateway(
     seed
         The seed of the order within each pair.
     minutes
-        Begin no further round of one part after this many minutes.
+        Begin no further round of one part after this many minutes of that part, but measure at least one.
     """
     require_positive(streams=streams, run_pairs=run_pairs, sdk_pairs=sdk_pairs)
     if seconds * min(gateway_rate, run_rate) < 2:

@@ -106,7 +106,7 @@ async def idle(
     api
         The API of that server.
     pairs
-        How many pairs of runs are made, in random order.
+        How many pairs of runs are measured, each in random order, after one pair that warms up.
     tokens
         How many tokens each run generates.
     slice_tokens
@@ -118,7 +118,7 @@ async def idle(
     seed
         The seed of the order and of the pauses.
     minutes
-        Begin no further pair after this many minutes.
+        Begin no further pair after this many minutes, but measure at least one.
     """
     if pairs < 2 or tokens < 2:
         raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}; give larger ones")

@@ -73,7 +73,7 @@ async def journals(
     Parameters
     ----------
     pairs
-        How many pairs of single streams are read.
+        How many pairs of single streams are measured, after five pairs that warm up.
     streams
         How many streams are read at once.
     seconds
@@ -81,9 +81,9 @@ async def journals(
     rate
         The rate of each stream, in chunks per second.
     rounds
-        How many pairs of many streams are read through the gateway processes.
+        How many pairs of many streams through the gateway processes are measured, after one that warms up.
     repeats
-        How many pairs of many streams are read without sockets.
+        How many pairs of many streams without sockets are measured, after one that warms up.
     monitor
         A monitor that watches: NAME or NAME:OPTION=VALUE. May be given several times.
     text
@@ -91,7 +91,7 @@ async def journals(
     seed
         The seed of the order within each pair.
     minutes
-        Begin no further round of one part after this many minutes.
+        Begin no further round of one part after this many minutes of that part, but measure at least one.
     """
     require_positive(streams=streams, seconds=seconds, rate=rate, rounds=rounds, repeats=repeats)
     chunks = int(seconds * rate)

@@ -66,13 +66,14 @@ async def local(
     tokens
         How many tokens each stream has.
     pairs
-        How many rounds are run. A round has a stream for each number of forks; differences are taken within a round.
+        How many rounds are measured, after one that warms up. A round has a stream for each number of forks;
+        differences are taken within a round.
     starts
         How many starts of the server are timed.
     seed
         The seed of the order within a round.
     minutes
-        Begin no further round after this many minutes.
+        After this many minutes of rounds, begin no further round, but measure at least one.
     """
     require_positive(starts=starts, tokens=tokens)
     experiment = Experiment(FORKS, pairs, seed, minutes=minutes)

@@ -141,7 +141,7 @@ async def overhead(
     seed
         The seed of the order of the arms and of the delays of the verifiers.
     minutes
-        Begin no further round of the arms after this many minutes.
+        Begin no further round of the arms after this many minutes, but measure at least one.
     """
     require_positive(chunks=chunks, closes=closes)
     with paced_server() as url, pinned():

@@ -105,7 +105,7 @@ class Setup:
     seed: int = 0
     """The seed of the requests and of the order of the arms."""
     minutes: float | None = None
-    """The time limit: no further pair begins after this many minutes."""
+    """The time limit: after this many minutes no further pair begins, but at least one is measured."""
 
     def watching(self) -> Sequence[Monitor]:
         """Return the monitors that watch the supervised runs: those that were chosen, or artificial ones."""
@@ -392,9 +392,10 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure the penalty of *setup* once for each value of the setting *axis*, and return one report.
+    """Measure what the monitors of *setup* cost in time, for each value of the setting *axis*; return one report.
 
-    By default, *values* are those of :data:`VALUES`.
+    By default, *values* are those of :data:`VALUES`. Raises :class:`UsageError` if *axis* or *values* do not fit, or if
+    each pair of one value has a run that is not correct.
     """
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
@@ -537,7 +538,7 @@ async def penalty(
     seed
         The seed of the order of the runs, and of the requests.
     minutes
-        Begin no further pair after this many minutes.
+        Begin no further pair after this many minutes, but measure at least one.
     sweep
         Change one setting, and measure at each of its values.
     values

@@ -176,7 +176,7 @@ async def prefixes(
     seed
         The seed of the contexts and of the order in a pair.
     minutes
-        Begin no further pair after this many minutes.
+        Begin no further pair after this many minutes, but measure at least one.
     """
     require_positive(characters=characters)
     rng = random.Random(seed)  # noqa: S311  (texts, not secrets)

@@ -93,13 +93,13 @@ async def resumes(
     api
         The API of the server.
     pairs
-        How many runs of each kind are made.
+        How many runs of each kind are measured, after one that warms up.
     tokens
         The largest number of tokens of a run.
     seed
         The seed of the problems and of the order within a pair.
     minutes
-        Begin no further pair after this many minutes.
+        Begin no further pair after this many minutes, but measure at least one.
     """
     require_positive(tokens=tokens)
     kind, _, spec = model.partition(":")

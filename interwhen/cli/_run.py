@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from interwhen import Journal, Model, Phase, UsageError, read_journal, recheck
-from interwhen._run import replay as run_again
+from interwhen._recheck import replay as run_again
 from interwhen._run import resume as resume_run
 from interwhen._run import run as start
 from interwhen.cli import _exits

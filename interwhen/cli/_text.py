@@ -31,7 +31,7 @@ _ACTING = re.compile(
 def visible(text: str) -> str:
     r"""Return *text* with control and invisible characters shown as escapes such as ``\x1b``.
 
-    Newlines, and the invisible joiners that emoji need, are kept.
+    Newlines, blanks, and the invisible characters that emoji need, are kept.
     """
     return _ACTING.sub(_escaped, text)
 

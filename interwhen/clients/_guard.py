@@ -19,7 +19,8 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._run import LoopThread, run
+from interwhen._loop_thread import LoopThread
+from interwhen._run import run
 from interwhen._types.errors import InterwhenError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Message
 from interwhen._types.monitors import Monitor

@@ -27,7 +27,18 @@ from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, Usag
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
 from interwhen._types.extensions import Ready
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Capabilities, Chunk, Completion, Message, Prompt, Request, ResumeMode, Stream, Usage
+from interwhen._types.models import (
+    Capabilities,
+    Chunk,
+    Completion,
+    Message,
+    Prompt,
+    Request,
+    ResumeMode,
+    ResumeWay,
+    Stream,
+    Usage,
+)
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
@@ -224,6 +235,8 @@ class CallSampler:
         reasoning and has sent none."""
         self.accepted = 0
         """How many requests for streams the server has accepted."""
+        self.resume: ResumeWay | None = None
+        """How the last request that continued kept text did so, and why; ``None`` if no request did."""
         self.opened = anyio.Event()
         """Set once the server has accepted the request of a sample, or the strategy has ended."""
 
@@ -264,16 +277,20 @@ class CallSampler:
         """
         if self._shown is not None:
             shown = await self._shown.stream(request)
-            self.accepted += 1
+            self._took(shown)
             return shown
         buffer = make_buffer(self._call)
         buffer.reasoning = self.reasoning
         transport = _RecordingTransport(self._transport)
         model = self._model(self._asked(request), transport, buffer)
         stream = await model.stream(replace(request, sampling=replace(request.sampling, seed=None, temperature=None)))
-        self.accepted += 1
+        self._took(stream)
         self.opened.set()
         return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
+
+    def _took(self, stream: Stream) -> None:
+        self.accepted += 1
+        self.resume = getattr(stream, "way", None) or self.resume
 
     async def complete(self, request: Request) -> Completion:
         """Let the server answer the fork *request*, with the prompt of the call, and return its completion.
@@ -589,7 +606,7 @@ class StrategyRun:
             return None
         finally:
             if self._result is None:
-                self._result = _abstained("the caller left before the end", self._ledger(kept=0))
+                self._result = self._abstained("the caller left before the end")
 
     async def batch(self) -> list[Event]:
         """Wait for events of the run that the reader sees, and return them; an empty list at the end.
@@ -677,7 +694,7 @@ class StrategyRun:
         assert self._choice is not None
         if self._choice.gave_up:
             self._buffer.first = self._buffer.first or self._sampler.first
-            return _abstained(self._choice.gave_up, self._ledger(kept=0))
+            return self._abstained(self._choice.gave_up)
         await self._enter(await self._make_shown(self._choice))
         return None
 
@@ -841,7 +858,7 @@ class StrategyRun:
 
     def _of_live(self, result: Result) -> Result:
         """Return *result*, the result of the last run, with a ledger that has the cost of all runs of the call."""
-        return msgspec.structs.replace(result, ledger=self._summed(result.ledger))
+        return msgspec.structs.replace(result, resume=self._sampler.resume, ledger=self._summed(result.ledger))
 
     def _of_chosen(self, result: Result) -> Result:
         """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call."""
@@ -852,6 +869,7 @@ class StrategyRun:
         return msgspec.structs.replace(
             result,
             insertions=_written(choice, len(result.text)),
+            resume=self._sampler.resume,
             ledger=self._ledger(kept=result.ledger.kept),
             timing=msgspec.structs.replace(timing, total=timing.total + waited, first_token=first),
         )
@@ -859,7 +877,14 @@ class StrategyRun:
     def _failed(self, error: ModelError) -> Result:
         ledger = self._ledger(kept=0)
         why = f"{type(error).__name__}: {error}"
-        return Failed(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, error=why)
+        resume = self._sampler.resume
+        return Failed(text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, error=why)
+
+    def _abstained(self, reason: str) -> Result:
+        ledger, resume = self._ledger(kept=0), self._sampler.resume
+        return Abstained(
+            text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, reason=reason
+        )
 
     def _summed(self, last: Ledger) -> Ledger:
         """Return the sum of the ledgers of all runs. Only the text of the run *last* counts as kept."""
@@ -905,7 +930,3 @@ def _written(choice: StrategyChoice, length: int) -> tuple[Insertion, ...]:
             found.append(Insertion(Span(at, end), "feedback"))
         at = end
     return tuple(found)
-
-
-def _abstained(reason: str, ledger: Ledger) -> Result:
-    return Abstained(text="", reasoning="", answer="", finish_reason=None, ledger=ledger, reason=reason)

@@ -242,7 +242,7 @@ class GatewayServer(uvicorn.Server):
         self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Report not ready, refuse new calls, and let running calls end. They are ended when their time is over."""
+        """Report not ready, refuse new calls, and wait for running calls; after ``drain_seconds``, break them off."""
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
         await self._sleep(limits.ready_seconds)  # still serving: a load balancer needs time to notice

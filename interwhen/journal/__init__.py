@@ -14,11 +14,11 @@ from interwhen._types.results import Insertion, JournalState, Status
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
 from interwhen.journal._rebuilt_run import Journaled, read_journal
-from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.journal._settings import Journal, ModelReference
 
 if typing.TYPE_CHECKING:
     from interwhen.journal._directory import JournalDirectory, JournalSettings
+    from interwhen.journal._reports import Recheck, RecheckFinding, Replay
     from interwhen.journal._timeline import (
         CheckTimes,
         ForkTimes,
@@ -72,31 +72,32 @@ __all__ = [
 ]
 
 # A run that writes a journal does not pay for the code that reads timelines, nor for that of directories.
-_OF_TIMELINES = frozenset(
-    (
-        "CheckTimes",
-        "ForkTimes",
-        "FrontierStep",
-        "Incident",
-        "RemedyTimes",
-        "RequestTimes",
-        "TextCut",
-        "TextShown",
-        "TextWritten",
-        "Timeline",
-        "TimelineEvent",
-    )
-)
+_LATER = {
+    **dict.fromkeys(("Recheck", "RecheckFinding", "Replay"), "interwhen.journal._reports"),
+    **dict.fromkeys(
+        (
+            "CheckTimes",
+            "ForkTimes",
+            "FrontierStep",
+            "Incident",
+            "RemedyTimes",
+            "RequestTimes",
+            "TextCut",
+            "TextShown",
+            "TextWritten",
+            "Timeline",
+            "TimelineEvent",
+        ),
+        "interwhen.journal._timeline",
+    ),
+    **dict.fromkeys(("JournalDirectory", "JournalSettings"), "interwhen.journal._directory"),
+    **dict.fromkeys(("TimelineReader", "timeline"), "interwhen.journal._timeline_reader"),
+}
 
 
 def __getattr__(name: str) -> object:
-    if name in _OF_TIMELINES:
-        module = "interwhen.journal._timeline"
-    elif name in ("JournalDirectory", "JournalSettings"):
-        module = "interwhen.journal._directory"
-    elif name in ("TimelineReader", "timeline"):
-        module = "interwhen.journal._timeline_reader"
-    else:
+    module = _LATER.get(name)
+    if module is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value: object = getattr(importlib.import_module(module), name)
     globals()[name] = value  # this function is not called again for it

@@ -104,7 +104,7 @@ class JournalDirectory(BackgroundWriter):
         self.kept = 0
         """How many journals have been written to their end."""
         self.passed_over = 0
-        """How many calls got no journal, or lost it at their end, because of ``keep``."""
+        """How many calls have no journal because the setting ``keep`` excludes them. Some had one while they ran."""
         self.dropped = 0
         """How many journals were given up, or never begun, usually because the disk did not take them."""
         self.deleted = 0

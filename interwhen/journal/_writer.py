@@ -64,11 +64,13 @@ class JournalWriter:
         """The columns for the run's next plain chunk, which are the last item of the queue; or ``COMPLETE``."""
         # Only the run's thread changes _put, only the clerk's changes _taken: their difference needs no lock.
         self._put = 0
+        """The bytes that were queued so far."""
         self._taken = 0
+        """Those of them that were written."""
         self._passed = 0
         """The bytes of the items that the clerk has taken from the queue and not written yet."""
         self._most = settings.buffer_bytes
-        """The value of ``_put`` above which nothing is queued; -1 if the journal was given up."""
+        """The most bytes that may have been queued so far; -1 if the journal was given up."""
         self._awake = False
         clerk.start(self, settings.flush_seconds)
 

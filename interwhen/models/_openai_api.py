@@ -564,7 +564,7 @@ class ChatModel(OpenAICompatible):
     """
 
     _optional: ClassVar[tuple[str, ...]] = ()
-    """The sampling options that a request leaves out if the server refuses them."""
+    """The sampling options that a request leaves out if the server refuses them. For forks: ``FORK_OPTIONS``."""
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from typing import Any, Literal, cast, get_args
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.segments import is_hidden
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
 from interwhen.policy._kinds import Kind, MapOf
@@ -299,20 +300,25 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file, with the schema, definitions and situations in *around*.
+    """Parse a rule from the *text* of its file. *around* has what the rule and its examples may name.
 
     Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
     that fails the type check is returned, too, and judges each call as unknown.
     """
-    # An invisible character, such as one that changes the direction of the text, could mislead a reviewer.
-    hidden = next((char for char in text if not char.isprintable() and char not in "\n\r\t"), None)
+    # An invisible character could mislead a reviewer: one that changes the direction of the text, or a hidden message.
+    hidden = next((char for char in text if not is_visible(char) and char not in "\n\r\t"), None)
     if hidden is not None:
-        raise UsageError(f"{what} must have visible characters only, got {hidden!r}: remove it")
+        raise UsageError(f"{what} must have visible characters only, got {hidden!a}: remove it")
     written = read_toml(text, what)
     try:
         return _rule_of(written, around)
     except UsageError as error:
         raise UsageError(f"in {what}: {error}"[:800]) from error
+
+
+def is_visible(char: str) -> bool:
+    """Tell whether *char* is a plain space, or neither a blank nor invisible nor a control character."""
+    return char.isprintable() and not is_hidden(char)
 
 
 def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:

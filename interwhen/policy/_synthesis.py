@@ -22,7 +22,7 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Message, Model, Request, Sampling
 from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
-from interwhen.policy._files import Surroundings, checked_id, inner_folder, read_file, read_rule, read_toml
+from interwhen.policy._files import Surroundings, checked_id, inner_folder, is_visible, read_file, read_rule, read_toml
 from interwhen.policy._kind_check import Definitions
 from interwhen.policy._kinds import Anything, Kind, RecordOf, describe, parts_of
 from interwhen.policy._rules import Rule, WrittenPolicy
@@ -338,7 +338,7 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
     cannot be written.
     """
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
-    origin = "".join(char for char in model if char.isprintable() and char not in "\"'\\")[:80]
+    origin = "".join(char for char in model if is_visible(char) and char not in "\"'\\")[:80]
     try:
         with place.open("x", encoding="utf-8") as file:
             file.write(f'origin = "{origin or "a model"}"\n{text.strip()}\n')

@@ -86,7 +86,7 @@ class ConfidenceSequence:
 
     @property
     def _threshold(self) -> float:
-        """The logarithm of the capital at which a candidate mean is rejected."""
+        """The log of the factor by which bets against a possible mean must raise the capital to reject that mean."""
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:

@@ -15,7 +15,7 @@ from interwhen._types.verdicts import Scope
 Digest = NewType("Digest", str)
 """A SHA-256 in hexadecimal; empty for none."""
 SlotId = NewType("SlotId", str)
-"""The digest of a key without its inputs."""
+"""Identifies an item whatever its inputs contain: the digest of its :class:`ItemKey` without the inputs."""
 ItemId = NewType("ItemId", str)
 """The id of an item: its slot, a slash, and the digest of its inputs."""
 
@@ -81,7 +81,7 @@ class ItemKey(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def slot(self) -> SlotId:
-        """The digest of the key without ``inputs``."""
+        """The digest of all fields of the key except ``inputs``."""
         return SlotId(
             digest(self.kind, self.producer, self.version, self.model, self.tokenizer, self.judges, self.step)
         )

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 
+from interwhen._types.segments import is_hidden
 from interwhen.toolkit.quantities import read_number
 
 LONGEST = 400
@@ -80,7 +81,7 @@ def form_of(question: str) -> Words | None:
     """
     if not question.strip() or len(question) > LONGEST:
         return None
-    if any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co") and char not in "\n\t" for char in question):
+    if any(char not in "\n\t" and is_hidden(char) for char in question):
         return None
     words = _read(unicodedata.normalize("NFC", question))
     for rule in _RULES:

@@ -38,7 +38,10 @@ class Shelf(Protocol):
     place: str
     """Its path or URL, for messages."""
     blocks: bool
-    """Whether calls may take so long that they must not run on an event loop."""
+    """Whether a call usually takes so long, as over a network, that it must not run on an event loop.
+
+    If false, a call may still wait for a lock, except ``names_now``.
+    """
 
     def read(self, name: str, /) -> bytes | None:
         """Return the bytes under *name*; ``None`` if there are none."""

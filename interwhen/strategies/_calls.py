@@ -48,7 +48,7 @@ class CatalogStrategy:
 
     @property
     def name(self) -> str:
-        """The name of the strategy, with its options if some were given."""
+        """The name of the strategy. That of a shipped strategy shows the given options."""
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:

@@ -247,9 +247,12 @@ def load_strategy(spec: str) -> Strategy:
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
         raise PluginError(spec, f"its factory must return a Strategy, got {made!r:.200}; correct the factory")
-    if ":" in spec and spec.partition(":")[0] in SHIPPED and dataclasses.is_dataclass(made):
-        # The name shows the options, so that two variants of one strategy have different names.
-        return dataclasses.replace(made, name=spec)
+    # The name shows the options, so that two variants of one strategy have different names.
+    if "=" in spec and dataclasses.is_dataclass(made):
+        defaults = {one.name: one.default for one in dataclasses.fields(made) if one.init}
+        # A factory of a plug-in may have made a name from the options itself.
+        if spec.partition(":")[0] in SHIPPED or defaults.get("name") == made.name:
+            return dataclasses.replace(made, name=spec)
     return made
 
 

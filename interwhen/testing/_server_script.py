@@ -102,7 +102,7 @@ def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
 # Received requests, and the object that answers them.
 
 Api = Literal["completions", "chat"]
-"""The API of OpenAI whose form requests and events have: ``completions`` (a prompt) or ``chat`` (messages)."""
+"""The OpenAI API that a scripted server speaks: ``completions`` (requests have a prompt) or ``chat`` (messages)."""
 
 
 @dataclass(slots=True)

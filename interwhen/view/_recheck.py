@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from interwhen._run import observe_recorded, recorded_chunks
+from interwhen._recheck import observe_recorded, recorded_chunks
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from interwhen._run import check_claim_again
+from interwhen._recheck import check_claim_again
 from interwhen._types.errors import UsageError
 from interwhen._types.results import CheckRecord
 from interwhen._types.verdicts import Judged, Outcome, Violation

@@ -1,5 +1,6 @@
 """The console script answers `--help` and `--version` without importing what commands need."""
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -58,6 +59,16 @@ def test_help_fits_the_terminal(columns, monkeypatch):
     widest = max(map(len, text.splitlines()))
     assert widest <= (100 if columns in ("500", "wide", "") else max(int(columns), 40))
     assert text.split() == answer(["-h"]).split()
+
+
+@pytest.mark.parametrize(
+    ("columns", "terminal", "width"),
+    [("", 0, 100), ("0", 0, 100), ("wide", 0, 100), ("", 60, 60), ("0", 60, 60), ("wide", 60, 60), ("70", 60, 70)],
+)
+def test_the_width_of_a_terminal_without_a_size_is_unknown(columns, terminal, width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(interwhen_launcher.os, "get_terminal_size", lambda: os.terminal_size((terminal, 0)))
+    assert interwhen_launcher._columns() == width
 
 
 @pytest.mark.parametrize(

@@ -431,6 +431,24 @@ async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
     (inserted,) = result.insertions
     assert result.text[inserted.span.start : inserted.span.end] == "\nWait,"
     assert result.ledger.inserted_chars == 6
+    assert result.resume is not None
+    assert result.resume.mode == "prefix"  # of the sample, although the replayed answer continues nothing
+
+
+async def test_the_result_says_how_an_earlier_run_continued_its_text(serve, clients):
+    def script(request):
+        if request.method == "GET":
+            return reply(404, b"{}")
+        texts = {0: ["one\nBAD\n"], 1: ["BAD\n"]}
+        return events(texts.get(request.number, ["two\n"]), api="completions")
+
+    monitors = [word(remedy=interwhen.Resample(), slow=0.01)]
+    _, result, _ = await answer(
+        clients, serve(script), "interrupt", monitors=monitors, api="completions", budgets=interwhen.Budgets(remedies=1)
+    )
+    assert (result.text, result.ledger.requests) == ("two\n", 3)
+    assert result.resume is not None
+    assert result.resume.mode == "prefix"
 
 
 @pytest.mark.parametrize("strategy", ["step-beam", "best-of-n:n=2"])

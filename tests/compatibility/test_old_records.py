@@ -13,7 +13,7 @@ from pathlib import Path
 import interwhen
 import msgspec
 import pytest
-from interwhen._run import check_again
+from interwhen._recheck import check_again
 from interwhen.gateway._config import load_config
 from interwhen.journal import BlockedLoop
 from interwhen.journal._rebuilt_run import facts_of

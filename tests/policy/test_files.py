@@ -44,6 +44,13 @@ HOSTILE = {
         RULE.replace("this order", "this \u202eorder"),
         "must have visible characters only",
     ),
+    **{
+        f"a character without a sign, {ord(hidden):x}": (
+            RULE.replace("An open", f"An{hidden} open"),
+            f"must have visible characters only, got '{ascii(hidden)[1:-1]}'".replace("\\", r"\\"),
+        )
+        for hidden in "\ufe01\U000e0101\u115f\u3164\uffa0\u034f\u2800"
+    },
     "text without a width": (RULE.replace("An open", "An\u200b open"), "must have visible characters only"),
     "an unknown entry": ("exec = 'id'\n" + RULE, "the entries must be among .*, got 'exec'"),
     "no clause": (RULE.replace('clause = "An open order can be cancelled."', ""), "must quote the policy"),

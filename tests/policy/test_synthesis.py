@@ -85,7 +85,7 @@ def empty(tmp_path: Path) -> Path:
 
 def test_a_good_answer_is_admitted_at_once(empty: Path) -> None:
     model = scripted({"An open order": [block(RULE)], "Look at an order": [block(SEND)]})
-    found = run(empty, model, done=lambda draft: keep(empty, draft, "scripted"))
+    found = run(empty, model, done=lambda draft: keep(empty, draft, 'scrip\ufe0fted\u3164\n"'))
     assert [draft.status for draft in found.drafts] == ["admitted", "no rule", "admitted", "no rule"]
     assert found.admission.admitted == ("open-only", "look-before-sending")
     assert found.admission.problems == ()

@@ -89,6 +89,8 @@ def test_the_share_of_paraphrases_that_are_served(record_property):
         ("What does the cat eat?", "How much does the cat eat?"),
         ("How many \u0430pples?", "How many apples?"),
         ("How many ap\u200bples?", "How many apples?"),
+        ("How many ap\ufe01ples?", "How many ap\ufe01ples?"),
+        ("How many pens\u3164?", "How many pens\u3164?"),
         ("What is the price of a pen in May?", "What is the price of a pen?"),
         ("What is .5 of 10?", "What is 5 of 10?"),
         ("How much is $.50?", "How much is $50?"),

@@ -36,6 +36,21 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
         load_strategy("mine_strategy:bad")
 
 
+def test_the_name_of_a_plug_in_shows_its_options_unless_the_factory_names_it(tmp_path, monkeypatch):
+    (tmp_path / "sized_strategy.py").write_text(
+        "from dataclasses import dataclass\nfrom interwhen.strategies import Greedy\n"
+        "@dataclass(frozen=True)\nclass Sized(Greedy):\n    name: str = 'sized'\n    size: int = 1\n"
+        "def make(*, size: int = 1):\n    return Sized(size=size)\n"
+        "def named(*, size: int = 1):\n    return Sized(f'sized-{size}', size)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    both = load_strategies(["sized_strategy:make:size=1", "sized_strategy:make:size=2"])
+    assert [one.name for one in both] == ["sized_strategy:make:size=1", "sized_strategy:make:size=2"]
+    assert load_strategy("sized_strategy:make").name == "sized"
+    assert load_strategy("sized_strategy:named:size=2").name == "sized-2"
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [

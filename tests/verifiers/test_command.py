@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -13,7 +14,8 @@ from interwhen import Message, Pass, Segment, Span, Unknown, UsageError, Violati
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, assert_quick, suspicious
 
-from interwhen_verifiers._command.checker import PRESETS
+from interwhen_verifiers._command.checker import PRESETS, Checker
+from interwhen_verifiers._command.runs import run_outside
 from interwhen_verifiers.command import command
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
@@ -237,6 +239,14 @@ def test_a_flood_of_output_is_bounded():
     verdict = anyio.run(monitor.verifier.check, claim)
     assert isinstance(verdict, Unknown)
     assert "wrote more than" in verdict.why
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it needs a shell")
+def test_what_a_command_printed_before_its_time_limit_is_kept():
+    steps = (("sh", "-c", "echo first"), ("sh", "-c", "echo begun; exec sleep 60"))
+    checker = Checker(name="it", steps=steps, languages=frozenset())
+    ran = anyio.run(partial(run_outside, checker, b"", seconds=2.0, directory=None))
+    assert (ran.step, ran.code, ran.output, ran.trouble) == (1, None, "begun\n", "it did not end within 2 s")
 
 
 def test_no_environment_of_ours_goes_along(monkeypatch):

@@ -111,8 +111,6 @@ class _Attempt:
     tokens: int = 0
     """Generated tokens so far: one for each piece of the model's text until the run has ended, then those of its
     ledger."""
-    first: float | None = None
-    """The time from the beginning to the first token, in seconds; ``None`` before it."""
     is_counted: bool = False
     """Whether the end of the try was recorded in ``endpoint``."""
 
@@ -289,8 +287,6 @@ class Evaluation:
                 if isinstance(event, Delta) and event.origin == "model":
                     attempt.tokens += 1
                     self.progress.tokens += 1
-                    if attempt.first is None:
-                        attempt.first = anyio.current_time() - attempt.begun
         now, result, error = anyio.current_time(), run.result, run.error
         self.progress.tokens += result.ledger.total_tokens - attempt.tokens
         attempt.tokens = result.ledger.total_tokens
@@ -302,7 +298,7 @@ class Evaluation:
             )
         attempt.is_counted = True
         if error is None or not (error.retryable or isinstance(error, UnexpectedForm)):
-            endpoint.end(attempt.begun, now, attempt.first)
+            endpoint.end(attempt.begun, now, result.timing.first_token)
             self._commit(attempt, result, now, monitors)
             return
         self.results.spend({attempt.name: self._spent(attempt)})
@@ -346,7 +342,7 @@ class Evaluation:
                 cached_tokens=ledger.cached_tokens,
                 requests=ledger.requests + ledger.forks,
                 seconds=now - attempt.begun,
-                first_token_seconds=attempt.first or 0.0,
+                first_token_seconds=result.timing.first_token or 0.0,
                 endpoint=attempt.endpoint.url,
                 attempt=attempt.name,
             )

@@ -17,9 +17,9 @@ import msgspec
 from interwhen import UsageError
 
 _SHRINK = 0.7
-"""The factor for the limit after a refusal."""
+"""The factor for the limit of simultaneous runs of a server after it refused a run."""
 _EASE = 0.9
-"""The factor for the limit after a slow first token."""
+"""The factor for the limit of simultaneous runs of a server after a slow first token."""
 _SLOW = 4.0
 """A first token is slow if it took this many times the usual time ..."""
 _SLOW_SECONDS = 1.0

@@ -95,7 +95,7 @@ class ResultRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     """The time of the whole run."""
     first_token_seconds: float = 0.0
-    """The time to the first token; 0 if no token came."""
+    """The time to the first text of the model, also if a monitor held it back; 0 if no text came."""
     endpoint: str = ""
     """The URL of the server."""
     attempt: str = ""

@@ -264,9 +264,10 @@ class _Quantity:
 
 
 def lack_of(said: str, cited: Sequence[str], text: Sequence[str] = ()) -> str:
-    """Return why the lines *cited* do not show that the statement *said* is true; an empty string if they do.
+    """Return why the statement *said* is not shown to be true by the lines *cited*; an empty string if it is.
 
-    *text* has all lines of the text, to which a pronoun in a cited line may refer.
+    The lines may support a statement that is not shown, such as one without a number. *text* has all lines of the text,
+    to which a pronoun in a cited line may refer.
     """
     words = tuple(_words(said, marked=False))
     turning = next((word.text for word in words if word.lower in _TURNING | {"than", "more", "less", "fewer"}), "")
@@ -696,7 +697,7 @@ class _Term:
 
     @property
     def is_past(self) -> bool:
-        """Whether the lines only say that somebody or something had it."""
+        """Whether a clause of its factors has the word "had", and neither "has" nor "have"."""
         said = [{word.lower for word in each.clause.words} for each, _ in self.factors]
         return any("had" in words and not words & {"has", "have"} for words in said)
 

@@ -12,6 +12,7 @@ import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Completion, Message, Sampling
+from interwhen._types.segments import has_template_token, is_hidden
 from interwhen.precompute._producer import StepContext
 
 LONGEST = 240
@@ -201,8 +202,8 @@ def plain(text: str) -> str:
 
 
 def is_plain_text(text: str) -> bool:
-    """Return whether *text* has no control characters, and nothing that looks like a token of a chat template."""
-    return not _NOTES.search(text) and not any(unicodedata.category(char) in ("Cc", "Cf", "Cs") for char in text)
+    """Return whether *text* has no control or invisible characters, and nothing like a token of a chat template."""
+    return not _NOTES.search(text) and not has_template_token(text) and not any(map(is_hidden, text))
 
 
 # Asks with a chat, or with a text to continue if the model does not accept chats.

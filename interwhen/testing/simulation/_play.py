@@ -288,7 +288,7 @@ class PlayedWorld:
     processes: list[ProcessLog] = field(default_factory=list)
     """The logs of all processes, in order. A process that resumed the run has the events of the earlier part, too."""
     disk: Disk | None = None
-    """The disk with the journal; ``None`` if the world has no deaths."""
+    """The simulated disk with the journal; ``None`` if no process of the world dies."""
 
     @property
     def last(self) -> ProcessLog:

@@ -4,12 +4,15 @@ import errno
 import itertools
 import os
 import resource
+from dataclasses import replace
 
 import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_rows, summarize
-from interwhen.testing.server import Disconnect, Head, Send, chunk, data, events
+from interwhen.registry import load_monitors
+from interwhen.testing.server import Disconnect, Head, Send, Sleep, chunk, data, events
+from trio.testing import MockClock
 
 from .support import asked, doubling, evaluation, refusing, written
 
@@ -216,6 +219,24 @@ def test_a_row_with_a_monitor_that_is_missing_ends_the_evaluation(tmp_path):
 
     with pytest.raises(UsageError, match="no such monitor"):
         anyio.run(main)
+
+
+def test_the_first_token_is_timed_when_it_comes_and_not_when_a_monitor_releases_it(tmp_path):
+    written(tmp_path, 1)
+
+    def slow(request):
+        first = events(["2 * 0 ="], api="chat", finish_reason=None)[0]
+        return [Head(), Sleep(1.0), first, Sleep(5.0), *events([" 0\n"], api="chat")]
+
+    async def main():
+        async with evaluation(tmp_path, [slow]) as made:
+            made.monitors = lambda more: [replace(one, delivery="final") for one in load_monitors(["arithmetic"])]
+            await made.run()
+
+    anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    (row,) = read_rows(tmp_path / "out")
+    assert row.first_token_seconds == pytest.approx(1.0)
+    assert row.seconds == pytest.approx(6.0)
 
 
 def test_an_answer_that_stands_only_in_the_reasoning_is_not_graded_as_right(tmp_path):

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 from interwhen_verifiers._arithmetic.intervals import could_be, could_be_equal
 from interwhen_verifiers._arithmetic.nodes import (
     Binary,
+    Group,
     Negative,
     Node,
     NoValueError,
@@ -364,15 +365,22 @@ def _is_joined(left: Node, right: Node) -> bool:
 
 
 def _adds_percentage(node: Node) -> bool:
-    """Tell whether *node* adds or subtracts a percentage and something that is none: ``50 + 10%``."""
-    for operation in _operations(node):
-        if _is_sum(operation):
-            ends = [bare(operation.left), bare(operation.right)]
-            if any(end is not None and end.percent for end in ends) and not all(
-                number.percent for number in numbers(operation)
-            ):
-                return True
-    return False
+    """Tell whether a sum or difference in *node* has percentages alone on one side, and not on the other.
+
+    ``50 + 10%`` is one, and ``10% of 20 + 5`` is none.
+    """
+    return any(
+        _is_sum(operation) and _is_percentage(operation.left) != _is_percentage(operation.right)
+        for operation in _operations(node)
+    )
+
+
+def _is_percentage(node: Node) -> bool:
+    match node:
+        case Group(inner=Binary(operator="/", right=Number(text="100", end=0))):
+            return True  # (5 + 5)%
+        case _:
+            return all(number.percent for number in numbers(node))
 
 
 def _bullet_value(side: Side) -> Value | None:

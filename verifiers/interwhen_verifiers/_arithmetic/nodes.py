@@ -32,11 +32,11 @@ class Number(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A bracketed expression. A LaTeX fraction and the percentage of a bracket are also read as a group."""
+    """An expression in brackets. A LaTeX fraction, and a bracket with a percent sign after it, are groups, too."""
 
     inner: Node
     opening: str = ""
-    """The opening bracket; empty for a LaTeX fraction and a percentage."""
+    """The opening bracket; empty for a LaTeX fraction and for the group with a percent sign."""
 
 
 class Negative(NamedTuple):

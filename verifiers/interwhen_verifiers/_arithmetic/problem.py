@@ -143,7 +143,7 @@ class Answer(NamedTuple):
 
     side: Side
     said: bool
-    """Whether the line marks it as the answer. If not, the line may give another value."""
+    """Whether the line marks the value as the answer. If not, it may be another value, such as a result on the way."""
 
 
 def answer_in(text: str) -> Answer | None:

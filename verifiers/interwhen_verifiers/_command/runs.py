@@ -140,17 +140,20 @@ async def run_outside(checker: Checker, text: bytes, *, seconds: float, director
     cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
-    ran = Ran()
+    number, output, ran = 0, bytearray(), Ran()
     try:
         with anyio.move_on_after(seconds) as scope:
             for number, argv in enumerate(checker.steps):
                 placed = [part.replace("{file}", str(Path(scratch, checker.file))) for part in argv]
                 if placed[0].startswith("./"):
                     placed[0] = str(Path(scratch, placed[0]))
-                ran = await _call(number, placed, directory or scratch, dict(checker.environment))
+                output = bytearray()
+                ran = await _call(number, placed, directory or scratch, dict(checker.environment), output)
                 if ran.code != 0:
                     break
-        return Ran(trouble=f"it did not end within {seconds:g} s") if scope.cancelled_caught else ran
+        if scope.cancelled_caught:
+            return Ran(number, None, _text(output), f"it did not end within {seconds:g} s")
+        return ran
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -161,7 +164,8 @@ def _scratch(file: str, text: bytes) -> str:
     return folder
 
 
-async def _call(number: int, argv: list[str], directory: str, more: dict[str, str]) -> Ran:
+async def _call(number: int, argv: list[str], directory: str, more: dict[str, str], output: bytearray) -> Ran:
+    """Run the command *argv*, the one with the index *number*; what it prints is added to *output*."""
     environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
     try:
         process = await anyio.open_process(
@@ -176,7 +180,6 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
         return Ran(number, missing=True)
     except OSError as error:
         return Ran(number, trouble=f"it could not be started: {error}")
-    output = bytearray()
     try:
         assert process.stdout is not None
         async for data in process.stdout:

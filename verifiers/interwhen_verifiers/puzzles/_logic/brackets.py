@@ -116,7 +116,7 @@ class Brackets:
     def judge(self, said: Bracketed) -> Verdict:
         """Compare the statement *said* with the brackets of the input.
 
-        The verdict is ``Unknown`` for a stack after the end of the input, and for an answer with more than brackets.
+        The verdict may be ``Unknown``, for example for the right stack in reverse order.
         """
         match said:
             case Read():

@@ -142,7 +142,7 @@ class Move(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Moves(Spanned):
-    """Consecutive moves. ``number`` is the number of the step, if the text numbers it.
+    """Consecutive moves. ``number`` is the number before a single step, as in ``Step 3: right``, if one was read.
 
     ``is_list``: whether the line is a list of moves, so that it may begin at the start of the maze.
     """

@@ -50,7 +50,7 @@ class Walk:
     is_counted: bool = True
     """Whether ``right`` and ``left`` count the turns of all steps from the start."""
     number: int | None = None
-    """The number of the last step, if the text numbers the steps."""
+    """The number of the last step; ``None`` if none was read, as for a numbered chain of cells."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,411 @@
+"""Reads a finished run again: replays its journal, and checks its recorded text with other monitors or once more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import msgspec
+
+from interwhen._core.messages import Resumed
+from interwhen._core.release import describe
+from interwhen._engine.resumed_runs import result_of
+from interwhen._engine.run import Run, switched_off
+from interwhen._run import recorded_model, several_specs, specs_and_absent
+from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
+from interwhen._types.extensions import OnProgress
+from interwhen._types.models import Chunk, Prompt
+from interwhen._types.monitors import Monitor
+from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
+from interwhen._types.segments import Phase, Span
+from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
+from interwhen.journal import Journal
+from interwhen.journal._evidence import flaws
+from interwhen.journal._files import MAGIC
+from interwhen.journal._rebuilt_run import (
+    Journaled,
+    RebuiltRun,
+    core_of,
+    facts_of,
+    read_journal,
+    rebuild,
+    refuse_redacted,
+    standing,
+)
+from interwhen.journal._records import (
+    Header,
+    VerifierRecord,
+    recorded_monitors,
+    with_current_names,
+)
+from interwhen.journal._reports import Recheck, RecheckFinding, Replay
+from interwhen.registry import (
+    MonitorSpec,
+    load_monitors,
+)
+
+# Replay: gives the recorded facts to a new core.
+
+_APART = ("timing", "journal", "prompt_findings")
+"""The fields of a result that a replay does not compare."""
+
+
+def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
+    """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
+
+    No model, verifier or extractor runs. The replay of a run that has not ended has no result. Raises
+    :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if this
+    version builds another trace from its facts.
+    """
+    found = read_journal(journal)
+    past = rebuild(found, recorded_monitors(found.header, found.path))
+    result = result_of(past)
+    events = tuple(past.core.events)
+    transcript = past.core.transcript
+    text = transcript.slice(0, transcript.length)
+    differences: tuple[str, ...] = ()
+    if result is not None:
+        if found.result is not None:
+            differences = _differences(result, found.result)
+        events = (*events, Finished(result))
+    return Replay(found, events, text, result, differences)
+
+
+def _differences(ours: Result, theirs: Result) -> tuple[str, ...]:
+    if type(ours) is not type(theirs):
+        return ("status",)
+    names = [name for name in ours.__struct_fields__ if name not in _APART]
+    return tuple(name for name in names if getattr(ours, name) != getattr(theirs, name))
+
+
+# Checking the recorded text of a model with other monitors.
+
+
+async def recheck(
+    path: str | os.PathLike[str], monitors: Iterable[MonitorSpec], *, on_progress: OnProgress | None = None
+) -> Recheck:
+    """Check the recorded text of the journal at *path* with *monitors*, one request after the other.
+
+    The monitors only observe, and no model runs, so a fork finds only what its local parser finds. Violations that
+    overlap text that a remedy inserted are left out. *on_progress* gets an estimate of the number of checked
+    characters, and the number of all characters. Raises :class:`~interwhen.JournalError` as :func:`replay` does, and
+    :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off while there are
+    monitors.
+    """
+    watchers = load_monitors(several_specs(monitors))
+    acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
+    observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
+    found = read_journal(path)
+    refuse_redacted(found)
+    findings: list[RecheckFinding] = []
+    seen: set[tuple[str, str, str]] = set()
+    texts: list[str] = []
+    unproven: tuple[CheckRecord, ...] = ()
+    traces = _recorded_traces(found)
+    progress = _CheckedCharacters(sum(trace.length() for trace in traces), on_progress)
+    for number, recorded in enumerate(traces, start=1):
+        text = "".join(chunk.text for chunk in recorded.chunks)
+        texts.append(text)
+        result = await observe_recorded(found, recorded.chunks, observers, on_event=progress.note)
+        for violation in result.violations:
+            span = violation.span
+            # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
+            key = (violation.monitor, violation.key, text[: span.end])
+            if key in seen or recorded.is_ours(span.start, span.end):
+                continue
+            seen.add(key)
+            findings.append(RecheckFinding(number, violation, violation.monitor in acting))
+        unproven = tuple(check for check in result.checks if _is_open(check))
+    return Recheck(found, tuple(texts), tuple(findings), unproven)
+
+
+# ---------------------------------------------------------------------- the recorded checks
+
+
+class RepeatedCheck(msgspec.Struct, frozen=True):
+    """The result of repeating one recorded check that had passed: whether it passes again."""
+
+    check: CheckRecord
+    """The recorded check."""
+    passes: bool
+    """Whether the check passes again."""
+    why: str = ""
+    """Why the check does not pass; empty if it passes."""
+    changed: str = ""
+    """What is known to have changed in its verifier since the record: the version or the code; otherwise empty."""
+
+
+async def check_again(
+    path: str | os.PathLike[str],
+    monitors: Iterable[MonitorSpec] | None = None,
+    *,
+    prompt: Prompt | None = None,
+    on_progress: OnProgress | None = None,
+) -> tuple[Result, tuple[RepeatedCheck, ...]]:
+    """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
+
+    *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
+    journal names, and *prompt* is ignored. For a result, *monitors* is required, and so is *prompt* if the monitors
+    read the problem in it. *on_progress* gets the number of checks that have ended, and an estimate of their total.
+
+    Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed. A claim that only a fork
+    finds does not pass again. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record or the
+    monitors cannot be used, or if supervision is switched off while there are monitors, and :class:`OSError` if the
+    file cannot be opened.
+    """
+    result, chunks, asked, begins = _recorded(path, prompt)
+    header = begins[2]
+    if monitors is None and header is None:
+        raise UsageError(
+            f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
+            "to make them: give monitors=[...]"
+        )
+    absent: dict[str, str] = {}
+    if monitors is None and header is not None:
+        monitors, absent = specs_and_absent(header)
+    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
+    model = recorded_model(chunks, think_tags=begins[0])
+    settled, total = 0, len(result.checks)
+    async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
+        async for event in run:
+            if isinstance(event, CheckSettled):
+                settled += 1
+                if on_progress is not None:
+                    on_progress(settled, max(settled, total))
+        vet_was_on(run)
+        again = run.result
+    found = {(check.monitor, check.key, check.span): check for check in again.checks}
+    passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
+    return result, tuple(
+        RepeatedCheck(check, passes=False, why=absent[check.monitor])
+        if check.monitor in absent
+        else _repeated(check, found.get((check.monitor, check.key, check.span)), is_answer=result.answer_verified)
+        for check in passed
+    )
+
+
+class ClaimAgain(NamedTuple):
+    """The outcome of repeating the check of one recorded claim, and what changed in its verifier since then."""
+
+    outcome: Outcome
+    changed: str
+    """As :attr:`RepeatedCheck.changed`."""
+
+
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
+    """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
+
+    *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
+    claim. *span* has the offsets of the trace at that time, so the text may have been cut later. Raises
+    :class:`UsageError` if the monitor cannot be made from the journal, if the claim is not found again, or if
+    supervision is switched off. Raises :class:`~interwhen.JournalError` as :func:`replay` does.
+    """
+    found = read_journal(path)
+    refuse_redacted(found)
+    header = found.header
+    recorded = next((one for one in header.monitors if one.fields["name"] == monitor), None)
+    if recorded is None or recorded.spec is None:
+        raise UsageError(
+            f"the journal must say how to make the monitor {monitor!r:.80}, and does not, because it was given as an "
+            "object or has a secret: run interwhen recheck with --monitor"
+        )
+    watchers = tuple(replace(one, delivery="observe") for one in load_monitors([recorded.spec]))
+    for trace in _recorded_traces(found):
+        result = await observe_recorded(found, trace.chunks, watchers)
+        again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
+        if again is not None:
+            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded.verifier], again))
+    raise UsageError(
+        f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
+        "reads other claims now"
+    )
+
+
+def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
+    """Return how the verifier *now* is known to differ from the verifier *then*; empty without a known difference."""
+    if now.version != then.version:
+        return f"version {then.version!r} then, {now.version!r} now"
+    return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
+
+
+def _recorded(
+    path: str | os.PathLike[str], prompt: Prompt | None
+) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
+    with open(path, "rb") as file:  # noqa: PTH123  (the first bytes decide how it is read)
+        data = file.read()
+    if data.startswith(MAGIC):
+        journaled = read_journal(path)
+        refuse_redacted(journaled)
+        if journaled.result is None:
+            raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
+        header = journaled.header
+        begins = (header.think_tags, header.starts_in, header)
+        return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
+    try:
+        result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
+    except DECODE_ERRORS as error:
+        raise UsageError(
+            f"{os.fspath(path)!r} must be a journal, or a result as JSON, got something else ({error}): "
+            "correct the path"
+        ) from error
+    wrong = list(flaws(result))
+    asked = None if prompt is None else prompt_sha256(prompt)
+    if isinstance(result, Verified) and asked not in (None, result.certificate.prompt_sha256):
+        wrong.append("its certificate is for another prompt")
+    if wrong:
+        raise UsageError(
+            f"the result in {os.fspath(path)!r} must agree with itself, and does not, so it was changed: "
+            f"{wrong[0]}; restore it from a copy"
+        )
+    border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
+    chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
+    return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
+
+
+def _is_pass(check: CheckRecord) -> bool:
+    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
+
+
+def _repeated(check: CheckRecord, now: CheckRecord | None, *, is_answer: bool) -> RepeatedCheck:
+    if now is None:
+        return RepeatedCheck(check, passes=False, why="its claim is not found again")
+    why = "" if _is_pass(now) else describe(now.outcome)
+    if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
+        why = "it passes only as a step now, and passed as the answer"
+    return RepeatedCheck(check, passes=not why, why=why, changed=_changes(check, now))
+
+
+def _scope_of(check: CheckRecord) -> Scope | None:
+    """Return the scope of the pass in *check*; ``None`` if it did not pass."""
+    outcome = check.outcome
+    return outcome.verdict.scope if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) else None
+
+
+# ---------------------------------------------------------------------- the recorded text
+
+
+class _RecordedTrace(msgspec.Struct):
+    """The chunks of one trace. *ours* lists the ranges ``[start, end)`` of its text that remedies inserted."""
+
+    chunks: list[Chunk] = msgspec.field(default_factory=list)
+    ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
+
+    def is_ours(self, start: int, end: int) -> bool:
+        return any(low < end and start < high for low, high in self.ours)
+
+    def length(self) -> int:
+        return sum(len(chunk.text) for chunk in self.chunks)
+
+    def cut(self, to: int) -> None:
+        over = self.length() - to
+        while over > 0:
+            last = self.chunks.pop()
+            over -= len(last.text)
+            if over < 0:
+                self.chunks.append(Chunk(last.text[:-over], last.phase))
+        self.ours = [(low, min(high, to)) for low, high in self.ours if low < to]
+
+
+def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
+    """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
+    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
+    past.take(past.core.begin())
+    traces: list[_RecordedTrace] = []
+    recorded = _RecordedTrace()
+    grown = False
+    for record in standing(found.records):
+        for at, fact in facts_of(record):
+            if isinstance(fact, Chunk) and fact.text and past.core.state == "streaming":
+                recorded.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
+                grown = True
+            past.tell(at, fact)
+            for event in past.core.events:
+                if isinstance(event, Remedied | StreamBroken):
+                    if grown:
+                        traces.append(_RecordedTrace(list(recorded.chunks), list(recorded.ours)))
+                    grown = False
+                    _follow(recorded, event, past)
+            past.core.events.clear()
+            if isinstance(fact, Resumed):
+                recorded.cut(past.core.transcript.length)
+    if grown or not traces:
+        traces.append(recorded)
+    return traces
+
+
+def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
+    """Apply the cut and the insertion of *event*, which happened in the run *past*, to the trace *recorded*."""
+    if isinstance(event, StreamBroken):
+        recorded.cut(past.core.transcript.length)
+        return
+    violation = event.violation
+    if violation.cut is None:
+        return
+    recorded.cut(violation.cut)
+    if violation.inserted:
+        phase = recorded.chunks[-1].phase if recorded.chunks else "answer"
+        recorded.chunks.append(Chunk(violation.inserted, phase))
+        recorded.ours.append((violation.cut, violation.cut + len(violation.inserted)))
+
+
+def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
+    """Return the chunks of the recorded traces in *found*, by the text of the trace. Equal texts have one entry."""
+    return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
+
+
+async def observe_recorded(
+    found: Journaled,
+    chunks: Sequence[Chunk],
+    observers: Sequence[Monitor],
+    *,
+    on_event: Callable[[Event], None] = lambda _: None,
+) -> Result:
+    """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
+
+    The prompt, the think tags and the first phase are those of the run in *found*. *on_event* gets each event. Raises
+    :class:`UsageError` if supervision is switched off while there are *observers*.
+    """
+    header = found.header
+    model = recorded_model(chunks, think_tags=header.think_tags)
+    async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
+        async for event in run:
+            on_event(event)
+        vet_was_on(run)
+        return run.result
+
+
+def vet_was_on(run: Run) -> None:
+    """Raise :class:`UsageError` if supervision was switched off before or during *run*."""
+    if run.is_switched_off:
+        raise switched_off("check recorded text")
+
+
+class _CheckedCharacters:
+    """Estimates how many characters of recorded text :func:`recheck` has checked, and reports this to *on_progress*.
+
+    *on_progress* gets the estimate and *total*, the number of all characters, at each event. The estimate never
+    decreases.
+    """
+
+    def __init__(self, total: int, on_progress: OnProgress | None) -> None:
+        self._total = total
+        self._on_progress = on_progress
+        self._read = self._started = self._settled = self._estimate = 0
+
+    def note(self, event: Event) -> None:
+        self._read += len(event.text) if isinstance(event, Delta) else 0
+        self._started += isinstance(event, CheckStarted)
+        self._settled += isinstance(event, CheckSettled)
+        if self._on_progress is not None:
+            # Text is read faster than slow checks end, so it counts by the share of its checks that have ended.
+            # Skipped checks end without a start.
+            share = min(1.0, self._settled / self._started) if self._started else 1.0
+            self._estimate = max(self._estimate, min(int(self._read * share), self._total))
+            self._on_progress(self._estimate, self._total)
+
+
+def _is_open(check: CheckRecord) -> bool:
+    return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))
