@@ -55,7 +55,7 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
         made = Evaluation(
             prompts=prompts,
             results=results,
-            fleet=Fleet(endpoints, options.pop("patience", 5.0)),
+            fleet=Fleet(endpoints, options.pop("patience", 60.0)),
             models=models,
             monitors=lambda more: watching,
             **options,

@@ -12,7 +12,7 @@ from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_rows, summarize
 from interwhen.registry import load_monitors
 from interwhen.testing.server import Disconnect, Head, Send, Sleep, chunk, data, events
-from trio.testing import MockClock
+from tests.virtual_clock import virtual_backend
 
 from .support import asked, doubling, evaluation, refusing, written
 
@@ -233,7 +233,8 @@ def test_the_first_token_is_timed_when_it_comes_and_not_when_a_monitor_releases_
             made.monitors = lambda more: [replace(one, delivery="final") for one in load_monitors(["arithmetic"])]
             await made.run()
 
-    anyio.run(main, backend="trio", backend_options={"clock": MockClock(autojump_threshold=0)})
+    backend, options = virtual_backend()
+    anyio.run(main, backend=backend, backend_options=options)
     (row,) = read_rows(tmp_path / "out")
     assert row.first_token_seconds == pytest.approx(1.0)
     assert row.seconds == pytest.approx(6.0)
