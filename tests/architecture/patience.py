@@ -17,6 +17,11 @@ CLOCKS = {"monotonic", "perf_counter", "time", "monotonic_ns", "perf_counter_ns"
 ``anyio.current_time`` is left out, because it is virtual in most tests."""
 SHORT_SECONDS = 4.0
 """An upper bound on elapsed time that is lower than this fails on a busy machine."""
+SHORT_LIMITS = range(1, 30)
+"""A machine may stop a thread or a process for seconds. A limit of this many seconds fails then, if what it limits must
+happen; one that must run out is a fraction of a second."""
+LIMITED = {"fail_after", "wait", "join", "settimeout"}
+"""Functions whose first argument is a limit of time."""
 LONG_SLEEP_SECONDS = 0.5
 """A longer sleep of a thread is waiting for nothing."""
 READS = {"count", "inner_text", "text_content", "is_visible", "all_inner_texts", "input_value"}
@@ -60,10 +65,31 @@ def judge(function: ast.AST, file: str = "") -> Iterator[tuple[int, str]]:
             seconds = node.args[0]
             if isinstance(seconds, ast.Constant) and seconds.value > LONG_SLEEP_SECONDS:
                 yield node.lineno, "a long sleep"
+        elif _is_short_limit(node):
+            yield node.lineno, "a limit of less than 30 s"
         for body in _bodies(node):
             for first, second in pairwise(body):
                 if _sleeps(first) and isinstance(second, ast.Assert):
                     yield second.lineno, "an assert straight after time.sleep"
+
+
+def _is_short_limit(node: ast.AST) -> bool:
+    """Tell whether *node* limits something to some seconds: ``fail_after(5)``, ``timeout=5``, ``until = clock + 5``."""
+    given: list[ast.expr] = []
+    match node:
+        case ast.Call(func=ast.Attribute(attr=name), args=[first, *_]) if name in LIMITED:
+            given = [first]
+        case ast.keyword(arg="timeout", value=value):
+            given = [value]
+        case ast.Assign(targets=[ast.Name(id="until" | "deadline" | "end")], value=ast.BinOp(op=ast.Add()) as total):
+            given = [total.right] if _reads_clock(total.left) else []
+        case _:
+            pass
+    return any(isinstance(each, ast.Constant) and _is_short(each.value) for each in given)
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, int | float) and SHORT_LIMITS.start <= value < SHORT_LIMITS.stop
 
 
 def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:

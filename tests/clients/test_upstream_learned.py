@@ -27,7 +27,7 @@ async def test_what_is_learned_of_a_model_is_not_said_to_another(kind, serve, cl
         return (await ask(using)).interwhen.result.resume.mode
 
     assert await resumed(client) == "unproven_prefill"
-    assert await resumed(client.with_options(timeout=9)) == "unproven_prefill"
+    assert await resumed(client.with_options(timeout=90)) == "unproven_prefill"
     assert [request.path for request in prefilling.requests].count("/v1/models") == 1
     assert await resumed(client.copy(base_url=other.base_url)) == "turn"
     assert not any("continue_final_message" in post.json for post in other.posts)

@@ -21,19 +21,19 @@ def burn(seconds):
         pass
 
 
-@verifier(name="burns", worker="thread", deadline=30.0)
+@verifier(name="burns", worker="thread", deadline=120.0)
 def burns(claim):
     burn(0.03)
     return Pass()
 
 
-@verifier(name="starts", worker="thread", deadline=30.0)
+@verifier(name="starts", worker="thread", deadline=120.0)
 def starts(claim):
     subprocess.run([sys.executable, "-c", BURN.format(0.2)], check=True)
     return Pass()
 
 
-@verifier(name="waits", worker="thread", deadline=30.0)
+@verifier(name="waits", worker="thread", deadline=120.0)
 def waits(claim):
     time.sleep(0.05)
     return Pass()
@@ -44,7 +44,7 @@ async def measured(*verifiers):
     pool = interwhen.Workers(when_measured=lambda each, spent: found.append((each.name, spent)))
     async with pool as workers, anyio.create_task_group() as group:
         for each in verifiers:
-            group.start_soon(workers.check, each, CLAIM, anyio.CancelScope(deadline=anyio.current_time() + 30))
+            group.start_soon(workers.check, each, CLAIM, anyio.CancelScope(deadline=anyio.current_time() + 120))
     return dict(found)
 
 
@@ -57,11 +57,11 @@ async def test_a_check_in_a_thread_is_measured_by_its_own_time_and_its_programs(
 async def test_programs_of_two_checks_at_once_are_not_attributed():
     both = threading.Barrier(2)
 
-    @verifier(name="together", worker="thread", deadline=30.0)
+    @verifier(name="together", worker="thread", deadline=120.0)
     def together(claim):
-        both.wait(20)
+        both.wait(60)
         subprocess.run([sys.executable, "-c", BURN.format(0.05)], check=True)
-        both.wait(20)
+        both.wait(60)
         return Pass()
 
     assert await measured(together, together) == {}

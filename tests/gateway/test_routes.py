@@ -64,7 +64,7 @@ def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gatew
         if found is not None and found.kind == "supervised" and path != "/v1/chat/completions":
             continue  # the other two need an answer of their own API, and are tested with it
         answer = httpx2.request(
-            method, running.root + path.replace("{id}", "x-1"), json=ASK if method == "POST" else None, timeout=20
+            method, running.root + path.replace("{id}", "x-1"), json=ASK if method == "POST" else None, timeout=60
         )
         sent = len(server.requests) - before
         if decision in ("none", "refuse"):
