@@ -53,6 +53,12 @@ def outside_thoughts(text: str) -> str:
     return said if opened is None else said[: opened.start()]
 
 
+def without_open_thoughts(text: str) -> str:
+    """Return *text* up to a ``<think>`` at the start of a line that no ``</think>`` follows; all of it without one."""
+    ended, closed, _ = text.rpartition(_CLOSED)
+    return ended + closed + outside_thoughts(text)
+
+
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in a form for comparison; ``None`` if there is no text to read.
 

@@ -24,7 +24,7 @@ from interwhen._types.triggers import Answer
 from interwhen._types.verdicts import Judged, Pass, Scope, Violation
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor, load_monitors
-from interwhen.strategies._answers import outside_thoughts
+from interwhen.strategies._answers import without_open_thoughts
 from interwhen.strategies._traces import Trace, go_on
 
 Claimed = Literal["verified", "unverified", "abstained", "failed"]
@@ -48,7 +48,7 @@ class Question:
     prompt: Prompt
     """The text or the chat that the model gets."""
     read: Reader
-    """Finds the answer in a text; ``None`` if there is no answer."""
+    """Finds the answer in a text, which may have ended reasoning in it; ``None`` if there is no answer."""
     monitors: tuple[MonitorSpec, ...] | Watching = ()
     """The monitors for steps, finished texts and runs. Monitors that keep state of a trace need a function, which makes
     new ones for each run."""
@@ -68,13 +68,13 @@ class Question:
     def answer(self, trace: Trace) -> str | None:
         """Return the answer of *trace*; ``None`` if it has none.
 
-        An incomplete last line is not read, unless the model has ended the text. Reasoning is not read where the model
-        marks it: by the tags ``<think>`` and ``</think>``, or by a trace of nothing but reasoning.
+        ``read`` gets the text without an incomplete last line, unless the model has ended the text, and without
+        reasoning that has not ended: from a ``<think>`` that is not closed, or all of a trace of nothing but reasoning.
         """
         phases = {chunk.phase for chunk in trace.chunks if chunk.text}
         if phases == {"reasoning"} and "</think>" not in trace.text:
             return None
-        return self.read(outside_thoughts(trace.said))
+        return self.read(without_open_thoughts(trace.said))
 
 
 @lru_cache(maxsize=64)

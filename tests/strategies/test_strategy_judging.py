@@ -121,7 +121,7 @@ def test_the_share_lies_between_none_and_all(passed, refuted, unclear):
     ("chunks", "answer"),
     [
         ([Chunk("<think>\nAnswer: 4\n")], None),
-        ([Chunk("<think>\nAnswer: 4\n</think>\nI do not know.\n")], None),
+        ([Chunk("<think>\nAnswer: 4\n</think>\nAnswer: 5\n<think>\nAnswer: 6\n")], "5"),
         ([Chunk("<think>\nAnswer: 4\n</think>\nAnswer: 5\n")], "5"),
         ([Chunk("\nAnswer: 4\n", "reasoning")], None),
         ([Chunk("hm\n", "reasoning"), Chunk("Answer: 5\n", "answer")], "5"),
@@ -130,6 +130,6 @@ def test_the_share_lies_between_none_and_all(passed, refuted, unclear):
     ],
 )
 @pytest.mark.parametrize("reason", ["stop", "length"])
-def test_reasoning_gives_no_answer(chunks, answer, reason):
+def test_reasoning_that_has_not_ended_gives_no_answer(chunks, answer, reason):
     """A model that used up its tokens while it thought has not answered."""
     assert question().answer(Trace(tuple(chunks), reason)) == answer

@@ -60,6 +60,7 @@ def test_equal_seeds_give_equal_exercises_and_golds_are_right(name):
 def test_no_answer_is_read_where_none_is_given(name):
     for one in load(name, count=1):
         assert one.question.read("The answer is hard to find.\n") is None
+        assert one.question.read(f"<think>\nAnswer: {gold(one)}\n</think>\nThe answer is hard to find.\n") is None
 
 
 @pytest.mark.parametrize("name", ["chain_sum", "chained_arithmetic", "gsm_symbolic"])

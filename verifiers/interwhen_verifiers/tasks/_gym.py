@@ -23,7 +23,7 @@ def exercises(
 ) -> Iterator[Exercise]:
     """Yield *count* exercises of the data set *dataset*, which is generated from *seed* with the options *config*.
 
-    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the text of the model.
+    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the model's text after its reasoning.
     *monitor* is the monitor for the runs. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if
     ``reasoning-gym`` is not installed.
     """
@@ -31,10 +31,14 @@ def exercises(
         import reasoning_gym
     except ImportError as error:
         raise MissingExtraError(f"the task {dataset!r}", "tasks") from error
+    def read_answer(text: str) -> str | None:
+        return read(text.rpartition("</think>")[2])
+
     data = reasoning_gym.create_dataset(dataset, size=count, seed=seed, **config)
     for number in range(count):
         entry = data[number]
-        question = Question(name=f"{dataset}-{seed}-{number}", prompt=prompt(entry), read=read, monitors=(monitor,))
+        name = f"{dataset}-{seed}-{number}"
+        question = Question(name=name, prompt=prompt(entry), read=read_answer, monitors=(monitor,))
         yield Exercise(question, _Grader(data, entry))
 
 
