@@ -91,7 +91,7 @@ class PendingRef(Ref, eq=False):
     home: OpenSegment
 
     def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claim, of which a journal has only key and span, by the full claim that *read* returns."""
+        """Replace the claim, which has only key and span, by the full claim that *read* returns, if it returns one."""
         self.claim = read(self.monitor, self.claim) or self.claim
 
 
@@ -344,7 +344,10 @@ class CheckTable:
         return orders
 
     def restore_claims(self, number: int, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claims of job *number*, of which a journal has key and span, by those that *read* returns."""
+        """Replace the claims of job *number*, which have only key and span, by the full claims that *read* returns.
+
+        *read* gets the number of the monitor and the claim. A claim for which it returns ``None`` stays as it is.
+        """
         for ref in self.jobs[number].refs or ():
             ref.restore_claim(read)
 

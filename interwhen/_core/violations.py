@@ -405,7 +405,7 @@ def cuts_short(text: str, where: Span) -> bool:
 
 
 class Violations:
-    """Collects candidates, plans the remedy for the earliest one, and records all violations and remedies."""
+    """Collects candidates, plans the remedy for the earliest one, and records violations and remedies."""
 
     def __init__(
         self,

@@ -1178,7 +1178,7 @@ class CallScanner(Scanner):
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
         """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call.
 
-        In the answer, text that looks like a call and cannot be read counts as one; its record has the problem.
+        In the answer, text that looks like a call and cannot be read counts as one.
         """
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)

@@ -46,7 +46,7 @@ _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written without delay, because a crash is most likely near a request or the end."""
 _PLAIN = WireReport()
 _COLUMN = 128
-"""The most items of columns, two for each chunk."""
+"""How many items the text columns of a record may have. Each chunk adds two: its text and its time."""
 
 
 class Recorder:

@@ -1,7 +1,7 @@
 """The run: one supervised generation, as a thin shell around the pure core.
 
-The task that iterates over the run also reads the model's stream; in a run with gates, a separate task reads it. Checks
-run in parallel, in one task group. A violation closes the stream, which ends the current read.
+The task that iterates over the run also reads the model's stream; in a run with gates, a separate task reads it.
+Checks, except inline ones, run in a task group. A remedy closes an open stream, which ends the current read.
 
 Why: docs/decisions/0002-the-reader-reads.md.
 """

@@ -174,8 +174,8 @@ def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
 
     The message is a pickle of three values: the pickled verifier, the pickled claim (``None``: only load the verifier),
     and the deadline in seconds. The reply is a pickle of four values: the return value of the check, its error text (or
-    ``None``), whether this process can run another check, and the CPU seconds of the check. *checks* is the cache of
-    loaded verifiers.
+    ``None``), whether this process can run another check, and the CPU seconds of the check (0 after an error). *checks*
+    is the cache of loaded verifiers.
     """
     value: Any = None
     failure: str | None = None

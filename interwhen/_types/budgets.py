@@ -24,8 +24,9 @@ class Budgets(msgspec.Struct, frozen=True):
     remedies: Count = 16
     """The largest number of remedies after which the model continues."""
     repeats: Count = 3
-    """How often a monitor may refute the same words at the same place. After one more refutation, the run does not
-    converge, and this budget is spent. Refutations with the remedy ``Conclude`` do not count."""
+    """How often a monitor that interrupts may refute the same words at the same place. After one more refutation, the
+    run does not converge, and this budget is spent. With the remedy ``Auto``, the same words elsewhere in the answers
+    may count, too; with ``Conclude``, refutations do not count."""
     discarded_tokens: Count = 8192
     """How many tokens of the model may be discarded in total. Cuts without a remedy count, too, but only remedies are
     refused for this budget."""

@@ -71,7 +71,7 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
     call: ToolCall | None = None
     """The structured tool call, if this piece is one."""
     refused: tuple[ToolCall, ...] = ()
-    """The refused tool calls, if this piece is feedback on them. The calls were cut from the trace."""
+    """The structured tool calls that were cut from the trace, and on which this piece gives feedback."""
     ask: str | None = None
     """The text to send in place of ``text`` to a model that continues by an extra turn; ``None``: send ``text``."""
 

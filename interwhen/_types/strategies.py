@@ -72,7 +72,7 @@ class StrategyChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveRun:
-    """A supervised run whose text is the answer, so that the reader sees it while the model generates it."""
+    """A supervised run that the reader sees, usually while the model generates it: its text becomes the answer."""
 
     monitors: tuple[Monitor, ...]
     acts: bool

@@ -181,7 +181,7 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     """How long it blocked the event loop, in those of the run's 16 longest blocks over 20 ms that are known to be its
     own."""
     tail: float
-    """The time from the end of the stream to the end of its last check; 0 if that ended earlier."""
+    """The time from the end of the stream to the end of the monitor's last check; 0 if that check ended earlier."""
 
 
 class TimedMonitor:

@@ -335,7 +335,7 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
     """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
 
-    Raises :class:`UsageError` for an unknown option or an invalid value.
+    Raises :class:`UsageError` for an unknown option, or for a value that cannot be converted.
     """
     found = dict(options)
     _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])

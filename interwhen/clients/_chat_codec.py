@@ -72,10 +72,10 @@ NO_INFO = SupervisionInfo()
 
 
 class Part(msgspec.Struct):
-    """One chunk for the reader: either the server's own chunk, or a chunk that interwhen made."""
+    """One chunk for the reader: a chunk of the server, or one that interwhen made."""
 
     raw: bytes | None
-    """The server's chunk, without text that was held back; ``None`` if interwhen made ``body``."""
+    """The server's chunk, without what was held back or cut from it; ``None`` if interwhen made ``body``."""
     body: dict[str, Any] | None = None
     """The chunk that interwhen made, as decoded JSON; ``None`` if ``raw`` is the server's chunk."""
     info: SupervisionInfo = NO_INFO

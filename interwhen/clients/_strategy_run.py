@@ -242,7 +242,7 @@ class CallSampler:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``. A transport may learn host and port by its first request."""
+        """The model and its server; see :attr:`CallModel.name`."""
         return f"{self._call.body.get('model', '')}@{self._transport.host}"
 
     async def capabilities(self) -> Capabilities:
@@ -563,7 +563,10 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the run that the reader sees now, or will see first, as they act in that run."""
+        """The monitors of the run that the reader sees now, or will see first.
+
+        They have the remedies and deliveries of that run, which may differ from those in the settings.
+        """
         live = self._live
         return shown_by(self._monitors) if live is None or not live.acts else live.monitors
 

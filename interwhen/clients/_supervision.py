@@ -136,7 +136,7 @@ class CallEnding:
         self._monitors = monitors
         self._judged = judged
         self.listeners = origin.listeners
-        """The listeners, which get the events of the call and its end."""
+        """The listeners of the origin; before them, the callbacks of the settings, if there are any."""
         if settings.on_result is not None or settings.on_event is not None:
             self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
         self.are_watching = any(listener.wants_events for listener in self.listeners)

@@ -401,11 +401,17 @@ class CallModel:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``. A transport may learn host and port by its first request."""
+        """The model and its server: ``model@host:port``, or ``model@host`` for a default port.
+
+        Some transports learn host and port with their first request. Before it, the name ends with ``@``.
+        """
         return f"{self._call.body.get('model', '')}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities without a request. Without an option for it, a chat is said to resume by ``turn``."""
+        """Return the capabilities without sending a request.
+
+        For the chat API, ``resume`` is the mode that the settings give, or ``turn`` if they give none.
+        """
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 

@@ -18,10 +18,12 @@ import msgspec
 INLINE = 1 << 20
 """The largest body that is decoded in place, which takes about 2 ms."""
 SECONDS = 15.0
-"""How long the process may take. The work is linear in the size of the body."""
+"""The time limit in seconds for counting and decoding a body in another process."""
 _PIECE = 1000
 """How many items of a list the process returns in one piece."""
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+# A string that is never closed also matches, up to the end of the data: a search that failed would begin again at the
+# next quote, and `\"` repeated would take quadratic time.
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 # Two limiters, so that the time limit of a body does not include its wait for a free process.

@@ -39,10 +39,7 @@ class BackgroundWriter(ABC):
         """Drop what the parent process has queued: this process was forked from it."""
 
     def close(self) -> None:
-        """Let the thread write all queued records and end. Wait for it, but for a limited time.
-
-        Records that are queued later are written by a new thread.
-        """
+        """Ask the thread to write all queued records and end, and wait for at most ``close_seconds``."""
         thread, self._thread = self._thread, None
         if thread is None or self._process != os.getpid():
             return

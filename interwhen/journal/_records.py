@@ -437,7 +437,10 @@ _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]]
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
-    """Return what :func:`describe` returns, from memory if one of the last results was for the same objects."""
+    """Do the same as :func:`describe`, but return an earlier result again if it was for the same objects.
+
+    Of changes inside these objects, only those of name, version, deadline and worker of a verifier are noticed.
+    """
     now = [(who.name, who.version, who.deadline, who.worker) for who in (one.verifier for one in monitors)]
     for known, others, then, found in tuple(_DESCRIBED):
         same = len(known) == len(monitors) and len(others) == len(specs) and then == now

@@ -123,9 +123,9 @@ class JournalWriter:
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Ask the clerk to write all records and to close the file, and wait for it for at most ``close_seconds``.
+        """Call :meth:`close`, and wait up to ``close_seconds`` until the clerk, which writes the records, has ended.
 
-        If this takes longer, the journal is given up.
+        If it has not ended by then, give up the journal. In the journal of a call, nothing is waited for.
         """
         self.close()
         seconds = self._settings.close_seconds

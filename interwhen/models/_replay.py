@@ -107,7 +107,7 @@ class ReplayModel:
         self.timeouts: Timeouts = getattr(then, "timeouts", None) or Timeouts()
 
     async def capabilities(self) -> Capabilities:
-        """Return the given capabilities, else those of *then*, else the defaults of a replay."""
+        """Return the given capabilities, else those of the model ``then``, else the defaults of a replay."""
         if self._capabilities is None and self._then is not None:
             return await self._then.capabilities()
         return self._capabilities or Capabilities(resume="prefix", forks=self._forks is not None)

@@ -628,7 +628,7 @@ _RENAMED = {"max_tokens": "max_completion_tokens"}
 
 
 class SamplingSupport:
-    """Remembers which sampling options one model of one server refuses, and sends requests without them."""
+    """Remembers which sampling options one model of one server refuses, to leave them out where they are optional."""
 
     def __init__(self, place: str = "") -> None:
         self._options = {name: FieldSupport(name, place) for name in (*_RENAMED, *FORK_OPTIONS)}

@@ -295,9 +295,9 @@ class MutantTally:
 
     @property
     def score(self) -> float:
-        """The share of the mutants that the examples detected, from 0 to 1. Equivalent mutants are not counted.
+        """The share of the mutants that the examples detected, from 0 to 1.
 
-        1 if there are no others.
+        Mutants that are proven to be equivalent are not counted. 1 if there are no others.
         """
         return _share((self,))
 
@@ -330,7 +330,7 @@ class Admission:
     def killed(self) -> float:
         """The share of the mutants of all rules in :attr:`mutants` that the examples detected, from 0 to 1.
 
-        Equivalent mutants are not counted. 1 if there are no others.
+        Mutants that are proven to be equivalent are not counted. 1 if there are no others.
         """
         return _share(self.mutants.values())
 

@@ -27,7 +27,7 @@ TALK: Final = RecordOf(
 
 @dataclass(frozen=True, slots=True)
 class MadeCall:
-    """A tool call that was made, and its result."""
+    """A tool call and its result; or a record of the database of a policy, in the form of a call."""
 
     tool: str
     arguments: Mapping[str, Any]

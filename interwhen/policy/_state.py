@@ -34,7 +34,7 @@ class Learning:
     tools: tuple[str, ...]
     """The names of the tools whose calls update the table; ``*`` stands for any text."""
     table: str
-    """The name of the table."""
+    """The name of the table that the calls update."""
     keys: tuple[Node, ...]
     """The expressions of the key of the entry: several if the table has several keys."""
     value: Node | None

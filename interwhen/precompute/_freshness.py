@@ -104,7 +104,10 @@ def is_judged(kind: Kind) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items, accepted or not, those of them that runs may use, and the steps that are due."""
+    """The current items, those of them that runs may use, and the steps of the plan that can be computed next.
+
+    A current item was made with the present settings, and its inputs are unchanged. It may be accepted or not.
+    """
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """The current item of each step that has one, by the full name of the step."""
@@ -150,7 +153,7 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    """Find the current item of each step of the plan. *candidates* returns the stored items of a step, newest first."""
+    """Return the current items of the plan and the due steps. *candidates* returns the stored items of a step."""
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 

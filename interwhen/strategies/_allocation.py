@@ -295,7 +295,7 @@ class Beliefs:
         return dict(self._seen)
 
     def ladders(self) -> dict[str, Ladder]:
-        """Return the possible next tries with their estimated odds, for each class of which a task was begun."""
+        """Return the possible next tries with their odds, for each class of which a task was begun."""
         pool = self._pool()
         alike = self._alikeness(pool)
         tokens = {action: self._pooled_tokens(action) for action in ("sample", *self.after)}

@@ -77,7 +77,7 @@ class Deaf:
 
 
 Step: TypeAlias = Head | Send | SendRaw | Sleep | Stall | Reset | Disconnect | Forever | Deaf
-"""A script is a sequence of steps. After the last step, the server ends a chunked body correctly."""
+"""A script is a sequence of steps. If the connection is open after the last step, the server ends a chunked body."""
 
 
 def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> tuple[Step, ...]:

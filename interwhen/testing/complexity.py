@@ -219,6 +219,8 @@ BAITS: tuple[Bait, ...] = (
     Bait("1/3 + ", end="1 = 5"),
     Bait("^2", start="2", end=" = 5"),
     Bait(" = 1 + 2", start="4"),
+    Bait('\\"'),
+    Bait('\\"', start='"'),
 )
 """Repeated white space, brackets, digits, quotes, tags and equations, some with an end that makes a match fail."""
 

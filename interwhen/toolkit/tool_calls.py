@@ -15,7 +15,7 @@ __all__ = ["CallReader"]
 class CallReader:
     """Reads the tool calls that an assistant wrote as text in its messages.
 
-    The prompt of *task* shows in which formats the model may write calls.
+    Calls in tags are read for each *task*. Its prompt decides which formats without tags are read.
     """
 
     def __init__(self, task: Task) -> None:

@@ -22,9 +22,9 @@ _MOST_BYTES = 6_000_000
 def notebook_frame(shown: Any) -> str | None:
     """Return an HTML frame with the page of *shown*, a result or an object that has one.
 
-    With a readable journal file, the page shows the timeline; without one, the text, the checks and the totals of the
-    result. The frame has no access to the notebook. Returns ``None`` if the run has not ended and has no readable
-    journal, or if its data are too large for a notebook.
+    If *shown* knows its journal file and the file is readable, the page shows the timeline. Without it, the page shows
+    the text, the checks and the totals of the result. The frame has no access to the notebook. Returns ``None`` if
+    there is neither, as before the end of a run, or if the data are too large for a notebook.
     """
     form = _form_of(shown)
     if form is None or len(form) > _MOST_BYTES:

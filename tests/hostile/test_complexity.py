@@ -31,6 +31,7 @@ from interwhen._core.transcript import ThinkTags, Transcript
 from interwhen._types.segments import is_writable, quote
 from interwhen.cli._text import as_json, joined, one_line, visible
 from interwhen.clients._supervision import tool_format
+from interwhen.gateway._json_bodies import values
 from interwhen.models import Chunk
 from interwhen.models._chunks import CallAssembler, decode_chat, decode_completion
 from interwhen.models._sse import SseDecoder
@@ -259,6 +260,13 @@ def test_chunks_are_quick(decode):
         decode(msgspec.json.encode(body), 0, True)
 
     assert_quick(read, baits=[bait for bait in BAITS if "\ud800" not in bait.unit], size=200_000)
+
+
+@QUICK
+def test_counting_the_values_of_request_bodies_is_quick():
+    baits = [bait for bait in BAITS if "\ud800" not in bait.unit]
+    baits += [Bait(bait.unit, '{"a":"', bait.end) for bait in baits]
+    assert_quick(lambda text: values(text.encode()), baits=baits, size=200_000, seconds=1)
 
 
 @LINEAR

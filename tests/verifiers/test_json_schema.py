@@ -51,6 +51,11 @@ def test_a_pattern_is_judged_when_its_string_ends() -> None:
     assert verdict.witness == "it must match ^x"
 
 
+def test_the_empty_pattern_matches_each_string() -> None:
+    found = verdicts(json_schema(schema={"properties": {"a": {"pattern": ""}}}), '{"a": "hello", "b": 2}')
+    assert found == [Pass("the string matches its pattern"), Pass("the whole document is valid by the schema")]
+
+
 FENCED = 'Here it is:\n\n```json\n{"name": "Ann"}\n```\nand\n```python\n{5}\n```\n```JSON\n{"age": 1}\n```\n'
 
 

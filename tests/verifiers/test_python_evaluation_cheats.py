@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import sys
 from typing import Any
 
@@ -181,6 +182,34 @@ def test_what_is_expected_never_goes_in(program: str) -> None:
     for case in found.cases:
         for question in case.questions:
             assert str(SECRET) not in question.setup + question.expression
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "try:\n    from math import gcd as x\nexcept ImportError:\n    from fractions import gcd as x",
+        "if True:\n    import os.path as x",
+        "if True:\n    def x(): return 1",
+        "try:\n    int('a')\nexcept ValueError as x:\n    pass",
+        "match [1, 2]:\n    case [x, *_]: pass",
+        "match [1, 2]:\n    case [1, *x]: pass",
+        "match {'a': 1}:\n    case {**x}: pass",
+        "y = [x := n for n in [1, 2]]",
+        "for x in [1]:\n    pass",
+    ],
+)
+def test_a_question_gets_each_statement_that_sets_its_variables(statement: str) -> None:
+    (case,) = cases_of(f"{statement}\nassert f(x) == 3\n", frozenset("f")).cases
+    (question,) = case.questions
+    assert question.setup == ast.unparse(ast.parse(statement))
+
+
+@pytest.mark.parametrize(
+    "statement", ["y = [x for x in [1, 2]]", "y = lambda: (x := 1)", "def y():\n    x = 1", "class Y:\n    x = 1"]
+)
+def test_names_inside_of_comprehensions_and_functions_are_other_variables(statement: str) -> None:
+    (case,) = cases_of(f"x = 3\n{statement}\nassert f(x) == 3\n", frozenset("f")).cases
+    assert [question.setup for question in case.questions] == ["x = 3"]
 
 
 def test_a_loop_over_a_zip_with_an_empty_list_asks_nothing() -> None:

@@ -64,6 +64,17 @@ def test_the_labels_of_recorded_completions(tmp_path):
     assert agreement(trace for trace in traces if trace.label != "unclear") == []
 
 
+@pytest.mark.parametrize("name", ["sum", "other"])
+def test_a_completion_after_a_function_with_the_name_of_a_builtin_is_unclear(tmp_path, name):
+    records = [
+        completion("total", f"async def {name}(x): return 1", solved=True),
+        completion("deep", "a" + ".b" * 100_000, solved=False),
+        completion("add", "def add(x): return sum(x)", solved=False),
+    ]
+    write(tmp_path / "completions.jsonl.gz", records)
+    assert [trace.label for trace in mbpp(tmp_path)] == ["right", "wrong", "unclear" if name == "sum" else "wrong"]
+
+
 @linux
 def test_expected_and_unexpected_values(tmp_path):
     tests = [

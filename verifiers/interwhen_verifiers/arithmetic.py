@@ -138,7 +138,7 @@ class _Source:
     normalized: Normalized
     """The line."""
     before: int = 0
-    """How many characters of earlier lines come before it."""
+    """The number of characters of the earlier lines."""
 
     def place(self, start: int, end: int) -> Span:
         """Return the span in the original line for the range from *start* to *end* of the text that was read.

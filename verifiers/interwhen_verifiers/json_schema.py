@@ -64,8 +64,8 @@ class Found(NamedTuple):
     """Why no valid document begins like this; empty if no error was found."""
     document: str = ""
     """The text of the complete document; empty if something else was found."""
-    pattern: str = ""
-    """The pattern that the string ``value`` must match; empty if something else was found."""
+    pattern: str | None = None
+    """The pattern that the string ``value`` must match; ``None`` if something else was found."""
     value: str = ""
     doubt: str = ""
     """Why text that looks like a document is not read; empty if it is read."""
@@ -216,8 +216,8 @@ class Documented(Claim):
     """The text of the complete document; empty if something else is judged."""
     wrong: str = ""
     """Why no valid document begins like this. Empty: no error was found yet."""
-    pattern: str = ""
-    """The pattern that the string ``value`` in the document must match. Empty: there is no such string."""
+    pattern: str | None = None
+    """The pattern that the string ``value`` in the document must match; ``None`` if something else is judged."""
     value: str = ""
     tool: str = ""
     """The name of the tool, if the document is the arguments of a call."""
@@ -255,7 +255,7 @@ def _check(claim: Documented, prepared: Any) -> Verdict:
     judge: Judge | None = prepared.judge if isinstance(prepared, _Prepared) else prepared.get(claim.tool)
     if judge is None:
         return Unknown("there is no schema for this tool")
-    found = judge.matches(claim.pattern, claim.value) if claim.pattern else judge.validate(claim.document)
+    found = judge.validate(claim.document) if claim.pattern is None else judge.matches(claim.pattern, claim.value)
     if claim.untyped and isinstance(found, Violation):
         return Unknown(
             f"the format of the call does not distinguish texts from numbers, so this may be right: {found.why}"

@@ -187,7 +187,7 @@ class Source:
     trusted: bool
     """Whether a destination may come from there."""
     quote: str
-    """The text around the value; for a field of a record, its name and the value."""
+    """The text around the value; or, for some records, the name of the field and the value."""
 
 
 @dataclass(frozen=True, slots=True)

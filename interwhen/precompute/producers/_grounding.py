@@ -127,7 +127,7 @@ _EVENTS = (
 )
 """Stems of verbs for what can happen several times."""
 _CHANGES = _GAINS | _LOSSES | _set("steal stol stolen invest return donat burn rot fall fell borrow lend lent win won")
-"""Stems of verbs after which a number may be another one."""
+"""Stems of verbs of gain, loss and change, for events that may change a quantity."""
 _WHOLES = _set(
     "total altogether together combined sum all both overall including hers theirs these those them with europe asia "
     "africa america world continent country nation union"
@@ -499,7 +499,7 @@ class _EquationCheck:
         return ""
 
     def _is_of_same(self, each: _Quantity, terms: Sequence[_Term]) -> bool:
-        """Return whether *each*, which the statement does not use, counts a part of what the *terms* count."""
+        """Return whether *each*, which the statement does not use, may count a part of what the *terms* count."""
         units = {_unit_of(terms[0]), *(factor.unit for term in terms for factor, _ in term.factors)}
         names = frozenset(name for term in terms for name in term.names)
         is_other = bool(each.clause.names) and each.clause.names.isdisjoint(names)

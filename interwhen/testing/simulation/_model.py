@@ -50,7 +50,7 @@ class SentRequest:
     whole: bool = False
     """Whether the stream was read to its end."""
     fault: str = ""
-    """The fault that happened; empty if there was none."""
+    """The last fault that happened, apart from ``deaf``; empty if there was none."""
     deaf: bool = False
     """Whether the server did not notice that the stream was closed."""
     turn: int = 0

@@ -87,7 +87,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
 
 
 class _Reach(NamedTuple):
-    """The words in the clause and in the sentence of a chain, and the indices where these two start or end."""
+    """The words of the clause and of the sentence around a chain, and the token indices of three of their bounds."""
 
     clause: set[str]
     sentence: set[str]

@@ -119,7 +119,7 @@ NOT_UNITS: Final = (
         "billion more with but as not where for while on at all"
     )
 ) - frozenset(("cost", "costs"))
-"""Words that end a unit: the words after them do not name the thing that is counted."""
+"""Words that are not the name of a unit. Most of them also end a unit; "of" may be inside of one ("pieces of pie")."""
 
 SCALES: Final = words_of(
     f"{_MONTHS} "

@@ -53,9 +53,9 @@ def apply(node: Node, test: Test, told: Refutation) -> Node | None:
 
 
 def prune(parent: Node, child: Node) -> Node | None:
-    """Return *parent* without the members that failed inside one of its values; ``None`` if *parent* itself fails.
+    """Return *parent* without the members of its groups that failed in *child*, the node of a value inside.
 
-    *child* is the node of that inner value.
+    Return ``None`` if all members of a group failed.
     """
     if not child.mirrored:
         return parent

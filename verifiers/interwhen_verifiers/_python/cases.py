@@ -140,7 +140,7 @@ class Step:
 
     node: ast.stmt
     binds: frozenset[str]
-    """The names that it sets."""
+    """The variables that it may set outside of its functions, classes, lambdas and comprehensions."""
     reads: frozenset[str]
     """The names that it reads or binds."""
     text: str
@@ -283,9 +283,7 @@ class Reader:
 
     def keep(self, node: ast.stmt) -> None:
         """Record *node*, a statement that later tests may need."""
-        binds = _defined([node]) or frozenset(
-            inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
-        )
+        binds = frozenset(_set_by(node))
         # A definition or an import does not change the variables that it reads.
         quiet = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
         calls = any(isinstance(inner, ast.Call | ast.AugAssign | ast.Delete) for inner in ast.walk(node))
@@ -531,10 +529,41 @@ def _defined(body: Iterable[ast.AST]) -> frozenset[str]:
     return frozenset(found)
 
 
+def _names_of(node: ast.AST) -> Iterator[str]:
+    """Yield the names that *node* itself binds, without those that its parts bind."""
+    match node:
+        case ast.Name(id=name, ctx=ast.Store()):
+            yield name
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name
+        case ast.MatchMapping(rest=str(name)):
+            yield name
+        case _:
+            yield from _defined([node])
+
+
+_SCOPES = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda
+_COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+
+
+def _set_by(node: ast.AST, *, in_comprehension: bool = False) -> Iterator[str]:
+    """Yield the variables that *node* may set outside of its functions, classes, lambdas and comprehensions."""
+    if not in_comprehension:
+        yield from _names_of(node)
+    if isinstance(node, _SCOPES):
+        return
+    if isinstance(node, ast.NamedExpr):
+        yield node.target.id  # also in a comprehension
+    inside = in_comprehension or isinstance(node, _COMPREHENSIONS)
+    for inner in ast.iter_child_nodes(node):
+        yield from _set_by(inner, in_comprehension=inside)
+
+
 def _bound(node: ast.AST) -> frozenset[str]:
     """Return the names that *node* binds, also in comprehensions and functions in it."""
-    names = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)}
-    return frozenset(names | {inner.arg for inner in ast.walk(node) if isinstance(inner, ast.arg)}) | _defined([node])
+    inside = list(ast.walk(node))
+    names = {name for inner in inside for name in _names_of(inner)}
+    return frozenset(names | {inner.arg for inner in inside if isinstance(inner, ast.arg)})
 
 
 def _jumps(body: Iterable[ast.stmt]) -> bool:

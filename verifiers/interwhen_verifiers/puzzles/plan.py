@@ -159,7 +159,7 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* may only explain another action: a numbered one above it, or the last one in other words."""
+    """Tell whether *step* is perhaps no new action, but explains a numbered one above it or repeats the last one."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 

@@ -59,7 +59,7 @@ class SwapState:
     is_open: bool = False
     """Whether the text has described a swap without its result yet."""
     names_swaps: bool = False
-    """Whether the text describes swaps. If not, a list may give the things after the next swap."""
+    """Whether the text describes swaps, or may do so. If not, a list may show what each one has after the next swap."""
     is_fresh: bool = True
     """Whether no list has been read yet."""
     is_exact: bool = False

@@ -124,7 +124,7 @@ class Located(Spanned):
     what: str
     pair: Pair
     is_sure: bool = True
-    """Whether it is certainly about the start or exit of the maze. "Start: (1,3)" may be about a part of the walk."""
+    """False if it may be about the start or end of a part of the walk, as "Start: (1,3)" may be."""
 
 
 @dataclass(frozen=True, slots=True)
