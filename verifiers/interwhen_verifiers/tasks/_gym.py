@@ -23,7 +23,7 @@ def exercises(
 ) -> Iterator[Exercise]:
     """Yield *count* exercises of the data set *dataset*, which is generated from *seed* with the options *config*.
 
-    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the model's text after its reasoning.
+    *prompt* makes the prompt for an entry of the data set, and *read* finds the answer in the text after the reasoning.
     *monitor* is the monitor for the runs. Raises :class:`~interwhen.toolkit.MissingExtraError` at the first exercise if
     ``reasoning-gym`` is not installed.
     """
