@@ -31,6 +31,7 @@ def exercises(
         import reasoning_gym
     except ImportError as error:
         raise MissingExtraError(f"the task {dataset!r}", "tasks") from error
+
     def read_answer(text: str) -> str | None:
         return read(text.rpartition("</think>")[2])
 
