@@ -61,7 +61,7 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def violations(self) -> tuple[ViolationRecord, ...]:
-        """All violations of the call, including those in text that was cut; empty if there is no result."""
+        """The ``violations`` of the result; empty if there is no result."""
         return () if self.result is None else self.result.violations
 
     @property

@@ -198,8 +198,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[CheckRecord, ...] = ()
     """The checks on the returned trace."""
     violations: tuple[ViolationRecord, ...] = ()
-    """The recorded violations, including those whose text was cut: first those with a remedy, in the order of the
-    remedies, then the others by span."""
+    """The recorded violations: first those with a remedy, in the order of the remedies, then the others by span. Some
+    without a remedy are not recorded, such as those whose text the remedy for an earlier violation cut."""
     insertions: tuple[Insertion, ...] = ()
     resume: ResumeWay | None = None
     """How the last request that continued kept text did so, and why; ``None``: no request did."""

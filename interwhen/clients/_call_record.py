@@ -150,7 +150,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     checks: tuple[RecordedCheck, ...] = ()
     """The checks of the returned text."""
     violations: tuple[RecordedViolation, ...] = ()
-    """The violations of the call, also those in text that was cut."""
+    """The violations that the result of the call has, also for text that was cut."""
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt observed, refused or rewrote, and which of them failed."""
     ledger: Ledger = Ledger()

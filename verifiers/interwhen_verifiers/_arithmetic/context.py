@@ -87,7 +87,7 @@ def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
 
 
 class _Reach(NamedTuple):
-    """The words of the clause and of the sentence around a chain, and the token indices of three of their bounds."""
+    """The words of the clause and of the sentence around a chain. The starts and ends are indices of tokens."""
 
     clause: set[str]
     sentence: set[str]
