@@ -193,7 +193,7 @@ class Shell:
         """Run *command* and return what it printed. Raises :class:`JobError` if it fails."""
         words = [str(word) for word in command]
         self.say("==> " + " ".join(word if len(word) < 120 else "…" for word in words))
-        environment = {**os.environ, **(extra or {})}
+        environment = {**os.environ, "INTERWHEN_SAME_EXAMPLES": "1", **(extra or {})}
         lines = []
         with subprocess.Popen(
             words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
