@@ -106,11 +106,11 @@ def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
                 yield from ((left, right), (right, left))
             case In(item=item, among=Listed(items=(only,))):
                 yield item, only
-            case Compare(op="<=", left=low, right=high) | Compare(op=">=", left=high, right=low):
-                bounds.add((_text(low), _text(high)))
-                if (_text(high), _text(low)) in bounds:
-                    yield from ((low, high), (high, low))
-            case Not(of=Compare(op=">", left=low, right=high) | Compare(op="<", left=high, right=low)):
+            case (
+                Compare(op="<=", left=low, right=high)
+                | Compare(op=">=", left=high, right=low)
+                | Not(of=Compare(op=">", left=low, right=high) | Compare(op="<", left=high, right=low))
+            ):
                 bounds.add((_text(low), _text(high)))
                 if (_text(high), _text(low)) in bounds:
                     yield from ((low, high), (high, low))

@@ -535,7 +535,7 @@ class _EquationCheck:
             return "the lines do not say that it is done to what is counted"
         doing = other.clause.residue - each.clause.residue - {"work", "run"}
         if below & _MIXED[0] and doing and any(other.unit == {(stem, 1)} for stem in below):
-            return "the lines do not say that it goes on for this time"
+            return "the lines do not say that this lasts the whole time"
         return ""
 
     def _lack_of_rate(self, each: _Quantity, below: set[str]) -> str:
@@ -767,7 +767,7 @@ def _read_sum(left: str) -> _Sum | None:
 
 
 def _are_neighbours(one: _Term, other: _Term) -> bool:
-    """Return whether two terms name the same times and stand in one sentence or in consecutive sentences."""
+    """Return whether two terms are about the same times, with no other sentence between their sentences."""
     places = sorted({each.clause.place for term in (one, other) for each, _ in term.factors})
     return one.times == other.times and all(after - before <= 1 for before, after in itertools.pairwise(places))
 
