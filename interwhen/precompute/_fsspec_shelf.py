@@ -50,6 +50,8 @@ class FsspecShelf:
             raise StoreError(url, str(error)) from error
         self._root = self._root.rstrip("/")
         self._protocol = protocol
+        self.is_exposed = False if protocol == "memory" else None
+        """Whether others can write to the folder; ``None``: this is not known."""
         if protocol not in _EXCLUSIVE and not one_writer:
             raise StoreError(
                 url,
