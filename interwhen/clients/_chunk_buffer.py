@@ -102,10 +102,13 @@ class ChunkBuffer:
     """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace.
 
     The composer takes chunks out of ``queue``. *decode* decodes one event of a stream. *field* is the chunk's field for
-    text of the answer. With *holds*, text that no monitor reads is removed from the chunks.
+    text of the answer. With *holds*, text that no monitor reads is removed from the chunks. *request* is the body
+    of the request, whose strings a server may repeat.
     """
 
-    def __init__(self, decode: Decode, field: Field, *, holds: bool = False) -> None:
+    def __init__(
+        self, decode: Decode, field: Field, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
         self.queue: deque[BufferedChunk] = deque()
         self.calls: list[BufferedChunk] = []
         """Chunks with pieces of tool calls that were taken from the queue. They wait for the end."""
@@ -113,7 +116,7 @@ class ChunkBuffer:
         """The first chunk: the template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
         """The field with the reasoning; ``None`` before any has come."""
-        self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds)
+        self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds, request=request)
         """Finds text that no monitor reads, and holds it back if *holds* is true."""
         self._decode = decode
         self._field: Field = field

@@ -1,82 +1,131 @@
-"""Holds log-probabilities back until the text of their tokens has come, so that a gate does not show it unchecked."""
+"""Compares log-probabilities with the text of their tokens, and holds them back until this text has come.
+
+The tokens must spell the text, so that a reader of the tokens reads the text that monitors read. White space may
+differ. A gate shows no token before its text is released.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+import string
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, TypeAlias
-
-TakeTokens: TypeAlias = Callable[[str, list[tuple[bytes, Any]]], list[Any]]
-"""A function such as :meth:`HeldTokens.take`."""
+from typing import Any
 
 _MOST_TOKENS = 256
 """The most tokens that wait for their text."""
 _MOST_TEXT = 4096
-"""The most bytes of text that are kept for tokens that come later."""
-_LONGEST = 512
-"""The most bytes of a token. The log-probability of a longer one is left out."""
+"""The most bytes of text that wait for their tokens."""
+_LAST = 64
+"""The most bytes of a last token after the end of the stop sequence in it."""
+_MOST_ALTERNATIVES = 128
+"""The most alternatives to one token."""
 
 _LISTS = ("tokens", "token_logprobs", "top_logprobs", "text_offset")
 """The lists of the completions API, with one member for each token."""
 _REPLACED = "\ufffd"
-_ESCAPED = ("\\x", "bytes:")
-"""How a token begins that is a part of a character, such as ``\\xf0\\x9f``. Its bytes are in another field."""
+_ESCAPED = re.compile(r"(?:bytes:)?(?:\\x[0-9a-f]{2})+|<0x[0-9A-F]{2}>")
+"""A token that is a part of a character, such as ``\\xf0\\x9f`` or ``<0xF0>``."""
+_HEX = re.compile(r"x([0-9a-fA-F]{2})")
+_LONGEST = 128
+"""The most bytes of a token whose text is not that of its bytes."""
+_MARK = re.compile(rb"<[^<>]{1,64}>|\[[A-Z_/]{1,32}\]|token_id:[0-9]{1,9}")
+"""A token that is in no text, such as ``</s>`` or ``[INST]``, or that has a number in place of its text."""
+_BLANK = re.compile(r"[\s\u2581]+")
+"""White space, with the sign for a space in some vocabularies. Servers strip it, and some leave it out of tokens."""
+_UNKNOWN, _OTHER = b"\xfe", b"\xff"
+"""Stand for a part of a character whose bytes are not known, and for a token with two texts. No text has such bytes."""
+_CHARACTER = 4
+"""The most bytes of a character."""
 
 
 class HeldTokens:
     """Finds the tokens whose text has come, in their order. Those whose text is still to come wait.
 
-    A token that is in no text, such as an end mark, is left out once a later token was found.
+    A mark that is in no text is left out. If the tokens do not spell the text, no further token is found.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[bytes, Any]] = []
         self._text = b""
+        self._unknown = 0
+        """How many bytes at the start of the text may belong to tokens whose bytes are not known."""
+        self._has_scores = False
+        self.differs = False
+        """Whether the tokens do not spell the text."""
 
-    @property
-    def waits(self) -> bool:
-        """Whether a token waits for its text."""
-        return bool(self._waiting)
-
-    def take(self, text: str, tokens: list[tuple[bytes, Any]]) -> list[Any]:
+    def take(self, text: str, tokens: list[tuple[bytes, Any]], *, optional: bool = False) -> list[Any]:
         """Add *text*, which has come, and *tokens*: pairs of the bytes of a token's text and any object.
 
-        Return the objects of the tokens whose text has come by now.
+        Return the objects of the tokens whose text has come by now. From the first token on, all text must have tokens,
+        unless it is *optional*.
         """
-        new = text.encode("utf-8", "surrogatepass")
-        if b"".join(token for token, _ in tokens) == new:  # as nearly always
-            if new:
-                self._waiting, self._text = [], b""
-            return [each for _, each in tokens]
-        self._text = (self._text + new)[-_MOST_TEXT:]
-        self._waiting = [*self._waiting, *tokens][-_MOST_TOKENS:]
+        self._has_scores = self._has_scores or bool(tokens)
+        if not self._has_scores or not (tokens or self._waiting or self._text or not optional):
+            return []
+        self._text += _packed(text)
+        self._waiting += tokens
+        found = [] if self.differs else self._matched()
+        if len(self._waiting) > _MOST_TOKENS or len(self._text) > _MOST_TEXT:
+            self.differs = True
+        if self.differs:
+            self._waiting, self._text = [], b""
+        return found
+
+    def _matched(self) -> list[Any]:
         found: list[Any] = []
         taken = 0
-        for number, (token, each) in enumerate(self._waiting):
-            at = self._text.find(token) if len(token) <= _LONGEST else -1
-            if at >= 0 and (token or number == taken):
+        for token, each in self._waiting:
+            if token == _UNKNOWN:
+                self._unknown += _CHARACTER
                 found.append(each)
-                self._text, taken = self._text[at + len(token) :], number + 1
-            elif not self._text or self._begins(token):
+                taken += 1
+                continue
+            self._skip_unknown(token)
+            if self._text.startswith(token):
+                self._text = self._text[len(token) :]
+                self._unknown = 0 if token else self._unknown
+                found.append(each)
+            elif token.startswith(self._text):
+                break  # the rest may follow
+            elif not _MARK.fullmatch(token):
+                self.differs = True
                 break
+            taken += 1
         del self._waiting[:taken]
         return found
 
-    def _begins(self, token: bytes) -> bool:
-        """Return whether the text ends with the beginning of *token*, so that the rest may follow."""
-        return any(self._text.endswith(token[:size]) for size in range(1, min(len(token), _LONGEST)))
+    def _skip_unknown(self, token: bytes) -> None:
+        """Remove from the text what may belong to tokens whose bytes are not known, up to *token*."""
+        most, at = min(self._unknown, len(self._text)), 0
+        while at < most and self._text[at] >= 0x80 and not self._text.startswith(token, at):
+            at += 1
+        self._text, self._unknown = self._text[at:], self._unknown - at
+
+    def finish(self, stops: Iterable[str] = ()) -> None:
+        """End the stream: no token may wait but marks, and those of the sequence in *stops* that ended the text."""
+        rest = b"".join(token for token, _ in self._waiting if not _MARK.fullmatch(token))
+        self._skip_unknown(rest or _OTHER)
+        ends = [self._text + _packed(stop) for stop in stops]
+        is_end = any(end.startswith(rest) or (rest.startswith(end) and len(rest) <= len(end) + _LAST) for end in ends)
+        self.differs = self.differs or not (rest == self._text or is_end)
+        self._waiting, self._text = [], b""
+
+
+def _packed(text: str) -> bytes:
+    return _BLANK.sub("", text).encode("utf-8", "surrogatepass")
 
 
 class HeldScores:
-    """Holds back the log-probabilities in the chunks of one stream of the chat or the completions API."""
+    """Compares and holds back the log-probabilities in the chunks of one stream of the chat or the completions API."""
 
     def __init__(self) -> None:
         self._tokens: Mapping[str, HeldTokens] = {"content": HeldTokens(), "reasoning_content": HeldTokens()}
 
     @property
-    def waits(self) -> bool:
-        """Whether a log-probability waits for its text."""
-        return any(held.waits for held in self._tokens.values())
+    def differs(self) -> bool:
+        """Whether the tokens do not spell the text."""
+        return any(held.differs for held in self._tokens.values())
 
     def take(self, scores: Any, text: str, reasoning: str) -> dict[str, Any] | None:
         """Return the log-probabilities to show with a chunk whose field ``logprobs`` is *scores*.
@@ -89,47 +138,80 @@ class HeldScores:
             lists = {name: given[name] for name in _LISTS if isinstance(given.get(name), list)}
             rows = [(_spelled(token, None), number) for number, token in enumerate(given["tokens"])]
             members = [(token, {name: each[at : at + 1] for name, each in lists.items()}) for token, at in rows]
-            for member in self._tokens["content"].take(reasoning + text, members):
+            for member in self._tokens["content"].take(reasoning + text, members, optional=not text):
                 for name, each in member.items():
                     shown[name] = shown.get(name, []) + each
         else:
-            for name, said in (("content", reasoning + text), ("reasoning_content", reasoning)):
-                if found := self._tokens[name].take(said, tokens_of(given.get(name))):
-                    shown[name] = found
+            # A server may give log-probabilities of the answer only, or of the reasoning in a list of their own.
+            thoughts = tokens_of(given.get("reasoning_content"))
+            if found := self._tokens["reasoning_content"].take(reasoning, thoughts, optional=True):
+                shown["reasoning_content"] = found
+            said = text if thoughts else reasoning + text
+            if found := self._tokens["content"].take(said, tokens_of(given.get("content")), optional=not text):
+                shown["content"] = found
+        if tokens_of(given.get("refusal")) or isinstance(given.get("tokens"), str):
+            self._tokens["content"].differs = True  # no monitor reads a refusal, and no server sends such tokens
         return {**dict.fromkeys(given), **shown} if shown else None
+
+    def finish(self, stops: Iterable[str]) -> None:
+        """End the stream, as :meth:`HeldTokens.finish` does."""
+        for held in self._tokens.values():
+            held.finish(stops)
 
 
 def tokens_of(scores: Any) -> list[tuple[bytes, Any]]:
     """Return the tokens in *scores*, a list of log-probabilities, each with the bytes of its text."""
     rows = [each for each in scores if isinstance(each, dict)] if isinstance(scores, list) else []
-    return [(_spelled(each.get("token"), each.get("bytes")), each) for each in rows]
+    return [(_spelled_row(each), each) for each in rows]
+
+
+def _spelled_row(row: dict[str, Any]) -> bytes:
+    others = row.get("top_logprobs")
+    others = [each for each in others if isinstance(each, dict)] if isinstance(others, list) else []
+    is_sound = all(_spelled(each.get("token"), each.get("bytes")) != _OTHER for each in others)
+    return _spelled(row.get("token"), row.get("bytes")) if is_sound and len(others) <= _MOST_ALTERNATIVES else _OTHER
 
 
 def _spelled(token: Any, parts: Any) -> bytes:
-    """Return the bytes of *token*. *parts* are its bytes as numbers, which are used for a part of a character only."""
+    """Return the bytes of *token* without white space. *parts* are its bytes as numbers, if they are known."""
     if not isinstance(token, str):
-        return b""
-    if isinstance(parts, list) and (_REPLACED in token or token.startswith(_ESCAPED)):
+        return b"" if token is None else _OTHER
+    given = None
+    if isinstance(parts, list):
         with suppress(TypeError, ValueError):
-            return bytes(parts)
-    return token.encode("utf-8", "surrogatepass")
+            given = bytes(parts[: _LONGEST + 1]).translate(None, string.whitespace.encode())
+    is_part = _ESCAPED.fullmatch(token) is not None
+    if is_part or _REPLACED in token:
+        if given and given != token.encode("utf-8", "surrogatepass"):  # vLLM gives the bytes of the replacement
+            return given if len(given) <= _LONGEST else _OTHER
+        return bytes.fromhex("".join(_HEX.findall(token))) if is_part else _UNKNOWN
+    spelled = _packed(token)
+    if given is not None and _packed(given.decode("utf-8", "replace")) != spelled:
+        return _OTHER
+    return spelled
 
 
-def with_scores_of_text(value: Any, scores_of: TakeTokens | None = None) -> Any:
+def with_scores_of_text(value: Any, held: HeldTokens | None = None) -> tuple[Any, bool]:
     """Return *value*, an event of the Responses API, without log-probabilities of tokens that are not in its text.
 
-    Log-probabilities are in a field ``logprobs`` beside ``text``, at any depth. *scores_of* finds those beside
-    ``delta``.
+    Log-probabilities are in a field ``logprobs`` beside ``text``, at any depth. *held* has the earlier tokens of the
+    text in ``delta``. Return also whether tokens do not spell their text.
     """
     if isinstance(value, list):
-        return [with_scores_of_text(each) for each in value]
+        members = [with_scores_of_text(each) for each in value]
+        return [each for each, _ in members], any(differs for _, differs in members)
     if not isinstance(value, dict):
-        return value
-    shown = {name: with_scores_of_text(each) for name, each in value.items()}
+        return value, False
+    fields = {name: with_scores_of_text(each) for name, each in value.items()}
+    shown, differs = {name: each for name, (each, _) in fields.items()}, any(found for _, found in fields.values())
     scores = value.get("logprobs")
-    if scores_of is not None or isinstance(scores, list):
-        text = value.get("delta" if scores_of else "text")
-        found = (scores_of or HeldTokens().take)(text if isinstance(text, str) else "", tokens_of(scores))
+    if held is not None or isinstance(scores, list):
+        text = value.get("text" if held is None else "delta")
+        tokens = held or HeldTokens()
+        found = tokens.take(text if isinstance(text, str) else "", tokens_of(scores))
+        if held is None:
+            tokens.finish()
         if found or scores:
             shown["logprobs"] = found
-    return shown
+        differs = differs or tokens.differs
+    return shown, differs

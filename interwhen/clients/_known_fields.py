@@ -7,7 +7,8 @@ Any other string is unmonitored text: a result with it is not verified, and a ga
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -17,95 +18,121 @@ from interwhen._types.results import Result, Unverified, UnverifiedReason, Verif
 from interwhen.clients._calls import Api
 from interwhen.clients._held_scores import HeldScores
 
-Kind = Literal["text", "copy", "id", "number", "opaque"]
+Kind = Literal["text", "copy", "word", "id", "name", "code", "echo", "labels", "number", "token", "scores"]
 """The kinds of fields:
 
 ``text``: text of the model that monitors read. ``copy``: must repeat a text that monitors read in another field; any
-other text in it is unmonitored. ``id``: a name, a role, a reason, a date. ``number``: numbers, also in lists and
-objects. ``opaque``: data that is not for people (signatures, log-probabilities), or that was in the request.
+other text in it is unmonitored. ``word``, ``id``, ``name`` and ``code``: a string in one of the forms ``FORMS``.
+``echo``: strings of the request, or words. ``labels``: words. ``number``: numbers. The last three also in lists and
+objects. ``token``: tokens with log-probabilities. ``scores``: objects with tokens as keys.
 """
 
 Table: TypeAlias = "Mapping[str, Kind | Table | tuple[Table]]"
 """The fields of an object, by name. A table describes an inner object; a table in a tuple, the members of a list."""
 
-_ID_SIZE = 512
-"""The most characters of an id. A longer string counts as text."""
+FORMS: Final[Mapping[str, str]] = {
+    "word": "[A-Za-z0-9_.:/-]{0,64}",
+    "id": "[!-~]{0,512}",
+    "name": "(?:[!-~]{1,64} ){0,4}[!-~]{0,256}",
+    "code": "[A-Za-z0-9+/=_.:~-]*",
+}
+"""The forms of short plain values, as regular expressions. Any other string in such a field counts as text."""
+_FORMS = {kind: re.compile(form) for kind, form in FORMS.items()}
+_FORMS |= {"echo": _FORMS["word"], "labels": _FORMS["word"]}
+_KEY = re.compile("[A-Za-z0-9_.:/-]{1,64}")
+"""The form of an object's key. A key in another form counts as text."""
+_MOST_CHARACTERS = 1024
+"""The most characters of different keys and words in a field. More of them count as text."""
+_MOST_UNKNOWN = 32
+"""The most unknown fields without text in an object. More of them count as text."""
+_LONGEST_TOKEN = 128
+"""The most characters of a token with a log-probability."""
 NAMES_KEPT = 8
 """The most names of unmonitored fields that are kept."""
-_KEY = re.compile(r"[\w.:/-]{1,64}")
-"""The form of an object's key. A key in another form counts as text."""
 
+_ALTERNATIVE: Final[Table] = {"token": "token", "bytes": "number", "logprob": "number", "id": "number"}
+_SCORE: Final[Table] = {**_ALTERNATIVE, "top_logprobs": (_ALTERNATIVE,)}
+_SCORES: Final[Table] = {
+    "content": (_SCORE,),
+    "reasoning_content": (_SCORE,),
+    "refusal": (_SCORE,),
+    "tokens": "token",
+    "token_logprobs": "number",
+    "top_logprobs": "scores",
+    "text_offset": "number",
+}
+"""Log-probabilities: lists of objects (chat), or a list for each of their fields (completions)."""
 _META: Final[Table] = {
     "id": "id",
-    "object": "id",
+    "object": "word",
     "created": "number",
-    "model": "id",
+    "model": "name",
     "system_fingerprint": "id",
-    "service_tier": "id",
-    "provider": "id",
+    "service_tier": "word",
+    "provider": "name",
     "usage": "number",
     "timings": "number",
-    "obfuscation": "opaque",
+    "obfuscation": "id",
     "prompt_token_ids": "number",
-    "prompt_logprobs": "opaque",
-    "prompt_filter_results": "opaque",
-    "kv_transfer_params": "opaque",
+    "prompt_logprobs": "number",
+    "prompt_filter_results": "labels",
+    "kv_transfer_params": "labels",
     "x_groq": {"id": "id", "seed": "number", "usage": "number"},
 }
 _CHOICE: Final[Table] = {
     "index": "number",
-    "finish_reason": "id",
-    "native_finish_reason": "id",
-    "stop_reason": "id",
-    "matched_stop": "id",
-    "logprobs": "opaque",
+    "finish_reason": "word",
+    "native_finish_reason": "word",
+    "stop_reason": "echo",
+    "matched_stop": "echo",
+    "logprobs": _SCORES,
     "token_ids": "number",
     "prompt_token_ids": "number",
-    "prompt_logprobs": "opaque",
-    "content_filter_results": "opaque",
+    "prompt_logprobs": "number",
+    "content_filter_results": "labels",
     "content_filter_offsets": "number",
 }
 _CALL: Final[Table] = {
     "index": "number",
     "id": "id",
-    "type": "id",
+    "type": "word",
     "function": {"name": "text", "arguments": "text"},
     "custom": {"name": "text", "input": "text"},
-    "extra_content": {"google": {"thought_signature": "opaque"}},
+    "extra_content": {"google": {"thought_signature": "code"}},
 }
 _DETAIL: Final[Table] = {
-    "type": "id",
+    "type": "word",
     "id": "id",
-    "format": "id",
+    "format": "word",
     "index": "number",
-    "signature": "opaque",
-    "data": "opaque",
+    "signature": "code",
+    "data": "code",
     "text": "copy",
     "summary": "copy",
     "thinking": "copy",
 }
-_PART: Final[Table] = {"type": "id", "text": "copy", "logprobs": "opaque"}
+_PART: Final[Table] = {"type": "word", "text": "copy", "logprobs": (_SCORE,)}
 _ITEM: Final[Table] = {
     "id": "id",
-    "type": "id",
-    "status": "id",
-    "role": "id",
-    "phase": "id",
+    "type": "word",
+    "status": "word",
+    "role": "word",
+    "phase": "word",
     "call_id": "id",
-    "namespace": "id",
+    "namespace": "word",
     "content": (_PART,),
     "summary": (_PART,),
-    "encrypted_content": "opaque",
+    "encrypted_content": "code",
     "name": "copy",
     "arguments": "copy",
     "input": "copy",
 }
 _RESPONSE: Final[Table] = {
     "id": "id",
-    "object": "id",
-    "status": "id",
-    "model": "id",
-    "service_tier": "id",
+    "object": "word",
+    "status": "word",
+    "model": "name",
+    "service_tier": "word",
     "previous_response_id": "id",
     "created_at": "number",
     "completed_at": "number",
@@ -120,36 +147,36 @@ _RESPONSE: Final[Table] = {
     "presence_penalty": "number",
     "parallel_tool_calls": "number",
     "store": "number",
-    "billing": "opaque",
-    "conversation": "opaque",
-    "error": "opaque",
-    "incomplete_details": "opaque",
-    "instructions": "opaque",
-    "metadata": "opaque",
-    "moderation": "opaque",
-    "prompt": "opaque",
-    "prompt_cache_key": "opaque",
-    "prompt_cache_retention": "opaque",
-    "reasoning": "opaque",
-    "safety_identifier": "opaque",
-    "text": "opaque",
-    "tool_choice": "opaque",
-    "tools": "opaque",
-    "truncation": "opaque",
-    "user": "opaque",
-    "kv_transfer_params": "opaque",
+    "billing": "labels",
+    "conversation": "labels",
+    "error": "labels",
+    "incomplete_details": "labels",
+    "instructions": "echo",
+    "metadata": "echo",
+    "moderation": "labels",
+    "prompt": "echo",
+    "prompt_cache_key": "echo",
+    "prompt_cache_retention": "word",
+    "reasoning": "echo",
+    "safety_identifier": "echo",
+    "text": "echo",
+    "tool_choice": "echo",
+    "tools": "echo",
+    "truncation": "word",
+    "user": "echo",
+    "kv_transfer_params": "labels",
     "output": (_ITEM,),
     "output_text": "copy",
 }
 _EVENT: Final[Table] = {
-    "type": "id",
+    "type": "word",
     "item_id": "id",
     "sequence_number": "number",
     "output_index": "number",
     "content_index": "number",
     "summary_index": "number",
-    "logprobs": "opaque",
-    "obfuscation": "opaque",
+    "logprobs": (_SCORE,),
+    "obfuscation": "id",
     "name": "copy",
     "text": "copy",
     "arguments": "copy",
@@ -175,7 +202,7 @@ FIELDS: Final[Mapping[Api, Table]] = {
             {
                 **_CHOICE,
                 "delta": {
-                    "role": "id",
+                    "role": "word",
                     "content": "text",
                     "reasoning_content": "text",
                     "reasoning": "text",
@@ -211,20 +238,46 @@ Stands: TypeAlias = Callable[[str, str], str]
 """
 
 
-def sift(body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
+class RequestStrings:
+    """The strings in the request *body*, keys included: a server may repeat them. They are collected at first use."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._body = body
+        self._found: frozenset[str] | None = None
+
+    def __contains__(self, text: object) -> bool:
+        if self._found is None:
+            self._found = frozenset(_strings(self._body))
+        return text in self._found
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield name
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def sift(body: Mapping[str, Any], table: Table, stands: Stands, asked: Container[str] = ()) -> Sifted:
     """Return *body* without unmonitored text, and the names of the fields that had such text.
 
-    It is text in fields that *table* does not list or that are for other values, and text in fields marked ``copy``
-    that does not repeat a text which monitors read. *stands* returns the text of a ``copy`` field if it may stay, else
-    the text to show instead.
+    It is text in fields that *table* does not list, strings that are not in the form of their field, and text in fields
+    marked ``copy`` that does not repeat a text which monitors read. *stands* returns the text of a ``copy`` field if it
+    may stay, else the text to show instead. *asked* contains the strings of the request.
     """
-    sifter = _Sifter(stands)
+    sifter = _Sifter(stands, asked)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
 
 
 class _Sifter:
-    def __init__(self, stands: Stands) -> None:
+    def __init__(self, stands: Stands, asked: Container[str]) -> None:
         self._stands = stands
+        self._asked = asked
         self.names: dict[str, None] = {}
 
     def fields(self, value: Mapping[str, Any], table: Table, place: str) -> dict[str, Any]:
@@ -233,10 +286,18 @@ class _Sifter:
         *table* lists its known fields.
         """
         found: dict[str, Any] = {}
+        unknown = 0
         for name, inner in value.items():
             at = f"{place}.{name}" if place else name
             kind = table.get(name)
-            found[name] = self._unknown(inner, at) if kind is None else self._known(inner, kind, at)
+            if kind is not None:
+                found[name] = self._known(inner, kind, at)
+                continue
+            unknown += 1
+            if unknown > _MOST_UNKNOWN or not _KEY.fullmatch(name):
+                self._note(at)  # the name itself is text
+            else:
+                found[name] = self._plain(inner, "number", at)
         return found
 
     def _known(self, value: Any, kind: Kind | Table | tuple[Table], place: str) -> Any:
@@ -244,36 +305,56 @@ class _Sifter:
             if isinstance(value, list):
                 return [self._known(member, kind[0], place) for member in value]
             kind = kind[0]
-        if isinstance(kind, Mapping) and isinstance(value, Mapping):
-            return self.fields(value, kind, place)
-        if kind in ("text", "opaque"):
+        if isinstance(kind, Mapping):
+            return (
+                self.fields(value, kind, place) if isinstance(value, Mapping) else self._plain(value, "number", place)
+            )
+        if kind == "text":
             return value
-        if isinstance(value, str):
-            if kind == "id" and len(value) <= _ID_SIZE:
-                return value
-            if kind == "copy" and (shown := self._stands(place, value)) == value:
-                return value
-            self._note(place)
-            return shown if kind == "copy" else ""
-        return self._unknown(value, place)
+        if kind == "copy" and isinstance(value, str):
+            shown = self._stands(place, value)
+            if shown != value:
+                self._note(place)
+            return shown
+        if isinstance(value, str) or kind in ("echo", "labels", "token", "scores"):
+            return self._plain(value, kind, place)
+        return self._plain(value, "number", place)
 
-    def _unknown(self, value: Any, place: str) -> Any:
-        if not _has_text(value):
+    def _plain(self, value: Any, kind: Kind, place: str) -> Any:
+        """Return *value*, or without its text if this is not in the form of *kind*."""
+        words: set[str] = set()
+        fits, is_short = self._fits(value, kind, words), sum(map(len, words)) <= _MOST_CHARACTERS
+        if fits and is_short:
             return value
         self._note(place)
-        return _emptied(value)
+        return _emptied(value) if is_short else type(value)()
+
+    def _fits(self, value: Any, kind: Kind, words: set[str]) -> bool:
+        """Return whether *value* is in the form of *kind*, and add the keys and words in it to *words*."""
+        if isinstance(value, str):
+            return not value or self._is_plain(value, kind, words)
+        fitting = []  # a list, so that words are counted also after one that does not fit
+        if isinstance(value, Mapping):
+            of_keys: Kind = "token" if kind == "scores" else "echo" if kind == "echo" else "labels"
+            fitting = [self._is_plain(name, of_keys, words) for name in value]
+            value, kind = [*value.values()], "number" if kind == "token" else kind
+        if isinstance(value, list):
+            fitting += [self._fits(inner, kind, words) for inner in value]
+        return all(fitting)
+
+    def _is_plain(self, text: str, kind: Kind, words: set[str]) -> bool:
+        if kind == "token":
+            return len(text) <= _LONGEST_TOKEN
+        if kind in ("echo", "name") and text in self._asked:
+            return True
+        form = _FORMS.get(kind)
+        if kind in ("echo", "labels"):
+            words.add(text)
+        return form is not None and form.fullmatch(text) is not None
 
     def _note(self, place: str) -> None:
         if len(self.names) < NAMES_KEPT:
             self.names[place[:100]] = None
-
-
-def _has_text(value: Any) -> bool:
-    if isinstance(value, str):
-        return bool(value)
-    if isinstance(value, Mapping):
-        return any(not _KEY.fullmatch(key) or _has_text(inner) for key, inner in value.items())
-    return isinstance(value, list) and any(map(_has_text, value))
 
 
 def _emptied(value: Any) -> Any:
@@ -293,15 +374,22 @@ def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
 
 
 _Number: TypeAlias = int | float | bool | None
-_Name: TypeAlias = Annotated[str, msgspec.Meta(pattern=rf"^(?:{_KEY.pattern})\Z")]
-"""A key of an object for numbers. Text in any other key is unmonitored."""
-_SMALL: Any = _Number | dict[_Name, _Number | dict[_Name, _Number]] | list[int | float | None]
+_Token: TypeAlias = Annotated[str, msgspec.Meta(max_length=_LONGEST_TOKEN)]
+
+
+def _string(form: str) -> Any:
+    return Annotated[str, msgspec.Meta(pattern=rf"^(?:{form})\Z")] | _Number
+
+
 _TYPES: Mapping[str, Any] = {
+    **{kind: _string(form) for kind, form in FORMS.items()},
     "text": Any,
     "copy": None,
-    "id": Annotated[str, msgspec.Meta(max_length=_ID_SIZE)] | _Number,
-    "number": _SMALL,
-    "opaque": msgspec.Raw,
+    "echo": _string(FORMS["word"]),
+    "labels": _string(FORMS["word"]),
+    "number": _Number | list[int | float | None],
+    "token": _Token | list[_Token | None] | None,
+    "scores": list[dict[_Token, _Number] | None] | None,
 }
 
 
@@ -343,13 +431,15 @@ def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
 _DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
 _TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
 """Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
+SCORED = re.compile(rb'logprobs"\s*+:\s*+(?!null|\[\s*+\])|\\u')
+"""Matches in a chunk that may have log-probabilities, also under an escaped name."""
 _BACKSLASH = 92
 _OFTEN = 16
 """Each of the first 16 filtered chunks may be remembered, then only every 16th."""
 
 
 class FieldFilter:
-    """Finds text that no monitor reads in the chunks of one answer. With *holds*, such text is removed.
+    """Finds text that no monitor reads in the chunks of the answer to *request*. With *holds*, such text is removed.
 
     It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
     differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
@@ -358,8 +448,10 @@ class FieldFilter:
 
     __slots__ = (
         "_api",
+        "_asked",
         "_decode",
         "_scores",
+        "_stops",
         "after",
         "before",
         "begin",
@@ -371,7 +463,13 @@ class FieldFilter:
         "unmonitored",
     )
 
-    def __init__(self, api: Literal["chat", "completions"], *, holds: bool) -> None:
+    def __init__(
+        self, api: Literal["chat", "completions"], *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        stop = request.get("stop")
+        self._stops = [stop] if isinstance(stop, str) else [each for each in stop or () if isinstance(each, str)]
+        self._stops += [""] if request.get("stop_token_ids") else []
+        self._asked = RequestStrings(request)
         self._api: Literal["chat", "completions"] = api
         self._decode = _DECODERS[api].decode
         self.holds = holds
@@ -416,34 +514,37 @@ class FieldFilter:
             shown, is_sound = data, not _says_two_things(delta)
             if not is_sound:
                 shown, is_sound = self._sifted(data)
-        if self.holds and ((self._scores and self._scores.waits) or b"logprob" in data or b"\\u" in data):
-            shown, has_scores = self._with_scores(shown)
-            is_sound = is_sound and not has_scores  # the next chunk has other tokens
+        if self._scores is not None or SCORED.search(data):
+            shown = self._with_scores(shown)
+            is_sound = is_sound and self._scores is None  # the next chunk has other tokens
         if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
             self._remember(data)
         return shown
 
-    def _with_scores(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* with the log-probabilities of tokens whose text has come, and whether it has or had any."""
+    def _with_scores(self, data: bytes) -> bytes:
+        """Return *data*; with *holds*, only with the log-probabilities of tokens whose text has come."""
         try:
             choice = msgspec.json.decode(data)["choices"][0]
         except (*DECODE_ERRORS, LookupError, TypeError):
-            return data, False
+            return data
         found = choice.get("logprobs")
         if found is None and self._scores is None:
-            return data, False
-        said = choice if self._api == "completions" else choice.get("delta") or {}
-        texts = [said.get(name) or "" for name in ("content", "reasoning_content", "reasoning", "text")]
-        texts = [text if isinstance(text, str) else "" for text in texts]
-        if self.has_calls and not any(texts):
-            return data, found is not None
+            return data
         self._scores = self._scores or HeldScores()
-        shown = self._scores.take(found, texts[0] or texts[3], texts[1] or texts[2])
-        if shown == found:
-            return data, found is not None
+        said = choice if self._api == "completions" else choice.get("delta") or {}
+        reasoning = said.get("reasoning_content") or said.get("reasoning")
+        texts = [said.get("content"), said.get("text"), *_call_texts(said), reasoning]
+        *answer, reasoning = [text if isinstance(text, str) else "" for text in texts]
+        shown = self._scores.take(found, "".join(answer), reasoning)
+        if choice.get("finish_reason") is not None:
+            self._scores.finish(self._stops)
+        if self._scores.differs:
+            self.note("choices.logprobs")
+        if not self.holds or shown == found:
+            return data
         body = msgspec.json.decode(data)
         body["choices"][0]["logprobs"] = shown
-        return msgspec.json.encode(body), True
+        return msgspec.json.encode(body)
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
         """Return *data* as the reader gets it, and whether it is unchanged and without unmonitored text."""
@@ -462,7 +563,7 @@ class FieldFilter:
             assert delta is not None
             return text if _text_of(delta.get(place.split(".")[-2])) == reasoning else ""
 
-        value, names = sift(body, FIELDS[self._api], stands)
+        value, names = sift(body, FIELDS[self._api], stands, self._asked)
         if reasoning and delta and (other := delta.get("reasoning")) and other != reasoning:
             names = (*names, "choices.delta.reasoning")
             value["choices"][0]["delta"]["reasoning"] = ""
@@ -483,6 +584,14 @@ class FieldFilter:
             return
         self.before, self.after, self.begin, self.rest = data[:begin], data[end:], begin, len(data) - end
         self.least = self.begin + self.rest
+
+
+def _call_texts(said: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the names and arguments in the tool calls of the delta *said*."""
+    calls = [*(said.get("tool_calls") or ()), {"function": said.get("function_call")}]
+    for call in calls:
+        made = (call.get("function") or call.get("custom") or {}) if isinstance(call, Mapping) else {}
+        yield from (made.get(name) for name in ("name", "arguments", "input"))
 
 
 def _says_two_things(delta: Any) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import bisect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import msgspec
@@ -394,9 +395,9 @@ class ResponsesChunkBuffer(ChunkBuffer):
     The reader gets one response for all requests, so the numbers of output items continue from request to request.
     """
 
-    def __init__(self, *, holds: bool = False) -> None:
+    def __init__(self, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(_nothing, "content")
-        self._events = ResponsesFieldFilter(holds=holds)
+        self._events = ResponsesFieldFilter(holds=holds, request=request)
         self.field_filter = self._events  # type: ignore[assignment]
         self.items = 0
         """The number of output items so far."""

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen.clients._held_scores import HeldTokens, with_scores_of_text
-from interwhen.clients._known_fields import FIELDS, NAMES_KEPT, OURS, READ_EVENTS, Table, sift, strict_decoder
+from interwhen.clients._known_fields import (
+    FIELDS,
+    NAMES_KEPT,
+    OURS,
+    READ_EVENTS,
+    SCORED,
+    RequestStrings,
+    Table,
+    sift,
+    strict_decoder,
+)
 
 ADDED: Final = "response.output_item.added"
 RESPONSE_DONE: Final = "response.output_item.done"
+TEXT_DONE: Final = "response.output_text.done"
 CALLS: Final = ("function_call", "custom_tool_call")
 """Types of output items that are calls of the caller's tools."""
 
@@ -89,9 +102,13 @@ CALL_PIECES: Final = ("response.function_call_arguments.", "response.custom_tool
 
 
 class ResponsesFieldFilter:
-    """Finds text that no monitor reads in the events of one answer. With *holds*, such text is removed or replaced."""
+    """Finds text that no monitor reads in the events of the answer to *request*.
 
-    def __init__(self, *, holds: bool) -> None:
+    With *holds*, such text is removed or replaced.
+    """
+
+    def __init__(self, *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._asked = RequestStrings(request)
         self.holds = holds
         """Whether unmonitored text is removed or replaced."""
         self.unmonitored: dict[str, bool] = {}
@@ -128,18 +145,21 @@ class ResponsesFieldFilter:
         tokens. The field ``interwhen`` of a server is removed.
         """
         shown = self._sifted(event, data)
-        if not (self.holds and (self._tokens or b"logprob" in shown or b"\\u" in shown)):
+        if not (self._tokens or SCORED.search(shown)):
             return shown
         try:
             body = msgspec.json.decode(shown)
         except DECODE_ERRORS:
             return shown  # the decoder raises an error for such an event
-        held = None
-        if event.type in READ_EVENTS:
-            place = (event.output_index, event.content_index, event.summary_index)
-            held = self._tokens.setdefault(place, HeldTokens()).take
-        found = with_scores_of_text(body, held)
-        return shown if found == body else msgspec.json.encode(found)
+        place = (event.output_index, event.content_index, event.summary_index)
+        held = self._tokens.setdefault(place, HeldTokens()) if event.type in READ_EVENTS else None
+        found, differs = with_scores_of_text(body, held)
+        if event.type == TEXT_DONE and (ended := self._tokens.get(place)) is not None:
+            ended.finish()
+            differs = differs or ended.differs
+        if differs:
+            self.note(f"logprobs of {event.type:.100}")
+        return shown if not self.holds or found == body else msgspec.json.encode(found)
 
     def _sifted(self, event: WireEvent, data: bytes) -> bytes:
         kind, delta = event.type, event.delta
@@ -163,7 +183,7 @@ class ResponsesFieldFilter:
         def stands(place: str, text: str) -> str:
             return text if not text or self._stands(event, place, text) else self._instead(place)
 
-        value, names = sift(body, FIELDS["responses"] if is_read else _UNREAD, stands)
+        value, names = sift(body, FIELDS["responses"] if is_read else _UNREAD, stands, self._asked)
         for name in names:
             self.note(f"{name} of {kind:.100}")
         if names and self.holds:

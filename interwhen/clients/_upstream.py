@@ -833,10 +833,10 @@ _LIMIT: Mapping[Api, str] = {
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
     """Return the chunk buffer for the streams of *call*. With *holds*, it holds back text that no monitor reads."""
     if call.api == "responses":
-        return ResponsesChunkBuffer(holds=holds)
+        return ResponsesChunkBuffer(holds=holds, request=call.body)
     if call.api == "completions":
-        return ChunkBuffer(decode_completion, "text", holds=holds)
-    return ChunkBuffer(decode_chat, "content", holds=holds)
+        return ChunkBuffer(decode_completion, "text", holds=holds, request=call.body)
+    return ChunkBuffer(decode_chat, "content", holds=holds, request=call.body)
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Writer:
         """Reasoning that clients cannot read: no summary, and its content encrypted."""
         index, item = len(self.output), {"id": f"rs_{self.name}_{len(self.output)}", "type": "reasoning", "summary": []}
         self.say("response.output_item.added", output_index=index, item={**item, "encrypted_content": "gAAA"})
-        item = {**item, "encrypted_content": f"gAAA of {self.name}"}
+        item = {**item, "encrypted_content": f"gAAA_{self.name}"}
         self.say("response.output_item.done", output_index=index, item=item)
         self.output.append(item)
         return self

@@ -128,7 +128,7 @@ async def test_a_response_that_hides_its_reasoning_is_corrected(what, stream, ki
     response = last.response if stream else found
     # The reasoning must be given back with the calls of the same request, by who makes them.
     reasoning = [item.encrypted_content for item in response.output if item.type == "reasoning"]
-    assert reasoning == ["gAAA of resp_1"]
+    assert reasoning == ["gAAA_resp_1"]
     if what == "text":
         assert response.output_text == result.answer == "We see good news\n"
     else:

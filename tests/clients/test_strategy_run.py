@@ -195,8 +195,8 @@ async def test_the_caller_s_request_is_sent_with_another_temperature_and_seed(se
 async def test_log_probabilities_and_unknown_fields_of_the_chosen_sample_come_through(stream, serve, clients):
     def script(request):
         body = {"id": f"r{request.number}", "object": "chat.completion.chunk", "created": 1, "model": "m", "own": 1}
-        scores = {"content": [{"token": "x", "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
         text = "BAD\n" if request.number == 0 else "fine\n"
+        scores = {"content": [{"token": text, "logprob": -0.1, "bytes": None, "top_logprobs": []}]}
         choice = {"index": 0, "delta": {"role": "assistant", "content": text}, "logprobs": scores}
         return (Send(data({**body, "choices": [{**choice, "finish_reason": None}]})), *events([], api="chat"))
 

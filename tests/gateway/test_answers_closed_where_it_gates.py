@@ -1,15 +1,16 @@
 """Each way a check can fail, under each delivery, through each way in: what gates holds, what is live shows."""
 
 import asyncio
+import json
 
 import anyio
 import interwhen
 import openai
 import pytest
-from helpers import ASK, post
+from helpers import ASK, post, sse
 from interwhen import Claim, FunctionVerifier, Lines, Monitor, Pass, ToolCalls
 from interwhen.testing import ScriptedModel
-from interwhen.testing.server import delta, events, tool_call
+from interwhen.testing.server import Send, data, delta, events, tool_call
 from workers import exits
 
 pytestmark = pytest.mark.anyio
@@ -128,3 +129,25 @@ async def test_open_on_failure_is_an_explicit_choice(delivery, way, upstream, ga
     shown, is_verified = await BY[way](monitor("the verifier raises", delivery, on_error="open"), upstream, gateway)
     assert SECRET in shown
     assert not is_verified
+
+
+def with_text(place):
+    body = json.loads(events(["fine\n"], api="chat")[0].data.removeprefix(b"data: "))
+    if place == "logprobs":
+        scores = [{"token": SECRET, "logprob": -0.5, "bytes": None, "top_logprobs": []}]
+        body["choices"][0]["logprobs"] = {"content": scores, "refusal": None}
+    else:
+        body[place] = f"the {SECRET} is out"
+    return (Send(data(body)), *events(["so\n"], api="chat"))
+
+
+@pytest.mark.fault("G2", injected="text in fields for short values, behind the URL", happens="unverified; held back")
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("place", ["system_fingerprint", "service_tier", "obfuscation", "logprobs"])
+def test_a_gateway_holds_text_in_plain_fields(place, streamed, upstream, gateway):
+    who = Monitor(name="lines", verifier=made(passes), extractor=every_segment, trigger=Lines(), delivery="gate")
+    answer = post(gateway(upstream(lambda _: with_text(place)), watchers=[who]), {**ASK, "stream": streamed})
+    assert SECRET not in answer.text
+    found = [each for each in sse(answer.text) if each != "[DONE]"][-1] if streamed else answer.json()
+    assert found["interwhen"]["result"]["type"] == "unverified"
+    assert place in json.dumps(found["interwhen"]["result"]["unverified_reasons"])
