@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +78,11 @@ def run(
     sampled, spent = sampling.value(), budgets.value()
     record = None
     if journal is not None:
+        if not journal.parent.exists():
+            raise UsageError(
+                f"--journal must be in a folder that exists, got {str(journal)!r}: make it first: "
+                f"mkdir -p {shlex.quote(str(journal.parent))}"
+            )
         record = Journal(journal, close_seconds=0.5, model=model.reference(given), monitors=monitor)
     opened = model.open(given)
 
