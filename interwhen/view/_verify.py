@@ -69,7 +69,7 @@ def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, An
         "why": why,
     }
     if check.span is not None:
-        row["span"] = row["tape"] = [units.of(check.span.start), units.of(check.span.end)]
+        row["span"] = [units.of(check.span.start), units.of(check.span.end)]
     if isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation):
         verdict = check.outcome.verdict
         row |= {"why": verdict.why, "witness": verdict.witness}

@@ -1,7 +1,8 @@
 """Journals, stores and configuration that an earlier version wrote are still read.
 
-The files in `records/` were written before the layout of the packages changed and before certificates had a scope. They
-are never written again: a change of a format must read them as they are.
+The files in `records/` were written before the layout of the packages changed and before certificates had a scope,
+`redacted.journal` before outlines had numbers. They are never written again: a change of a format must read them as they
+are.
 """
 
 import json
@@ -86,6 +87,15 @@ def test_an_old_journal_has_a_timeline(name):
     assert {check.key for check in checks} == {check.key for check in replay.result.checks} if replay.result else True
     # What the old version did not measure is not there, and nothing is made up.
     assert all(request.sent is None for request in line.requests)
+
+
+def test_an_old_redacted_journal_has_no_numbers():
+    line = interwhen.timeline(RECORDS / "redacted.journal")
+    form = json.loads(line.compact)
+    assert (form["version"], form["label"], form["redacted"]) == (1, "steps verified", True)
+    assert [len(part) for part in (line.checks, line.cuts, line.remedies, line.requests)] == [4, 2, 2, 3]
+    assert {event.number for event in line.events} == {0}
+    assert [event.at for event in line.events] == sorted(event.at for event in line.events)
 
 
 def test_an_old_journal_keeps_what_its_result_says_under_older_names():
