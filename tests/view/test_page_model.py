@@ -10,11 +10,12 @@ import interwhen
 import pytest
 from interwhen import Resample
 from interwhen.testing import ScriptedModel
+from interwhen.view._notebook import form_of_result
 from interwhen.view._recheck import recheck_form
 from journals import CLOCKS, KINDS, borders, finely, recorded, retimed, taken_apart
 from sums import watch
 from tests.view.browser import PAGE
-from tests.view.recorded import REPAIRED, place_of, record_call, tried, words_of
+from tests.view.recorded import REPAIRED, place_of, record, record_call, tried, words_of
 from tests.virtual_clock import virtual_backend
 
 pytestmark = pytest.mark.source
@@ -172,14 +173,15 @@ async def test_a_known_violation_keeps_its_place(path):
     assert found == [("inline", "1+1=3", line), ("cache", "1+1=3", line)]
 
 
-def test_a_form_without_numbers_follows_its_times():
-    """That of a redacted journal of an older version."""
-    form = form_of(Path(__file__).parents[1] / "compatibility" / "records" / "redacted.journal")
-    assert form["version"] == 1
-    [model] = modelled(form)
-    assert [moment["number"] for moment in model["moments"]] == model["axis"]
-    assert model["moments"][-1]["outcomes"] == [check["outcome"] for check in form["checks"]]
-    assert model["moments"][0]["written"] < model["moments"][-1]["written"]
+def test_a_result_without_its_journal_is_shown(tmp_path):
+    path = record(tmp_path / "a.journal", REPAIRED)
+    result = interwhen.read_journal(path).result
+    [model] = modelled(form_of_result(result))
+    assert [moment["text"] for moment in model["moments"]] == [result.text]
+    assert model["moments"][0]["proven"] == len(result.text)
+    assert [one["judged"] for one in model["checks"]] == [
+        result.text[check.span.start : check.span.end] for check in result.checks
+    ]
 
 
 @pytest.mark.anyio
