@@ -20,7 +20,7 @@ from interwhen.journal._records import Header
 from interwhen.journal._scribe import UPSERTED, Scribe
 
 VERSION = 2
-"""The version of the compact form. Version 1 has no numbers."""
+"""The version of the compact form."""
 
 OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "cancelled", "skipped"]
 

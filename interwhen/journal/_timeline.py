@@ -17,7 +17,7 @@ from interwhen.journal._records import Header
 
 class _Numbered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     number: int
-    """The place of the event in the order of the run; 0 if it is not known, in a redacted journal of an older version.
+    """The place of the event in the order of the run.
 
     Each fact of the run has the next number, and a cut has one of its own after that of the fact that led to it. Times
     do not give the order: a clock may stand still between two facts, or be set back.
@@ -274,6 +274,4 @@ class Timeline:
             self.frontier,
             self.incidents,
         )
-        # An outline of an older version has times, and no numbers.
-        order = sorted((event for part in parts for event in part), key=lambda one: (one.number, one.number or one.at))
-        return tuple(order)
+        return tuple(sorted((event for part in parts for event in part), key=lambda event: event.number))

@@ -269,7 +269,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
         texts=tuple(_texts(whole)),
         cuts=tuple(
             TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy, number=number)
-            for _, to, at, remedy, number in ((*cut, 0)[:5] for cut in whole.get("cuts", ()))
+            for _, to, at, remedy, number in whole.get("cuts", ())
         ),
         shown=tuple(TextShown(at, None if to < 0 else to, number=number) for number, at, to in _steps(whole, "shown")),
         frontier=tuple(FrontierStep(at, to, number=number) for number, at, to in _steps(whole, "frontier")),
@@ -293,7 +293,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 remedy=row.get("remedy"),
                 interrupted=row.get("interrupted", False),
                 fork=row.get("fork"),
-                number=row.get("numbers", (0,))[0],
+                number=row["numbers"][0],
             )
             for row in whole.get("checks", ())
         ),
@@ -310,7 +310,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 tokens=row.get("tokens", 0),
                 prompt_tokens=row.get("prompt_tokens", 0),
                 cached_tokens=row.get("cached_tokens", 0),
-                number=row.get("number", 0),
+                number=row["number"],
             )
             for row in whole.get("forks", ())
         ),
@@ -340,12 +340,12 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 request=row.get("request"),
                 removed=row.get("cut_chars", 0),
                 removed_tokens=row.get("cut_tokens", 0),
-                number=row.get("number", 0),
+                number=row["number"],
             )
             for row in whole.get("remedies", ())
         ),
         incidents=tuple(
-            Incident(row["at"] / 1e6, row["what"], row.get("text", ""), number=row.get("number", 0))
+            Incident(row["at"] / 1e6, row["what"], row.get("text", ""), number=row["number"])
             for row in whole.get("incidents", ())
         ),
         end=whole.get("end", 0) / 1e6,
@@ -367,16 +367,15 @@ def _texts(whole: Mapping[str, Any]) -> Iterator[TextWritten]:
         at += gap
         length = min(length, cuts.get(number, length))
         style = styles.get(number, style)
-        order = numbers.get(number, order + 1 if numbers else 0)
+        order = numbers.get(number, order + 1)
         yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1), number=order)
         length += chars
 
 
 def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[int, float, int]]:
     columns = whole.get(name, {})
-    gaps = columns.get("gaps", ())
     at = 0
-    for gap, to, number in zip(gaps, columns.get("to", ()), columns.get("numbers", [0] * len(gaps)), strict=True):
+    for gap, to, number in zip(*(columns.get(column, ()) for column in ("gaps", "to", "numbers")), strict=True):
         at += gap
         yield number, at / 1e6, to
 
@@ -399,7 +398,7 @@ def _request(row: Mapping[str, Any]) -> RequestTimes:
         row.get("at", 0),
         usage,
         None if remedy is None or remedy < 0 else remedy,
-        number=row.get("number", 0),
+        number=row["number"],
     )
 
 

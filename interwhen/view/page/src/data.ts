@@ -1,8 +1,7 @@
 // The compact form of a timeline, as `interwhen.timeline(journal).compact` has it. Times are microseconds since the run
 // began, offsets are UTF-16 code units. A field that has its default value is left out.
 //
-// Numbers say in which order things happened; times do not, because a clock may stand still or be set back. A form of
-// version 1 has no numbers: that of a redacted journal of an older version, or of a result without its journal.
+// Numbers say in which order things happened; times do not, because a clock may stand still or be set back.
 
 export type Span = [number, number];
 
@@ -46,7 +45,7 @@ export interface CheckData {
   span?: Span;
   segment?: Span;
   /** The numbers at which it was ordered and ended; one alone if it has not ended. */
-  numbers?: number[];
+  numbers: number[];
   ordered?: number;
   began?: number;
   ended?: number;
@@ -126,7 +125,7 @@ export interface ResultData {
 export interface Steps {
   gaps: number[];
   to: number[];
-  numbers?: number[];
+  numbers: number[];
 }
 
 export interface RunData {
@@ -152,7 +151,7 @@ export interface RunData {
   weights?: [number, number][];
   styles?: [number, string, string][];
   /** Entry, offset, time, remedy, number. */
-  cuts?: [number, number, number, number, number?][];
+  cuts?: [number, number, number, number, number][];
   frontier?: Steps;
   shown?: Steps;
   requests?: RequestData[];

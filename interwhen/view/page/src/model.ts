@@ -116,7 +116,7 @@ export class Run {
     this.length = new Float64Array(n);
     this.weight = new Map(data.weights ?? []);
     const cuts = data.cuts ?? [];
-    this.cutNumber = Float64Array.from(cuts, (cut) => cut[4] ?? cut[2]);
+    this.cutNumber = Float64Array.from(cuts, (cut) => cut[4]);
     this.dead = [];
     const standing: Standing[] = [];
     let tape = 0;
@@ -148,7 +148,7 @@ export class Run {
       trace += chars[i];
       time += gaps[i] ?? 0;
       number = numbers[listed]?.[0] === i ? numbers[listed++][1] : number + 1;
-      this.number[i] = numbers.length ? number : time;
+      this.number[i] = number;
       this.tapeEnd[i] = tape;
       this.at[i] = latest = Math.max(latest, time);
       this.length[i] = trace;
@@ -344,12 +344,12 @@ export class Run {
 
   /** The moment at which a check was ordered. */
   ordered(check: CheckData): number {
-    return check.numbers?.[0] ?? check.ordered ?? 0;
+    return check.numbers[0];
   }
 
   /** The moment at which a check ended; that at which it was ordered if it is open. */
   settled(check: CheckData): number {
-    return check.numbers?.at(-1) ?? check.ended ?? check.ordered ?? 0;
+    return check.numbers[check.numbers.length - 1];
   }
 
   /** The outcome of a check as it was known at the moment `n`; null: the check had not been ordered. */
@@ -439,7 +439,7 @@ function steps(raw: RawSteps | undefined): Steps {
   const at = new Float64Array(n);
   let time = 0;
   for (let i = 0; i < n; i++) at[i] = time += raw!.gaps[i] ?? 0;
-  return new Steps(raw?.numbers?.length ? raw.numbers : at, at, Float64Array.from(raw?.to ?? []));
+  return new Steps(raw?.numbers ?? [], at, Float64Array.from(raw?.to ?? []));
 }
 
 export const SIGNS: Record<string, string> = {
