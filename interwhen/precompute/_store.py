@@ -174,7 +174,7 @@ class Store:
         # Anybody can make a checksum right, so without a key an item is as trustworthy as those who can write it.
         exposed = getattr(self.shelf, "is_exposed", False)
         if exposed is None:
-            why = "whoever can write there can change what is served: give the store a key"
+            why = "everybody who can write there can change what is served: give the store a key"
             log_warning("store.unsealed", place=self.place, why=why)
         elif exposed:
             self.close()
