@@ -180,8 +180,8 @@ class Store:
             self.close()
             raise StoreError(
                 self.place,
-                "other users can write to it, so they could change what is served; let only its owner write to it "
-                "(chmod, chown), or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
+                "a store without a key must be writable by its owner alone, got one that other users can write to, so "
+                "they could change what is served: chmod it, or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
             )
 
     @property
