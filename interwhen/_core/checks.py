@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -130,6 +130,18 @@ class _Answer(NamedTuple):
 
     outcome: Judged
     text_sha256: str
+    code_sha256: str | None = None
+    """The hash of the code that judged; ``None``: the code of now."""
+
+
+class _Judge(NamedTuple):
+    """What judges the claims of a monitor: its name, then the fields of :class:`CheckRecord`."""
+
+    monitor: str
+    verifier: str
+    version: str
+    code_sha256: str
+    judge_sha256: str
 
 
 class _Loss(NamedTuple):
@@ -232,12 +244,17 @@ class CheckTable:
         budgets: Budgets,
         events: deque[Event],
         codes: Sequence[str] = (),
+        options: Sequence[str] = (),
+        prompt_sha256: str = "",
     ) -> None:
         """Start with an empty table for *monitors*.
 
         Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
-        its verifier's source file; missing ones are empty.
+        its verifier's source file, and *options* that of its options; missing ones are empty.
         """
+        self._chain: Any = None
+        self._unchained: list[CheckRecord] = []
+        """The last checks that have ended; :attr:`chain` hashes them when it is read."""
         self.jobs: dict[int, Job] = {}
         """The jobs that have not ended, by number."""
         self.forks = 0
@@ -259,10 +276,11 @@ class CheckTable:
         self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
         self._verifier_ids = _number_verifiers(monitors)
-        codes = (*codes, *[""] * (len(monitors) - len(codes)))
-        self._names = [
-            (who.name, who.verifier.name, who.verifier.version, code) for who, code in zip(monitors, codes, strict=True)
-        ]
+        self._options = (*options, *[""] * (len(monitors) - len(options)))
+        self._prompt_sha256 = prompt_sha256
+        self.codes: tuple[str, ...] = ("",) * len(monitors)
+        self._judges: list[_Judge] = []
+        self.use_codes((*codes, *[""] * (len(monitors) - len(codes))))
         self._next = 0
 
     # ------------------------------------------------------------------ what the machine and the gates ask
@@ -462,6 +480,16 @@ class CheckTable:
             seconds = 0.0
         return orders
 
+    def use_codes(self, codes: Sequence[str]) -> None:
+        """Use *codes*, one for each monitor, as the hashes of the source files of the verifiers from now on."""
+        if len(codes) == len(self.codes):
+            for question, answer in self._answers.items():
+                if answer.code_sha256 is None:
+                    then = self.codes[self._verifier_ids.index(question[0])]
+                    self._answers[question] = answer._replace(code_sha256=then)
+            self.codes = tuple(codes)
+            self._judges = [self._judge_of(number, code) for number, code in enumerate(codes)]
+
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
         """Cancel all open jobs, record them as cancelled with the reason *why*, and return the orders to drop them."""
         orders: list[Order] = []
@@ -472,7 +500,7 @@ class CheckTable:
             if job.refs is None:
                 self._record_extraction(job, outcome, 0.0)
             for ref in job.refs or ():
-                self._record(ref, outcome, 0.0)
+                self._note(ref.monitor, self._describe(ref, outcome, 0.0))
         return orders
 
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
@@ -560,7 +588,7 @@ class CheckTable:
         question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
         answer = self._answers.get(question)
         if answer is not None:
-            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256)
+            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256, answer.code_sha256)
             return
         monitor = self._monitors[ref.monitor]
         number = self._in_flight.get(question)
@@ -589,10 +617,16 @@ class CheckTable:
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
     def _judge(
-        self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+        self,
+        ref: PendingRef,
+        outcome: Outcome,
+        seconds: float,
+        tries: int = 1,
+        text_sha256: str | None = None,
+        code_sha256: str | None = None,
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
-        self._record(ref, outcome, seconds, tries, text_sha256)
+        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
         if isinstance(verdict, Violation):
@@ -639,34 +673,67 @@ class CheckTable:
         if home.settle(passed=passed):
             self._segments[monitor].close(home)
 
-    def _record(
-        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
-    ) -> None:
-        record = self._describe(ref, outcome, seconds, tries, text_sha256)
-        self._segments[ref.monitor].record(record)
+    def _note(self, monitor: int, record: CheckRecord) -> None:
+        self._segments[monitor].record(record)
         self._events.append(CheckSettled(record))
+        self._unchained.append(record)
+
+    @property
+    def chain(self) -> str:
+        """SHA-256 of the records of all checks that have ended, in this order; empty if there are none.
+
+        Each record has the hashes of what was judged and of what judged it.
+        """
+        self._extend_chain()
+        return "" if self._chain is None else str(self._chain.hexdigest())
+
+    def _extend_chain(self) -> None:
+        if not self._unchained:
+            return
+        if self._chain is None:
+            from hashlib import sha256 as new  # with OpenSSL, 3 ms
+
+            self._chain = new()
+        try:
+            data = b"".join(map(_encode, self._unchained))
+        except UnicodeEncodeError:
+            data = b"".join(map(_encode_escaped, self._unchained))
+        self._chain.update(data)
+        self._unchained.clear()
+
+    def _judge_of(self, monitor: int, code: str) -> _Judge:
+        who = self._monitors[monitor]
+        name, version = who.verifier.name, who.verifier.version
+        judge = judge_sha256(self._prompt_sha256, name, version, self._options[monitor], code)
+        return _Judge(who.name, name, version, code, judge)
 
     def _describe(
-        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+        self,
+        ref: Ref,
+        outcome: Outcome,
+        seconds: float,
+        tries: int = 1,
+        text_sha256: str | None = None,
+        code_sha256: str | None = None,
     ) -> CheckRecord:
         """Return the record of the check of the claim *ref*, which ended with *outcome*."""
-        name, verifier, version, code = self._names[ref.monitor]
-        span = ref.claim.span
+        judge = self._judges[ref.monitor] if code_sha256 is None else self._judge_of(ref.monitor, code_sha256)
+        name, verifier, version, code, judged_by = judge
+        claim = ref.claim
+        span = claim.span
         if span is None:
             text_sha256 = ""
         elif text_sha256 is None:
             text_sha256 = sha256(ref.text)
+        place = ref.segment.span
         return CheckRecord(
-            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, text_sha256, code
+            name, verifier, version, claim.key, span, place, outcome, seconds, tries, text_sha256, code, judged_by
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Record that the extraction of *job* failed or was cancelled. *seconds* is the time that it has taken."""
-        name, verifier, version, code = self._names[job.monitor]
-        place = job.segment.span
-        record = CheckRecord(name, verifier, version, "", None, place, outcome, seconds, code_sha256=code)
-        self._segments[job.monitor].record(record)
-        self._events.append(CheckSettled(record))
+        ref = Ref(job.monitor, Claim(key="", span=None), job.segment)
+        self._note(job.monitor, self._describe(ref, outcome, seconds))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
         """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
@@ -674,6 +741,7 @@ class CheckTable:
         The checks of lost claims are reported as cancelled. *to* is the offset of the cut; ``None``: there was no cut.
         """
         self.changed = True
+        self._extend_chain()  # lets go of the records of text that is cut
         orders: list[Order] = []
         if not gone:
             return orders
@@ -705,11 +773,34 @@ class CheckTable:
         return _Loss(job.number, lost, dropped=not wanted)
 
 
+def judge_sha256(prompt: str, verifier: str, version: str, options: str, code: str) -> str:
+    """Return :attr:`CheckRecord.judge_sha256`. *prompt*, *options* and *code* are hashes; empty ones are unknown."""
+    return sha256(f"{prompt}\n{verifier}\n{version}\n{options}\n{code}")
+
+
 def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
     # Plain numbers: a long run sorts thousands of records, and comparing spans takes several times as long.
     segment = record.segment
     span = segment if record.span is None else record.span
     return segment.start, segment.end, span.start, span.end, record.monitor, record.key
+
+
+def _plain(value: object) -> str:
+    # Texts of a plug-in may have a class of their own, and are plain after they were written and read.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a check must have plain values to be recorded, got a {type(value).__name__}")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+
+
+def _encode_escaped(record: CheckRecord) -> bytes:
+    """Encode *record*, which may have lone surrogates, for which UTF-8 has no bytes."""
+    try:
+        return _encode(record)
+    except UnicodeEncodeError:
+        return repr(msgspec.to_builtins(record, enc_hook=_plain)).encode("utf-8", "surrogatepass")
 
 
 def _start(span: Span) -> int:

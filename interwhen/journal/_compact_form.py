@@ -6,7 +6,7 @@ docs/journal.md describes it. A redacted journal stores these parts in place of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass,
 from interwhen.journal._records import Header
 from interwhen.journal._scribe import UPSERTED, Scribe
 
-VERSION = 1
+VERSION = 2
 """The version of the compact form."""
 
 OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "cancelled", "skipped"]
@@ -43,6 +43,7 @@ class PartMark:
     changes: int = 0
     """How many changes of entries the timeline had when the last part was made."""
     entries: int = 0
+    numbers: int = 0
     styles: int = 0
     cuts: int = 0
     frontier: int = 0
@@ -58,8 +59,10 @@ class CompactForm:
     If the journal is redacted, the form contains no prompt, text, keys of claims and reasons of verdicts.
     """
 
-    def __init__(self, scribe: Scribe) -> None:
+    def __init__(self, scribe: Scribe, keyed: Callable[[str], str] = str) -> None:
         self._scribe = scribe
+        self._keyed = keyed
+        """Makes of each hash the one that is stored."""
         self._redacted = scribe.header.redacted
         self._mark = PartMark()
 
@@ -150,21 +153,19 @@ class CompactForm:
         found = _short(
             text="" if self._redacted else "".join(texts),
             tokens=_short(chars=[_width(text) for text in texts], gaps=_gaps(times, mark.time)),
+            numbers=[list(number) for number in tape.numbers[mark.numbers :]],
             weights=[[first + place, weight] for place, weight in enumerate(tokens) if weight != 1],
             styles=[list(style) for style in tape.styles[mark.styles :]],
-            cuts=[[entry, wide, _micros(at), remedy] for entry, _, at, remedy, _, wide in tape.cuts[mark.cuts :]],
-            frontier=_short(
-                gaps=_gaps([_micros(at) for at, _, _ in frontier], mark.frontier_time), to=[to for _, _, to in frontier]
-            ),
-            shown=_short(
-                gaps=_gaps([_micros(at) for at, _, _ in shown], mark.shown_time), to=[to for _, _, to in shown]
-            ),
+            cuts=[[one.entry, one.wide, _micros(one.at), one.remedy, one.number] for one in tape.cuts[mark.cuts :]],
+            frontier=_steps(frontier, mark.frontier_time),
+            shown=_steps(shown, mark.shown_time),
         )
-        mark.entries, mark.styles, mark.cuts = len(tape.texts), len(tape.styles), len(tape.cuts)
+        mark.entries, mark.numbers = len(tape.texts), len(tape.numbers)
+        mark.styles, mark.cuts = len(tape.styles), len(tape.cuts)
         mark.frontier, mark.shown = len(scribe.frontier), len(scribe.shown)
         mark.time = times[-1] if times else mark.time
-        mark.frontier_time = _micros(frontier[-1][0]) if frontier else mark.frontier_time
-        mark.shown_time = _micros(shown[-1][0]) if shown else mark.shown_time
+        mark.frontier_time = _micros(frontier[-1][1]) if frontier else mark.frontier_time
+        mark.shown_time = _micros(shown[-1][1]) if shown else mark.shown_time
         return found
 
     def _state(self, size: int, left_out: int) -> dict[str, Any]:
@@ -176,7 +177,7 @@ class CompactForm:
         if result is None:
             return found
         if self._redacted:
-            found["text_sha256"] = sha256(result.text)
+            found["text_sha256"] = self._keyed(sha256(result.text))
         found["status"], found["label"] = result.status, result.label
         said = getattr(result, "reason", "") or getattr(result, "error", "")
         found["result"] = _short(
@@ -216,8 +217,10 @@ class CompactForm:
                 places[check.record.monitor, check.key, check.span] = number
         known = [places.get((one.monitor, one.key, one.span)) for one in certificate.checks]
         return _short(
-            text_sha256=certificate.text_sha256,
-            prompt_sha256=certificate.prompt_sha256,
+            text_sha256=self._keyed(certificate.text_sha256),
+            prompt_sha256=self._keyed(certificate.prompt_sha256),
+            chain_sha256=self._keyed(certificate.chain_sha256),
+            signer=certificate.signer,
             model=certificate.model,
             interwhen=certificate.interwhen,
             scope=certificate.scope,
@@ -243,6 +246,7 @@ class CompactForm:
                 reason=one.reason,
                 entry=one.entry,
                 at=one.start,
+                number=one.number,
             )
         )
         row.update(
@@ -271,7 +275,7 @@ class CompactForm:
                 key="" if redacted else one.key,
                 span=_pair(span),
                 segment=_pair(segment),
-                tape=None if one.tape is None or span is None else [one.tape, one.tape + len(one.span or ())],
+                numbers=[one.number, one.settled] if one.settled else [one.number],
             )
         )
         row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
@@ -286,7 +290,7 @@ class CompactForm:
         if record is not None and record.tries > 1:
             row["tries"] = record.tries
         if redacted and record is not None:
-            row.update(_short(sha256=record.claim_sha256))
+            row.update(_short(sha256=self._keyed(record.claim_sha256)))
         row.update(_short(lag=one.lag, interrupted=one.interrupted))
         row.update(_present(cut=one.cut, remedy=one.remedy, fork=one.fork))
         return row
@@ -294,7 +298,7 @@ class CompactForm:
     def _fork_row(self, number: int) -> dict[str, Any]:
         one = self._scribe.forks[number]
         outcome, why = ("claims", "") if one.outcome is None else outcome_words(one.outcome)
-        row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment)}
+        row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment), "number": one.number}
         row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
         row.update(
             _short(
@@ -313,7 +317,7 @@ class CompactForm:
         one = self._scribe.remedies[number]
         violation, redacted = one.violation, self._redacted
         request = None if one.request is None else self._scribe.requests[one.request]
-        row = _short(kind=violation.remedy)
+        row = _short(kind=violation.remedy, number=one.number)
         row.update(_present(check=one.check, monitor=self._scribe.numbers[violation.monitor]))
         row["span"] = _pair(one.wide or violation.span)
         if not redacted:
@@ -337,7 +341,12 @@ class CompactForm:
 
     def _incident_row(self, number: int) -> dict[str, Any]:
         one = self._scribe.incidents[number]
-        return {"at": _micros(one.at), "what": one.what, **_short(text="" if self._redacted else one.text)}
+        return {
+            "at": _micros(one.at),
+            "number": one.number,
+            "what": one.what,
+            **_short(text="" if self._redacted else one.text),
+        }
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -360,6 +369,14 @@ def to_json(value: object) -> bytes:
 
 def _micros(seconds: float) -> int:
     return round(seconds * 1e6)
+
+
+def _steps(steps: Sequence[tuple[int, float, int, int]], before: int) -> dict[str, Any]:
+    return _short(
+        gaps=_gaps([_micros(at) for _, at, _, _ in steps], before),
+        to=[to for *_, to in steps],
+        numbers=[number for number, *_ in steps],
+    )
 
 
 def _gaps(times: Sequence[int], before: int) -> list[int]:

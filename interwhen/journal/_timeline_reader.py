@@ -17,8 +17,8 @@ from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
-from interwhen.journal._files import START, frames_after, read_preamble
-from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_journal, standing
+from interwhen.journal._files import START, read_preamble
+from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_sealed, sealed_records, standing
 from interwhen.journal._records import (
     CalledRecord,
     EndRecord,
@@ -26,8 +26,8 @@ from interwhen.journal._records import (
     Header,
     OutlineRecord,
     Record,
+    SealRecord,
     SpentRecord,
-    decode,
     recorded_monitors,
 )
 from interwhen.journal._scribe import UPSERTED, Scribe
@@ -52,7 +52,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, has no
     complete header, contradicts itself, or needs another version of interwhen.
     """
-    found = read_journal(journal)
+    found = read_sealed(journal)
     if found.header.redacted:
         parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
         return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
@@ -120,6 +120,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
             one.start,
             one.usage,
             one.remedy,
+            number=one.number,
         )
         for one in scribe.requests
     )
@@ -129,10 +130,11 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
         result=scribe.result,
         texts=tuple(scribe.tape.written()),
         cuts=tuple(
-            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy) for one in scribe.tape.cuts
+            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy, number=one.number)
+            for one in scribe.tape.cuts
         ),
-        shown=tuple(TextShown(at, None if to < 0 else to) for at, to, _ in scribe.shown),
-        frontier=tuple(FrontierStep(at, to) for at, to, _ in scribe.frontier),
+        shown=tuple(TextShown(at, None if to < 0 else to, number=number) for number, at, to, _ in scribe.shown),
+        frontier=tuple(FrontierStep(at, to, number=number) for number, at, to, _ in scribe.frontier),
         requests=requests,
         checks=tuple(
             CheckTimes(
@@ -153,6 +155,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.remedy,
                 one.interrupted,
                 one.fork,
+                number=one.number,
             )
             for one in scribe.checks
         ),
@@ -169,6 +172,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.tokens,
                 one.prompt_tokens,
                 one.cached_tokens,
+                number=one.number,
             )
             for one in scribe.forks
         ),
@@ -187,6 +191,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.request,
                 one.removed,
                 one.removed_tokens,
+                number=one.number,
             )
             for one in scribe.remedies
         ),
@@ -222,7 +227,7 @@ def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
 
 
 _COLUMNS = ("tokens", "frontier", "shown")
-_APPENDED = ("weights", "styles", "cuts")
+_APPENDED = ("numbers", "weights", "styles", "cuts")
 
 
 def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -263,10 +268,11 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
         result=None,
         texts=tuple(_texts(whole)),
         cuts=tuple(
-            TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy) for _, to, at, remedy in whole.get("cuts", ())
+            TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy, number=number)
+            for _, to, at, remedy, number in whole.get("cuts", ())
         ),
-        shown=tuple(TextShown(at, None if to < 0 else to) for at, to in _steps(whole, "shown")),
-        frontier=tuple(FrontierStep(at, to) for at, to in _steps(whole, "frontier")),
+        shown=tuple(TextShown(at, None if to < 0 else to, number=number) for number, at, to in _steps(whole, "shown")),
+        frontier=tuple(FrontierStep(at, to, number=number) for number, at, to in _steps(whole, "frontier")),
         requests=requests,
         checks=tuple(
             CheckTimes(
@@ -287,6 +293,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 remedy=row.get("remedy"),
                 interrupted=row.get("interrupted", False),
                 fork=row.get("fork"),
+                number=row["numbers"][0],
             )
             for row in whole.get("checks", ())
         ),
@@ -303,6 +310,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 tokens=row.get("tokens", 0),
                 prompt_tokens=row.get("prompt_tokens", 0),
                 cached_tokens=row.get("cached_tokens", 0),
+                number=row["number"],
             )
             for row in whole.get("forks", ())
         ),
@@ -332,11 +340,13 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 request=row.get("request"),
                 removed=row.get("cut_chars", 0),
                 removed_tokens=row.get("cut_tokens", 0),
+                number=row["number"],
             )
             for row in whole.get("remedies", ())
         ),
         incidents=tuple(
-            Incident(row["at"] / 1e6, row["what"], row.get("text", "")) for row in whole.get("incidents", ())
+            Incident(row["at"] / 1e6, row["what"], row.get("text", ""), number=row["number"])
+            for row in whole.get("incidents", ())
         ),
         end=whole.get("end", 0) / 1e6,
         size=size,
@@ -350,22 +360,24 @@ def _texts(whole: Mapping[str, Any]) -> Iterator[TextWritten]:
     weights = dict(whole.get("weights", ()))
     styles = {number: (phase, origin) for number, phase, origin in whole.get("styles", ())}
     cuts = {entry: to for entry, to, *_ in whole.get("cuts", ())}
-    at = length = 0
+    numbers = dict(whole.get("numbers", ()))
+    at = length = order = 0
     style: tuple[Any, Any] = ("answer", "model")
     for number, (chars, gap) in enumerate(zip(tokens.get("chars", ()), tokens.get("gaps", ()), strict=True)):
         at += gap
         length = min(length, cuts.get(number, length))
         style = styles.get(number, style)
-        yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1))
+        order = numbers.get(number, order + 1)
+        yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1), number=order)
         length += chars
 
 
-def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[float, int]]:
+def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[int, float, int]]:
     columns = whole.get(name, {})
     at = 0
-    for gap, to in zip(columns.get("gaps", ()), columns.get("to", ()), strict=True):
+    for gap, to, number in zip(*(columns.get(column, ()) for column in ("gaps", "to", "numbers")), strict=True):
         at += gap
-        yield at / 1e6, to
+        yield number, at / 1e6, to
 
 
 def _request(row: Mapping[str, Any]) -> RequestTimes:
@@ -386,6 +398,7 @@ def _request(row: Mapping[str, Any]) -> RequestTimes:
         row.get("at", 0),
         usage,
         None if remedy is None or remedy < 0 else remedy,
+        number=row["number"],
     )
 
 
@@ -427,6 +440,7 @@ class TimelineReader:
         self._data = bytearray()
         """The bytes after ``offset``."""
         self._chain = 0
+        self._digest = b""
         self._schema = 0
         self._header: Header | None = None
         self._records: list[Record] = []
@@ -446,7 +460,7 @@ class TimelineReader:
 
         The run may still be resumed later.
         """
-        last = self._records[-1] if self._records else None
+        last = next((record for record in reversed(self._records) if not isinstance(record, SealRecord)), None)
         has_call = self._header is not None and self._header.call is not None
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
@@ -475,17 +489,18 @@ class TimelineReader:
             self.offset = START
         begin = self.offset
         try:
-            for found in frames_after(bytes(self._data), 0, self._chain):
+            standing_on = (0, self._chain, self._digest, self._header, self.path)
+            for record, end, chain, digest in sealed_records(bytes(self._data), *standing_on):
                 known = len(self._records)
                 try:
-                    self._take(decode(found.payload))
+                    self._take(record)
                 except (ValueError, *DECODE_ERRORS) as error:
                     del self._records[known:]
                     if isinstance(error, JournalError):
                         raise
                     reason = f"its records must be ones that this version knows, and one is not ({error})"
                     raise JournalError(self.path, reason) from error
-                self.offset, self._chain = begin + found.end, found.chain
+                self.offset, self._chain, self._digest = begin + end, chain, digest
         finally:
             # Also after an error: the records before it are in the timeline, and must not be read a second time.
             del self._data[: self.offset - begin]
@@ -531,8 +546,7 @@ class TimelineReader:
 
     def _take(self, record: Record) -> None:
         if self._header is None:
-            if not isinstance(record, Header):
-                raise JournalError(self.path, f"its first record must be the header, got a {type(record).__name__}")
+            assert isinstance(record, Header)
             self._header = record
             if not record.redacted:
                 self._begin()
@@ -555,6 +569,6 @@ class TimelineReader:
         assert self._header is not None
         self._scribe = _scribe_of(self._header, self._schema, self.path)
         self._form = CompactForm(self._scribe)
-        journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
+        journaled = Journaled(self.path, self._header, (), 0, 0, 0, schema=self._schema)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
         self._past.take(self._scribe.core.begin())

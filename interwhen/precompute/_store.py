@@ -174,14 +174,14 @@ class Store:
         # Anybody can make a checksum right, so without a key an item is as trustworthy as those who can write it.
         exposed = getattr(self.shelf, "is_exposed", False)
         if exposed is None:
-            why = "whoever can write there can change what is served: give the store a key"
+            why = "everybody who can write there can change what is served: give the store a key"
             log_warning("store.unsealed", place=self.place, why=why)
         elif exposed:
             self.close()
             raise StoreError(
                 self.place,
-                "other users can write to it, so they could change what is served; let only its owner write to it "
-                "(chmod, chown), or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
+                "a store without a key must be writable by its owner alone, got one that other users can write to, so "
+                "they could change what is served: chmod it, or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
             )
 
     @property

@@ -394,7 +394,7 @@ class TestOtherWriters:
                 monkeypatch.setattr(os, "geteuid", lambda: 4711)
                 if not path.stat().st_uid:
                     os.chown(path, 4712, -1)
-        with pytest.raises(StoreError, match="other users can write to it"):
+        with pytest.raises(StoreError, match="other users can write to"):
             open_store(path)
         open_store(path, key=TestKeys.KEY).close()
 
