@@ -181,7 +181,8 @@ class Store:
             raise StoreError(
                 self.place,
                 "a store without a key must be writable by its owner alone, got one that other users can write to, so "
-                "they could change what is served: chmod it, or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
+                "they could change what is served: chmod it, or give it a key (key=, --key-file or "
+                "INTERWHEN_STORE_KEY)",
             )
 
     @property
