@@ -110,7 +110,8 @@ def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[T
             )
             continue
         if turn.get("content"):
-            items.append({"role": turn["role"], "content": turn["content"]})
+            # llama.cpp needs the type. vLLM takes parts instead of a text only with an id and annotations.
+            items.append({"type": "message", "role": turn["role"], "content": turn["content"]})
         kinds = {call["id"]: call["type"] for call in turn.get("tool_calls") or ()}
         items += [_item(call) for call in turn.get("tool_calls") or ()]
     return items
