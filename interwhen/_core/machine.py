@@ -327,6 +327,8 @@ class Core:
         "_shown_whole",
         "_tools_in_field",
         "_unchecked_from",
+        "_upstream_status",
+        "_was_shown",
         "budgets",
         "checks",
         "counts",
@@ -411,6 +413,10 @@ class Core:
         """The frontier when supervision was switched off; ``None``: it was not switched off."""
         self._resume: ResumeWay | None = None
         """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
+        self._upstream_status: int | None = None
+        """The HTTP status of the last error of the server, if no request was accepted after it."""
+        self._was_shown = False
+        """Whether text was sent to the reader and then retracted."""
         self._orders: list[Order] = []
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
@@ -421,6 +427,12 @@ class Core:
         """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters
         self._most_tokens = self.window.ceiling
+
+    @property
+    def has_shown(self) -> bool:
+        """Whether the reader was sent text other than white space and tool calls, even if it was retracted later."""
+        runs = () if self._was_shown else self.transcript.runs(0, self.released)
+        return self._was_shown or any(run.call is None and not run.refused and run.text.strip() for run in runs)
 
     # ------------------------------------------------------------------ facts
 
@@ -481,8 +493,8 @@ class Core:
                 self._opened(None if resume is None else ResumeWay(resume, reason, reasoning))
             case Ended() | Resumed():
                 self._stream_is_over(lost=isinstance(fact, Resumed))
-            case Broken(error, retryable):
-                self._broken(error, retryable=retryable)
+            case Broken():
+                self._broken(fact)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
             case Idle(dead=dead):
@@ -527,6 +539,7 @@ class Core:
         if self.state != "opening":
             return
         self.state = "streaming"
+        self._upstream_status = None
         self.counts.opened()
         self._resume = resume or self._resume
         self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
@@ -554,20 +567,24 @@ class Core:
         self._skip(skipped)
         self._finish_if_settled()
 
-    def _broken(self, error: str, *, retryable: bool) -> None:
+    def _broken(self, fact: Broken) -> None:
         if self.state not in ("streaming", "opening"):
             return
+        self._upstream_status = fact.status
         is_full = self.window.is_full(self.transcript.kept_tokens)
         if self.state == "streaming" and (self._finish_reason is not None or is_full):
             # The model had finished, or has no tokens left: another request would only make its answer longer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
             self._ended()
-        elif not retryable or self.counts.reconnects >= self.budgets.reconnects:
-            self.events.append(StreamBroken(error, "fail"))
-            self._end("failed", error)
+        elif not fact.retryable or not (fact.again or self.counts.reconnects < self.budgets.reconnects):
+            self.events.append(StreamBroken(fact.error, "fail"))
+            if fact.keeps_text:
+                self._end("abstained", f"the server did not continue the text: {fact.error}")
+            else:
+                self._end("failed", fact.error)
         else:
-            self.events.append(StreamBroken(error, "reconnect"))
+            self.events.append(StreamBroken(fact.error, "reconnect"))
             self.counts.reconnected()
             self._go_on()
 
@@ -791,6 +808,8 @@ class Core:
         self._finish_if_settled()
 
     def _cut(self, to: int) -> None:
+        if self.released > to:
+            self._was_shown = self.has_shown
         self._finish_reason = None  # it belonged to the text that is cut now
         self.intake.cut(to)
         self.violations.cut(to)
@@ -932,4 +951,5 @@ class Core:
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,
+            upstream_status=self._upstream_status,
         )

@@ -13,6 +13,7 @@ from interwhen._engine.callbacks import ENDED, Callbacks, SupervisedCall, withou
 from interwhen._engine.run import is_off
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
+from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, HOLDING, Monitor
@@ -415,6 +416,12 @@ class Supervised:
         return None if result is None else self._composer.judged(result)
 
     @property
+    def refusal(self) -> ModelError | None:
+        """The server's error after which the answer ended as abstained; ``None`` if there was none."""
+        result = self._run_task.result
+        return self._run.error if result is not None and result.status == "abstained" else None
+
+    @property
     def is_switched_off(self) -> bool:
         """Whether supervision was turned off during the call, so that the rest of the answer was not checked."""
         return self._run.is_switched_off
@@ -499,6 +506,7 @@ async def supervise(
         buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
+    inner.delivers_at_end = not call.streams
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
     composer.prompt_findings = findings
