@@ -28,7 +28,7 @@ from interwhen._types.verifiers import FunctionVerifier
 from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallOrigin, CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
-from interwhen.clients._chat_codec import Composer, Part
+from interwhen.clients._chat_codec import BLOCKED, Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
@@ -650,6 +650,8 @@ def whole(api: Api, parts: Iterable[Part]) -> Body:
     if calls is not None:
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
     choice.setdefault("finish_reason", None)
+    if (calls or choice["finish_reason"] == BLOCKED) and not (message["content"] or "").strip():
+        message["content"] = None  # a stream may have white space before a call, which a whole answer has not
     said = {"message": message} if api == "chat" else {"text": text}
     choice = {"index": 0, **said, **choice}
     body["object"] = "chat.completion" if api == "chat" else "text_completion"
