@@ -146,7 +146,7 @@ Fact: TypeAlias = Chunk | Rare
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
-    """Ask the model to continue *pieces*, the trace so far, of which the model wrote *spent* tokens."""
+    """Ask the model to continue *pieces*, the trace so far. *spent* tokens of ``max_tokens`` stand in it."""
 
     pieces: tuple[Piece, ...]
     spent: int

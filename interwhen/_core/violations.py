@@ -759,7 +759,7 @@ class Violations:
         return None
 
     def _refused_too_often(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        """Count a tool call that *todo* answers with feedback. Return why the run must end now; ``None`` if it need not."""
+        """Count a tool call that *todo* answers with feedback. Return why the run must end now, or ``None``."""
         if best.ref.segment.call is None or todo.remedy != "feedback" or self._rules < ENDS_AFTER_REFUSED_CALLS:
             return None
         # The prompt grows by each refused call, so the run must end before the context is full.

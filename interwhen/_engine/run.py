@@ -102,6 +102,7 @@ def core_for(
         think_tags=known.think_tags if known is not None else None,
         starts_in=starts_in,
         max_tokens=sampling.max_tokens,
+        counts_own_text=sampling.counts_own_text,
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
         prompt_bytes=prompt_bytes(prompt),
