@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import interwhen_launcher
 
@@ -68,12 +69,23 @@ def _exit_code(arguments: list[str]) -> int:
     except cyclopts.CycloptsError as error:
         print_error(f"{error}; see --help for the options")
         return _exits.USAGE
-    except InterwhenError as error:
-        if "--debug" in arguments:
+    except (InterwhenError, BaseExceptionGroup) as error:
+        known = _known(error)
+        if known is None or "--debug" in arguments:
             raise
-        print_error(str(error))
-        return _exits.of_error(error)
+        print_error(str(known))
+        return _exits.of_error(known)
     return code or 0
+
+
+def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:
+    """Return *error*, or the first one in it if it is a group (a task group wraps errors). ``None`` for other errors."""
+    if isinstance(error, InterwhenError):
+        return error
+    ours, others = error.split(InterwhenError)
+    while isinstance(ours, BaseExceptionGroup):
+        ours = ours.exceptions[0]
+    return None if others is not None else ours
 
 
 def _with_dashes(arguments: list[str]) -> list[str]:
