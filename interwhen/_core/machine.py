@@ -735,7 +735,7 @@ class Core:
         return f"the budget of {most} prompt tokens is spent"
 
     def _standing(self) -> int:
-        """Return how much of ``max_tokens`` is used up: by the tokens of the model, and perhaps by the bytes of ours."""
+        """Return how much of ``max_tokens`` is used up: by the model's tokens, and perhaps by the bytes of ours."""
         transcript = self.transcript
         if not self.window.counts_own_text:
             return transcript.kept_tokens

@@ -64,11 +64,17 @@ async def test_the_prompt_of_a_cut_request_is_an_estimate_that_is_marked(api, se
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("remedy", [Resample(), Feedback("append")], ids=str)
-@pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("kind", ["vllm", "llamacpp"])
+@pytest.mark.parametrize(
+    ("kind", "api"),  # vLLM counts a response at its end only
+    [
+        ("vllm", "chat"),
+        ("vllm", "completions"),
+        ("llamacpp", "chat"),
+        ("llamacpp", "completions"),
+        ("llamacpp", "responses"),
+    ],
+)
 async def test_a_known_server_counts_the_prompts_of_cut_requests(kind, api, remedy, stream, serve, clients):
-    if (kind, api) == ("vllm", "responses"):
-        pytest.skip("vLLM counts a response at its end only")
     script = Counting(kind, BAD, GOOD, BAD, "BAD again\n", GOOD)
     server = serve(script, pages=script.pages, owned_by=kind)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=remedy)])

@@ -273,3 +273,19 @@ def test_a_refused_resume_of_a_whole_answer_is_the_upstreams_error(upstream, gat
     answer = post(gateway(upstream(refusing), watchers=[word(good="good")]), ASK)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3600")
     assert answer.json()["error"]["message"] == "slow down"
+
+
+def counted(request):
+    *steps, end = corrected(request)
+    return (*steps, counts(3, 2), end)
+
+
+@pytest.mark.parametrize("script", [counted, refusing], ids=["corrected", "refused"])
+def test_the_chunk_with_the_finish_reason_has_the_result(script, upstream, gateway):
+    """Some clients drop a chunk that has only token counts."""
+    running = gateway(upstream(script), watchers=[word(good="good")])
+    body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
+    *_, finish, last, _ = sse(post(running, body).text)
+    assert (len(finish["choices"]), len(last["choices"])) == (1, 0)
+    assert finish["interwhen"]["result"] == last["interwhen"]["result"]
+    assert finish["interwhen"]["call_id"] == last["interwhen"]["call_id"]
