@@ -79,13 +79,14 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:
-    """Return *error*, or the first one in it if it is a group (a task group wraps errors). ``None`` for other errors."""
+    """Return *error*, or the first error in a group of such errors, as task groups raise. ``None`` for other groups."""
     if isinstance(error, InterwhenError):
         return error
     ours, others = error.split(InterwhenError)
-    while isinstance(ours, BaseExceptionGroup):
-        ours = ours.exceptions[0]
-    return None if others is not None else ours
+    first: Any = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if others is None else None
 
 
 def _with_dashes(arguments: list[str]) -> list[str]:

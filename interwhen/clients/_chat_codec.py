@@ -36,8 +36,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The events of the run since the previous chunk, without those for text and without ``Finished``, whose result is
     in ``result``."""
     result: Result | None = None
-    """The result of the run; only on the last chunk and on a whole answer, and not if the run failed. If the last chunk has
-    only token counts, the one before it has the result, too."""
+    """The result of the run; only on the last chunk and on a whole answer, and not if the run failed. If the last chunk
+    has only token counts, the one before it has the result, too."""
     call_id: str = ""
     """The id of the call, as in its log event and in the audit file; only with a result."""
 
@@ -509,10 +509,10 @@ class Composer:
             self._add_usage(result)
         if not self._parts:  # a stream without an end, all of which was shown
             self._add(Part(None, self._template.text("content" if self._chat else "text", "")))
-        last, before = self._parts[-1], self._parts[-2:-1]
-        start = len(result.text) if self._spelled > len(result.text) else last.info.start
-        last.info = SupervisionInfo(start, last.info.lead, (*last.info.events, *self._events), result)
-        if before and not last.chunk().get("choices", True):  # many libraries drop a chunk that has only token counts
+        end, before = self._parts[-1], self._parts[-2:-1]
+        start = len(result.text) if self._spelled > len(result.text) else end.info.start
+        end.info = SupervisionInfo(start, end.info.lead, (*end.info.events, *self._events), result)
+        if before and not end.chunk().get("choices", True):  # many libraries drop a chunk that has only token counts
             before[0].info = msgspec.structs.replace(before[0].info, result=result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API

@@ -401,9 +401,8 @@ class Supervised:
                 if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
                     self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
-                for part in parts[-2:]:
-                    if part.info.result is not None:
-                        part.info = msgspec.structs.replace(part.info, call_id=self.call_id)
+                for part in [part for part in parts[-2:] if part.info.result is not None]:
+                    part.info = msgspec.structs.replace(part.info, call_id=self.call_id)
                 return parts
         if not self._raised:
             self._raise()

@@ -62,9 +62,11 @@ class _FactsAtEnd:
         return chunk
 
     def _end(self) -> None:
-        # litellm takes the hidden parameters of a whole answer from the first chunk.
-        for holder in (self._stream, *([self._first] if self._first is not None else [])):
-            _attached(holder, self._seen)
+        if self._seen:
+            _attached(self._stream, self._seen)
+            # litellm takes the hidden parameters of a whole answer from the first chunk.
+            if self._first is not None:
+                _attached(self._first, self._seen)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

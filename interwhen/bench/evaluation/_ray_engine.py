@@ -140,10 +140,9 @@ def _connected(address: str | None) -> Iterator[Any]:
             _vet_address(address)
             ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
         except Exception as error:  # of many kinds, also plain ones: a node that is not up in time, a full disk, a port
-            wanted = "--engine ray must be able to start Ray" if address is None else "--ray-address must answer"
-            found = "" if address is None else f"{address!r}: "
             raise UsageError(
-                f"{wanted}, got {found}{name_error(error)}; look at `ray status` there, and at the log of Ray"
+                f"--ray-address must be a cluster that answers, or left out where Ray can start, got {address!r} "
+                f"({name_error(error)}); look at `ray status` there, and at the log of Ray"
             ) from error
     try:
         yield ray

@@ -182,5 +182,5 @@ def test_a_ray_that_cannot_start_is_wrong_usage(address, error, tmp_path, ray, m
 def test_a_cluster_where_nothing_listens_is_refused_at_once(tmp_path, ray, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     written(tmp_path, 2)
-    with pytest.raises(UsageError, match="--ray-address must answer"):
+    with pytest.raises(UsageError, match="--ray-address must be"):
         anyio.run(lambda: run_on_ray(settings(tmp_path, "http://localhost:9/v1"), address="ray://127.0.0.1:1"))
