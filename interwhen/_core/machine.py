@@ -103,10 +103,12 @@ OVERRUN = 64
 class Window:
     """Computes how many tokens still fit into the caller's ``max_tokens`` and the model's context window."""
 
-    __slots__ = ("_most", "_prompt", "ceiling", "context")
+    __slots__ = ("_most", "_prompt", "ceiling", "context", "counts_own_text")
 
-    def __init__(self, max_tokens: int | None, context: int | None) -> None:
+    def __init__(self, max_tokens: int | None, context: int | None, *, counts_own_text: bool = False) -> None:
         self.context = context
+        self.counts_own_text = counts_own_text
+        """Whether text that we write uses up ``max_tokens``, too."""
         self._most = max_tokens
         self._prompt: int | None = None
         limits = [limit for limit in (None if max_tokens is None else max_tokens + OVERRUN, context) if limit]
@@ -118,9 +120,13 @@ class Window:
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
 
-    def is_full(self, kept: int) -> bool:
-        """Tell whether the *kept* tokens of the model have used up ``max_tokens``."""
-        return self._most is not None and kept >= self._most
+    def is_full(self, standing: int) -> bool:
+        """Tell whether the *standing* tokens of the answer, with those of our text, have used up ``max_tokens``."""
+        return self._most is not None and standing >= self._most
+
+    def is_exceeded(self, standing: int) -> bool:
+        """Tell whether the *standing* tokens of the answer, with those of our text, are more than ``max_tokens``."""
+        return self._most is not None and standing > self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
         """Return how many tokens are left in the context window, at least 0; ``None``: its size is not known.
@@ -327,6 +333,8 @@ class Core:
         "_shown_whole",
         "_tools_in_field",
         "_unchecked_from",
+        "_upstream_status",
+        "_was_shown",
         "budgets",
         "checks",
         "counts",
@@ -357,6 +365,7 @@ class Core:
         think_tags: tuple[str, str] | None = None,
         starts_in: Phase = "answer",
         max_tokens: int | None = None,
+        counts_own_text: bool = False,
         context_tokens: int | None = None,
         prompt_sha256: str = "",
         prompt_bytes: int = 0,
@@ -370,11 +379,12 @@ class Core:
         """Create the state of a new run. Raises :class:`~interwhen.UsageError` if the trigger of a monitor is invalid.
 
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
-        *max_tokens* is the caller's limit of generated tokens, *context_tokens* the size of the model's context window,
-        and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls (``None``: as in
-        old journals). *resume* is how the model continues text, if it is known. *min_coverage* is the share of the
-        text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the rules. *codes* has
-        the hash of the source file of each monitor's verifier, and *options* the hash of each monitor's options.
+        *max_tokens* is the caller's limit of generated tokens, which our text uses up, too, if *counts_own_text*.
+        *context_tokens* is the size of the model's context window, and *prompt_bytes* that of the prompt. *offer* is
+        what the request says about tool calls (``None``: as in old journals). *resume* is how the model continues text,
+        if it is known. *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``.
+        *rules* is the version of the rules. *codes* has the hash of the source file of each monitor's verifier,
+        and *options* the hash of each monitor's options.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -404,7 +414,7 @@ class Core:
         )
         passes_silent_text = rules >= PASSES_SILENT_TEXT
         self.gates = Gates(monitors, self.intake, self.checks, self.events, passes_silent_text=passes_silent_text)
-        self.window = Window(max_tokens, context_tokens)
+        self.window = Window(max_tokens, context_tokens, counts_own_text=counts_own_text)
         self.counts = Counts(self.intake, self.window, prompt_bytes)
         self._tools_in_field = offer is not None and offer.in_field
         self._pace = RemedyPace()
@@ -414,6 +424,10 @@ class Core:
         """The frontier when supervision was switched off; ``None``: it was not switched off."""
         self._resume: ResumeWay | None = None
         """How the last resumed request gave the text so far to the model; ``None``: there was no such request."""
+        self._upstream_status: int | None = None
+        """The HTTP status of the last error of the server, if no request was accepted after it."""
+        self._was_shown = False
+        """Whether text was sent to the reader and then retracted."""
         self._orders: list[Order] = []
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
@@ -424,6 +438,12 @@ class Core:
         """The offset up to which a run with gates has shown text that no cut has torn since the gates released it."""
         self._most_characters = self.budgets.characters
         self._most_tokens = self.window.ceiling
+
+    @property
+    def has_shown(self) -> bool:
+        """Whether the reader was sent text other than white space and tool calls, even if it was retracted later."""
+        runs = () if self._was_shown else self.transcript.runs(0, self.released)
+        return self._was_shown or any(run.call is None and not run.refused and run.text.strip() for run in runs)
 
     # ------------------------------------------------------------------ facts
 
@@ -487,8 +507,8 @@ class Core:
             case Resumed(codes=codes):
                 self.checks.use_codes(codes)
                 self._stream_is_over(lost=True)
-            case Broken(error, retryable):
-                self._broken(error, retryable=retryable)
+            case Broken():
+                self._broken(fact)
             case OutOfTime(seconds):
                 self._out_of_time(seconds)
             case Idle(dead=dead):
@@ -533,6 +553,7 @@ class Core:
         if self.state != "opening":
             return
         self.state = "streaming"
+        self._upstream_status = None
         self.counts.opened()
         self._resume = resume or self._resume
         self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
@@ -560,20 +581,24 @@ class Core:
         self._skip(skipped)
         self._finish_if_settled()
 
-    def _broken(self, error: str, *, retryable: bool) -> None:
+    def _broken(self, fact: Broken) -> None:
         if self.state not in ("streaming", "opening"):
             return
-        is_full = self.window.is_full(self.transcript.kept_tokens)
+        self._upstream_status = fact.status
+        is_full = self.window.is_full(self._standing())
         if self.state == "streaming" and (self._finish_reason is not None or is_full):
             # The model had finished, or has no tokens left: another request would only make its answer longer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
             self._ended()
-        elif not retryable or self.counts.reconnects >= self.budgets.reconnects:
-            self.events.append(StreamBroken(error, "fail"))
-            self._end("failed", error)
+        elif not fact.retryable or not (fact.again or self.counts.reconnects < self.budgets.reconnects):
+            self.events.append(StreamBroken(fact.error, "fail"))
+            if fact.keeps_text:
+                self._end("abstained", f"the server did not continue the text: {fact.error}")
+            else:
+                self._end("failed", fact.error)
         else:
-            self.events.append(StreamBroken(error, "reconnect"))
+            self.events.append(StreamBroken(fact.error, "reconnect"))
             self.counts.reconnected()
             self._go_on()
 
@@ -672,6 +697,9 @@ class Core:
             else:
                 self._give_up(best, spent or no_tokens or "")
             return
+        is_full = self._has_no_room(todo)
+        if is_full:
+            todo = RemedyPlan("stop", plan_surrender(best, self.transcript.first_call).cut)
         record = violations.acted(best, todo)
         refused = () if best.ref.segment.call is None else self.transcript.calls_from(todo.cut)
         if self._has_trackers:
@@ -681,6 +709,7 @@ class Core:
         self._cut(todo.cut)
         if not todo.goes_on:
             self.events.append(Remedied(record, violations.remedies))
+            self._finish_reason = "length" if is_full else None
             why = f"{self.monitors[best.ref.monitor].name}: {best.why}"
             self._end("abstained" if todo.remedy == "abstain" else "unverified", why)
             return
@@ -711,6 +740,21 @@ class Core:
         if prompts.total() + prompts.next(kept, transcript.inserted_bytes + len(todo.insert)) <= most:
             return None
         return f"the budget of {most} prompt tokens is spent"
+
+    def _standing(self) -> int:
+        """Return how much of ``max_tokens`` is used up: by the model's tokens, and perhaps by the bytes of ours."""
+        transcript = self.transcript
+        if not self.window.counts_own_text:
+            return transcript.kept_tokens
+        for_the_model = sum(len(span) for span, _ in transcript.refusals)
+        return transcript.kept_tokens + transcript.inserted_bytes - for_the_model
+
+    def _has_no_room(self, todo: RemedyPlan) -> bool:
+        """Tell whether what *todo* writes for the reader would exceed ``max_tokens``."""
+        if not self.window.counts_own_text or not todo.insert or todo.ask or self.transcript.calls_from(todo.cut):
+            return False
+        standing = self._standing() - self.transcript.tokens_from(todo.cut)
+        return self.window.is_exceeded(standing + len(todo.insert.encode(errors="replace")))
 
     def _write(self, todo: RemedyPlan, refused: tuple[ToolCall, ...]) -> Iterable[Due]:
         """Write the text of the remedy *todo* at the end of the trace, and return the segments that this completes.
@@ -797,6 +841,8 @@ class Core:
         self._finish_if_settled()
 
     def _cut(self, to: int) -> None:
+        if self.released > to:
+            self._was_shown = self.has_shown
         self._finish_reason = None  # it belonged to the text that is cut now
         self.intake.cut(to)
         self.violations.cut(to)
@@ -817,19 +863,19 @@ class Core:
     def _is_full(self) -> bool:
         """Tell whether the model may write no more tokens: ``max_tokens`` or the context window is used up."""
         kept = self.transcript.kept_tokens
-        return self.window.is_full(kept) or self.window.room(self.transcript.inserted_bytes, kept) == 0
+        return self.window.is_full(self._standing()) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 
     def _reopen(self, after: float = 0.0) -> None:
         kept = self.transcript.kept_tokens
-        room = self.window.room(self.transcript.inserted_bytes, kept)
-        if self.window.is_full(kept) or room == 0:
+        room, standing = self.window.room(self.transcript.inserted_bytes, kept), self._standing()
+        if self.window.is_full(standing) or room == 0:
             self._finish_reason = "length"
             self._ended()
             return
         self.state = "opening"
         violations = self.violations
         pieces = self.transcript.pieces()
-        self._orders.append(Open(pieces, kept, violations.remedies, after, room, violations.resamples))
+        self._orders.append(Open(pieces, standing, violations.remedies, after, room, violations.resamples))
 
     # ------------------------------------------------------------------ the reader's side and the end
 
@@ -939,4 +985,5 @@ class Core:
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,
+            upstream_status=self._upstream_status,
         )

@@ -69,6 +69,13 @@ class Broken(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True
     retryable: bool
     seconds: float = 0.0
     """For a request that failed: the time from the request to the failure. The core ignores it."""
+    again: bool = False
+    """Whether the request, which continues the run after a remedy or a break, has a second try beyond the budget."""
+    keeps_text: bool = False
+    """Whether such a request failed before it brought text, and the reader has seen text of the run. Without another
+    try, the run then ends as ``abstained``."""
+    status: int | None = None
+    """The HTTP status of the server's error; ``None``: there was none."""
 
 
 class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
@@ -141,7 +148,7 @@ Fact: TypeAlias = Chunk | Rare
 
 
 class Open(msgspec.Struct, frozen=True, gc=False):
-    """Ask the model to continue *pieces*, the trace so far, of which the model wrote *spent* tokens."""
+    """Ask the model to continue *pieces*, the trace so far. *spent* tokens of ``max_tokens`` stand in it."""
 
     pieces: tuple[Piece, ...]
     spent: int
@@ -209,7 +216,7 @@ class Invalidate(msgspec.Struct, frozen=True, gc=False):
     """Where the refuted text ends, if it stays in the trace with feedback after it; 0 if the text was cut."""
 
 
-class RunSummary(msgspec.Struct, frozen=True, gc=False):
+class RunSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """The part of the result that the core knows. The engine adds the tokens of forks, the times and the model name."""
 
     status: Status
@@ -244,6 +251,8 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False):
     """How often the run tried again after its stream broke or its request failed."""
     forks: int
     """The number of forks that were ordered."""
+    upstream_status: int | None = None
+    """The HTTP status of the last error of the server, if no request was accepted after it; ``None``: none is known."""
 
 
 class Finish(msgspec.Struct, frozen=True, gc=False):

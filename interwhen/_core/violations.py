@@ -233,7 +233,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 9
+RULES = 10
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -249,11 +249,15 @@ FORGETS_PLACES = 8
 """The first version of the rules in which the record of a violation without a plan has no place."""
 PASSES_SILENT_TEXT = 9
 """The first version of the rules in which the frontier passes text in which a required monitor finds no segment."""
+ENDS_AFTER_REFUSED_CALLS = 10
+"""The first version of the rules in which refused tool calls count as the same words, wherever the model makes them."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
 _ANSWER = -1
 """The place of every refuted answer that rests on reasoning, for the ladder."""
+_CALL = -2
+"""The place of every tool call that got feedback."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -584,7 +588,7 @@ class Violations:
             todo = todo._replace(cut=segment.start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
-        return todo, self._overspent(todo, times)
+        return todo, self._overspent(todo, times) or self._refused_too_often(best, todo)
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
@@ -754,6 +758,14 @@ class Violations:
             return f"not converging: the same words were refuted at the same place {times} times"
         return None
 
+    def _refused_too_often(self, best: Candidate, todo: RemedyPlan) -> str | None:
+        """Count a tool call that *todo* answers with feedback. Return why the run must end now, or ``None``."""
+        if best.ref.segment.call is None or todo.remedy != "feedback" or self._rules < ENDS_AFTER_REFUSED_CALLS:
+            return None
+        # The prompt grows by each refused call, so the run must end before the context is full.
+        refused = self._trouble.met_call(best)
+        return f"not converging: {refused} tool calls were refused" if refused > self._budgets.repeats else None
+
     def acted(self, candidate: Candidate, todo: RemedyPlan) -> ViolationRecord:
         """Record that the remedy *todo* is carried out for *candidate*, and return the record.
 
@@ -922,6 +934,12 @@ class RefutationCounts:
         Return how often the same monitor has refuted the same words in answers, this time included.
         """
         key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
+        self._times[key] = times = self._times.get(key, 0) + 1
+        return times
+
+    def met_call(self, candidate: Candidate) -> int:
+        """Record that the tool call of *candidate* gets feedback. Return how often a call of the same monitor did."""
+        key = (candidate.ref.monitor, _CALL, "")
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 

@@ -103,6 +103,7 @@ def core_for(
         think_tags=known.think_tags if known is not None else None,
         starts_in=starts_in,
         max_tokens=sampling.max_tokens,
+        counts_own_text=sampling.counts_own_text,
         context_tokens=known.context_tokens if known is not None else None,
         prompt_sha256=prompt_sha256(prompt),
         prompt_bytes=prompt_bytes(prompt),
@@ -343,6 +344,7 @@ class Run:
         "_upstream",
         "_wake",
         "_workers",
+        "delivers_at_end",
         "error",
         "is_switched_off",
         "observation",
@@ -410,8 +412,10 @@ class Run:
         self._alarm: Alarm | None = None
         self._crash: Exception | None = None
         self.error: ModelError | None = None
-        """The exception that caused the result, if the result is ``failed`` and no journal recorded it; ``None``
-        otherwise."""
+        """The exception of the model that ended a run as ``failed`` or ``abstained``; ``None`` if there was none, or if
+        a journal recorded it."""
+        self.delivers_at_end = False
+        """Whether the reader gets the text only at the end. A resume that the server refuses is then a failure."""
         self.is_switched_off = False
         """Whether supervision of this run was turned off before or during the run. False without monitors."""
         self.when_switched_off: Callable[[], object] | None = None
@@ -616,6 +620,8 @@ class Run:
 
     async def drain(self) -> Result:
         """Read the remaining events, and return the result."""
+        if self._open_for_readers and not self._core.has_shown:
+            self._upstream.delivers_at_end = True
         async for _ in self:
             pass
         return self.result
@@ -674,6 +680,7 @@ class Run:
         )
         self._do, self._tell, self._release_performer = performer.do, performer.tell, performer.release
         self._jobs, self._upstream = performer.jobs, performer.upstream
+        self._upstream.delivers_at_end = self.delivers_at_end
         self._open_for_readers = True
         self._reads_directly = not self._reads_ahead
         if past is not None:
@@ -752,7 +759,7 @@ class Run:
         if self._prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self._prompt_findings)
         # The traceback of an error refers to the run. Drop the error if it is not needed, so that the run can be freed.
-        self.error, upstream.error = upstream.error if result.status == "failed" else None, None
+        self.error, upstream.error = upstream.error if result.status in ("failed", "abstained") else None, None
         if self._recorder is None:
             self._conclude(result)
         else:  # the result contains the size of the journal, so it must wait until the journal is written

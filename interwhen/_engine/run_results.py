@@ -56,6 +56,8 @@ def build_result(
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
     common["hidden_reasoning"] = summary.hidden_reasoning
+    if summary.status in ("abstained", "failed"):
+        common["upstream_status"] = summary.upstream_status
     common["ledger"] = Ledger(
         kept=summary.kept,
         discarded=summary.discarded + unread,
@@ -109,6 +111,7 @@ def log_result(result: Result) -> None:
     log_info(
         "run.finished",
         status=result.label,
+        **({} if result.upstream_status is None else {"upstream_status": result.upstream_status}),
         characters=len(result.text),
         checks=len(result.checks),
         remedies=result.ledger.remedies,

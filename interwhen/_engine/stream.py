@@ -386,8 +386,10 @@ class ModelReader:
         "_step",
         "_tell",
         "_usages",
+        "_was_retried",
         "behind",
         "close_latency",
+        "delivers_at_end",
         "ended_at",
         "error",
         "probe_tokens",
@@ -430,6 +432,10 @@ class ModelReader:
         self.probe_tokens = 0
         """The tokens of the probe that this run has sent."""
         self._backoff = Backoff(model, clock)
+        self._was_retried = False
+        """Whether the current request is a second try beyond the budget of reconnects."""
+        self.delivers_at_end = False
+        """Whether the reader of the run gets its text only at the end."""
         self.wire = WireMeter()
         """The irregularities of the streams of this run."""
         self._opening: anyio.CancelScope | None = None
@@ -548,6 +554,7 @@ class ModelReader:
     def _begun(self, now: float) -> None:
         """Record that the first text of the stream arrived at the time *now*. A probe that waits for it begins."""
         self._meter.begun(now)
+        self._was_retried = False
         if self._has_begun is not None:
             self._has_begun.set()
         request = self._core.counts.requests
@@ -616,6 +623,7 @@ class ModelReader:
     def _accepted(self, order: Open, stream: Stream) -> None:
         """Read from *stream* from now on, the response to *order*. Report to the core that the server accepted it."""
         self.wanted = None
+        self.error = None
         self.stream = stream
         self.trail = getattr(stream, "trail", None)
         if (notes := getattr(stream, "notes", None)) is not None:
@@ -675,9 +683,18 @@ class ModelReader:
         With *final*, the core must not reconnect. *seconds* is the time from the request to its failure.
         """
         self.error = error
-        retryable = error.retryable and not final and self._backoff.failed(error, had_text=self._meter.has_text)
-        log_warning("stream.broken", error=type(error).__name__, retryable=retryable)
-        self._tell(Broken(str(error), retryable=retryable, seconds=seconds))
+        had_text = self._meter.has_text
+        retryable = error.retryable and not final and self._backoff.failed(error, had_text=had_text)
+        # The request after a remedy is ours: the caller did not ask for it, so its failure must not cost the answer.
+        earlier = self._core.counts.requests - (self._core.state == "streaming")
+        is_resume = earlier > 0 and not had_text and not final
+        again = is_resume and retryable and not self._was_retried and not isinstance(error, StreamTimeout)
+        self._was_retried = self._was_retried or again
+        status = error.status if isinstance(error, UpstreamError) else None
+        named = {} if status is None else {"upstream_status": status}
+        log_warning("stream.broken", error=type(error).__name__, retryable=retryable, **named)
+        keeps = is_resume and not self.delivers_at_end and self._core.has_shown
+        self._tell(Broken(str(error), retryable, seconds, again=again, keeps_text=keeps, status=status))
 
     # ------------------------------------------------------------------ counting, closing, sampling
 

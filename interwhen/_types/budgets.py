@@ -25,8 +25,9 @@ class Budgets(msgspec.Struct, frozen=True):
     """The largest number of remedies after which the model continues."""
     repeats: Count = 3
     """How often a monitor that interrupts may refute the same words at the same place. After one more refutation, the
-    run does not converge, and this budget is spent. With the remedy ``Auto``, the same words elsewhere in the answers
-    may count, too; with ``Conclude``, refutations do not count."""
+    run does not converge, and this budget is spent. All tool calls that the monitor refuses with feedback count as the
+    same words. With the remedy ``Auto``, the same words elsewhere in the answers may count, too; with ``Conclude``,
+    refutations do not count."""
     discarded_tokens: Count = 8192
     """How many tokens of the model may be discarded in total. Cuts without a remedy count, too, but only remedies are
     refused for this budget."""
@@ -36,8 +37,9 @@ class Budgets(msgspec.Struct, frozen=True):
     forks: Count = 256
     """The largest number of forks. Further forks are skipped, and ``Monitor.on_error`` decides what follows."""
     reconnects: Count = 3
-    """How often the run reconnects after its stream broke or its request failed. A further failure, or one that another
-    try cannot mend, usually ends the run as ``failed``."""
+    """How often the run reconnects after its stream broke or its request failed. A request after a remedy or a break
+    has one more try, whatever this budget is. A further failure, or one that another try cannot mend, ends the run: as
+    ``abstained`` if such a request failed and the reader has seen text, otherwise usually as ``failed``."""
     characters: Count = 4_000_000
     """If the trace is longer than this number of characters, the stream is closed at its next text, and counts as ended
     with ``finish_reason="length"``."""

@@ -98,6 +98,9 @@ class Sampling:
     top_logprobs: int | None = None
     """With ``logprobs``: the number of most likely tokens to return at each position, with their log-probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
+    counts_own_text: bool = False
+    """Whether text that interwhen writes uses up ``max_tokens``, too: a token a byte, the most that a tokenizer makes
+    of it. A correction for which no room is left then ends the run, with the finish reason ``length``."""
 
     def __post_init__(self) -> None:
         for name, fits, form in _OPTIONS:
@@ -127,6 +130,7 @@ _OPTIONS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
     ("logprobs", lambda value: type(value) is bool, "True or False"),
     ("top_logprobs", _is_count, "a whole number of at least 0 or None"),
     ("extra", lambda value: isinstance(value, Mapping), "a mapping of fields"),
+    ("counts_own_text", lambda value: type(value) is bool, "True or False"),
 )
 """For each option of :class:`Sampling`: its name, a test, and the words for what it must be."""
 

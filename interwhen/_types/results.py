@@ -227,6 +227,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt found, and what they did about it, before the model was asked."""
+    upstream_status: int | None = None
+    """The HTTP status of the server's error, if a run ended as abstained or failed after one; ``None``: none is
+    known."""
     status: ClassVar[Status]
 
     def __repr__(self) -> str:
@@ -290,7 +293,10 @@ class Unverified(_Result, frozen=True, tag="unverified"):
 
 
 class Abstained(_Result, frozen=True, tag="abstained"):
-    """interwhen gives no answer, for the given ``reason``. ``text`` is the trace at the end of the run."""
+    """interwhen gives no answer, for the given ``reason``. ``text`` is the trace at the end of the run.
+
+    A run also ends so if the server refused to continue a text that the reader has seen.
+    """
 
     status: ClassVar[Status] = "abstained"
     reason: str

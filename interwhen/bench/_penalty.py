@@ -15,7 +15,7 @@ from typing import Annotated, Literal, assert_never
 import anyio
 from cyclopts import Parameter
 
-from interwhen import Monitor, UsageError
+from interwhen import ModelError, Monitor, UsageError
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
 from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName
@@ -149,17 +149,27 @@ class Setup:
             async def runs(arm: Arm, number: int) -> tuple[Flow, ...]:
                 model, request = opened.pair(max(number, 0))
                 found: list[Flow] = []
+                failed: list[ModelError] = []
 
                 async def one() -> None:
                     chosen = arms[arm]
-                    flow = await (
-                        read_bare(model, request) if chosen is None else read_supervised(model, request, chosen)
-                    )
-                    found.append(flow)
+                    try:
+                        flow = await (
+                            read_bare(model, request) if chosen is None else read_supervised(model, request, chosen)
+                        )
+                    except ModelError as error:  # not to be wrapped by the group
+                        failed.append(error)
+                    else:
+                        found.append(flow)
 
                 async with anyio.create_task_group() as group:
                     for at in range(self.concurrency):
                         group.start_soon(one, name=f"stream {at}")
+                if failed:
+                    raise UsageError(
+                        f"the model must answer each request, got {failed[0]}: look at the server, --base-url, --model "
+                        "and OPENAI_API_KEY"
+                    )
                 return tuple(found)
 
             experiment = Experiment(tuple(arms), self.pairs, self.seed, minutes=self.minutes)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Any
 
 import interwhen_launcher
 
@@ -68,12 +69,24 @@ def _exit_code(arguments: list[str]) -> int:
     except cyclopts.CycloptsError as error:
         print_error(f"{error}; see --help for the options")
         return _exits.USAGE
-    except InterwhenError as error:
-        if "--debug" in arguments:
+    except (InterwhenError, BaseExceptionGroup) as error:
+        known = _known(error)
+        if known is None or "--debug" in arguments:
             raise
-        print_error(str(error))
-        return _exits.of_error(error)
+        print_error(str(known))
+        return _exits.of_error(known)
     return code or 0
+
+
+def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:
+    """Return *error*, or the first error in a group of such errors, as task groups raise. ``None`` for other groups."""
+    if isinstance(error, InterwhenError):
+        return error
+    ours, others = error.split(InterwhenError)
+    first: Any = ours
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first if others is None else None
 
 
 def _with_dashes(arguments: list[str]) -> list[str]:

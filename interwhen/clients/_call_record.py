@@ -145,6 +145,9 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Why the model's last stream ended; ``None`` if the call ended before, or cut the end of its text."""
     resume: ResumeMode | None = None
     """How the last request that continued kept text did so; ``None`` if no request did."""
+    upstream_status: int | None = None
+    """The HTTP status of the server's error, if the call ended as abstained or failed after one; ``None``: none is
+    known."""
     reasons: int = 0
     """How many reasons an unverified result has; 0 for every other result."""
     checks: tuple[RecordedCheck, ...] = ()
@@ -229,6 +232,7 @@ def record_call(
         scope=result.certificate.scope if isinstance(result, Verified) else None,
         finish_reason=result.finish_reason,
         resume=result.resume.mode if result.resume else None,
+        upstream_status=result.upstream_status,
         reasons=len(result.unverified_reasons) if isinstance(result, Unverified) else 0,
         checks=tuple(
             RecordedCheck(
@@ -272,6 +276,7 @@ def log_call(record: CallRecord, *, watching: str = "") -> None:
         monitors=watching or ", ".join(monitor.name for monitor in record.monitors) or "none",
         **({"strategy": record.strategy} if record.strategy else {}),
         outcome=record.outcome,
+        **({} if record.upstream_status is None else {"upstream_status": record.upstream_status}),
         checks=len(record.checks),
         violations=len(record.violations),
         tokens=ledger.total_tokens,

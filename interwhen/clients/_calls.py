@@ -72,6 +72,7 @@ class ApiCall:
             seed=seed if type(seed) is int else None,
             temperature=greedy,
             extra=extra,
+            counts_own_text=True,
         )
 
     @property

@@ -14,6 +14,7 @@ from interwhen._types.results import CheckRecord, PromptRecord, Result, Violatio
 from interwhen._types.segments import quote
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
+from interwhen.clients._usage import CHAT, usage_of_call
 
 # The supervision info of a chunk.
 
@@ -35,7 +36,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The events of the run since the previous chunk, without those for text and without ``Finished``, whose result is
     in ``result``."""
     result: Result | None = None
-    """The result of the run; only on the last chunk and on a whole answer, and not if the run failed."""
+    """The result of the run; only on the last chunk and on a whole answer, and not if the run failed. If the last chunk
+    has only token counts, the one before it has the result, too."""
     call_id: str = ""
     """The id of the call, as in its log event and in the audit file; only with a result."""
 
@@ -507,9 +509,11 @@ class Composer:
             self._add_usage(result)
         if not self._parts:  # a stream without an end, all of which was shown
             self._add(Part(None, self._template.text("content" if self._chat else "text", "")))
-        info = self._parts[-1].info
-        start = len(result.text) if self._spelled > len(result.text) else info.start
-        self._parts[-1].info = SupervisionInfo(start, info.lead, (*info.events, *self._events), result)
+        end, before = self._parts[-1], self._parts[-2:-1]
+        start = len(result.text) if self._spelled > len(result.text) else end.info.start
+        end.info = SupervisionInfo(start, end.info.lead, (*end.info.events, *self._events), result)
+        if before and not end.chunk().get("choices", True):  # many libraries drop a chunk that has only token counts
+            before[0].info = msgspec.structs.replace(before[0].info, result=result)
 
     def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
         """Add the chunk that ends an answer which interwhen has withheld or stopped."""
@@ -544,16 +548,30 @@ class Composer:
                 self._show_piece(last, last.end)
         if last.calls and not calls_stand:
             reason = wire_reason(result.finish_reason) or "stop"
-            self._add(Part(None, self._template.without_calls(last.data, reason)))
+            part = Part(None, self._template.without_calls(last.data, reason))
         else:
-            self._add(Part(last.data) if plain else Part(None, self._template.rest(last.data, last.shift)), start)
+            part = Part(last.data) if plain else Part(None, self._template.rest(last.data, last.shift))
+        if not is_one_request(result) and part.chunk().get("usage"):
+            part = Part(None, {**part.chunk(), "usage": usage_of_call(buffer.usages, result.ledger, CHAT)})
+        self._add(part, start)
 
     def _add_usage(self, result: Result) -> None:
-        ledger = result.ledger
-        counted = next((arrival for arrival in self._buffer.queue if arrival.kind == "usage"), None)
-        if counted is not None and ledger.requests <= 1:
+        ledger, buffer = result.ledger, self._buffer
+        counted = next((arrival for arrival in buffer.queue if arrival.kind == "usage"), None)
+        if counted is None and self._parts and self._parts[-1].chunk().get("usage"):
+            return  # the chunk with the finish reason has the counts
+        if counted is not None and is_one_request(result):
             self._add(Part(counted.data))
-        elif counted is not None or ledger.prompt_tokens:
-            tokens = ledger.kept + ledger.discarded
-            total = {"prompt_tokens": ledger.prompt_tokens, "completion_tokens": tokens}
-            self._add(Part(None, self._template.usage({**total, "total_tokens": ledger.prompt_tokens + tokens})))
+        elif counted is not None or ledger.prompt_tokens or was_ended(result, buffer):
+            self._add(Part(None, self._template.usage(usage_of_call(buffer.usages, ledger, CHAT))))
+
+
+def is_one_request(result: Result) -> bool:
+    """Return whether the call of *result* sent one request, so that the server's token counts are those of the call."""
+    return result.ledger.requests <= 1 and not result.ledger.forks
+
+
+def was_ended(result: Result, buffer: ChunkBuffer) -> bool:
+    """Return whether interwhen has closed the last stream, whose chunks are in *buffer*, before it sent its counts."""
+    is_ours = result.finish_reason in (None, "length")
+    return is_ours and not any(arrival.kind == "end" for arrival in buffer.queue)

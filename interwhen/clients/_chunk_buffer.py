@@ -123,11 +123,21 @@ class ChunkBuffer:
         self._at = 0
         self.requests = 0
         """How many streams have begun."""
+        self.counted: dict[int, bytes] = {}
+        """The last chunk of each request that had the server's token counts, by the number of the request."""
         self.call_extras: dict[str, Any] = {}
         """The field ``extra_content`` of the calls that have one, by their ids. Gemini needs it back with the calls."""
         self._calls = CallAssembler(self.call_extras)
         self._places: dict[int, int] = {}
         self._shift = 0
+
+    @property
+    def usages(self) -> list[dict[str, Any]]:
+        """The server's token counts of the requests that have some, as it sent them."""
+        return [found for data in self.counted.values() if isinstance(found := self._usage_in(data), dict)]
+
+    def _usage_in(self, data: bytes) -> object:
+        return msgspec.json.decode(data).get("usage")
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
         """Prepare for a stream that continues the trace *pieces*.
@@ -215,6 +225,8 @@ class ChunkBuffer:
                 kind = "call"
             elif not text and found.usage is not None:
                 kind = "usage"
+            if found.usage is not None:
+                self.counted[self.requests] = data
             field = self._field if found.phase == "answer" else self._reasoning_field(data)
             self.queue.append(BufferedChunk(kind, at, text, data, field, later=later))
             self._at = at + len(text)
@@ -223,6 +235,8 @@ class ChunkBuffer:
             kind = "end" if found[-1].finish_reason is not None else "call" if calls else "text"
             arrival = BufferedChunk(kind, at, text, data, self._reasoning_field(data), later=later)
             arrival.split = len(found[0].text)
+            if found[-1].usage is not None:
+                self.counted[self.requests] = data
             self.queue.append(arrival)
             self._at = at + len(text)
         else:

@@ -71,7 +71,11 @@ class SdkCall:
         :class:`~interwhen.clients.PromptRefused`.
         """
         transport = SdkTransport(
-            self.options, self.send, self.list_models, is_cancellable=isinstance(self.client, AsyncOpenAI)
+            self.options,
+            self.send,
+            self.list_models,
+            is_cancellable=isinstance(self.client, AsyncOpenAI),
+            retries=self.options.get_max_retries(self.client.max_retries),
         )
         try:
             origin = CallOrigin(trace_id=_trace_id(self.options))
@@ -98,7 +102,7 @@ class SdkCall:
                 while more := await supervised.parts():
                     parts += more
             except ModelError as error:
-                if not (isinstance(error, SdkError) and error.retryable and left):
+                if not (isinstance(error, SdkError) and error.in_body and left):
                     raise_sdk_error(error, response.request)
             else:
                 return parts, response

@@ -21,6 +21,7 @@ from interwhen._loop_thread import Running
 from interwhen._types.errors import DECODE_ERRORS, ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
 from interwhen.clients._upstream import Facts
 from interwhen.models._token_servers import Place
+from interwhen.models._transport import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -32,23 +33,26 @@ if TYPE_CHECKING:
 class SdkError(UpstreamError):
     """Carries an exception of the SDK through the engine. The caller gets the ``original``.
 
-    *retryable* says whether the run may reconnect.
+    *retryable* says whether another request may help. *in_body*: the connection broke or timed out while a body was
+    read.
     """
 
-    def __init__(self, original: Exception, *, retryable: bool = False) -> None:
+    def __init__(self, original: Exception, *, retryable: bool = False, in_body: bool = False) -> None:
         response = getattr(original, "response", None)
         status = getattr(original, "status_code", None)
         body = ""
         if response is not None and status is not None:
             body = getattr(response, "text", "")
-        super().__init__(f"{type(original).__name__}: {original}", status=status, body=body)
+        wait = None if response is None else retry_after(response.headers)
+        super().__init__(f"{type(original).__name__}: {original}", status=status, body=body, retry_after=wait)
         self.original = original
-        self._again = retryable
+        self.in_body = in_body
+        self._is_retryable = retryable or in_body
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether the run may reconnect: only if the connection broke or timed out while a body was read."""
-        return self._again
+        """Whether another request may help."""
+        return self._is_retryable
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
@@ -152,8 +156,9 @@ class SdkBody:
 class SdkTransport:
     """Sends the requests of one call through an SDK client; see :class:`~interwhen.clients._upstream.CallTransport`.
 
-    *options* are those of the caller's request. *send* sends a request, and *list_models* asks for ``GET /models``.
-    Other paths outside of the version of the API can be used after :meth:`open` has succeeded once.
+    *options* are those of the caller's request. *send* sends a request, which the SDK retries up to *retries* times,
+    and *list_models* asks for ``GET /models``. Other paths outside of the version of the API can be used after
+    :meth:`open` has succeeded once.
     """
 
     def __init__(
@@ -163,7 +168,9 @@ class SdkTransport:
         list_models: Callable[[], Awaitable[bytes]],
         *,
         is_cancellable: bool = False,
+        retries: int = 0,
     ) -> None:
+        self._retries = retries
         self.is_cancellable = is_cancellable
         """Whether a request ends at once if its task is cancelled; a request in a worker thread does not."""
         self._options = options
@@ -236,13 +243,23 @@ class SdkTransport:
         try:
             return await self._send(options)
         except Exception as error:
-            raise SdkError(error) from error
+            # If the SDK has retried the request, another try would only make the caller wait.
+            raise SdkError(error, retryable=not self._retries and _is_passing(error)) from error
+
+
+def _is_passing(error: Exception) -> bool:
+    """Return whether *error* of the SDK may be over soon: a broken connection, or the status 429 or at least 500."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        return error.status_code == 429 or error.status_code >= 500
+    return isinstance(error, openai.APIConnectionError) and not isinstance(error, openai.APITimeoutError)
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
     """Convert *error*, raised while a body was read, to the exception that the SDK would raise, inside an `SdkError`.
 
-    After a broken connection or a timeout, the result is ``retryable``.
+    After a broken connection or a timeout, the result has ``in_body``.
     """
     import openai
 
@@ -253,7 +270,7 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
     else:
         return SdkError(error)
     found.__cause__ = error
-    return SdkError(found, retryable=True)
+    return SdkError(found, in_body=True)
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:

@@ -13,7 +13,7 @@ from interwhen._types.errors import DECODE_ERRORS, StreamProtocolError, Unexpect
 from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
-from interwhen.clients._chat_codec import BLOCKED, Composer, Part
+from interwhen.clients._chat_codec import BLOCKED, Composer, Part, is_one_request, was_ended
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
     ADDED,
@@ -27,6 +27,7 @@ from interwhen.clients._responses_fields import (
     decode_event,
 )
 from interwhen.clients._responses_fields import RESPONSE_DONE as ITEM_DONE
+from interwhen.clients._usage import RESPONSES, usage_of_call
 from interwhen.models._chunks import DONE, Decoded, count_of
 from interwhen.models._transport import refusal
 
@@ -482,7 +483,7 @@ class ResponsesChunkBuffer(ChunkBuffer):
             return self._whole_call(item, index) if kind == ITEM_DONE and item is not None else None
         if kind in ("response.completed", "response.incomplete"):
             self._add("end", "", data)
-            return self._end(kind, event.response or WireResponse())
+            return self._end(kind, event.response or WireResponse(), data)
         self._add("text", "", data)
         return None
 
@@ -503,7 +504,10 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._at += len(call.text)
         return Chunk(call.text, tokens=1, call=call)
 
-    def _end(self, kind: str, response: WireResponse) -> Chunk:
+    def _usage_in(self, data: bytes) -> object:
+        return msgspec.json.decode(data)["response"]["usage"]
+
+    def _end(self, kind: str, response: WireResponse, data: bytes) -> Chunk:
         if any(index is None or index + self._starts[-1] not in self.whole_calls for index in self._calls_of):
             self._events.unmonitored.setdefault("item of a call that is not whole", True)
         reason: FinishReason = "tool_calls" if self._called else "stop"
@@ -512,6 +516,8 @@ class ResponsesChunkBuffer(ChunkBuffer):
             details = response.incomplete_details
             reason = _INCOMPLETE.get(details.reason or "", "other") if details is not None else "other"
         usage = response.usage
+        if usage is not None:
+            self.counted[self.requests] = data
         counted = Usage(hides_reasoning=True) if self._thoughts else None
         if usage is not None:
             cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
@@ -597,20 +603,24 @@ class ResponsesTemplate:
         output = [item for item in given if item.get("type") not in ("message", *CALLS)]
         other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
         content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
-        content = content[: bool(result.answer)] + [part for part in other if part.get("type") != "output_text"]
+        content = content[: bool(result.answer.strip())] + [part for part in other if part.get("type") != "output_text"]
         message = {"id": items.message or "msg_interwhen", "type": "message", "role": "assistant"}
         if content:
             output.append({**message, "status": "completed", "content": content})
         response = {**response, "id": self._first().get("id", response.get("id")), "output": [*output, *items.calls]}
         if last is None:
             response |= {"status": "incomplete", "incomplete_details": {"reason": BLOCKED}}
+        if not is_one_request(result) or was_ended(result, self.buffer):
+            details = {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+            response["usage"] = details | usage_of_call(self.buffer.usages, result.ledger, RESPONSES)
         kind = "response.incomplete" if response.get("status") == "incomplete" else "response.completed"
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server's stream broke off. It gives no reason for the end."""
+        """Return the event that ends the response if the server did not end it. The only reason is the token limit."""
         found = self.end(None, result, items)
-        return {**found, "response": {**found["response"], "incomplete_details": None}}
+        details = {"reason": "max_output_tokens"} if result.finish_reason == "length" else None
+        return {**found, "response": {**found["response"], "incomplete_details": details}}
 
     def _first(self) -> Body:
         first = self.buffer.first
@@ -671,10 +681,10 @@ class ResponsesComposer(Composer):
             if decode_event(arrival.data).output_index in whole:
                 self._add(Part(arrival.data))
         if last is None:
-            if self._hold:
+            if self._hold or was_ended(result, self._buffer):
                 self._send([*self._items.close("incomplete"), self._own.cut(result, self._items)])
             return
-        is_plain = self._buffer.requests == 1 and not self._items.corrected and self._has_calls_of(last.data)
+        is_plain = is_one_request(result) and not self._items.corrected and self._has_calls_of(last.data)
         if not is_plain:
             self._send([*self._items.close("completed"), self._own.end(last.data, result, self._items)])
         else:

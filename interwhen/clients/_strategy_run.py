@@ -775,6 +775,7 @@ class StrategyRun:
         if self._began_off and self.when_switched_off is not None:
             self.when_switched_off()
         made.when_switched_off = self.when_switched_off
+        made.delivers_at_end = not call.streams
         return made
 
     async def _enter(self, made: Run) -> None:

@@ -13,6 +13,7 @@ from interwhen._engine.callbacks import ENDED, Callbacks, SupervisedCall, withou
 from interwhen._engine.run import is_off
 from interwhen._log import log_warning, logs_info
 from interwhen._run import Run, as_part, run
+from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
 from interwhen._types.monitors import GATING, HOLDING, Monitor
@@ -27,7 +28,7 @@ from interwhen._types.verifiers import FunctionVerifier
 from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallOrigin, CallRecord, log_call, record_call
 from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
-from interwhen.clients._chat_codec import Composer, Part
+from interwhen.clients._chat_codec import BLOCKED, Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
@@ -399,9 +400,8 @@ class Supervised:
                 if events and isinstance(events[-1], Finished) and self._settings.demotion is not None:
                     self._settings.demotion.saw(self._settings.monitors, events[-1].result)
             if parts:
-                last = parts[-1]
-                if last.info.result is not None:
-                    last.info = msgspec.structs.replace(last.info, call_id=self.call_id)
+                for part in [part for part in parts[-2:] if part.info.result is not None]:
+                    part.info = msgspec.structs.replace(part.info, call_id=self.call_id)
                 return parts
         if not self._raised:
             self._raise()
@@ -412,6 +412,12 @@ class Supervised:
         """The result of the run; ``None`` before the run has ended, and if it raised an exception."""
         result = self._run_task.result
         return None if result is None else self._composer.judged(result)
+
+    @property
+    def refusal(self) -> ModelError | None:
+        """The server's error after which the answer ended as abstained; ``None`` if there was none."""
+        result = self._run_task.result
+        return self._run.error if result is not None and result.status == "abstained" else None
 
     @property
     def is_switched_off(self) -> bool:
@@ -498,6 +504,7 @@ async def supervise(
         buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
+    inner.delivers_at_end = not call.streams
     has_gates = any(monitor.delivery in GATING for monitor in monitors)
     composer = _composer(call, settings, buffer, inner, splits=has_gates)
     composer.prompt_findings = findings
@@ -641,6 +648,8 @@ def whole(api: Api, parts: Iterable[Part]) -> Body:
     if calls is not None:
         message["tool_calls"] = [{k: v for k, v in call.items() if k != "index"} for call in calls]
     choice.setdefault("finish_reason", None)
+    if (calls or choice["finish_reason"] == BLOCKED) and not (message["content"] or "").strip():
+        message["content"] = None  # a stream may have white space before a call, which a whole answer has not
     said = {"message": message} if api == "chat" else {"text": text}
     choice = {"index": 0, **said, **choice}
     body["object"] = "chat.completion" if api == "chat" else "text_completion"

@@ -35,6 +35,7 @@ from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
     ChatText,
+    Decode,
     ModelCard,
     card_of,
     chat_decoder,
@@ -51,6 +52,7 @@ from interwhen.models._chunks import (
     scored,
     scored_tokens,
     usage_of,
+    without_progress,
 )
 from interwhen.models._endpoint_support import (
     AFTER_CALLS,
@@ -60,6 +62,7 @@ from interwhen.models._endpoint_support import (
     NOT_RAW,
     PREFILL_REFUSED,
     PROBE_SECONDS,
+    VLLM,
     EndpointProof,
     ResumeProbe,
     asks_to_reason,
@@ -110,7 +113,8 @@ def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[T
             )
             continue
         if turn.get("content"):
-            items.append({"role": turn["role"], "content": turn["content"]})
+            # llama.cpp needs the type. vLLM takes parts instead of a text only with an id and annotations.
+            items.append({"type": "message", "role": turn["role"], "content": turn["content"]})
         kinds = {call["id"]: call["type"] for call in turn.get("tool_calls") or ()}
         items += [_item(call) for call in turn.get("tool_calls") or ()]
     return items
@@ -388,12 +392,9 @@ class CallModel:
         self._endpoint = endpoint
         self._buffer = buffer
         self._resume: ChatMode | None = None if resume == "auto" else resume
-        # Whether the server continues from token ids is known after the first correction. The reader gets the ids only
-        # if the caller asked for them.
-        known = self._resume or endpoint.resume.known
-        card = endpoint.resume.card if endpoint.resume.has_card else None
-        self._asks_ids = _continues_raw(call) and known == "tokens" and sends_ids(card)
-        self._hides_ids = not call_has_ids(call)
+        # The reader gets token ids and the progress of the prompt only if the caller asked for them.
+        self._hides_ids = not call.body.get("return_token_ids")
+        self._hides_progress = not call.body.get("return_progress")
         self.timeouts = endpoint.timeouts
         self._ahead: _Ahead | None = None
         self._stored: HttpResponse | None = None
@@ -453,9 +454,9 @@ class CallModel:
         """
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
-        if request.pieces and self._call.api != "responses":
+        if request.pieces:
             await self._wait_for_slot()
-        trail = None
+        trail = counter = None
         if prompt is None or server is None:
             body = self._body(request, way)
             try:
@@ -468,18 +469,24 @@ class CallModel:
                 answer = await self._answer(self._body(request, way))
                 self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            has_ids = self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call))
-            if has_ids and not request.pieces:
-                trail = TokenTrail()
+            if self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call)):
+                counter = TokenTrail()
+                trail = None if request.pieces else counter
         else:
             chat = {**self._first(request.sampling), "stream": True}
+            if self._asks_progress:
+                chat["return_progress"] = True
             asks = self._endpoint.token_ids.is_likely
-            opened = await self.transport.open(server.body(chat, prompt, with_ids=asks), server.place)
+            opened = await self._open(server.body(chat, prompt, with_ids=asks), server.place)
             response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", raw_calls(self._call.body))
-            trail = prompt.trail
+            trail = counter = prompt.trail
         self._buffer.begin(request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
-        decode = self._buffer.decode if trail is None else trail.reading(self._buffer.decode, hides=self._hides_ids)
+        decode: Decode = self._buffer.decode
+        if self._hides_progress and self._asks_progress:
+            decode = without_progress(decode, keeps_first=self._call.api == "responses")
+        if counter is not None:
+            decode = counter.reading(decode, hides=self._hides_ids)
         if asks_to_reason(self._call.body):
             decode = noting_question(decode)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
@@ -487,6 +494,22 @@ class CallModel:
         stream.trail = trail
         self._endpoint.slots.add(stream)
         return stream
+
+    @property
+    def _asks_ids(self) -> bool:
+        """Whether to ask for token ids: to continue from them, and to count the prompt of a stream that is cut."""
+        known = self._endpoint.resume
+        card = known.card if known.has_card else None
+        if card is not None and card.owned_by == VLLM:
+            return self._call.api != "responses"
+        # Whether the server continues from token ids is known after the first correction.
+        return _continues_raw(self._call) and (self._resume or known.known) == "tokens" and sends_ids(card)
+
+    @property
+    def _asks_progress(self) -> bool:
+        """Whether to ask llama.cpp for the progress of the prompt, for the prompt tokens of a stream that is cut."""
+        known = self._endpoint.resume
+        return known.has_card and known.card is not None and known.card.owned_by == LLAMACPP
 
     async def _wait_for_slot(self) -> None:
         """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached."""
@@ -496,7 +519,7 @@ class CallModel:
             card = await self._card()
         except ModelError:
             return
-        if card is not None and card.owned_by == LLAMACPP:
+        if card is not None and card.owned_by == LLAMACPP and self._call.api != "responses":
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
@@ -771,26 +794,29 @@ class CallModel:
             stream.learn(refused, body)
         return response
 
-    async def _open(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body*, with fields that ask for token counts and token ids where needed, and return the open response.
+    async def _open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
+        """Send *body* to *place*, with fields that ask for token counts and ids where needed. Return the open response.
 
         If the server refuses such a field, the request is sent again without it.
         """
         wanted: dict[FieldSupport, Any] = {}
-        if self._call.api != "responses" and "stream_options" not in body:
+        if self._call.api != "responses" and "stream_options" not in body and not place.startswith("/"):
             wanted[self._endpoint.stream_options] = {"include_usage": True}
-        if self._asks_ids and self._hides_ids:
-            wanted[self._endpoint.token_ids] = True
+        if place == "call":
+            if self._asks_ids and self._hides_ids:
+                wanted[self._endpoint.token_ids] = True
+            if self._asks_progress:
+                body = {"return_progress": True, **body}
         wanted = {support: value for support, value in wanted.items() if support.is_likely}
         try:
-            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}})
+            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}}, place)
         except UpstreamError as error:
             refused = error
             unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
             if not unknown:
                 raise
         left = {found.field: value for found, value in wanted.items() if found not in unknown}
-        response = await self.transport.open({**body, **left})
+        response = await self.transport.open({**body, **left}, place)
         for support in unknown:
             support.learn(refused, body)
         return response

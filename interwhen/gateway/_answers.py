@@ -196,6 +196,8 @@ async def answer(gateway: Gateway, exchange: Exchange, api: Api, path: str, choi
         await supervised.aclose()
         if supervised.is_switched_off:
             gateway.metrics.unsupervised.labels("off").inc()
+        if supervised.refusal is not None:
+            counted(gateway, upstream, supervised.refusal)
         if (result := supervised.result) is not None:
             gateway.metrics.ended(result)
     assert result is not None

@@ -19,8 +19,8 @@ def attach_facts(function: FunctionT) -> FunctionT:
     """Wrap *function* (``litellm.completion`` or ``acompletion``) so that its responses have the facts of the call.
 
     Pass a client from :func:`interwhen.wrap` to the returned function as ``client``. The facts are in
-    ``response._hidden_params["interwhen"]``; a stream has them once it was read to its end. Without a supervised call,
-    nothing is added.
+    ``response._hidden_params["interwhen"]``; a stream has them once it was read to its end, and so have its last chunk
+    and what ``litellm.stream_chunk_builder`` makes of its chunks. Without a supervised call, nothing is added.
     """
     if inspect.iscoroutinefunction(function):
 
@@ -47,11 +47,26 @@ def _attached(response: Any, seen: WatchedCalls) -> Any:
 
 
 class _FactsAtEnd:
-    """Base class: attaches the facts of the last call in *seen* to the litellm stream *stream* when it ends."""
+    """Base class: attaches the facts of the last call in *seen* to the litellm stream *stream* when the call ends."""
 
     def __init__(self, stream: Any, seen: WatchedCalls) -> None:
         self._stream = stream
         self._seen = seen
+        self._first: Any = None
+
+    def _passed(self, chunk: Any) -> Any:
+        self._first = self._first or chunk
+        if self._seen:  # the call has ended, so this may be the last chunk
+            _attached(chunk, self._seen)
+            self._end()
+        return chunk
+
+    def _end(self) -> None:
+        if self._seen:
+            _attached(self._stream, self._seen)
+            # litellm takes the hidden parameters of a whole answer from the first chunk.
+            if self._first is not None:
+                _attached(self._first, self._seen)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -63,9 +78,9 @@ class _StreamWithFacts(_FactsAtEnd):
 
     def __next__(self) -> Any:
         try:
-            return next(self._stream)
+            return self._passed(next(self._stream))
         except StopIteration:
-            _attached(self._stream, self._seen)
+            self._end()
             raise
 
 
@@ -75,7 +90,7 @@ class _AsyncStreamWithFacts(_FactsAtEnd):
 
     async def __anext__(self) -> Any:
         try:
-            return await anext(self._stream)
+            return self._passed(await anext(self._stream))
         except StopAsyncIteration:
-            _attached(self._stream, self._seen)
+            self._end()
             raise

@@ -416,6 +416,7 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
         think_tags=header.think_tags,
         starts_in=header.starts_in,
         max_tokens=header.sampling.max_tokens,
+        counts_own_text=header.sampling.counts_own_text,
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
         prompt_bytes=prompt_bytes(header.prompt),

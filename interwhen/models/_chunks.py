@@ -439,6 +439,34 @@ def noting_question(decode: Decode) -> Decode:
     return decoded
 
 
+_PROGRESS = b'"prompt_progress":'
+"""The name of a field in JSON. It never matches inside a string, where quotation marks are escaped."""
+
+
+def without_progress(decode: Decode, *, keeps_first: bool) -> Decode:
+    """Return a function that decodes like *decode*, but takes the prompt tokens from events with llama.cpp's progress.
+
+    *decode* does not get these events, except the first one, without the progress, if *keeps_first*.
+    """
+    begun = not keeps_first
+
+    def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
+        nonlocal begun
+        if _PROGRESS not in data:
+            return decode(data, offset, first)
+        try:
+            body = msgspec.json.decode(data)
+            progress = msgspec.convert(body.pop("prompt_progress"), PromptProgress)
+        except (*DECODE_ERRORS, AttributeError, KeyError):
+            return decode(data, offset, first)  # not an event of llama.cpp
+        if not begun:
+            begun = True
+            decode(msgspec.json.encode(body), offset, first)
+        return Chunk("", tokens=0, usage=Usage(count_of(progress.total), count_of(progress.cache)))
+
+    return decoded
+
+
 def reasoning_field(data: bytes) -> str:
     """Return the name of the field that holds the reasoning in *data*, a chat chunk with reasoning.
 

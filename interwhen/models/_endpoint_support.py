@@ -45,7 +45,9 @@ SGLang or llama.cpp. ``always``: any server, also one that bills the tokens. ``n
 runs."""
 LLAMACPP = "llamacpp"
 """The name of llama.cpp in its model list."""
-SELF_HOSTED = frozenset({LLAMACPP, "sglang", "vllm"})
+VLLM = "vllm"
+"""The name of vLLM in its model list."""
+SELF_HOSTED = frozenset({LLAMACPP, "sglang", VLLM})
 """The servers, by the name in their model list, that ``auto`` probes by requests that generate tokens."""
 PROVEN_SECONDS = 600.0
 """How long a proof is believed in one process, in seconds."""
@@ -219,7 +221,7 @@ _COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
 _FIRST_TOKENS, _NEXT_TOKENS = 64, 12
 _SAME = 8
 """The number of equal characters that proves a continuation."""
-_VERSIONS = {"vllm": ("version", "version"), LLAMACPP: ("props", "build_info"), "sglang": ("server_info", "version")}
+_VERSIONS = {VLLM: ("version", "version"), LLAMACPP: ("props", "build_info"), "sglang": ("server_info", "version")}
 """For each server: the path that has its version, and the field there."""
 
 

@@ -126,16 +126,19 @@ class TokenTrail:
         """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
 
         When the ids of the prompt are known, it adds their count to the next event that has a chunk, unless that chunk
-        has token counts. With *hides*, *decode* gets the events without their token ids.
+        has token counts. The chunks get the number of their ids as their number of tokens. With *hides*, *decode* gets
+        the events without their token ids.
         """
         is_told = False
-        count = 0
+        count = unsaid = 0
 
         def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-            nonlocal is_told, count
+            nonlocal is_told, count, unsaid
             found = decode(without_ids(data) if hides else data, offset, first)
             asked = 0 if count else self.size
-            self._take(data, found)
+            unsaid += self._take(data, found)
+            if unsaid and isinstance(found, Chunk | tuple):
+                found, unsaid = _with_tokens(found, unsaid), 0
             if is_told or not self.prompt:
                 return found
             # The server sends its count only at the end, and never if we interrupt the stream. The event that brings
@@ -224,18 +227,29 @@ class TokenTrail:
     def _phase_at(self, offset: int) -> Phase:
         return self._phases[bisect.bisect_right(self._phases, offset, key=_offset_of) - 1][1]
 
-    def _take(self, data: bytes, found: Decoded) -> None:
+    def _take(self, data: bytes, found: Decoded) -> int:
+        """Add the token ids in the event *data*, whose content is *found*. Return how many there are."""
         chunks = found if isinstance(found, tuple) else (found,) if isinstance(found, Chunk) else ()
         try:
             event = _events.decode(data)
         except DECODE_ERRORS:
-            return
+            return 0
         choice = event.choices[0] if event.choices else _EventChoice()
         if not self.prompt:
             self.prompt = tuple(event.prompt_token_ids or choice.prompt_token_ids or ())
         parts = [(chunk.phase, chunk.text) for chunk in chunks if chunk.text]
-        if choice.token_ids or parts:
-            self.add(choice.token_ids or (), parts)
+        ids = choice.token_ids or ()
+        if ids or parts:
+            self.add(ids, parts)
+        return len(ids)
+
+
+def _with_tokens(found: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
+    """Return *found*, whose last chunk has as many tokens as make *tokens* together with the others, at least 0."""
+    if isinstance(found, Chunk):
+        return found if found.tokens == tokens else msgspec.structs.replace(found, tokens=tokens)
+    others = sum(chunk.tokens for chunk in found[:-1])
+    return (*found[:-1], msgspec.structs.replace(found[-1], tokens=max(tokens - others, 0)))
 
 
 def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:

@@ -17,7 +17,7 @@ from interwhen.bench._penalty import METRICS, Penalty, Setup, command, parse_sha
 from interwhen.bench._report import Report
 from interwhen.bench._streams import Flow, LocalSource, MonitorCost, ReplayedFile, ServerSource, passing
 from interwhen.models import load_recordings
-from interwhen.testing.server import ScriptedServer, events
+from interwhen.testing.server import Disconnect, ScriptedServer, events, reply
 
 SMALL = ReplayedFile(speed=60.0, tokens=60)
 OPTIONS = {"speed": 60.0, "tokens": 60, "pairs": 1, "verifier_ms": 1.0, "monitors": 2}
@@ -297,3 +297,16 @@ def test_every_row_of_the_table_is_explained():
     text = re.sub(r"[^a-z0-9 ]", " ", PAGE.read_text(encoding="utf-8").lower())
     for label in _penalty.METRICS:
         assert all(word in text for word in re.findall(r"\w+", label))
+
+
+@pytest.mark.parametrize(
+    "answer", [reply(401, b'{"error": {"message": "wrong key"}}'), (Disconnect(),)], ids=["key", "dead"]
+)
+def test_a_model_that_does_not_answer_is_one_line(answer):
+    async def measure():
+        async with ScriptedServer(lambda _: answer) as server:
+            await penalty(base_url=server.base_url, model="m", pairs=1, concurrency=2)
+
+    with pytest.raises(UsageError, match="OPENAI_API_KEY") as caught:
+        anyio.run(measure)
+    assert "\n" not in str(caught.value)

@@ -40,6 +40,22 @@ def run(*arguments):
     return caught.value.code
 
 
+def test_errors_of_a_task_group_are_one_line_too(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ExceptionGroup("tasks", [ExceptionGroup("inner", [ConnectError("nothing\nlistens")]), ConnectError("x")])
+
+    monkeypatch.setattr("anyio.run", fail)
+    assert run("run", "p", "--base-url", "http://localhost:9/v1", "--model", "m") == _exits.FAILED
+    assert capsys.readouterr().err.splitlines()[-1].startswith("error: nothing")
+
+    def crash(*_, **__):
+        raise ExceptionGroup("tasks", [ConnectError("x"), ZeroDivisionError()])
+
+    monkeypatch.setattr("anyio.run", crash)
+    with pytest.raises(ExceptionGroup):
+        main(("run", "p", "--base-url", "http://localhost:9/v1", "--model", "m"))
+
+
 class TestExitCodes:
     def test_verified(self, scripted, capsys):
         scripted()

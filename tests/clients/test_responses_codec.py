@@ -129,7 +129,7 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
     assert trace == result.text
     items = server.posts[1].json["input"]
     assert items[0] == {"role": "user", "content": "q"}
-    assert items[1] == {"role": "assistant", "content": "We see good"}
+    assert items[1] == {"type": "message", "role": "assistant", "content": "We see good"}
 
 
 @pytest.mark.parametrize("stream", [True, False])

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import threading
 import time
 from itertools import pairwise
@@ -15,8 +16,9 @@ from both import KINDS, ask, outcome, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Budgets, Monitor, Pass, UsageError, Violation, wrap
-from interwhen.testing.server import Reset, Sleep, Stall, delta, events, fault
-from watchers import every_line, passing, word
+from interwhen.testing.server import Reset, Sleep, Stall, delta, events, fault, tool_call
+from responses_writer import Writer
+from watchers import every_line, no_call_with, passing, word
 from wires import MemoryWire, collect, read_naively, texts
 
 pytestmark = pytest.mark.anyio
@@ -242,13 +244,12 @@ async def test_an_outage_does_not_look_like_a_block(kind, serve, clients):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("stream", [True, False])
-async def test_a_refusal_of_the_second_request_is_the_sdk_s_error(kind, stream, serve, clients):
+async def test_a_refusal_of_the_second_request_is_the_sdk_s_error(kind, serve, clients):
     server = serve(
         lambda request: events(["BAD\n", "x"], api="chat") if request.number == 0 else fault("http_500", "chat")
     )
     client = wrap(clients(KINDS[kind], server), [word()])
-    _, error = await outcome(client, stream=stream)
+    _, error = await outcome(client)
     assert isinstance(error, openai.InternalServerError)
     assert error.status_code == 500
 
@@ -318,3 +319,28 @@ async def test_no_fact_is_ever_text():
     said = read_naively(parts)
     assert "violation" not in said.lower()
     assert "{" not in said
+
+
+@pytest.mark.parametrize("refused", [0, 1, 9])
+@pytest.mark.parametrize("lead", ["", "\n\n"])
+@pytest.mark.parametrize("api", ["chat", "responses"])
+async def test_white_space_before_a_call_is_no_content(api, lead, refused, serve, clients):
+    """A server streams the line breaks before a call, and leaves them out of a whole answer."""
+
+    def script(request):
+        arguments = json.dumps({"to": "BAD" if request.number < refused else "fine"})
+        if api == "responses":
+            writer = Writer(f"resp_{request.number}")
+            return (writer.text(lead) if lead and request.number < refused else writer).call(arguments).steps()
+        text = (delta({"content": lead}),) if lead else ()
+        return (*text, *tool_call("move", arguments), *events([], api="chat", finish_reason="tool_calls"))
+
+    client = wrap(clients(openai.AsyncOpenAI, serve(script)), [no_call_with()])
+    function = {"name": "move", "parameters": {"type": "object", "properties": {}}}
+    tools = [{"type": "function", **function} if api == "responses" else {"type": "function", "function": function}]
+    answer = await ask(client, api, tools=tools)
+    if api == "responses":
+        assert [item.type for item in answer.output] == ([] if refused > 4 else ["function_call"])
+    else:
+        assert answer.choices[0].message.content is None
+        assert bool(answer.choices[0].message.tool_calls) == (refused < 4)

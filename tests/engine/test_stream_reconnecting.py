@@ -4,6 +4,7 @@ import random
 from itertools import pairwise
 
 import anyio
+import interwhen
 import pytest
 from interwhen import Budgets
 from interwhen.models import ConnectError, RateLimited, Retries, Timeouts, UpstreamError
@@ -52,7 +53,7 @@ async def test_a_resume_that_is_refused_waits_with_jitter():
 
     model = model_of([["1+1=2\n", "2+2=5\n"]], opening=opening)
     result, _ = await supervise(model, watch())
-    assert (result.status, result.text) == ("failed", "1+1=2\n2+2=4")
+    assert (result.status, result.text, result.upstream_status) == ("abstained", "1+1=2\n2+2=4", 503)
     assert [round(after - before, 6) for before, after in pairwise(asked[1:])] == [1.0, 2.0, 4.0]
 
 
@@ -69,7 +70,7 @@ async def test_a_time_beyond_the_budget_ends_the_run_at_once_with_the_text_kept(
     limited = RateLimited("slow down", status=429, retry_after=20.0)
     model = model_of([["1+1=2\n", limited], [limited]])
     result, _ = await supervise(model, watch())
-    assert (result.status, result.text) == ("failed", "1+1=2\n")
+    assert (result.status, result.text, result.upstream_status) == ("abstained", "1+1=2\n", 429)
     assert opened_at(model) == [0, 20]
     assert result.timing.total == 20.0
 
@@ -102,3 +103,61 @@ async def test_the_wait_is_no_stall():
     )
     result, _ = await supervise(model, watch())
     assert (result.status, result.ledger.reconnects) == ("verified", 1)
+
+
+def refusing(*errors):
+    """Return a model whose first stream has a mistake, and whose later requests get *errors*, and are then accepted."""
+    left = list(errors)
+    return model_of([["1+1=2\n", "2+2=5\n"], "\n"], opening=lambda number: left.pop(0) if number > 1 and left else 0.0)
+
+
+@pytest.mark.fault(
+    "H4", injected="a resume is refused with 429 once", happens="sent again after the time that is named"
+)
+async def test_a_resume_has_a_try_of_its_own():
+    model = refusing(RateLimited("slow down", status=429, retry_after=7.0))
+    result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=0))
+    assert (result.status, result.text, result.upstream_status) == ("verified", "1+1=2\n2+2=4\n", None)
+    assert result.ledger.reconnects == 1
+    assert result.timing.total == 7.0
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        [RateLimited("slow down", status=429, retry_after=1.0)] * 2,
+        [RateLimited("slow down", status=429, retry_after=31.0)],
+        [UpstreamError("too long", status=400)],
+        [ConnectError("closed"), UpstreamError("no", status=403)],
+    ],
+    ids=["twice", "too long to wait", "no use", "in two ways"],
+)
+async def test_a_refused_resume_ends_with_the_text_that_was_shown(errors):
+    model = refusing(*errors)
+    result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=0))
+    assert (result.status, result.text) == ("abstained", "1+1=2\n2+2=4")
+    assert result.upstream_status == errors[-1].status
+    assert len(model.requests) == 1 + len(errors)
+
+
+async def test_a_refused_resume_fails_for_readers_of_the_end():
+    error = UpstreamError("no", status=400)
+    async with interwhen.run(refusing(error), "Q", monitors=[watch()]) as run:
+        result = await run.drain()
+    assert (result.status, result.text, result.upstream_status) == ("failed", "1+1=2\n2+2=4", 400)
+    assert run.error is error
+
+
+@pytest.mark.parametrize("text", ["\n \n2+2=5\n", "2+2=5\n"])
+async def test_a_refused_resume_fails_if_nothing_was_shown(text):
+    model = model_of([text], opening=lambda number: UpstreamError("no", status=400) if number > 1 else 0.0)
+    result, _ = await supervise(model, watch(delivery="final"))
+    assert (result.status, result.upstream_status) == ("failed", 400)
+
+
+async def test_a_resume_without_an_answer_in_time_keeps_the_text():
+    model = model_of(
+        [["1+1=2\n", "2+2=5\n"], [Pause(99), "\n"]], timeouts=Timeouts(first_token=5.0), retries=Retries(attempts=0)
+    )
+    result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=0))
+    assert (result.status, result.text, result.timing.total) == ("abstained", "1+1=2\n2+2=4", 5.0)

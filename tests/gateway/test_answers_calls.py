@@ -8,7 +8,8 @@ import openai
 import pytest
 from helpers import ASK, corrected, post, sse
 from interwhen import SupervisionInfo
-from interwhen.testing.server import counts, delta, events, tool_call
+from interwhen.testing.server import counts, delta, events, reply, tool_call
+from structlog.testing import capture_logs
 from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio
@@ -240,3 +241,51 @@ def test_an_allocator_hears_of_every_call(upstream, gateway):
         ("sample", 0, 0.0),
         ("correct", 1, 1.0),
     ]
+
+
+REFUSED = reply(429, b'{"error": {"message": "slow down", "code": "rate"}}', {"retry-after": "3600"})
+
+
+def refusing(request):
+    return events(["one\n", "BAD\n", "two\n"], api="chat") if request.number == 0 else REFUSED
+
+
+@pytest.mark.fault("H4", injected="an upstream refuses a resume, after text", happens="content_filter, and counted")
+def test_a_refused_resume_ends_a_stream_as_a_block(configured, upstream, gateway):
+    server = upstream(refusing)
+    running = gateway(server, watchers=[word(good="good")])
+    with capture_logs() as logs:
+        *_, last, end = sse(post(running, {**ASK, "stream": True}).text)
+        running.idle()
+    assert (last["choices"][0]["finish_reason"], end) == ("content_filter", "[DONE]")
+    assert last["interwhen"]["result"]["upstream_status"] == 429
+    assert running.metric('interwhen_calls_total{api="chat",outcome="abstained"}') == 1
+    host = server.base_url.split("/")[2]
+    assert running.metric(f'interwhen_upstream_errors_total{{code="status_429",upstream="{host}"}}') == 1
+    [ended] = [each for each in logs if each["event"] == "call.ended"]
+    assert (ended["outcome"], ended["upstream_status"]) == ("abstained", 429)
+
+
+@pytest.mark.fault(
+    "H4", injected="an upstream refuses a resume, before text", happens="its own error, with Retry-After"
+)
+def test_a_refused_resume_of_a_whole_answer_is_the_upstreams_error(upstream, gateway):
+    answer = post(gateway(upstream(refusing), watchers=[word(good="good")]), ASK)
+    assert (answer.status_code, answer.headers["retry-after"]) == (429, "3600")
+    assert answer.json()["error"]["message"] == "slow down"
+
+
+def counted(request):
+    *steps, end = corrected(request)
+    return (*steps, counts(3, 2), end)
+
+
+@pytest.mark.parametrize("script", [counted, refusing], ids=["corrected", "refused"])
+def test_the_chunk_with_the_finish_reason_has_the_result(script, upstream, gateway):
+    """Some clients drop a chunk that has only token counts."""
+    running = gateway(upstream(script), watchers=[word(good="good")])
+    body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
+    *_, finish, last, _ = sse(post(running, body).text)
+    assert (len(finish["choices"]), len(last["choices"])) == (1, 0)
+    assert finish["interwhen"]["result"] == last["interwhen"]["result"]
+    assert finish["interwhen"]["call_id"] == last["interwhen"]["call_id"]

@@ -1,6 +1,7 @@
 """The facts are JSON values with what was caught, and an adapter keeps a client that is wrapped already."""
 
 import json
+from types import SimpleNamespace
 
 import interwhen
 import openai
@@ -45,11 +46,20 @@ def test_the_facts_of_a_call_without_an_answer(result, label, reasons):
 
 
 class LitellmStream:
-    """A stream as litellm returns it: an iterator with hidden parameters."""
+    """A stream as litellm returns it: an iterator with hidden parameters, as its chunks have them.
 
-    def __init__(self):
+    *ends* is called before the last chunk comes.
+    """
+
+    def __init__(self, ends=lambda: None):
         self._hidden_params = {"a": 1}
-        self._chunks = iter(["one", "two"])
+        self._chunks = self._made(ends)
+
+    def _made(self, ends):
+        yield SimpleNamespace(text="one", _hidden_params={})
+        yield SimpleNamespace(text="two", _hidden_params={})
+        ends()
+        yield SimpleNamespace(text="three", _hidden_params={"b": 2})
 
     def __next__(self):
         return next(self._chunks)
@@ -61,18 +71,20 @@ class LitellmStream:
             raise StopAsyncIteration from None
 
 
-def made(client):
-    client.chat.completions.create(**ASK)
-    return LitellmStream()
-
-
 def test_a_stream_of_litellm_can_be_read_chunk_by_chunk(client):
-    stream = attach_facts(lambda *, stream: made(client))(stream=True)
-    assert next(stream) == "one"
+    def ask(*, stream):
+        answer = client.chat.completions.create(**ASK, stream=stream)
+        return LitellmStream(lambda: list(answer))
+
+    stream = attach_facts(ask)(stream=True)
+    first, second = next(stream), next(stream)
     assert KEY not in stream._hidden_params
-    assert list(stream) == ["two"]
-    assert is_caught(stream._hidden_params[KEY])
-    assert stream._hidden_params["a"] == 1
+    [last] = stream
+    assert [each.text for each in (first, second, last)] == ["one", "two", "three"]
+    assert is_caught(last._hidden_params[KEY])
+    assert stream._hidden_params[KEY] == last._hidden_params[KEY] == first._hidden_params[KEY]
+    assert (stream._hidden_params["a"], last._hidden_params["b"]) == (1, 2)
+    assert KEY not in second._hidden_params
 
 
 @pytest.mark.anyio
@@ -81,8 +93,7 @@ async def test_an_async_stream_of_litellm_can_be_read_chunk_by_chunk():
         return LitellmStream()
 
     stream = await attach_facts(asked)(stream=True)
-    assert await anext(stream) == "one"
-    assert [chunk async for chunk in stream] == ["two"]
+    assert [chunk.text async for chunk in stream] == ["one", "two", "three"]
     assert stream._hidden_params == {"a": 1}
 
 

@@ -31,3 +31,10 @@ async def test_an_async_answer(async_client, stream):
         text = response.choices[0].message.content
     assert text.endswith(SOUND)
     assert is_caught(response._hidden_params["interwhen"])
+
+
+@pytest.mark.parametrize("options", [{}, {"stream_options": {"include_usage": True}}], ids=["plain", "with counts"])
+def test_a_stream_keeps_its_facts_in_its_chunks(options, client):
+    chunks = [*attach_facts(litellm.completion)(**ASK, client=client, stream=True, **options)]
+    assert is_caught(chunks[-1]._hidden_params["interwhen"])
+    assert is_caught(litellm.stream_chunk_builder(chunks)._hidden_params["interwhen"])

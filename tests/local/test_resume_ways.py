@@ -3,6 +3,7 @@
 import interwhen
 import openai
 import pytest
+from interwhen import Feedback, Repair, Resample
 from interwhen.models import ChatModel, probe
 from tests.contracts.servers import KINDS, llamacpp
 
@@ -66,3 +67,19 @@ async def test_the_doctor_says_the_same(server):
     assert found.mark == "ok"
     assert "in the answer by prefill (llamacpp" in found.detail
     assert ("in the reasoning by prefill (llamacpp" in found.detail) == (kind != "llamacpp-tags")
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("remedy", [Feedback("append"), Feedback("rewind"), Resample(), Repair()], ids=str)
+async def test_responses_continue_by_a_turn(remedy, stream, server):
+    """llama.cpp takes the items of the assistant."""
+    _, url = server
+    async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as bare:
+        client = interwhen.wrap(bare, [refuting(2, remedy=remedy, level="witness")])
+        answer = await client.responses.create(
+            model="m", input=PROMPT[0].content, max_output_tokens=200, temperature=0, stream=stream
+        )
+        last = [event async for event in answer][-1] if stream else answer
+    result = interwhen.supervision_info(last).result
+    assert (result.resume.mode, result.ledger.remedies) == ("turn", 1)
+    assert result.status in ("verified", "unverified")

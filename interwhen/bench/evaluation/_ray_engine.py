@@ -7,6 +7,7 @@ Ray starts the task again, and it skips the rows that have a result.
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ import anyio.to_thread
 import msgspec
 
 from interwhen import InterwhenError, UsageError
-from interwhen._types.errors import DECODE_ERRORS
+from interwhen._types.errors import DECODE_ERRORS, name_error
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import ResultRow, Results, shard_name, unreadable_row
@@ -30,6 +31,8 @@ _RETRIES = 20
 """How often Ray starts a task again whose process or node died."""
 _EACH = 1.0
 """Seconds between two looks at the results."""
+_REACH = 5.0
+"""How many seconds a cluster may take to accept a connection."""
 
 
 class TaskResult(NamedTuple):
@@ -134,16 +137,25 @@ def _connected(address: str | None) -> Iterator[Any]:
     ours = not ray.is_initialized()
     if ours:
         try:
+            _vet_address(address)
             ray.init(address=address, log_to_driver=False, include_dashboard=False if address is None else None)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # of many kinds, also plain ones: a node that is not up in time, a full disk, a port
             raise UsageError(
-                f"--ray-address must be a cluster that answers, got {address!r} ({error}); look at `ray status` there"
+                f"--ray-address must be a cluster that answers, or left out where Ray can start, got {address!r} "
+                f"({name_error(error)}); look at `ray status` there, and at the log of Ray"
             ) from error
     try:
         yield ray
     finally:
         if ours:
             ray.shutdown()
+
+
+def _vet_address(address: str | None) -> None:
+    """Raise :class:`OSError` if nothing listens at *address*. Ray itself would try to reach it for minutes."""
+    host, _, port = (address or "").rpartition("://")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_REACH).close()
 
 
 class _Tasks:

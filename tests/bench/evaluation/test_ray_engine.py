@@ -161,3 +161,26 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
     path.write_bytes(line + b"\n")
     with pytest.raises(UsageError, match=r"shard-00000\.jsonl', the line at byte 0 must be a row of results"):
         list(ResultTail(str(tmp_path), 1).rows())
+
+
+@pytest.mark.parametrize("address", [None, "127.0.0.1:6379"])
+@pytest.mark.parametrize(
+    "error", [Exception("The node timed out\nduring startup"), OSError(28, "No space left")], ids=str
+)
+def test_a_ray_that_cannot_start_is_wrong_usage(address, error, tmp_path, ray, monkeypatch):
+    def init(**options):
+        raise error
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init, raising=False)
+    monkeypatch.setattr(_ray_engine.socket, "create_connection", lambda *_, **__: SimpleNamespace(close=bool))
+    written(tmp_path, 2)
+    with pytest.raises(UsageError, match="ray"):
+        anyio.run(lambda: run_on_ray(settings(tmp_path, "http://localhost:9/v1"), address=address))
+
+
+def test_a_cluster_where_nothing_listens_is_refused_at_once(tmp_path, ray, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    written(tmp_path, 2)
+    with pytest.raises(UsageError, match="--ray-address must be"):
+        anyio.run(lambda: run_on_ray(settings(tmp_path, "http://localhost:9/v1"), address="ray://127.0.0.1:1"))

@@ -50,6 +50,10 @@ def failed(row, error, happens="the run fails with a typed error; no further req
     return Case(row=row, happens=happens, status="failed", text=text, reason=None, error=error, **options)
 
 
+def refused(row, error, happens, text, **options):
+    return Case(row=row, happens=happens, status="abstained", text=text, reason=None, error=error, **options)
+
+
 def cut_short(row, reason, happens, text=FIRST):
     return Case(row=row, happens=happens, status="unverified", text=text, reason=reason)
 
@@ -93,8 +97,8 @@ CASES = {
         "W15", UpstreamError, "the run fails when retries and reconnects are spent", posts=12, reconnects=3
     ),
     "http_400_ctx": failed("W16", ContextOverflow),
-    "http_400_ctx_resumed": failed(
-        "W16", ContextOverflow, "the run fails with this error, with the text kept", FIRST, posts=2, reconnects=1
+    "http_400_ctx_resumed": refused(
+        "W16", ContextOverflow, "abstained, with the text that was shown", FIRST, posts=2, reconnects=1
     ),
     "http_307": harmless("W17", posts=2),
     "http_308": harmless("W17", posts=2),
@@ -122,10 +126,10 @@ CASES = {
     "finish_filter": cut_short("W27", "content_filter", "part of the result, and never verified"),
     "finish_abort": cut_short("W27", "other", "part of the result, and never verified"),
     "stall_violation": Case(row="W30", happens="the violation ends the read itself; repaired and resumed", posts=2),
-    "violation_then_503": failed(
+    "violation_then_503": refused(
         "W31",
         UpstreamError,
-        "the run fails when the retries are spent; text, repair and trace are kept",
+        "abstained when the retries are spent; text, repair and trace are kept",
         FIRST + "2+2=4",
         posts=13,
         reconnects=3,

@@ -1,0 +1,70 @@
+"""The token counts of a call: the sum over all of its requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+from interwhen._types.ledger import Ledger
+from interwhen.models._chunks import count_of
+
+Counts = dict[str, Any]
+
+
+class UsageNames(NamedTuple):
+    """The names that one API gives to the token counts in ``usage``."""
+
+    prompt: str
+    completion: str
+
+
+CHAT = UsageNames("prompt_tokens", "completion_tokens")
+RESPONSES = UsageNames("input_tokens", "output_tokens")
+
+
+def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: UsageNames) -> Counts:
+    """Return the token counts of a call with *ledger*.
+
+    They are the sum of *counted*, what the server counted for requests, with all their details, and the counts of other
+    requests from *ledger*: streams that were cut, and forks. If some prompt tokens are an estimate, the details of the
+    prompt say how many, as ``estimated_tokens``.
+    """
+    found: Counts = {}
+    for usage in counted:
+        _add(found, usage)
+    tokens = {names.prompt: ledger.total_prompt_tokens, names.completion: _generated(ledger)}
+    total = count_of(found.get("total_tokens"))
+    # Of some servers the total has more than these two, such as thoughts that are counted nowhere else.
+    more = 0 if total is None else total - sum(count_of(found.get(name)) or 0 for name in tokens)
+    found |= tokens
+    found["total_tokens"] = sum(tokens.values()) + max(more, 0)
+    details = found.get(f"{names.prompt}_details")
+    details = details if isinstance(details, dict) else {}
+    if ledger.cached_tokens:
+        details["cached_tokens"] = ledger.cached_tokens
+    if ledger.estimated_prompt_tokens:
+        details["estimated_tokens"] = ledger.estimated_prompt_tokens
+    if details:
+        found[f"{names.prompt}_details"] = details
+    return found
+
+
+def _generated(ledger: Ledger) -> int:
+    return ledger.kept + ledger.discarded + ledger.fork_tokens
+
+
+def _add(found: Counts, more: Mapping[str, Any]) -> None:
+    """Add the numbers in *more* to those in *found*, also in inner objects. Of other values, the last one counts."""
+    for name, value in more.items():
+        known = found.get(name)
+        if isinstance(value, Mapping):
+            inner = found[name] = known if isinstance(known, dict) else {}
+            _add(inner, value)
+        elif _is_number(value) and _is_number(known):
+            found[name] = known + value
+        elif value is not None or known is None:
+            found[name] = value
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
