@@ -603,7 +603,9 @@ class ResponsesTemplate:
         output = [item for item in given if item.get("type") not in ("message", *CALLS)]
         other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
         content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
-        content = content[: bool(result.answer.strip())] + [part for part in other if part.get("type") != "output_text"]
+        # A whole answer has no white space before a call, which a stream may have.
+        has_text = bool(result.answer.strip() if items.calls or last is None else result.answer)
+        content = content[:has_text] + [part for part in other if part.get("type") != "output_text"]
         message = {"id": items.message or "msg_interwhen", "type": "message", "role": "assistant"}
         if content:
             output.append({**message, "status": "completed", "content": content})
