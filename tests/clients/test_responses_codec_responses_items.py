@@ -77,8 +77,9 @@ def test_what_a_reader_is_told_adds_up(answers, remedy, slow, reading):
         assert result.status == "abstained" or result.finish_reason is None
         return
     assert last.type == "response.completed"
-    assert last.response.output_text == result.answer
     calls = [item.arguments for item in last.response.output if item.type == "function_call"]
+    # White space before a call is no text of a whole answer.
+    assert last.response.output_text == ("" if calls and not result.answer.strip() else result.answer)
     assert "BAD" not in "".join(calls)
     assert [f"move({arguments})" in result.text for arguments in calls] == [True] * len(calls)
     for part in parts:
