@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import as_json, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
+from interwhen.journal._records import is_writable
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 
@@ -97,7 +99,13 @@ def run(
             result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 
-    return run_to_end(main, resume_hint(journal))
+    return run_to_end(main, resume_hint(journal, (*model.arguments(given), *_named(monitor))))
+
+
+def _named(monitors: Iterable[str]) -> Iterator[str]:
+    """Yield *monitors* as arguments, for a command to be shown. Options of which one may be a secret are left out."""
+    for spec in monitors:
+        yield from ("-m", spec if is_writable(spec) else f"{spec.partition(':')[0]}:...")
 
 
 # ``interwhen resume``: resume a run from its journal.
@@ -110,21 +118,23 @@ def resume(
     /,
     *,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    trust: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _RESUMED_MODEL,
 ) -> int:
     """Resume the run of the journal FILE; a run that is over shows its result at once.
 
-    The model is the one that the journal names, unless the options name another. Exit codes are those of
-    "interwhen run".
+    The options name the model, because the journal may come from anybody. Exit codes are those of "interwhen run".
 
     Parameters
     ----------
     file
         The journal that "interwhen run --journal FILE" wrote.
     monitor
-        The monitors of that run; needed only if the journal does not name them.
+        The monitors of that run; needed if the journal does not name them, or names some that run commands or code.
+    trust
+        Use the model and all monitors that the journal names. That model gets no key. Only for your own journals.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
@@ -135,7 +145,7 @@ def resume(
     async def main() -> int:
         viewer = viewer_for(stdout_console(), json=json, plain=plain)
         opened: Model | None = model.open(prompt) if model.is_given else None
-        run = resume_run(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None)
+        run = resume_run(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None, trust=trust)
         if opened is None:
             result = await show_run(run, viewer)
         else:
@@ -143,7 +153,8 @@ def resume(
                 result = await show_run(run, viewer)
         return _exits.BY_STATUS[result.status]
 
-    return run_to_end(main, resume_hint(file))
+    options = (*(model.arguments(prompt) if model.is_given else ()), *_named(monitor), *(("--trust",) * trust))
+    return run_to_end(main, resume_hint(file, options))
 
 
 # ``interwhen replay``: a run from its journal, without a model.

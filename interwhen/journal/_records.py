@@ -72,11 +72,20 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     """The values of the monitor's fields that are data, by field name."""
     code: tuple[str, ...] = ()
     """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
-    spec: str | dict[str, Any] | None = None
+    untrusted_spec: str | dict[str, Any] | None = msgspec.field(default=None, name="spec")
     """The name and options of the monitor; ``None`` if they are not known or cannot be stored, for example because an
-    option may be a secret."""
+    option may be a secret. Anybody may have written them, so only :mod:`interwhen._consent` makes monitors of them."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fields.get("name"), str):
+            raise ValueError(f"a monitor must have a name, got {self.fields.get('name')!r:.80}")
+
+    @property
+    def name(self) -> str:
+        """The name of the monitor."""
+        return str(self.fields["name"])
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
@@ -88,8 +97,9 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """When the run began, in seconds since 1970 (UTC)."""
     model: str
     """The name of the model."""
-    reference: ModelReference | None
-    """How a resume opens the model again; ``None`` if that is not known."""
+    untrusted_model: ModelReference | None
+    """How the run opened its model; ``None`` if that is not known. Anybody may have written it, so only
+    :mod:`interwhen._consent` opens it."""
     prompt: Prompt
     prompt_sha256: str
     sampling: Sampling
@@ -118,6 +128,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt observed or rewrote, and which of them failed; empty in the journal of a call.
     ``prompt`` is the rewritten prompt."""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= one.verifier < len(self.verifiers) for one in self.monitors):
+            raise ValueError("each monitor must have one of the verifiers")
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -555,6 +569,11 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
     """Return a copy of *options* without the options whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
+
+
+def is_writable(spec: str) -> bool:
+    """Return whether *spec*, the name and the options of a monitor, may be written: no option may be a secret."""
+    return _writable(spec) is not None
 
 
 def _is_secret(name: str) -> bool:
