@@ -35,6 +35,7 @@ from interwhen.journal._rebuilt_run import (
     core_of,
     facts_of,
     read_journal,
+    read_sealed,
     rebuild,
     refuse_redacted,
     standing,
@@ -43,7 +44,6 @@ from interwhen.journal._records import (
     Header,
     VerifierRecord,
     recorded_monitors,
-    with_current_names,
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
 from interwhen.registry import MonitorSpec
@@ -61,7 +61,7 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if this
     version builds another trace from its facts.
     """
-    found = read_journal(journal)
+    found = read_sealed(journal)
     past = rebuild(found, recorded_monitors(found.header, found.path))
     result = result_of(past)
     events = tuple(past.core.events)
@@ -296,7 +296,7 @@ def _recorded(
         begins = (header.think_tags, header.starts_in, header, len(data))
         return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
     try:
-        result: Result = msgspec.convert(with_current_names(msgspec.json.decode(data)), Result)
+        result: Result = msgspec.json.decode(data, type=Result)
     except DECODE_ERRORS as error:
         raise UsageError(
             f"{os.fspath(path)!r} must be a journal, or a result as JSON, got something else ({error}): "

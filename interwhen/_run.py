@@ -36,9 +36,10 @@ from interwhen._types.results import Result, new_call_id, notebook_page
 from interwhen._types.segments import Phase
 from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
+from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilt_run import (
     Journaled,
-    read_journal,
+    read_sealed,
     rebuild_to_go_on,
 )
 from interwhen.journal._records import (
@@ -386,13 +387,16 @@ def resume(
     :class:`~interwhen.JournalError` if the file cannot be continued.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
-    found = read_journal(settings)
+    found = read_sealed(settings)
     if monitors is None and _is_over(found):
         watchers: tuple[Monitor, ...] = recorded_monitors(found.header, found.path)
     else:
         watchers = _watchers(found, monitors, trust=trust)
     past = rebuild_to_go_on(found, watchers)
     header = found.header
+    codes = tuple(code_digest(monitor.verifier) for monitor in watchers)
+    if codes != past.core.checks.codes:
+        past.mark = msgspec.structs.replace(past.mark, codes=codes)
     # A finished run sends no request: it needs a model only for its name.
     if past.summary is not None:
         adapter = recorded_model((), name=header.model)

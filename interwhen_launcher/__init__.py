@@ -33,6 +33,7 @@ COMMANDS = {
     "serve": "Put verifiers between clients of the OpenAI API and their servers.",
     "simulate": "Play simulated worlds and find those that break a promise.",
     "verifiers": "List, describe and try the installed verifiers, or create one.",
+    "verify": "Compare a text with its certificate, and check the signature.",
     "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
 }
 """The shipped commands and their lines in the general help. Other distributions can add commands."""

@@ -126,10 +126,11 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Answer(NamedTuple):
-    """The known answer to a question: the verdict, and the hash of the claim's text."""
+    """The known answer to a question: the verdict, the hash of the claim's text, and that of the code that judged."""
 
     outcome: Judged
     text_sha256: str
+    code_sha256: str
 
 
 class _Loss(NamedTuple):
@@ -232,12 +233,18 @@ class CheckTable:
         budgets: Budgets,
         events: deque[Event],
         codes: Sequence[str] = (),
+        options: Sequence[str] = (),
+        prompt_sha256: str = "",
     ) -> None:
         """Start with an empty table for *monitors*.
 
         Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
-        its verifier's source file; missing ones are empty.
+        its verifier's source file, and *options* that of its options; missing ones are empty.
         """
+        self.chain = ""
+        """The head of the hash chain over the checks that have ended: SHA-256 of the head before, and of what a check
+        judged, where, and how it ended."""
+        self.codes = (*codes, *[""] * (len(monitors) - len(codes)))
         self.jobs: dict[int, Job] = {}
         """The jobs that have not ended, by number."""
         self.forks = 0
@@ -259,10 +266,9 @@ class CheckTable:
         self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
         self._verifier_ids = _number_verifiers(monitors)
-        codes = (*codes, *[""] * (len(monitors) - len(codes)))
-        self._names = [
-            (who.name, who.verifier.name, who.verifier.version, code) for who, code in zip(monitors, codes, strict=True)
-        ]
+        self._names = [(who.name, who.verifier.name, who.verifier.version) for who in monitors]
+        self._options = (*options, *[""] * (len(monitors) - len(options)))
+        self._prompt_sha256 = prompt_sha256
         self._next = 0
 
     # ------------------------------------------------------------------ what the machine and the gates ask
@@ -456,11 +462,17 @@ class CheckTable:
         self._close(job)
         text_sha256 = sha256(job.question[2])
         if isinstance(outcome, Judged):  # errors and timeouts are not cached
-            self._answers[job.question] = _Answer(Judged(outcome.verdict, cached=True), text_sha256)
+            cached = Judged(outcome.verdict, cached=True)
+            self._answers[job.question] = _Answer(cached, text_sha256, self.codes[job.monitor])
         for ref in job.refs:
             self._judge(ref, outcome, seconds, job.tries, text_sha256)
             seconds = 0.0
         return orders
+
+    def use_codes(self, codes: Sequence[str]) -> None:
+        """Use *codes*, one for each monitor, as the hashes of the source files of the verifiers from now on."""
+        if len(codes) == len(self.codes):
+            self.codes = tuple(codes)
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
         """Cancel all open jobs, record them as cancelled with the reason *why*, and return the orders to drop them."""
@@ -472,7 +484,7 @@ class CheckTable:
             if job.refs is None:
                 self._record_extraction(job, outcome, 0.0)
             for ref in job.refs or ():
-                self._record(ref, outcome, 0.0)
+                self._note(ref.monitor, self._describe(ref, outcome, 0.0))
         return orders
 
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
@@ -560,7 +572,7 @@ class CheckTable:
         question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
         answer = self._answers.get(question)
         if answer is not None:
-            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256)
+            self._judge(ref, answer.outcome, 0.0, 1, answer.text_sha256, answer.code_sha256)
             return
         monitor = self._monitors[ref.monitor]
         number = self._in_flight.get(question)
@@ -589,10 +601,16 @@ class CheckTable:
         self._settle(job.monitor, job.home, passed=self._violations.is_refuted(ref))
 
     def _judge(
-        self, ref: PendingRef, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+        self,
+        ref: PendingRef,
+        outcome: Outcome,
+        seconds: float,
+        tries: int = 1,
+        text_sha256: str | None = None,
+        code_sha256: str | None = None,
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
-        self._record(ref, outcome, seconds, tries, text_sha256)
+        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
         if isinstance(verdict, Violation):
@@ -639,34 +657,42 @@ class CheckTable:
         if home.settle(passed=passed):
             self._segments[monitor].close(home)
 
-    def _record(
-        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
-    ) -> None:
-        record = self._describe(ref, outcome, seconds, tries, text_sha256)
-        self._segments[ref.monitor].record(record)
+    def _note(self, monitor: int, record: CheckRecord) -> None:
+        self._segments[monitor].record(record)
         self._events.append(CheckSettled(record))
+        # Not the whole outcome: a text of a plug-in may have another form after it was written and read.
+        span = record.span or record.segment
+        where = f"{record.monitor}\n{record.key}\n{span.start}-{span.end}"
+        self.chain = sha256(f"{self.chain}\n{record.judged_sha256}\n{where}\n{_ending(record.outcome)}")
 
     def _describe(
-        self, ref: Ref, outcome: Outcome, seconds: float, tries: int = 1, text_sha256: str | None = None
+        self,
+        ref: Ref,
+        outcome: Outcome,
+        seconds: float,
+        tries: int = 1,
+        text_sha256: str | None = None,
+        code_sha256: str | None = None,
     ) -> CheckRecord:
         """Return the record of the check of the claim *ref*, which ended with *outcome*."""
-        name, verifier, version, code = self._names[ref.monitor]
-        span = ref.claim.span
+        name, verifier, version = self._names[ref.monitor]
+        code = self.codes[ref.monitor] if code_sha256 is None else code_sha256
+        span, key = ref.claim.span, ref.claim.key
         if span is None:
             text_sha256 = ""
         elif text_sha256 is None:
             text_sha256 = sha256(ref.text)
+        options = self._options[ref.monitor]
+        judged = judged_sha256(text_sha256, self._prompt_sha256, verifier, version, options, code)
+        place = ref.segment.span
         return CheckRecord(
-            name, verifier, version, ref.claim.key, span, ref.segment.span, outcome, seconds, tries, text_sha256, code
+            name, verifier, version, key, span, place, outcome, seconds, tries, text_sha256, code, judged
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
         """Record that the extraction of *job* failed or was cancelled. *seconds* is the time that it has taken."""
-        name, verifier, version, code = self._names[job.monitor]
-        place = job.segment.span
-        record = CheckRecord(name, verifier, version, "", None, place, outcome, seconds, code_sha256=code)
-        self._segments[job.monitor].record(record)
-        self._events.append(CheckSettled(record))
+        ref = Ref(job.monitor, Claim(key="", span=None), job.segment)
+        self._note(job.monitor, self._describe(ref, outcome, seconds))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
         """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
@@ -705,11 +731,23 @@ class CheckTable:
         return _Loss(job.number, lost, dropped=not wanted)
 
 
+def judged_sha256(claim: str, prompt: str, verifier: str, version: str, options: str, code: str) -> str:
+    """Return :attr:`CheckRecord.judged_sha256`. All but *verifier* and *version* are hashes; empty ones are unknown."""
+    return sha256(f"{claim}\n{prompt}\n{verifier}\n{version}\n{options}\n{code}")
+
+
 def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
     # Plain numbers: a long run sorts thousands of records, and comparing spans takes several times as long.
     segment = record.segment
     span = segment if record.span is None else record.span
     return segment.start, segment.end, span.start, span.end, record.monitor, record.key
+
+
+def _ending(outcome: Outcome) -> str:
+    if not isinstance(outcome, Judged):
+        return type(outcome).__name__
+    verdict = outcome.verdict
+    return f"Pass {verdict.scope}" if isinstance(verdict, Pass) else type(verdict).__name__
 
 
 def _start(span: Span) -> int:

@@ -363,6 +363,7 @@ class Core:
         min_coverage: float = 0.0,
         rules: int = RULES,
         codes: Sequence[str] = (),
+        options: Sequence[str] = (),
         offer: ToolOffer | None = NO_OFFER,
         resume: ResumeMode | None = None,
     ) -> None:
@@ -373,7 +374,7 @@ class Core:
         and *prompt_bytes* the size of the prompt. *offer* is what the request says about tool calls (``None``: as in
         old journals). *resume* is how the model continues text, if it is known. *min_coverage* is the share of the
         text, 0 to 1, that passed claims must cover for ``verified``. *rules* is the version of the rules. *codes* has
-        the hash of the source file of each monitor's verifier.
+        the hash of the source file of each monitor's verifier, and *options* the hash of each monitor's options.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
@@ -398,7 +399,9 @@ class Core:
         self.violations = Violations(
             monitors, self.intake, self.budgets, self.template, rules, continues_reasoning=inside
         )
-        self.checks = CheckTable(monitors, self.transcript, self.violations, self.budgets, self.events, codes)
+        self.checks = CheckTable(
+            monitors, self.transcript, self.violations, self.budgets, self.events, codes, options, prompt_sha256
+        )
         passes_silent_text = rules >= PASSES_SILENT_TEXT
         self.gates = Gates(monitors, self.intake, self.checks, self.events, passes_silent_text=passes_silent_text)
         self.window = Window(max_tokens, context_tokens)
@@ -471,7 +474,7 @@ class Core:
             self._textless(fact)
         return orders
 
-    def _rare(self, fact: Rare) -> None:
+    def _rare(self, fact: Rare) -> None:  # noqa: C901  one case a fact
         match fact:
             case Extracted():
                 self._extracted(fact)
@@ -479,8 +482,11 @@ class Core:
                 self._settled(job, outcome, seconds)
             case Opened(resume, reason, reasoning):
                 self._opened(None if resume is None else ResumeWay(resume, reason, reasoning))
-            case Ended() | Resumed():
-                self._stream_is_over(lost=isinstance(fact, Resumed))
+            case Ended():
+                self._stream_is_over(lost=False)
+            case Resumed(codes=codes):
+                self.checks.use_codes(codes)
+                self._stream_is_over(lost=True)
             case Broken(error, retryable):
                 self._broken(error, retryable=retryable)
             case OutOfTime(seconds):
@@ -910,6 +916,7 @@ class Core:
                 violations.refuted(),
                 self.prompt_sha256,
                 hid_reasoning=counts.hid_reasoning,
+                chain=self.checks.chain,
             )
         return RunSummary(
             status=status,

@@ -122,11 +122,13 @@ class Abandoned(msgspec.Struct, frozen=True, tag=True, gc=False):
     """The reader stopped reading the events before the end of the run."""
 
 
-class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Resumed(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """A new process continues the run from its journal. The stream of the old process is lost."""
 
     void: bool = False
     """Whether the previous fact is ignored. It had ended the run, because the reader left or the model failed."""
+    codes: tuple[str, ...] = ()
+    """The hash of the source file of each monitor's verifier from now on; empty if all are as before."""
 
 
 class SwitchedOff(msgspec.Struct, frozen=True, tag=True, gc=False):

@@ -345,6 +345,7 @@ def certificate(
     prompt_sha256: str,
     *,
     hid_reasoning: bool = False,
+    chain: str = "",
 ) -> Certificate:
     """Return the certificate of the text of *transcript*, for which :func:`unverified_reasons` has found no reason.
 
@@ -364,6 +365,7 @@ def certificate(
         refuted=merge(refuted),
         scope="answer" if judges_answer(transcript, records, refuted, monitors) else "steps",
         hidden_reasoning=hid_reasoning,
+        chain_sha256=chain,
     )
 
 

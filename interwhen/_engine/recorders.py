@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Close, Fact, Finish, Open, Order
+from interwhen._core.messages import Close, Fact, Finish, Open, Order, Settled
 from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter
 from interwhen._engine.stream import Meter, ModelReader
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, Sampling
 from interwhen._types.results import (
@@ -37,10 +37,14 @@ from interwhen.journal._records import (
     encode,
     fact_record,
     is_plain,
+    link,
     without_secrets,
 )
 from interwhen.journal._settings import CallJournal, Journal
 from interwhen.journal._writer import COMPLETE, JournalWriter, ThreadClerk
+
+if TYPE_CHECKING:
+    from interwhen.journal._signatures import Signer
 
 _TURNS = (Open, Close, Finish)
 """Orders after which the journal is written without delay, because a crash is most likely near a request or the end."""
@@ -65,15 +69,17 @@ class Recorder:
         "_meter",
         "_over",
         "_settings",
+        "_signer",
         "_spent",
         "_upstream",
         "_writer",
     )
 
-    def __init__(self, settings: Journal, writer: JournalWriter, core: Core) -> None:
+    def __init__(self, settings: Journal, writer: JournalWriter, core: Core, signer: Signer | None = None) -> None:
         self._settings = settings
         self._writer = writer
         self._core = core
+        self._signer = signer
         self._clock: Callable[[], float] = float
         self._began = 0.0
         self._spent = SpentRecord()
@@ -114,6 +120,8 @@ class Recorder:
         else:
             self._put(fact)
         orders = self._core.step(fact)
+        if type(fact) is Settled:
+            self._writer.seal(self._core.checks.chain)
         if orders:
             for order in orders:
                 if type(order) in _TURNS:
@@ -141,15 +149,19 @@ class Recorder:
         else:
             writer.put(ChunkRecord(at, fact))
 
-    def end(self, result: Result) -> None:
-        """Record the final counts and the *result*, and close the writer."""
+    def end(self, result: Result) -> Result:
+        """Record the final counts and the *result*, close the writer, and return *result*, signed if there is a key."""
         self._over, self._columns = True, COMPLETE
+        if self._signer is not None:
+            result = self._signer.certify(result)
         wire = result.wire if result.wire != _PLAIN else None
         upstream = self._upstream
         self._note_spent(unread=upstream.unread, wire=wire, wasted=result.ledger.wasted_tokens, behind=upstream.behind)
         self._writer.put(EndRecord(self._clock() - self._began, result))
+        self._writer.seal(self._core.checks.chain)
         self._writer.close()
         del self._upstream  # breaks a reference cycle
+        return result
 
     async def seal(self, result: Result) -> Result:
         """Wait, for a limited time, until the journal is written. Return *result* with the state of the journal."""
@@ -230,14 +242,16 @@ class OutlineRecorder(CallRecorder):
 
     __slots__ = ("_entries", "_form", "_scribe")
 
-    def __init__(self, settings: Journal, writer: JournalWriter, core: Core, header: Header) -> None:
+    def __init__(
+        self, settings: CallJournal, writer: JournalWriter, core: Core, header: Header, signer: Signer | None
+    ) -> None:
         # Only redacted journals pay for these modules.
         from interwhen.journal._compact_form import CompactForm
         from interwhen.journal._scribe import Scribe
 
-        super().__init__(settings, writer, core)
+        super().__init__(settings, writer, core, signer)
         self._scribe = Scribe(core, header, SCHEMA)
-        self._form = CompactForm(self._scribe)
+        self._form = CompactForm(self._scribe, settings.keyed)
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
@@ -256,14 +270,17 @@ class OutlineRecorder(CallRecorder):
             self._outline()
         return orders
 
-    def end(self, result: Result) -> None:
+    def end(self, result: Result) -> Result:
         """Record the final counters and the *result* without its text, and close the writer."""
         self._over = True
+        if self._signer is not None:
+            result = self._signer.certify(result)
         self._note_spent(unread=self._upstream.unread, behind=self._upstream.behind)
         self._scribe.ended(self._clock() - self._began, result)
         self._outline()
         self._writer.close()
         del self._upstream, self._scribe, self._form
+        return result
 
     def _put_spent(self, spent: SpentRecord) -> None:
         self._scribe.spent(spent)
@@ -274,6 +291,7 @@ class OutlineRecorder(CallRecorder):
         self._entries = 0
         part = to_json(self._form.part(self._settings.name)).decode()
         self._writer.put(OutlineRecord(self._scribe.at, part))
+        self._writer.seal(self._settings.keyed(self._core.checks.chain))
 
 
 _OUTLINED = 256
@@ -316,8 +334,9 @@ def _first(
 ) -> Recorder:
     if isinstance(settings, CallJournal):
         return _of_call(settings, core, model, prompt, sampling, offline)
+    signer = settings.signer()
     try:
-        header = _header(settings, core, model, prompt, sampling, offline, time.time())
+        header = _header(settings, core, model, prompt, sampling, offline, time.time(), signer)
         payload = encode(msgspec.structs.replace(header, prompt_findings=prompt_findings))
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(
@@ -326,7 +345,8 @@ def _first(
         ) from error
     head, chain = preamble()
     first, chain = frame(payload, chain)
-    return Recorder(settings, _writer(settings, keep=0, found=0, chain=chain, head=head + first), core)
+    writer = _writer(settings, signer, keep=0, found=0, chain=chain, digest=link(b"", payload), head=head + first)
+    return Recorder(settings, writer, core, signer)
 
 
 def _of_call(
@@ -337,7 +357,7 @@ def _of_call(
     The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
     """
     assert settings.slot is not None
-    redacted = settings.redacted
+    redacted, signer = settings.redacted, settings.signer()
     make = partial(
         _header,
         settings,
@@ -347,15 +367,27 @@ def _of_call(
         replace(sampling, extra={}) if redacted else sampling,
         offline,
         time.time(),
+        signer,
     )
     head, chain = preamble()
     slot = settings.slot
-    writer = JournalWriter(settings, slot, slot, size=0, chain=chain, head=head, first=make, on_give_up=slot.gave_up)
-    return OutlineRecorder(settings, writer, core, make()) if redacted else CallRecorder(settings, writer, core)
+    writer = JournalWriter(
+        settings, slot, slot, size=0, chain=chain, head=head, first=make, signer=signer, on_give_up=slot.gave_up
+    )
+    if redacted:
+        return OutlineRecorder(settings, writer, core, make(), signer)
+    return CallRecorder(settings, writer, core, signer)
 
 
 def _header(
-    settings: Journal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline, now: float
+    settings: Journal,
+    core: Core,
+    model: str,
+    prompt: Prompt,
+    sampling: Sampling,
+    offline: Offline,
+    now: float,
+    signer: Signer | None,
 ) -> Header:
     is_call = isinstance(settings, CallJournal)
     verifiers, monitors = (describe_again if is_call else describe)(core.monitors, settings.monitors)
@@ -366,7 +398,7 @@ def _header(
         model=model,
         untrusted_model=settings.model,
         prompt=prompt,
-        prompt_sha256=core.prompt_sha256,
+        prompt_sha256=settings.keyed(core.prompt_sha256),
         sampling=replace(sampling, extra=without_secrets(sampling.extra)) if sampling.extra else sampling,
         budgets=core.budgets,
         template=core.template,
@@ -381,18 +413,33 @@ def _header(
         min_coverage=core.min_coverage,
         call=call,
         redacted=isinstance(settings, CallJournal) and settings.redacted,
+        signer="" if signer is None else signer.public,
     )
 
 
 def _next(settings: Journal, core: Core, found: Journaled) -> Recorder:
-    writer = _writer(settings, keep=found.size, found=found.size + found.left_out, chain=found.chain)
-    return Recorder(settings, writer, core)
+    signer, public = settings.signer(), found.header.signer
+    if public != ("" if signer is None else signer.public):
+        raise JournalError(
+            found.path,
+            f"its run must continue with the key that signed it, {public:.80}, got another one: give sign_with=..."
+            if public
+            else "it is not signed, so its run must continue without sign_with=...: leave it out",
+        )
+    writer = _writer(
+        settings,
+        signer,
+        keep=found.size,
+        found=found.size + found.left_out,
+        chain=found.chain,
+        digest=found.digest,
+    )
+    return Recorder(settings, writer, core, signer)
 
 
-def _writer(settings: Journal, *, keep: int, found: int, chain: int, head: bytes = b"") -> JournalWriter:
+def _writer(
+    settings: Journal, signer: Signer | None, *, keep: int, found: int, chain: int, digest: bytes, head: bytes = b""
+) -> JournalWriter:
     file = (settings.store or Files()).open(settings.name, keep=keep, found=found)
     clerk = (settings.clerk or ThreadClerk)()
-    return JournalWriter(settings, file, clerk, size=keep, chain=chain, head=head)
-
-
-# Build the public result from the summary of the core.
+    return JournalWriter(settings, file, clerk, size=keep, chain=chain, digest=digest, head=head, signer=signer)

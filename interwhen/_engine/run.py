@@ -48,6 +48,7 @@ from interwhen._types.results import PromptRecord, Result, notebook_page, prompt
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilt_run import RebuiltRun
+from interwhen.journal._records import options_digest
 from interwhen.journal._settings import Journal
 
 # A signal for one waiting task. A signal without a waiting task costs nothing.
@@ -107,6 +108,7 @@ def core_for(
         prompt_bytes=prompt_bytes(prompt),
         resume=known.resume if known is not None else None,
         codes=[code_digest(monitor.verifier) for monitor in monitors],
+        options=[options_digest(monitor) for monitor in monitors],
         min_coverage=min_coverage,
         offer=offer_for(monitors, prompt, sampling.extra),
     )
@@ -754,8 +756,7 @@ class Run:
         if self._recorder is None:
             self._conclude(result)
         else:  # the result contains the size of the journal, so it must wait until the journal is written
-            self._recorder.end(result)
-            self._unsealed = result
+            self._unsealed = self._recorder.end(result)
 
     async def _check_prompt(self) -> None:
         """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.

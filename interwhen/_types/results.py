@@ -48,6 +48,9 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The hash of the claim's text in the trace; empty if the claim has no span, and in records of older versions."""
     code_sha256: str = ""
     """The hash of the source file that defines the verifier's check; empty if there is no such file."""
+    judged_sha256: str = ""
+    """What was judged, as one hash that is made when the check ends: SHA-256 of the lines ``claim_sha256``, the hash of
+    the prompt, name and version of the verifier, the hash of the monitor's options, and ``code_sha256``."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -146,6 +149,13 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     hidden_reasoning: bool = False
     """Whether the model seems to have produced reasoning that the server did not send. Nothing is certified about such
     reasoning."""
+    chain_sha256: str = ""
+    """The head of the hash chain over all checks of the run, in the order in which they ended. The journal has it at
+    each check."""
+    signer: str = ""
+    """The public Ed25519 key of the process that ran, in hex; empty without a signature."""
+    signature: str = ""
+    """The signature of all other fields, in hex: see :func:`interwhen.journal.verify`."""
 
     def matches(self, text: str) -> bool:
         """Tell whether this certificate is for exactly *text*, the ``text`` of a result (not its ``answer``)."""

@@ -9,7 +9,7 @@ import datetime as dt
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -173,6 +173,17 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     def has_problem(self) -> bool:
         """Whether the call had a violation, or ended in another way than verified."""
         return bool(self.violations) or self.outcome not in ("answer verified", "steps verified")
+
+    def for_journal(self, keyed: Callable[[str], str]) -> CallRecord:
+        """Return this record without its content. *keyed* makes the stored form of the hash of a text."""
+        replace = msgspec.structs.replace
+        return replace(
+            self,
+            content=None,
+            checks=tuple(replace(check, claim_sha256=keyed(check.claim_sha256)) for check in self.checks),
+            prompt_sha256=keyed(self.prompt_sha256),
+            text_sha256=keyed(self.text_sha256),
+        )
 
 
 def record_call(

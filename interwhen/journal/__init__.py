@@ -19,6 +19,7 @@ from interwhen.journal._settings import Journal, ModelReference
 if typing.TYPE_CHECKING:
     from interwhen.journal._directory import JournalDirectory, JournalSettings
     from interwhen.journal._reports import Recheck, RecheckFinding, Replay
+    from interwhen.journal._signatures import Verification, verify
     from interwhen.journal._timeline import (
         CheckTimes,
         ForkTimes,
@@ -64,11 +65,13 @@ __all__ = [
     "Timeline",
     "TimelineEvent",
     "TimelineReader",
+    "Verification",
     "WireReport",
     "Writing",
     "flaws",
     "read_journal",
     "timeline",
+    "verify",
 ]
 
 # A run that writes a journal does not pay for the code that reads timelines, nor for that of directories.
@@ -90,6 +93,7 @@ _LATER = {
         ),
         "interwhen.journal._timeline",
     ),
+    **dict.fromkeys(("Verification", "verify"), "interwhen.journal._signatures"),
     **dict.fromkeys(("JournalDirectory", "JournalSettings"), "interwhen.journal._directory"),
     **dict.fromkeys(("TimelineReader", "timeline"), "interwhen.journal._timeline_reader"),
 }

@@ -6,7 +6,7 @@ docs/journal.md describes it. A redacted journal stores these parts in place of 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -58,8 +58,10 @@ class CompactForm:
     If the journal is redacted, the form contains no prompt, text, keys of claims and reasons of verdicts.
     """
 
-    def __init__(self, scribe: Scribe) -> None:
+    def __init__(self, scribe: Scribe, keyed: Callable[[str], str] = str) -> None:
         self._scribe = scribe
+        self._keyed = keyed
+        """Makes of each hash the one that is stored."""
         self._redacted = scribe.header.redacted
         self._mark = PartMark()
 
@@ -176,7 +178,7 @@ class CompactForm:
         if result is None:
             return found
         if self._redacted:
-            found["text_sha256"] = sha256(result.text)
+            found["text_sha256"] = self._keyed(sha256(result.text))
         found["status"], found["label"] = result.status, result.label
         said = getattr(result, "reason", "") or getattr(result, "error", "")
         found["result"] = _short(
@@ -216,8 +218,10 @@ class CompactForm:
                 places[check.record.monitor, check.key, check.span] = number
         known = [places.get((one.monitor, one.key, one.span)) for one in certificate.checks]
         return _short(
-            text_sha256=certificate.text_sha256,
-            prompt_sha256=certificate.prompt_sha256,
+            text_sha256=self._keyed(certificate.text_sha256),
+            prompt_sha256=self._keyed(certificate.prompt_sha256),
+            chain_sha256=self._keyed(certificate.chain_sha256),
+            signer=certificate.signer,
             model=certificate.model,
             interwhen=certificate.interwhen,
             scope=certificate.scope,
@@ -286,7 +290,7 @@ class CompactForm:
         if record is not None and record.tries > 1:
             row["tries"] = record.tries
         if redacted and record is not None:
-            row.update(_short(sha256=record.claim_sha256))
+            row.update(_short(sha256=self._keyed(record.claim_sha256)))
         row.update(_short(lag=one.lag, interrupted=one.interrupted))
         row.update(_present(cut=one.cut, remedy=one.remedy, fork=one.fork))
         return row

@@ -14,9 +14,10 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import msgspec
 from msgspec import Meta
@@ -26,8 +27,11 @@ from interwhen._types.errors import UsageError
 from interwhen.journal._background_writer import BackgroundWriter
 from interwhen.journal._files import JournalFile
 from interwhen.journal._records import CalledRecord
-from interwhen.journal._settings import CallHead, CallJournal, read_settings
+from interwhen.journal._settings import CallHead, CallJournal, Journal, read_settings
 from interwhen.journal._writer import JournalWriter
+
+if TYPE_CHECKING:
+    from interwhen.journal._signatures import Signer
 
 FLUSH_SECONDS = 2.0
 """The pause between two writes. A write costs as much as the records of ten chunks."""
@@ -90,6 +94,9 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         int, Meta(ge=1 << 16, description="The most bytes of all journals; the oldest ones are deleted.")
     ] = 1 << 30
     max_days: Annotated[float, Meta(gt=0, description="After how many days a journal is deleted.")] = 30.0
+    sign_with: Annotated[
+        str, Meta(description="The file of an Ed25519 key in PEM that signs each journal; empty for no signatures.")
+    ] = ""
 
 
 class JournalDirectory(BackgroundWriter):
@@ -112,6 +119,9 @@ class JournalDirectory(BackgroundWriter):
         self.bytes = 0
         """The bytes of all journals in the directory, as far as this process knows."""
         self._folder = Path(settings.path)
+        self._hash_key = b""
+        """The key of the hashes in redacted journals."""
+        self._signer: Signer | None = None
         self._woken: deque[JournalSlot] = deque()
         self._ended: list[JournalSlot] = []
         """The slots whose run has ended, which wait for the record of their call."""
@@ -166,8 +176,19 @@ class JournalDirectory(BackgroundWriter):
                 raise UsageError(
                     f"the journal directory {settings.path!r:.200} must be writable, and is not: correct its mode"
                 )
-            made = cls._open[path] = cls(ours)
+            made = cls(ours)
+            made.open_keys()
+            cls._open[path] = made
             return made
+
+    def open_keys(self) -> None:
+        """Read the key of redacted journals, which is made at the first time, and try the signing key.
+
+        Raises :class:`~interwhen.UsageError` if one of them cannot be used.
+        """
+        if self.settings.text == "redacted":
+            self._hash_key = _hash_key(self._folder / "hash.key")
+        self._signer = Journal(self.settings.path, sign_with=self.settings.sign_with).signer()
 
     # ------------------------------------------------------------------ for the calls
 
@@ -197,6 +218,8 @@ class JournalDirectory(BackgroundWriter):
             head=head,
             redacted=settings.text == "redacted",
             slot=slot,
+            hash_key=self._hash_key,
+            signs=self._signer,
         )
 
     def wake(self, slot: JournalSlot) -> None:
@@ -441,6 +464,7 @@ class JournalSlot:
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
+            self._writing.seal()
         self.is_called = True
         if self.ended_at:
             self._directory.wake(self)
@@ -527,6 +551,24 @@ class JournalSlot:
         self._directory.yielded = self._directory.alive
         if self._directory.open_files > self._directory.most_open:
             self._shut()
+
+
+def _hash_key(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            made = path.with_name(f"{path.name}.{os.getpid()}")
+            descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(os.urandom(32))
+            with suppress(FileExistsError):  # another process was faster, and its key is the one
+                os.link(made, path)
+            made.unlink()
+        found = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"the key {str(path)!r:.200} must be readable, and is not ({error.strerror})") from error
+    if len(found) != 32:
+        raise UsageError(f"the key {str(path)!r:.200} must have 32 bytes, got {len(found)}: restore or remove it")
+    return found
 
 
 def _most_open() -> int:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from interwhen._core.release import merge
-from interwhen._types.results import CheckRecord, Result, Verified
+from interwhen._types.results import Certificate, CheckRecord, Result, Verified
 from interwhen._types.segments import sha256
 from interwhen._types.verdicts import Judged, Pass
 
@@ -40,24 +40,30 @@ def _flaws(result: Result) -> Iterator[str]:
 
 def _certificate_flaws(result: Verified) -> Iterator[str]:
     certificate = result.certificate
-    if not certificate.matches(result.text):
+    yield from certificate_flaws(certificate, result.text)
+    for check in certificate.checks:
+        if check not in result.checks:
+            yield f"its certificate lists a check of {check.monitor!r} that the result does not have"
+    if result.finish_reason not in ("stop", "tool_calls"):
+        yield f"it is verified, and its model stopped because of {result.finish_reason!r}"
+
+
+def certificate_flaws(certificate: Certificate, text: str) -> Iterator[str]:
+    """Yield the contradictions between *certificate*, its checks and *text*."""
+    if not certificate.matches(text):
         yield "its certificate is for another text"
     if not certificate.checks:
         yield "its certificate lists no check"
     for check in certificate.checks:
-        yield from _check_flaws(check, result.text)
+        yield from _check_flaws(check, text)
         if not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)):
             yield f"its certificate lists a check of {check.monitor!r} that is no pass"
-        if check not in result.checks:
-            yield f"its certificate lists a check of {check.monitor!r} that the result does not have"
     covered = merge(check.span for check in certificate.checks if check.span is not None)
     if covered != certificate.covered:
         yield "its certificate covers other text than its checks do"
-    share = sum(map(len, covered)) / len(result.text) if result.text else 0.0
+    share = sum(map(len, covered)) / len(text) if text else 0.0
     if share != certificate.coverage:
         yield f"its certificate has a coverage of {certificate.coverage:.2f}, and its checks of {share:.2f}"
-    if result.finish_reason not in ("stop", "tool_calls"):
-        yield f"it is verified, and its model stopped because of {result.finish_reason!r}"
 
 
 def _reasoning_flaws(result: Verified) -> Iterator[str]:

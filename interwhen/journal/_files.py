@@ -123,11 +123,8 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 3
-"""The schema of new files. 2: facts say how long work was queued, and where it was done; a file may belong to a call,
-and may have an outline in place of its text. 3: the times of chunks are floats in bytes."""
-READ = (1, 2, 3)
-"""The schemas that this version reads."""
+SCHEMA = 4
+"""The schema of the files that this version writes and reads. Earlier ones had no seals."""
 
 _HEAD = struct.Struct("<8sI")
 _U32 = struct.Struct("<I")
@@ -208,11 +205,11 @@ def read_preamble(data: bytes, path: str) -> Preamble:
             "restore it from a copy",
         )
     _, schema = _HEAD.unpack_from(data)
-    if schema not in READ:
+    if schema != SCHEMA:
         raise JournalError(
             path,
-            f"it must have schema {SCHEMA} or an older one for this version of interwhen, got schema {schema}: "
-            + ("a newer version wrote it; update interwhen" if schema > SCHEMA else "use the version that wrote it"),
+            f"it must have schema {SCHEMA} for this version of interwhen, got schema {schema}: use the version that "
+            "wrote it",
         )
     return Preamble(schema, chain)
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
+from interwhen._core.checks import judged_sha256
 from interwhen._core.machine import Core
 from interwhen._core.messages import (
     Abandoned,
@@ -47,9 +48,12 @@ from interwhen.journal._records import (
     Header,
     OutlineRecord,
     Record,
+    SealRecord,
     SpentRecord,
     TextRecord,
     decode,
+    link,
+    recorded_monitors,
 )
 from interwhen.journal._settings import Journal
 
@@ -70,6 +74,8 @@ class Journaled(msgspec.Struct, frozen=True):
     """How many bytes come after these: an incomplete or damaged record, and all bytes after it."""
     chain: int
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
+    digest: bytes = b""
+    """The head of the hash chain after the last complete record: see :class:`SealRecord`."""
     schema: int = SCHEMA
     """The schema of the file."""
 
@@ -79,22 +85,99 @@ class Journaled(msgspec.Struct, frozen=True):
 
         ``None`` if the journal does not end with the end of the run, or is redacted.
         """
-        last = next((record for record in reversed(self.records) if not isinstance(record, CalledRecord)), None)
+        last = next(
+            (record for record in reversed(self.records) if not isinstance(record, CalledRecord | SealRecord)), None
+        )
         return last.result if isinstance(last, EndRecord) else None
 
     @property
     def call(self) -> dict[str, Any] | None:
         """The record of the call, with the fields of a line of the audit file; ``None`` if there is none."""
-        last = self.records[-1] if self.records else None
+        last = next((record for record in reversed(self.records) if not isinstance(record, SealRecord)), None)
         return last.record if isinstance(last, CalledRecord) else None
+
+
+class Sealed(NamedTuple):
+    """A record that stands: no verdict and no result, or one with a seal after it."""
+
+    record: Record
+    end: int
+    """The offset after the record, in the bytes that were read."""
+    chain: int
+    digest: bytes
+
+
+def sealed_records(
+    data: bytes, at: int, chain: int, digest: bytes, header: Header | None, path: str
+) -> Iterator[Sealed]:
+    """Yield the records in *data* from offset *at* on, up to the first damaged one, or the first one without its seal.
+
+    *chain* is the checksum of the record before *at*, *digest* the head of the hash chain there, and *header* the
+    header, if it comes before *at*. Raises :class:`JournalError` for a seal that does not fit to the records before it,
+    and for a record that this version does not know.
+    """
+    held: list[Sealed] = []
+    number = -1
+    for number, found in enumerate(frames_after(data, at, chain)):
+        try:
+            record = decode(found.payload)
+        except (ValueError, *DECODE_ERRORS) as error:
+            raise JournalError(
+                path,
+                f"its record {number} must be one that this version knows, and is not ({error}): use "
+                "the version that wrote it",
+            ) from error
+        if header is None:
+            if not isinstance(record, Header):
+                raise JournalError(
+                    path, f"its first record must be the header, got a {type(record).__name__}: restore it from a copy"
+                )
+            header = record
+        if isinstance(record, SealRecord):
+            vet_seal(record, digest, header.signer, path)
+        digest = link(digest, found.payload)
+        held.append(Sealed(record, found.end, found.chain, digest))
+        if isinstance(record, SealRecord) or not _needs_seal(held[0].record):
+            yield from held
+            held.clear()
+
+
+def _needs_seal(record: Record) -> bool:
+    is_verdict = isinstance(record, FactRecord) and isinstance(record.fact, Settled)
+    return is_verdict or isinstance(record, EndRecord | CalledRecord | OutlineRecord)
+
+
+def vet_seal(seal: SealRecord, digest: bytes, signer: str, path: str) -> None:
+    """Raise :class:`JournalError` if *seal* does not fit to *digest*, the chain before it, or to the key *signer*."""
+    if seal.digest != digest:
+        raise JournalError(
+            path, "its seals must fit to the records before them, and one does not, so it was changed: use the original"
+        )
+    if signer:
+        from interwhen.journal._signatures import is_signed  # most journals are not signed
+
+        if not is_signed(signer, seal.signature, seal.signed_bytes()):
+            raise JournalError(
+                path, f"its seals must be signed by {signer:.80}, and one is not, so it was changed: use the original"
+            )
 
 
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
-    Raises :class:`~interwhen.JournalError` if it cannot be read, is not a journal, has a schema or a record that this
-    version does not know, has no complete header, or has a result that contradicts its certificate or hashes.
+    A verdict or a result without its seal counts as incomplete. Raises :class:`~interwhen.JournalError` if it cannot be
+    read, is not a journal, has a schema or a record that this version does not know, or has no complete header; and if
+    it was changed: a seal, a signature, a hash or the certificate contradicts the records, or a verdict is for other
+    text.
     """
+    found = read_sealed(journal)
+    if not found.header.redacted:
+        rebuild(found, recorded_monitors(found.header, found.path))
+    return found
+
+
+def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
+    """Do the same as :func:`read_journal`, for callers that rebuild the run, which compares verdicts and text."""
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
     try:
@@ -108,30 +191,19 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     records: list[Record] = []
     end = START
     schema, chain = read_preamble(data, name)
-    for found in frames_after(data, START, chain):
-        try:
-            record = decode(found.payload)
-        except (ValueError, *DECODE_ERRORS) as error:
-            raise JournalError(
-                name,
-                f"its record {len(records)} must be one that this version knows, and is not ({error}): use "
-                "the version that wrote it",
-            ) from error
+    digest = b""
+    for found in sealed_records(data, START, chain, digest, None, name):
         if header is not None:
-            records.append(record)
-        elif isinstance(record, Header):
-            header = record
-        else:
-            raise JournalError(
-                name, f"its first record must be the header, got a {type(record).__name__}: restore it from a copy"
-            )
-        end, chain = found.end, found.chain
+            records.append(found.record)
+        elif isinstance(found.record, Header):
+            header = found.record
+        end, chain, digest = found.end, found.chain, found.digest
     if header is None:
         raise JournalError(
             name,
             "it must have a whole header, and was cut within it, so there is nothing to resume: start the run again",
         )
-    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, schema)
+    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, digest, schema)
     _refuse_changed(journaled)
     return journaled
 
@@ -142,6 +214,7 @@ def _refuse_changed(found: Journaled) -> None:
     if result is None:
         return
     wrong = list(flaws(result))
+    wrong.extend(_judged_otherwise(result, header))
     if not header.redacted and prompt_sha256(header.prompt) != header.prompt_sha256:
         wrong.append("its prompt does not have the hash in its header")
     if isinstance(result, Verified) and result.certificate.prompt_sha256 != header.prompt_sha256:
@@ -153,6 +226,14 @@ def _refuse_changed(found: Journaled) -> None:
             f"its result must agree with itself, and does not, so it was changed: {wrong[0]}{more}; restore "
             "it from a copy",
         )
+
+
+def _judged_otherwise(result: Result, header: Header) -> Iterator[str]:
+    options = {str(one.fields.get("name")): one.options_sha256 for one in header.monitors}
+    for check in result.checks:
+        known = (check.verifier, check.version, options.get(check.monitor, ""), check.code_sha256)
+        if check.judged_sha256 != judged_sha256(check.claim_sha256, header.prompt_sha256, *known):
+            yield f"a check of {check.monitor!r} judged something else than the record says"
 
 
 def refuse_redacted(found: Journaled) -> None:
@@ -223,14 +304,8 @@ class RebuiltRun:
         second header.
         """
         match record:
-            case FactRecord(length=length):
-                if self.core.transcript.length != length and self.summary is None:
-                    raise JournalError(
-                        self.journaled.path,
-                        f"its trace must have {length} characters here, as in interwhen "
-                        f"{self.journaled.header.interwhen}, which wrote it, got "
-                        f"{self.core.transcript.length}: use that version",
-                    )
+            case FactRecord() | SealRecord():
+                self._compare(record)
             case SpentRecord():
                 self.spent = record
                 if record.behind is not None:
@@ -249,6 +324,21 @@ class RebuiltRun:
                 assert_never(record)
         for at, fact in facts_of(record):
             self.tell(at, fact)
+
+    def _compare(self, record: FactRecord | SealRecord) -> None:
+        journaled, length = self.journaled, self.core.transcript.length
+        if isinstance(record, SealRecord):
+            if record.checks != self.core.checks.chain:
+                raise JournalError(
+                    journaled.path,
+                    "its verdicts must be for the recorded text, and one is not, so it was changed: use the original",
+                )
+        elif record.length != length and self.summary is None:
+            raise JournalError(
+                journaled.path,
+                f"its trace must have {record.length} characters here, as in interwhen {journaled.header.interwhen}, "
+                f"which wrote it, got {length}: use that version",
+            )
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
         """Pass *fact*, which happened at the time *at*, to the core, and :meth:`take` its orders. Return them."""
@@ -332,6 +422,7 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
         rules=header.rules,
         resume=header.resume,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
+        options=[record.options_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
         offer=None if header.rules < READS_CALLS else offer_for(monitors, header.prompt, header.sampling.extra),
     )
@@ -361,11 +452,7 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
     past = rebuild(found, monitors)
     records = standing(found.records)
     last = next(
-        (
-            at
-            for at in range(len(records) - 1, -1, -1)
-            if not isinstance(records[at], EndRecord | SpentRecord | CalledRecord)
-        ),
+        (at for at in range(len(records) - 1, -1, -1) if not isinstance(records[at], _AFTER_END)),
         None,
     )
     if past.summary is None or last is None or not _is_void(records[last]):
@@ -385,13 +472,17 @@ def standing(records: Sequence[Record]) -> list[Record]:
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             spent = []
-            while kept and isinstance(kept[-1], EndRecord | SpentRecord | CalledRecord):
+            while kept and isinstance(kept[-1], _AFTER_END):
                 spent.append(kept.pop())
             if kept and _is_void(kept[-1]):
                 kept.pop()
             kept.extend(entry for entry in reversed(spent) if isinstance(entry, SpentRecord))
         kept.append(record)
     return kept
+
+
+_AFTER_END = (EndRecord, SpentRecord, CalledRecord, SealRecord)
+"""The records that may follow the last fact of a run."""
 
 
 def _is_void(record: Record) -> bool:
@@ -408,7 +499,7 @@ def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
             yield at, chunk
         case FactRecord(at=at, fact=fact):
             yield at, fact
-        case SpentRecord() | EndRecord() | Header() | OutlineRecord() | CalledRecord():
+        case SpentRecord() | EndRecord() | Header() | OutlineRecord() | CalledRecord() | SealRecord():
             pass
         case _:
             assert_never(record)

@@ -13,7 +13,6 @@ from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import accumulate
 from operator import is_
 from typing import Any, TypeAlias, get_type_hints
 
@@ -39,7 +38,7 @@ from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
 from interwhen._types.remedies import Auto, FeedbackTemplate
 from interwhen._types.results import PromptRecord, Result
-from interwhen._types.segments import Claim, Phase, Segment
+from interwhen._types.segments import Claim, Phase, Segment, sha256
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
@@ -77,6 +76,8 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     option may be a secret. Anybody may have written them, so only :mod:`interwhen._consent` makes monitors of them."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
+    options_sha256: str = ""
+    """The hash of ``spec``, a part of what each check judged; empty if ``spec`` is not known."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.fields.get("name"), str):
@@ -128,6 +129,8 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt observed or rewrote, and which of them failed; empty in the journal of a call.
     ``prompt`` is the rewritten prompt."""
+    signer: str = ""
+    """The public Ed25519 key, in hex, with which the process that runs signs each seal; empty: it signs none."""
 
     def __post_init__(self) -> None:
         if not all(0 <= one.verifier < len(self.verifiers) for one in self.monitors):
@@ -141,26 +144,22 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """The time of the first chunk, in seconds since the run began."""
     phase: Phase
     texts: tuple[str, ...]
-    gaps: tuple[int, ...] | bytes
-    """When the chunks came. As bytes: for each chunk a little-endian 64-bit float, in seconds on some clock. As numbers
-    (schemas 1 and 2): the microseconds between each chunk and the next one."""
+    gaps: bytes
+    """When the chunks came: for each chunk a little-endian 64-bit float, in seconds on some clock."""
 
     def times(self) -> list[float]:
         """Return the time of each chunk, in seconds since the run began.
 
-        Times that were stored as bytes are rounded down to microseconds. Raises :class:`ValueError` if there are not as
-        many times as texts, or if such a time is infinite or not a number.
+        Times are rounded down to microseconds. Raises :class:`ValueError` if there are not as many times as texts, or
+        if a time is infinite or not a number.
         """
-        if isinstance(self.gaps, bytes):
-            clock = array("d", self.gaps)
-            if sys.byteorder == "big":
-                clock.byteswap()
-            try:
-                found = [int((self.at + time - clock[0]) * 1e6) / 1e6 for time in clock]
-            except OverflowError as error:
-                raise ValueError(f"a time of a text must be a finite number ({error})") from error
-        else:
-            found = [self.at + micros / 1e6 for micros in accumulate((0, *self.gaps))]
+        clock = array("d", self.gaps)
+        if sys.byteorder == "big":
+            clock.byteswap()
+        try:
+            found = [int((self.at + time - clock[0]) * 1e6) / 1e6 for time in clock]
+        except OverflowError as error:
+            raise ValueError(f"a time of a text must be a finite number ({error})") from error
         if len(found) != len(self.texts):
             raise ValueError(f"a record of text must have a time for each text, got {len(found)} for {len(self.texts)}")
         return found
@@ -231,6 +230,31 @@ class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
     """A :class:`~interwhen.clients._call_record.CallRecord`; when it is read, a dictionary with its fields."""
 
 
+class SealRecord(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
+    """Binds all records before it. It follows each check that ended, the end of the run, and the record of the call.
+
+    Without a seal after it, a verdict or a result does not count: the file ends early.
+    """
+
+    checks: str
+    """The head of the core's chain over the checks that have ended (:attr:`Certificate.chain_sha256`)."""
+    digest: bytes = b""
+    """The head of the chain over the payloads of all records before this one: see :func:`link`."""
+    signature: bytes = b""
+    """The signature of ``digest`` and ``checks`` by :attr:`Header.signer`; empty if there is none."""
+
+    def signed_bytes(self) -> bytes:
+        """Return what the signature is for."""
+        return b"interwhen journal\n" + self.digest + self.checks.encode()
+
+
+def link(digest: bytes, payload: bytes) -> bytes:
+    """Return the head of the chain after the record with this *payload*; *digest* is the head before it."""
+    from hashlib import sha256  # with OpenSSL, 3 ms
+
+    return sha256(digest + sha256(payload).digest()).digest()
+
+
 class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped"):
     """A record as ASCII JSON, because its text contains lone surrogates, which UTF-8 cannot encode."""
 
@@ -238,7 +262,7 @@ class EscapedRecord(msgspec.Struct, frozen=True, array_like=True, tag="escaped")
 
 
 Record: TypeAlias = (
-    Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord | OutlineRecord | CalledRecord
+    Header | TextRecord | ChunkRecord | FactRecord | SpentRecord | EndRecord | OutlineRecord | CalledRecord | SealRecord
 )
 """A closed union of the record types, without :class:`EscapedRecord`, which only encodes one of them."""
 
@@ -263,46 +287,14 @@ def decode(payload: bytes) -> Record:
 
     Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
     """
-    if payload[1:8] == _ENDING:
-        return _convert(msgspec.msgpack.decode(payload))
     found = _decoder().decode(payload)
     if isinstance(found, EscapedRecord):
         import json
 
-        found = _convert(json.loads(found.json))
+        found = msgspec.convert(json.loads(found.json), Record)
     if isinstance(found, TextRecord):
         found.times()  # refuses a record whose times and texts do not fit together
     return found
-
-
-_ENDING = b"\xa6ending"  # the tag of an EndRecord, its first item; only this record has fields that were renamed
-_RENAMED = (
-    ((), "doubts", "unverified_reasons"),
-    (("certificate",), "disavowed", "refuted"),
-    (("timing",), "held", "blocked_loop"),
-)
-"""Fields of a result that had another name in earlier versions: path to the object, old name, new name."""
-
-
-def with_current_names(result: Any) -> Any:
-    """Give the fields of *result*, decoded from an earlier version, their present names and forms, in place."""
-    for path, old, new in _RENAMED:
-        holder = result
-        for name in path:
-            holder = holder.get(name) if isinstance(holder, dict) else None
-        if isinstance(holder, dict) and old in holder:
-            holder[new] = holder.pop(old)
-    # Earlier versions wrote the mode alone.
-    if isinstance(result, dict) and isinstance(result.get("resume"), str):
-        result["resume"] = {"mode": result["resume"]}
-    return result
-
-
-def _convert(plain: Any) -> Record:
-    if isinstance(plain, list) and plain and plain[0] == "ending":
-        plain[-1] = with_current_names(plain[-1])
-    record: Record = msgspec.convert(plain, Record)
-    return record
 
 
 class TextColumns:
@@ -440,8 +432,18 @@ def describe(
         # One specification may make several monitors. Then only the monitors themselves tell from which they were made.
         spec = specs[place] if monitor.spec is None and len(specs) == len(monitors) else monitor.spec
         forks, tracker = isinstance(monitor.extractor, Fork), tracks(monitor.extractor)
-        records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker))
+        options = options_digest(monitor)
+        records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker, options))
     return tuple(verifiers), tuple(records)
+
+
+def options_digest(monitor: Monitor) -> str:
+    """Return the SHA-256 of the JSON of the monitor's ``spec``; empty if that is not known or has a secret."""
+    spec = _writable(monitor.spec)
+    try:
+        return "" if spec is None else sha256(msgspec.json.encode(spec, order="sorted").decode())
+    except (TypeError, UnicodeEncodeError):
+        return ""
 
 
 Described: TypeAlias = tuple[tuple[VerifierRecord, ...], tuple[MonitorRecord, ...]]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from interwhen._types.errors import UsageError
 from interwhen.journal._files import Clerk, JournalFile, JournalStore
+
+if TYPE_CHECKING:
+    from interwhen.journal._signatures import Signer
 
 
 class ModelReference(msgspec.Struct, frozen=True):
@@ -49,6 +52,8 @@ class Journal:
     """Where the journal is stored; ``None`` for a file."""
     clerk: Callable[[], Clerk] | None = None
     """Returns the :class:`Clerk` that writes the journal; ``None`` for a thread."""
+    sign_with: str | os.PathLike[str] = ""
+    """The file of an Ed25519 key in PEM, with which the run signs its journal and its certificate; empty for none."""
 
     def __post_init__(self) -> None:
         for name in ("flush_seconds", "buffer_bytes", "close_seconds"):
@@ -64,6 +69,18 @@ class Journal:
     def name(self) -> str:
         """The path of the journal as text."""
         return os.fspath(self.path)
+
+    def signer(self) -> Signer | None:
+        """Return what signs; ``None`` without ``sign_with``. Raises :class:`UsageError` if the key cannot be used."""
+        if not self.sign_with:
+            return None
+        from interwhen.journal._signatures import Signer
+
+        return Signer(self.sign_with)
+
+    def keyed(self, digest: str) -> str:
+        """Return *digest* in the form that this journal stores."""
+        return digest
 
 
 class CallHead(msgspec.Struct, frozen=True):
@@ -120,6 +137,25 @@ class CallJournal(Journal):
     """Whether the journal gets lengths, hashes and verdicts in place of text."""
     slot: CallSlot | None = field(default=None, repr=False)
     """The file of the journal, and what writes it."""
+    hash_key: bytes = field(default=b"", repr=False)
+    """The key of all hashes of texts in a redacted journal."""
+    signs: Signer | None = field(default=None, repr=False)
+    """What signs the journal; calls share it, and ``sign_with`` is not used."""
+
+    def signer(self) -> Signer | None:
+        """Return what signs, or ``None``."""
+        return self.signs
+
+    def keyed(self, digest: str) -> str:
+        """Return *digest* (hex), in a redacted journal as HMAC-SHA256 with ``hash_key``.
+
+        Without a key, anybody could find a short text by hashing many.
+        """
+        if not (self.redacted and digest):
+            return digest
+        import hmac
+
+        return hmac.digest(self.hash_key, digest.encode(), "sha256").hex()
 
     @property
     def incomplete(self) -> str:

@@ -17,8 +17,8 @@ from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
-from interwhen.journal._files import START, frames_after, read_preamble
-from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_journal, standing
+from interwhen.journal._files import START, read_preamble
+from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_sealed, sealed_records, standing
 from interwhen.journal._records import (
     CalledRecord,
     EndRecord,
@@ -26,8 +26,8 @@ from interwhen.journal._records import (
     Header,
     OutlineRecord,
     Record,
+    SealRecord,
     SpentRecord,
-    decode,
     recorded_monitors,
 )
 from interwhen.journal._scribe import UPSERTED, Scribe
@@ -52,7 +52,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, has no
     complete header, contradicts itself, or needs another version of interwhen.
     """
-    found = read_journal(journal)
+    found = read_sealed(journal)
     if found.header.redacted:
         parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
         return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
@@ -427,6 +427,7 @@ class TimelineReader:
         self._data = bytearray()
         """The bytes after ``offset``."""
         self._chain = 0
+        self._digest = b""
         self._schema = 0
         self._header: Header | None = None
         self._records: list[Record] = []
@@ -446,7 +447,7 @@ class TimelineReader:
 
         The run may still be resumed later.
         """
-        last = self._records[-1] if self._records else None
+        last = next((record for record in reversed(self._records) if not isinstance(record, SealRecord)), None)
         has_call = self._header is not None and self._header.call is not None
         return isinstance(last, CalledRecord) or (isinstance(last, EndRecord) and not has_call)
 
@@ -475,17 +476,18 @@ class TimelineReader:
             self.offset = START
         begin = self.offset
         try:
-            for found in frames_after(bytes(self._data), 0, self._chain):
+            standing_on = (0, self._chain, self._digest, self._header, self.path)
+            for record, end, chain, digest in sealed_records(bytes(self._data), *standing_on):
                 known = len(self._records)
                 try:
-                    self._take(decode(found.payload))
+                    self._take(record)
                 except (ValueError, *DECODE_ERRORS) as error:
                     del self._records[known:]
                     if isinstance(error, JournalError):
                         raise
                     reason = f"its records must be ones that this version knows, and one is not ({error})"
                     raise JournalError(self.path, reason) from error
-                self.offset, self._chain = begin + found.end, found.chain
+                self.offset, self._chain, self._digest = begin + end, chain, digest
         finally:
             # Also after an error: the records before it are in the timeline, and must not be read a second time.
             del self._data[: self.offset - begin]
@@ -531,8 +533,7 @@ class TimelineReader:
 
     def _take(self, record: Record) -> None:
         if self._header is None:
-            if not isinstance(record, Header):
-                raise JournalError(self.path, f"its first record must be the header, got a {type(record).__name__}")
+            assert isinstance(record, Header)
             self._header = record
             if not record.redacted:
                 self._begin()
@@ -555,6 +556,6 @@ class TimelineReader:
         assert self._header is not None
         self._scribe = _scribe_of(self._header, self._schema, self.path)
         self._form = CompactForm(self._scribe)
-        journaled = Journaled(self.path, self._header, (), 0, 0, 0, self._schema)
+        journaled = Journaled(self.path, self._header, (), 0, 0, 0, schema=self._schema)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
         self._past.take(self._scribe.core.begin())

@@ -8,15 +8,20 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
+import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.segments import Phase
 from interwhen.journal._files import Clerk, JournalFile, Writing, add_frame
-from interwhen.journal._records import OutlineRecord, Record, TextColumns, encode
+from interwhen.journal._records import OutlineRecord, Record, SealRecord, TextColumns, encode, link
 from interwhen.journal._settings import Journal
+
+if TYPE_CHECKING:
+    from interwhen.journal._signatures import Signer
 
 _COST = 96
 """The approximate memory of a queued chunk or record in bytes, without its text."""
@@ -38,15 +43,17 @@ class JournalWriter:
         *,
         size: int,
         chain: int,
+        digest: bytes = b"",
         head: bytes = b"",
         first: Callable[[], Record] | None = None,
+        signer: Signer | None = None,
         on_give_up: Callable[[str], None] | None = None,
     ) -> None:
         """Append records to *file*, which has *size* bytes. This starts *clerk*.
 
         *head* is written first: the first bytes of a new file. *chain* is the checksum from which that of the next
-        record is computed. *first* returns the first record. *on_give_up* gets the reason if the journal must be given
-        up (``None``: the reason is logged).
+        record is computed, and *digest* the head of the hash chain. *first* returns the first record. *signer* signs
+        the seals. *on_give_up* gets the reason if the journal must be given up (``None``: the reason is logged).
         """
         self.size = size
         """The number of bytes that the file has accepted, with those that it had before."""
@@ -56,6 +63,10 @@ class JournalWriter:
         self._file = file
         self._clerk = clerk
         self._chain = chain
+        self._digest = digest
+        self._signer = signer
+        self._checks = ""
+        """The head of the core's chain at the last seal."""
         self._head = head
         self._first = first
         self._on_give_up = on_give_up
@@ -88,6 +99,14 @@ class JournalWriter:
             return
         self._items.append(record)
         self.wake()
+
+    def seal(self, checks: str | None = None) -> None:
+        """Queue a seal of all records so far. *checks* is the head of the core's chain; ``None``: as at the last seal.
+
+        Thread-safe as :meth:`put` is.
+        """
+        self._checks = self._checks if checks is None else checks
+        self.put(SealRecord(self._checks))
 
     def open_columns(self, phase: Phase, began: float) -> TextColumns:
         """Queue a record that grows (columns) for plain chunks of *phase*, and return it.
@@ -159,7 +178,7 @@ class JournalWriter:
             parts = [head] if head else []
             first, self._first = self._first, None
             if first is not None:
-                self._chain = add_frame(parts, encode(first()), self._chain)
+                self._add(parts, first())
             self._drain(parts)
         except OSError as error:
             self.give_up(f"it cannot be written: {error.strerror or error}")
@@ -182,7 +201,7 @@ class JournalWriter:
         """
         if self.incomplete:
             return
-        items, chain = self._items, self._chain
+        items = self._items
         while items:
             item = items[0]
             # The run's thread may still add chunks to the last item. Look for a later item first: when that is queued,
@@ -190,18 +209,27 @@ class JournalWriter:
             is_last = len(items) == 1
             record = item.take() if type(item) is TextColumns else item
             if record is not None:
-                chain = add_frame(parts, encode(record), chain)  # type: ignore[arg-type]
+                self._add(parts, record)  # type: ignore[arg-type]
             if is_last and type(item) is TextColumns:
                 break
             items.popleft()
             self._passed += _cost(item)
         if parts:
             self._write(b"".join(parts))
-        self._chain = chain
         # Only now, because queued bytes count until the disk has them.
         self._taken += self._passed
         self._passed = 0
         self._most = -1 if self.incomplete else self._taken + self._settings.buffer_bytes
+
+    def _add(self, parts: list[bytes], record: Record) -> None:
+        if type(record) is SealRecord:
+            record = msgspec.structs.replace(record, digest=self._digest)
+            if self._signer is not None:
+                record = msgspec.structs.replace(record, signature=self._signer.sign(record.signed_bytes()))
+        payload = encode(record)
+        # After a failure nothing more is written, so these need not be those of the last byte on the disk.
+        self._chain = add_frame(parts, payload, self._chain)
+        self._digest = link(self._digest, payload)
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

@@ -18,7 +18,8 @@ from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
-from interwhen.journal._records import EndRecord, Header, MonitorRecord, decode
+from interwhen.journal._rebuilt_run import vet_seal
+from interwhen.journal._records import EndRecord, Header, MonitorRecord, SealRecord, decode, link
 
 T = TypeVar("T")
 _ROWS_KEPT = 20_000
@@ -206,15 +207,18 @@ def _is_journal(path: Path) -> bool:
 
 def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
     first = None
-    last: deque[Frame] = deque(maxlen=2)  # the record of the call may follow the end
+    # The record of the call may follow the end, and each has a seal.
+    last: deque[tuple[Frame, bytes]] = deque(maxlen=4)
+    digest = b""
     for found in frames(data, str(path)):
         first = found if first is None else first
-        last.append(found)
+        last.append((found, digest))
+        digest = link(digest, found.payload)
     if first is None:
         raise JournalError(str(path), "it must have a whole header, and was cut within it: start the run again")
     try:
         header = decode(first.payload)
-        ends = [record for found in last if isinstance(record := decode(found.payload), EndRecord)]
+        tail = [(decode(found.payload), before) for found, before in last]
     except (ValueError, *DECODE_ERRORS) as error:
         raise JournalError(str(path), f"its records must be known to this version, and one is not: {error}") from error
     if not isinstance(header, Header):
@@ -229,7 +233,15 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
     )
     if header.redacted:
         return header, _outlined(begun, timeline(path).compact)
-    return header, _ended(begun, ends[-1].result) if ends else begun
+    while tail and not isinstance(tail[-1][0], SealRecord):
+        tail.pop()
+    ends = [record for record, _ in tail if isinstance(record, EndRecord)]
+    if not ends:
+        return header, begun
+    seal, before = tail[-1]
+    assert isinstance(seal, SealRecord)
+    vet_seal(seal, before, header.signer, str(path))
+    return header, _ended(begun, ends[-1].result)
 
 
 def _ended(row: RunRow, result: Result) -> RunRow:
@@ -324,7 +336,7 @@ class GrowingRun:
     def follower(self, begin: int) -> RunFollower | None:
         """Read what is new in the file. Return a follower whose first part begins at the offset *begin*.
 
-        The result is ``None`` unless *begin* is 0 or the end of a complete record. Raises
+        The result is ``None`` unless *begin* is 0 or the end of a record that stands. Raises
         :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
         with self._lock:

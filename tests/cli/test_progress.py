@@ -166,6 +166,7 @@ QUICK = {
     "precompute evict": "deletes records",
     "remedies": "reads one file",
     "verifiers new": "writes a few files",
+    "verify": "compares hashes",
     "verifiers list": "reads metadata",
     "verifiers formats": "reads metadata",
     "verifiers show": "imports one plug-in",

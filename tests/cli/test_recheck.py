@@ -133,6 +133,6 @@ def test_a_redacted_journal_says_that_it_has_no_text_to_check(tmp_path, capsys):
         run.drain()
     journal.called({}, has_problem=False)
     directory.close()
-    [path] = folder.iterdir()
+    [path] = folder.glob("*.journal")
     assert recheck(path) == 2
     assert "it is redacted" in capsys.readouterr().err

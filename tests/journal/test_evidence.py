@@ -9,10 +9,10 @@ import pytest
 from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
 from interwhen.journal import flaws
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._files import frame, frames, preamble
-from interwhen.journal._records import EndRecord, Header, decode, encode
+from interwhen.journal._records import EndRecord, Header
 from interwhen.testing import ScriptedModel
 from sums import adds_up, supervise, watch
+from tests.resealed import put_together, taken_apart
 
 pytestmark = pytest.mark.anyio
 
@@ -22,14 +22,9 @@ async def recorded(path, text="1+1=2 and so\n2+2=4\n", monitor=None):
     return result
 
 
-def forge(path, change):
-    """Apply *change* to each record, and write the file with matching checksums."""
-    records = [decode(found.payload) for found in frames(path.read_bytes(), "x")]
-    data, chain = preamble()
-    for record in records:
-        framed, chain = frame(encode(change(record)), chain)
-        data += framed
-    path.write_bytes(data)
+def forge(path, change, **options):
+    """Apply *change* to each record, and write the file with matching checksums and seals."""
+    path.write_bytes(put_together([change(record) for record in taken_apart(path.read_bytes())], **options))
 
 
 def with_result(**fields):
@@ -92,6 +87,11 @@ async def test_a_result_that_contradicts_its_certificate_is_refused(what, path):
     assert isinstance(await recorded(path), Verified)
     forge(path, lambda record: record)
     assert isinstance(read_journal(path).result, Verified)
+    good = path.read_bytes()
+    forge(path, FORGED[what], reseal=False)
+    with pytest.raises(JournalError, match="its seals must fit to the records before them, and one does not"):
+        read_journal(path)
+    path.write_bytes(good)
     forge(path, FORGED[what])
     with pytest.raises(JournalError, match="must agree with itself, and does not, so it was changed"):
         read_journal(path)

@@ -27,6 +27,7 @@ from interwhen.journal import _records as records
 from interwhen.journal._files import MAGIC, SCHEMA, START, LockedFile, frame, frames, preamble
 from journals import KINDS, borders, goes_on, put_together, recorded, taken_apart
 from sums import watch
+from tests.resealed import standing
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +44,7 @@ async def test_a_file_cut_anywhere_gives_its_longest_whole_prefix(path, record_p
                 read_journal(path)
             continue
         found = read_journal(path)
-        count = sum(end <= size for end in ends)
+        count = standing(whole[: sum(end <= size for end in ends)])
         assert (found.header, *found.records) == tuple(whole[:count])
         assert found.size == ends[count - 1]
         assert found.left_out == size - found.size
@@ -61,7 +62,8 @@ async def test_a_damaged_byte_ends_what_is_read(path, record_property):
                 read_journal(path)
         else:
             found = read_journal(path)
-            assert (found.header, *found.records) == tuple(whole[: sum(end <= at for end in ends)])
+            count = standing(whole[: sum(end <= at for end in ends)])
+            assert (found.header, *found.records) == tuple(whole[:count])
 
 
 async def test_a_record_out_of_its_place_is_none(path):
@@ -97,7 +99,7 @@ def test_a_newer_schema_is_refused_by_name(path):
     head = struct.pack("<8sI", MAGIC, SCHEMA + 1)
     path.write_bytes(head + struct.pack("<I", crc32(head)) + b"whatever it holds")
     with pytest.raises(
-        JournalError, match=f"it must have schema {SCHEMA} .*, got schema {SCHEMA + 1}: a newer version wrote it"
+        JournalError, match=f"it must have schema {SCHEMA} .*, got schema {SCHEMA + 1}: use the version"
     ):
         read_journal(path)
 
@@ -214,7 +216,6 @@ async def test_monitors_of_a_later_version_are_refused_with_the_version_that_wro
     [monitor] = header.monitors
     monitor = msgspec.structs.replace(monitor, fields={**monitor.fields, **change})
     path.write_bytes(put_together([msgspec.structs.replace(header, monitors=(monitor,)), *others]))
-    assert read_journal(path).result is not None
-    for read in (interwhen.replay, interwhen.timeline):
+    for read in (read_journal, interwhen.replay, interwhen.timeline):
         with pytest.raises(JournalError, match="must have settings that this version knows, and one has not"):
             read(path)

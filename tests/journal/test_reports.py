@@ -121,9 +121,9 @@ async def test_a_record_of_a_core_that_cuts_otherwise_is_refused(path):
 
 async def test_a_result_that_was_recorded_otherwise_is_told(path):
     _, _, data = await recorded(KINDS["repairs"], path)
-    *entries, ending = taken_apart(data)
+    *entries, ending, seal = taken_apart(data)
     other = msgspec.structs.replace(ending.result, answer="x", timing=interwhen.Timing())
-    path.write_bytes(put_together([*entries, msgspec.structs.replace(ending, result=other)]))
+    path.write_bytes(put_together([*entries, msgspec.structs.replace(ending, result=other), seal]))
     assert interwhen.replay(path).differences == ("answer",)
 
 

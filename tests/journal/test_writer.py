@@ -265,7 +265,7 @@ async def test_a_result_says_what_became_of_the_journal(plain):
     assert (result.journal.path, result.journal.size, result.journal.incomplete) == ("memory", len(file.data), "")
     assert (file.closed, file.syncs) == (1, 0)
     assert plain[0].journal is None
-    *_, ending = taken_apart(file.data)
+    *_, ending, _seal = taken_apart(file.data)
     assert ending.result.text == result.text
 
 
@@ -348,7 +348,7 @@ async def test_a_verdict_in_a_string_of_some_library_is_written():
     async with interwhen.run(goes_on(), "Q", monitors=[sure], journal=journal(file)) as going:
         result = await going.drain()
     assert result.journal.incomplete == ""
-    assert taken_apart(file.data)[-1].result.checks == result.checks
+    assert taken_apart(file.data)[-2].result.checks == result.checks
 
 
 class Text(str):

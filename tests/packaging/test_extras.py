@@ -52,6 +52,7 @@ CALLS = {
     "ray": "from ray.cluster_utils import Cluster",
     "re2": "import re2",
     "sandbox": "from interwhen.sandbox._monty import MontySandbox\nwith MontySandbox(): pass",
+    "sign": "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey",
     "tasks": "from interwhen_verifiers.tasks.sums import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",
     "z3": "import interwhen.toolkit.solving",
 }

@@ -46,7 +46,7 @@ def last_text_is_not_written(patch):
 
 def torn_record_stays(patch):
     real = recorders._writer
-    patch.setattr(recorders, "_writer", lambda settings, **rest: real(settings, **{**rest, "keep": rest["found"]}))
+    patch.setattr(recorders, "_writer", lambda *given, **rest: real(*given, **{**rest, "keep": rest["found"]}))
 
 
 def nothing_is_told_again(patch):

@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import httpx2
 import pytest
-from interwhen.journal import _timeline_reader
+from interwhen.journal import _rebuilt_run
 from interwhen.journal._files import frames
 from interwhen.view._app import PageServer, gateway_pages, loopback_only, with_key
 from interwhen.view._runs import RunFolder, run_id
@@ -117,8 +117,8 @@ async def test_a_reader_that_reconnects_misses_nothing(folder, tmp_path):
 @pytest.mark.anyio
 async def test_a_page_that_opens_and_follows_a_run_reads_its_journal_once(folder, monkeypatch):
     path = folder / "repaired.journal"
-    found, decode = [], _timeline_reader.decode
-    monkeypatch.setattr(_timeline_reader, "decode", lambda payload: found.append(payload) or decode(payload))
+    found, decode = [], _rebuilt_run.decode
+    monkeypatch.setattr(_rebuilt_run, "decode", lambda payload: found.append(payload) or decode(payload))
     app = pages(folder)
     async with client(app) as http:
         for _ in range(2):  # two browsers

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from interwhen import JournalError, UsageError
-from interwhen.journal import TimelineReader, _timeline_reader
+from interwhen.journal import TimelineReader, _rebuilt_run
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frames
 from interwhen.view._runs import GrowingRun, RunFolder, run_id
@@ -72,13 +72,13 @@ def test_no_id_names_a_file_outside(folder):
 @pytest.fixture
 def decoded(monkeypatch):
     """Return a list that gets each record that a reader of timelines decodes."""
-    found, decode = [], _timeline_reader.decode
+    found, decode = [], _rebuilt_run.decode
 
     def counted(payload):
         found.append(decode(payload))
         return found[-1]
 
-    monkeypatch.setattr(_timeline_reader, "decode", counted)
+    monkeypatch.setattr(_rebuilt_run, "decode", counted)
     return found
 
 
@@ -142,6 +142,9 @@ def test_a_mark_that_was_forgotten_is_made_again(folder, decoded):
     for number, end in enumerate(ends):
         reader, mark = TimelineReader(str(path)), PartMark()
         reader.feed(data[:end])
+        if reader.offset < end:  # the record waits for its seal, so no part ends here
+            assert growing.follower(end) is None
+            continue
         reader.part_after(mark)
         reader.feed(data[end:])
         assert (growing.follower(end).part() or b"") == (reader.part_after(mark) if end < len(data) else b""), number

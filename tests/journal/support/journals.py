@@ -20,10 +20,11 @@ from interwhen import (
     verifier,
 )
 from interwhen.journal import _records as records
-from interwhen.journal._files import START, frame, frames, preamble
+from interwhen.journal._files import START, frames
 from interwhen.models import Capabilities
 from interwhen.testing import End, Say, ScriptedModel, cut_into
 from sums import slow, sums, watch
+from tests.resealed import alone, put_together, taken_apart
 
 LINES = ("1+1=2\n", "so 2+2=5\n", "3+3=6 and 4+4=9\n", "done: 5+5=10\n")
 THOUGHT = ("<think>1+1=2\n", "2+2=5\n", "</think>so\n", "3+3=7\n")
@@ -171,25 +172,13 @@ async def recorded(kind, path):
     return run.result, events, finely(Path(path).read_bytes())
 
 
-def taken_apart(data):
-    return [records.decode(entry.payload) for entry in frames(data, "test")]
-
-
-def put_together(entries):
-    data, chain = preamble()
-    for entry in entries:
-        framed, chain = frame(records.encode(entry), chain)
-        data += framed
-    return data
-
-
 def finely(data):
     """Return the journal *data* with one record for each chunk, because the chunks of one record depend on time."""
     entries = []
     for entry in taken_apart(data):
         if isinstance(entry, records.TextRecord):
             for at, text in zip(entry.times(), entry.texts, strict=True):
-                entries.append(records.TextRecord(at, entry.phase, (text,), ()))
+                entries.append(alone(at, entry.phase, text))
         else:
             entries.append(entry)
     return put_together(entries)
@@ -206,4 +195,16 @@ def without(result, *names):
     return {name: value for name, value in fields.items() if name not in ("timing", "journal", *names)}
 
 
-__all__ = ["KINDS", "LINES", "START", "Kind", "borders", "finely", "goes_on", "put_together", "recorded", "rest"]
+__all__ = [
+    "KINDS",
+    "LINES",
+    "START",
+    "Kind",
+    "borders",
+    "finely",
+    "goes_on",
+    "put_together",
+    "recorded",
+    "rest",
+    "taken_apart",
+]

@@ -1,9 +1,0 @@
-"""Old runs are resumed in virtual time on trio."""
-
-import pytest
-from tests.virtual_clock import virtual_backend
-
-
-@pytest.fixture
-def anyio_backend():
-    return virtual_backend()
