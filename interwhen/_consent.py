@@ -28,7 +28,7 @@ class Chosen(NamedTuple):
 
 
 def monitors_given(specs: MonitorSpec | Iterable[MonitorSpec]) -> Chosen:
-    """Make the monitors *specs*, which the user gave. Raises the errors of :func:`~interwhen.registry.load_monitors`."""
+    """Make the monitors *specs*, which the user gave. Raises as :func:`~interwhen.registry.load_monitors` does."""
     return Chosen(load_monitors(specs), {}, None)
 
 
@@ -42,8 +42,7 @@ def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Cho
     specs = [spec for at, spec in enumerate(specs) if spec not in specs[:at]]
     left_out = {
         name: f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
-        "object or a function, has a secret option, or was made from the request: give it with --monitor or "
-        "monitors=[...]"
+        "object or a function, has a secret option, or was made from the request: give it with -m or monitors=[...]"
         for name in (one.name for one in records if one.untrusted_spec is None)
     }
     if trust:

@@ -38,6 +38,7 @@ from interwhen.journal._rebuilt_run import (
     read_sealed,
     rebuild,
     refuse_redacted,
+    refusing_contradictions,
     standing,
 )
 from interwhen.journal._records import (
@@ -369,6 +370,11 @@ class _RecordedTrace(msgspec.Struct):
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
     """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
+    with refusing_contradictions(found.path):
+        return _traces(found)
+
+
+def _traces(found: Journaled) -> list[_RecordedTrace]:
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []

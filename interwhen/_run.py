@@ -388,9 +388,8 @@ def resume(
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_sealed(settings)
-    if monitors is None and _is_over(found):
-        watchers: tuple[Monitor, ...] = recorded_monitors(found.header, found.path)
-    else:
+    watchers = recorded_monitors(found.header, found.path)
+    if monitors is not None or rebuild_to_go_on(found, watchers).summary is None:
         watchers = _watchers(found, monitors, trust=trust)
     past = rebuild_to_go_on(found, watchers)
     header = found.header
@@ -432,10 +431,6 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
     *options* and errors are the same as for :func:`resume`, and *uvloop* is the same as for :func:`run_sync`.
     """
     return SyncRun(resume(journal, **options), uvloop=uvloop)
-
-
-def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header, found.path)).summary is not None
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:

@@ -15,6 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
@@ -773,56 +774,57 @@ def load_from_data(specs: Iterable[str | Mapping[str, Any]]) -> LoadedFromData:
     Somebody else may have written *specs*. So a plug-in must be declared :func:`safe_from_data`, a deadline can only
     become shorter than that of the verifier, and the monitors must be made quickly.
     """
-    found: list[Any] = []
+    found: list[tuple[Monitor, ...] | UsageError] = []
+    seconds = 0.0
     for spec in specs:
         try:
-            found.append((spec, *_taken_apart_safely(spec)))
+            name, factory, options = _taken_apart_safely(spec)
+            if seconds > _MAKING_SECONDS:
+                raise _needs_consent(name, f"the monitors before it took more than {_MAKING_SECONDS:g} s to be made")
+            # Only now: to import a large plug-in takes longer than to make a monitor.
+            begun = time.monotonic()
+            try:
+                made = _made_safely(name, factory, options)
+            finally:
+                seconds += time.monotonic() - begun
+            source = (MonitorSource(name, options, at) for at in range(len(made)))
+            found.append(tuple(map(_with_spec, made, repeat(spec), source)))
         except UsageError as error:
             found.append(error)
-    # Only now: to import a large plug-in takes longer than to make a monitor.
-    begun = time.monotonic()
-    made = [each if isinstance(each, UsageError) else _made_safely(*each, begun) for each in found]
-    return LoadedFromData(made, time.monotonic() - begun)
+    return LoadedFromData(found, seconds)
 
 
-def _taken_apart_safely(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
+def _taken_apart_safely(spec: str | Mapping[str, Any]) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
     try:
         is_large = len(repr(spec)) > _LARGEST_FROM_DATA
     except RecursionError:
         is_large = True
     if is_large:
-        raise _needs_consent("(not named here)", f"its options have more than {_LARGEST_FROM_DATA:,} characters")
+        raise UsageError(f"its name and options have more than {_LARGEST_FROM_DATA:,} characters, and {CONSENT}")
     name, factory, options = _taken_apart(spec)
     if not is_safe_from_data(factory):
-        raise _needs_consent(name, "it is not declared safe for that")
+        raise _needs_consent(name, "it is not declared safe for a file of somebody else")
     return name, factory, options
 
 
-def _made_safely(
-    spec: object, name: str, factory: Callable[..., Any], options: Mapping[str, object], begun: float
-) -> tuple[Monitor, ...] | UsageError:
-    if time.monotonic() - begun > _MAKING_SECONDS:
-        return _needs_consent(name, f"the monitors before it took more than {_MAKING_SECONDS:g} s to be made")
-    try:
-        for_factory, generic = split_options(name, factory, options)
-        for key, is_allowed in getattr(factory, _SAFE).allowed.items():
-            if key in for_factory and not is_allowed(for_factory[key]):
-                return _needs_consent(name, f"with {key}={_show_option(key, for_factory[key])} it is not safe")
-        longest = generic.pop("deadline", None)
-        made = _make_with(name, factory, for_factory, generic)
-        if isinstance(longest, float):
-            made = tuple(apply_generic(name, one, {"deadline": min(longest, one.verifier.deadline)}) for one in made)
-    except UsageError as error:
-        return error
-    return tuple(_with_spec(one, spec, MonitorSource(name, options, at)) for at, one in enumerate(made))
+def _made_safely(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
+    for_factory, generic = split_options(name, factory, options)
+    for key, is_allowed in getattr(factory, _SAFE).allowed.items():
+        if key in for_factory and not is_allowed(for_factory[key]):
+            raise _needs_consent(name, f"with {key}={_show_option(key, for_factory[key])} it is not safe")
+    longest = generic.pop("deadline", None)
+    made = _make_with(name, factory, for_factory, generic)
+    if isinstance(longest, float):
+        made = tuple(apply_generic(name, one, {"deadline": min(longest, one.verifier.deadline)}) for one in made)
+    return made
+
+
+CONSENT = "it needs your consent: write -m ... or --trust FILE (in Python monitors=[...] or trust=True)"
 
 
 def _needs_consent(name: str, why: str) -> PluginError:
-    return PluginError(
-        name,
-        f"a file may not choose it without your consent: {why}",
-        "give it with -m or monitors=[...], or trust the file with --trust or trust=True",
-    )
+    """Return the error for the plug-in *name*, which a file names and which may not be used, because of *why*."""
+    return PluginError(name, f"{CONSENT}; {why}")
 
 
 # Monitors of the prompt, in the same forms.

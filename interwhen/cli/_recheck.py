@@ -14,7 +14,7 @@ from interwhen._recheck import RepeatedCheck, check_again
 from interwhen.cli import _exits
 from interwhen.cli._flags import read_prompt
 from interwhen.cli._progress import ProgressLine
-from interwhen.cli._text import STYLES, as_json, one_line, signs_for, stdout_console
+from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console
 
 
 def recheck(
@@ -28,8 +28,8 @@ def recheck(
 ) -> int:
     """Check the result in FILE again with the installed verifiers; no model is asked.
 
-    FILE is a journal, or a result as JSON, and may come from anybody: only monitors that are safe for that are used, and
-    the others are named. Its hashes are compared first: a record that contradicts them is refused.
+    FILE is a journal, or a result as JSON, and may come from anybody: only monitors that are safe for that are used,
+    and the others are named. Its hashes are compared first: a record that contradicts them is refused.
     Exit codes: 0 if there are checks that passed and all of them pass again, 2 wrong usage or a refused record, else 3.
 
     Parameters
@@ -65,13 +65,11 @@ def recheck(
             continue
         check = repeated.check
         where = "nowhere" if check.span is None else f"{check.span.start}-{check.span.end}"
-        sign, style = (signs.passed, "passed") if repeated.passes else (signs.violated, "violated")
-        if repeated.left_out:
-            sign, style = signs.unproven, "unproven"
+        kind: LineKind = "unproven" if repeated.left_out else "passed" if repeated.passes else "violated"
         words = "" if check.span is None else one_line(result.text[check.span.start : check.span.end], 60)
-        notes = "; ".join(filter(None, (one_line(repeated.why), repeated.changed)))
-        line = f" {sign} {one_line(check.monitor, 60)} {where}  {words}" + (f"  ({notes})" if notes else "")
-        console.print(Text(line, style=STYLES[style]), soft_wrap=True)
+        notes = "; ".join(filter(None, (one_line(repeated.why, 240), repeated.changed)))
+        line = f" {signs.of(kind)} {one_line(check.monitor, 60)} {where}  {words}" + (f"  ({notes})" if notes else "")
+        console.print(Text(line, style=STYLES[kind]), soft_wrap=True)
     passing = sum(repeated.passes for repeated in found)
     left_out = sum(repeated.left_out for repeated in found)
     if not json:

@@ -39,6 +39,7 @@ def run(
     min_coverage: float = 0.0,
     workers: str = "",
     journal: Path | None = None,
+    sign_with: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _MODEL,
@@ -69,17 +70,22 @@ def run(
         A pool for the checks, by its name and options: "ray", "ray:actors=8". See docs/ray.md.
     journal
         A new file for the record of the run, with which "interwhen resume" can resume it.
+    sign_with
+        A file with a private Ed25519 key (PEM), which signs the journal.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
         Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
+    if sign_with is not None and journal is None:
+        raise UsageError(f"--sign-with must be used with --journal, got {str(sign_with)!r} alone: add --journal FILE")
     given = read_prompt(prompt, prompt_file, chat)
     monitors = load_monitors(monitor)
     sampled, spent = sampling.value(), budgets.value()
     record = None
     if journal is not None:
-        record = Journal(journal, close_seconds=0.5, model=model.reference(given), monitors=monitor)
+        named = model.reference(given)
+        record = Journal(journal, close_seconds=0.5, model=named, monitors=monitor, sign_with=sign_with or "")
     opened = model.open(given)
 
     async def main() -> int:
@@ -99,13 +105,15 @@ def run(
             result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 
-    return run_to_end(main, resume_hint(journal, (*model.arguments(given), *_named(monitor))))
+    return run_to_end(main, resume_hint(journal, (*model.arguments(given), *_repeated(monitor, sign_with))))
 
 
-def _named(monitors: Iterable[str]) -> Iterator[str]:
-    """Yield *monitors* as arguments, for a command to be shown. Options of which one may be a secret are left out."""
+def _repeated(monitors: Iterable[str], sign_with: Path | None) -> Iterator[str]:
+    """Yield these options as arguments, for a command to be shown. Options of a monitor with a secret are left out."""
     for spec in monitors:
         yield from ("-m", spec if is_writable(spec) else f"{spec.partition(':')[0]}:...")
+    if sign_with is not None:
+        yield from ("--sign-with", str(sign_with))
 
 
 # ``interwhen resume``: resume a run from its journal.
@@ -119,6 +127,7 @@ def resume(
     *,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
     trust: Annotated[bool, Parameter(negative="")] = False,
+    sign_with: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _RESUMED_MODEL,
@@ -135,6 +144,8 @@ def resume(
         The monitors of that run; needed if the journal does not name them, or names some that run commands or code.
     trust
         Use the model and all monitors that the journal names. That model gets no key. Only for your own journals.
+    sign_with
+        The file with the private key with which the run began to sign its journal.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
@@ -145,7 +156,8 @@ def resume(
     async def main() -> int:
         viewer = viewer_for(stdout_console(), json=json, plain=plain)
         opened: Model | None = model.open(prompt) if model.is_given else None
-        run = resume_run(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None, trust=trust)
+        record = Journal(file, close_seconds=0.5, sign_with=sign_with or "")
+        run = resume_run(record, model=opened, monitors=monitor or None, trust=trust)
         if opened is None:
             result = await show_run(run, viewer)
         else:
@@ -153,7 +165,8 @@ def resume(
                 result = await show_run(run, viewer)
         return _exits.BY_STATUS[result.status]
 
-    options = (*(model.arguments(prompt) if model.is_given else ()), *_named(monitor), *(("--trust",) * trust))
+    again = model.arguments(prompt) if model.is_given else ()
+    options = (*again, *_repeated(monitor, sign_with), *(("--trust",) * trust))
     return run_to_end(main, resume_hint(file, options))
 
 

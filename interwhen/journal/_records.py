@@ -81,12 +81,19 @@ class MonitorRecord(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not isinstance(self.fields.get("name"), str):
-            raise ValueError(f"a monitor must have a name, got {self.fields.get('name')!r:.80}")
+            raise TypeError(f"a monitor must have a name, got {self.fields.get('name')!r:.80}")
 
     @property
     def name(self) -> str:
         """The name of the monitor."""
         return str(self.fields["name"])
+
+    @property
+    def title(self) -> str:
+        """The name for readers, with that of the plug-in if they differ: a file can call a monitor anything."""
+        spec = self.untrusted_spec
+        plugin = spec.partition(":")[0].strip() if isinstance(spec, str) else (spec or {}).get("name")
+        return f"{self.name} ({plugin:.60})" if isinstance(plugin, str) and plugin != self.name else self.name
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):

@@ -28,10 +28,10 @@ from interwhen.view._verify import Units, check_fields
 async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
     """Return the compact form of the run at *path*, with the checks of the monitors *chosen* in place of its own.
 
-    *title* is what the page calls these monitors. Text, cuts, requests and their times are those of the record. The monitors only observe, and no model runs: an
-    extraction by a fork ends as an error, unless its local parser answers. Raises :class:`~interwhen.JournalError` if
-    the journal cannot be read, and :class:`~interwhen.UsageError` if it is redacted, if the time of the monitors is
-    spent, or if supervision is switched off.
+    *title* is what the page calls these monitors. Text, cuts, requests and their times are those of the record. The
+    monitors only observe, and no model runs: an extraction by a fork ends as an error, unless its local parser answers.
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
+    redacted, if the time of the monitors is spent, or if supervision is switched off.
     """
     found = read_journal(path)
     watchers, until = watch_until(chosen, found.size)

@@ -149,7 +149,7 @@ class RunFolder:
         except (JournalError, OSError) as error:
             return RunRow(run_id(path), str(path), error=str(error))
         for one in header.monitors:
-            self._monitors.setdefault(one.name, one)
+            self._monitors.setdefault(one.title, one)
         _keep(self._rows, path, (state, row), _ROWS_KEPT)
         return row
 
@@ -173,14 +173,14 @@ class RunFolder:
             _keep(self._growing, path, found, _GROWING_KEPT)
             return found
 
-    def monitor(self, name: str) -> MonitorRecord | None:
-        """Return the record of the monitor *name* in a journal of these folders and files; ``None`` if there is none.
+    def monitor(self, title: str) -> MonitorRecord | None:
+        """Return the record of the monitor *title* in a journal of these folders and files; ``None`` if there is none.
 
         This reads the journals whose rows are not cached.
         """
         for path in self.paths():
             self.row(path)
-        return self._monitors.get(name)
+        return self._monitors.get(title)
 
 
 def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
@@ -228,7 +228,7 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
         path=str(path),
         written=header.written,
         model=header.model,
-        monitors=tuple(one.name for one in header.monitors),
+        monitors=tuple(one.title for one in header.monitors),
         size=len(data),
     )
     if header.redacted:

@@ -9,6 +9,7 @@ import anyio
 import pytest
 from interwhen.journal._files import frames
 from interwhen.view._page import render_page
+from interwhen._consent import monitors_given
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
@@ -90,7 +91,7 @@ def watch(browser):
 def rechecked(path, spec):
     """Return the form of a recheck. Playwright has an event loop in this thread, so another thread runs it."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(anyio.run, recheck_form, path, spec).result()
+        return pool.submit(anyio.run, recheck_form, path, monitors_given(spec), spec).result()
 
 
 def at_run(address, folder, name):

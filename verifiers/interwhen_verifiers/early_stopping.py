@@ -30,8 +30,8 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
 from interwhen.models import Reply, ScoredToken
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, require_positive
 
