@@ -28,7 +28,7 @@ def honest(folder):
 
     paths = [
         record(folder / "repaired.journal", REPAIRED),
-        record(folder / "plain.journal", PLAIN, ("arithmetic", "terms:terms=screws", "regex:patterns=\\\\d+")),
+        record(folder / "plain.journal", PLAIN, ("arithmetic:level=explain", "arithmetic:label=other")),
     ]
     for kind in ("forks", "concludes", "counts", "feedback"):
         paths.append(folder / f"{kind}.journal")
@@ -100,11 +100,10 @@ def nodes(value, place=()):
             yield from nodes(inner, (*place, key))
 
 
-def put(tree, place, value):
-    *path, last = place
-    for key in path:
+def at_place(tree, place):
+    for key in place:
         tree = tree[key]
-    tree[last] = value
+    return tree
 
 
 def written(trees):
@@ -113,7 +112,7 @@ def written(trees):
     data, chain = preamble()
     digest = b""
     for tree in trees:
-        if tree[0] == "seal" and tree[2:3] != ["forged"]:
+        if tree[0] == "seal":
             tree = ["seal", next(chains, tree[1]), digest, b""]  # noqa: PLW2901  (the caller's stays)
         payload = msgspec.msgpack.encode(tree)
         framed, chain = frame(payload, chain)
@@ -149,7 +148,7 @@ def forged(folder, planted, url, count, seed=36):
     """Yield *count* forged journals as bytes, each with what was changed."""
     dice = random.Random(seed)
     files = [msgspec.msgpack.encode(trees) for trees in honest(folder)]
-    written_by_forgers = values(planted, url)
+    hostile = values(planted, url)
     wanted = []
     for number, file in enumerate(files):
         trees = msgspec.msgpack.decode(file)
@@ -165,11 +164,12 @@ def forged(folder, planted, url, count, seed=36):
     for number in range(count):
         file, at, place, _ = specs[number % 3] if number % 4 == 0 else first.pop() if first else rest.pop()
         trees = msgspec.msgpack.decode(files[file])
-        value = written_by_forgers[number % len(written_by_forgers) if number % 4 == 0 else dice.randrange(len(written_by_forgers))]
+        fitting = [one for one in hostile if type(one) is type(at_place(trees[at], place))]
+        value = dice.choice(fitting if fitting and dice.random() < 0.8 else hostile)
+        if number % 4 == 0:
+            value = hostile[number // 4 % len(hostile)]
         name = f"{trees[at][0]} {place} = {value!r:.80}"
-        put(trees[at], place, value)
-        if trees[at][0] == "seal":
-            trees[at][2:3] = ["forged"] if place == (2,) else trees[at][2:3]
+        at_place(trees[at], place[:-1])[place[-1]] = value
         if dice.random() < 0.5:  # without its end, a run rests on its facts alone
             trees = [tree for tree in trees if tree[0] not in ("ending", "called")]
         yield name, written(trees)
