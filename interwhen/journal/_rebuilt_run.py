@@ -34,7 +34,7 @@ from interwhen._core.messages import (
 )
 from interwhen._core.segmenter import offer_for
 from interwhen._core.violations import READS_CALLS
-from interwhen._types.errors import DECODE_ERRORS, InterwhenError, JournalError
+from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
@@ -172,7 +172,7 @@ def refusing_contradictions(path: str) -> Iterator[None]:
     """
     try:
         yield
-    except InterwhenError:
+    except JournalError:
         raise
     except Exception as error:
         raise JournalError(

@@ -119,7 +119,11 @@ def test_a_name_that_makes_several_monitors_is_used_once(tmp_path, monkeypatch, 
     specs = ["several:level=explain", "arithmetic:label=third"]
     with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=specs, journal=path) as run:
         assert len(run.drain().checks) == 6
-    assert [one.untrusted_spec for one in interwhen.read_journal(path).header.monitors] == [specs[0], specs[0], specs[1]]
+    assert [one.untrusted_spec for one in interwhen.read_journal(path).header.monitors] == [
+        specs[0],
+        specs[0],
+        specs[1],
+    ]
     assert recheck(path) == 0
     assert "6 of 6 checks that passed pass again" in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 import interwhen
 import pytest
-from interwhen.cli import _flags, _supervise
+from interwhen.cli import _flags
 from interwhen.cli._main import main
 from interwhen.testing import ScriptedModel, cut_into
 from interwhen.testing.server import ScriptedServer, Stall, events
@@ -224,7 +224,10 @@ def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
     worker = _written(tmp_path / "hangs") if where == "in_process" else 0
     seconds, err = interrupted(process)
     assert process.returncode == 130
-    assert err == f"error: interrupted\nto resume: interwhen resume {path} --model local{''.join(f' -m {name}' for name in monitors[1:])}\n"
+    assert (
+        err
+        == f"error: interrupted\nto resume: interwhen resume {path} --model local{''.join(f' -m {name}' for name in monitors[1:])}\n"
+    )
     assert seconds < PROMPT_SECONDS
     found = interwhen.read_journal(path)
     assert found.left_out == 0

@@ -15,7 +15,8 @@ from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
 from tests.view.recorded import PLAIN, REPAIRED, record
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "journal" / "support"))
+for folder in ("journal", "engine"):
+    sys.path.insert(0, str(Path(__file__).parents[1] / folder / "support"))
 
 REFERENCE, MONITORS = 4, 14
 """The places of the model and the monitors in the record of a header."""
@@ -48,12 +49,18 @@ def honest(folder):
         yield [msgspec.msgpack.decode(found.payload) for found in frames(path.read_bytes(), str(path))]
 
 
+def running(touched):
+    """Return the specification of a monitor that calls itself "terms", and creates the file *touched*."""
+    argv = ["sh", "-c", f"touch {touched}; true {{file}}"]
+    own = {"argv": argv, "languages": ["c"], "file": "main.c", "sandbox": "none"}
+    return {"name": "command", "label": "terms", **own}
+
+
 def values(planted, url):
     """Return what a forger writes into a field. *planted* is a folder of files that nobody may open."""
-    touch = f"touch {planted / 'touched'}"
-    command = {"name": "command", "label": "terms", "command": ["sh", "-c", touch], "sandbox": "none"}
+    command = running(planted / "touched")
     return [
-        f"command:command={touch},sandbox=none",
+        f"command:argv=touch {planted / 'touched'},sandbox=none",
         command,
         [command],
         {"name": "json_schema", "schema": str(planted / "schema.json")},
@@ -64,7 +71,6 @@ def values(planted, url):
         "planted_module:factory",
         "interwhen-none/command",
         url,
-        [url, "m", "chat"],
         {"spec": url, "name": "m", "api": "chat"},
         {"spec": f"local:{planted / 'model.gguf'}"},
         str(planted / "journal"),
@@ -135,7 +141,9 @@ def heads(trees):
     try:
         header, *rest = [records.decode(msgspec.msgpack.encode(tree)) for tree in trees]
         monitors = records.recorded_monitors(header, "")
-        past = Reading(rebuilt.Journaled("", header, tuple(rest), 0, 0, 0, schema=SCHEMA), rebuilt.core_of(header, monitors))
+        past = Reading(
+            rebuilt.Journaled("", header, tuple(rest), 0, 0, 0, schema=SCHEMA), rebuilt.core_of(header, monitors)
+        )
         past.take(past.core.begin())
         for one in rebuilt.standing(rest):
             past.read(one)

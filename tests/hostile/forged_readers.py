@@ -4,26 +4,28 @@ import contextlib
 import io
 import json
 import os
-import sys
+import resource
 import time
+import traceback
 from pathlib import Path
 
 import anyio
 import httpx2
 import interwhen
+from forged_journals import forged
 from interwhen._recheck import check_again
 from interwhen.cli._main import main
-from interwhen.gateway import Config, Gateway
-from interwhen.gateway._config import UiConfig
 from interwhen.journal import TimelineReader
 from interwhen.precompute._questions import read_questions
 from interwhen.testing import ScriptedModel
 from interwhen.training._attempts import read_attempts
-from interwhen.view._app import PageServer, loopback_only
+from interwhen.view._app import PageServer, gateway_pages, loopback_only
 from interwhen.view._notebook import notebook_frame
 from interwhen.view._runs import RunFolder
 
 SECONDS = 5.0
+MEMORY = 4 << 30
+GROUP = 20
 
 
 def command(*arguments):
@@ -73,12 +75,11 @@ async def asked(app, prefix=""):
 
 
 def local_page(path):
-    anyio.run(asked, PageServer(RunFolder([path.parent]), loopback_only, verify=True, any_monitor=True).app())
+    anyio.run(asked, PageServer(RunFolder([path]), loopback_only, verify=True, any_monitor=True).app())
 
 
 def gateway_page(path):
-    ui = UiConfig(journals=(str(path.parent),))
-    anyio.run(asked, Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), ui=ui)).pages, "/ui")
+    anyio.run(asked, gateway_pages([str(path)], "", lambda: False), "/ui")
 
 
 def notebook(path):
@@ -91,9 +92,6 @@ READERS = {
     "resume": command("resume", ..., "--json"),
     "replay": command("replay", ...),
     "verify": command("verify", ..., __file__),
-    "view --html": command("view", ..., "--html", "OUT"),
-    "view --json": command("view", ..., "--json"),
-    "doctor": command("doctor", "--journals", Path),
     "the page": local_page,
     "the page of the gateway": gateway_page,
     "a page of a growing run": grown,
@@ -107,22 +105,27 @@ READERS = {
     "check_again": lambda path: anyio.run(check_again, path),
 }
 
+READERS_OF_MANY = {
+    "view --html": command("view", Path, "--html", "OUT"),
+    "view --json": command("view", Path, "--json"),
+    "doctor": command("doctor", "--journals", Path),
+}
+"""What reads all journals of a folder."""
 
-def read(path, name):
-    """Return what is wrong with reading *path* by the reader *name*; empty if nothing is."""
-    mark = f"--- {path.parent.name} {name}\n"
+
+def read(path, name, what=""):
+    """Return what is wrong with reading *path* by the reader *name*; empty if nothing is. *what* was forged in it."""
+    mark = f"--- {path.parent.name} {name}: {what}\n"
     log = Path(os.environ["AUDIT_LOG"])
     begun, cpu, size = time.monotonic(), time.process_time(), log.stat().st_size
     wrong = ""
     out = io.StringIO()
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            READERS[name](path)
+            (READERS | READERS_OF_MANY)[name](path)
     except interwhen.InterwhenError:
         pass
     except BaseException as error:
-        import traceback
-
         wrong = f"{type(error).__name__}: {error!s:.300} {traceback.format_exc()[-900:]}"
     if "Traceback" in out.getvalue():
         wrong += out.getvalue()[-500:]
@@ -137,25 +140,25 @@ def read(path, name):
     return mark + wrong if wrong else ""
 
 
-if __name__ == "__main__":
-    begun, slowest = time.process_time(), {}
-    found = []
-    for path in sorted(Path(sys.argv[1]).glob("*/run.journal")):
-        for name in READERS:
-            at = time.process_time()
-            found.append(read(path, name))
-            slowest[name] = slowest.get(name, 0) + time.process_time() - at
-    import resource
-
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    print(
-        json.dumps(
-            {
-                "wrong": [each for each in found if each],
-                "read": len(found),
-                "memory": usage.ru_maxrss,
-                "seconds": time.process_time() - begun,
-                "by": {name: round(seconds, 1) for name, seconds in slowest.items()},
-            }
-        )
-    )
+def read_all(folder, planted, count, seed):
+    """Make *count* forged journals in *folder*, read each in every way, and print what was found, as JSON."""
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a fault must not take the machine
+    folder = Path(folder)
+    (folder / "honest").mkdir(parents=True)
+    found, groups, warm = [], {}, False
+    for number, (what, data) in enumerate(
+        forged(folder / "honest", Path(planted), "http://127.0.0.1:9/v1", count, seed)
+    ):
+        if not warm:  # the first use of a command imports more, whatever it reads
+            for name in (*READERS, *READERS_OF_MANY):
+                read(folder / "honest" / "plain.journal", name)
+            warm = True
+        path = folder / str(number // GROUP) / f"{number:03}.journal"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(data)
+        groups.setdefault(path.parent, []).append(what)
+        found += [read(path, name, what) for name in READERS]
+    for group, whats in groups.items():
+        found += [read(group / "all", name, "; ".join(whats)) for name in READERS_OF_MANY]
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"wrong": [each for each in found if each], "read": len(found), "memory": memory}))

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import anyio
 import pytest
+from interwhen._consent import monitors_given
 from interwhen.journal._files import frames
 from interwhen.view._page import render_page
-from interwhen._consent import monitors_given
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app

@@ -2,12 +2,22 @@
 
 import os
 import sys
+from importlib.machinery import PathFinder
 
 _LOG = os.open(os.environ["AUDIT_LOG"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 _ALLOWED = tuple(os.environ["AUDIT_ALLOWED"].split(os.pathsep))
 _WRITABLE = (os.environ["AUDIT_FOLDER"], "/dev/", "/proc/self/")
 _KNOWN = set(os.environ["AUDIT_MODULES"].split(",")) | set(sys.stdlib_module_names)
-_STARTS = ("subprocess.Popen", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.system", "pty.spawn")
+_STARTS = (
+    "subprocess.Popen",
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "pty.spawn",
+)
 _NETWORK = ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname")
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
@@ -19,7 +29,9 @@ def _is_harmless(event, args):
     if event in _NETWORK:
         return False
     if event == "import":
-        return args[0].partition(".")[0] in _KNOWN
+        name = args[0].partition(".")[0]
+        # Libraries try to import others that are not installed.
+        return name in _KNOWN or PathFinder.find_spec(name) is None
     path = args[0]
     if not isinstance(path, str | bytes):
         return True
