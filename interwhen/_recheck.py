@@ -198,7 +198,7 @@ async def check_again(
     )
 
 
-# The time and the place of checks that nobody but a file asked for.
+# The time, and the process, for checks with monitors that a file named.
 
 _SECONDS = 3.5
 _SECONDS_PER_BYTE = 1e-5

@@ -800,7 +800,9 @@ def _taken_apart_safely(spec: str | Mapping[str, Any]) -> tuple[str, Callable[..
     except RecursionError:
         is_large = True
     if is_large:
-        raise UsageError(f"its name and options have more than {_LARGEST_FROM_DATA:,} characters, and {CONSENT}")
+        raise UsageError(
+            f"its name and options must have at most {_LARGEST_FROM_DATA:,} characters, and have more: {CONSENT}"
+        )
     name, factory, options = _taken_apart(spec)
     if not is_safe_from_data(factory):
         raise _needs_consent(name, "it is not declared safe for a file of somebody else")

@@ -177,8 +177,8 @@ def refusing_contradictions(path: str) -> Iterator[None]:
     except Exception as error:
         raise JournalError(
             path,
-            f"its records contradict each other ({type(error).__name__}: {error!s:.200}), so it was changed, or "
-            "another version wrote it: use the original, or that version",
+            f"its records must fit together, and contradict each other ({type(error).__name__}: {error!s:.200}), so it "
+            "was changed, or another version wrote it: use the original, or that version",
         ) from error
 
 

@@ -301,7 +301,13 @@ def decode(payload: bytes) -> Record:
         found = msgspec.convert(json.loads(found.json), Record)
     if isinstance(found, TextRecord):
         found.times()  # refuses a record whose times and texts do not fit together
+    elif isinstance(found, ChunkRecord | FactRecord | EndRecord) and not abs(found.at) <= _LATEST:
+        raise ValueError(f"the time of a record must be at most {_LATEST:g} s, got {found.at!r}")
     return found
+
+
+_LATEST = 1e12
+"""The latest time in a record, in seconds: readers convert times to whole microseconds."""
 
 
 class TextColumns:

@@ -46,7 +46,10 @@ def _form_of(shown: Any) -> bytes | None:
             return timeline(path).compact
         except InterwhenError:
             pass  # the result alone can be shown
-    return None if result is None else to_json(form_of_result(result))
+    try:
+        return None if result is None else to_json(form_of_result(result))
+    except (OverflowError, ValueError):
+        return None  # times that are no finite numbers, from a file of somebody else
 
 
 def _result_of(shown: Any) -> Result | None:

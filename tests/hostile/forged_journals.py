@@ -57,7 +57,7 @@ def running(touched):
 
 
 def values(planted, url):
-    """Return what a forger writes into a field. *planted* is a folder of files that nobody may open."""
+    """Return what a forger writes into a field. *planted* is a folder of files that no reader may open."""
     command = running(planted / "touched")
     return [
         f"command:argv=touch {planted / 'touched'},sandbox=none",

@@ -35,7 +35,7 @@ def _is_harmless(event, args):
     path = args[0]
     if not isinstance(path, str | bytes):
         return True
-    path = os.path.abspath(os.fsdecode(path))
+    path = os.path.abspath(os.fsdecode(path))  # noqa: PTH100  (links are not followed here)
     return path.startswith(_WRITABLE if args[2] & _WRITING else _ALLOWED)
 
 
