@@ -200,7 +200,7 @@ async def check_again(
 
 # The time, and the process, for checks with monitors that a file named.
 
-_SECONDS = 3.5
+_SECONDS = 4.0
 _SECONDS_PER_BYTE = 1e-5
 _LATE = "the time for the monitors of a file is spent: give them with -m or monitors=[...], or trust the file"
 

@@ -276,10 +276,11 @@ def test_an_interrupted_run_goes_on(child, path):
 
 def test_the_hint_can_be_pasted_into_a_shell(monkeypatch):
     hints = []
-    monkeypatch.setattr("interwhen.cli._run.run_to_end", lambda _main, hint: hints.append(hint) or 0)
+    command = sys.modules["interwhen.cli._run"]
+    monkeypatch.setattr(command, "run_to_end", lambda _main, hint: hints.append(hint) or 0)
     url = ("--base-url", "http://user:secret@h:1/v1?key=secret", "--model", "my model")
     monitors = ("-m", "terms:terms=a;b", "-m", "regex:api_key=secret")
-    monkeypatch.setattr("interwhen.cli._run.load_monitors", lambda _specs: ())
+    monkeypatch.setattr(command, "load_monitors", lambda _specs: ())
     run("run", "p", "--journal", "my run.journal", *url, *monitors, "--sign-with", "key.pem")
     [hint] = hints
     assert hint == (
