@@ -69,4 +69,5 @@ ROWS = {
     "G7": "a segment that never ends, because the stream stalls",
     "H1": "a record that names commands, servers, files or modules",
     "H2": "text and verdicts of a record that belong to different runs",
+    "H3": "times that are equal, run backwards or jump",
 }

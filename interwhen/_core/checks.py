@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -126,11 +126,22 @@ class Job(msgspec.Struct, eq=False):
 
 
 class _Answer(NamedTuple):
-    """The known answer to a question: the verdict, the hash of the claim's text, and that of the code that judged."""
+    """The known answer to a question: the verdict, and the hash of the claim's text."""
 
     outcome: Judged
     text_sha256: str
+    code_sha256: str | None = None
+    """The hash of the code that judged; ``None``: the code of now."""
+
+
+class _Judge(NamedTuple):
+    """What judges the claims of a monitor: its name, then the fields of :class:`CheckRecord`."""
+
+    monitor: str
+    verifier: str
+    version: str
     code_sha256: str
+    judge_sha256: str
 
 
 class _Loss(NamedTuple):
@@ -241,10 +252,9 @@ class CheckTable:
         Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
         its verifier's source file, and *options* that of its options; missing ones are empty.
         """
-        self.chain = ""
-        """The head of the hash chain over the checks that have ended: SHA-256 of the head before, and of what a check
-        judged, where, and how it ended."""
-        self.codes = (*codes, *[""] * (len(monitors) - len(codes)))
+        self._chain: Any = None
+        self._unchained: list[CheckRecord] = []
+        """The last checks that have ended; :attr:`chain` hashes them when it is read."""
         self.jobs: dict[int, Job] = {}
         """The jobs that have not ended, by number."""
         self.forks = 0
@@ -266,9 +276,11 @@ class CheckTable:
         self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
         self._verifier_ids = _number_verifiers(monitors)
-        self._names = [(who.name, who.verifier.name, who.verifier.version) for who in monitors]
         self._options = (*options, *[""] * (len(monitors) - len(options)))
         self._prompt_sha256 = prompt_sha256
+        self.codes: tuple[str, ...] = ("",) * len(monitors)
+        self._judges: list[_Judge] = []
+        self.use_codes((*codes, *[""] * (len(monitors) - len(codes))))
         self._next = 0
 
     # ------------------------------------------------------------------ what the machine and the gates ask
@@ -462,8 +474,7 @@ class CheckTable:
         self._close(job)
         text_sha256 = sha256(job.question[2])
         if isinstance(outcome, Judged):  # errors and timeouts are not cached
-            cached = Judged(outcome.verdict, cached=True)
-            self._answers[job.question] = _Answer(cached, text_sha256, self.codes[job.monitor])
+            self._answers[job.question] = _Answer(Judged(outcome.verdict, cached=True), text_sha256)
         for ref in job.refs:
             self._judge(ref, outcome, seconds, job.tries, text_sha256)
             seconds = 0.0
@@ -472,7 +483,12 @@ class CheckTable:
     def use_codes(self, codes: Sequence[str]) -> None:
         """Use *codes*, one for each monitor, as the hashes of the source files of the verifiers from now on."""
         if len(codes) == len(self.codes):
+            for question, answer in self._answers.items():
+                if answer.code_sha256 is None:
+                    then = self.codes[self._verifier_ids.index(question[0])]
+                    self._answers[question] = answer._replace(code_sha256=then)
             self.codes = tuple(codes)
+            self._judges = [self._judge_of(number, code) for number, code in enumerate(codes)]
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
         """Cancel all open jobs, record them as cancelled with the reason *why*, and return the orders to drop them."""
@@ -660,10 +676,36 @@ class CheckTable:
     def _note(self, monitor: int, record: CheckRecord) -> None:
         self._segments[monitor].record(record)
         self._events.append(CheckSettled(record))
-        # Not the whole outcome: a text of a plug-in may have another form after it was written and read.
-        span = record.span or record.segment
-        where = f"{record.monitor}\n{record.key}\n{span.start}-{span.end}"
-        self.chain = sha256(f"{self.chain}\n{record.judged_sha256}\n{where}\n{_ending(record.outcome)}")
+        self._unchained.append(record)
+
+    @property
+    def chain(self) -> str:
+        """SHA-256 of the records of all checks that have ended, in this order; empty if there are none.
+
+        Each record has the hashes of what was judged and of what judged it.
+        """
+        self._extend_chain()
+        return "" if self._chain is None else str(self._chain.hexdigest())
+
+    def _extend_chain(self) -> None:
+        if not self._unchained:
+            return
+        if self._chain is None:
+            from hashlib import sha256 as new  # with OpenSSL, 3 ms
+
+            self._chain = new()
+        try:
+            data = b"".join(map(_encode, self._unchained))
+        except UnicodeEncodeError:
+            data = b"".join(map(_encode_escaped, self._unchained))
+        self._chain.update(data)
+        self._unchained.clear()
+
+    def _judge_of(self, monitor: int, code: str) -> _Judge:
+        who = self._monitors[monitor]
+        name, version = who.verifier.name, who.verifier.version
+        judge = judge_sha256(self._prompt_sha256, name, version, self._options[monitor], code)
+        return _Judge(who.name, name, version, code, judge)
 
     def _describe(
         self,
@@ -675,18 +717,17 @@ class CheckTable:
         code_sha256: str | None = None,
     ) -> CheckRecord:
         """Return the record of the check of the claim *ref*, which ended with *outcome*."""
-        name, verifier, version = self._names[ref.monitor]
-        code = self.codes[ref.monitor] if code_sha256 is None else code_sha256
-        span, key = ref.claim.span, ref.claim.key
+        judge = self._judges[ref.monitor] if code_sha256 is None else self._judge_of(ref.monitor, code_sha256)
+        name, verifier, version, code, judged_by = judge
+        claim = ref.claim
+        span = claim.span
         if span is None:
             text_sha256 = ""
         elif text_sha256 is None:
             text_sha256 = sha256(ref.text)
-        options = self._options[ref.monitor]
-        judged = judged_sha256(text_sha256, self._prompt_sha256, verifier, version, options, code)
         place = ref.segment.span
         return CheckRecord(
-            name, verifier, version, key, span, place, outcome, seconds, tries, text_sha256, code, judged
+            name, verifier, version, claim.key, span, place, outcome, seconds, tries, text_sha256, code, judged_by
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
@@ -700,6 +741,7 @@ class CheckTable:
         The checks of lost claims are reported as cancelled. *to* is the offset of the cut; ``None``: there was no cut.
         """
         self.changed = True
+        self._extend_chain()  # lets go of the records of text that is cut
         orders: list[Order] = []
         if not gone:
             return orders
@@ -731,9 +773,9 @@ class CheckTable:
         return _Loss(job.number, lost, dropped=not wanted)
 
 
-def judged_sha256(claim: str, prompt: str, verifier: str, version: str, options: str, code: str) -> str:
-    """Return :attr:`CheckRecord.judged_sha256`. All but *verifier* and *version* are hashes; empty ones are unknown."""
-    return sha256(f"{claim}\n{prompt}\n{verifier}\n{version}\n{options}\n{code}")
+def judge_sha256(prompt: str, verifier: str, version: str, options: str, code: str) -> str:
+    """Return :attr:`CheckRecord.judge_sha256`. *prompt*, *options* and *code* are hashes; empty ones are unknown."""
+    return sha256(f"{prompt}\n{verifier}\n{version}\n{options}\n{code}")
 
 
 def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
@@ -743,11 +785,22 @@ def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
     return segment.start, segment.end, span.start, span.end, record.monitor, record.key
 
 
-def _ending(outcome: Outcome) -> str:
-    if not isinstance(outcome, Judged):
-        return type(outcome).__name__
-    verdict = outcome.verdict
-    return f"Pass {verdict.scope}" if isinstance(verdict, Pass) else type(verdict).__name__
+def _plain(value: object) -> str:
+    # Texts of a plug-in may have a class of their own, and are plain after they were written and read.
+    if isinstance(value, str):
+        return str.__str__(value)
+    raise TypeError(f"a check must have plain values to be recorded, got a {type(value).__name__}")
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+
+
+def _encode_escaped(record: CheckRecord) -> bytes:
+    """Encode *record*, which may have lone surrogates, for which UTF-8 has no bytes."""
+    try:
+        return _encode(record)
+    except UnicodeEncodeError:
+        return repr(msgspec.to_builtins(record, enc_hook=_plain)).encode("utf-8", "surrogatepass")
 
 
 def _start(span: Span) -> int:

@@ -48,9 +48,9 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     """The hash of the claim's text in the trace; empty if the claim has no span, and in records of older versions."""
     code_sha256: str = ""
     """The hash of the source file that defines the verifier's check; empty if there is no such file."""
-    judged_sha256: str = ""
-    """What was judged, as one hash that is made when the check ends: SHA-256 of the lines ``claim_sha256``, the hash of
-    the prompt, name and version of the verifier, the hash of the monitor's options, and ``code_sha256``."""
+    judge_sha256: str = ""
+    """What judged the claim: SHA-256 of five lines, which are the hash of the prompt, the verifier's name and version,
+    the hash of the monitor's options, and ``code_sha256``."""
 
 
 class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
@@ -150,8 +150,8 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
     """Whether the model seems to have produced reasoning that the server did not send. Nothing is certified about such
     reasoning."""
     chain_sha256: str = ""
-    """The head of the hash chain over all checks of the run, in the order in which they ended. The journal has it at
-    each check."""
+    """SHA-256 of the records of all checks of the run, in the order in which they ended. The journal has it after each
+    check."""
     signer: str = ""
     """The public Ed25519 key of the process that ran, in hex; empty without a signature."""
     signature: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
@@ -84,6 +85,11 @@ def run(
     sampled, spent = sampling.value(), budgets.value()
     record = None
     if journal is not None:
+        if not journal.parent.exists():
+            raise UsageError(
+                f"--journal must be in a folder that exists, got {str(journal)!r}: make it first: "
+                f"mkdir -p {shlex.quote(str(journal.parent))}"
+            )
         named = model.reference(given)
         record = Journal(journal, close_seconds=0.5, model=named, monitors=monitor, sign_with=sign_with or "")
     opened = model.open(given)

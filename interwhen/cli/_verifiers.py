@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import multiprocessing
 import re
 import shlex
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from importlib.resources import files
 from itertools import islice
+from multiprocessing.connection import Connection
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
@@ -55,20 +57,75 @@ app.command("interwhen.cli._verifiers:new", name="new", help="Create a verifier:
 def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
     """List the installed verifiers, and the scope of each: the answer to the task, or steps on the way.
 
+    The scope is "?" if a verifier does not load. The list waits at most 5 seconds for each.
+
     Parameters
     ----------
     load
-        Also show whether each one loads. Exit code 5 if one does not.
+        Show whether each one loads even if all do. Exit code 5 if one does not.
     """
-    plugins = registry.verifiers(load=load)
+    plugins = _tried(registry.verifiers())
     console = stdout_console()
+    failed = any(plugin.error for plugin, _ in plugins)
 
-    def cells(plugin: registry.Plugin) -> dict[str, Text]:
-        found = {"name": Text(joined(plugin.name), style="bold"), "scope": Text(_scope(plugin)), **_origin(plugin)}
-        return {**found, "loads": _loads(plugin, console)} if load else found
+    def cells(plugin: registry.Plugin, scope: str) -> dict[str, Text]:
+        found = {"name": Text(joined(plugin.name), style="bold"), "scope": Text(scope), **_origin(plugin)}
+        return {**found, "loads": _loads(plugin, console)} if load or failed else found
 
-    _print_plugins(console, "no verifiers are installed", [cells(plugin) for plugin in plugins])
-    return _exits.FAILED if any(plugin.loaded is False for plugin in plugins) else _exits.OK
+    _print_plugins(console, "no verifiers are installed", [cells(*each) for each in plugins])
+    return _exits.FAILED if load and failed else _exits.OK
+
+
+# The list imports the plug-ins in a process of its own, because a module may wait for ever, or end its process.
+
+_IMPORT_SECONDS = 5.0
+"""How long the list waits for the import of one plug-in."""
+_START_SECONDS = 60.0
+"""How long it waits for the start of the process, on a busy machine."""
+
+
+def _tried(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
+    """Return each of *plugins* with ``loaded`` and ``error``, and its scope; ``?`` if it cannot be imported."""
+    found: list[tuple[registry.Plugin, str]] = []
+    while rest := plugins[len(found) :]:
+        names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]
+        for plugin, (scope, error) in zip(rest, _imported(names), strict=False):
+            found.append((msgspec.structs.replace(plugin, loaded=not error, error=error), scope or "?"))
+    return found
+
+
+def _imported(names: list[str]) -> Iterator[tuple[str, str]]:
+    """Import the verifiers *names* in another process; yield the scope of each, or an empty one and why it has none.
+
+    If an import stops or ends the process, it is the last one.
+    """
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_import_each, args=(names, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        if ours.poll(_START_SECONDS):
+            ours.recv()
+        while ours.poll(_IMPORT_SECONDS):
+            yield ours.recv()
+        yield "", f"its import took more than {_IMPORT_SECONDS:g} s"
+    except EOFError:
+        process.join()
+        yield "", f"its import ended the process (exit code {process.exitcode})"
+    finally:
+        process.kill()
+        process.join()
+        ours.close()
+
+
+def _import_each(names: list[str], results: Connection) -> None:
+    results.send("ready")
+    for name in names:
+        try:
+            results.send((registry.scope_of(name), ""))
+        except PluginError as error:
+            results.send(("", error.reason))
 
 
 def _origin(plugin: registry.Plugin) -> dict[str, Text]:
@@ -85,13 +142,6 @@ def _print_plugins(console: Console, nothing: str, rows: list[dict[str, Text]]) 
     for row in rows:
         shown.add_row(*row.values())
     console.print(shown)
-
-
-def _scope(plugin: registry.Plugin) -> str:
-    try:
-        return registry.scope_of(plugin.name)
-    except PluginError:
-        return "?"  # it does not load: --load and why-failed give the reason
 
 
 @app.command

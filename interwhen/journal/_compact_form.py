@@ -19,7 +19,7 @@ from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass,
 from interwhen.journal._records import Header
 from interwhen.journal._scribe import UPSERTED, Scribe
 
-VERSION = 1
+VERSION = 2
 """The version of the compact form."""
 
 OutcomeName = Literal["pass", "violation", "unknown", "error", "timed_out", "cancelled", "skipped"]
@@ -43,6 +43,7 @@ class PartMark:
     changes: int = 0
     """How many changes of entries the timeline had when the last part was made."""
     entries: int = 0
+    numbers: int = 0
     styles: int = 0
     cuts: int = 0
     frontier: int = 0
@@ -152,21 +153,19 @@ class CompactForm:
         found = _short(
             text="" if self._redacted else "".join(texts),
             tokens=_short(chars=[_width(text) for text in texts], gaps=_gaps(times, mark.time)),
+            numbers=[list(number) for number in tape.numbers[mark.numbers :]],
             weights=[[first + place, weight] for place, weight in enumerate(tokens) if weight != 1],
             styles=[list(style) for style in tape.styles[mark.styles :]],
-            cuts=[[entry, wide, _micros(at), remedy] for entry, _, at, remedy, _, wide in tape.cuts[mark.cuts :]],
-            frontier=_short(
-                gaps=_gaps([_micros(at) for at, _, _ in frontier], mark.frontier_time), to=[to for _, _, to in frontier]
-            ),
-            shown=_short(
-                gaps=_gaps([_micros(at) for at, _, _ in shown], mark.shown_time), to=[to for _, _, to in shown]
-            ),
+            cuts=[[one.entry, one.wide, _micros(one.at), one.remedy, one.number] for one in tape.cuts[mark.cuts :]],
+            frontier=_steps(frontier, mark.frontier_time),
+            shown=_steps(shown, mark.shown_time),
         )
-        mark.entries, mark.styles, mark.cuts = len(tape.texts), len(tape.styles), len(tape.cuts)
+        mark.entries, mark.numbers = len(tape.texts), len(tape.numbers)
+        mark.styles, mark.cuts = len(tape.styles), len(tape.cuts)
         mark.frontier, mark.shown = len(scribe.frontier), len(scribe.shown)
         mark.time = times[-1] if times else mark.time
-        mark.frontier_time = _micros(frontier[-1][0]) if frontier else mark.frontier_time
-        mark.shown_time = _micros(shown[-1][0]) if shown else mark.shown_time
+        mark.frontier_time = _micros(frontier[-1][1]) if frontier else mark.frontier_time
+        mark.shown_time = _micros(shown[-1][1]) if shown else mark.shown_time
         return found
 
     def _state(self, size: int, left_out: int) -> dict[str, Any]:
@@ -247,6 +246,7 @@ class CompactForm:
                 reason=one.reason,
                 entry=one.entry,
                 at=one.start,
+                number=one.number,
             )
         )
         row.update(
@@ -275,7 +275,7 @@ class CompactForm:
                 key="" if redacted else one.key,
                 span=_pair(span),
                 segment=_pair(segment),
-                tape=None if one.tape is None or span is None else [one.tape, one.tape + len(one.span or ())],
+                numbers=[one.number, one.settled] if one.settled else [one.number],
             )
         )
         row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
@@ -298,7 +298,7 @@ class CompactForm:
     def _fork_row(self, number: int) -> dict[str, Any]:
         one = self._scribe.forks[number]
         outcome, why = ("claims", "") if one.outcome is None else outcome_words(one.outcome)
-        row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment)}
+        row = {"monitor": one.monitor, "segment": _pair(one.wide or one.segment), "number": one.number}
         row.update(_times(ordered=one.ordered, began=one.began, ended=one.ended))
         row.update(
             _short(
@@ -317,7 +317,7 @@ class CompactForm:
         one = self._scribe.remedies[number]
         violation, redacted = one.violation, self._redacted
         request = None if one.request is None else self._scribe.requests[one.request]
-        row = _short(kind=violation.remedy)
+        row = _short(kind=violation.remedy, number=one.number)
         row.update(_present(check=one.check, monitor=self._scribe.numbers[violation.monitor]))
         row["span"] = _pair(one.wide or violation.span)
         if not redacted:
@@ -341,7 +341,12 @@ class CompactForm:
 
     def _incident_row(self, number: int) -> dict[str, Any]:
         one = self._scribe.incidents[number]
-        return {"at": _micros(one.at), "what": one.what, **_short(text="" if self._redacted else one.text)}
+        return {
+            "at": _micros(one.at),
+            "number": one.number,
+            "what": one.what,
+            **_short(text="" if self._redacted else one.text),
+        }
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -364,6 +369,14 @@ def to_json(value: object) -> bytes:
 
 def _micros(seconds: float) -> int:
     return round(seconds * 1e6)
+
+
+def _steps(steps: Sequence[tuple[int, float, int, int]], before: int) -> dict[str, Any]:
+    return _short(
+        gaps=_gaps([_micros(at) for _, at, _, _ in steps], before),
+        to=[to for *_, to in steps],
+        numbers=[number for number, *_ in steps],
+    )
 
 
 def _gaps(times: Sequence[int], before: int) -> list[int]:

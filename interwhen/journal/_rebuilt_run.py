@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, assert_never
 
 import msgspec
 
-from interwhen._core.checks import judged_sha256
+from interwhen._core.checks import judge_sha256
 from interwhen._core.machine import Core
 from interwhen._core.messages import (
     Abandoned,
@@ -253,8 +253,8 @@ def _judged_otherwise(result: Result, header: Header) -> Iterator[str]:
     options = {str(one.fields.get("name")): one.options_sha256 for one in header.monitors}
     for check in result.checks:
         known = (check.verifier, check.version, options.get(check.monitor, ""), check.code_sha256)
-        if check.judged_sha256 != judged_sha256(check.claim_sha256, header.prompt_sha256, *known):
-            yield f"a check of {check.monitor!r} judged something else than the record says"
+        if check.judge_sha256 != judge_sha256(header.prompt_sha256, *known):
+            yield f"a check of {check.monitor!r} was made by another verifier, or for another prompt"
 
 
 def refuse_redacted(found: Journaled) -> None:

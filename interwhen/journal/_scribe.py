@@ -50,6 +50,7 @@ class _Request:
     entry: int
     """The number of texts on the tape when it began."""
     start: int
+    number: int
     sent: float | None = None
     accepted: float | None = None
     first: float | None = None
@@ -71,16 +72,17 @@ class _Check:
     key: str
     span: Span | None
     ordered: float
+    number: int
     tokens: int
     """The tokens of the model when it was ordered."""
-    tape: int | None
-    """The offset of the span on the tape."""
     wide: tuple[Span | None, Span | None] | None = None
     """Span and segment in UTF-16 units; ``None`` if these are the same as characters."""
     segment: Span | None = None
     job: int = 0
     began: float | None = None
     ended: float | None = None
+    settled: int = 0
+    """The number at which it ended; 0 if it has not."""
     worker: str = ""
     record: CheckRecord | None = None
     lag: int = 0
@@ -98,6 +100,7 @@ class _Fork:
     """The index of its monitor."""
     segment: Span
     ordered: float
+    number: int
     wide: Span | None = None
     """The segment in UTF-16 units."""
     began: float | None = None
@@ -117,6 +120,8 @@ class _Remedy:
     violation: ViolationRecord
     check: int | None
     found: float
+    number: int
+    """The number at which the violation was found."""
     wide: Span | None = None
     """The span of the wrong part in UTF-16 units."""
     closed: float | None = None
@@ -146,14 +151,16 @@ class Scribe:
         """The record of the call, if one was read from the journal."""
         self.at = 0.0
         """The time of the last fact, or of the end of the run, in seconds since the run began."""
+        self.number = 0
+        """The number of the last fact or cut: each fact has the next one, and so has the cut that it leads to."""
         self.schema = schema
         self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
         self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
         self.tape = Tape(core.transcript)
-        self.frontier: list[tuple[float, int, int]] = []
-        """Time, offset, offset in UTF-16 units."""
-        self.shown: list[tuple[float, int, int]] = []
-        """Time, offset (-1: as the trace), offset in UTF-16 units."""
+        self.frontier: list[tuple[int, float, int, int]] = []
+        """Number, time, offset, offset in UTF-16 units."""
+        self.shown: list[tuple[int, float, int, int]] = []
+        """Number, time, offset (-1: as the trace), offset in UTF-16 units."""
         self._shows_all = True
         self._last_shown = 0
         self.requests: list[_Request] = []
@@ -164,8 +171,8 @@ class Scribe:
         self._open_forks: dict[int, int] = {}
         self.remedies: list[_Remedy] = []
         self.incidents: list[Incident] = []
-        self._closes: list[tuple[int, int | None, float]] = []
-        """For each stream that we closed: the request, the remedy (set later), and the time of the order."""
+        self._closes: list[tuple[int, int | None, float, int]] = []
+        """For each stream that we closed: the request, the remedy (set later), and time and number of the order."""
         self._latencies: tuple[float, ...] = ()
         self._spent = SpentRecord()
         self._fork_counts = (0, 0, 0)
@@ -180,8 +187,6 @@ class Scribe:
         """Seconds, queued seconds and worker of the job that ended."""
         self._removed: tuple[int, int, int] | None = None
         """The cut, its characters and its tokens."""
-        self._cut_to: int | None = None
-        """The offset to which the trace was cut."""
         self._inserted_at: int | None = None
         """The entry that was written after the cut."""
         self._finding: int | None = None
@@ -194,38 +199,42 @@ class Scribe:
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
-        self._fact_times = self._removed = self._inserted_at = self._finding = self._cut_to = None
+        self._fact_times = self._removed = self._inserted_at = self._finding = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
         """Note what the core changed when it processed *fact* at the time *at* and returned *orders*."""
         self.at = at
+        self.number += 1
         transcript = self.core.transcript
-        if type(fact) is Chunk:
+        events = self.core.events
+        if is_chunk := isinstance(fact, Chunk):
             self._chunk(at, fact)
         else:
             self._fact(at, fact)
-            if transcript.kept_until < self._length or transcript.length > self._length:
-                self._changed(at)
+        # Before the cut, because the offsets of checks and segments are those of the text that they judged.
+        for place in range(self._count, len(events)):
+            self._check_event(at, events[place])
+        if transcript.kept_until < self._length or (not is_chunk and transcript.length > self._length):
+            self._changed(at)
         if orders:
             self._ordered(at, orders)
-        events = self.core.events
         for place in range(self._count, len(events)):
             self._event(at, events[place])
         released = self.core.released
         shows_all = released == transcript.length
         if shows_all is not self._shows_all or (not shows_all and released != self._last_shown):
             self._shows_all, self._last_shown = shows_all, released
-            self.shown.append((at, -1 if shows_all else released, -1 if shows_all else self.tape.u16(released)))
+            to, wide = (-1, -1) if shows_all else (released, self.tape.u16(released))
+            self.shown.append((self.number, at, to, wide))
 
     def _chunk(self, at: float, chunk: Chunk) -> None:
         transcript = self.core.transcript
         request = self.requests[-1] if self.requests else None
-        if transcript.kept_until < self._length:
-            self._changed(at)
-        elif transcript.length > self._length:
-            self.tape.grow(at, self._length, chunk.tokens)
-        elif request is not None and request.how == "open" and chunk.text:
-            self.tape.owe(chunk.tokens)
+        if transcript.kept_until >= self._length:
+            if transcript.length > self._length:
+                self.tape.grow(self.number, at, self._length, chunk.tokens)
+            elif request is not None and request.how == "open" and chunk.text:
+                self.tape.owe(chunk.tokens)
         if request is None:
             return
         if chunk.text and request.first is None and request.how == "open":
@@ -239,7 +248,7 @@ class Scribe:
         """Store the counters in *record*, and add the times of closed streams to requests and remedies."""
         self._latencies = record.close_latency
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
-            number, remedy, found = self._closes[place]
+            number, remedy, found, _ = self._closes[place]
             if self.requests[number].ended != found + latency:
                 self.requests[number].ended = found + latency
                 self._touch("requests", number)
@@ -280,7 +289,8 @@ class Scribe:
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
-            tokens = self.tape.cut(at, kept, self._length - kept)
+            self.number += 1
+            tokens = self.tape.cut(self.number, at, kept, self._length - kept)
             number = len(self.tape.cuts) - 1
             still = []
             for place in self._uncut:
@@ -291,10 +301,10 @@ class Scribe:
                 else:
                     still.append(place)
             self._uncut = still
-            self._removed, self._cut_to = (number, self._length - kept, tokens), kept
+            self._removed = number, self._length - kept, tokens
         if transcript.length > kept:
             self._inserted_at = len(self.tape.texts)
-            self.tape.grow(at, kept, 0)
+            self.tape.grow(self.number, at, kept, 0)
 
     # ------------------------------------------------------------------ facts and orders
 
@@ -310,6 +320,7 @@ class Scribe:
                     _Request(
                         len(self.tape.texts),
                         self.core.transcript.length,
+                        self.number,
                         sent=self._sent(at, seconds),
                         accepted=at,
                         resume=resume,
@@ -328,6 +339,7 @@ class Scribe:
                         _Request(
                             len(self.tape.texts),
                             self.core.transcript.length,
+                            self.number,
                             sent=self._sent(at, seconds),
                             ended=at,
                             how="refused",
@@ -399,7 +411,8 @@ class Scribe:
                     if pieces is not None:
                         self._open_forks[job] = len(self.forks)
                         self._touch("forks", len(self.forks))
-                        self.forks.append(_Fork(monitor, segment.span, at, self.tape.u16_span(segment.span)))
+                        wide = self.tape.u16_span(segment.span)
+                        self.forks.append(_Fork(monitor, segment.span, at, self.number, wide))
                 case Drop(job=job):
                     place = self._open_forks.pop(job, None)
                     if place is not None:
@@ -409,7 +422,7 @@ class Scribe:
                 case Close():
                     if self.requests and not self._is_closed():
                         self._end_request(at, "closed")
-                        self._closes.append((len(self.requests) - 1, None, at))
+                        self._closes.append((len(self.requests) - 1, None, at, self.number))
                 case Suspend(verifier=verifier, failures=failures):
                     self._incident(at, "suspended" if failures else "restored", verifier)
                 case _:
@@ -417,11 +430,11 @@ class Scribe:
 
     def _incident(self, at: float, what: Any, text: str = "") -> None:
         self._touch("incidents", len(self.incidents))
-        self.incidents.append(Incident(at, what, text))
+        self.incidents.append(Incident(at, what, text, number=self.number))
 
     # ------------------------------------------------------------------ events
 
-    def _event(self, at: float, event: Event) -> None:
+    def _check_event(self, at: float, event: Event) -> None:
         match event:
             case CheckStarted(monitor=monitor, key=key, span=span):
                 self._start(at, self.numbers[monitor], key, span)
@@ -432,8 +445,13 @@ class Scribe:
                 if place is not None:
                     self.checks[place].interrupted = violation.interrupted
                     self._touch("checks", place)
+            case _:
+                pass
+
+    def _event(self, at: float, event: Event) -> None:
+        match event:
             case FrontierMoved(to=to):
-                self.frontier.append((at, to, self.tape.u16(to)))
+                self.frontier.append((self.number, at, to, self.tape.u16(to)))
             case Remedied(violation=violation):
                 self._remedy(at, violation)
             case _:
@@ -441,25 +459,11 @@ class Scribe:
 
     def _start(self, at: float, monitor: int, key: str, span: Span | None) -> _Check:
         place = len(self.checks)
-        # A check of this step judged text from before the cut of this step: a cached verdict that refuted it.
-        to = self._cut_to
-        is_cut = to is not None and span is not None and span.end > to
-        on_tape = span is not None and (to is None or span.start < to)
-        check = _Check(
-            monitor,
-            key,
-            span,
-            at,
-            self.tape.model_tokens,
-            self.tape.position(span.start) if span is not None and on_tape else None,
-            cut=len(self.tape.cuts) - 1 if is_cut else None,
-            fork=self._finding,
-        )
+        check = _Check(monitor, key, span, at, self.number, self.tape.model_tokens, fork=self._finding)
         if self.tape.is_wide:
             check.wide = (self.tape.u16_span(span), None)
         self.checks.append(check)
-        if not is_cut:
-            self._uncut.append(place)
+        self._uncut.append(place)
         self._open.setdefault((monitor, key, span), []).append(place)
         self._touch("checks", place)
         return check
@@ -477,6 +481,7 @@ class Scribe:
             place = len(self.checks) - 1
             del self._open[monitor, record.key, record.span]
         check.record, check.segment, check.ended = record, record.segment, at
+        check.settled = self.number
         if check.wide is not None:
             check.wide = check.wide[0], self.tape.u16_span(record.segment)
         check.lag = self.tape.model_tokens - check.tokens
@@ -504,10 +509,11 @@ class Scribe:
     def _remedy(self, at: float, violation: ViolationRecord) -> None:
         number = len(self.remedies)
         place = self._check_of(violation)
-        found = self.checks[place].ended if place is not None else None
-        remedy = _Remedy(violation, place, at if found is None else found, self.tape.u16_span(violation.span))
+        remedy = _Remedy(violation, place, at, self.number, self.tape.u16_span(violation.span))
         if place is not None:
-            self.checks[place].remedy = number
+            check = self.checks[place]
+            check.remedy, remedy.number = number, check.settled
+            remedy.found = at if check.ended is None else check.ended
             self._touch("checks", place)
         if self._removed is not None:
             cut, removed, tokens = self._removed
@@ -516,13 +522,12 @@ class Scribe:
             self._removed = None
         if violation.inserted:
             remedy.written, remedy.entry = at, self._inserted_at
-        for place in range(len(self._closes) - 1, -1, -1):
-            request, known, closed = self._closes[place]
-            if known is None and request == len(self.requests) - 1 and closed >= remedy.found:
-                self._closes[place] = request, number, closed
-                if place < len(self._latencies):
-                    remedy.closed = closed + self._latencies[place]
-            break
+        if self._closes:
+            request, known, closed, ordered = self._closes[-1]
+            if known is None and request == len(self.requests) - 1 and ordered >= remedy.number:
+                self._closes[-1] = request, number, closed, ordered
+                if len(self._closes) <= len(self._latencies):
+                    remedy.closed = closed + self._latencies[len(self._closes) - 1]
         self.remedies.append(remedy)
         self._touch("remedies", number)
 

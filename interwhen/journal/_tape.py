@@ -28,6 +28,8 @@ class TapeCut(NamedTuple):
     """The number of characters that were cut."""
     wide: int
     """``to`` in UTF-16 units."""
+    number: int
+    """Its place in the order of the run."""
 
 
 class Tape:
@@ -40,6 +42,10 @@ class Tape:
         self._transcript = transcript
         self.texts: list[str] = []
         self.times: list[float] = []
+        self.numbers: list[tuple[int, int]] = []
+        """The entries whose number in the order of the run is not that of the entry before plus one, with their
+        numbers."""
+        self._next = -1
         self.starts: list[int] = []
         """The offset in the trace at which each text was added."""
         self.tokens: list[int] = []
@@ -50,9 +56,6 @@ class Tape:
         """The tokens of the texts of the model so far, also of those that were cut."""
         self._standing: list[tuple[int, int]] = []
         """For each entry that is in the trace: its index, and how many of its characters are in the trace."""
-        self._places: list[int] = []
-        """The position of each entry on the tape."""
-        self._length = 0
         self._wide: list[int] = []
         """The offsets of the characters of the trace that have two UTF-16 units."""
         self._owed = 0
@@ -66,8 +69,11 @@ class Tape:
         """Count *tokens* of a chunk whose text the core has held back, with the next text of the model."""
         self._owed += tokens
 
-    def grow(self, at: float, start: int, tokens: int) -> None:
-        """Record the text that was added to the trace at offset *start*, at the time *at*, with *tokens* tokens."""
+    def grow(self, number: int, at: float, start: int, tokens: int) -> None:
+        """Record the text that was added to the trace at offset *start*, at the time *at*, with *tokens* tokens.
+
+        *number* is its place in the order of the run.
+        """
         transcript = self._transcript
         if tokens:
             tokens, self._owed = tokens + self._owed, 0
@@ -75,7 +81,7 @@ class Tape:
         begun, phase = transcript.phases[-1]
         if tokens and begun <= start and self.styles and self.styles[-1][1:] == (phase, "model"):
             # Most chunks: more of the same text of the model.
-            self._add(at, start, transcript.slice(start, transcript.length), tokens)
+            self._add(number, at, start, transcript.slice(start, transcript.length), tokens)
             return
         runs = list(transcript.runs(start, transcript.length))
         for place, run in enumerate(runs):
@@ -83,23 +89,24 @@ class Tape:
                 self.styles.append((len(self.texts), run.phase, run.origin))
             # One chunk may have several runs, for example a tag and text. Its tokens count once.
             is_counted = place == len(runs) - 1 and run.origin == "model"
-            self._add(at, run.start, run.text, tokens if is_counted else 0)
+            self._add(number, at, run.start, run.text, tokens if is_counted else 0)
 
-    def cut(self, at: float, to: int, removed: int) -> int:
+    def cut(self, number: int, at: float, to: int, removed: int) -> int:
         """Record that the trace was cut to offset *to* at the time *at*, which removed *removed* characters.
 
-        Return how many tokens this removed. A text that is cut in its middle keeps all its tokens.
+        *number* is its place in the order of the run. Return how many tokens this removed. A text that is cut in its
+        middle keeps all its tokens.
         """
         tokens = 0
         while self._standing and self.starts[self._standing[-1][0]] >= to:
             tokens += self.tokens[self._standing.pop()[0]]
         if self._standing:
-            number, length = self._standing[-1]
-            if self.starts[number] + length > to:
-                self._standing[-1] = number, to - self.starts[number]
+            entry, length = self._standing[-1]
+            if self.starts[entry] + length > to:
+                self._standing[-1] = entry, to - self.starts[entry]
         while self._wide and self._wide[-1] >= to:
             self._wide.pop()
-        self.cuts.append(TapeCut(len(self.texts), to, at, -1, removed, self.u16(to)))
+        self.cuts.append(TapeCut(len(self.texts), to, at, -1, removed, self.u16(to), number))
         return tokens
 
     def credit(self, cut: int, remedy: int) -> TapeCut:
@@ -115,33 +122,26 @@ class Tape:
         """Convert *span*, a span of the trace, to UTF-16 units; ``None`` stays ``None``."""
         return None if span is None else Span(self.u16(span.start), self.u16(span.end)) if self._wide else span
 
-    def position(self, offset: int) -> int | None:
-        """Return the position on the tape of the character at *offset* of the trace, or of its end.
-
-        ``None`` if the trace is empty or has no such offset.
-        """
-        place = bisect_left(self._standing, offset + 1, key=lambda one: self.starts[one[0]]) - 1
-        if place < 0:
-            return None
-        number, length = self._standing[place]
-        inside = offset - self.starts[number]
-        return self._places[number] + inside if inside <= length else None
-
     def written(self) -> Iterator[TextWritten]:
         """Yield the entries in their order, as events of a timeline."""
-        styles = {number: (phase, origin) for number, phase, origin in self.styles}
+        styles = {entry: (phase, origin) for entry, phase, origin in self.styles}
         style: tuple[Phase, Origin] = ("answer", "model")
-        for number, text in enumerate(self.texts):
-            style = styles.get(number, style)
-            yield TextWritten(self.times[number], self.starts[number], text, len(text), *style, self.tokens[number])
+        numbers, number = dict(self.numbers), 0
+        for entry, text in enumerate(self.texts):
+            style = styles.get(entry, style)
+            number = numbers.get(entry, number + 1)
+            yield TextWritten(
+                self.times[entry], self.starts[entry], text, len(text), *style, self.tokens[entry], number=number
+            )
 
-    def _add(self, at: float, start: int, text: str, tokens: int) -> None:
+    def _add(self, number: int, at: float, start: int, text: str, tokens: int) -> None:
+        if number != self._next:
+            self.numbers.append((len(self.texts), number))
+        self._next = number + 1
         self._standing.append((len(self.texts), len(text)))
         self.texts.append(text)
         self.times.append(at)
         self.starts.append(start)
         self.tokens.append(tokens)
-        self._places.append(self._length)
-        self._length += len(text)
         if not text.isascii():
             self._wide.extend(start + place for place, char in enumerate(text) if char > "\uffff")

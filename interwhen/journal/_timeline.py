@@ -15,7 +15,16 @@ from interwhen._types.verdicts import Outcome
 from interwhen.journal._records import Header
 
 
-class TextWritten(msgspec.Struct, frozen=True, gc=False):
+class _Numbered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    number: int
+    """The place of the event in the order of the run.
+
+    Each fact of the run has the next number, and a cut has one of its own after that of the fact that led to it. Times
+    do not give the order: a clock may stand still between two facts, or be set back.
+    """
+
+
+class TextWritten(_Numbered, frozen=True, gc=False):
     """Text was added to the trace: text of the model, or text that a remedy inserted."""
 
     at: float
@@ -32,7 +41,7 @@ class TextWritten(msgspec.Struct, frozen=True, gc=False):
     texts from one chunk has its tokens."""
 
 
-class TextCut(msgspec.Struct, frozen=True, gc=False):
+class TextCut(_Numbered, frozen=True, gc=False):
     """The trace was cut back to offset ``to``."""
 
     at: float
@@ -43,7 +52,7 @@ class TextCut(msgspec.Struct, frozen=True, gc=False):
     """The index of the remedy that cut; ``None`` if none did, for example after a reconnect or a resume."""
 
 
-class TextShown(msgspec.Struct, frozen=True, gc=False):
+class TextShown(_Numbered, frozen=True, gc=False):
     """The reader may now have the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
 
     These events exist only while text is held back. After one whose ``to`` is ``None``, each text is released when it
@@ -54,14 +63,14 @@ class TextShown(msgspec.Struct, frozen=True, gc=False):
     to: int | None
 
 
-class FrontierStep(msgspec.Struct, frozen=True, gc=False):
+class FrontierStep(_Numbered, frozen=True, gc=False):
     """The frontier moved forward to offset ``to``. A cut moves it back without an event."""
 
     at: float
     to: int
 
 
-class RequestTimes(msgspec.Struct, frozen=True, gc=False):
+class RequestTimes(_Numbered, frozen=True, gc=False):
     """One request of the main stream.
 
     A time is ``None`` if the step did not happen, or if an older version did not record it.
@@ -97,7 +106,7 @@ class RequestTimes(msgspec.Struct, frozen=True, gc=False):
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
-class CheckTimes(msgspec.Struct, frozen=True, gc=False):
+class CheckTimes(_Numbered, frozen=True, gc=False):
     """One check of one claim: when it was ordered, began and ended, and its outcome.
 
     A failed extraction and text that could not be read have entries, too, without the key of a claim.
@@ -141,7 +150,7 @@ class CheckTimes(msgspec.Struct, frozen=True, gc=False):
         return self.ordered
 
 
-class ForkTimes(msgspec.Struct, frozen=True, gc=False):
+class ForkTimes(_Numbered, frozen=True, gc=False):
     """One fork (a short inference that extracts claims): when it was ordered, began and ended."""
 
     monitor: str
@@ -168,7 +177,7 @@ class ForkTimes(msgspec.Struct, frozen=True, gc=False):
         return self.ordered
 
 
-class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
+class RemedyTimes(_Numbered, frozen=True, gc=False):
     """One remedy, from the verdict to the first text after it. ``None``: the step did not happen or is not known."""
 
     violation: ViolationRecord
@@ -203,7 +212,7 @@ class RemedyTimes(msgspec.Struct, frozen=True, gc=False):
         return self.found
 
 
-class Incident(msgspec.Struct, frozen=True, gc=False):
+class Incident(_Numbered, frozen=True, gc=False):
     """A rare event, such as a broken stream, a silence, a spent time budget, or a resume."""
 
     at: float
@@ -253,7 +262,7 @@ class Timeline:
 
     @property
     def events(self) -> tuple[TimelineEvent, ...]:
-        """All events, sorted by their ``at``."""
+        """All events, in the order of the run: that of their numbers, which is not always that of their times."""
         parts: tuple[Sequence[TimelineEvent], ...] = (
             self.requests,
             self.texts,
@@ -265,4 +274,4 @@ class Timeline:
             self.frontier,
             self.incidents,
         )
-        return tuple(sorted((event for part in parts for event in part), key=lambda event: event.at))
+        return tuple(sorted((event for part in parts for event in part), key=lambda event: event.number))

@@ -129,6 +129,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
             one.start,
             one.usage,
             one.remedy,
+            number=one.number,
         )
         for one in scribe.requests
     )
@@ -138,10 +139,11 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
         result=scribe.result,
         texts=tuple(scribe.tape.written()),
         cuts=tuple(
-            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy) for one in scribe.tape.cuts
+            TextCut(one.at, one.to, one.removed, None if one.remedy < 0 else one.remedy, number=one.number)
+            for one in scribe.tape.cuts
         ),
-        shown=tuple(TextShown(at, None if to < 0 else to) for at, to, _ in scribe.shown),
-        frontier=tuple(FrontierStep(at, to) for at, to, _ in scribe.frontier),
+        shown=tuple(TextShown(at, None if to < 0 else to, number=number) for number, at, to, _ in scribe.shown),
+        frontier=tuple(FrontierStep(at, to, number=number) for number, at, to, _ in scribe.frontier),
         requests=requests,
         checks=tuple(
             CheckTimes(
@@ -162,6 +164,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.remedy,
                 one.interrupted,
                 one.fork,
+                number=one.number,
             )
             for one in scribe.checks
         ),
@@ -178,6 +181,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.tokens,
                 one.prompt_tokens,
                 one.cached_tokens,
+                number=one.number,
             )
             for one in scribe.forks
         ),
@@ -196,6 +200,7 @@ def _timeline_of(scribe: Scribe, path: str, size: int, left_out: int = 0) -> Tim
                 one.request,
                 one.removed,
                 one.removed_tokens,
+                number=one.number,
             )
             for one in scribe.remedies
         ),
@@ -231,7 +236,7 @@ def join_parts(first: dict[str, Any], second: Mapping[str, Any]) -> None:
 
 
 _COLUMNS = ("tokens", "frontier", "shown")
-_APPENDED = ("weights", "styles", "cuts")
+_APPENDED = ("numbers", "weights", "styles", "cuts")
 
 
 def _joined(parts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -272,10 +277,11 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
         result=None,
         texts=tuple(_texts(whole)),
         cuts=tuple(
-            TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy) for _, to, at, remedy in whole.get("cuts", ())
+            TextCut(at / 1e6, to, 0, None if remedy < 0 else remedy, number=number)
+            for _, to, at, remedy, number in whole.get("cuts", ())
         ),
-        shown=tuple(TextShown(at, None if to < 0 else to) for at, to in _steps(whole, "shown")),
-        frontier=tuple(FrontierStep(at, to) for at, to in _steps(whole, "frontier")),
+        shown=tuple(TextShown(at, None if to < 0 else to, number=number) for number, at, to in _steps(whole, "shown")),
+        frontier=tuple(FrontierStep(at, to, number=number) for number, at, to in _steps(whole, "frontier")),
         requests=requests,
         checks=tuple(
             CheckTimes(
@@ -296,6 +302,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 remedy=row.get("remedy"),
                 interrupted=row.get("interrupted", False),
                 fork=row.get("fork"),
+                number=row["numbers"][0],
             )
             for row in whole.get("checks", ())
         ),
@@ -312,6 +319,7 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 tokens=row.get("tokens", 0),
                 prompt_tokens=row.get("prompt_tokens", 0),
                 cached_tokens=row.get("cached_tokens", 0),
+                number=row["number"],
             )
             for row in whole.get("forks", ())
         ),
@@ -341,11 +349,13 @@ def _of_outline(path: str, header: Header, outline: Mapping[str, Any], size: int
                 request=row.get("request"),
                 removed=row.get("cut_chars", 0),
                 removed_tokens=row.get("cut_tokens", 0),
+                number=row["number"],
             )
             for row in whole.get("remedies", ())
         ),
         incidents=tuple(
-            Incident(row["at"] / 1e6, row["what"], row.get("text", "")) for row in whole.get("incidents", ())
+            Incident(row["at"] / 1e6, row["what"], row.get("text", ""), number=row["number"])
+            for row in whole.get("incidents", ())
         ),
         end=whole.get("end", 0) / 1e6,
         size=size,
@@ -359,22 +369,24 @@ def _texts(whole: Mapping[str, Any]) -> Iterator[TextWritten]:
     weights = dict(whole.get("weights", ()))
     styles = {number: (phase, origin) for number, phase, origin in whole.get("styles", ())}
     cuts = {entry: to for entry, to, *_ in whole.get("cuts", ())}
-    at = length = 0
+    numbers = dict(whole.get("numbers", ()))
+    at = length = order = 0
     style: tuple[Any, Any] = ("answer", "model")
     for number, (chars, gap) in enumerate(zip(tokens.get("chars", ()), tokens.get("gaps", ()), strict=True)):
         at += gap
         length = min(length, cuts.get(number, length))
         style = styles.get(number, style)
-        yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1))
+        order = numbers.get(number, order + 1)
+        yield TextWritten(at / 1e6, length, "", chars, *style, weights.get(number, 1), number=order)
         length += chars
 
 
-def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[float, int]]:
+def _steps(whole: Mapping[str, Any], name: str) -> Iterator[tuple[int, float, int]]:
     columns = whole.get(name, {})
     at = 0
-    for gap, to in zip(columns.get("gaps", ()), columns.get("to", ()), strict=True):
+    for gap, to, number in zip(*(columns.get(column, ()) for column in ("gaps", "to", "numbers")), strict=True):
         at += gap
-        yield at / 1e6, to
+        yield number, at / 1e6, to
 
 
 def _request(row: Mapping[str, Any]) -> RequestTimes:
@@ -395,6 +407,7 @@ def _request(row: Mapping[str, Any]) -> RequestTimes:
         row.get("at", 0),
         usage,
         None if remedy is None or remedy < 0 else remedy,
+        number=row["number"],
     )
 
 

@@ -20,16 +20,27 @@ PLACE = "interwhen-precompute.db"
 KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
-def open_place(place: str | None = None, key_file: Path | None = None) -> Store:
+def open_place(place: str | None = None, key_file: Path | None = None, *, creates: bool = False) -> Store:
     """Open the store at *place*; by default, the file ``interwhen-precompute.db`` in the working directory.
 
     Its key is in the file *key_file* or, without a file, in the environment variable ``INTERWHEN_STORE_KEY``. Raises
-    :class:`UsageError` if *key_file* cannot be read or the key has fewer than 16 bytes, and ``StoreError`` if the store
-    cannot be opened.
+    :class:`UsageError` if *key_file* cannot be read, if the key has fewer than 16 bytes, and if the file of the store
+    does not exist, unless *creates* is set; and ``StoreError`` if the store cannot be opened.
     """
+    place = place or PLACE
+    if not creates and is_missing(place):
+        raise UsageError(
+            f"the store of prepared contexts must exist, got no file {place!r}; name the right one, "
+            f"or make it: interwhen precompute add NAME FILE --store {place}"
+        )
     # Other users of the machine can read a command line, so the key itself is no option.
     key = os.environ.get(KEY_VARIABLE) or None
-    return open_store(place or PLACE, key=key if key_file is None else read_text(key_file).strip())
+    return open_store(place, key=key if key_file is None else read_text(key_file).strip())
+
+
+def is_missing(place: str) -> bool:
+    """Return whether *place* is the path of a file that does not exist."""
+    return place != ":memory:" and "://" not in place and not Path(place).exists()
 
 
 def read_text(path: Path) -> str:

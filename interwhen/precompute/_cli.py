@@ -21,7 +21,7 @@ from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import as_json, joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
 from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
-from interwhen.precompute._access import PLACE, open_context, open_place, read_text
+from interwhen.precompute._access import PLACE, is_missing, open_context, open_place, read_text
 from interwhen.precompute._contexts import (
     ContextRecord,
     PreparedContext,
@@ -98,6 +98,7 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 app = App(name="precompute", help="Prepare contexts ahead of time, and show the results.")
 _MODEL, _SAMPLING = _flags.ModelFlags(), _flags.SamplingFlags()
+_NO_CONTEXTS = "no contexts: interwhen precompute add NAME FILE"
 _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")
 
 
@@ -111,9 +112,9 @@ class StoreFlags:
     key_file: Path | None = None
     """A file with the key that seals each entry of the store; default: the key in INTERWHEN_STORE_KEY, if it is set."""
 
-    def open(self) -> Store:
+    def open(self, *, creates: bool = False) -> Store:
         """Open the store that the options name, as :func:`open_place` does."""
-        return open_place(self.store, self.key_file)
+        return open_place(self.store, self.key_file, creates=creates)
 
 
 _STORE = StoreFlags()
@@ -155,7 +156,7 @@ def add(
         raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = _cut(next(iter(texts.values())), size) if len(texts) == 1 else tuple(_of_files(texts, size))
     record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
-    with contextlib.closing(place.open()) as found:
+    with contextlib.closing(place.open(creates=True)) as found:
         generation = write_context(found, name, record)
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
     return _exits.OK
@@ -342,6 +343,9 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
         One context, with its steps; default: all contexts, a line each.
     """
     console = stdout_console()
+    if not name and place.store == PLACE and is_missing(PLACE):
+        console.print(_NO_CONTEXTS)
+        return _exits.OK
     found = place.open()
     try:
         if name:
@@ -355,7 +359,7 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
         if names:
             console.print(_named_contexts([_contexts.summary(_prepared(found, each)) for each in names]))
         else:
-            console.print("no contexts: interwhen precompute add NAME FILE")
+            console.print(_NO_CONTEXTS)
         if ruins := found.quarantined():
             console.print(Text(f"in quarantine: {len(ruins)}, the last one because {visible(ruins[-1].why)}"))
     finally:

@@ -27,10 +27,11 @@ _MEMORY = threading.Lock()
 class FsspecShelf:
     """Stores each entry as one file in the folder *url* (``s3://bucket/folder``, ``file:///mnt/shared``).
 
-    *options* go to fsspec. A local folder is created if it is missing. Raises :class:`~interwhen.precompute.StoreError`
-    for an unknown protocol, and for a file system that is not known to create files exclusively, unless *one_writer*
-    declares that only one process writes at a time. Raises :class:`~interwhen.toolkit.MissingExtraError` if a package
-    is missing. The methods raise ``StoreError`` if the file system fails.
+    *options* go to fsspec. A local folder is created at the first write. Raises
+    :class:`~interwhen.precompute.StoreError` for an unknown protocol, and for a file system that is not known to create
+    files exclusively, unless *one_writer* declares that only one process writes at a time. Raises
+    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing. The methods raise ``StoreError`` if the file
+    system fails.
     """
 
     blocks = True
@@ -50,6 +51,8 @@ class FsspecShelf:
             raise StoreError(url, str(error)) from error
         self._root = self._root.rstrip("/")
         self._protocol = protocol
+        self.is_exposed = False if protocol == "memory" else None
+        """Whether others can write to the folder; ``None``: this is not known."""
         if protocol not in _EXCLUSIVE and not one_writer:
             raise StoreError(
                 url,
@@ -57,8 +60,6 @@ class FsspecShelf:
                 "could overwrite each other: set one_writer=True if only one process writes here, or use a local "
                 "folder, S3, GCS or Azure",
             )
-        if protocol in _LOCAL:
-            self._attempt(lambda: Path(self._root).mkdir(parents=True, exist_ok=True))
 
     def read(self, name: str, /) -> bytes | None:
         """Return the content of the file *name*; ``None`` if there is no such file."""
@@ -138,12 +139,6 @@ class FsspecShelf:
                 raise FileExistsError(path)
             self._fs.makedirs(path.rpartition("/")[0], exist_ok=True)
             self._fs.pipe_file(path, data)
-
-    def _attempt(self, work: Any) -> None:
-        try:
-            work()
-        except OSError as error:
-            raise self._failed(error) from error
 
     def _failed(self, error: Exception) -> StoreError:
         # Each file system raises its own exceptions; they are translated here.

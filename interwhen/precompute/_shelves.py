@@ -32,7 +32,8 @@ class Shelf(Protocol):
     Names are ``folder/rest`` of ASCII letters, digits and ``/.-_``; the folder may contain slashes. Each method may be
     called in any thread, and raises :class:`~interwhen.precompute.StoreError` if the medium fails. A shelf that waits
     for locks may also have a method ``names_now``: as ``names``, but it raises ``StoreError`` at once instead of
-    waiting.
+    waiting. An attribute ``is_exposed`` may tell whether other users can write to the medium, or be ``None`` if that is
+    not known.
     """
 
     place: str

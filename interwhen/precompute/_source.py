@@ -208,11 +208,6 @@ class StoredContexts:
             if self._is_closed:
                 raise StoreError(self._place, "a store must be open to be used, and this one was closed; open it again")
             if self._store is None:
-                if "://" not in self._place and not Path(self._place).exists():
-                    raise UsageError(
-                        f"the store of prepared contexts must exist, got no file {self._place!r}; name the right one, "
-                        f"or make it: interwhen precompute add NAME FILE --store {self._place}"
-                    )
                 self._store = open_place(self._place, self._key_file)
                 # The clients that share this object need not close it.
                 self._closing = weakref.finalize(self, self._store.close)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +50,18 @@ class SqliteShelf:
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
         self._open()
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other users than root can write to the file, or replace it in its folder."""
+        path = Path(self.place)
+        file, folder = path.stat(), path.absolute().parent.stat()
+        is_sticky = bool(folder.st_mode & stat.S_ISVTX)
+        return os.name == "posix" and (
+            file.st_uid not in (os.geteuid(), 0)
+            or bool(file.st_mode & (stat.S_IWGRP | stat.S_IWOTH))
+            or (bool(folder.st_mode & stat.S_IWOTH) and not is_sticky)
+        )
 
     def read(self, name: str, /) -> bytes | None:
         """Return the bytes under *name*; ``None`` if there are none."""

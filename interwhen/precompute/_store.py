@@ -22,7 +22,7 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._types.errors import DECODE_ERRORS, StoreConflict, StoreError, UsageError
-from interwhen.precompute._items import Item, ItemId, SlotId, digest
+from interwhen.precompute._items import Digest, Item, ItemId, SlotId, digest
 from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 
 T = TypeVar("T")
@@ -140,9 +140,11 @@ class Store:
 
     Its methods may be called in any thread, and several processes may use one file or URL at once. With a *key* of at
     least 16 bytes, each entry has a keyed hash (HMAC), and entries that were not sealed with the key count as damaged:
-    give a key if others can write to the medium. *clock* gives the time of entries in quarantine.
+    give a key if others can write to the medium. Without a key, an item with other content than this object has read
+    or written before counts as damaged. *clock* gives the time of entries in quarantine.
 
-    Raises :class:`UsageError` for a shorter key. Most methods raise :class:`~interwhen.precompute.StoreError` if the
+    Raises :class:`UsageError` for a shorter key, and :class:`~interwhen.precompute.StoreError` for a file that other
+    users can write to, if there is no key. Most methods raise :class:`~interwhen.precompute.StoreError` if the
     shelf fails, or if an entry is sealed with a key and the store has none.
     """
 
@@ -163,6 +165,24 @@ class Store:
                 f"the key of a store must have at least {LEAST_KEY} bytes, got {len(self._key)}; give a longer key"
             )
         self._warned: set[str] = set()
+        self._known: dict[SlotId, dict[ItemId, Digest]] = {}
+        """What the entries of items held when they were read or written last. Empty if there is a key."""
+        if self._key is None:
+            self._require_trusted()
+
+    def _require_trusted(self) -> None:
+        # Anybody can make a checksum right, so without a key an item is as trustworthy as those who can write it.
+        exposed = getattr(self.shelf, "is_exposed", False)
+        if exposed is None:
+            why = "everybody who can write there can change what is served: give the store a key"
+            log_warning("store.unsealed", place=self.place, why=why)
+        elif exposed:
+            self.close()
+            raise StoreError(
+                self.place,
+                "a store without a key must be writable by its owner alone, got one that other users can write to, so "
+                "they could change what is served: chmod it, or give it a key (key=, --key-file or INTERWHEN_STORE_KEY)",
+            )
 
     @property
     def place(self) -> str:
@@ -188,6 +208,10 @@ class Store:
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
+            self._forget(id_)
+            return None
+        if self._noted(id_, payload) != digest(payload):
+            self._isolate(name, "another writer replaced it: it is not what this process read or wrote before")
             return None
         try:
             item = msgspec.msgpack.decode(payload, type=Item)
@@ -207,9 +231,12 @@ class Store:
         newer version has stored it.
         """
         name = f"{_ITEMS}/{item.id}"
-        entry = seal(name, msgspec.msgpack.encode(item), self._key)
+        payload = msgspec.msgpack.encode(item)
+        entry = seal(name, payload, self._key)
         for _ in range(3):
             if self.shelf.create(name, entry):
+                self._forget(item.id)
+                self._noted(item.id, payload)
                 self._thin(item)
                 return item
             if (found := self.get(item.id)) is not None:
@@ -244,7 +271,9 @@ class Store:
 
         Items in *known* are not read again. Damaged items, and those of another version of interwhen, are left out.
         """
-        ids = (_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}"))
+        ids = [_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}")]
+        for gone in {*self._known.get(slot, ())}.difference(ids):
+            self._forget(gone)
         found = (known[each] if each in known else self.get(each) for each in ids)
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
@@ -261,6 +290,16 @@ class Store:
         A process that has the item in memory may use it until the generation of the context changes.
         """
         self.shelf.delete(f"{_ITEMS}/{id_}")
+        self._forget(id_)
+
+    def _noted(self, id_: ItemId, payload: bytes) -> Digest:
+        """Return the digest of the content that the item *id_* had first; now it has *payload*."""
+        known = {} if self._key is not None else self._known.setdefault(_slot_of(id_), {})
+        return known.setdefault(id_, digest(payload))
+
+    def _forget(self, id_: ItemId) -> None:
+        """Accept any content of the item *id_*, which is not in the store any more, so that it may be made again."""
+        self._known.get(_slot_of(id_), {}).pop(id_, None)
 
     def quarantine(self, id_: ItemId, why: str) -> None:
         """Move the item *id_* into quarantine with the reason *why*, if it is stored. A failure is only logged."""
@@ -450,6 +489,10 @@ def _shelf_at(place: str | os.PathLike[str], options: Mapping[str, object]) -> S
 
 def _folder(name: str) -> str:
     return f"{_DOCUMENTS}/{digest(name)}"
+
+
+def _slot_of(id_: ItemId) -> SlotId:
+    return SlotId(id_.partition("/")[0])
 
 
 def _id_of(name: str) -> ItemId:

@@ -21,7 +21,7 @@ from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
-from interwhen.strategies._remedy_beliefs import RemedyBelief, RemedyBeliefs, RunCounts
+from interwhen.strategies._remedy_beliefs import RemedyBelief, RunCounts, stored_beliefs
 
 app = App(name="plan", help="How forks get their prefix, and how many streams a machine carries.")
 # By name, since the commands of benchmarks are no part of this annex, and need not be imported for the other ones.
@@ -120,8 +120,8 @@ def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")]
     """
     if not Path(file).is_file():
         raise UsageError(f"the file of beliefs must exist, got {file!r}; give the path that runs or a gateway use")
-    with RemedyBeliefs(file, explore=0.0) as learner:
-        found, counts = learner.beliefs(), learner.counts()
+    learner = stored_beliefs(file)
+    found, counts = learner.beliefs(), learner.counts()
     if json:
         print(as_json([{**one._asdict(), **counts[one.model, one.verifier]._asdict()} for one in found]))
         return

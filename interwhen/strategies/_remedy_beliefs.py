@@ -12,6 +12,8 @@ import random
 import sqlite3
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import NamedTuple, Self, get_args
 
 import msgspec
@@ -348,7 +350,7 @@ class RemedyBeliefs:
                 with _opened(self._path) as connection:
                     self._known = _all(connection)
             except (sqlite3.Error, ValueError, *DECODE_ERRORS) as error:  # ValueError: a NUL in the path
-                raise StoreError(self._path, f"the beliefs cannot be read: {error}; give another file") from error
+                raise _unreadable(self._path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -476,6 +478,22 @@ class RemedyBeliefs:
                 if self._work.empty():  # otherwise memory is ahead of the file
                     self._known |= fresh
                     self._orders.clear()
+
+
+def stored_beliefs(path: str) -> RemedyBeliefs:
+    """Return what the file at *path* knows. The file is only read. Raises ``StoreError`` if it has no beliefs."""
+    found = RemedyBeliefs(explore=0.0)
+    try:
+        where = f"{Path(path).absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(where, timeout=_BUSY_SECONDS, uri=True)) as connection:
+            found._known = _all(connection)  # noqa: SLF001  (our own class)
+    except (sqlite3.Error, *DECODE_ERRORS) as error:
+        raise _unreadable(path, error) from error
+    return found
+
+
+def _unreadable(path: str, error: Exception) -> StoreError:
+    return StoreError(path, f"the beliefs cannot be read: {error}; give another file")
 
 
 def _count(known: VerifierBeliefs, uses: Sequence[RemedyUse], *, explored: bool) -> None:

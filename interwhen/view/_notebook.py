@@ -11,7 +11,7 @@ import msgspec
 from interwhen._types.errors import InterwhenError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import timeline
-from interwhen.journal._compact_form import to_json
+from interwhen.journal._compact_form import VERSION, to_json
 from interwhen.view._page import render_page
 from interwhen.view._verify import Units, check_fields
 
@@ -69,8 +69,9 @@ def form_of_result(result: Result) -> dict[str, Any]:
     names = list(dict.fromkeys(check.monitor for check in result.checks))
     verifiers = {check.monitor: (check.verifier, check.version) for check in result.checks}
     end = max(1, round(result.timing.total * 1e6))
+    length = units.of(len(result.text))
     form: dict[str, Any] = {
-        "version": 1,
+        "version": VERSION,
         "path": "run",
         "model": result.certificate.model if isinstance(result, Verified) else "",
         "monitors": [{"name": name, "verifier": verifiers[name][0], "version": verifiers[name][1]} for name in names],
@@ -78,8 +79,8 @@ def form_of_result(result: Result) -> dict[str, Any]:
         "status": result.status,
         "label": result.label,
         "text": result.text,
-        "tokens": {"chars": [units.of(len(result.text))], "gaps": [0]} if result.text else {"chars": [], "gaps": []},
-        "frontier": {"gaps": [0], "to": [units.of(len(result.text)) if isinstance(result, Verified) else 0]},
+        "tokens": {"chars": [length], "gaps": [0]} if length else {"chars": [], "gaps": []},
+        "frontier": {"gaps": [0], "to": [length if isinstance(result, Verified) else 0], "numbers": [1]},
         "checks": [check_fields(check, names.index(check.monitor), units) for check in result.checks],
         "result": {
             "finish_reason": result.finish_reason,

@@ -41,7 +41,7 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
         )
     form: dict[str, Any] = json.loads(timeline(path).compact)
     rows = [row async for row in _rows(found, form, watchers, until)]
-    rows.sort(key=lambda row: (row["ordered"], row.get("tape", [0])))
+    rows.sort(key=lambda placed: placed[0])
     for name in ("remedies", "forks", "frontier", "certificate", "incidents"):
         form.pop(name, None)
     result = form.get("result") or {}
@@ -53,7 +53,7 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
             {"name": one.name, "verifier": one.verifier.name, "version": one.verifier.version, "delivery": "observe"}
             for one in watchers
         ],
-        "checks": rows,
+        "checks": [row for _, row in rows],
         # The costs are those of the recorded run; its reasons are not those of this monitor.
         "result": {name: result[name] for name in ("ledger", "timing", "finish_reason") if name in result},
     }
@@ -109,9 +109,13 @@ class _Piece(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """The trace just before a cut, or at the end of the run (``is_last``), as parts of the tape."""
+    """The trace just before a cut, or at the end of the run (``is_last``), as parts of the tape.
+
+    ``cuts`` is the number of cuts before it.
+    """
 
     pieces: tuple[_Piece, ...]
+    cuts: int
     is_last: bool
 
     def on_tape(self, offset: int) -> int:
@@ -130,18 +134,18 @@ class _Snapshot:
 def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
     """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
     styles = {number: (phase, origin == "model") for number, phase, origin in form.get("styles", ())}
-    cuts: dict[int, list[int]] = {}
-    for number, to, *_ in form.get("cuts", ()):
-        cuts.setdefault(number, []).append(to)
+    cuts: dict[int, list[tuple[int, int]]] = {}
+    for made, (entry, to, *_) in enumerate(form.get("cuts", ())):
+        cuts.setdefault(entry, []).append((made, to))
     chars = form.get("tokens", {}).get("chars", [])
     standing: list[_Piece] = []
     phase: Phase = "answer"
     is_model = True
     tape, has_grown = 0, False
     for number in range(len(chars) + 1):
-        for to in cuts.get(number, ()):
+        for made, to in cuts.get(number, ()):
             if has_grown:
-                yield _Snapshot(tuple(standing), is_last=False)
+                yield _Snapshot(tuple(standing), made, is_last=False)
             has_grown = False
             _cut(standing, to)
         if number == len(chars):
@@ -150,7 +154,7 @@ def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
         standing.append(_Piece(tape, tape + chars[number], phase))
         tape += chars[number]
         has_grown |= is_model
-    yield _Snapshot(tuple(standing), is_last=True)
+    yield _Snapshot(tuple(standing), len(form.get("cuts", ())), is_last=True)
 
 
 def _cut(standing: list[_Piece], to: int) -> None:
@@ -168,16 +172,21 @@ def _cut(standing: list[_Piece], to: int) -> None:
 
 async def _rows(
     found: Journaled, form: dict[str, Any], watchers: Sequence[Monitor], until: float | None
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
+    """Yield the row of each check, with the offsets on the tape where its segment ends and where its claim begins."""
     tape = str(form.get("text", "")).encode("utf-16-le", "surrogatepass")
     tokens = form.get("tokens", {})
     ends = list(accumulate(tokens.get("chars", ())))
     times = list(accumulate(tokens.get("gaps", ())))
+    numbers = list(_entry_numbers(form))
     recorded = recorded_chunks(found)
-    ended = {
-        check["tape"][0] + check["segment"][1] - check["span"][0] for check in form.get("checks", ()) if "tape" in check
+    cut_numbers = [number for *_, number in form.get("cuts", ())]
+    judged = {
+        (bisect_right(cut_numbers, check["numbers"][0]), check["segment"][1])
+        for check in form.get("checks", ())
+        if "segment" in check
     }
-    """Where on the tape the segments end that the run itself judged."""
+    """The ends of the segments that the run itself judged, each after the number of cuts before."""
     names = [one.name for one in watchers]
     seen: set[tuple[object, ...]] = set()
     for snapshot in _snapshots(form):
@@ -192,8 +201,9 @@ async def _rows(
         result = await observe_recorded(found, chunks, watchers, until=until)
         vet_in_time(result)
         for check in result.checks:
-            last = snapshot.on_tape(max(units.of(check.segment.end) - 1, 0))
-            if not snapshot.is_last and not (_is_whole(check, text) or last + 1 in ended):
+            end = units.of(check.segment.end)
+            last = snapshot.on_tape(max(end - 1, 0))
+            if not snapshot.is_last and not (_is_whole(check, text) or (snapshot.cuts, end) in judged):
                 continue
             span = check.span or check.segment
             a, b = units.of(span.start), units.of(span.end)
@@ -204,11 +214,18 @@ async def _rows(
             seen.add(key)
             entry = min(bisect_right(ends, last), len(times) - 1)
             row = check_fields(check, names.index(check.monitor), units)
-            row["segment"] = [units.of(check.segment.start), units.of(check.segment.end)]
-            row["ordered"] = row["ended"] = times[entry] if times else 0
-            if check.span is not None:
-                row["tape"] = list(place)
-            yield row
+            row["segment"] = [units.of(check.segment.start), end]
+            if times:
+                row["ordered"] = row["ended"] = times[entry]
+                row["numbers"] = [numbers[entry], numbers[entry]]
+            yield (last, place[0]), row
+
+
+def _entry_numbers(form: dict[str, Any]) -> Iterator[int]:
+    known, number = dict(form.get("numbers", ())), 0
+    for entry in range(len(form.get("tokens", {}).get("chars", ()))):
+        number = known.get(entry, number + 1)
+        yield number
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:

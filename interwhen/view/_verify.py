@@ -55,9 +55,9 @@ def words_of(outcome: Outcome) -> tuple[str, str]:
 
 
 def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, Any]:
-    """Return *check* as a row of the compact form, with 0 for its times. *monitor* is the index of its monitor.
+    """Return *check* as a row of the compact form, with 0 for its times and 1 for its numbers.
 
-    *units* converts the offsets of the checked text.
+    *monitor* is the index of its monitor. *units* converts the offsets of the checked text.
     """
     outcome, why = words_of(check.outcome)
     row: dict[str, Any] = {
@@ -65,11 +65,12 @@ def check_fields(check: CheckRecord, monitor: int, units: Units) -> dict[str, An
         "key": check.key,
         "ordered": 0,
         "ended": 0,
+        "numbers": [1, 1],
         "outcome": outcome,
         "why": why,
     }
     if check.span is not None:
-        row["span"] = row["tape"] = [units.of(check.span.start), units.of(check.span.end)]
+        row["span"] = [units.of(check.span.start), units.of(check.span.end)]
     if isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation):
         verdict = check.outcome.verdict
         row |= {"why": verdict.why, "witness": verdict.witness}

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import anyio
@@ -276,7 +277,7 @@ def test_an_interrupted_run_goes_on(child, path):
 
 def test_the_hint_can_be_pasted_into_a_shell(monkeypatch):
     hints = []
-    command = sys.modules["interwhen.cli._run"]
+    command = import_module("interwhen.cli._run")
     monkeypatch.setattr(command, "run_to_end", lambda _main, hint: hints.append(hint) or 0)
     url = ("--base-url", "http://user:secret@h:1/v1?key=secret", "--model", "my model")
     monitors = ("-m", "terms:terms=a;b", "-m", "regex:api_key=secret")

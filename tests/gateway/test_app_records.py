@@ -108,7 +108,7 @@ def journaled(tmp_path, gateway):
         def found():
             running.idle()
             running.gateway.journals.close()
-            return sorted(folder.iterdir())
+            return sorted(folder.glob("*.journal"))
 
         return running, found
 

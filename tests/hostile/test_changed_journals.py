@@ -162,7 +162,7 @@ def test_a_changed_field_is_refused(signed, key, tmp_path):
 
 
 def test_a_file_that_was_made_again_names_nobody(tmp_path, key):
-    """A forger who makes all hashes again has written another run: it is believed as far as hashes tell, and no further."""
+    """A file in which all hashes were made again is another run: it is believed as far as hashes tell, and no further."""
     for seed in range(COUNT):
         result = record(seed, tmp_path / f"{seed}.journal")
         if result.status == "verified":

@@ -5,6 +5,8 @@ import random
 
 import interwhen
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from interwhen import Claim, Delta, Judged, Pass, Retracted, read_journal
 from interwhen._core.messages import Check, Ended, Extract, Extracted, Opened, Settled
 from interwhen.journal import timeline
@@ -13,7 +15,7 @@ from interwhen.journal._rebuilt_run import core_of
 from interwhen.journal._scribe import Scribe
 from interwhen.models import Chunk
 from interwhen.testing import ScriptedModel
-from journals import KINDS
+from journals import CLOCKS, KINDS, recorded, retimed
 from sums import watch
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +98,60 @@ async def test_offsets_are_those_of_utf16(path):
     trace = played(form, form["cuts"][0][0] - 1) + "5"
     wide = trace.encode("utf-16-le")
     assert wide[2 * check["span"][0] : 2 * check["span"][1]].decode("utf-16-le").strip() in ("2+2=5", "2+2=")
+
+
+TIMES = {
+    "gaps",
+    "end",
+    "sent",
+    "accepted",
+    "first",
+    "ended",
+    "ordered",
+    "began",
+    "found",
+    "closed",
+    "cut_at",
+    "written",
+}
+
+
+def timeless(line):
+    """Return the compact form of *line* with no time, and the order of its events."""
+    form = json.loads(line.compact, object_hook=lambda one: {name: one[name] for name in one if name not in TIMES})
+    form["cuts"] = [[*cut[:2], *cut[3:]] for cut in form.get("cuts", [])]
+    form["incidents"] = [{**one, "at": 0} for one in form.get("incidents", [])]
+    return form, [(type(event).__name__, event.number) for event in line.events]
+
+
+@pytest.mark.fault(
+    "H3", injected="the times of a journal are equal, run backwards or leap", happens="its timeline has the same order"
+)
+@pytest.mark.parametrize("name", KINDS)
+async def test_no_clock_changes_the_order_of_a_timeline(name, path, record_property):
+    _, _, data = await recorded(KINDS[name], path)
+    path.write_bytes(data)
+    usual = timeless(timeline(path))
+    for clock in CLOCKS.values():
+        path.write_bytes(retimed(data, clock))
+        assert timeless(timeline(path)) == usual
+    record_property("tries", len(CLOCKS))
+    numbers = [number for _, number in usual[1]]
+    assert numbers == sorted(numbers)
+    assert numbers[0] > 0
+
+
+async def test_any_times_give_the_same_order(path):
+    _, _, data = await recorded(KINDS["slow checks"], path)
+    path.write_bytes(data)
+    usual = timeless(timeline(path))
+
+    @given(st.lists(st.floats(0, 1e9), min_size=1))
+    def same(times):
+        path.write_bytes(retimed(data, lambda number: times[number % len(times)]))
+        assert timeless(timeline(path)) == usual
+
+    same()
 
 
 def test_a_lone_surrogate_is_escaped():

@@ -86,8 +86,8 @@ async def test_a_check_records_what_it_judged(path):
     result = await supervised(path)
     prompt = hashlib.sha256(b"Q").hexdigest()
     for check in result.checks:
-        parts = (check.claim_sha256, prompt, check.verifier, check.version, "", check.code_sha256)
-        assert check.judged_sha256 == hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        parts = (prompt, check.verifier, check.version, "", check.code_sha256)
+        assert check.judge_sha256 == hashlib.sha256("\n".join(parts).encode()).hexdigest()
     assert result.certificate.chain_sha256
     seals = [one for one in taken_apart(path.read_bytes()) if isinstance(one, records.SealRecord)]
     assert seals[-1].checks == result.certificate.chain_sha256
@@ -97,7 +97,7 @@ async def test_a_check_records_what_it_judged(path):
 async def test_options_of_a_monitor_are_part_of_what_was_judged():
     async def judged(spec):
         async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[spec]) as run:
-            return {check.judged_sha256 for check in (await run.drain()).checks}
+            return {check.judge_sha256 for check in (await run.drain()).checks}
 
     assert await judged("arithmetic:level=flag") == await judged("arithmetic:level=flag")
     assert await judged("arithmetic:level=flag") != await judged("arithmetic:level=locate")

@@ -49,7 +49,7 @@ async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
 
     Fails if an item is not accepted.
     """
-    store = open_place(str(place))
+    store = open_place(str(place), creates=True)
     try:
         asleep = named(model, say)
         specs = [{"name": "facts"}, {"name": "answers", "questions": [QUESTION]}]

@@ -15,7 +15,7 @@ FACT = "Jo earns 45 * 4 = 180 dollars."
 
 
 async def prepare(place):
-    store = open_place(place)
+    store = open_place(place, creates=True)
     model = ScriptedModel([f"{FACT} [S1 S2]"])
     pre = Precomputer(store, model, ["arithmetic"], producers=[facts()], passes=1, debounce=0.0)
     await pre.add("wages", {"wages": "Jo earns 45 dollars a day.\nJo works 4 days."})
@@ -50,7 +50,7 @@ async def test_another_model_is_refused(tmp_path):
 async def test_a_context_without_a_worker_serves_nothing(tmp_path):
     place = str(tmp_path / "store.db")
     model = ScriptedModel(["So.\n"])
-    store = open_place(place)
+    store = open_place(place, creates=True)
     await Precomputer(store, model, producers=[facts()]).add("wages", "Jo works 4 days.")
     store.close()
     async with open_context("wages", model, store=place) as ref:

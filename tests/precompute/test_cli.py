@@ -179,10 +179,12 @@ def test_a_run_gets_the_passages_of_its_question(options, used, producer, book, 
         (("--passages", "400"), "must be used with --context, and it is missing"),
         (("--context", "book", "--passages", "-1"), "--passages must be at least 0, got -1"),
         (("--context", "never"), "context 'never' must be in the store"),
+        (("--context", "never", "--store", "elsewhere.db"), "must exist, got no file 'elsewhere.db'"),
         (("--store", "elsewhere.db"), "must be used with --context, and it is missing"),
     ],
 )
 def test_a_context_that_cannot_be_opened_ends_the_run_with_one_line(options, said, producer, book, capsys):
+    run("add", "book", book)
     with pytest.raises(SystemExit) as caught:
         main(["run", "add 3 4", *options])
     assert caught.value.code == 2

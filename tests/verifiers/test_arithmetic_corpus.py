@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import interwhen
 import pytest
-from interwhen import Delta, Message, Pass, Retracted, Unknown, Verified, Violation
+from interwhen import Delta, Message, Pass, Retracted, Unknown, Unverified, Verified, Violation
 from interwhen.testing import ScriptedModel
 from tests.verifiers.arithmetic_support import UNREAD, judge, lines
 
@@ -263,6 +263,54 @@ def test_an_equation_with_the_computation_of_the_prompt_is_the_answer() -> None:
 def test_another_number_after_the_answer_is_not_overlooked() -> None:
     _, after = judge("Answer: 408\nSo we settle for 418 in the end", "What is 17 * 24?")
     assert isinstance(after.verdict, Unknown)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4 = 4",
+        "408 = 408.0",
+        "x = x",
+        "x = 4 = 4",
+        "$4 = $4",
+        "So -4 = -4",
+        "(4) = 4",
+        "4 = 4 = 4",
+        "4 ≈ 4",
+        "4 ≤ 4",
+        "1,000 = 1000",
+        "50% = 50%",
+        "90 minutes = 90 minutes",
+        "24 = 24 (correct)",
+        "24 = 24 ✓",
+        "17 × 24 = 17 × 24",
+        "2 * (3 + 4) = (2 * (3 + 4))",
+        "408 =\n408",
+    ],
+)
+def test_a_value_equated_with_itself_is_no_claim(text: str) -> None:
+    assert judge(text) == []
+
+
+@pytest.mark.parametrize("text", ["4 = 4 dozen", "4 = 4!", "half of 4 = 4", "4 = 4k", "4 ≠ 4", "4 < 4"])
+def test_an_equation_that_only_looks_trivial_never_passes(text: str) -> None:
+    assert [type(found.verdict) for found in judge(text)] == [Unknown]
+
+
+@pytest.mark.parametrize(
+    "text", ["2 + 2 = 4", "2 + 2 = 4 = 4", "4 = 4 = 2 + 2", "50% = 0.5", "4 < 5", "60 minutes = 1 hour"]
+)
+def test_an_equation_with_something_to_compute_is_judged(text: str) -> None:
+    assert any(isinstance(found.verdict, Pass) for found in judge(text))
+
+
+def test_no_certificate_rests_on_an_identity() -> None:
+    with interwhen.run_sync(ScriptedModel(["4 = 4\n"]), "?", monitors=["arithmetic"]) as run:
+        assert isinstance(run.drain(), Unverified)
+    with interwhen.run_sync(ScriptedModel(["4 = 4\n2 + 2 = 4\n"]), "?", monitors=["arithmetic"]) as run:
+        result = run.drain()
+    assert isinstance(result, Verified)
+    assert [result.text[span.start : span.end] for span in result.certificate.covered] == ["2 + 2 = 4"]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,8 @@ def test_a_range_with_spaces_may_be_counted(text: str) -> None:
 @pytest.mark.parametrize("text", ["17 * 24", "Answer: 17 × 24", r"\boxed{17 \times 24}"])
 def test_the_question_itself_is_no_answer(text: str) -> None:
     assert not any(isinstance(found.verdict, Pass) for found in judge(text, "What is 17 * 24?"))
-    for line in ("17 * 24 = 17 * 24", "17 * 24 = 17 * 20 + 17 * 4"):
+    assert judge("17 * 24 = 17 * 24", "What is 17 * 24?") == []
+    for line in ("17 * 24 = 17 * 20 + 17 * 4", "17 * 24 = 17 * 24 = 17 * 20 + 17 * 4"):
         (found,) = judge(line, "What is 17 * 24?")
         assert isinstance(found.verdict, Pass)
         assert found.verdict.scope == "steps"

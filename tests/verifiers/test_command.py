@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import time
 from functools import partial
@@ -14,6 +15,7 @@ from interwhen import Message, Pass, Segment, Span, Unknown, UsageError, Violati
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, assert_quick, suspicious
 
+from interwhen_verifiers._command import supervisor
 from interwhen_verifiers._command.checker import PRESETS, Checker
 from interwhen_verifiers._command.runs import run_outside
 from interwhen_verifiers.command import command
@@ -180,9 +182,113 @@ def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monk
     assert time.monotonic() - begun < 25
     assert list(tmp_path.iterdir()) == []
     # A process that was killed is seen for a moment longer on a busy machine.
+    wait_until(lambda: not [pid for pid in children() if tmp_path.name in command_of(pid)])
+
+
+DAEMON = """
+import os, subprocess, sys, time
+marker, how, _ = sys.argv[2:]
+if how == "forked twice" and os.fork() == 0:
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    os.execv(sys.executable, [sys.executable, "-c", "import time; time.sleep(600)", marker])
+if how != "forked twice":
+    program = [sys.executable, "-c", "import time; time.sleep(600)", marker]
+    sinks = {} if how == "output" else dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    subprocess.Popen(program, start_new_session=True, env={} if how == "empty environment" else None, **sinks)
+end = sys.argv[1]
+while end == "flood":
+    print("x" * 65536)
+while end == "late":
+    time.sleep(1)
+os.kill(os.getpid(), 6) if end == "crash" else sys.exit(end == "refuse")
+"""
+
+
+@linux
+@pytest.mark.fault("P10", injected="a daemon in a session of its own", happens="it is gone when the command has ended")
+@pytest.mark.parametrize("how", ["output", "own session", "empty environment", "forked twice"])
+@pytest.mark.parametrize("end", ["accept", "refuse", "crash", "flood", "late"])
+def test_no_daemon_is_left(tmp_path, how, end):
+    argv = (sys.executable, "-c", DAEMON, end, tmp_path.name, how, "{file}")
+    monitor = command(argv=argv, sandbox="none", seconds=2.0 if end == "late" else 30.0)
+    (claim,) = claims(monitor, "text")
+    verdict = anyio.run(monitor.verifier.check, claim)
+    assert isinstance(verdict, {"accept": Pass, "refuse": Violation}.get(end, Unknown)), verdict
+    assert [pid for pid in children() if tmp_path.name in command_of(pid)] == []
+
+
+@linux
+@pytest.mark.fault("P10", injected="SIGKILL of our process while a command runs", happens="the command ends, too")
+def test_a_killed_process_leaves_no_command(tmp_path):
+    program = f"""
+import anyio, sys
+from interwhen import Segment, Span
+from interwhen_verifiers.command import command
+
+argv = (sys.executable, "-c", {DAEMON!r}, "late", {tmp_path.name!r}, "own session", "{{file}}")
+monitor = command(argv=argv, sandbox="none", seconds=600.0)
+(claim,) = monitor.extractor(Segment("text", Span(0, 4), "answer"))
+anyio.run(monitor.verifier.check, claim)
+"""
+
+    def running():
+        return [pid for pid in children() if f"time.sleep(600)\0{tmp_path.name}" in command_of(pid)]
+
+    ours = subprocess.Popen([sys.executable, "-c", program])
+    try:
+        wait_until(running)
+    finally:
+        ours.kill()
+        ours.wait()
+    wait_until(lambda: not running())
+
+
+@linux
+@pytest.mark.parametrize(
+    "program", ["import os; os.kill(os.getppid(), 9)", "print(' ' * 15 + '0')\nimport os; os.kill(os.getppid(), 9)"]
+)
+def test_a_command_that_kills_its_supervisor_is_unknown(program):
+    monitor = command(argv=(sys.executable, "-c", program, "{file}"), sandbox="none")
+    (claim,) = claims(monitor, "text")
+    assert "killed its supervisor" in anyio.run(monitor.verifier.check, claim).why
+
+
+def test_output_that_looks_like_a_report_is_none():
+    program = "import sys; sys.stdout.write(' ' * 15 + '0'); sys.stdout.flush(); sys.exit(1)"
+    monitor = command(argv=(sys.executable, "-c", program, "{file}"), sandbox="none")
+    (claim,) = claims(monitor, "text")
+    assert isinstance(anyio.run(monitor.verifier.check, claim), Violation)
+
+
+@linux
+def test_children_are_found_without_a_list_of_the_kernel(monkeypatch):
+    read = supervisor._read
+
+    def without_list(path):
+        if path.endswith("children"):
+            raise FileNotFoundError
+        return read(path)
+
+    monkeypatch.setattr(supervisor, "_read", without_list)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert process.pid in supervisor._children()
+        process.kill()
+
+
+def test_where_nothing_can_supervise_the_group_is_killed(monkeypatch):
+    monkeypatch.setattr("interwhen_verifiers._command.runs._SUPERVISED", False)
+    for program, kind in (("", Pass), ("import sys; sys.exit(1)", Violation), ("import os; os.kill(0, 9)", Unknown)):
+        monitor = command(argv=(sys.executable, "-c", program, "{file}"), sandbox="none")
+        (claim,) = claims(monitor, "text")
+        assert isinstance(anyio.run(monitor.verifier.check, claim), kind)
+
+
+def wait_until(holds):
     until = time.monotonic() + 60
-    while left := [pid for pid in children() if tmp_path.name in command_of(pid)]:
-        assert time.monotonic() < until, left
+    while not holds():
+        assert time.monotonic() < until
         time.sleep(0.02)
 
 

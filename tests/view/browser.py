@@ -74,14 +74,14 @@ class Watched:
 
 
 @contextlib.contextmanager
-def serving(app):
-    """Serve *app* on this machine, in a thread, until the block ends. The block gets the port."""
+def serving(app, **options):
+    """Serve *app* on this machine, in a thread, until the block ends. The block gets the port.
+
+    *options* are those of uvicorn.
+    """
+    options = {"log_config": None, "access_log": False, "lifespan": "off", "ws": "none", **options}
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(
-            uvicorn.Config(
-                app, log_config=None, access_log=False, lifespan="off", ws="none", timeout_graceful_shutdown=1
-            )
-        )
+        server = uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=1, **options))
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
         while not server.started:

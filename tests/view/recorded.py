@@ -1,7 +1,18 @@
 """Journals for the tests of the page: runs of a scripted model with the real monitors."""
 
+import json
+import subprocess
+import sys
+
+import httpx2
 import interwhen
+import pytest
+from anyio.from_thread import start_blocking_portal
+from interwhen.gateway import Config, make_app
+from interwhen.journal import JournalSettings
 from interwhen.testing import ScriptedModel
+from interwhen.testing.server import ScriptedServer, events
+from tests.view.browser import serving
 
 REPAIRED = [
     "Shop one sells 39 boxes of 28 screws.\n39 * 28 = 1092\nThen it buys 17 crates of 164.\n17 * 164 = 2818\n1092 + 2818 = 3910\n",
@@ -31,3 +42,69 @@ def long_replies(lines, every=50):
             yield "".join(reply)
             reply = ["\n"]
     yield "".join(reply) + "That is all.\n"
+
+
+SUMS = [f"We come to sum {n}. \U0001f600\n{10 + n} + {20 + n} = {31 + 2 * n}\n" for n in range(1, 7)]
+"""Six lines of sums, each of them wrong by one."""
+
+
+def record_call(folder):
+    """Write the journal of a call through a gateway on uvloop, whose clock counts milliseconds; return its path.
+
+    The model behind the gateway writes SUMS, and continues each correction with the next of them.
+    """
+    pytest.importorskip("uvloop", reason="uvloop is not installed")
+
+    def answer(request):
+        left = "".join(SUMS[request.kept.count("We come to sum") :])
+        text = f"\n{left}That is all.\n" if request.kept else left
+        return events([text[at : at + 4] for at in range(0, len(text), 4)], api="chat")
+
+    server = ScriptedServer(answer)
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(server):
+        settings = {"monitors": ("arithmetic",), "journal": JournalSettings(path=str(folder))}
+        app = make_app(Config(upstreams=(server.base_url,), **settings))
+        # Leaving the block ends the gateway, which closes the journal.
+        with serving(app, lifespan="on", loop="uvloop") as port:
+            asked = {"model": "m", "messages": [{"role": "user", "content": "Add."}]}
+            url = f"http://127.0.0.1:{port}/v1/chat/completions"
+            httpx2.post(url, json=asked, timeout=60).raise_for_status()
+    [path] = folder.iterdir()
+    return path
+
+
+def tried(cases):
+    """Return the score that ``interwhen verifiers try`` gives the monitor for arithmetic on the file *cases*."""
+    code = f"from interwhen.cli._main import main; main(['verifiers', 'try', 'arithmetic', {str(cases)!r}, '--json'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["score"]
+
+
+def trace_at(form, number):
+    """Return the trace of the compact *form* at *number*, as the offsets on the tape of its UTF-16 units."""
+    known, entry_number = dict(form.get("numbers", [])), 0
+    cuts, trace, tape = list(form.get("cuts", [])), [], 0
+    for entry, chars in enumerate([*form["tokens"]["chars"], None]):
+        while cuts and cuts[0][0] == entry and cuts[0][4] <= number:
+            del trace[cuts.pop(0)[1] :]
+        entry_number = known.get(entry, entry_number + 1)
+        if chars is None or entry_number > number:
+            return trace
+        trace.extend(range(tape, tape + chars))
+        tape += chars
+    raise AssertionError
+
+
+def place_of(form, check):
+    """Return the offsets on the tape at which the claim of *check* begins and ends."""
+    start, end = check["span"]
+    places = trace_at(form, check["numbers"][0])[start:end]
+    return places[0], places[-1] + 1
+
+
+def words_of(form, check):
+    """Return the text that *check* judged."""
+    start, end = check["span"]
+    tape = form["text"].encode("utf-16-le", "surrogatepass")
+    units = (tape[2 * at : 2 * at + 2] for at in trace_at(form, check["numbers"][0])[start:end])
+    return b"".join(units).decode("utf-16-le", "surrogatepass")

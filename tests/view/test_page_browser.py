@@ -13,9 +13,10 @@ from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder, run_id
 from interwhen.view._server import local_app
+from journals import CLOCKS, finely, retimed
 from tests.hostile.corpus import ARITHMETIC, HIDDEN, LOOKALIKES, MARKERS, TERMINAL, TOKENS
 from tests.view.browser import Watched, axe, chromium, expect, serving, until
-from tests.view.recorded import PLAIN, REPAIRED, long_replies, record
+from tests.view.recorded import PLAIN, REPAIRED, long_replies, record, record_call, tried
 
 WORD = "word"
 MARKUP = [
@@ -699,6 +700,39 @@ def test_forced_colours_keep_every_sign(watch, address, folder):
         "getComputedStyle(document.body).color"
     )
     watched.assert_clean()
+
+
+@pytest.mark.parametrize("clock", ["uvloop", *CLOCKS])
+def test_a_violation_under_any_clock_shows_its_text(browser, tmp_path, clock):
+    """On uvloop, a cut often has the same millisecond as the check that led to it."""
+    path = record_call(tmp_path / "calls")
+    if clock != "uvloop":
+        path.write_bytes(retimed(finely(path.read_bytes()), CLOCKS[clock]))
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.goto(one_file(tmp_path / "call.html", path))
+    lines = []
+    for n in range(1, 7):
+        wrong = f"{10 + n} + {20 + n} = {31 + 2 * n}"
+        page.get_by_text(f"{n} / 6 violations").wait_for()
+        expect(page.locator(".upper .quote")).to_have_text(wrong)
+        expect(page.locator(".checks .item[aria-selected=true] code")).to_have_text(wrong)
+        row = page.locator(".row.chosen")
+        expect(row.locator(".sign").first).to_have_text("✗")
+        expect(row.locator("s.gone").first).to_have_text(str(31 + 2 * n))
+        # A check has no sign at text that had been taken back before it.
+        expect(page.locator("s.gone.pass")).to_have_count(0)
+        expect(page.locator(".row .ours").nth(n - 1)).to_have_text(str(30 + 2 * n))
+        page.get_by_role("button", name="Copy as labelled case").click()
+        read = "navigator.clipboard.readText()"
+        until(page, lambda wrong=wrong, read=read: wrong in page.evaluate(read), f"the case of {wrong} is copied")
+        lines.append(page.evaluate(read))
+        page.keyboard.press("n")
+    context.close()
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("\n".join(lines))
+    score = tried(cases)
+    assert [(score[name]["hits"], score[name]["of"]) for name in ("recall", "located", "precision")] == [(6, 6)] * 3
 
 
 def test_a_labelled_case_is_a_line_for_trials(browser, address, folder, tmp_path):

@@ -8,7 +8,7 @@ from interwhen._consent import monitors_given
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder
-from tests.view.recorded import REPAIRED, record
+from tests.view.recorded import REPAIRED, place_of, record, words_of
 
 pytestmark = pytest.mark.anyio
 
@@ -18,8 +18,8 @@ async def rechecked(path, spec):
 
 
 def words(form, check):
-    """Return the outcome of *check*, and the text at its place on the tape."""
-    return check["outcome"], form["text"][slice(*check["tape"])]
+    """Return the outcome of *check*, and the text that it judged."""
+    return check["outcome"], words_of(form, check)
 
 
 async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times(tmp_path):
@@ -37,7 +37,7 @@ async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times
         times.append((tape, at))
     for check in form["checks"]:
         # The time is that at which the last character of its line was written.
-        assert check["ordered"] == next(at for tape, at in times if tape >= check["tape"][1])
+        assert check["ordered"] == next(at for tape, at in times if tape >= place_of(form, check)[1])
 
 
 async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_path):
@@ -46,7 +46,7 @@ async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_pa
     form = await rechecked(path, "arithmetic")
 
     def places(found):
-        return [(check["outcome"], check["key"], check["tape"][0]) for check in found["checks"]]
+        return [(check["outcome"], check["key"], place_of(found, check)) for check in found["checks"]]
 
     # The same monitor says the same of the same places, those of taken back text included.
     assert places(form) == places(recorded)
@@ -74,9 +74,7 @@ async def test_offsets_are_those_of_browsers(tmp_path):
     path = record(tmp_path / "a.journal", ["\U0001f600 said 2 + 2 = 5\n", "\n"], monitors=())
     form = await rechecked(path, "arithmetic")
     [check] = form["checks"]
-    units = form["text"].encode("utf-16-le")
-    a, b = check["tape"]
-    assert units[2 * a : 2 * b].decode("utf-16-le") == "2 + 2 = 5"
+    assert words_of(form, check) == "2 + 2 = 5"
 
 
 async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
@@ -86,7 +84,7 @@ async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
     async with interwhen.run(model, "Q", monitors=monitors, journal=path) as run:
         await run.drain()
     form = await rechecked(path, "arithmetic")
-    found = [words(form, check) for check in form["checks"] if "tape" in check]
+    found = [words(form, check) for check in form["checks"] if "span" in check]
     assert ("violation", "1 + 1 = 3") in found
     assert ("pass", "1 + 1 = 2") in found
     assert "Wait, 1 + 1 is 2, not 3." in form["text"]

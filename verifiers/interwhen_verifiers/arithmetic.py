@@ -8,6 +8,7 @@ other meaning of the text. Where the prompt asks only for the value of an expres
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -33,7 +34,7 @@ from interwhen import (
 )
 from interwhen.toolkit import Normalized, normalize, safe_from_data
 
-from interwhen_verifiers._arithmetic.chains import Chain, find_chains
+from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
 from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
@@ -161,6 +162,11 @@ class _Line:
 def _read(text: str) -> _Line:
     normalized = normalize(text)
     return _Line(normalized, tokenize(normalized.text))
+
+
+@lru_cache(maxsize=4)
+def _chains(text: str) -> tuple[Chain, ...]:
+    return tuple(find_chains(_read(text).tokens))
 
 
 def _may_relate(text: str) -> bool:
@@ -301,7 +307,7 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         return
     line = _read(text)
     source = _Source(line.normalized) if line.normalized.changed else None
-    chains = list(find_chains(line.tokens))
+    chains = [chain for chain in _chains(text) if not chain.is_trivial]
     if state is not None and chains and not (doubt or state.tried):
         announced = announcement(line.normalized.text)
     else:
@@ -351,7 +357,8 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
     read = 0
     for chain in find_chains(tokens):
         if chain.sides[-1].end > source.before:
-            yield _equation(segment, chain, text, source, state, doubt)
+            if not chain.is_trivial:
+                yield _equation(segment, chain, text, source, state, doubt)
             read = max(read, chain.sides[-1].end)
     for start, end in statements(tokens, text):
         # The recognizer sees one line only.
@@ -425,8 +432,7 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
     """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
 
-    Relation signs in chains that the extractor has just read are left out, and so are sentences of more than
-    ``MAX_SEGMENT`` characters.
+    Identities such as ``4 = 4`` are left out, and so are sentences of more than ``MAX_SEGMENT`` characters.
     """
     del prepared
     text = segment.text
@@ -438,12 +444,20 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
     if not (_may_relate(text) or may_state(text)):
         return
     line = _read(text)
-    for start, end in statements(line.tokens, line.normalized.text):
-        yield _placed(segment, line.normalized.original(start, end))
+    found = list(statements(line.tokens, line.normalized.text))
+    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found else []
+    starts = [sides[0].start for sides in trivial]
+    for start, end in found:
+        at = bisect_right(starts, start)
+        if not at or end > trivial[at - 1][-1].end:
+            yield _placed(segment, line.normalized.original(start, end))
 
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
-    unclear = "" if claim.links else claim.doubt
+    if is_identity(claim.sides, claim.links):
+        # A trivial one is no claim, so this one has a doubt. Text that is not read has no sides, and a doubt.
+        return Unknown(claim.doubt or next((side.doubt for side in claim.sides if side.doubt), "it states nothing"))
+    unclear = ""
     places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
         left, right = claim.sides[index], claim.sides[index + 1]
@@ -524,7 +538,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
     return Span(there.start - claim.first, there.end - claim.first)
 
 
-@verifier(name="arithmetic", version="2", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="3", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
@@ -534,7 +548,7 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     return _checked(claim, prepared, "shown-digits")
 
 
-@verifier(name="arithmetic", version="2-exact", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="3-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
 from interwhen_verifiers._arithmetic.judge import scales
-from interwhen_verifiers._arithmetic.nodes import bare
+from interwhen_verifiers._arithmetic.nodes import bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
@@ -16,6 +17,8 @@ from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
 EQUALITIES = frozenset("=~")
 UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
+_REFLEXIVE = frozenset("=~?≤≥")
+"""Relations that hold between a value and itself."""
 MAX_SIDES = 64
 """A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
@@ -30,6 +33,25 @@ class Chain(NamedTuple):
     sides: tuple[Side, ...]
     links: tuple[str, ...]
     doubt: str
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether it is an identity, and no doubt says that the text may mean something else."""
+        return is_identity(self.sides, self.links) and not (self.doubt or any(side.doubt for side in self.sides))
+
+
+def is_identity(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
+    """Tell whether each of *links* is between a side and itself, so that there is nothing to check: ``4 = 4.0``."""
+    return _REFLEXIVE.issuperset(links) and all(_is_same(left, right) for left, right in pairwise(sides))
+
+
+def _is_same(left: Side, right: Side) -> bool:
+    number, other = bare(left.node), bare(right.node)
+    if number is None or other is None:
+        return render(ungrouped(left.node)) == render(ungrouped(right.node))
+    # A conversion, such as 50% = 0.5 or 60 min = 60 minutes, can be wrong.
+    named = left.units and right.units and left.units != right.units
+    return not named and number.percent == other.percent and exact(left.node) == exact(right.node)
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:

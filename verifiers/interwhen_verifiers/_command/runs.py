@@ -21,6 +21,7 @@ from interwhen import Pass, Scope, Span, Unknown, Verdict, Violation
 from interwhen.sandbox import Call, Crashed, Denied, Json, Limited, Limits, ProcessSandbox, Returned
 
 from interwhen_verifiers._blocks import line_span
+from interwhen_verifiers._command import supervisor
 from interwhen_verifiers._command.checker import MOST, Checker, Diagnostic
 
 _MIB = 1 << 20
@@ -42,6 +43,8 @@ def run(file, text, steps, more):
 """The program that runs the steps in the sandbox, and returns the index and the exit code of the last one."""
 _KEPT = ("PATH", "LANG", "HOME", "ELAN_HOME", "SYSTEMROOT")
 _CLOSING = 2.0
+_SUPERVISED = supervisor.is_possible()
+"""Whether a supervisor starts the command, and kills all of its processes. If not, its process group is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +139,8 @@ async def run_outside(checker: Checker, text: bytes, *, seconds: float, director
     """Run the commands of *checker* on a file with *text*, with the rights of this process; return how they ended.
 
     They run in a scratch directory, or in *directory*. *seconds* limits all commands together. When this function ends,
-    it has killed the process group of each command (on Windows, the command). Raises :class:`OSError` if the file
-    cannot be written.
+    it has killed all processes of each command (where the system cannot tell them, its process group; on Windows, the
+    command). Raises :class:`OSError` if the file cannot be written.
     """
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     number, output, ran = 0, bytearray(), Ran()
@@ -169,17 +172,15 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
     environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
     try:
         process = await anyio.open_process(
-            argv,
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-I", "-S", supervisor.__file__, *argv] if _SUPERVISED else argv,
+            stdin=subprocess.PIPE if _SUPERVISED else subprocess.DEVNULL,
             stderr=subprocess.STDOUT,
             cwd=directory,
             env=environment,
             start_new_session=True,
         )
-    except FileNotFoundError:
-        return Ran(number, missing=True)
     except OSError as error:
-        return Ran(number, trouble=f"it could not be started: {error}")
+        return _unstarted(number, error)
     try:
         assert process.stdout is not None
         async for data in process.stdout:
@@ -189,16 +190,34 @@ async def _call(number: int, argv: list[str], directory: str, more: dict[str, st
         code = await process.wait()
     finally:
         await _end(process)
-    return Ran(number, code, _text(output))
+    return _reported(number, code, output) if _SUPERVISED else Ran(number, code, _text(output))
+
+
+def _unstarted(number: int, error: OSError) -> Ran:
+    if isinstance(error, FileNotFoundError):
+        return Ran(number, missing=True)
+    return Ran(number, trouble=f"it could not be started: {error}")
+
+
+def _reported(number: int, code: int, output: bytearray) -> Ran:
+    """Return how the command ended, as the supervisor, whose exit code is *code*, says at the end of *output*."""
+    *errno, result = bytes(output[-supervisor.REPORT :]).split() or [b""]
+    del output[-supervisor.REPORT :]
+    if code or not result:
+        return Ran(number, None, _text(output), "it left processes that could not be ended, or killed its supervisor")
+    if errno:
+        return _unstarted(number, OSError(int(result), os.strerror(int(result))))
+    return Ran(number, int(result), _text(output))
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill the process group of *process* (on Windows, *process* itself), and close its pipes."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
+    """Kill all processes of *process*, and close its pipes. The supervisor does so when its input ends."""
+    if not _SUPERVISED:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if sys.platform == "win32":
+                process.kill()
+            else:
+                os.killpg(process.pid, signal.SIGKILL)
     with anyio.move_on_after(_CLOSING, shield=True):
         await process.aclose()
 

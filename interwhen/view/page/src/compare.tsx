@@ -10,7 +10,7 @@ import { layOut, LINE, rowOf, type Rows } from "./layout";
 import { kind, type Run, SIGNS, WORDS, worse } from "./model";
 import { Badge, Bar } from "./parts";
 import { Tools } from "./runpage";
-import { halves, isDark, link, load } from "./state";
+import { type Cursor, halves, isDark, link, load } from "./state";
 import { element, LineWindow, ROW, RowElement, type Scene } from "./text";
 
 const both = signal<[Run, Run] | null>(null);
@@ -32,7 +32,7 @@ const VERDICT = 2;
 function sceneOf(run: Run, width: number): Scene {
   const cuts = run.data.cuts?.length ?? 0;
   const rows = layOut(run, cuts, run.text.length, width, new Set(), true);
-  return { run, rows, at: run.end, tape: run.text.length, cuts, proven: run.onTape(run.proven(run.end), run.end), shown: run.text.length, selected: -1 };
+  return { run, rows, moment: Infinity, tape: run.text.length, cuts, proven: run.onTape(run.proven(Infinity), Infinity), shown: run.text.length, selected: -1 };
 }
 
 /** For each line of the trace, its first row and the row after its last one. */
@@ -44,7 +44,7 @@ function linesOf(rows: Rows): number[] {
 
 export function align(runs: [Run, Run], width: number): Aligned {
   const scenes: [Scene, Scene] = [sceneOf(runs[0], width), sceneOf(runs[1], width)];
-  const texts = runs.map((run) => run.finalText().split("\n"));
+  const texts = runs.map((run) => run.textAt(Infinity).split("\n"));
   const begins = scenes.map((scene) => linesOf(scene.rows));
   const pairs = shared(texts[0], texts[1]);
   const left: number[] = [];
@@ -85,20 +85,19 @@ export function align(runs: [Run, Run], width: number): Aligned {
   return found;
 }
 
-// One cursor for both halves. It is a time; where the runs had different times, it can also be a place in their text:
+// One cursor for both halves. It is a moment; where the runs had different ones, it can also be a place in their text:
 // each half then stands where it had written the shared lines up to there.
 
-/** The side on which the cursor was set, and its time there; null: the end of both. */
-const cursor = signal<{ side: 0 | 1; at: number } | null>(null);
+/** The side on which the cursor was set, and where it is there; null: the end of both. */
+const cursor = signal<(Cursor & { side: 0 | 1 }) | null>(null);
 const byText = signal(false);
 /** The chosen row of the aligned texts. */
 const chosen = signal(-1);
 
-/** The time at which the other half had written what this half had written at time `at`. */
-export function timeAtSameText(found: Aligned, side: 0 | 1, at: number): number {
+/** The moment at which the other half had written what this half had written at the moment `n`. */
+function momentAtSameText(found: Aligned, side: 0 | 1, n: number): number {
   const [here, there] = side ? [found.scenes[1], found.scenes[0]] : [found.scenes[0], found.scenes[1]];
-  if (here.run.text === there.run.text && here.run.count === there.run.count) return at;
-  const tape = here.run.tape(at);
+  const tape = here.run.tape(n);
   if (!tape) return 0;
   const [mine, theirs] = side ? [found.right, found.left] : [found.left, found.right];
   const row = rowOf(here.rows, tape - 1);
@@ -108,28 +107,37 @@ export function timeAtSameText(found: Aligned, side: 0 | 1, at: number): number 
   return index < 0 ? 0 : there.run.writtenAt(there.rows.end[theirs[index]]);
 }
 
-export function timesOf(found: Aligned): [number, number] {
-  const at = cursor.value;
-  const ends: [number, number] = [found.scenes[0].run.end, found.scenes[1].run.end];
-  if (at === null) return ends;
-  const other = byText.value ? timeAtSameText(found, at.side, at.at) : at.at;
-  const times: [number, number] = at.side ? [other, at.at] : [at.at, other];
-  return [Math.min(times[0], ends[0]), Math.min(times[1], ends[1])];
+/** Where the cursor is in each half. */
+function cursorsOf(found: Aligned): [Cursor, Cursor] {
+  const set = cursor.value;
+  const runs = found.scenes.map((scene) => scene.run);
+  const cursors = runs.map((run, side): Cursor => {
+    if (set === null) return { moment: Infinity, at: run.end };
+    const other = runs[1 - side];
+    let moment = set.moment;
+    // Two halves of one record have the same moments.
+    if (side !== set.side && (run.data.path !== other.data.path || run.text !== other.text)) {
+      moment = byText.value ? momentAtSameText(found, set.side, set.moment) : run.moment(set.at);
+    }
+    return { moment, at: Math.min(run.end, byText.value && side !== set.side ? run.time(moment) : set.at) };
+  });
+  return [cursors[0], cursors[1]];
 }
 
-function setTime(scene: Scene, at: number): void {
+function setMoment(scene: Scene, moment: number): void {
   const { run } = scene;
-  scene.at = at;
-  scene.tape = run.tape(at);
-  scene.cuts = run.cuts(at);
-  scene.proven = run.onTape(run.proven(at), at);
-  scene.shown = run.shown ? run.onTape(run.sent(at), at) : scene.tape;
+  scene.moment = moment;
+  scene.tape = run.tape(moment);
+  scene.cuts = run.cuts(moment);
+  scene.proven = run.onTape(run.proven(moment), moment);
+  scene.shown = run.shown ? run.onTape(run.sent(moment), moment) : scene.tape;
 }
 
-function moveTo(side: 0 | 1, at: number, ends: [number, number]): void {
-  const end = byText.value ? ends[side] : Math.max(...ends);
-  const to = Math.max(0, Math.min(end, at));
-  cursor.value = to >= end ? null : { side, at: to };
+/** Put the cursor at the time `t` of the axis of a side. */
+function scrub(side: 0 | 1, t: number, runs: [Run, Run]): void {
+  const end = byText.value ? runs[side].end : Math.max(runs[0].end, runs[1].end);
+  const at = Math.max(0, t);
+  cursor.value = at >= end ? null : { side, at, moment: runs[side].moment(at) };
 }
 
 /** The worst check on a row, by its index in the run; -1: there is none. */
@@ -139,7 +147,7 @@ function checkOn(scene: Scene, row: number): number {
   let worst: string | null = null;
   let found = -1;
   for (const mark of run.touchingMarks(rows.start[row], Math.max(rows.end[row], rows.start[row] + 1))) {
-    const outcome = run.outcome(run.checks[mark.index], scene.at);
+    const outcome = run.outcome(run.checks[mark.index], scene.moment);
     if (outcome === null || worse(worst, outcome) === worst) continue;
     worst = worse(worst, outcome);
     found = mark.index;
@@ -235,7 +243,7 @@ function Both({ found, box: scroller, onPaint }: { found: Aligned; box: { curren
 }
 
 /** The two runs on one axis of time, with the cursor that moves both texts. */
-function Times({ found, times, picked, width }: { found: Aligned; times: [number, number]; picked: [number, number]; width: number }) {
+function Times({ found, cursors, picked, width }: { found: Aligned; cursors: [Cursor, Cursor]; picked: [number, number]; width: number }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const pictures = useRef<[LanePicture, LanePicture] | null>(null);
   const box = useRef<HTMLDivElement>(null);
@@ -250,10 +258,11 @@ function Times({ found, times, picked, width }: { found: Aligned; times: [number
     const shown = pictures.current;
     if (!shown || drag.current < 0) return;
     const side = drag.current as 0 | 1;
-    moveTo(side, shown[side].time(event.clientX - box.current!.getBoundingClientRect().left), [runs[0].end, runs[1].end]);
+    scrub(side, shown[side].time(event.clientX - box.current!.getBoundingClientRect().left), runs);
   };
   const lead = cursor.value?.side ?? 0;
-  const at = cursor.value === null ? end : times[lead];
+  const at = cursor.value === null ? end : cursors[lead].at;
+  const says = ([0, 1] as const).map((side) => `${duration(cursors[side].at)}, ${count(runs[side].written(cursors[side].moment))} characters`);
   return (
     <section class="times" aria-label="Both runs over time" ref={box} style={{ height: `${PAIR + 1}px` }}>
       <canvas
@@ -264,7 +273,7 @@ function Times({ found, times, picked, width }: { found: Aligned; times: [number
         aria-valuemin={0}
         aria-valuemax={Math.round(end / 10) / 100}
         aria-valuenow={Math.round(at / 10) / 100}
-        aria-valuetext={`left ${duration(times[0])}, ${count(runs[0].written(times[0]))} characters; right ${duration(times[1])}, ${count(runs[1].written(times[1]))} characters`}
+        aria-valuetext={`left ${says[0]}; right ${says[1]}`}
         onPointerDown={(event) => {
           drag.current = event.clientY - box.current!.getBoundingClientRect().top < stripTop(1) ? 0 : 1;
           event.currentTarget.setPointerCapture(event.pointerId);
@@ -275,8 +284,8 @@ function Times({ found, times, picked, width }: { found: Aligned; times: [number
         onPointerCancel={() => (drag.current = -1)}
       />
       {([0, 1] as const).map((side) => (
-        <div key={side} class="cursor" style={{ transform: `translateX(${x(times[side])}px)`, top: `${stripTop(side)}px`, height: `${STRIP}px` }} aria-hidden="true">
-          {cursor.value !== null && (byText.value || side === 0) && <span class={x(times[side]) > width - 90 ? "left" : ""}>{duration(times[side])}</span>}
+        <div key={side} class="cursor" style={{ transform: `translateX(${x(cursors[side].at)}px)`, top: `${stripTop(side)}px`, height: `${STRIP}px` }} aria-hidden="true">
+          {cursor.value !== null && (byText.value || side === 0) && <span class={x(cursors[side].at) > width - 90 ? "left" : ""}>{duration(cursors[side].at)}</span>}
         </div>
       ))}
     </section>
@@ -330,18 +339,18 @@ function Pair({ runs }: { runs: [Run, Run] }) {
   const columns = Math.max(16, Math.floor(((width - 18) / 2 - 96) / 7.83));
   const found = useMemo(() => (width ? align(runs, columns) : null), [runs, width ? columns : 0]);
   const stops = useMemo(() => (found ? stopsOf(found) : []), [found]);
-  const times = found ? timesOf(found) : ([0, 0] as [number, number]);
+  const cursors = found && cursorsOf(found);
 
   useLayoutEffect(() => {
-    if (!found) return;
-    found.scenes.forEach((scene, side) => setTime(scene, times[side]));
+    if (!found || !cursors) return;
+    found.scenes.forEach((scene, side) => setMoment(scene, cursors[side].moment));
     again.current();
     const at = cursor.value;
     if (at === null) return;
     const scene = found.scenes[at.side];
     const row = rowOf(scene.rows, Math.max(0, scene.tape - 1));
     reveal(Math.max(0, (at.side ? found.right : found.left).indexOf(row)), false);
-  }, [found, times[0], times[1]]);
+  }, [found, cursors?.[0].moment, cursors?.[1].moment]);
   useLayoutEffect(() => again.current(), [chosen.value]);
 
   const reveal = (index: number, centre: boolean) => {
@@ -355,13 +364,13 @@ function Pair({ runs }: { runs: [Run, Run] }) {
     cursor.value = null;
     reveal(index, true);
   };
-  const ends: [number, number] = [runs[0].end, runs[1].end];
   const by = (share: number, entries: number) => (shift: boolean) => {
-    const side = cursor.value?.side ?? (ends[1] > ends[0] ? 1 : 0);
-    const at = cursor.value?.at ?? ends[side];
+    const side = cursor.value?.side ?? (runs[1].end > runs[0].end ? 1 : 0);
     const run = runs[side];
-    const entry = Math.max(0, Math.min(run.count - 1, run.entries(at) - 1 + entries));
-    moveTo(side, shift ? (run.at[entry] ?? 0) : at + share * Math.max(...ends), ends);
+    if (!shift) return scrub(side, (cursor.value?.at ?? run.end) + share * Math.max(runs[0].end, runs[1].end), runs);
+    const entry = Math.max(0, Math.min(run.count - 1, run.entries(cursor.value?.moment ?? Infinity) - 1 + entries));
+    const moment = run.number[entry] ?? 0;
+    cursor.value = { side, at: run.time(moment), moment };
   };
   const next = () => stops.find((stop) => stop > chosen.value) ?? stops[0];
   const before = () => stops.findLast((stop) => stop < chosen.value) ?? stops[stops.length - 1];
@@ -370,7 +379,7 @@ function Pair({ runs }: { runs: [Run, Run] }) {
     p: () => stops.length && choose(before()),
     ArrowRight: by(0.01, 1),
     ArrowLeft: by(-0.01, -1),
-    Home: () => moveTo(0, 0, ends),
+    Home: () => (cursor.value = { side: 0, at: 0, moment: 0 }),
     End: () => (cursor.value = null),
     t: () => (byText.value = !byText.value),
   };
@@ -411,7 +420,7 @@ function Pair({ runs }: { runs: [Run, Run] }) {
               </button>
             </span>
           </div>
-          <Times found={found} times={times} picked={picked} width={width} />
+          <Times found={found} cursors={cursors!} picked={picked} width={width} />
           <Both found={found} box={scroller} onPaint={(paint) => (again.current = paint)} />
           <Judged found={found} index={chosen.value} />
         </>

@@ -1,5 +1,7 @@
-// The compact form of a timeline, as `interwhen.timeline(journal).to_json()` writes it. Times are microseconds since the
-// run began, offsets are UTF-16 code units. A field that has its default value is left out.
+// The compact form of a timeline, as `interwhen.timeline(journal).compact` has it. Times are microseconds since the run
+// began, offsets are UTF-16 code units. A field that has its default value is left out.
+//
+// Numbers say in which order things happened; times do not, because a clock may stand still or be set back.
 
 export type Span = [number, number];
 
@@ -27,6 +29,7 @@ export interface RequestData {
   reason?: string;
   entry?: number;
   at?: number;
+  number?: number;
   prompt_tokens?: number;
   cached_tokens?: number;
   uncached_tokens?: number;
@@ -41,7 +44,8 @@ export interface CheckData {
   sha256?: string;
   span?: Span;
   segment?: Span;
-  tape?: Span;
+  /** The numbers at which it was ordered and ended; one alone if it has not ended. */
+  numbers: number[];
   ordered?: number;
   began?: number;
   ended?: number;
@@ -63,6 +67,7 @@ export interface CheckData {
 export interface ForkData {
   monitor?: number;
   segment?: Span;
+  number?: number;
   ordered?: number;
   began?: number;
   ended?: number;
@@ -76,6 +81,7 @@ export interface ForkData {
 
 export interface RemedyData {
   kind?: string;
+  number?: number;
   check?: number;
   monitor?: number;
   span?: Span;
@@ -119,6 +125,7 @@ export interface ResultData {
 export interface Steps {
   gaps: number[];
   to: number[];
+  numbers: number[];
 }
 
 export interface RunData {
@@ -139,16 +146,19 @@ export interface RunData {
   label?: string;
   text?: string;
   tokens?: { chars: number[]; gaps: number[] };
+  /** The entries whose number is not that of the entry before plus one. */
+  numbers?: [number, number][];
   weights?: [number, number][];
   styles?: [number, string, string][];
-  cuts?: [number, number, number, number][];
+  /** Entry, offset, time, remedy, number. */
+  cuts?: [number, number, number, number, number][];
   frontier?: Steps;
   shown?: Steps;
   requests?: RequestData[];
   checks?: CheckData[];
   forks?: ForkData[];
   remedies?: RemedyData[];
-  incidents?: { at?: number; what: string; text?: string }[];
+  incidents?: { at?: number; number?: number; what: string; text?: string }[];
   result?: ResultData;
   certificate?: {
     text_sha256?: string;
@@ -186,8 +196,8 @@ export interface RunRow {
 
 type Part = Record<string, unknown>;
 
-const APPENDED = ["weights", "styles", "cuts"] as const;
-const COLUMNS = { tokens: ["chars", "gaps"], frontier: ["gaps", "to"], shown: ["gaps", "to"] } as const;
+const APPENDED = ["numbers", "weights", "styles", "cuts"] as const;
+const COLUMNS = { tokens: ["chars", "gaps"], frontier: ["gaps", "to", "numbers"], shown: ["gaps", "to", "numbers"] } as const;
 const KEYED = ["requests", "checks", "forks", "remedies", "incidents"] as const;
 
 function extend(into: unknown[], more: unknown[]): void {

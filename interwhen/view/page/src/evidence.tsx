@@ -3,7 +3,7 @@
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { CheckData } from "./data";
 import { claimOf, count, duration, oneLine, plural } from "./format";
-import { kind, type Run, SIGNS, spanText, WORDS } from "./model";
+import { kind, labelledCase, type Run, SIGNS, spanText, WORDS } from "./model";
 import { Facts, Foreign } from "./parts";
 import { command, config, go, halves, isWrong, listed, markWrong, name, neighbour, only, query, reason, runs, say, select, selected } from "./state";
 
@@ -17,31 +17,9 @@ async function copy(text: string, fallback: (text: string) => void): Promise<voi
   }
 }
 
-/** The check as one line for `interwhen verifiers try`: the text up to its claim, and what should have been said. */
-export function labelledCase(run: Run, check: CheckData, contested: boolean): string {
-  const prompt = run.data.prompt ?? "";
-  const [a, b] = check.tape ?? [0, 0];
-  // The text as it stood when the claim was read. Code points, because the reader of the line counts them.
-  const text = run.textAt(check.ordered ?? run.end);
-  const span = check.span ?? [0, 0];
-  const wrongText = check.outcome === "violation" ? !contested : contested;
-  const points = (offset: number) => Array.from(text.slice(0, offset)).length;
-  const label = wrongText ? "wrong" : "right";
-  const end = Math.max(span[1], Math.min(text.length, check.segment?.[1] ?? span[1]));
-  const row: Record<string, unknown> = {
-    name: `${run.data.path ?? "run"}:${a}-${b}`,
-    turns: [{ prompt: typeof prompt === "string" ? prompt : prompt, text: text.slice(0, end) }],
-    label,
-  };
-  if (label === "wrong") row.mistake = { turn: 0, span: { start: points(span[0]), end: points(span[1]) } };
-  return JSON.stringify(row);
-}
-
 /** What a check was about: its words in the text, else its key. */
 function claimText(run: Run, check: CheckData): string {
-  const place = run.text ? run.place(check) : undefined;
-  if (place) return run.slice(place[0], place[1], check.ordered ?? run.end);
-  return claimOf(check.key) || (check.sha256 ?? "").slice(0, 16);
+  return run.judged(check) || claimOf(check.key) || (check.sha256 ?? "").slice(0, 16);
 }
 
 function Split({ check }: { check: CheckData }) {
@@ -84,7 +62,7 @@ function Story({ run, check }: { run: Run; check: CheckData }) {
         {rows.map(([at, text], row) =>
           at === undefined ? null : (
             <li key={text}>
-              <time>{row ? `+${duration(at - found)}` : duration(found)}</time>
+              <time>{row ? `${at < found ? "" : "+"}${duration(at - found)}` : duration(found)}</time>
               <span>{text}</span>
             </li>
           ),
@@ -120,8 +98,7 @@ export function Evidence({ run }: { run: Run }) {
   }
   const monitor = run.data.monitors?.[check.monitor ?? 0];
   const outcome = check.outcome ?? "open";
-  const place = run.place(check);
-  const quote = place ? run.slice(place[0], place[1], check.ordered ?? run.end) : "";
+  const quote = run.judged(check);
   const claim = claimOf(check.key);
   const contested = isWrong(index);
   const path = run.data.path ?? "FILE";

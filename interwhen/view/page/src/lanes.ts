@@ -310,42 +310,16 @@ export class LanePicture {
     let most = 1;
     for (let i = 0; i < run.count; i++) if (run.length[i] > most) most = run.length[i];
     const y = (length: number) => base - ((PLOT - 16) * length) / most;
-    // One pair of values for each pixel: the last in it, and the least and the most if it has several.
+    // One pair of values for each pixel: the last in it.
     const left = Math.max(GUTTER, this.x(0));
     const right = Math.min(this.width - RIGHT, this.x(run.end));
     const columns = Math.max(1, Math.ceil(right - left));
     const written = new Float64Array(columns + 1);
     const proven = new Float64Array(columns + 1);
-    const cuts = run.data.cuts ?? [];
-    let entry = 0;
-    let step = 0;
-    let cut = 0;
-    let length = 0;
-    let frontier = 0;
     for (let px = 0; px <= columns; px++) {
-      const t = this.time(left + px);
-      for (;;) {
-        const next = [
-          entry < run.count ? run.at[entry] : Infinity,
-          cut < cuts.length ? cuts[cut][2] : Infinity,
-          step < run.frontier.at.length ? run.frontier.at[step] : Infinity,
-        ];
-        const soonest = Math.min(next[0], next[1], next[2]);
-        if (soonest > t) break;
-        if (cut < cuts.length && next[1] === soonest && cuts[cut][0] <= entry) {
-          length = cuts[cut][1];
-          frontier = Math.min(frontier, length);
-          cut++;
-        } else if (next[0] === soonest) length = run.length[entry++];
-        else if (next[2] === soonest) frontier = run.frontier.to[step++];
-        else {
-          length = cuts[cut][1];
-          frontier = Math.min(frontier, length);
-          cut++;
-        }
-      }
-      written[px] = length;
-      proven[px] = run.data.rechecked === undefined ? Math.min(frontier, length) : length;
+      const moment = run.moment(this.time(left + px));
+      written[px] = run.written(moment);
+      proven[px] = run.proven(moment);
     }
     g.fillStyle = c.line;
     g.fillRect(left, base, right - left, 0.75);

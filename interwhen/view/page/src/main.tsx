@@ -5,7 +5,7 @@ import { compareKey, ComparePage } from "./compare";
 import type { RunRow } from "./data";
 import { ListPage } from "./list";
 import { RunPage } from "./runpage";
-import { announced, asReader, close, config, cursor, failure, fold, go, link, neighbour, now, open, playing, reason, route, run, runs, scrub, step, tab } from "./state";
+import { announced, asReader, axis, close, config, cursor, failure, fold, go, link, moveTo, neighbour, now, open, playing, reason, route, run, runs, scrub, step, tab } from "./state";
 
 function Waiting({ id }: { id: string }) {
   return (
@@ -93,7 +93,7 @@ addEventListener("keydown", (event) => {
   if (!found || route.value.page !== "run") return;
   const entry = (by: number) => {
     const n = Math.max(0, Math.min(found.count - 1, found.entries(now.value) - 1 + by));
-    scrub(found.at[n] ?? 0);
+    moveTo(found.number[n] ?? 0);
   };
   const keys: Record<string, () => void> = {
     n: () => step(1),
@@ -102,9 +102,9 @@ addEventListener("keydown", (event) => {
     k: () => neighbour(-1),
     f: () => (fold.value = !fold.value),
     r: () => (asReader.value = !asReader.value),
-    ArrowRight: () => (event.shiftKey ? entry(1) : scrub(now.value + found.end / 100)),
-    ArrowLeft: () => (event.shiftKey ? entry(-1) : scrub(now.value - found.end / 100)),
-    Home: () => scrub(0),
+    ArrowRight: () => (event.shiftKey ? entry(1) : scrub(axis.value + found.end / 100)),
+    ArrowLeft: () => (event.shiftKey ? entry(-1) : scrub(axis.value - found.end / 100)),
+    Home: () => moveTo(0),
     End: () => (cursor.value = null),
     " ": () => (playing.value = !playing.value),
     "?": () => (tab.value = "help"),

@@ -1,18 +1,20 @@
 // A run as the page needs it: the columns of the compact form in typed arrays, and what can be asked of them.
 //
-// The tape holds every character that was ever written, once and in order. What a cut took back stays on the tape and
-// has a time of death. So the text at any moment is the tape up to there, without the parts that had died by then.
+// The tape holds every character that was ever written, once and in order. What a cut took back stays on the tape. So the
+// text at any moment is the tape up to there, without the parts that earlier cuts took back.
+//
+// A moment is a number in the order of the run (see data.ts), and Infinity is the end. Times are only for the axis: when a
+// clock stands still, a cut has the time of the check that led to it.
 
-import type { CheckData, RunData, Span } from "./data";
+import type { CheckData, Steps as RawSteps, RunData, Span } from "./data";
 import { ACTS } from "./format";
 
 export interface Dead {
   /** The part of the tape that a cut took back. */
   a: number;
   b: number;
-  /** The index of the cut and its time. */
+  /** The index of the cut. */
   cut: number;
-  at: number;
 }
 
 /** A standing part of the tape, and the offset of its start in the trace. */
@@ -26,6 +28,8 @@ export interface CheckMark {
   index: number;
   a: number;
   b: number;
+  /** How many cuts had been made when the check was ordered: it judged nothing that they took back. */
+  cuts: number;
 }
 
 /** Where the tape changes its author or its phase. */
@@ -37,13 +41,14 @@ export interface Seam {
 
 export class Steps {
   constructor(
+    readonly number: ArrayLike<number>,
     readonly at: Float64Array,
     readonly to: Float64Array,
   ) {}
 
-  /** The value at time `t`; `otherwise` before the first step. */
-  value(t: number, otherwise = 0): number {
-    const i = after(this.at, t) - 1;
+  /** The value at the moment `n`; `otherwise` before the first step. */
+  value(n: number, otherwise = 0): number {
+    const i = after(this.number, n) - 1;
     return i < 0 ? otherwise : this.to[i];
   }
 }
@@ -72,7 +77,8 @@ export const FEEDBACK = 2;
 export class Run {
   readonly text: string;
   readonly count: number;
-  /** For each entry: its end on the tape, its time, the length of the trace after it. */
+  /** For each entry: its number, its end on the tape, its time, the length of the trace after it. */
+  readonly number: Float64Array;
   readonly tapeEnd: Float64Array;
   readonly at: Float64Array;
   readonly length: Float64Array;
@@ -83,9 +89,12 @@ export class Run {
   readonly weight: Map<number, number>;
   /** In the order of the tape. No two overlap, because a character is taken back once. */
   readonly dead: Dead[];
-  readonly cutAt: Float64Array;
+  readonly cutNumber: Float64Array;
   readonly frontier: Steps;
   readonly shown: Steps | null;
+  /** The moments of what is no entry, in order, and when each was. Like `at`, for the axis: this clock never runs back. */
+  readonly others: Float64Array;
+  private readonly clock: Float64Array;
   readonly end: number;
   readonly checks: CheckData[];
   /** The checks with a place on the tape, by the start of that place. */
@@ -101,23 +110,28 @@ export class Run {
     this.text = data.text ?? "";
     // With surrogates, a border of a piece may fall between two halves.
     this.acts = ACTS.test(this.text) || /[\ud800-\udfff]/.test(this.text);
+    this.number = new Float64Array(n);
     this.tapeEnd = new Float64Array(n);
     this.at = new Float64Array(n);
     this.length = new Float64Array(n);
     this.weight = new Map(data.weights ?? []);
     const cuts = data.cuts ?? [];
-    this.cutAt = Float64Array.from(cuts, (cut) => cut[2]);
+    this.cutNumber = Float64Array.from(cuts, (cut) => cut[4]);
     this.dead = [];
     const standing: Standing[] = [];
     let tape = 0;
     let time = 0;
+    let latest = 0;
     let trace = 0;
     let style = 0;
     let next = 0;
+    let number = 0;
+    let listed = 0;
+    const numbers = data.numbers ?? [];
     const styles = data.styles ?? [];
     for (let i = 0; i <= n; i++) {
       while (next < cuts.length && (cuts[next][0] <= i || i === n)) {
-        this.kill(standing, cuts[next][1], next, cuts[next][2]);
+        this.kill(standing, cuts[next][1], next);
         trace = Math.min(trace, cuts[next][1]);
         next++;
       }
@@ -133,23 +147,25 @@ export class Run {
       tape += chars[i];
       trace += chars[i];
       time += gaps[i] ?? 0;
+      number = numbers[listed]?.[0] === i ? numbers[listed++][1] : number + 1;
+      this.number[i] = number;
       this.tapeEnd[i] = tape;
-      this.at[i] = time;
+      this.at[i] = latest = Math.max(latest, time);
       this.length[i] = trace;
     }
     this.dead.sort((x, y) => x.a - y.a);
-    this.frontier = steps(data.frontier);
+    this.frontier = this.cutBack(steps(data.frontier));
     this.shown = data.shown ? steps(data.shown) : null;
     this.checks = data.checks ?? [];
     this.over = data.status !== undefined;
-    const lastCheck = this.checks.reduce((most, c) => Math.max(most, c?.ended ?? c?.ordered ?? 0), 0);
-    this.end = Math.max(data.end ?? 0, time, lastCheck, 1);
+    [this.others, this.clock] = this.timed();
+    this.end = Math.max(data.end ?? 0, this.time(Infinity), 1);
     this.marks = [];
     this.violations = [];
     this.checks.forEach((check, index) => {
       if (!check) return;
       const place = this.place(check);
-      if (place) this.marks.push({ index, a: place[0], b: Math.max(place[1], place[0] + 1) });
+      if (place) this.marks.push({ index, a: place[0], b: Math.max(place[1], place[0] + 1), cuts: this.cuts(this.ordered(check)) });
       if (check.outcome === "violation") this.violations.push(index);
     });
     this.marks.sort((x, y) => x.a - y.a || x.b - y.b);
@@ -158,42 +174,87 @@ export class Run {
     this.marks.forEach((mark, i) => (this.markEnds[i] = most = Math.max(most, mark.b)));
   }
 
-  private kill(standing: Standing[], to: number, cut: number, at: number): void {
+  /** The moments of what is no entry, and when each was. */
+  private timed(): [Float64Array, Float64Array] {
+    const times = new Map<number, number>();
+    (this.data.cuts ?? []).forEach((cut, i) => times.set(this.cutNumber[i], cut[2]));
+    for (const steps of [this.frontier, this.shown]) steps?.to.forEach((_, i) => times.set(steps.number[i], steps.at[i]));
+    for (const check of this.checks) {
+      if (check) times.set(this.ordered(check), check.ordered ?? 0).set(this.settled(check), check.ended ?? check.ordered ?? 0);
+    }
+    const moments = Float64Array.from(times.keys()).sort();
+    let latest = 0;
+    return [moments, moments.map((n) => (latest = Math.max(latest, times.get(n)!)))];
+  }
+
+  /** The steps of the frontier, and those with which a cut took it back. */
+  private cutBack(steps: Steps): Steps {
+    const numbers: number[] = [];
+    const at: number[] = [];
+    const to: number[] = [];
+    const push = (number: number, time: number, value: number) => {
+      numbers.push(number);
+      at.push(time);
+      to.push(value);
+    };
+    let i = 0;
+    const until = (number: number) => {
+      for (; i < steps.to.length && steps.number[i] < number; i++) push(steps.number[i], steps.at[i], steps.to[i]);
+    };
+    (this.data.cuts ?? []).forEach((cut, index) => {
+      until(this.cutNumber[index]);
+      if (cut[1] < (to[to.length - 1] ?? 0)) push(this.cutNumber[index], cut[2], cut[1]);
+    });
+    until(Infinity);
+    return new Steps(numbers, Float64Array.from(at), Float64Array.from(to));
+  }
+
+  private kill(standing: Standing[], to: number, cut: number): void {
     while (standing.length) {
       const last = standing[standing.length - 1];
       if (last.s >= to) {
-        if (last.b > last.a) this.dead.push({ a: last.a, b: last.b, cut, at });
+        if (last.b > last.a) this.dead.push({ a: last.a, b: last.b, cut });
         standing.pop();
         continue;
       }
       const keep = last.a + to - last.s;
       if (keep < last.b) {
-        this.dead.push({ a: keep, b: last.b, cut, at });
+        this.dead.push({ a: keep, b: last.b, cut });
         last.b = keep;
       }
       break;
     }
   }
 
-  /** How many entries had been written at time `t`. */
-  entries(t: number): number {
-    return after(this.at, t);
+  /** The moment for the time `t` of the axis: just before the first one that is later. */
+  moment(t: number): number {
+    return Math.min(this.number[after(this.at, t)] ?? Infinity, this.others[after(this.clock, t)] ?? Infinity) - 0.5;
   }
 
-  /** The length of the tape at time `t`. */
-  tape(t: number): number {
-    const n = this.entries(t);
-    return n ? this.tapeEnd[n - 1] : 0;
+  /** Where the moment `n` is on the axis. */
+  time(n: number): number {
+    return Math.max(this.at[after(this.number, n) - 1] ?? 0, this.clock[after(this.others, n) - 1] ?? 0);
   }
 
-  /** How many cuts had been made at time `t`. */
-  cuts(t: number): number {
-    return after(this.cutAt, t);
+  /** How many entries had been written at the moment `n`. */
+  entries(n: number): number {
+    return after(this.number, n);
   }
 
-  /** The parts of the tape that stood at time `t`, in order. */
-  standing(t: number): Standing[] {
-    const end = this.tape(t);
+  /** The length of the tape at the moment `n`. */
+  tape(n: number): number {
+    return this.tapeEnd[this.entries(n) - 1] ?? 0;
+  }
+
+  /** How many cuts had been made at the moment `n`. */
+  cuts(n: number): number {
+    return after(this.cutNumber, n);
+  }
+
+  /** The parts of the tape that stood at the moment `n`, in order. */
+  standing(n: number): Standing[] {
+    const end = this.tape(n);
+    const cuts = this.cuts(n);
     const found: Standing[] = [];
     let a = 0;
     let s = 0;
@@ -204,7 +265,7 @@ export class Run {
     };
     for (const dead of this.dead) {
       if (dead.a >= end) break;
-      if (dead.at > t) continue;
+      if (dead.cut >= cuts) continue;
       add(Math.min(dead.a, end));
       a = Math.max(a, dead.b);
     }
@@ -212,27 +273,32 @@ export class Run {
     return found;
   }
 
-  /** The place on the tape of the offset `to` of the trace at time `t`. */
-  onTape(to: number, t: number): number {
-    for (const part of this.standing(t)) if (to < part.s + part.b - part.a) return part.a + Math.max(0, to - part.s);
-    return this.tape(t);
+  /** The place on the tape of the offset `to` of the trace at the moment `n`. */
+  onTape(to: number, n: number): number {
+    const end = this.tape(n);
+    const cuts = this.cuts(n);
+    let at = to;
+    for (const dead of this.dead) {
+      if (dead.a > at) break;
+      if (dead.cut < cuts) at += dead.b - dead.a;
+    }
+    return Math.min(at, end);
   }
 
-  /** The length of the trace at time `t`. */
-  written(t: number): number {
-    const n = this.entries(t);
-    const c = this.cuts(t);
-    let length = n ? this.length[n - 1] : 0;
+  /** The length of the trace at the moment `n`. */
+  written(n: number): number {
+    const entries = this.entries(n);
+    let length = this.length[entries - 1] ?? 0;
     // A cut after the last entry has nothing written behind it yet.
     const cuts = this.data.cuts ?? [];
-    for (let i = c - 1; i >= 0 && cuts[i][0] >= n; i--) length = Math.min(length, cuts[i][1]);
+    for (let i = this.cuts(n) - 1; i >= 0 && cuts[i][0] >= entries; i--) length = Math.min(length, cuts[i][1]);
     return length;
   }
 
-  /** How much of the trace the reader had been sent at time `t`. A step to -1 says that he has all of it again. */
-  sent(t: number): number {
-    const to = this.shown ? this.shown.value(t, -1) : -1;
-    return to < 0 ? this.written(t) : Math.min(to, this.written(t));
+  /** How much of the trace the reader had been sent at the moment `n`. A step to -1 says that he has all of it again. */
+  sent(n: number): number {
+    const to = this.shown ? this.shown.value(n, -1) : -1;
+    return to < 0 ? this.written(n) : Math.min(to, this.written(n));
   }
 
   /** The times at which something reached the reader. */
@@ -243,20 +309,20 @@ export class Run {
     let i = 0;
     let free = true;
     for (let step = 0; step <= steps.at.length; step++) {
-      const until = step < steps.at.length ? steps.at[step] : Infinity;
-      for (; i < this.count && this.at[i] < until; i++) if (free) times.push(this.at[i]);
+      const until = step < steps.at.length ? steps.number[step] : Infinity;
+      for (; i < this.count && this.number[i] < until; i++) if (free) times.push(this.at[i]);
       if (step === steps.at.length) break;
-      times.push(until);
+      times.push(steps.at[step]);
       free = steps.to[step] < 0;
     }
     return Float64Array.from(times);
   }
 
-  /** The frontier at time `t`. A cut takes it back. */
-  proven(t: number): number {
+  /** The frontier at the moment `n`. */
+  proven(n: number): number {
     // A monitor that only observes a recorded text has no frontier.
-    if (this.data.rechecked !== undefined) return this.written(t);
-    return Math.min(this.frontier.value(t), this.written(t));
+    if (this.data.rechecked !== undefined) return this.written(n);
+    return Math.min(this.frontier.value(n), this.written(n));
   }
 
   /** The marks that touch [a, b), written into `found`. */
@@ -276,50 +342,59 @@ export class Run {
     return first(this.seams.length, (i) => this.seams[i].at > at);
   }
 
-  /** The outcome of a check as it was known at time `t`; null: the check had not been ordered. */
-  outcome(check: CheckData, t: number): string | null {
-    if ((check.ordered ?? 0) > t) return null;
-    if (check.ended === undefined || check.ended > t) return "open";
-    return check.outcome ?? "open";
+  /** The moment at which a check was ordered. */
+  ordered(check: CheckData): number {
+    return check.numbers[0];
   }
 
-  /** The final text that stands. */
-  finalText(): string {
-    return this.standing(Infinity).map((part) => this.text.slice(part.a, part.b)).join("");
+  /** The moment at which a check ended; that at which it was ordered if it is open. */
+  settled(check: CheckData): number {
+    return check.numbers[check.numbers.length - 1];
+  }
+
+  /** The outcome of a check as it was known at the moment `n`; null: the check had not been ordered. */
+  outcome(check: CheckData, n: number): string | null {
+    if (this.ordered(check) > n) return null;
+    return this.settled(check) > n ? "open" : (check.outcome ?? "open");
   }
 
   /** The place of a check on the tape: that of its span, as the trace was when it was ordered. */
   place(check: CheckData): Span | undefined {
-    const { tape, span } = check;
-    const t = check.ordered ?? 0;
-    if (!tape || !span || !this.text || this.slice(tape[0], tape[1], t).length === span[1] - span[0]) return tape;
-    // Its text was repaired, so it goes on after the part that was taken back.
-    const a = this.onTape(span[0], t);
-    const b = this.onTape(span[1] - 1, t) + 1;
-    return b > a ? [a, b] : tape;
+    const { span } = check;
+    if (!span) return undefined;
+    const n = this.ordered(check);
+    const a = this.onTape(span[0], n);
+    return [a, span[1] > span[0] ? this.onTape(span[1] - 1, n) + 1 : a];
   }
 
-  /** The text of the tape in [a, b) that stood at time `t`. */
-  slice(a: number, b: number, t: number): string {
+  /** The text that a check judged: what stood at its place when it was ordered. */
+  judged(check: CheckData): string {
+    const place = this.place(check);
+    return place ? this.slice(place[0], place[1], this.ordered(check)) : "";
+  }
+
+  /** The text of the tape in [a, b) that stood at the moment `n`. */
+  slice(a: number, b: number, n: number): string {
+    const cuts = this.cuts(n);
     let found = "";
     let from = a;
     for (const dead of this.dead) {
       if (dead.a >= b) break;
-      if (dead.at > t || dead.b <= from) continue;
+      if (dead.cut >= cuts || dead.b <= from) continue;
       found += this.text.slice(from, Math.max(from, dead.a));
       from = dead.b;
     }
     return found + this.text.slice(from, Math.max(from, b));
   }
 
-  /** The text that stood at time `t`. */
-  textAt(t: number): string {
-    return this.standing(t).map((part) => this.text.slice(part.a, part.b)).join("");
+  /** The text that stood at the moment `n`. */
+  textAt(n: number): string {
+    return this.standing(n).map((part) => this.text.slice(part.a, part.b)).join("");
   }
 
-  /** The time at which the character of the tape before `to` was written. */
+  /** The moment at which the character of the tape before `to` was written. */
   writtenAt(to: number): number {
-    return this.at[Math.min(after(this.tapeEnd, to - 1), this.count - 1)] ?? 0;
+    return this.number[Math.min(after(this.tapeEnd, to - 1), this.count - 1)] ?? 0;
   }
 
   /** The name of the journal's file, and the monitor that checked it again. */
@@ -340,12 +415,31 @@ export class Run {
   }
 }
 
-function steps(raw: { gaps: number[]; to: number[] } | undefined): Steps {
+/** The check as one line for `interwhen verifiers try`: the text up to its claim, and what should have been said. */
+export function labelledCase(run: Run, check: CheckData, contested: boolean): string {
+  const [a, b] = run.place(check) ?? [0, 0];
+  // Code points, because the reader of the line counts them.
+  const text = run.textAt(run.ordered(check));
+  const span = check.span ?? [0, 0];
+  const wrongText = check.outcome === "violation" ? !contested : contested;
+  const points = (offset: number) => Array.from(text.slice(0, offset)).length;
+  const label = wrongText ? "wrong" : "right";
+  const end = Math.max(span[1], Math.min(text.length, check.segment?.[1] ?? span[1]));
+  const row: Record<string, unknown> = {
+    name: `${run.data.path ?? "run"}:${a}-${b}`,
+    turns: [{ prompt: run.data.prompt ?? "", text: text.slice(0, end) }],
+    label,
+  };
+  if (label === "wrong") row.mistake = { turn: 0, span: { start: points(span[0]), end: points(span[1]) } };
+  return JSON.stringify(row);
+}
+
+function steps(raw: RawSteps | undefined): Steps {
   const n = raw?.to.length ?? 0;
   const at = new Float64Array(n);
   let time = 0;
   for (let i = 0; i < n; i++) at[i] = time += raw!.gaps[i] ?? 0;
-  return new Steps(at, Float64Array.from(raw?.to ?? []));
+  return new Steps(raw?.numbers ?? [], at, Float64Array.from(raw?.to ?? []));
 }
 
 export const SIGNS: Record<string, string> = {

@@ -9,7 +9,7 @@ import { Help } from "./help";
 import { layOut, type Rows, rowOf, rowsUntil } from "./layout";
 import type { Run } from "./model";
 import { Badge, Foreign } from "./parts";
-import { asReader, config, connection, cursor, fold, isDark, link, now, only, playing, run as opened, runs, scrub, select, selected, step, tab, theme, unfolded } from "./state";
+import { asReader, axis, config, connection, cursor, fold, isDark, link, now, only, playing, run as opened, runs, scrub, select, selected, step, tab, theme, unfolded } from "./state";
 import { Painter, ROW, type Scene } from "./text";
 
 export function Tools() {
@@ -79,7 +79,8 @@ function Lanes({ run }: { run: Run }) {
   const box = useRef<HTMLDivElement>(null);
   const picture = useRef<LanePicture | null>(null);
   const [width, setWidth] = useState(0);
-  const t = now.value;
+  const moment = now.value;
+  const t = axis.value;
 
   useLayoutEffect(() => {
     const seen = new ResizeObserver(() => setWidth(box.current?.clientWidth ?? 0));
@@ -126,7 +127,7 @@ function Lanes({ run }: { run: Run }) {
         aria-valuemin={0}
         aria-valuemax={Math.round(run.end / 10) / 100}
         aria-valuenow={Math.round(t / 10) / 100}
-        aria-valuetext={`${duration(t)} of ${duration(run.end)}, ${count(run.written(t))} characters written, ${count(run.proven(t))} proven`}
+        aria-valuetext={`${duration(t)} of ${duration(run.end)}, ${count(run.written(moment))} characters written, ${count(run.proven(moment))} proven`}
         onPointerDown={(event) => {
           // The picture is made after the element, so it is read here and not when the handler is made.
           const shown = picture.current;
@@ -179,8 +180,8 @@ function TextPane({ run }: { run: Run }) {
   const painter = useRef<Painter | null>(null);
   const rowsFor = useRows();
   const [width, setWidth] = useState(0);
-  const t = now.value;
-  const before = useRef({ selected: -2, cursor: cursor.value as number | null, run: run as Run | null });
+  const moment = now.value;
+  const before = useRef({ selected: -2, cursor: cursor.value, run: run as Run | null });
 
   useLayoutEffect(() => {
     painter.current = new Painter(box.current!, scroller.current!);
@@ -203,32 +204,33 @@ function TextPane({ run }: { run: Run }) {
 
   useLayoutEffect(() => {
     if (!width || !painter.current) return;
-    const cuts = run.cuts(t);
+    const cuts = run.cuts(moment);
     const rows = rowsFor(run, cuts, width);
     const view = scroller.current!;
     const stuck = view.scrollTop + view.clientHeight > view.scrollHeight - ROW * 2;
-    const tape = run.tape(t);
-    const sent = run.shown ? run.onTape(run.sent(t), t) : tape;
+    const tape = run.tape(moment);
+    const sent = run.shown ? run.onTape(run.sent(moment), moment) : tape;
     const scene: Scene = {
       run,
       rows,
-      at: t,
+      moment,
       tape: asReader.value ? sent : tape,
       cuts,
-      proven: run.onTape(run.proven(t), t),
+      proven: run.onTape(run.proven(moment), moment),
       shown: sent,
       selected: selected.value,
     };
     painter.current.show(scene);
     const was = before.current;
     const check = run.checks[selected.value];
-    if (was.selected !== selected.value && check?.tape) painter.current.reveal(rowOf(rows, check.tape[0]));
+    const place = check && run.place(check);
+    if (was.selected !== selected.value && place) painter.current.reveal(rowOf(rows, place[0]));
     else if (was.cursor !== cursor.value) {
       const last = Math.max(0, rowsUntil(rows, Math.max(1, scene.tape)) - 1);
       painter.current.reveal(last, false);
     } else if (was.run !== run && stuck && !run.over) view.scrollTop = view.scrollHeight;
     before.current = { selected: selected.value, cursor: cursor.value, run };
-  }, [run, width, t, selected.value, fold.value, unfolded.value, asReader.value]);
+  }, [run, width, moment, selected.value, fold.value, unfolded.value, asReader.value]);
 
   return (
     <main
@@ -278,7 +280,7 @@ const TABS = [
 function Side({ run }: { run: Run }) {
   const chosen = tab.value;
   const show = (span: [number, number]) => {
-    const at = run.onTape(span[0], run.end);
+    const at = run.onTape(span[0], Infinity);
     const found = run.touchingMarks(at, at + 1)[0];
     if (found) select(found.index);
     else document.querySelector<HTMLElement>(".text")?.focus();
@@ -347,7 +349,7 @@ function usePlayer(run: Run): void {
     if (!playing.value) return;
     let frame = 0;
     let last = performance.now();
-    let t = cursor.value ?? 0;
+    let t = cursor.value?.at ?? 0;
     const rate = Math.max(1, run.end / 1000 / 10_000);
     const tick = (at: number) => {
       t += (at - last) * 1000 * rate;

@@ -75,7 +75,7 @@ export async function load(id: string): Promise<Run> {
     const answer = monitor === null ? await fetch(`${place}/timeline`) : await command(`${place}/recheck`, { monitor });
     if (!answer.ok) throw new Error(await reason(answer));
     const found = (await answer.json()) as Record<string, unknown>;
-    data = monitor === null ? apply({ version: 1 }, found) : (found as unknown as RunData);
+    data = monitor === null ? apply({ version: 2 }, found) : (found as unknown as RunData);
   }
   const run = new Run(data);
   if (run.over || config.mode === "file") loaded.set(id, run);
@@ -107,8 +107,13 @@ export async function reason(answer: Response): Promise<string> {
 
 export const run = signal<Run | null>(null);
 export const name = signal("");
-/** The time of the cursor; null: the end, also while the run grows. */
-export const cursor = signal<number | null>(null);
+/** A moment in the order of the run (see model.ts), and where on the axis the cursor stands for it. */
+export interface Cursor {
+  moment: number;
+  at: number;
+}
+/** null: the end, also while the run grows. */
+export const cursor = signal<Cursor | null>(null);
 export const selected = signal(-1);
 export const only = signal<string | null>(null);
 export const query = signal("");
@@ -120,7 +125,8 @@ export const connection = signal<"none" | "live" | "lost">("none");
 /** Whether the text shows what the reader had, and not what was written. */
 export const asReader = signal(false);
 
-export const now = computed(() => cursor.value ?? run.value?.end ?? 0);
+export const now = computed(() => cursor.value?.moment ?? Infinity);
+export const axis = computed(() => cursor.value?.at ?? run.value?.end ?? 0);
 
 let stream: EventSource | null = null;
 let growing = 0;
@@ -139,8 +145,9 @@ export async function open(id: string): Promise<void> {
       only.value = null;
       query.value = "";
       unfolded.value = new Set();
-      tab.value = found.violations.length || found.checks.length ? "evidence" : "account";
-      selected.value = found.violations[0] ?? -1;
+      tab.value = found.checks.length ? "evidence" : "account";
+      selected.value = -1;
+      if (found.violations.length) select(found.violations[0]);
     });
     if (!found.over && config.mode === "served") follow(id, found.data);
   } catch (error) {
@@ -271,11 +278,10 @@ export function select(index: number): void {
   batch(() => {
     selected.value = index;
     tab.value = "evidence";
-    if (cursor.value !== null && (check.ended ?? check.ordered ?? 0) > cursor.value) cursor.value = null;
-    if (check.tape) {
-      const lost = found.dead.findIndex((dead) => dead.a <= check.tape![0] && dead.b > check.tape![0]);
-      if (lost >= 0 && !unfolded.value.has(lost)) unfolded.value = new Set([...unfolded.value, lost]);
-    }
+    if (found.settled(check) > now.value) cursor.value = null;
+    const [a, b] = found.place(check) ?? [0, 0];
+    const lost = found.dead.flatMap((dead, part) => (dead.a < b && dead.b > a && !unfolded.value.has(part) ? [part] : []));
+    if (lost.length) unfolded.value = new Set([...unfolded.value, ...lost]);
   });
 }
 
@@ -311,8 +317,14 @@ export function neighbour(direction: 1 | -1): void {
   select(all[Math.max(0, Math.min(all.length - 1, at < 0 ? 0 : at + direction))]);
 }
 
+/** Put the cursor at the time `t` of the axis. */
 export function scrub(t: number): void {
-  const end = run.value?.end ?? 0;
-  const to = Math.max(0, Math.min(end, t));
-  cursor.value = to >= end ? null : to;
+  const found = run.value;
+  const at = Math.max(0, t);
+  cursor.value = !found || at >= found.end ? null : { moment: found.moment(at), at };
+}
+
+/** Put the cursor at a moment, which may have the same time as others. */
+export function moveTo(moment: number): void {
+  cursor.value = { moment, at: run.value?.time(moment) ?? 0 };
 }

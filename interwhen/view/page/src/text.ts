@@ -14,8 +14,8 @@ const SPARE = 4;
 export interface Scene {
   run: Run;
   rows: Rows;
-  /** The time of the cursor. */
-  at: number;
+  /** Where the cursor is in the order of the run. */
+  moment: number;
   tape: number;
   cuts: number;
   /** Where the frontier, and what the reader had been sent, is on the tape. */
@@ -155,9 +155,10 @@ export class RowElement {
     let worst = -1;
     let chosen = false;
     let known = 0;
+    const gone = rows.kind[index] === GONE ? run.dead[rows.dead[index]].cut : Infinity;
     for (const mark of marks) {
-      const outcome = run.outcome(run.checks[mark.index], scene.at);
-      if (outcome === null) continue;
+      const outcome = run.outcome(run.checks[mark.index], scene.moment);
+      if (outcome === null || mark.cuts > gone) continue;
       marks[known++] = mark;
       codes.push(CODES[kind(outcome)]);
       if (worse(sign, outcome) !== sign) {
@@ -214,7 +215,7 @@ export class RowElement {
       let check = -1;
       for (let m = 0; m < marks.length; m++) {
         const mark = marks[m];
-        if (mark.a > a || mark.b < b) continue;
+        if (mark.a > a || mark.b < b || (lost && mark.cuts > run.dead[dead].cut)) continue;
         const selected = mark.index === scene.selected;
         if (selected) look |= PICKED;
         if (outcome === 0 || codes[m] === VIOLATION || outcome === PASS || selected) {
