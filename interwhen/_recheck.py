@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
 
+from interwhen._consent import Chosen, monitors_given, monitors_of
 from interwhen._core.messages import Resumed
 from interwhen._core.release import describe
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, switched_off
-from interwhen._run import recorded_model, several_specs, specs_and_absent
+from interwhen._run import recorded_model, several_specs
+from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
 from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Chunk, Prompt
 from interwhen._types.monitors import Monitor
-from interwhen._types.results import CheckRecord, Result, Verified, prompt_sha256
+from interwhen._types.results import Abstained, CheckRecord, Result, Verified, prompt_sha256
 from interwhen._types.segments import Phase, Span
 from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
+from interwhen._types.verifiers import FunctionVerifier
 from interwhen.journal import Journal
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
@@ -34,6 +38,7 @@ from interwhen.journal._rebuilt_run import (
     read_sealed,
     rebuild,
     refuse_redacted,
+    refusing_contradictions,
     standing,
 )
 from interwhen.journal._records import (
@@ -42,10 +47,7 @@ from interwhen.journal._records import (
     recorded_monitors,
 )
 from interwhen.journal._reports import Recheck, RecheckFinding, Replay
-from interwhen.registry import (
-    MonitorSpec,
-    load_monitors,
-)
+from interwhen.registry import MonitorSpec
 
 # Replay: gives the recorded facts to a new core.
 
@@ -95,10 +97,10 @@ async def recheck(
     :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off while there are
     monitors.
     """
-    watchers = load_monitors(several_specs(monitors))
-    acting = {monitor.name for monitor in watchers if monitor.delivery != "observe"}
-    observers = tuple(replace(monitor, delivery="observe") for monitor in watchers)
+    chosen = monitors_given(several_specs(monitors))
+    acting = {monitor.name for monitor in chosen.monitors if monitor.delivery != "observe"}
     found = read_journal(path)
+    observers, _ = watch_until(chosen, found.size)
     refuse_redacted(found)
     findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
@@ -136,20 +138,24 @@ class RepeatedCheck(msgspec.Struct, frozen=True):
     """Why the check does not pass; empty if it passes."""
     changed: str = ""
     """What is known to have changed in its verifier since the record: the version or the code; otherwise empty."""
+    left_out: bool = False
+    """Whether the check was not repeated, because its monitor was left out or the time was spent."""
 
 
 async def check_again(
     path: str | os.PathLike[str],
     monitors: Iterable[MonitorSpec] | None = None,
     *,
+    trust: bool = False,
     prompt: Prompt | None = None,
     on_progress: OnProgress | None = None,
 ) -> tuple[Result, tuple[RepeatedCheck, ...]]:
     """Repeat the passed checks of a recorded result, with the installed verifiers and without a model.
 
     *path* is a journal, or a file with a result as JSON. For a journal, *monitors* defaults to the monitors that the
-    journal names, and *prompt* is ignored. For a result, *monitors* is required, and so is *prompt* if the monitors
-    read the problem in it. *on_progress* gets the number of checks that have ended, and an estimate of their total.
+    journal names, and *prompt* is ignored. Of these, without *trust*, only the safe ones are used, and for a limited
+    time. For a result, *monitors* is required, and so is *prompt* if the monitors read the problem in it. *on_progress*
+    gets the number of checks that have ended, and an estimate of their total.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed. A claim that only a fork
     finds does not pass again. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record or the
@@ -157,19 +163,20 @@ async def check_again(
     file cannot be opened.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
-    header = begins[2]
+    header, size = begins[2:]
     if monitors is None and header is None:
         raise UsageError(
             f"the monitors must be given to check the result in {os.fspath(path)!r}, which does not say how "
             "to make them: give monitors=[...]"
         )
-    absent: dict[str, str] = {}
     if monitors is None and header is not None:
-        monitors, absent = specs_and_absent(header)
-    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(monitors or ()))
+        chosen = monitors_of(header.monitors, trust=trust)
+    else:
+        chosen = monitors_given(monitors or ())
+    watchers, until = watch_until(chosen, size)
     model = recorded_model(chunks, think_tags=begins[0])
     settled, total = 0, len(result.checks)
-    async with Run(model, asked, monitors=watchers, starts_in=begins[1]) as run:
+    async with Run(model, asked, monitors=watchers, starts_in=begins[1], budgets=_budgets(until)) as run:
         async for event in run:
             if isinstance(event, CheckSettled):
                 settled += 1
@@ -179,12 +186,54 @@ async def check_again(
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
     passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
+    is_late = isinstance(again, Abstained)
     return result, tuple(
-        RepeatedCheck(check, passes=False, why=absent[check.monitor])
-        if check.monitor in absent
-        else _repeated(check, found.get((check.monitor, check.key, check.span)), is_answer=result.answer_verified)
+        _repeated(
+            check,
+            found.get((check.monitor, check.key, check.span)),
+            chosen.left_out.get(check.monitor, _LATE if is_late else ""),
+            is_answer=result.answer_verified,
+        )
         for check in passed
     )
+
+
+# The time, and the process, for checks with monitors that a file named.
+
+_SECONDS = 4.0
+_SECONDS_PER_BYTE = 1e-5
+_LATE = "the time for the monitors of a file is spent: give them with -m or monitors=[...], or trust the file"
+
+
+class _Watch(NamedTuple):
+    monitors: tuple[Monitor, ...]
+    until: float | None
+    """When their time is spent, on the monotonic clock; ``None`` if it is not limited."""
+
+
+def watch_until(chosen: Chosen, size: int) -> _Watch:
+    """Return the monitors *chosen*, which then only observe, and how long they may check a record of *size* bytes."""
+    if chosen.spent is None:
+        return _Watch(tuple(replace(one, delivery="observe") for one in chosen.monitors), None)
+    until = time.monotonic() + _SECONDS + size * _SECONDS_PER_BYTE - chosen.spent
+    found = []
+    for monitor in chosen.monitors:
+        verifier = monitor.verifier
+        # A process can be killed. A thread would run on, and Python waits for it at its end.
+        if verifier.worker == "thread" and isinstance(verifier, FunctionVerifier):
+            verifier = replace(verifier, worker="process")
+        found.append(replace(monitor, delivery="observe", verifier=verifier))
+    return _Watch(tuple(found), until)
+
+
+def _budgets(until: float | None) -> Budgets:
+    return Budgets(seconds=None if until is None else max(until - time.monotonic(), 0.0))
+
+
+def vet_in_time(result: Result) -> None:
+    """Raise :class:`UsageError` if *result*, of :func:`observe_recorded`, says that the time was spent."""
+    if isinstance(result, Abstained):
+        raise UsageError(f"{_NOT}: {_LATE}")
 
 
 class ClaimAgain(NamedTuple):
@@ -206,18 +255,19 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     found = read_journal(path)
     refuse_redacted(found)
     header = found.header
-    recorded = next((one for one in header.monitors if one.fields["name"] == monitor), None)
-    if recorded is None or recorded.spec is None:
-        raise UsageError(
-            f"the journal must say how to make the monitor {monitor!r:.80}, and does not, because it was given as an "
-            "object or has a secret: run interwhen recheck with --monitor"
-        )
-    watchers = tuple(replace(one, delivery="observe") for one in load_monitors([recorded.spec]))
+    recorded = [one for one in header.monitors if one.name == monitor]
+    if not recorded:
+        raise UsageError(f"the journal must have the monitor of the claim, got {monitor!r:.80}: load the run again")
+    chosen = monitors_of(recorded)
+    if why := chosen.left_out.get(monitor):
+        raise UsageError(f"{_NOT}: {why}")
+    watchers, until = watch_until(chosen, found.size)
     for trace in _recorded_traces(found):
-        result = await observe_recorded(found, trace.chunks, watchers)
+        result = await observe_recorded(found, trace.chunks, watchers, until=until)
         again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
         if again is not None:
-            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded.verifier], again))
+            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded[0].verifier], again))
+        vet_in_time(result)
     raise UsageError(
         f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
         "reads other claims now"
@@ -226,6 +276,8 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
     """Return how the verifier *now* is known to differ from the verifier *then*; empty without a known difference."""
+    if now.verifier != (then.verifier if isinstance(then, CheckRecord) else then.name):
+        return f"its verifier is {now.verifier!r:.80} now"
     if now.version != then.version:
         return f"version {then.version!r} then, {now.version!r} now"
     return "its code changed" if then.code_sha256 and now.code_sha256 != then.code_sha256 else ""
@@ -233,7 +285,7 @@ def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
 
 def _recorded(
     path: str | os.PathLike[str], prompt: Prompt | None
-) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None]]:
+) -> tuple[Result, Sequence[Chunk], Prompt, tuple[tuple[str, str] | None, Phase, Header | None, int]]:
     with open(path, "rb") as file:  # noqa: PTH123  (the first bytes decide how it is read)
         data = file.read()
     if data.startswith(MAGIC):
@@ -242,7 +294,7 @@ def _recorded(
         if journaled.result is None:
             raise UsageError(f"the run in {os.fspath(path)!r} must be over, and is not: resume it to its end first")
         header = journaled.header
-        begins = (header.think_tags, header.starts_in, header)
+        begins = (header.think_tags, header.starts_in, header, len(data))
         return journaled.result, _recorded_traces(journaled)[-1].chunks, header.prompt, begins
     try:
         result: Result = msgspec.json.decode(data, type=Result)
@@ -262,19 +314,26 @@ def _recorded(
         )
     border = len(result.text) - len(result.answer) if result.text.endswith(result.answer) else 0
     chunks = [Chunk(result.text[:border], "reasoning"), Chunk(result.text[border:], "answer")]
-    return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None)
+    return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None, len(data))
 
 
 def _is_pass(check: CheckRecord) -> bool:
     return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
-def _repeated(check: CheckRecord, now: CheckRecord | None, *, is_answer: bool) -> RepeatedCheck:
+_NOT = "not rechecked"
+
+
+def _repeated(check: CheckRecord, now: CheckRecord | None, absent: str, *, is_answer: bool) -> RepeatedCheck:
+    if absent and not (now is not None and isinstance(now.outcome, Judged)):
+        return RepeatedCheck(check, passes=False, why=f"{_NOT}: {absent}", left_out=True)
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
     why = "" if _is_pass(now) else describe(now.outcome)
     if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
         why = "it passes only as a step now, and passed as the answer"
+    if not why and now.verifier != check.verifier:
+        why = f"the record says that {check.verifier!r:.80} judged it"
     return RepeatedCheck(check, passes=not why, why=why, changed=_changes(check, now))
 
 
@@ -311,6 +370,11 @@ class _RecordedTrace(msgspec.Struct):
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
     """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
+    with refusing_contradictions(found.path):
+        return _traces(found)
+
+
+def _traces(found: Journaled) -> list[_RecordedTrace]:
     past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
     past.take(past.core.begin())
     traces: list[_RecordedTrace] = []
@@ -361,16 +425,19 @@ async def observe_recorded(
     chunks: Sequence[Chunk],
     observers: Sequence[Monitor],
     *,
+    until: float | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
 
-    The prompt, the think tags and the first phase are those of the run in *found*. *on_event* gets each event. Raises
+    The prompt, the think tags and the first phase are those of the run in *found*. At the time *until*, on the
+    monotonic clock, the checks end, and the result is ``Abstained``. *on_event* gets each event. Raises
     :class:`UsageError` if supervision is switched off while there are *observers*.
     """
     header = found.header
     model = recorded_model(chunks, think_tags=header.think_tags)
-    async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in) as run:
+    budgets = _budgets(until)
+    async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in, budgets=budgets) as run:
         async for event in run:
             on_event(event)
         vet_was_on(run)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
 
 import msgspec
 
+from interwhen._consent import model_of, monitors_of
 from interwhen._engine.callbacks import (
     EVERYWHERE,
     LISTENERS,
@@ -42,7 +43,6 @@ from interwhen.journal._rebuilt_run import (
     rebuild_to_go_on,
 )
 from interwhen.journal._records import (
-    Header,
     as_recorded,
     recorded_monitors,
     refuse_others,
@@ -50,7 +50,6 @@ from interwhen.journal._records import (
 )
 from interwhen.models._messages import as_message
 from interwhen.registry import (
-    Api,
     MonitorSpec,
     PromptMonitorSpec,
     load_model,
@@ -366,6 +365,7 @@ def resume(
     *,
     model: Model | str | None = None,
     monitors: Iterable[MonitorSpec] | None = None,
+    trust: bool = False,
     workers: WorkerPool | str | None = None,
     threads: int = 8,
     processes: int = 2,
@@ -377,25 +377,30 @@ def resume(
     gets the events of the run from the first one on. A finished run returns its result without a request. A run whose
     reader left, or that ended as ``failed``, is not finished and continues.
 
-    Give *model* and *monitors* if the run did not get them by name; whether *model* is that of the run is not checked.
-    *workers*, *threads* and *processes* are the same as for :func:`~interwhen.run`. Raises
-    :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or if they or
-    *model* are missing, and :class:`~interwhen.UsageError` if an argument cannot be loaded. Entering the run raises
+    Give *model*; whether it is that of the run is not checked. Without *monitors*, those that the journal names are
+    made, if they are safe for anybody's file (:func:`~interwhen.toolkit.safe_from_data`). With *trust*, all that it
+    names is opened, also its model, and gets no key; so trust only your own files. *workers*, *threads* and *processes*
+    are the same as for :func:`~interwhen.run`.
+
+    Raises :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or if they
+    or *model* are missing, and :class:`~interwhen.UsageError` if an argument cannot be loaded. Entering the run raises
     :class:`~interwhen.JournalError` if the file cannot be continued.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_sealed(settings)
-    if monitors is None and _is_over(found):
-        watchers: tuple[Monitor, ...] = recorded_monitors(found.header, found.path)
-    else:
-        watchers = _watchers(found, monitors)
+    watchers = recorded_monitors(found.header, found.path)
+    if monitors is not None or rebuild_to_go_on(found, watchers).summary is None:
+        watchers = _watchers(found, monitors, trust=trust)
     past = rebuild_to_go_on(found, watchers)
     header = found.header
     codes = tuple(code_digest(monitor.verifier) for monitor in watchers)
     if codes != past.core.checks.codes:
         past.mark = msgspec.structs.replace(past.mark, codes=codes)
     # A finished run sends no request: it needs a model only for its name.
-    adapter = _model(found, model) if past.summary is None else recorded_model((), name=header.model)
+    if past.summary is not None:
+        adapter = recorded_model((), name=header.model)
+    else:
+        adapter = model_of(header, found.path, trust=trust) if model is None else _adapter(model)
     listeners = _listeners()
     made = (ObservedRun if listeners else Run)(
         adapter,
@@ -428,63 +433,22 @@ def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = Fal
     return SyncRun(resume(journal, **options), uvloop=uvloop)
 
 
-def _is_over(found: Journaled) -> bool:
-    return rebuild_to_go_on(found, recorded_monitors(found.header, found.path)).summary is not None
-
-
-def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None) -> tuple[Monitor, ...]:
+def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:
     if monitors is None:
-        watchers = as_recorded(found.header, load_monitors(_specs(found.path, found.header)))
+        chosen = monitors_of(found.header.monitors, trust=trust)
+        for name, why in chosen.left_out.items():
+            raise JournalError(found.path, f"its run needs the monitor {name!r:.80}, and {why}")
+        watchers = as_recorded(found.header, chosen.monitors)
     else:
         watchers = with_recorded_remedies(found.header, load_monitors(several_specs(monitors)))
     refuse_others(found.path, found.header, watchers)
     return watchers
 
 
-def _specs(path: str, header: Header) -> Sequence[MonitorSpec]:
-    specs, absent = specs_and_absent(header)
-    if absent:
-        name = next(iter(absent))
-        raise JournalError(
-            path, f"it must say how to make the monitor {name!r:.80}, and does not: give monitors=[...] as for its run"
-        )
-    return specs
-
-
-def _model(found: Journaled, model: Model | str | None) -> Model:
-    reference = found.header.reference
-    if model is None:
-        if reference is None:
-            raise JournalError(
-                found.path,
-                f"it must say how to open its model {found.header.model!r:.80}, and does not: give model=...",
-            )
-        api: Api = "chat" if reference.api == "chat" else "completions"
-        return load_model(reference.spec, name=reference.name, api=api)
-    return _adapter(model)
-
-
 def several_specs(monitors: Iterable[MonitorSpec]) -> tuple[MonitorSpec, ...]:
     if isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable):
         raise UsageError(f"monitors must be a list of monitors, got {monitors!r:.200}: put a single monitor in a list")
     return tuple(monitors)
-
-
-def specs_and_absent(header: Header) -> tuple[list[str | dict[str, Any]], dict[str, str]]:
-    """Return the different specifications of the monitors in *header*, and, by name, why a monitor has none."""
-    specs: list[str | dict[str, Any]] = []
-    absent: dict[str, str] = {}
-    for record in header.monitors:
-        if record.spec is None:
-            name = str(record.fields["name"])
-            absent[name] = (
-                f"the journal must say how to make the monitor {name!r:.80}, and does not, because it was given as an "
-                "object or a function, has a secret option, or was made from the request: give it with --monitor or "
-                "monitors=[...]"
-            )
-        elif record.spec not in specs:
-            specs.append(record.spec)
-    return specs, absent
 
 
 def recorded_model(

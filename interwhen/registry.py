@@ -8,14 +8,16 @@ import inspect
 import os
 import re
 import sys
+import time
 import types
 import typing
 import weakref
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
 
 import msgspec
 
@@ -633,7 +635,12 @@ def _note_source(monitor: Monitor, source: MonitorSource) -> None:
 
 
 def _make(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
-    for_factory, generic = split_options(name, factory, options)
+    return _make_with(name, factory, *split_options(name, factory, options))
+
+
+def _make_with(
+    name: str, factory: Callable[..., Any], for_factory: Mapping[str, object], generic: Mapping[str, object]
+) -> tuple[Monitor, ...]:
     made = _made(name, factory, for_factory)
     if len(made) > 1 and "label" in generic:
         raise PluginError(
@@ -713,6 +720,113 @@ def _made(name: str, factory: Callable[..., Any], options: Mapping[str, object])
         if not isinstance(monitor, Monitor):
             raise PluginError(name, f"its factory must return a Monitor, got {monitor!r:.80}", "correct the factory")
     return monitors
+
+
+# Monitors that a file or a web page names: only those that are declared safe are made.
+
+F = TypeVar("F", bound=Callable[..., Any])
+_SAFE = "_interwhen_safe_from_data"
+_LARGEST_FROM_DATA = 20_000
+"""The most characters of the name and the options of one monitor: a large schema takes seconds to be read."""
+_MAKING_SECONDS = 1.0
+"""How long all monitors that a file names may take to be made; the last one may take longer."""
+
+
+class _Declared(NamedTuple):
+    factory: Callable[..., Any]
+    """The factory that was declared. A wrapper may copy the attributes of a factory, and is not declared by that."""
+    allowed: Mapping[str, Callable[[Any], bool]]
+
+
+def safe_from_data(**allowed: Callable[[Any], bool]) -> Callable[[F], F]:
+    """Declare that a factory, and the monitors that it makes, are safe to call with options and text from anybody.
+
+    A file, such as a journal, may then name the verifier without the consent of the user who opens it. Declare it only
+    if, with any options and on any text, nothing runs a command or code, opens a file or a connection, or imports what
+    an option names, and if time and memory are bounded by the deadline and by the size of the text. *allowed*: for an
+    option with which only some values are safe, a function that returns whether a value is.
+    """
+
+    def declare(factory: F) -> F:
+        setattr(factory, _SAFE, _Declared(factory, allowed))
+        return factory
+
+    return declare
+
+
+def is_safe_from_data(factory: Callable[..., Any]) -> bool:
+    """Return whether *factory* itself, not what it wraps or inherits from, is declared :func:`safe_from_data`."""
+    declared = getattr(factory, _SAFE, None)
+    return declared is not None and declared.factory is factory
+
+
+class LoadedFromData(NamedTuple):
+    """The monitors for each of some specifications, or the reason why they may not be made."""
+
+    found: list[tuple[Monitor, ...] | UsageError]
+    seconds: float
+    """How long it took to make them, without the import of their plug-ins."""
+
+
+def load_from_data(specs: Iterable[str | Mapping[str, Any]]) -> LoadedFromData:
+    """Return, for each of *specs*, its monitors, or the reason why they may not be made.
+
+    Somebody else may have written *specs*. So a plug-in must be declared :func:`safe_from_data`, a deadline can only
+    become shorter than that of the verifier, and the monitors must be made quickly.
+    """
+    found: list[tuple[Monitor, ...] | UsageError] = []
+    seconds = 0.0
+    for spec in specs:
+        try:
+            name, factory, options = _taken_apart_safely(spec)
+            if seconds > _MAKING_SECONDS:
+                raise _needs_consent(name, f"the monitors before it took more than {_MAKING_SECONDS:g} s to be made")
+            # Only now: to import a large plug-in takes longer than to make a monitor.
+            begun = time.monotonic()
+            try:
+                made = _made_safely(name, factory, options)
+            finally:
+                seconds += time.monotonic() - begun
+            source = (MonitorSource(name, options, at) for at in range(len(made)))
+            found.append(tuple(map(_with_spec, made, repeat(spec), source)))
+        except UsageError as error:
+            found.append(error)
+    return LoadedFromData(found, seconds)
+
+
+def _taken_apart_safely(spec: str | Mapping[str, Any]) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
+    try:
+        is_large = len(repr(spec)) > _LARGEST_FROM_DATA
+    except RecursionError:
+        is_large = True
+    if is_large:
+        raise UsageError(
+            f"its name and options must have at most {_LARGEST_FROM_DATA:,} characters, and have more: {CONSENT}"
+        )
+    name, factory, options = _taken_apart(spec)
+    if not is_safe_from_data(factory):
+        raise _needs_consent(name, "it is not declared safe for a file of somebody else")
+    return name, factory, options
+
+
+def _made_safely(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> tuple[Monitor, ...]:
+    for_factory, generic = split_options(name, factory, options)
+    for key, is_allowed in getattr(factory, _SAFE).allowed.items():
+        if key in for_factory and not is_allowed(for_factory[key]):
+            raise _needs_consent(name, f"with {key}={_show_option(key, for_factory[key])} it is not safe")
+    longest = generic.pop("deadline", None)
+    made = _make_with(name, factory, for_factory, generic)
+    if isinstance(longest, float):
+        made = tuple(apply_generic(name, one, {"deadline": min(longest, one.verifier.deadline)}) for one in made)
+    return made
+
+
+CONSENT = "it needs your consent: write -m ... or --trust FILE (in Python monitors=[...] or trust=True)"
+
+
+def _needs_consent(name: str, why: str) -> PluginError:
+    """Return the error for the plug-in *name*, which a file names and which may not be used, because of *why*."""
+    return PluginError(name, f"{CONSENT}; {why}")
 
 
 # Monitors of the prompt, in the same forms.
@@ -931,6 +1045,8 @@ class VerifierReport(msgspec.Struct, frozen=True):
     option."""
     scope: Scope
     """The largest scope that its passes are declared to have: ``answer``, or only ``steps``."""
+    safe_from_data: bool = False
+    """Whether a file may name it without the consent of the user."""
 
 
 def describe(name: str) -> VerifierReport:
@@ -952,6 +1068,7 @@ def describe(name: str) -> VerifierReport:
         generic=tuple(key for key in GENERIC if key not in own),
         monitors=monitors,
         scope=_scope(factory, monitors),
+        safe_from_data=is_safe_from_data(factory),
     )
 
 

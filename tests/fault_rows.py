@@ -67,6 +67,7 @@ ROWS = {
     "G9": "the same violation again and again at one place",
     "G14": "a record that was changed",
     "G7": "a segment that never ends, because the stream stalls",
+    "H1": "a record that names commands, servers, files or modules",
     "H2": "text and verdicts of a record that belong to different runs",
     "H3": "times that are equal, run backwards or jump",
     "H4": "a server that refuses the request after a remedy",

@@ -122,7 +122,27 @@ def _call_scanner(trigger: ToolCalls, offer: ToolOffer | None) -> Scanner:
     return CallScanner(trigger, offer)
 
 
+_LONGEST_WORD = 200
+"""The most characters of a word or tag of a trigger: the time and memory to look for one may grow with its square."""
+
+
+def _words_of(trigger: Trigger) -> tuple[str, ...]:
+    match trigger:
+        case Lines(joins=words) | Markers(words=words):
+            return words
+        case ToolCalls(opening=opening, closing=closing):
+            return opening, closing
+        case _:
+            return ()
+
+
 def _refuse_useless(trigger: Trigger) -> None:
+    for word in _words_of(trigger):
+        if len(word) > _LONGEST_WORD:
+            raise UsageError(
+                f"trigger {type(trigger).__name__}: a word or tag must have at most {_LONGEST_WORD} characters, got "
+                f"{word!r:.80}; shorten it"
+            )
     match trigger:
         case Lines(every=number) | EveryChars(count=number) if number < 1:
             raise UsageError(

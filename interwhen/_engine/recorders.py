@@ -396,7 +396,7 @@ def _header(
         interwhen=__version__,
         written=now,
         model=model,
-        reference=settings.model,
+        untrusted_model=settings.model,
         prompt=prompt,
         prompt_sha256=settings.keyed(core.prompt_sha256),
         sampling=replace(sampling, extra=without_secrets(sampling.extra)) if sampling.extra else sampling,

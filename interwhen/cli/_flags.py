@@ -63,6 +63,13 @@ class ModelFlags:
         """Whether any of these options was given."""
         return bool(self.model or self.base_url or self.api)
 
+    def arguments(self, prompt: Prompt) -> tuple[str, ...]:
+        """Return these options as arguments, with their defaults and without a login, for a command to be shown."""
+        named = self.reference(prompt)
+        if named.name is None:
+            return ("--model", named.spec)
+        return ("--base-url", named.spec, "--model", named.name, "--api", str(named.api))
+
     def reference(self, prompt: Prompt) -> ModelReference:
         """Return a reference with which a journal names the model. Its URL has no user, password or query."""
         if self.base_url is None:

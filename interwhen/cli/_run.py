@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,7 @@ from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import as_json, one_line, stdout_console, visible
 from interwhen.cli._view import viewer_for
+from interwhen.journal._records import is_writable
 from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 
@@ -38,6 +40,7 @@ def run(
     min_coverage: float = 0.0,
     workers: str = "",
     journal: Path | None = None,
+    sign_with: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _MODEL,
@@ -68,11 +71,15 @@ def run(
         A pool for the checks, by its name and options: "ray", "ray:actors=8". See docs/ray.md.
     journal
         A new file for the record of the run, with which "interwhen resume" can resume it.
+    sign_with
+        A file with a private Ed25519 key (PEM), which signs the journal.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
         Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
+    if sign_with is not None and journal is None:
+        raise UsageError(f"--sign-with must be used with --journal, got {str(sign_with)!r} alone: add --journal FILE")
     given = read_prompt(prompt, prompt_file, chat)
     monitors = load_monitors(monitor)
     sampled, spent = sampling.value(), budgets.value()
@@ -83,7 +90,8 @@ def run(
                 f"--journal must be in a folder that exists, got {str(journal)!r}: make it first: "
                 f"mkdir -p {shlex.quote(str(journal.parent))}"
             )
-        record = Journal(journal, close_seconds=0.5, model=model.reference(given), monitors=monitor)
+        named = model.reference(given)
+        record = Journal(journal, close_seconds=0.5, model=named, monitors=monitor, sign_with=sign_with or "")
     opened = model.open(given)
 
     async def main() -> int:
@@ -103,7 +111,15 @@ def run(
             result = await show_run(supervised, viewer_for(stdout_console(), json=json, plain=plain))
         return _exits.BY_STATUS[result.status]
 
-    return run_to_end(main, resume_hint(journal))
+    return run_to_end(main, resume_hint(journal, (*model.arguments(given), *_repeated(monitor, sign_with))))
+
+
+def _repeated(monitors: Iterable[str], sign_with: Path | None) -> Iterator[str]:
+    """Yield these options as arguments, for a command to be shown. Options of a monitor with a secret are left out."""
+    for spec in monitors:
+        yield from ("-m", spec if is_writable(spec) else f"{spec.partition(':')[0]}:...")
+    if sign_with is not None:
+        yield from ("--sign-with", str(sign_with))
 
 
 # ``interwhen resume``: resume a run from its journal.
@@ -116,21 +132,26 @@ def resume(
     /,
     *,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
+    trust: Annotated[bool, Parameter(negative="")] = False,
+    sign_with: Path | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
     model: ModelFlags = _RESUMED_MODEL,
 ) -> int:
     """Resume the run of the journal FILE; a run that is over shows its result at once.
 
-    The model is the one that the journal names, unless the options name another. Exit codes are those of
-    "interwhen run".
+    The options name the model, because the journal may come from anybody. Exit codes are those of "interwhen run".
 
     Parameters
     ----------
     file
         The journal that "interwhen run --journal FILE" wrote.
     monitor
-        The monitors of that run; needed only if the journal does not name them.
+        The monitors of that run; needed if the journal does not name them, or names some that run commands or code.
+    trust
+        Use the model and all monitors that the journal names. That model gets no key. Only for your own journals.
+    sign_with
+        The file with the private key with which the run began to sign its journal.
     json
         Write each event as one line of JSON, the last one with the result, and nothing else on stdout.
     plain
@@ -141,7 +162,8 @@ def resume(
     async def main() -> int:
         viewer = viewer_for(stdout_console(), json=json, plain=plain)
         opened: Model | None = model.open(prompt) if model.is_given else None
-        run = resume_run(Journal(file, close_seconds=0.5), model=opened, monitors=monitor or None)
+        record = Journal(file, close_seconds=0.5, sign_with=sign_with or "")
+        run = resume_run(record, model=opened, monitors=monitor or None, trust=trust)
         if opened is None:
             result = await show_run(run, viewer)
         else:
@@ -149,7 +171,9 @@ def resume(
                 result = await show_run(run, viewer)
         return _exits.BY_STATUS[result.status]
 
-    return run_to_end(main, resume_hint(file))
+    again = model.arguments(prompt) if model.is_given else ()
+    options = (*again, *_repeated(monitor, sign_with), *(("--trust",) * trust))
+    return run_to_end(main, resume_hint(file, options))
 
 
 # ``interwhen replay``: a run from its journal, without a model.

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -75,14 +75,14 @@ def run_to_end(main: Callable[[], Awaitable[int]], hint: str = "") -> int:
     return code
 
 
-def resume_hint(journal: Path | None) -> str:
-    """Return a line that tells the user how to resume an interrupted run from its *journal*.
+def resume_hint(journal: Path | None, options: Sequence[str] = ()) -> str:
+    """Return a line that tells the user how to resume an interrupted run from its *journal*, with these *options*.
 
     ``None``: the line says how to give the next run a journal.
     """
     if journal is None:
         return "to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."
-    return f"to resume: interwhen resume {shlex.quote(str(journal))}"
+    return f"to resume: {shlex.join(['interwhen', 'resume', str(journal), *options])}"
 
 
 def leave() -> None:

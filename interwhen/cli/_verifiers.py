@@ -170,6 +170,7 @@ def show(name: str) -> int:
     console.print(Text(visible(f"\n{report.summary}\n" if report.summary else "")))
     _section(console, "options", report.options or ("none of its own",))
     _section(console, "options of every monitor", (", ".join(report.generic),))
+    _section(console, "in a file of somebody else", (_FROM_DATA[report.safe_from_data],))
     if not report.monitors:
         console.print(Text("It needs options before it makes a monitor.", style="dim"))
     for monitor in report.monitors:
@@ -181,6 +182,10 @@ def show(name: str) -> int:
 _SCOPES = {
     "answer": "answer: it can judge the answer itself",
     "steps": "steps: a pass does not say that the answer is right",
+}
+_FROM_DATA = {
+    True: "used without a question: it is declared safe for any options and any text",
+    False: "used only with your consent: -m or --trust",
 }
 _UNREAD = {
     True: "recognized: text that looks like a claim and cannot be read leaves the run unverified",

@@ -116,7 +116,7 @@ class CompactForm:
             remedy = fields.get("remedy")
             monitors.append(
                 _short(
-                    name=fields.get("name"),
+                    name=one.title,
                     verifier=who.name,
                     version=who.version,
                     delivery=fields.get("delivery"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, assert_never
 
@@ -162,6 +163,25 @@ def vet_seal(seal: SealRecord, digest: bytes, signer: str, path: str) -> None:
             )
 
 
+@contextmanager
+def refusing_contradictions(path: str) -> Iterator[None]:
+    """Raise :class:`JournalError`, which names *path*, for any other exception of what reads records of a run.
+
+    No fact of a real run raises anything in the core. Facts that somebody made up may break any of its assumptions,
+    such as that a job is known or a span is in the text.
+    """
+    try:
+        yield
+    except JournalError:
+        raise
+    except Exception as error:
+        raise JournalError(
+            path,
+            f"its records must fit together, and contradict each other ({type(error).__name__}: {error!s:.200}), so it "
+            "was changed, or another version wrote it: use the original, or that version",
+        ) from error
+
+
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
@@ -204,7 +224,8 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
             "it must have a whole header, and was cut within it, so there is nothing to resume: start the run again",
         )
     journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, digest, schema)
-    _refuse_changed(journaled)
+    with refusing_contradictions(name):
+        _refuse_changed(journaled)
     return journaled
 
 
@@ -437,10 +458,11 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
     builds another trace from the same facts.
     """
     refuse_redacted(found)
-    past = RebuiltRun(found, core_of(found.header, monitors))
-    past.take(past.core.begin())
-    for record in standing(found.records)[:until]:
-        past.read(record)
+    with refusing_contradictions(found.path):
+        past = RebuiltRun(found, core_of(found.header, monitors))
+        past.take(past.core.begin())
+        for record in standing(found.records)[:until]:
+            past.read(record)
     return past
 
 

@@ -71,13 +71,29 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     """The values of the monitor's fields that are data, by field name."""
     code: tuple[str, ...] = ()
     """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
-    spec: str | dict[str, Any] | None = None
+    untrusted_spec: str | dict[str, Any] | None = msgspec.field(default=None, name="spec")
     """The name and options of the monitor; ``None`` if they are not known or cannot be stored, for example because an
-    option may be a secret."""
+    option may be a secret. Anybody may have written them, so only :mod:`interwhen._consent` makes monitors of them."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
     options_sha256: str = ""
     """The hash of ``spec``, a part of what each check judged; empty if ``spec`` is not known."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.fields.get("name"), str):
+            raise TypeError(f"a monitor must have a name, got {self.fields.get('name')!r:.80}")
+
+    @property
+    def name(self) -> str:
+        """The name of the monitor."""
+        return str(self.fields["name"])
+
+    @property
+    def title(self) -> str:
+        """The name for readers, with that of the plug-in if they differ: a file can call a monitor anything."""
+        spec = self.untrusted_spec
+        plugin = spec.partition(":")[0].strip() if isinstance(spec, str) else (spec or {}).get("name")
+        return f"{self.name} ({plugin:.60})" if isinstance(plugin, str) and plugin != self.name else self.name
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only=True):
@@ -89,8 +105,9 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """When the run began, in seconds since 1970 (UTC)."""
     model: str
     """The name of the model."""
-    reference: ModelReference | None
-    """How a resume opens the model again; ``None`` if that is not known."""
+    untrusted_model: ModelReference | None
+    """How the run opened its model; ``None`` if that is not known. Anybody may have written it, so only
+    :mod:`interwhen._consent` opens it."""
     prompt: Prompt
     prompt_sha256: str
     sampling: Sampling
@@ -121,6 +138,10 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     ``prompt`` is the rewritten prompt."""
     signer: str = ""
     """The public Ed25519 key, in hex, with which the process that runs signs each seal; empty: it signs none."""
+
+    def __post_init__(self) -> None:
+        if not all(0 <= one.verifier < len(self.verifiers) for one in self.monitors):
+            raise ValueError("each monitor must have one of the verifiers")
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
@@ -280,7 +301,13 @@ def decode(payload: bytes) -> Record:
         found = msgspec.convert(json.loads(found.json), Record)
     if isinstance(found, TextRecord):
         found.times()  # refuses a record whose times and texts do not fit together
+    elif isinstance(found, ChunkRecord | FactRecord | EndRecord) and not abs(found.at) <= _LATEST:
+        raise ValueError(f"the time of a record must be at most {_LATEST:g} s, got {found.at!r}")
     return found
+
+
+_LATEST = 1e12
+"""The latest time in a record, in seconds: readers convert times to whole microseconds."""
 
 
 class TextColumns:
@@ -557,6 +584,11 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
     """Return a copy of *options* without the options whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
+
+
+def is_writable(spec: str) -> bool:
+    """Return whether *spec*, the name and the options of a monitor, may be written: no option may be a secret."""
+    return _writable(spec) is not None
 
 
 def _is_secret(name: str) -> bool:

@@ -11,14 +11,22 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Fact, Order, Resumed
-from interwhen._types.errors import DECODE_ERRORS, JournalError
+from interwhen._types.errors import JournalError
 from interwhen._types.models import Usage
 from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
 from interwhen.journal._compact_form import CompactForm, PartMark, called_fields, to_json
 from interwhen.journal._files import START, read_preamble
-from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, read_sealed, sealed_records, standing
+from interwhen.journal._rebuilt_run import (
+    Journaled,
+    RebuiltRun,
+    core_of,
+    read_sealed,
+    refusing_contradictions,
+    sealed_records,
+    standing,
+)
 from interwhen.journal._records import (
     CalledRecord,
     EndRecord,
@@ -53,12 +61,13 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     complete header, contradicts itself, or needs another version of interwhen.
     """
     found = read_sealed(journal)
-    if found.header.redacted:
-        parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
-        return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
-    scribe = _scribe_of(found.header, found.schema, found.path)
-    _replay_into(scribe, found)
-    return _timeline_of(scribe, found.path, found.size, found.left_out)
+    with refusing_contradictions(found.path):
+        if found.header.redacted:
+            parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
+            return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
+        scribe = _scribe_of(found.header, found.schema, found.path)
+        _replay_into(scribe, found)
+        return _timeline_of(scribe, found.path, found.size, found.left_out)
 
 
 # From a journal to a scribe.
@@ -474,7 +483,8 @@ class TimelineReader:
             raise JournalError(self.path, self._failure)
         self._data += data
         try:
-            self._take_all()
+            with refusing_contradictions(self.path):
+                self._take_all()
         except JournalError as error:
             # A record that was taken in part must not be taken again, so this reader reads no further.
             self._failure = error.reason
@@ -494,12 +504,9 @@ class TimelineReader:
                 known = len(self._records)
                 try:
                     self._take(record)
-                except (ValueError, *DECODE_ERRORS) as error:
+                except Exception:
                     del self._records[known:]
-                    if isinstance(error, JournalError):
-                        raise
-                    reason = f"its records must be ones that this version knows, and one is not ({error})"
-                    raise JournalError(self.path, reason) from error
+                    raise
                 self.offset, self._chain, self._digest = begin + end, chain, digest
         finally:
             # Also after an error: the records before it are in the timeline, and must not be read a second time.
@@ -529,20 +536,22 @@ class TimelineReader:
             for name, value in asdict(PartMark(restarts=self._restarts)).items():
                 setattr(mark, name, value)
         begin, mark.offset = mark.offset, self.offset
-        if self._form is not None:
-            found = self._form.part(self.path, mark)
-        else:
-            found = _joined(self._outlines[mark.outlines :])
-            mark.outlines = len(self._outlines)
-        return to_json({**found, "from": begin, "offset": self.offset})
+        with refusing_contradictions(self.path):
+            if self._form is not None:
+                found = self._form.part(self.path, mark)
+            else:
+                found = _joined(self._outlines[mark.outlines :])
+                mark.outlines = len(self._outlines)
+            return to_json({**found, "from": begin, "offset": self.offset})
 
     def timeline(self) -> Timeline:
         """Return the timeline so far. Raises :class:`JournalError` if the header has not been read yet."""
         if self._header is None:
             raise JournalError(self.path, "its header must be read before its timeline, and is not: feed more bytes")
-        if self._scribe is None:
-            return _of_outline(self.path, self._header, _joined(self._outlines), self.offset, len(self._data))
-        return _timeline_of(self._scribe, self.path, self.offset, len(self._data))
+        with refusing_contradictions(self.path):
+            if self._scribe is None:
+                return _of_outline(self.path, self._header, _joined(self._outlines), self.offset, len(self._data))
+            return _timeline_of(self._scribe, self.path, self.offset, len(self._data))
 
     def _take(self, record: Record) -> None:
         if self._header is None:

@@ -11,6 +11,7 @@ from interwhen._types.results import PromptRecord, UnverifiedReason
 from interwhen._types.segments import CallFormat, Offset, WrittenCalls
 from interwhen._types.verdicts import OnError, Outcome
 from interwhen._types.verifiers import Worker
+from interwhen.registry import safe_from_data
 from interwhen.toolkit.normalization import Normalized, normalize
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "Worker",
     "WrittenCalls",
     "normalize",
+    "safe_from_data",
 ]

@@ -16,7 +16,15 @@ from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
 from interwhen._types.results import CheckRecord, Result, Verified, ViolationRecord
 from interwhen._types.segments import Span
-from interwhen.journal._rebuilt_run import Journaled, RebuiltRun, core_of, facts_of, read_journal, standing
+from interwhen.journal._rebuilt_run import (
+    Journaled,
+    RebuiltRun,
+    core_of,
+    facts_of,
+    read_journal,
+    refusing_contradictions,
+    standing,
+)
 from interwhen.journal._records import recorded_monitors
 
 # Spans of text that the model did not write, so that a loss can leave them out.
@@ -211,6 +219,11 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
     Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
     """
     found = read_journal(path)
+    with refusing_contradictions(found.path):
+        return _attempts_in(found)
+
+
+def _attempts_in(found: Journaled) -> AttemptHistory:
     core = core_of(found.header, recorded_monitors(found.header, found.path), _AttemptCore)
     assert isinstance(core, _AttemptCore)
     past = RebuiltRun(found, core)

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import urlsplit
@@ -21,7 +22,8 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from interwhen._types.errors import DECODE_ERRORS, InterwhenError
+from interwhen._consent import Chosen, monitors_given, monitors_named, monitors_of
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen.journal._compact_form import to_json
 from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
@@ -57,13 +59,14 @@ class PageServer:
         *,
         verify: bool = False,
         any_monitor: bool = False,
+        given: Sequence[str] = (),
         closing: Callable[[], bool] = lambda: False,
     ) -> None:
         """With *verify*, the page may request that a claim is checked again, or a whole run with another monitor.
 
-        The other monitor must be one that a journal in *folder* records. With *any_monitor*, it may be any installed
-        one, with any options: only for the user who started the server, because the options of some monitors name
-        commands. *closing* returns true when the server is stopping.
+        The other monitor must be one that a journal in *folder* records; with *any_monitor*, it may be any installed
+        one. It must be safe to run for anybody's file, unless it is one of *given*, those that the user who started the
+        server named. *closing* returns true when the server is stopping.
         """
         self._folder = folder
         self._guard = guard
@@ -71,6 +74,7 @@ class PageServer:
         self._closing = closing
         self._live = 0
         self._any_monitor = any_monitor
+        self._given = frozenset(given)
         self._rechecking = CapacityLimiter(1)
         config: dict[str, object] = {"mode": "served", "verify": verify}
         if any_monitor:
@@ -191,10 +195,11 @@ class PageServer:
         assert path is not None
         try:
             asked = msgspec.json.decode(await request.body(), type=_Asked)
-            found = await verify_claim(path, asked.check)
+            check = partial(anyio.run, verify_claim, path, asked.check)
+            found = await anyio.to_thread.run_sync(check, limiter=self._rechecking)
         except DECODE_ERRORS as error:
             return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
-        except InterwhenError as error:
+        except (InterwhenError, OSError) as error:
             return _error(422, str(error))
         return Response(to_json(found), media_type=_JSON, headers=_HEADERS)
 
@@ -207,21 +212,32 @@ class PageServer:
             asked = msgspec.json.decode(await request.body(), type=_AskedMonitor)
         except DECODE_ERRORS as error:
             return _error(400, f'the body must be {{"monitor": NAME}}, got something else ({error}): correct it')
-        spec = await anyio.to_thread.run_sync(self._folder.spec, asked.monitor)
-        if spec is None and self._any_monitor:
-            spec = asked.monitor
-        if spec is None:
-            return _error(
-                422,
-                f"the monitor must be one that a journal of this page names, got {asked.monitor!r:.200}: choose "
-                "another one, or use interwhen view --recheck where the journal is",
-            )
         try:
             # A long text keeps a loop busy for seconds, so this does not run on the loop of the server.
-            body = await anyio.to_thread.run_sync(anyio.run, recheck_form, path, spec, limiter=self._rechecking)
+            body = await anyio.to_thread.run_sync(self._rechecked, path, asked.monitor, limiter=self._rechecking)
         except (InterwhenError, OSError) as error:
             return _error(422, str(error))
         return Response(body, media_type=_JSON, headers=_HEADERS)
+
+    def _rechecked(self, path: Path, monitor: str) -> bytes:
+        return anyio.run(recheck_form, path, self._chosen(monitor), monitor)
+
+    def _chosen(self, monitor: str) -> Chosen:
+        """Make the monitor that the page calls *monitor*. Raises :class:`UsageError` if it is not allowed."""
+        if monitor in self._given:
+            return monitors_given(monitor)
+        record = self._folder.monitor(monitor)
+        if record is not None:
+            chosen = monitors_of([record])
+            for why in chosen.left_out.values():
+                raise UsageError(why)
+            return chosen
+        if self._any_monitor:
+            return monitors_named(monitor)
+        raise UsageError(
+            f"the monitor must be one that a journal of this page names, got {monitor!r:.200}: choose another one, or "
+            "use interwhen view --recheck where the journal is"
+        )
 
     def _path(self, request: Request) -> Path | None:
         return self._folder.path(request.path_params["name"])

@@ -13,6 +13,7 @@ import anyio
 from cyclopts import Parameter
 from rich.text import Text
 
+from interwhen._consent import monitors_given
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._progress import each, is_quiet
@@ -83,7 +84,7 @@ def view(
             _print([row for _, row in found], json=json)
         return _exits.OK
     load_monitors(recheck)  # report a wrong name here, not in the browser
-    return _serve(folder, port, _start(folder, recheck))
+    return _serve(folder, port, recheck)
 
 
 def _start(folder: RunFolder, recheck: tuple[str, ...]) -> str:
@@ -109,7 +110,7 @@ def _write(folder: RunFolder, found: list[tuple[Path, RunRow]], html: Path, rech
     for monitor in each(recheck, "monitors"):
         [(path, row)] = found
         name = rechecked_id(row.id, monitor)
-        runs[name] = anyio.run(recheck_form, path, monitor)
+        runs[name] = anyio.run(recheck_form, path, monitors_given(monitor), monitor)
         rows.append(rechecked_row(row, name, monitor, runs[name]))
     page = render_page(runs, rows, config={"start": _start(folder, recheck)}).encode("utf-8", "backslashreplace")
     try:
@@ -139,7 +140,7 @@ def _print(rows: list[RunRow], *, json: bool) -> None:
     console.print(shown)
 
 
-def _serve(folder: RunFolder, port: int, start: str) -> int:
+def _serve(folder: RunFolder, port: int, recheck: tuple[str, ...]) -> int:
     try:
         from interwhen.view._server import serve_pages
     except ModuleNotFoundError as error:
@@ -154,11 +155,12 @@ def _serve(folder: RunFolder, port: int, start: str) -> int:
         ) from error
     # Other users of this machine can reach the port, too; only the reader of the address knows this word.
     word = secrets.token_urlsafe(16)
+    start = _start(folder, recheck)
     address = f"http://127.0.0.1:{listener.getsockname()[1]}/{word}/"
 
     def ready() -> None:
         print(f"serving {address}{start} (Ctrl-C ends it)", file=sys.stderr, flush=True)
 
     with listener:
-        anyio.run(serve_pages, folder, listener, word, ready)
+        anyio.run(serve_pages, folder, listener, word, ready, recheck)
     return _exits.OK

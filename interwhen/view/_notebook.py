@@ -38,14 +38,18 @@ def _form_of(shown: Any) -> bytes | None:
     journaled = getattr(shown, "journaled", None)
     result = shown if isinstance(shown, Result) else _result_of(shown)
     path = journaled.path if journaled is not None else ""
-    if not path and result is not None and result.journal is not None:
+    # A result may come from a file of somebody else, and then names any path; that of a run is its own.
+    if not path and result is not shown and result is not None and result.journal is not None:
         path = result.journal.path
     if path and Path(path).is_file():
         try:
             return timeline(path).compact
         except InterwhenError:
             pass  # the result alone can be shown
-    return None if result is None else to_json(form_of_result(result))
+    try:
+        return None if result is None else to_json(form_of_result(result))
+    except (OverflowError, ValueError):
+        return None  # times that are no finite numbers, from a file of somebody else
 
 
 def _result_of(shown: Any) -> Result | None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from interwhen._recheck import observe_recorded, recorded_chunks
+from interwhen._consent import Chosen
+from interwhen._recheck import observe_recorded, recorded_chunks, vet_in_time, watch_until
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
@@ -20,33 +21,32 @@ from interwhen._types.results import CheckRecord
 from interwhen._types.segments import Phase
 from interwhen.journal import Journaled, read_journal, timeline
 from interwhen.journal._compact_form import to_json
-from interwhen.registry import MonitorSpec, load_monitors
 from interwhen.view._runs import RunRow
 from interwhen.view._verify import Units, check_fields
 
 
-async def recheck_form(path: Path, spec: MonitorSpec) -> bytes:
-    """Return the compact form of the run at *path*, with the checks of the monitor *spec* in place of its own.
+async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
+    """Return the compact form of the run at *path*, with the checks of the monitors *chosen* in place of its own.
 
-    Text, cuts, requests and their times are those of the record. The monitor only observes, and no model runs: an
-    extraction by a fork ends as an error, unless its local parser answers. Raises :class:`~interwhen.JournalError` if
-    the journal cannot be read, and :class:`~interwhen.UsageError` if it is redacted, if *spec* is not a monitor that
-    can be loaded, or if supervision is switched off.
+    *title* is what the page calls these monitors. Text, cuts, requests and their times are those of the record. The
+    monitors only observe, and no model runs: an extraction by a fork ends as an error, unless its local parser answers.
+    Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
+    redacted, if the time of the monitors is spent, or if supervision is switched off.
     """
-    watchers = tuple(replace(monitor, delivery="observe") for monitor in load_monitors(spec))
     found = read_journal(path)
+    watchers, until = watch_until(chosen, found.size)
     if found.header.redacted:
         raise UsageError(
             f"a journal must have its text to be checked again, got {str(path)!r}, which is redacted: use another one"
         )
     form: dict[str, Any] = json.loads(timeline(path).compact)
-    rows = [row async for row in _rows(found, form, watchers)]
+    rows = [row async for row in _rows(found, form, watchers, until)]
     rows.sort(key=lambda placed: placed[0])
     for name in ("remedies", "forks", "frontier", "certificate", "incidents"):
         form.pop(name, None)
     result = form.get("result") or {}
     form |= {
-        "rechecked": _name_of(spec, watchers),
+        "rechecked": title,
         "status": "rechecked",
         "label": "rechecked",
         "monitors": [
@@ -91,10 +91,6 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
         violations=sum(check.outcome == "violation" for check in checks),
         found=(),
     )
-
-
-def _name_of(spec: MonitorSpec, watchers: Sequence[Monitor]) -> str:
-    return spec if isinstance(spec, str) else ", ".join(one.name for one in watchers)
 
 
 # From the offsets of a trace to the tape, which holds all text that was ever written.
@@ -175,7 +171,7 @@ def _cut(standing: list[_Piece], to: int) -> None:
 
 
 async def _rows(
-    found: Journaled, form: dict[str, Any], watchers: Sequence[Monitor]
+    found: Journaled, form: dict[str, Any], watchers: Sequence[Monitor], until: float | None
 ) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
     """Yield the row of each check, with the offsets on the tape where its segment ends and where its claim begins."""
     tape = str(form.get("text", "")).encode("utf-16-le", "surrogatepass")
@@ -202,7 +198,9 @@ async def _rows(
         # The recorded chunks have the tool calls, too. Feedback that was appended is only on the tape.
         chunks = recorded.get(text, pieces)
         units = Units(text)
-        for check in (await observe_recorded(found, chunks, watchers)).checks:
+        result = await observe_recorded(found, chunks, watchers, until=until)
+        vet_in_time(result)
+        for check in result.checks:
             end = units.of(check.segment.end)
             last = snapshot.on_tape(max(end - 1, 0))
             if not snapshot.is_last and not (_is_whole(check, text) or (snapshot.cuts, end) in judged):

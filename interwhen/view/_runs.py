@@ -19,8 +19,7 @@ from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
 from interwhen.journal._rebuilt_run import vet_seal
-from interwhen.journal._records import EndRecord, Header, SealRecord, decode, link
-from interwhen.registry import MonitorSpec
+from interwhen.journal._records import EndRecord, Header, MonitorRecord, SealRecord, decode, link
 
 T = TypeVar("T")
 _ROWS_KEPT = 20_000
@@ -104,7 +103,7 @@ class RunFolder:
         self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
         self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
         self._growing: OrderedDict[Path, GrowingRun] = OrderedDict()
-        self._specs: dict[str, MonitorSpec] = {}
+        self._monitors: dict[str, MonitorRecord] = {}
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
@@ -150,8 +149,7 @@ class RunFolder:
         except (JournalError, OSError) as error:
             return RunRow(run_id(path), str(path), error=str(error))
         for one in header.monitors:
-            if one.spec is not None:
-                self._specs.setdefault(str(one.fields["name"]), one.spec)
+            self._monitors.setdefault(one.title, one)
         _keep(self._rows, path, (state, row), _ROWS_KEPT)
         return row
 
@@ -175,14 +173,14 @@ class RunFolder:
             _keep(self._growing, path, found, _GROWING_KEPT)
             return found
 
-    def spec(self, monitor: str) -> MonitorSpec | None:
-        """Return how to make the monitor with the name *monitor*, as a journal of these folders and files records it.
+    def monitor(self, title: str) -> MonitorRecord | None:
+        """Return the record of the monitor *title* in a journal of these folders and files; ``None`` if there is none.
 
-        Returns ``None`` if no journal that can be read does. This reads the journals whose rows are not cached.
+        This reads the journals whose rows are not cached.
         """
         for path in self.paths():
             self.row(path)
-        return self._specs.get(monitor)
+        return self._monitors.get(title)
 
 
 def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
@@ -230,7 +228,7 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
         path=str(path),
         written=header.written,
         model=header.model,
-        monitors=tuple(str(one.fields["name"]) for one in header.monitors),
+        monitors=tuple(one.title for one in header.monitors),
         size=len(data),
     )
     if header.redacted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import anyio
 import uvicorn
@@ -17,13 +17,15 @@ _END_SECONDS = 2
 """How long live answers may take to end after Ctrl-C."""
 
 
-def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda: False) -> ASGIApp:
+def local_app(
+    folder: RunFolder, word: str, given: Sequence[str] = (), closing: Callable[[], bool] = lambda: False
+) -> ASGIApp:
     """Return the application that serves the page only below ``/WORD/``; it answers other paths with status 404.
 
-    *word* is a secret part of the address. Requests must also pass :func:`loopback_only`. *closing* returns true when
-    the server is stopping.
+    *word* is a secret part of the address. Requests must also pass :func:`loopback_only`. *given* are the monitors that
+    the user named. *closing* returns true when the server is stopping.
     """
-    pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, closing=closing).app()
+    pages = PageServer(folder, loopback_only, verify=True, any_monitor=True, given=given, closing=closing).app()
     wanted = f"/{word}/".encode()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,13 +40,15 @@ def local_app(folder: RunFolder, word: str, closing: Callable[[], bool] = lambda
     return app
 
 
-async def serve_pages(folder: RunFolder, listener: socket.socket, word: str, ready: Callable[[], None]) -> None:
+async def serve_pages(
+    folder: RunFolder, listener: socket.socket, word: str, ready: Callable[[], None], given: Sequence[str] = ()
+) -> None:
     """Serve the runs in *folder* on *listener* below ``/WORD/`` until a signal (Ctrl-C) ends it.
 
-    *ready* is called when the server accepts connections.
+    *given* are the monitors that the user named. *ready* is called when the server accepts connections.
     """
     server: uvicorn.Server
-    app = local_app(folder, word, closing=lambda: server.should_exit)
+    app = local_app(folder, word, given, closing=lambda: server.should_exit)
     server = uvicorn.Server(
         uvicorn.Config(
             app,

@@ -17,6 +17,7 @@ PARTS = {
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
     "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
+    "interwhen._consent": ("interwhen.cli._recheck", "the command uses the monitors that are chosen here"),
     "interwhen._loop_thread": ("interwhen.clients._openai_client", "the loop in which the calls of a client run"),
     "interwhen._recheck": ("interwhen.cli._recheck", "the command prints what is found here"),
     "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
@@ -169,6 +170,8 @@ REACHES = {
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
+    "view/test_page_browser.py": ("interwhen._consent", "the user of the page names the monitors"),
+    "view/test_recheck.py": ("interwhen._consent", "the user of the page names the monitors"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),
 }

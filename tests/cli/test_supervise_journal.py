@@ -6,16 +6,18 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import interwhen
 import pytest
-from interwhen.cli import _flags, _supervise
+from interwhen.cli import _flags
 from interwhen.cli._main import main
 from interwhen.testing import ScriptedModel, cut_into
 from interwhen.testing.server import ScriptedServer, Stall, events
+from tests.resealed import new_key
 
 WRONG = "1 + 1 = 2\n2 + 2 = 5\n3 + 3 = 6\nso it is\n"
 RIGHT = WRONG.replace("5", "4")
@@ -40,6 +42,7 @@ def model(monkeypatch):
 
     monkeypatch.setattr(_flags, "load_model", load)
     monkeypatch.setattr("interwhen._run.load_model", load)
+    monkeypatch.setattr("interwhen._consent.load_model", load)
     return made
 
 
@@ -55,7 +58,7 @@ class TestCommands:
         assert run("run", "p", *given) == 0
         first = capsys.readouterr().out
         assert b"secret" not in path.read_bytes()
-        assert interwhen.read_journal(path).header.reference == interwhen.journal.ModelReference(
+        assert interwhen.read_journal(path).header.untrusted_model == interwhen.journal.ModelReference(
             "http://host:1/v1", "m", "completions"
         )
         assert run("replay", path) == 0
@@ -74,7 +77,9 @@ class TestCommands:
         path.write_bytes(data[: len(data) // 3])
         assert run("replay", path) == 3
         assert "not over:" in capsys.readouterr().out
-        assert run("resume", path, "--json") == 0
+        assert run("resume", path) == 2
+        assert "a file must not choose who gets its text" in capsys.readouterr().err
+        assert run("resume", path, "--json", "--trust") == 0
         last = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert last["result"]["text"] == RIGHT
         assert [args for args, _ in model] == [("local:x",), ("local:x",)]
@@ -220,7 +225,10 @@ def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
     worker = _written(tmp_path / "hangs") if where == "in_process" else 0
     seconds, err = interrupted(process)
     assert process.returncode == 130
-    assert err == f"error: interrupted\nto resume: interwhen resume {path}\n"
+    assert (
+        err
+        == f"error: interrupted\nto resume: interwhen resume {path} --model local{''.join(f' -m {name}' for name in monitors[1:])}\n"
+    )
     assert seconds < PROMPT_SECONDS
     found = interwhen.read_journal(path)
     assert found.left_out == 0
@@ -267,8 +275,32 @@ def test_an_interrupted_run_goes_on(child, path):
         assert going.drain().text == "1+1=2\nbegun\nthe end\n"
 
 
-def test_the_hint_can_be_pasted_into_a_shell():
-    assert _supervise.resume_hint(Path("my run.journal")) == "to resume: interwhen resume 'my run.journal'"
+def test_the_hint_can_be_pasted_into_a_shell(monkeypatch):
+    hints = []
+    command = import_module("interwhen.cli._run")
+    monkeypatch.setattr(command, "run_to_end", lambda _main, hint: hints.append(hint) or 0)
+    url = ("--base-url", "http://user:secret@h:1/v1?key=secret", "--model", "my model")
+    monitors = ("-m", "terms:terms=a;b", "-m", "regex:api_key=secret")
+    monkeypatch.setattr(command, "load_monitors", lambda _specs: ())
+    run("run", "p", "--journal", "my run.journal", *url, *monitors, "--sign-with", "key.pem")
+    [hint] = hints
+    assert hint == (
+        "to resume: interwhen resume 'my run.journal' --base-url http://h:1/v1 --model 'my model' --api completions "
+        "-m 'terms:terms=a;b' -m regex:... --sign-with key.pem"
+    )
+
+
+def test_a_signed_run_goes_on_with_its_key(model, path, tmp_path, capsys):
+    key = new_key(tmp_path / "key.pem")
+    assert run("run", "p", "-m", "arithmetic", "--sign-with", key) == 2
+    assert "--sign-with must be used with --journal" in capsys.readouterr().err
+    assert run("run", "p", "-m", "arithmetic", "--journal", path, "--sign-with", key) == 0
+    signer = interwhen.read_journal(path).header.signer
+    assert signer
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 3])
+    assert run("resume", path, "--model", "local", "--sign-with", key) == 0
+    assert interwhen.read_journal(path).result.certificate.signer == signer
 
 
 # ---------------------------------------------------------------------- SIGKILL
@@ -307,7 +339,7 @@ async def test_a_killed_process_is_resumed_by_another(sent, path):
             await anyio.to_thread.run_sync(process.wait)
         assert process.returncode == -signal.SIGKILL
         killed = True
-        done = await anyio.run_process([*command, "resume", str(path), "--json"])
+        done = await anyio.run_process([*command, "resume", str(path), *url, "--json"])
         result = json.loads(done.stdout.splitlines()[-1])["result"]
         assert result["text"] == RIGHT
         assert result["type"] == "verified"

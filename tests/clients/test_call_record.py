@@ -199,12 +199,12 @@ async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve
     JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
     found = interwhen.read_journal(path)
-    assert [one.spec for one in found.header.monitors] == [*named[:2], None]
+    assert [one.untrusted_spec for one in found.header.monitors] == [*named[:2], None]
     assert [one.fields["delivery"] for one in found.header.monitors[:2]] == ["gate", "gate"]
     assert all("spec" not in one.fields for one in found.header.monitors)
     arithmetic = interwhen.load_monitor(named[0])
     assert found.header.verifiers[0].version == arithmetic.verifier.version
-    again = [interwhen.load_monitor(one.spec) for one in found.header.monitors[:2]]
+    again = [interwhen.load_monitor(one.untrusted_spec) for one in found.header.monitors[:2]]
     assert [(one.name, one.level, one.verifier.deadline) for one in again] == [
         ("arithmetic", "explain", arithmetic.verifier.deadline),
         ("second", "witness", 2.5),

@@ -146,7 +146,7 @@ def test_the_journal_of_a_call_names_monitors_of_the_configuration_and_of_the_re
     )
     post(running, {**ASK, "interwhen": {"monitors": ["arithmetic", "offered"]}})
     [path] = found()
-    specs = [one.spec for one in interwhen.read_journal(path).header.monitors]
+    specs = [one.untrusted_spec for one in interwhen.read_journal(path).header.monitors]
     assert [one.level for one in map(interwhen.load_monitor, specs)] == ["explain", "locate"]
 
 

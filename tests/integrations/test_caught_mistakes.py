@@ -171,7 +171,7 @@ def test_a_mistake_is_found_in_every_place(library, endpoint, problem, tmp_path)
     journal = tmp_path / "journals" / f"{line['call_id']}.journal"
     wait_for(lambda: has_ended(journal))
     recorded = interwhen.read_journal(journal)
-    assert recorded.header.monitors[0].spec == "arithmetic"  # recheck makes the monitor from it
+    assert recorded.header.monitors[0].untrusted_spec == "arithmetic"  # recheck makes the monitor from it
     # All places speak of the same call and of the same violations.
     ids = {facts["call_id"], by_context.call_id, by_function.call_id, line["call_id"], *(one for _, one in events)}
     assert len(ids) == 1

@@ -180,7 +180,7 @@ async def test_nothing_secret_is_written(path):
     assert secret.encode() not in path.read_bytes()
     header = read_journal(path).header
     assert header.sampling == Sampling(max_tokens=50, extra={"headers": 1, "min_p": 0.1})
-    assert [record.spec for record in header.monitors] == [None, monitors[1]]
+    assert [record.untrusted_spec for record in header.monitors] == [None, monitors[1]]
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
@@ -190,9 +190,9 @@ def test_specs_with_something_secret_are_not_written():
     monitor = replace(load_monitor("arithmetic"), spec=None)
     specs = ["arithmetic:level=explain", "arithmetic:api_key=x", {"name": "a", "token": "x"}, lambda: monitor]
     _, found = describe([monitor] * 4, specs)
-    assert [record.spec for record in found] == [specs[0], None, None, None]
+    assert [record.untrusted_spec for record in found] == [specs[0], None, None, None]
     _, found = describe([replace(monitor, spec=spec) for spec in specs[:3]])
-    assert [record.spec for record in found] == [specs[0], None, None]
+    assert [record.untrusted_spec for record in found] == [specs[0], None, None]
 
 
 async def test_monitors_come_back_as_the_core_needs_them(path):

@@ -157,6 +157,7 @@ async def test_a_run_is_checked_with_a_monitor_that_the_server_allows(folder):
     name = run_id(folder / "repaired.journal")
     headers = {"x-interwhen": "page"}
     places = {False: {"arithmetic": 200, "regex:patterns=sells": 422}, True: {"regex:patterns=sells": 200, "none": 422}}
+    places[True]["command:command=true,sandbox=none"] = 422
     for any_monitor, wanted in places.items():
         async with client(pages(folder, verify=True, any_monitor=any_monitor)) as http:
             for monitor, status in wanted.items():

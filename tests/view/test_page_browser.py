@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import anyio
 import pytest
+from interwhen._consent import monitors_given
 from interwhen.journal._files import frames
 from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form
@@ -91,7 +92,7 @@ def watch(browser):
 def rechecked(path, spec):
     """Return the form of a recheck. Playwright has an event loop in this thread, so another thread runs it."""
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(anyio.run, recheck_form, path, spec).result()
+        return pool.submit(anyio.run, recheck_form, path, monitors_given(spec), spec).result()
 
 
 def at_run(address, folder, name):

@@ -4,6 +4,7 @@ import json
 
 import interwhen
 import pytest
+from interwhen._consent import monitors_given
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 async def rechecked(path, spec):
-    return json.loads(await recheck_form(path, spec))
+    return json.loads(await recheck_form(path, monitors_given(spec), spec))
 
 
 def words(form, check):
@@ -92,14 +93,14 @@ async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
 async def test_what_cannot_be_rechecked_is_refused(tmp_path):
     path = record(tmp_path / "a.journal", REPAIRED)
     with pytest.raises(interwhen.InterwhenError, match="no_such_monitor"):
-        await recheck_form(path, "no_such_monitor")
+        await rechecked(path, "no_such_monitor")
 
 
 def test_a_folder_knows_the_monitors_of_its_journals(tmp_path):
     record(tmp_path / "a.journal", REPAIRED)
     folder = RunFolder([tmp_path])
-    assert folder.spec("arithmetic") == "arithmetic"
-    assert folder.spec("regex") is None
+    assert folder.monitor("arithmetic").name == "arithmetic"
+    assert folder.monitor("regex") is None
 
 
 @pytest.fixture

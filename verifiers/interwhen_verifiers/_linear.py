@@ -26,6 +26,8 @@ _LONGEST = 2_000
 _MEMORY = 1 << 20
 """The most bytes for the program and the states of one pattern. This also limits the time of its compilation."""
 _KEPT = 512
+MOST_FROM_DATA = 16
+"""The most patterns of a monitor that anybody's file names. Compiling one may take 40 ms."""
 _SPACE = r"\t-\r\x1c-\x20\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000}"
 _WORD = r"\p{L}\p{N}_"
 _CLASSES = {"d": r"\p{Nd}", "w": _WORD, "s": _SPACE}
@@ -301,7 +303,8 @@ for pattern in json.load(sys.stdin):
         told[pattern] = str(error)
 json.dump(told, sys.stdout)
 """
-_SECONDS = 10.0
+_SECONDS = 2.5
+"""The time limit for compiling all patterns. Those of a file must not keep its reader waiting."""
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:

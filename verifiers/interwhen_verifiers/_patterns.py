@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
@@ -42,6 +43,7 @@ _TRIGGERS: dict[Scope, Trigger] = {
     "answer": Answer(),
 }
 _SHOWN = 80
+_LONGEST_KEY = 2_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,8 @@ def _reader(
     patterns: tuple[str, ...], names: tuple[str, ...], must: Must
 ) -> Callable[[Segment], Iterator[PatternClaim]]:
     key = "\x1f".join((must, *patterns))
+    if len(key) > _LONGEST_KEY:  # each claim has its own copy
+        key = f"{must}\x1f{sha256(key.encode(errors='surrogatepass')).hexdigest()}"
 
     def read(segment: Segment) -> Iterator[PatternClaim]:
         yield PatternClaim(key=key, span=segment.span, text=segment.text, patterns=patterns, names=names, must=must)

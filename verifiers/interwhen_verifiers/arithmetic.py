@@ -32,7 +32,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import Normalized, normalize
+from interwhen.toolkit import Normalized, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
@@ -560,6 +560,7 @@ def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> V
 _VERIFIERS: dict[Rounding, FunctionVerifier] = {"shown-digits": check, "exact": check_exactly}
 
 
+@safe_from_data()
 def arithmetic(
     *,
     rounding: Rounding = "shown-digits",

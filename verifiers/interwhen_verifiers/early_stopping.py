@@ -31,6 +31,7 @@ from interwhen import (
     verifier,
 )
 from interwhen.models import Reply, ScoredToken
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, require_positive
 
@@ -192,6 +193,7 @@ def _settled(probe: Probe, threshold: float, least: int) -> Verdict:
     return Violation(why=said)
 
 
+@safe_from_data()
 def early_stopping(
     *,
     rule: Rule = "stable",

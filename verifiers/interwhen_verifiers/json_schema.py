@@ -30,11 +30,12 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, require_positive, require_texts
 from interwhen_verifiers._json_schema.reader import Reader
 from interwhen_verifiers._json_schema.states import State, Text, Wrong
-from interwhen_verifiers._json_schema.validator import Judge, read_schema
+from interwhen_verifiers._json_schema.validator import Judge, has_few_patterns, read_schema
 from interwhen_verifiers._tools.calls import read_calls
 
 # Finding JSON in an answer: the answer itself, or blocks between fences.
@@ -323,6 +324,11 @@ def _of_calls(segment: Segment, prepared: Mapping[str, Any]) -> Iterator[Documen
             yield Documented(key=key, span=segment.span, document=call.arguments, tool=call.name, untyped=untyped)
 
 
+def _is_safe(schema: Any) -> bool:
+    return schema is None or (not _is_path(schema) and has_few_patterns(read_schema(schema)))
+
+
+@safe_from_data(schema=_is_safe, tools=_is_safe, remote=lambda remote: not remote)
 def json_schema(
     *,
     schema: Schema | None = None,
@@ -400,8 +406,12 @@ def _calls_monitor(
     )
 
 
+def _is_path(schema: Any) -> bool:
+    return isinstance(schema, str) and schema.endswith(".json")
+
+
 def _loaded(schema: Any) -> Any:
-    if isinstance(schema, str) and schema.endswith(".json"):
+    if _is_path(schema):
         try:
             return Path(schema).read_text(encoding="utf-8")
         except (OSError, ValueError) as error:  # also a name with a NUL character

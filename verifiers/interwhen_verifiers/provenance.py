@@ -29,6 +29,7 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._tools.calls import matcher, read_calls
 from interwhen_verifiers._tools.history import fields, read_history
@@ -411,6 +412,7 @@ def _values(arguments: Mapping[str, Any], destination: Callable[[str], bool]) ->
                 yield name, str(entry)
 
 
+@safe_from_data()
 def provenance(
     *,
     changing: Sequence[str] = CHANGING,

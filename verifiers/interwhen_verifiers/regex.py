@@ -7,9 +7,10 @@ express all of them. If not, each check runs in a worker process, which is kille
 from __future__ import annotations
 
 from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_texts
-from interwhen_verifiers._linear import Place, linear, problems_of
+from interwhen_verifiers._linear import MOST_FROM_DATA, Place, linear, problems_of
 from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
 
 MOST = 64
@@ -34,6 +35,7 @@ def check_apart(claim: PatternClaim) -> Verdict:
     return search(claim, search_by_re)
 
 
+@safe_from_data(patterns=lambda patterns: len(patterns) <= MOST_FROM_DATA)
 def regex(
     *,
     patterns: tuple[str, ...],

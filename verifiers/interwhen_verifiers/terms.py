@@ -21,7 +21,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import normalize
+from interwhen.toolkit import normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._linear import Place
@@ -101,6 +101,7 @@ def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
     return Tracker(lambda _prepared: _Border(), step)
 
 
+@safe_from_data()
 def terms(
     *,
     terms: tuple[str, ...],

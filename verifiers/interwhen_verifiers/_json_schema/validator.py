@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
+from itertools import islice
 from math import inf
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from urllib.parse import urlsplit
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
 from interwhen.toolkit import MissingExtraError
 
-from interwhen_verifiers._linear import linear, problems_of
+from interwhen_verifiers._linear import MOST_FROM_DATA, linear, problems_of
 
 # The schemas that a schema refers to: fetched once, from allowed addresses only, never while judging a document.
 
@@ -302,6 +303,11 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
             yield part["pattern"]
         if isinstance(part.get("patternProperties"), Mapping):
             yield from map(str, part["patternProperties"])
+
+
+def has_few_patterns(schema: Any) -> bool:
+    """Return whether *schema* has so few patterns that it may come from anybody's file."""
+    return sum(1 for _ in islice(_patterns_in([schema]), MOST_FROM_DATA + 1)) <= MOST_FROM_DATA
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:

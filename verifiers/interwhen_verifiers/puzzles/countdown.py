@@ -30,6 +30,7 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
@@ -483,6 +484,7 @@ def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verd
             return of_answer(verdict) if is_answer else verdict
 
 
+@safe_from_data()
 def countdown(
     *,
     target: int | None = None,
@@ -511,6 +513,7 @@ def countdown(
     return _monitor("countdown", prepare, level, delivery, phase)
 
 
+@safe_from_data()
 def game24(
     *,
     dead_ends: bool = True,

@@ -18,6 +18,7 @@ from interwhen import (
     Verdict,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
@@ -69,6 +70,7 @@ def check(claim: Statement[Any, None], problem: Any) -> Verdict:
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict
 
 
+@safe_from_data()
 def logic(
     *,
     level: Level = "witness",

@@ -17,6 +17,7 @@ from interwhen import (
     Verdict,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
@@ -117,6 +118,7 @@ def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
             return of_answer(judge_final(problem, final))
 
 
+@safe_from_data()
 def maze(
     *,
     level: Level = "witness",

@@ -29,6 +29,7 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers.puzzles._plan.lines import ActionStep, Aside, Doubt, End, Line, corrects, read_line
@@ -333,6 +334,7 @@ def _ending(progress: Progress, problem: PlanningProblem, *, blank: bool) -> Ver
     return Pass(f"all {progress.steps} actions can be done, and the goal holds after them", scope="answer")
 
 
+@safe_from_data()
 def plan(
     *,
     judge: Judge = "whole",

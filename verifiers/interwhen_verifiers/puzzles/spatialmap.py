@@ -26,6 +26,7 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
@@ -291,6 +292,7 @@ def _read_map(prompt: str) -> Map | None:
     return Map(problem, make_grammar(problem.names)) if problem else None
 
 
+@safe_from_data()
 def spatialmap(
     *,
     level: Level = "witness",

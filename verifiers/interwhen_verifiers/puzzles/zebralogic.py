@@ -31,6 +31,7 @@ from interwhen import (
     time_left,
     verifier,
 )
+from interwhen.toolkit import safe_from_data
 from interwhen.toolkit.solving import problem
 
 from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement
@@ -575,6 +576,7 @@ def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
     return f"{one!r} is {no}{_RELATIONS[relation.kind]} {other!r}"
 
 
+@safe_from_data()
 def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", phase: PhaseFilter = "both") -> Monitor:
     """Make a monitor for puzzles of houses, persons and clues. It does nothing if it can read none in the prompt.
 
