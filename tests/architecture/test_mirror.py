@@ -170,7 +170,7 @@ REACHES = {
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
-    "view/test_page_browser.py": ("interwhen._consent", "the user of the page names the monitors"),
+    "view/test_page_": ("interwhen._consent", "the user of the page names the monitors"),
     "view/test_recheck.py": ("interwhen._consent", "the user of the page names the monitors"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),

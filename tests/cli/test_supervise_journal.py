@@ -275,7 +275,7 @@ def test_an_interrupted_run_goes_on(child, path):
         assert going.drain().text == "1+1=2\nbegun\nthe end\n"
 
 
-def test_the_hint_can_be_pasted_into_a_shell(monkeypatch):
+def test_the_hint_can_be_pasted_into_a_shell(model, monkeypatch):
     hints = []
     command = import_module("interwhen.cli._run")
     monkeypatch.setattr(command, "run_to_end", lambda _main, hint: hints.append(hint) or 0)

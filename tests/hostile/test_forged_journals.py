@@ -50,10 +50,10 @@ def run(*arguments):
 
 @pytest.fixture
 def path(tmp_path):
-    """The journal of a run with the monitor "terms", whose header says that this is a command."""
+    """The journal of a run with the monitor "terms", whose header says that this is another command than it was."""
     path = tmp_path / "runs" / "run.journal"
     path.parent.mkdir()
-    record(path, CODE, "Q", "terms:terms=maine;main")
+    record(path, CODE, "Q", running("/dev/null"))
     trees = taken_apart(path)
     trees[0][MONITORS][0]["spec"] = running(tmp_path / "touched")
     path.write_bytes(written(trees))
@@ -138,7 +138,9 @@ async def test_no_server_that_a_header_names_gets_the_key(tmp_path, monkeypatch,
         trees = taken_apart(path)[:2]
         trees[0][REFERENCE] = {"spec": server.base_url, "name": "m", "api": "completions"}
         path.write_bytes(written(trees))
-        assert await anyio.to_thread.run_sync(partial(run, "resume", path)) == 2
+        code = await anyio.to_thread.run_sync(partial(run, "resume", path))
+        assert not any(KEY in str(request.headers) for request in server.requests)
+        assert code == 2
         err = capsys.readouterr().err
         assert "give the model with --base-url and --model" in err
         assert server.base_url in err

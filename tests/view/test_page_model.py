@@ -9,6 +9,7 @@ from pathlib import Path
 import interwhen
 import pytest
 from interwhen import Resample
+from interwhen._consent import monitors_given
 from interwhen.testing import ScriptedModel
 from interwhen.view._notebook import form_of_result
 from interwhen.view._recheck import recheck_form
@@ -193,7 +194,7 @@ async def test_another_monitor_reads_the_same_under_any_clock(path):
     forms = []
     for clock in (float, *CLOCKS.values()):
         path.write_bytes(retimed(data, clock))
-        forms.append(json.loads(await recheck_form(path, "arithmetic")))
+        forms.append(json.loads(await recheck_form(path, monitors_given("arithmetic"), "arithmetic")))
     usual, *others = modelled(*forms)
     assert [timeless(other) for other in others] == [timeless(usual)] * len(others)
     assert [
