@@ -18,7 +18,7 @@ from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
-from interwhen.journal._rebuilt_run import vet_seal
+from interwhen.journal._rebuilt_run import refusing_contradictions, vet_seal
 from interwhen.journal._records import EndRecord, Header, MonitorRecord, SealRecord, decode, link
 
 T = TypeVar("T")
@@ -145,7 +145,9 @@ class RunFolder:
             kept = self._rows.get(path)
             if kept is not None and kept[0] == state:
                 return kept[1]
-            header, row = _row(path, path.read_bytes())
+            data = path.read_bytes()
+            with refusing_contradictions(str(path)):
+                header, row = _row(path, data)
         except (JournalError, OSError) as error:
             return RunRow(run_id(path), str(path), error=str(error))
         for one in header.monitors:

@@ -3,12 +3,17 @@
 import json
 from pathlib import Path
 
+import interwhen
 import pytest
 from interwhen import JournalError, UsageError
-from interwhen.journal import TimelineReader, _rebuilt_run
+from interwhen.journal import JournalDirectory, JournalSettings, TimelineReader, _rebuilt_run
 from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frames
+from interwhen.journal._records import OutlineRecord
+from interwhen.journal._settings import CallHead
+from interwhen.testing import ScriptedModel
 from interwhen.view._runs import GrowingRun, RunFolder, run_id
+from tests.resealed import put_together, taken_apart
 from tests.view.recorded import PLAIN, REPAIRED, record
 
 
@@ -52,6 +57,22 @@ def test_a_row_is_read_again_when_its_file_changes(folder, tmp_path):
     path.write_bytes(data)
     assert runs.row(path).status == "verified"
     assert runs.row(path) is runs.row(path)
+
+
+def test_an_outline_that_was_made_up_has_a_row_with_the_reason(tmp_path):
+    directory = JournalDirectory.at(JournalSettings(path=str(tmp_path), text="redacted"))
+    journal = directory.begin(CallHead("0193" + "0" * 28, "wrap", "chat", "m"), shows_path=True)
+    with interwhen.run_sync(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=["arithmetic"], journal=journal) as run:
+        run.drain()
+    journal.called({}, has_problem=False)
+    directory.close()
+    [path] = tmp_path.glob("*.journal")
+    entries = taken_apart(path.read_bytes())
+    at = next(at for at, one in enumerate(entries) if isinstance(one, OutlineRecord) and '"outcome":"pass"' in one.part)
+    part = entries[at].part.replace('"outcome":"pass"', '"outcome":null')
+    entries[at] = OutlineRecord(entries[at].at, part)
+    path.write_bytes(put_together(entries))
+    assert "its records must fit together" in RunFolder([path]).row(path).error
 
 
 def test_a_file_that_is_no_journal_has_a_row_with_the_reason(tmp_path):
