@@ -334,9 +334,10 @@ class SyncRun:
 
         Raises :class:`UsageError` outside of the ``with`` block.
         """
-        for _ in self:
-            pass
-        return self.result
+        if self._loop is None:
+            next(self)  # raises
+        assert self._loop is not None
+        return self._loop.call(self._inner.drain)
 
 
 def run_sync(

@@ -34,6 +34,7 @@ def main(kind: str, weights: str) -> None:
     params.fit_params_min_ctx = params.n_ctx
     params.use_jinja = True
     params.endpoint_slots = True
+    params.endpoint_metrics = True
     params.warmup = False
     params.ui = False
     params.verbosity = 0

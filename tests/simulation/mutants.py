@@ -234,9 +234,9 @@ def forks_are_not_limited(patch):
 def reconnects_are_not_limited(patch):
     real = machine.Core._broken
 
-    def broken(self, error, *, retryable):
+    def broken(self, fact):
         self.budgets = msgspec.structs.replace(self.budgets, reconnects=99)
-        real(self, error, retryable=retryable)
+        real(self, fact)
 
     patch.setattr(machine.Core, "_broken", broken)
 

@@ -450,9 +450,11 @@ def _budgets(case: PlayedCase) -> Iterator[str]:
     if result is None:
         return
     ledger = result.ledger
+    # Each request after a remedy, a break or a death has one more try.
+    tries = 2 * limits.reconnects + ledger.remedies + len(case.world.deaths)
     for name, spent, budget in (
         ("remedies", ledger.remedies, limits.remedies),
-        ("reconnects", ledger.reconnects, limits.reconnects),
+        ("reconnects", ledger.reconnects, tries),
         ("forks", ledger.forks, limits.forks),
         ("forks asked", max(process.asked_forks for process in case.played.processes), limits.forks),
     ):
