@@ -4,7 +4,7 @@
 makes N calls with corrections without a fault, N without corrections, and for each API and each fault some more. They go
 through a proxy that refuses the requests after a correction. Each line of the result says for one kind of call how many
 ended in another way than they should, and how the token counts of its callers compare with those of the server. Without
-``--url``, the server is a scripted one. Start vLLM with its metrics, and llama.cpp with ``--metrics``, and let nobody else
+``--url``, the server is a scripted one. Start vLLM with its metrics, and llama.cpp with ``--metrics``, and let no other program
 use the server: its counters are read before and after each call.
 """
 
