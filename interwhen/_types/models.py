@@ -250,6 +250,8 @@ class Stream(Protocol):
     * ``abort()``: an async method that tells the server to stop. It may be called after :meth:`aclose`.
     * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
     * ``recording``: the whole answer as the server sent it, for the strategies of a call.
+    * ``splice(start, dropped, to)``: a plain method, called if an extra turn repeats kept text. Of the stream's text
+      from offset ``start`` of the trace on, the first ``dropped`` characters are left out; the rest begins at ``to``.
     """
 
     async def receive(self) -> Sequence[Chunk]:
