@@ -67,4 +67,5 @@ ROWS = {
     "G9": "the same violation again and again at one place",
     "G14": "a record that was changed",
     "G7": "a segment that never ends, because the stream stalls",
+    "H5": "an extra turn that repeats, starts over or would be joined to half a line",
 }

@@ -165,7 +165,7 @@ def _written(arguments: object) -> str:
 
 # Turns that contain the text so far.
 
-CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
+CONTINUE = "Write the rest of your answer, from the next line to its end. Do not repeat anything."
 """The user turn that asks the model to continue, if the text so far does not end with feedback or refused calls."""
 
 Turn = dict[str, Any]
