@@ -19,6 +19,7 @@ from interwhen import (
     Violation,
     verifier,
 )
+from interwhen._core.turns import whole_lines
 from interwhen.journal import _records as records
 from interwhen.journal._files import START, frame, frames, preamble
 from interwhen.models import Capabilities
@@ -52,6 +53,13 @@ def thinks_in_a_field(request):
     begun = len(request.prefix)
     whole = [(c, "reasoning") for c in "1+1=2\n2+2=5\n"] + [(c, "answer") for c in "so 3+3=6\n"]
     return [*(Say(c, phase) for c, phase in whole[begun:]), End("stop")]
+
+
+def by_turn(request):
+    """A model that continues by an extra turn: it repeats the last line that it was given, and goes on."""
+    kept = "".join(piece.text for piece in whole_lines(request.pieces))
+    repeated = kept.splitlines(keepends=True)[-1:] if kept.count("\n") > 1 else []
+    return cut_into("".join(repeated) + rest(kept), 1)
 
 
 @dataclass
@@ -135,6 +143,9 @@ def thinks(request):
 
 KINDS = {
     "repairs": Kind(goes_on, lambda: [watch()]),
+    "by turn": Kind(
+        lambda: ScriptedModel(by_turn, capabilities=Capabilities(resume="turn")), lambda: [watch(slow(0.01))]
+    ),
     "gates": Kind(goes_on, lambda: [watch(slow(0.05), delivery="gate")]),
     "feedback": Kind(goes_on, lambda: [watch(remedy=Feedback())], {"budgets": interwhen.Budgets(remedies=3)}),
     "slow checks": Kind(lambda: goes_on(delay=0.01), lambda: [watch(slow(0.2)), watch(name="twice", delivery="final")]),
