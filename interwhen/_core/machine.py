@@ -753,7 +753,7 @@ class Core:
             # Trackers keep the text before a cut, also in a repaired line; they drop a segment that feedback answers.
             start = best.ref.segment.span.start
             self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
-        if self.released > best.span.start:
+        if self.released > best.span.start and not todo.ask:  # enough thinking is no mistake
             self._hold_back(best.ref.monitor)
         line_end = self._line_end(best, todo)
         self._cut(todo.cut)
