@@ -29,7 +29,7 @@ _ESCAPED = re.compile(r"(?:bytes:)?(?:\\x[0-9a-f]{2})+|<0x[0-9A-F]{2}>")
 _HEX = re.compile(r"x([0-9a-fA-F]{2})")
 _LONGEST = 128
 """The most bytes of a token whose text is not that of its bytes."""
-_MARK = re.compile(rb"<[^<>]{1,64}>|\[[A-Z_/]{1,32}\]|token_id:[0-9]{1,9}")
+_MARK = re.compile(rb"<(?:[\w|/:-]|\xef\xbd\x9c|\xe2\x96\x81){1,40}>|\[[A-Z_/]{1,32}\]|token_id:[0-9]{1,9}")
 """A token that is in no text, such as ``</s>`` or ``[INST]``, or that has a number in place of its text."""
 _BLANK = re.compile(r"[\s\u2581]+")
 """White space, with the sign for a space in some vocabularies. Servers strip it, and some leave it out of tokens."""
@@ -181,11 +181,18 @@ def _spelled(token: Any, parts: Any) -> bytes:
         with suppress(TypeError, ValueError):
             given = bytes(parts[: _LONGEST + 1]).translate(None, string.whitespace.encode())
     is_part = _ESCAPED.fullmatch(token) is not None
-    if is_part or _REPLACED in token:
-        if given and given != token.encode("utf-8", "surrogatepass"):  # vLLM gives the bytes of the replacement
-            return given if len(given) <= _LONGEST else _OTHER
-        return bytes.fromhex("".join(_HEX.findall(token))) if is_part else _UNKNOWN
     spelled = _packed(token)
+    if is_part or _REPLACED in token:
+        # Around a part of a character, a token may have whole ones, which its bytes or the text must have, too.
+        rest = b"" if is_part else _packed(token.replace(_REPLACED, ""))
+        if given and given != token.encode("utf-8", "surrogatepass"):  # vLLM gives the bytes of the replacement
+            is_same = is_part or _packed(given.decode("utf-8", "ignore")) == rest
+            return given if is_same and len(given) <= _LONGEST else _OTHER
+        if is_part:
+            return bytes.fromhex("".join(_HEX.findall(token)))
+        return spelled if rest else _UNKNOWN
+    if _MARK.fullmatch(spelled) and _BLANK.search(token.strip()):
+        return _OTHER  # a mark is a single word, and this is text
     if given is not None and _packed(given.decode("utf-8", "replace")) != spelled:
         return _OTHER
     return spelled

@@ -34,7 +34,7 @@ FORMS: Final[Mapping[str, str]] = {
     "word": "[A-Za-z0-9_.:/-]{0,64}",
     "id": "[!-~]{0,512}",
     "name": "(?:[!-~]{1,64} ){0,4}[!-~]{0,256}",
-    "code": "[A-Za-z0-9+/=_.:~-]*",
+    "code": "[A-Za-z0-9+/=_.:~-]{0,65536}",
 }
 """The forms of short plain values, as regular expressions. Any other string in such a field counts as text."""
 _FORMS = {kind: re.compile(form) for kind, form in FORMS.items()}

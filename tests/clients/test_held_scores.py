@@ -266,6 +266,8 @@ OTHER = {
     "many alternatives": [("so 17\n", {"top_logprobs": [score("BAD")] * 200})],
     "another field": [("so 17\n", {"note": "BAD"})],
     "a last token": [("so 17\n", {}), ("BAD", {})],
+    "with a replacement character": [("so 17\n", {}), ("BAD is the answer\ufffd", {})],
+    "a mark of several words": [("so 17\n", {}), ("<BAD is the answer>", {})],
 }
 
 

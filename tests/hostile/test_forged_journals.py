@@ -192,7 +192,7 @@ def test_forged_journals_run_ask_and_open_nothing(tmp_path, planted):
     found = read_all(tmp_path / "forged", planted)
     assert not found["wrong"], "\n\n".join((*found["wrong"][:20], f"{len(found['wrong'])} findings"))
     assert found["read"] >= COUNT * 15
-    assert found["memory"] < 1_000_000  # KiB
+    assert found["memory"] < 2_000_000  # KiB
     assert not (planted / "touched").exists()
 
 

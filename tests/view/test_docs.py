@@ -28,7 +28,8 @@ def test_the_commands_of_the_page_work(tmp_path):
                 if told.startswith("serving "):
                     served = True
                     process.send_signal(signal.SIGINT)  # Ctrl-C, as the page says
-        assert process.returncode == (130 if served else 0), line
+        # The server may end itself at the signal, before the command line sees it.
+        assert process.returncode in ((0, 130) if served else (0,)), line
     assert (tmp_path / "first.html").exists()
 
 
