@@ -131,7 +131,7 @@ class _Answer(NamedTuple):
     outcome: Judged
     text_sha256: str
     code_sha256: str | None = None
-    """The hash of the code that judged; ``None``: the code of now."""
+    """The hash of the code that judged; ``None``: the present code."""
 
 
 class _Judge(NamedTuple):
@@ -741,7 +741,7 @@ class CheckTable:
         The checks of lost claims are reported as cancelled. *to* is the offset of the cut; ``None``: there was no cut.
         """
         self.changed = True
-        self._extend_chain()  # lets go of the records of text that is cut
+        self._extend_chain()  # so that the records of text that is cut are freed
         orders: list[Order] = []
         if not gone:
             return orders
@@ -785,14 +785,17 @@ def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
     return segment.start, segment.end, span.start, span.end, record.monitor, record.key
 
 
-def _plain(value: object) -> str:
-    # Texts of a plug-in may have a class of their own, and are plain after they were written and read.
+def plain(value: object) -> str:
+    """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
+
+    Raises :class:`TypeError` for anything else.
+    """
     if isinstance(value, str):
         return str.__str__(value)
-    raise TypeError(f"a check must have plain values to be recorded, got a {type(value).__name__}")
+    raise TypeError(f"a record must have plain values, got a {type(value).__name__}: convert it to plain values")
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=_plain).encode
+_encode = msgspec.msgpack.Encoder(enc_hook=plain).encode
 
 
 def _encode_escaped(record: CheckRecord) -> bytes:
@@ -800,7 +803,7 @@ def _encode_escaped(record: CheckRecord) -> bytes:
     try:
         return _encode(record)
     except UnicodeEncodeError:
-        return repr(msgspec.to_builtins(record, enc_hook=_plain)).encode("utf-8", "surrogatepass")
+        return repr(msgspec.to_builtins(record, enc_hook=plain)).encode("utf-8", "surrogatepass")
 
 
 def _start(span: Span) -> int:

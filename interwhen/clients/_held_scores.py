@@ -31,6 +31,8 @@ _LONGEST = 128
 """The most bytes of a token whose text is not that of its bytes."""
 _MARK = re.compile(rb"<(?:[\w|/:-]|\xef\xbd\x9c|\xe2\x96\x81){1,40}>|\[[A-Z_/]{1,32}\]|token_id:[0-9]{1,9}")
 """A token that is in no text, such as ``</s>`` or ``[INST]``, or that has a number in place of its text."""
+_MOST_MARKS = 32
+"""The most of them in a stream: more would be a text of their own."""
 _BLANK = re.compile(r"[\s\u2581]+")
 """White space, with the sign for a space in some vocabularies. Servers strip it, and some leave it out of tokens."""
 _UNKNOWN, _OTHER = b"\xfe", b"\xff"
@@ -51,6 +53,8 @@ class HeldTokens:
         self._unknown = 0
         """How many bytes at the start of the text may belong to tokens whose bytes are not known."""
         self._has_scores = False
+        self._marks = 0
+        """How many tokens were in no text."""
         self.differs = False
         """Whether the tokens do not spell the text."""
 
@@ -88,9 +92,11 @@ class HeldTokens:
                 found.append(each)
             elif token.startswith(self._text):
                 break  # the rest may follow
-            elif not _MARK.fullmatch(token):
-                self.differs = True
-                break
+            else:
+                self._marks += 1
+                if self._marks > _MOST_MARKS or not _MARK.fullmatch(token):
+                    self.differs = True
+                    break
             taken += 1
         del self._waiting[:taken]
         return found
@@ -104,11 +110,13 @@ class HeldTokens:
 
     def finish(self, stops: Iterable[str] = ()) -> None:
         """End the stream: no token may wait but marks, and those of the sequence in *stops* that ended the text."""
-        rest = b"".join(token for token, _ in self._waiting if not _MARK.fullmatch(token))
+        words = [token for token, _ in self._waiting if not _MARK.fullmatch(token)]
+        rest = b"".join(words)
         self._skip_unknown(rest or _OTHER)
         ends = [self._text + _packed(stop) for stop in stops]
         is_end = any(end.startswith(rest) or (rest.startswith(end) and len(rest) <= len(end) + _LAST) for end in ends)
-        self.differs = self.differs or not (rest == self._text or is_end)
+        has_many_marks = self._marks + len(self._waiting) - len(words) > _MOST_MARKS
+        self.differs = self.differs or has_many_marks or not (rest == self._text or is_end)
         self._waiting, self._text = [], b""
 
 

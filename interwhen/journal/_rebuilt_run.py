@@ -118,7 +118,6 @@ def sealed_records(
     and for a record that this version does not know.
     """
     held: list[Sealed] = []
-    number = -1
     for number, found in enumerate(frames_after(data, at, chain)):
         try:
             record = decode(found.payload)
@@ -238,8 +237,12 @@ def _refuse_changed(found: Journaled) -> None:
     wrong.extend(_judged_otherwise(result, header))
     if not header.redacted and prompt_sha256(header.prompt) != header.prompt_sha256:
         wrong.append("its prompt does not have the hash in its header")
-    if isinstance(result, Verified) and result.certificate.prompt_sha256 != header.prompt_sha256:
-        wrong.append("its certificate is for another prompt")
+    if isinstance(result, Verified):
+        if result.certificate.prompt_sha256 != header.prompt_sha256:
+            wrong.append("its certificate is for another prompt")
+        seal = next(record for record in reversed(found.records) if isinstance(record, SealRecord))
+        if result.certificate.chain_sha256 != seal.checks:
+            wrong.append("its certificate is for other checks")
     if wrong:
         more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
         raise JournalError(

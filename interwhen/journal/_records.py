@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, get_type_hints
 
 import msgspec
 
+from interwhen._core.checks import plain
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -285,7 +286,7 @@ def encode(record: Record) -> bytes:
     except UnicodeEncodeError:
         import json
 
-        text = json.dumps(msgspec.to_builtins(record, enc_hook=_plain), default=_plain)
+        text = json.dumps(msgspec.to_builtins(record, enc_hook=plain), default=plain)
         return msgspec.msgpack.encode(EscapedRecord(text))
 
 
@@ -370,21 +371,9 @@ def fact_record(at: float, length: int, fact: Fact) -> FactRecord:
     return FactRecord(at, length, fact)
 
 
-def _plain(value: object) -> str:
-    """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
-
-    Raises :class:`TypeError` for anything else.
-    """
-    if isinstance(value, str):
-        return str.__str__(value)
-    raise TypeError(
-        f"a value in a journal must have a JSON form, got a {type(value).__name__}: convert it to plain values"
-    )
-
-
 @cache
 def _encoder() -> msgspec.msgpack.Encoder:
-    return msgspec.msgpack.Encoder(enc_hook=_plain)
+    return msgspec.msgpack.Encoder(enc_hook=plain)
 
 
 @cache

@@ -267,6 +267,7 @@ OTHER = {
     "another field": [("so 17\n", {"note": "BAD"})],
     "a last token": [("so 17\n", {}), ("BAD", {})],
     "with a replacement character": [("so 17\n", {}), ("BAD is the answer\ufffd", {})],
+    "many marks": [("so 17\n", {}), *[("<BAD>", {})] * 50],
     "a mark of several words": [("so 17\n", {}), ("<BAD is the answer>", {})],
 }
 

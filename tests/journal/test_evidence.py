@@ -9,7 +9,7 @@ import pytest
 from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
 from interwhen.journal import flaws
 from interwhen.journal._evidence import code_digest
-from interwhen.journal._records import EndRecord, Header
+from interwhen.journal._records import EndRecord, Header, SealRecord
 from interwhen.testing import ScriptedModel
 from sums import adds_up, supervise, watch
 from tests.resealed import put_together, taken_apart
@@ -67,6 +67,7 @@ FORGED = {
     "the hash of the text": with_certificate(text_sha256="0" * 64),
     "the hash of the prompt": with_certificate(prompt_sha256="0" * 64),
     "the coverage": with_certificate(coverage=1.0),
+    "the head of the chain": with_certificate(chain_sha256="0" * 64),
     "what is covered": with_certificate(covered=(Span(0, 19),)),
     "no checks": with_certificate(checks=(), covered=(), coverage=0.0),
     "a check's place": with_check(span=Span(0, 3)),
@@ -106,6 +107,8 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
     await recorded(other, "1+1=2 and so\n2+2=4, no\n", watch(delivery="observe"))
     good = read_journal(other).result
     assert isinstance(good, Verified)
+    chain = next(record.checks for record in reversed(read_journal(path).records) if isinstance(record, SealRecord))
+    good = msgspec.structs.replace(good, certificate=msgspec.structs.replace(good.certificate, chain_sha256=chain))
     forge(
         path, lambda record: msgspec.structs.replace(record, result=good) if isinstance(record, EndRecord) else record
     )

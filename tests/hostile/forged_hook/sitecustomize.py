@@ -25,7 +25,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 def _is_harmless(event, args):
     if event in _STARTS:
         # The program that compiles patterns within a time limit, alone.
-        return event == "subprocess.Popen" and list(args[1][1:4]) == ["-I", "-S", "-c"] and "re.compile" in args[1][4]
+        # (From Python 3.13 on, subprocess may start it by os.posix_spawn.)
+        given = args[1] if event in ("subprocess.Popen", "os.posix_spawn") else ()
+        return list(given[1:4]) == ["-I", "-S", "-c"] and "re.compile" in given[4]
     if event in _NETWORK:
         return False
     if event == "import":
