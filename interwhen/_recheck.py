@@ -11,8 +11,9 @@ from typing import NamedTuple
 import msgspec
 
 from interwhen._consent import Chosen, monitors_given, monitors_of
-from interwhen._core.messages import Resumed
+from interwhen._core.messages import Opened, Resumed
 from interwhen._core.release import describe
+from interwhen._core.segmenter import Intake
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, switched_off
 from interwhen._run import recorded_model, several_specs
@@ -367,6 +368,15 @@ class _RecordedTrace(msgspec.Struct):
                 self.chunks.append(Chunk(last.text[:-over], last.phase))
         self.ours = [(low, min(high, to)) for low, high in self.ours if low < to]
 
+    def follow(self, intake: Intake) -> bool:
+        """Apply to this trace what the beginning of an extra turn has changed. Return whether text was added."""
+        transcript = intake.transcript
+        self.cut(transcript.kept_until)
+        runs = [*transcript.runs(self.length(), transcript.length)]
+        self.chunks += [Chunk(run.text, "answer" if intake.reads_tags else run.phase, call=run.call) for run in runs]
+        self.ours += [(run.start, run.start + len(run.text)) for run in runs if run.origin != "model"]
+        return bool(runs)
+
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
     """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
@@ -380,12 +390,17 @@ def _traces(found: Journaled) -> list[_RecordedTrace]:
     traces: list[_RecordedTrace] = []
     recorded = _RecordedTrace()
     grown = False
+    transcript = past.core.transcript
     for record in standing(found.records):
         for at, fact in facts_of(record):
+            by_turn = isinstance(fact, Opened) or past.core.state == "joining"
             if isinstance(fact, Chunk) and fact.text and past.core.state == "streaming":
                 recorded.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
                 grown = True
+            transcript.kept_until = transcript.length
             past.tell(at, fact)
+            if by_turn and not any(isinstance(event, Remedied) for event in past.core.events):
+                grown |= recorded.follow(past.core.intake)
             for event in past.core.events:
                 if isinstance(event, Remedied | StreamBroken):
                     if grown:

@@ -71,4 +71,5 @@ ROWS = {
     "H2": "text and verdicts of a record that belong to different runs",
     "H3": "times that are equal, run backwards or jump",
     "H4": "a server that refuses the request after a remedy",
+    "H5": "an extra turn that repeats, starts over or would be joined to half a line",
 }

@@ -792,7 +792,7 @@ def plain(value: object) -> str:
     """
     if isinstance(value, str):
         return str.__str__(value)
-    raise TypeError(f"a record must have plain values, got a {type(value).__name__}: convert it to plain values")
+    raise TypeError(f"a recorded value must have a JSON form, got a {type(value).__name__}: convert it to plain values")
 
 
 _encode = msgspec.msgpack.Encoder(enc_hook=plain).encode

@@ -32,6 +32,7 @@ from interwhen._core.messages import (
     Resumed,
     RunSummary,
     Settled,
+    Splice,
     SwitchedOff,
     ToolOffer,
 )
@@ -44,6 +45,7 @@ from interwhen._core.release import (
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
+from interwhen._core.turns import Repetition, TurnStart, kept_lines, whole_lines
 from interwhen._core.violations import (
     COUNTS_PROMPTS,
     HOLDS_TORN_LINES,
@@ -310,10 +312,11 @@ WRITTEN_AS_TEXT = (
 )
 """The beginning of the reason for a call that the model wrote as text, although the tools were given in a field."""
 
-State = Literal["opening", "streaming", "deciding", "draining", "done"]
-"""``opening``: a request was ordered. ``streaming``: the model writes. ``deciding``: a violation, or an unproven claim
-that ends the run, was found and the stream is closed, but checks of earlier text are still open. ``draining``: the
-model has ended, and checks are still open. ``done``: the run has ended."""
+State = Literal["opening", "joining", "streaming", "deciding", "draining", "done"]
+"""``opening``: a request was ordered. ``joining``: the model writes the beginning of an extra turn, which may repeat
+kept text and is no part of the trace yet. ``streaming``: the model writes. ``deciding``: a violation, or an unproven
+claim that ends the run, was found and the stream is closed, but checks of earlier text are still open. ``draining``:
+the model has ended, and checks are still open. ``done``: the run has ended."""
 
 
 class Core:
@@ -329,9 +332,11 @@ class Core:
         "_most_tokens",
         "_orders",
         "_pace",
+        "_refuted_line",
         "_resume",
         "_shown_whole",
         "_tools_in_field",
+        "_turn_start",
         "_unchecked_from",
         "_upstream_status",
         "_was_shown",
@@ -432,6 +437,10 @@ class Core:
         self._live = not self.gates.holding
         self._has_trackers = any(tracks(monitor.extractor) for monitor in monitors)
         self._frontier_is_due = False
+        self._turn_start: TurnStart | None = None
+        """The beginning of an extra turn; ``None`` unless the state is ``joining``."""
+        self._refuted_line = ""
+        """The whole line in which the last repair was written, as the model had written it."""
         self.released = 0
         """The offset up to which the trace was sent to the reader."""
         self._shown_whole = 0
@@ -525,6 +534,9 @@ class Core:
 
         If no stream is open, the tokens of any *chunk* are counted as late, and its text is ignored.
         """
+        if self._turn_start is not None:
+            self._read_turn(self._turn_start, chunk)
+            return
         if self.state != "streaming":
             # We closed this stream, so its finish reason does not count.
             self.counts.came_late(chunk)
@@ -554,9 +566,70 @@ class Core:
             return
         self.state = "streaming"
         self._upstream_status = None
-        self.counts.opened()
         self._resume = resume or self._resume
+        by_turn = resume is not None and resume.mode == "turn"
+        skipped = self._keep_whole_lines() if by_turn else ()
+        self.counts.opened()
         self.events.append(StreamStarted(self.violations.remedies, None if resume is None else resume.mode))
+        if by_turn:
+            self._expect_repetition()
+        self._skip(skipped)
+
+    # A model that continues by an extra turn does not continue inside a line, and may repeat what it wrote.
+
+    def _keep_whole_lines(self) -> list[Job]:
+        """Cut or complete an unfinished line at the end of the trace, as the request does; return the jobs to skip."""
+        transcript = self.transcript
+        kept = sum(len(piece.text) for piece in whole_lines(transcript.pieces()))
+        if kept < transcript.length:
+            self._cut_back(kept)
+        if kept > transcript.length and transcript.line_end is not None:
+            return self._open_segments(self.intake.insert(transcript.line_end, "repair"))
+        return []
+
+    def _expect_repetition(self) -> None:
+        """Compare the beginning of the turn with the kept text, if there is any."""
+        lines = [*kept_lines(self.transcript, self.violations.answered())]
+        if lines:
+            phase = None if self.intake.reads_tags else self.transcript.phase
+            self._turn_start = TurnStart(lines, self._refuted_line, phase)
+            self.state = "joining"
+        self._release()
+
+    def _read_turn(self, turn: TurnStart, chunk: Chunk) -> None:
+        """Process *chunk* of the beginning of a *turn*, or hold it while it may repeat kept text."""
+        if turn.passes(chunk):
+            self.state, self._turn_start = "streaming", None
+            self._take_again([chunk])
+            if self.state == "streaming":
+                self.state, self._turn_start = "joining", turn
+        elif (found := turn.take(chunk)) is not None:
+            self._join(turn, found)
+
+    def _join(self, turn: TurnStart, found: Repetition) -> None:
+        """Leave out what *turn* repeats, cut what it replaces, and process its other chunks."""
+        self.state, self._turn_start = "streaming", None
+        start = self.transcript.length
+        if found.to is not None:
+            self._cut_back(found.to)
+        if found != Repetition():
+            self._orders.append(Splice(start, found.dropped, self.transcript.length))
+        chunks = turn.rest(found.dropped)
+        self.intake.discard(sum(chunk.tokens for chunk in turn.held) - sum(chunk.tokens for chunk in chunks))
+        self._release()
+        self._take_again(chunks)
+
+    def _take_again(self, chunks: Sequence[Chunk]) -> None:
+        orders = self._orders
+        for chunk in chunks:
+            orders.extend(self.step(chunk))
+        self._orders = orders
+
+    def _drop_turn(self) -> None:
+        """Forget the beginning of a turn whose stream is closed or lost. Its tokens are counted."""
+        turn, self._turn_start = self._turn_start, None
+        for chunk in turn.held if turn is not None else ():
+            self.counts.came_late(chunk)
 
     def _idle(self, *, dead: bool) -> None:
         """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
@@ -564,7 +637,7 @@ class Core:
         These checks are withdrawn when the model continues. *dead*: the stream is probably dead, so the last words are
         complete.
         """
-        if self.state != "streaming" or self._finish_reason is not None:
+        if self.state not in ("streaming", "joining") or self._finish_reason is not None:
             return
         self._orders.extend(self.checks.withdraw())
         self._orders.extend(self.checks.look(self.intake.unfinished(dead=dead)))
@@ -582,11 +655,12 @@ class Core:
         self._finish_if_settled()
 
     def _broken(self, fact: Broken) -> None:
-        if self.state not in ("streaming", "opening"):
+        if self.state not in ("streaming", "joining", "opening"):
             return
+        self._drop_turn()
         self._upstream_status = fact.status
         is_full = self.window.is_full(self._standing())
-        if self.state == "streaming" and (self._finish_reason is not None or is_full):
+        if self.state != "opening" and (self._finish_reason is not None or is_full):
             # The model had finished, or has no tokens left: another request would only make its answer longer.
             self._orders.append(Close())
             self._finish_reason = self._finish_reason or "length"
@@ -603,7 +677,12 @@ class Core:
             self._go_on()
 
     def _stream_is_over(self, *, lost: bool) -> None:
-        if self.state != "streaming":
+        if self._turn_start is not None:
+            if lost:
+                self._drop_turn()
+            else:
+                self._join(self._turn_start, self._turn_start.finish())
+        if self.state not in ("streaming", "joining"):
             return
         if lost and self._finish_reason is None:
             # Continue as after a break, but do not count a reconnect: the process ended, the stream did not break.
@@ -661,8 +740,9 @@ class Core:
 
         The decision waits for open checks of earlier text, which may find an earlier violation.
         """
-        if self.violations and self.state in ("streaming", "opening", "draining"):
+        if self.violations and self.state in ("streaming", "joining", "opening", "draining"):
             if self.state != "draining":
+                self._drop_turn()
                 self._orders.append(Close())
             self.state = "deciding"
 
@@ -687,7 +767,8 @@ class Core:
         violations = self.violations
         self._orders.extend(self.checks.withdraw())
         # What a gate has shown is never cut. How much that is depends on when checks end, and a remedy must not.
-        todo, spent = violations.plan(best, goes_back=not self.gates.shows_checked_text)
+        by_turn = self._resume is not None and self._resume.mode == "turn"
+        todo, spent = violations.plan(best, goes_back=not self.gates.shows_checked_text, by_turn=by_turn)
         no_tokens = self._overspent(todo)
         if spent is not None or no_tokens is not None:
             if todo.ask:
@@ -706,7 +787,7 @@ class Core:
             # Trackers keep the text before a cut, also in a repaired line; they drop a segment that feedback answers.
             start = best.ref.segment.span.start
             self._orders.append(Invalidate(start, todo.cut) if todo.answers_segment else Invalidate(todo.cut))
-        self._cut(todo.cut)
+        line_end = self._cut_refuted(best, todo)
         if not todo.goes_on:
             self.events.append(Remedied(record, violations.remedies))
             self._finish_reason = "length" if is_full else None
@@ -719,6 +800,7 @@ class Core:
         pause = self._pace.after(todo.cut)
         self.events.append(Remedied(record, violations.remedies))
         skipped = self._open_segments(self._write(todo, refused))
+        self.transcript.end_line(line_end)
         if todo.ask:
             violations.conclude(best, todo.cut)
         if violations:  # another violation is in the text that was kept
@@ -729,6 +811,28 @@ class Core:
         self._release()
         self._reopen(pause)
         self._skip(skipped)
+
+    def _cut_refuted(self, best: Candidate, todo: RemedyPlan) -> str | None:
+        """Cut the trace for *todo*. Text waits for its checks from now on, if the reader has seen what *best* refutes.
+
+        Return what will complete the last line; ``None``: the model must write the line again.
+        """
+        if self.released > best.span.start and not todo.ask:  # enough thinking is no mistake
+            self._hold_back(best.ref.monitor)
+        line_end = self._line_end(best, todo)
+        self._cut(todo.cut)
+        return line_end
+
+    def _line_end(self, best: Candidate, todo: RemedyPlan) -> str | None:
+        """Return what completes the last line of the trace after *todo*, and store the line that a repair replaces."""
+        cut, transcript = todo.cut, self.transcript
+        self._refuted_line = ""
+        if todo.remedy != "repair":
+            is_border = "\n" not in transcript.slice(max(cut - 1, 0), cut + 1) and not self.intake.tears(cut)
+            return "" if is_border and not todo.insert else None
+        self._refuted_line, rest = transcript.line_around(best.span)
+        # Words after a wrong value may depend on it. Closing marks, such as those of a formula, do not.
+        return "\n" if any(map(str.isalnum, rest)) else f"{rest}\n"
 
     def _overspent(self, todo: RemedyPlan) -> str | None:
         """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
@@ -747,7 +851,9 @@ class Core:
         if not self.window.counts_own_text:
             return transcript.kept_tokens
         for_the_model = sum(len(span) for span, _ in transcript.refusals)
-        return transcript.kept_tokens + transcript.inserted_bytes - for_the_model
+        # An extra turn will complete the line.
+        ours = transcript.inserted_bytes + len((transcript.line_end or "").encode(errors="replace"))
+        return transcript.kept_tokens + ours - for_the_model
 
     def _has_no_room(self, todo: RemedyPlan) -> bool:
         """Tell whether what *todo* writes for the reader would exceed ``max_tokens``."""
@@ -831,6 +937,8 @@ class Core:
         self.intake.stop_scanning()
         self.gates.open()
         self._live, self._has_trackers, self._frontier_is_due = True, False, False
+        if self._turn_start is not None:
+            self._join(self._turn_start, Repetition())
         if self.state == "deciding":
             # The stream was closed for a violation that now changes nothing, so ask for the rest of the text.
             if self._finish_reason is None:
@@ -839,6 +947,21 @@ class Core:
                 self.state = "draining"
         self._release()
         self._finish_if_settled()
+
+    def _hold_back(self, monitor: int) -> None:
+        """From now on, show text only after the checks of monitors that interrupt, because refuted text was shown.
+
+        *monitor* is the number of the monitor that refuted it.
+        """
+        self.gates.hold_back(monitor)
+        self.intake.scan_always()
+        self._live = False
+
+    def _cut_back(self, to: int) -> None:
+        """Cut text that no remedy cuts, also from the states of trackers."""
+        if self._has_trackers:
+            self._orders.append(Invalidate(to))
+        self._cut(to)
 
     def _cut(self, to: int) -> None:
         if self.released > to:
@@ -880,7 +1003,8 @@ class Core:
     # ------------------------------------------------------------------ the reader's side and the end
 
     def _release(self) -> None:
-        if self.state != "deciding":  # text with a violation is not shown
+        # Text with a violation is not shown, and neither is text that a new turn may replace.
+        if self.state not in ("deciding", "joining"):
             self._show(self.gates.limit())
 
     def _show(self, limit: int) -> None:
@@ -906,12 +1030,15 @@ class Core:
         self._finish_reason = reason
 
     def _end(self, status: Status, reason: str, *, shown: bool = True, cut_short: bool = True) -> None:
-        if self.state in ("streaming", "opening"):
+        if self.state in ("streaming", "joining", "opening"):
+            self._drop_turn()
             self._orders.append(Close())
         self._orders.extend(self.checks.cancel_open())
         if cut_short:
             self._withhold()
         self.state = "done"
+        self.gates.let_go()  # nothing more will be checked
+        self._show(self.gates.limit())
         self.intake.keep_held()
         if shown and status in ("verified", "unverified"):
             self._show(self.transcript.length)

@@ -164,6 +164,17 @@ class Open(msgspec.Struct, frozen=True, gc=False):
     ``Auto``. If it is not 0, the temperature of a greedy model is raised."""
 
 
+class Splice(msgspec.Struct, frozen=True, gc=False):
+    """Take the text of the open stream apart from offset *start* of the trace on, because it repeats kept text.
+
+    Its first *dropped* characters are left out, and the rest begins at offset *to*.
+    """
+
+    start: int
+    dropped: int
+    to: int
+
+
 class Close(msgspec.Struct, frozen=True, gc=False):
     """Close the stream at once, for example because a violation was found or the run ends."""
 
@@ -261,4 +272,4 @@ class Finish(msgspec.Struct, frozen=True, gc=False):
     summary: RunSummary
 
 
-Order: TypeAlias = Open | Close | Extract | Check | Suspend | Drop | Invalidate | Finish
+Order: TypeAlias = Open | Splice | Close | Extract | Check | Suspend | Drop | Invalidate | Finish

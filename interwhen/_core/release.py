@@ -14,8 +14,10 @@ from interwhen._core.transcript import Transcript
 from interwhen._types.events import Event, FrontierMoved
 from interwhen._types.models import FinishReason
 from interwhen._types.monitors import GATING, Delivery, Monitor
+from interwhen._types.remedies import Conclude
 from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason
 from interwhen._types.segments import Span, sha256
+from interwhen._types.triggers import Answer, ThinkEnd
 from interwhen._types.verdicts import (
     Cancelled,
     Ending,
@@ -186,8 +188,10 @@ class Gates:
         "_final",
         "_gates_text",
         "_gating",
+        "_held_back",
         "_intake",
         "_passes_silent_text",
+        "_piecewise",
         "_required",
         "_slowest",
         "_slowest_hold",
@@ -224,10 +228,27 @@ class Gates:
         self._slowest_hold = 0
         """Where the incomplete segment of that monitor began then."""
         self._final = [number for number, monitor in enumerate(monitors) if monitor.delivery == "final"]
+        self._piecewise = {number for number, monitor in enumerate(monitors) if _checks_pieces(monitor)}
+        """The monitors that interrupt, except those that read a whole phase and those that end the reasoning."""
+        self._held_back: set[int] = set()
+        """The monitors for whose checks the text waits, although they do not gate it. Empty before the first shown
+        mistake."""
+
+    def hold_back(self, monitor: int) -> None:
+        """Hold text back from now on until the checks of the monitors that interrupt have ended.
+
+        Number *monitor* has refuted text that the reader has seen. The next mistake must not be shown at all.
+        """
+        self._held_back |= self._piecewise | {monitor}
+
+    def let_go(self) -> None:
+        """Undo :meth:`hold_back`."""
+        self._held_back = set()
 
     def open(self) -> None:
         """Hold no text back from now on, and stop moving the frontier, because there will be no more checks."""
         self._gating, self._final, self._required = [], [], []
+        self.let_go()
 
     @property
     def holding(self) -> bool:
@@ -242,6 +263,8 @@ class Gates:
     def limit(self) -> int:
         """Return the offset up to which the text may be shown. With a ``final`` monitor, none of the answer may be."""
         limit = min(self._settled(), self._transcript.length)
+        if self._held_back:
+            limit = min(limit, *(self._cleared(number, None) for number in self._held_back))
         return min(limit, self._answer_start()) if self._final else limit
 
     def advance(self) -> None:
@@ -296,6 +319,11 @@ class Gates:
 
     def _answer_start(self) -> int:
         return next((at for at, phase in self._transcript.phases if phase == "answer"), self._transcript.length)
+
+
+def _checks_pieces(monitor: Monitor) -> bool:
+    whole = isinstance(monitor.trigger, ThinkEnd | Answer) or isinstance(monitor.remedy, Conclude)
+    return monitor.delivery in ("interrupt", "final") and not whole
 
 
 # Make the certificate from the records of the checks, or the reasons why there is none.

@@ -359,6 +359,16 @@ class Intake:
             elif len(words := due.segment.text.rsplit(None, 2)) > 2:
                 yield due, span.start + len(words[0])
 
+    def scan_always(self) -> None:
+        """Call the scanners after every chunk from now on, so that :meth:`hold` is exact at any time."""
+        self._eager = True
+        self._plan()
+
+    @property
+    def reads_tags(self) -> bool:
+        """Whether think tags in the text separate the phases, so that the phase of a chunk does not count."""
+        return self._tags is not None
+
     def stop_scanning(self) -> None:
         """Stop finding segments, because no monitor reads the text that follows."""
         self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
@@ -390,6 +400,10 @@ class Intake:
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
+
+    def discard(self, tokens: int) -> None:
+        """Count *tokens* as discarded, because their text was left out."""
+        self.discarded += tokens
 
     def owe(self, tokens: int) -> None:
         """Store *tokens* that arrived without text, until the next text arrives."""

@@ -40,6 +40,7 @@ class Transcript:
         "_given",
         "_given_ends",
         "_inserted",
+        "_line_end",
         "_recent",
         "_starts",
         "_texts",
@@ -88,6 +89,8 @@ class Transcript:
         self.refusals: list[tuple[Span, tuple[ToolCall, ...]]] = []
         """The spans of feedback on refused tool calls, with these calls. The calls were cut."""
 
+        self._line_end = (-1, "")
+        """An offset at which the trace may end, and what completes its last line there."""
         self.conclusions: list[tuple[Span, str]] = []
         """The spans of text with which we ended the reasoning, each with the text of an extra turn to send instead."""
 
@@ -108,6 +111,15 @@ class Transcript:
         self._tokens.append(tokens)
         self.length += len(text)
         self.kept_tokens += tokens
+
+    @property
+    def line_end(self) -> str | None:
+        """What completes the last line for a model that continues by an extra turn; ``None``: it is not known."""
+        return self._line_end[1] if self._line_end[0] == self.length else None
+
+    def end_line(self, line_end: str | None) -> None:
+        """Record that *line_end*, which may be empty, completes the last line of the trace; ``None``: not known."""
+        self._line_end = (-1, "") if line_end is None else (self.length, line_end)
 
     def insert(self, text: str, origin: Origin) -> None:
         """Add *text* that interwhen wrote, and record its span."""
@@ -199,6 +211,11 @@ class Transcript:
             self._recent = (start, text)
         return text
 
+    def line_around(self, span: Span) -> tuple[str, str]:
+        """Return the whole line in which *span* ends, from its start on, and the rest of this line after *span*."""
+        rest = self.slice(span.end, self.length).partition("\n")[0]
+        return self.slice(0, span.end).rpartition("\n")[2] + rest, rest
+
     def cut(self, to: int) -> int:
         """Remove the text from offset *to* on; return how many tokens were removed.
 
@@ -206,6 +223,8 @@ class Transcript:
         """
         self._recent = (0, "")
         self.kept_until = min(self.kept_until, to)
+        if to < self._line_end[0]:
+            self._line_end = (-1, "")
         while self._given and self._given_ends[-1] >= to:  # a piece that ends exactly at the cut may grow
             self._given.pop()
             self._given_ends.pop()
@@ -283,7 +302,10 @@ class Transcript:
         return (*self._given, *map(self._piece, runs[-1:]))
 
     def _piece(self, run: TextRun) -> Piece:
-        return Piece(run.text, run.origin, run.phase, run.call, run.refused, self._ask(run.start))
+        ask = self._ask(run.start)
+        if self.line_end is not None and ask is None and run.start + len(run.text) == self.length:
+            ask = run.text + self.line_end
+        return Piece(run.text, run.origin, run.phase, run.call, run.refused, ask)
 
     def _ask(self, start: int) -> str | None:
         """Return the text that replaces the text run at offset *start* for a model that continues by an extra turn.

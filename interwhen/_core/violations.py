@@ -45,6 +45,9 @@ RESTARTS = 2
 """How often, at most, the text before one place is sampled again from an earlier point."""
 FEW = 4
 """How many steps the first restart removes at least, if there are so many."""
+BY_TURN = 2
+"""How many requests, at most, one mistake costs with a model that continues by an extra turn. Each of them sends the
+text again, and such a model often repeats itself."""
 
 
 class Trouble(NamedTuple):
@@ -258,6 +261,8 @@ _ANSWER = -1
 """The place of every refuted answer that rests on reasoning, for the ladder."""
 _CALL = -2
 """The place of every tool call that got feedback."""
+_ANYWHERE = -3
+"""The place of all refuted text, for a model that continues by an extra turn."""
 
 _MORE_DIGITS = re.compile(
     r"(?:[,.'\u2019\u066b\u066c_\u00a0\u2007\u2009\u202f\u2060\u200b]|\{,\}|\\[!,;: ])+[0-9]|[ ][0-9]{3}(?![0-9])"
@@ -388,6 +393,10 @@ def _plan(
             assert_never(remedy)
 
 
+def _is_new_repair(auto: Auto, position: int | None, tried: Sequence[Rung]) -> bool:
+    return position is not None and auto.order[position] == "repair" and "repair" not in tried
+
+
 def _is_cut_short(candidate: Candidate) -> bool:
     segment = candidate.ref.segment
     start = segment.span.start
@@ -442,6 +451,9 @@ class Violations:
         self._rules = rules
         self._continues_reasoning = continues_reasoning
         self._goes_back = True
+        self._by_turn = False
+        self._asked: dict[tuple[int, int | None], int] = {}
+        """How many remedies were planned, by monitor and place."""
         self._trouble = RefutationCounts(intake.transcript)
         self._tried: dict[tuple[int, int], list[Rung]] = {}
         """The rungs of the ladder that were used so far, by monitor and place."""
@@ -553,19 +565,26 @@ class Violations:
 
     # ------------------------------------------------------------------ what is done
 
-    def plan(self, best: Candidate, *, goes_back: bool = True) -> tuple[RemedyPlan, str | None]:
+    def answered(self) -> list[Span]:
+        """Return the refuted segments that stay in the trace, because feedback answers them."""
+        return [span for span, _ in self._answered]
+
+    def plan(self, best: Candidate, *, goes_back: bool = True, by_turn: bool = False) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
         The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
         is to abstain. A call may count a refutation and record a rung, so call this once for each remedy. Without
-        *goes_back*, a ladder does not cut text before the segment of *best*.
+        *goes_back*, a ladder does not cut text before the segment of *best*. *by_turn*: the model continues by an extra
+        turn.
         """
-        self._goes_back = goes_back
+        self._goes_back, self._by_turn = goes_back, by_turn
         intake = self._intake
         monitor = self._monitors[best.ref.monitor]
         times, self._place = 1, None
         if self._rules and best.violation is not None and not isinstance(monitor.remedy, Conclude):
             times, self._place = self._trouble.met(best)
+            anywhere = self._trouble.met_at(best, _ANYWHERE)
+            times = max(times, anywhere) if by_turn else times  # a model that starts over also shifts places
         first_call = self._transcript.first_call
         if isinstance(monitor.remedy, Auto) and best.violation is not None and best.ref.segment.call is None:
             climbed, times = self._climb(best, best.violation, monitor.remedy, times)
@@ -588,7 +607,17 @@ class Violations:
             todo = todo._replace(cut=segment.start, insert=todo.insert.lstrip("\n"), answers_segment=False)
         if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
-        return todo, self._overspent(todo, times) or self._refused_too_often(best, todo)
+        return todo, self._overspent(todo, times) or self._refused_too_often(best, todo) or self._overasked(best, times)
+
+    def _overasked(self, best: Candidate, times: int) -> str | None:
+        """Count a request for *best*. Return a text if one more is too many for a model that continues by a turn."""
+        key = best.ref.monitor, self._place
+        self._asked[key] = asked = self._asked.get(key, 0) + 1
+        if self._place is None or not self._by_turn or best.ref.segment.call is not None:
+            return None
+        if max(times, asked) <= BY_TURN:
+            return None
+        return f"not converging: {BY_TURN} requests, each an extra turn, did not correct this place"
 
     def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
@@ -602,13 +631,15 @@ class Violations:
         place = self._place or 0
         if rests:
             # The place of an answer changes with its reasoning, so all answers of the run are one place.
-            place, times = _ANSWER, max(times, self._trouble.met_answer(best))
+            place, times = _ANSWER, max(times, self._trouble.met_at(best, _ANSWER))
         tried = self._tried.setdefault((best.ref.monitor, place), [])
         streak = self._streak(best, place)
         repair = violation.repair if monitor.level == "witness" else None
         repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
         at = self._reached.get((best.ref.monitor, place), 0)
         position = next_rung(auto, Trouble(streak, tuple(tried), at, repairable, bool(starts)))
+        if self._by_turn and tried and not _is_new_repair(auto, position, tried) and "feedback" in auto.order:
+            position = auto.order.index("feedback")  # the last request for this mistake says what is wrong
         if position is None:
             return None, times
         rung = auto.order[position]
@@ -693,7 +724,8 @@ class Violations:
     def _rests_on_reasoning(self, segment: Span) -> bool:
         """Tell whether *segment* is in an answer after reasoning to which the ladder may go back."""
         transcript = self._transcript
-        may_cut = self._goes_back and self._continues_reasoning and not transcript.conclusions
+        continues = self._continues_reasoning and not self._by_turn
+        may_cut = self._goes_back and continues and not transcript.conclusions
         if not may_cut or transcript.phase_at(segment.start) != "answer":
             return False
         return self._reasoning_end() > 0
@@ -928,12 +960,12 @@ class RefutationCounts:
         self._times[key] = times = self._times.get(key, 0) + 1
         return times, place
 
-    def met_answer(self, candidate: Candidate) -> int:
-        """Record that the words of *candidate*, which is in the answer, were refuted.
+    def met_at(self, candidate: Candidate, place: int) -> int:
+        """Record that the words of *candidate* were refuted at *place*, which stands for many positions.
 
-        Return how often the same monitor has refuted the same words in answers, this time included.
+        Return how often the same monitor has refuted the same words there, this time included.
         """
-        key = (candidate.ref.monitor, _ANSWER, " ".join(candidate.ref.text.split()))
+        key = (candidate.ref.monitor, place, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 

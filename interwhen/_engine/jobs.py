@@ -23,6 +23,7 @@ from interwhen._core.messages import (
     Open,
     Order,
     Settled,
+    Splice,
     Suspend,
 )
 from interwhen._engine.loop_blocking import LoopBlocking, is_own_cancellation
@@ -422,11 +423,13 @@ class Performer:
                     self.upstream.close()
                 case Open():
                     self.upstream.wanted = order
-                case Drop() | Invalidate() | Suspend() | Finish():
+                case Drop() | Invalidate() | Suspend() | Splice() | Finish():
                     self._perform_rare(order)
 
-    def _perform_rare(self, order: Drop | Invalidate | Suspend | Finish) -> None:
+    def _perform_rare(self, order: Drop | Invalidate | Suspend | Splice | Finish) -> None:
         match order:
+            case Splice():
+                self.upstream.splice(order)
             case Drop() | Invalidate():
                 self.jobs.forget(order)
             case Suspend(verifier=verifier, failures=failures):

@@ -12,7 +12,7 @@ from anyio.abc import TaskGroup
 from msgspec.structs import replace
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order
+from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order, Splice
 from interwhen._engine.loop_blocking import is_own_cancellation
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
@@ -658,6 +658,12 @@ class ModelReader:
             self._release(self.stream, found)
             if self._core.state == "draining":  # the core has ended the stream
                 self.ended_at = found
+
+    def splice(self, order: Splice) -> None:
+        """Tell the stream, if it wants to know, which of its text belongs where in the trace."""
+        splice = getattr(self.stream, "splice", None)
+        if splice is not None:
+            splice(order.start, order.dropped, order.to)
 
     def stalled(self, timer: str, seconds: float) -> None:
         """Close the stream or cancel the request, because the timeout *timer* (of *seconds* seconds) ran out.

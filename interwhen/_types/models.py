@@ -17,7 +17,8 @@ Origin = Literal["model", "repair", "feedback"]
 
 ResumeMode = Literal["tokens", "prefix", "prefill", "unproven_prefill", "turn"]
 """How a model continues existing text: from token ids, a raw prefix, an assistant prefill, or an extra user turn.
-``unproven_prefill`` is a prefill, too, but the endpoint was not shown to continue the unfinished message."""
+``unproven_prefill`` is a prefill, too, but the endpoint was not shown to continue the unfinished message. For ``turn``,
+a request should leave out an unfinished line at the end of the text: the run cuts it, too."""
 
 
 class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -254,6 +255,8 @@ class Stream(Protocol):
     * ``abort()``: an async method that tells the server to stop. It may be called after :meth:`aclose`.
     * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
     * ``recording``: the whole answer as the server sent it, for the strategies of a call.
+    * ``splice(start, dropped, to)``: a plain method, called if an extra turn repeats kept text. Of the stream's text
+      from offset ``start`` of the trace on, the first ``dropped`` characters are left out; the rest begins at ``to``.
     """
 
     async def receive(self) -> Sequence[Chunk]:

@@ -39,9 +39,10 @@ class Tracker(Generic[StateT]):
 
 Delivery = Literal["observe", "interrupt", "gate", "gate_tools", "final"]
 """When a monitor lets the reader see text. ``observe``: at once, without remedies. ``interrupt``: at once, and a
-violation may interrupt. ``gate``: after the checks of the text have ended; whether text with an unproven check is shown
-depends on ``unproven`` and ``on_error``. ``gate_tools``: like ``gate``, but only for tool calls (trigger
-``ToolCalls``). ``final``: like ``gate``, but only for the answer."""
+violation may interrupt; after one in text that was shown, later text waits for the checks of such monitors. ``gate``:
+after the checks of the text have ended; whether text with an unproven check is shown depends on ``unproven`` and
+``on_error``. ``gate_tools``: like ``gate``, but only for tool calls (trigger ``ToolCalls``). ``final``: like ``gate``,
+but only for the answer."""
 GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 """The deliveries that hold text back until the checks of this text have ended."""
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")

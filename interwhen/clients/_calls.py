@@ -190,6 +190,9 @@ Resuming = Literal["auto", "tokens", "prefill", "turn"]
 ``tokens``: from token ids. ``prefill``: in an unfinished message of the assistant. ``turn``: in a new message.
 ``auto``: as the server's model list (``GET /models``) suggests."""
 
+ABSTENTION = "This answer was stopped, because a part of it could not be verified."
+"""The sentence at the end of an answer that supervision has ended."""
+
 _AS: Mapping[Reading, Mapping[Delivery, Delivery]] = {
     "live": {},
     "gate": {"interrupt": "gate", "final": "gate"},
@@ -222,6 +225,9 @@ class Settings:
     """The share of the text that passed claims must cover. If they cover less, the result is not verified."""
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
+    abstention: str = ABSTENTION
+    """The sentence at the end of an answer that supervision has ended. Empty: none. Answers in JSON, and those of calls
+    with tools, never have one."""
     tools: bool = True
     """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments."""
     workers: WorkerPool | None = None
@@ -267,6 +273,7 @@ class Settings:
             ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
             ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
             ("correction", isinstance(self.correction, str), "a text"),
+            ("abstention", isinstance(self.abstention, str), "a text"),
             ("tools", isinstance(self.tools, bool), "True or False"),
             ("workers", isinstance(self.workers, WorkerPool | None), "Workers(...)"),
             ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),

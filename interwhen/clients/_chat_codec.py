@@ -8,7 +8,16 @@ from typing import Any, NamedTuple
 import msgspec
 
 from interwhen._engine.run_results import result_line
-from interwhen._types.events import CheckSettled, Delta, Event, Finished, Retracted, ViolationFound
+from interwhen._types.events import (
+    CheckSettled,
+    Delta,
+    Event,
+    Finished,
+    Retracted,
+    StreamBroken,
+    StreamStarted,
+    ViolationFound,
+)
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord
 from interwhen._types.segments import quote
@@ -31,7 +40,8 @@ class SupervisionInfo(msgspec.Struct, frozen=True):
     """The offset of this chunk's text in the trace. If the trace is longer, its text from this offset on is
     retracted."""
     lead: int = 0
-    """How many characters at the beginning of the text are not part of the trace. They introduce a correction."""
+    """How many characters at the beginning of the text are not part of the trace. They introduce a correction, or say
+    that the answer was stopped."""
     events: tuple[Event, ...] = ()
     """The events of the run since the previous chunk, without those for text and without ``Finished``, whose result is
     in ``result``."""
@@ -131,6 +141,8 @@ class Corrections:
         """The end of the last text shown in each field."""
         self._on_new_line: dict[Field, bool] = {}
         self._retracted_in: set[Field] = set()
+        self._is_correction = True
+        """Whether the last retraction followed a mistake, and not a broken stream."""
         self._fields: list[tuple[int, Field]] = []
         """The fields in the order in which they were shown, each with its first offset."""
 
@@ -147,8 +159,16 @@ class Corrections:
         self._ends[field] = start + len(text)
         self._on_new_line[field] = text[-1] == "\n"
 
-    def retract(self, to: int) -> None:
-        """Record that the shown text from offset *to* of the trace on is retracted."""
+    def line(self, field: Field) -> str:
+        """Return the line break that new text in *field* needs to begin on a new line; empty if it needs none."""
+        return "" if self._on_new_line.get(field, True) else "\n"
+
+    def retract(self, to: int, *, is_correction: bool) -> None:
+        """Record that the shown text from offset *to* of the trace on is retracted.
+
+        *is_correction* is false if a stream broke, so that the text is only written again.
+        """
+        self._is_correction = is_correction
         self._retracted_in.update(field for field, end in self._ends.items() if end > to)
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
@@ -163,7 +183,7 @@ class Corrections:
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
-        line = "" if self._on_new_line.get(field, True) else "\n"
+        line = self.line(field)
         if said:
             return Correction("" if text.startswith("\n") else line, start, "")
         trace = self._trace()
@@ -171,7 +191,7 @@ class Corrections:
         at = max(trace.rfind("\n", 0, start) + 1, first)
         if start - at > _BACK:
             at = trace.find(" ", start - _BACK, start) + 1 or start
-        return Correction(f"{line}{self._correction}", at, trace[at:start])
+        return Correction(f"{line}{self._correction if self._is_correction else ''}", at, trace[at:start])
 
 
 # Makes chunks of interwhen in the form of the server's first chunk.
@@ -308,7 +328,7 @@ class Composer:
     server's chunks. With *hold*, all chunks wait for the end. With *splits*, the released part of a chunk is shown at
     once. With *wants_usage*, a chunk with token counts follows at the end, if they are known. *chat* is true for the
     chat API, false for the completions API. *trace* returns the trace so far. *correction* are the words before a
-    correction.
+    correction, and *abstention* is the sentence after an answer from which the run abstained; it may be empty.
     """
 
     def __init__(
@@ -321,6 +341,7 @@ class Composer:
         splits: bool,
         wants_usage: bool,
         correction: str,
+        abstention: str,
     ) -> None:
         self._buffer = buffer
         self._chat = chat
@@ -331,6 +352,9 @@ class Composer:
         """What the monitors of the prompt found, which becomes a part of the result."""
         self._template_made: ChunkTemplate | None = None
         self._corrections = Corrections(trace, correction)
+        self._abstention = abstention
+        self._is_broken = False
+        """Whether the last stream broke, and no other one has begun."""
         self._released = 0
         self._shown = 0
         self._spelled = 0
@@ -356,14 +380,10 @@ class Composer:
                     self._buffer.insert(event.start, piece)
                 self._released = event.start + len(event.text)
                 continue
-            self._events.append(event)
-            if isinstance(event, Retracted):
-                self._retract(event.to)
-            elif isinstance(event, ViolationFound):
-                self._urgent = self._urgent or event.violation.interrupted
-            elif isinstance(event, Finished):
-                self._events.pop()
+            if isinstance(event, Finished):
                 result = self.judged(event.result)
+            else:
+                self._note(event)
         if result is None:
             if not self._hold:
                 self._flush()
@@ -374,6 +394,15 @@ class Composer:
             self._add(Part(None, empty), self._shown if self._spelled > self._shown else None)
         self._urgent = False
         return parts
+
+    def _note(self, event: Event) -> None:
+        self._events.append(event)
+        if isinstance(event, Retracted):
+            self._retract(event.to)
+        elif isinstance(event, ViolationFound):
+            self._urgent = self._urgent or event.violation.interrupted
+        elif isinstance(event, StreamBroken | StreamStarted):
+            self._is_broken = isinstance(event, StreamBroken)
 
     def judged(self, result: Result) -> Result:
         """Return *result* with what the prompt monitors found.
@@ -395,7 +424,8 @@ class Composer:
             self._released = to
         if self._shown > to:
             self._shown = to
-            self._corrections.retract(to)
+            self._splits = True  # text is held from now on, and is released line by line
+            self._corrections.retract(to, is_correction=not self._is_broken)
 
     def _flush(self) -> None:
         """Take the released chunks from the front of the queue and show them. Pieces of tool calls wait for the end."""
@@ -515,9 +545,19 @@ class Composer:
         if before and not end.chunk().get("choices", True):  # many libraries drop a chunk that has only token counts
             before[0].info = msgspec.structs.replace(before[0].info, result=result)
 
-    def _block(self, result: Result) -> None:  # noqa: ARG002  for another API
-        """Add the chunk that ends an answer which interwhen has withheld or stopped."""
+    def _block(self, result: Result) -> None:
+        """Add the sentence and the chunk that end an answer which interwhen has withheld or stopped."""
+        self._abstain(result)
         self._add(Part(None, self._template.finish(BLOCKED)))
+
+    def _abstain(self, result: Result) -> str:
+        """If *result* is abstained, say so to the reader. Return the text that was added; empty if there was none."""
+        if result.status != "abstained" or not self._abstention:
+            return ""
+        field: Field = "content" if self._chat else "text"
+        said = f"{self._corrections.line(field)}{self._abstention}"
+        self._add(Part(None, self._template.text(field, said)), self._shown, len(said))
+        return said
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         """Add the chunks that end the answer as the model did.

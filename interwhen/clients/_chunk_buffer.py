@@ -162,6 +162,27 @@ class ChunkBuffer:
             self._insert(kept, piece)
             kept += len(piece.text)
 
+    def splice(self, start: int, dropped: int, to: int) -> None:
+        """Leave out the first *dropped* characters of this request's text from offset *start* on.
+
+        The rest of it begins at offset *to*, where the chunks of earlier text end now.
+        """
+        fresh = [arrival for arrival in self.queue if arrival.start >= start and arrival.kind != "ours"]
+        for _ in fresh:
+            self.queue.pop()
+        self._cut(to)
+        end = start + dropped
+        for arrival in fresh:
+            gone = min(max(end - arrival.start, 0), len(arrival.text))
+            if gone:
+                arrival.text, arrival.cut = arrival.text[gone:], True
+                arrival.split = max(arrival.split - gone, 0)
+            arrival.start = max(arrival.start, end) + to - end
+        self.queue.extend(fresh)
+        for number, place in self._places.items():
+            self._places[number] = place + to - end
+        self._at += to - end
+
     def insert(self, start: int, piece: Piece) -> None:
         """Insert *piece* at offset *start* and remove what came after, unless :meth:`begin` has already inserted it."""
         end = start + len(piece.text)

@@ -591,10 +591,11 @@ class ResponsesTemplate:
             body["logprobs"] = []
         return {**body, "delta": text}
 
-    def end(self, last: bytes | None, result: Result, items: OutputItems) -> Body:
+    def end(self, last: bytes | None, result: Result, items: OutputItems, note: str = "") -> Body:
         """Return the event that ends the response: the server's *last* event, with the output that was kept.
 
-        *result* has the text of the answer, and *items* the tool calls. Without *last*, the response ends as blocked.
+        *result* has the text of the answer, after which the reader got *note*, and *items* the tool calls. Without
+        *last*, the response ends as blocked.
         """
         said: Body = msgspec.json.decode(last) if last is not None else {}
         response: Body = said.get("response") or self._first()
@@ -602,9 +603,10 @@ class ResponsesTemplate:
         # Keep items of built-in tools, and reasoning items, which the caller must send back together with tool calls.
         output = [item for item in given if item.get("type") not in ("message", *CALLS)]
         other = [part for item in given if item.get("type") == "message" for part in item.get("content") or ()]
-        content: list[Body] = [{"type": "output_text", "text": result.answer, "annotations": []}]
+        text = f"{result.answer}{note}" if result.answer else note.lstrip("\n")
+        content: list[Body] = [{"type": "output_text", "text": text, "annotations": []}]
         # A whole answer has no white space before a call, which a stream may have.
-        has_text = bool(result.answer.strip() if items.calls or last is None else result.answer)
+        has_text = bool(text.strip() if items.calls or last is None else text)
         content = content[:has_text] + [part for part in other if part.get("type") != "output_text"]
         message = {"id": items.message or "msg_interwhen", "type": "message", "role": "assistant"}
         if content:
@@ -636,9 +638,25 @@ class ResponsesComposer(Composer):
     """
 
     def __init__(
-        self, buffer: ResponsesChunkBuffer, trace: Callable[[], str], *, hold: bool, splits: bool, correction: str
+        self,
+        buffer: ResponsesChunkBuffer,
+        trace: Callable[[], str],
+        *,
+        hold: bool,
+        splits: bool,
+        correction: str,
+        abstention: str,
     ) -> None:
-        super().__init__(buffer, trace, chat=True, hold=hold, splits=splits, wants_usage=False, correction=correction)
+        super().__init__(
+            buffer,
+            trace,
+            chat=True,
+            hold=hold,
+            splits=splits,
+            wants_usage=False,
+            correction=correction,
+            abstention=abstention,
+        )
         self._own = ResponsesTemplate(buffer)
         self._template_made = self._own  # type: ignore[assignment]
         self._items = OutputItems(buffer.start_of)
@@ -674,7 +692,8 @@ class ResponsesComposer(Composer):
                 super()._add(part, start, lead)
 
     def _block(self, result: Result) -> None:
-        self._send([*self._items.close("incomplete"), self._own.end(None, result, self._items)])
+        note = self._abstain(result)
+        self._send([*self._items.close("incomplete"), self._own.end(None, result, self._items, note)])
 
     def _end(self, result: Result, last: BufferedChunk | None) -> None:
         stand = result.finish_reason in ("tool_calls", "stop")

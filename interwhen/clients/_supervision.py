@@ -609,8 +609,18 @@ def _composer(
     call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run | StrategyRun, *, splits: bool
 ) -> Composer:
     hold = not call.streams
+    # A program that reads JSON or tool calls would take the sentence as a part of them.
+    reads_calls = bool(call.tools) or any(isinstance(who.trigger, ToolCalls) for who in settings.monitors)
+    abstention = "" if call.is_structured or reads_calls else settings.abstention
     if isinstance(buffer, ResponsesChunkBuffer):
-        return ResponsesComposer(buffer, lambda: inner.text, hold=hold, splits=splits, correction=settings.correction)
+        return ResponsesComposer(
+            buffer,
+            lambda: inner.text,
+            hold=hold,
+            splits=splits,
+            correction=settings.correction,
+            abstention=abstention,
+        )
     return Composer(
         buffer,
         lambda: inner.text,
@@ -619,6 +629,7 @@ def _composer(
         splits=splits,
         wants_usage=call.wants_usage or hold,
         correction=settings.correction,
+        abstention=abstention,
     )
 
 

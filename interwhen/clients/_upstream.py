@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import anyio
 import msgspec
 
+from interwhen._core.turns import whole_lines
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import (
     DECODE_ERRORS,
@@ -480,7 +481,8 @@ class CallModel:
             opened = await self._open(server.body(chat, prompt, with_ids=asks), server.place)
             response = server.events(opened, prompt, self._buffer.reasoning or "reasoning", raw_calls(self._call.body))
             trail = counter = prompt.trail
-        self._buffer.begin(request.pieces)
+        by_turn = way is not None and way.mode == "turn"
+        self._buffer.begin(whole_lines(request.pieces) if by_turn else request.pieces)
         event_bytes = response.event_bytes if isinstance(response, KnownResponse) else DEFAULT_LIMIT
         decode: Decode = self._buffer.decode
         if self._hides_progress and self._asks_progress:
@@ -492,6 +494,7 @@ class CallModel:
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.way = way
         stream.trail = trail
+        stream.splice = self._buffer.splice
         self._endpoint.slots.add(stream)
         return stream
 

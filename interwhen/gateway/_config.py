@@ -21,6 +21,7 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.segments import Phase
 from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
+from interwhen.clients._calls import ABSTENTION
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import JournalSettings
 
@@ -321,6 +322,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             "that generates tokens only to vLLM, SGLang and llama.cpp; 'always' also to hosted servers, which bill it."
         ),
     ] = "auto"
+    abstention: Annotated[
+        str,
+        Meta(
+            description="The sentence at the end of an answer that supervision has ended; empty for none. Answers in "
+            "JSON, and those of calls with tools, never have one."
+        ),
+    ] = ABSTENTION
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True

@@ -316,6 +316,7 @@ class MonitorChooser:
             budgets=config.budgets,
             starts_in=rule.starts_in or config.starts_in,
             min_coverage=config.min_coverage,
+            abstention=config.abstention,
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,

@@ -30,6 +30,7 @@ from interwhen._core.messages import (
     Resumed,
     RunSummary,
     Settled,
+    Splice,
     Suspend,
 )
 from interwhen._core.segmenter import offer_for
@@ -412,7 +413,7 @@ class RebuiltRun:
         match order:
             case Extract(job=job) | Check(job=job):
                 self.pending[job] = order
-            case Suspend() | Invalidate():
+            case Suspend() | Invalidate() | Splice():
                 pass
             case Drop(job=job):
                 self.pending.pop(job, None)

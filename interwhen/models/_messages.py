@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import msgspec
 
+from interwhen._core.turns import whole_lines
 from interwhen._types.models import Message, Piece, Request, Role
 from interwhen._types.segments import ToolCall
 
@@ -164,7 +165,7 @@ def _written(arguments: object) -> str:
 
 # Turns that contain the text so far.
 
-CONTINUE = "Continue exactly where you stopped. Do not repeat anything."
+CONTINUE = "Write the rest of your answer, from the next line to its end. Do not repeat anything."
 """The user turn that asks the model to continue, if the text so far does not end with feedback or refused calls."""
 
 Turn = dict[str, Any]
@@ -190,7 +191,7 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
-    """Return the chat turns of *request*. The text so far becomes finished turns.
+    """Return the chat turns of *request*. The text so far, without an unfinished line, becomes finished turns.
 
     Feedback and the side text of a fork become user turns, other text assistant turns. Reasoning is part of the text of
     its turn, because many chat templates remove the reasoning field of finished turns. Tool calls get a result. Without
@@ -200,7 +201,7 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
         return in_turns(turns, request.pieces, request.side, extras)
-    pieces = [piece for piece in request.pieces if piece.said]
+    pieces = [piece for piece in _kept(request.pieces, request.side) if piece.said]
     for piece in pieces:
         _join(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
     if request.side:
@@ -208,6 +209,11 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
     elif pieces and pieces[-1].origin != "feedback":
         turns.append({"role": "user", "content": CONTINUE})
     return turns
+
+
+def _kept(pieces: Sequence[Piece], side: str | None) -> Sequence[Piece]:
+    # The question of a fork is about the text up to this place. It does not continue the line.
+    return pieces if side else whole_lines(pieces)
 
 
 def _joint(piece: Piece) -> str:
@@ -253,17 +259,17 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 def in_turns(
     messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
 ) -> list[Turn]:
-    """Return *messages*, followed by the trace *pieces* as finished messages. The model continues after them.
+    """Return *messages*, followed by the trace *pieces*, without an unfinished line, as finished messages.
 
-    *side* is the side text of a fork, which ends the last message. Without it, a user message that asks the model to
-    continue is added where it is needed. *extras* has the ``extra_content`` of tool calls by their ids; Gemini requires
-    that it is sent back.
+    The model continues after them. *side* is the side text of a fork, which ends the last message. Without it, a user
+    message that asks the model to continue is added where it is needed. *extras* has the ``extra_content`` of tool
+    calls by their ids; Gemini requires that it is sent back.
     """
     extras = extras or {}
     turns = [*messages]
     own = len(turns)
     last: Piece | None = None
-    for piece in pieces:
+    for piece in _kept(pieces, side):
         if not piece.said:
             continue
         last = piece

@@ -200,6 +200,7 @@ class TokenStream:
         "_response",
         "_stop",
         "notes",
+        "splice",
         "trail",
         "way",
     )
@@ -220,6 +221,8 @@ class TokenStream:
         """How the request continued kept text, and why so; ``None`` if it did not continue text."""
         self.trail: object | None = None
         """The token ids of the stream (a ``TokenTrail``); ``None`` if they are not recorded."""
+        self.splice: Callable[[int, int, int], object] | None = None
+        """See :class:`~interwhen.models.Stream`; ``None`` if it makes no difference for the adapter."""
         self._response = response
         self._receive = response.receive
         self._decoder = SseDecoder(limit=event_bytes)

@@ -105,6 +105,9 @@ class DraftedModel(ModelWrapper):
         # Text in a form that the server enforces, such as JSON, cannot be continued in the middle.
         if request.sampling.extra and draft.finish_reason is None:
             draft = UnfinishedReply()
+        # A model that continues by an extra turn does not continue inside a line, and may start over.
+        if draft.parts and draft.finish_reason is None and (await self._model.capabilities()).resume == "turn":
+            draft = UnfinishedReply()
         self.keys.append(key)
         self.reused += draft.tokens
         try:

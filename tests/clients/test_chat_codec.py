@@ -66,21 +66,20 @@ async def test_token_counts_before_the_text_do_not_hold_it_back(early):
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
 
 
-async def test_a_repair_reads_on_from_the_beginning_of_its_line():
-    transport = MemoryWire(
-        lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], [" news\n", "again"]][number])
-    )
-    parts, result = await collect(transport, [word(good="good", slow=0.01)])
-    assert read_naively(parts) == "We see BAD news\nand so on\nCorrection: We see good news\nagain"
-    assert spelled(parts) == result.text == "We see good news\nagain"
-    assert result.resume.mode == "turn"
+@pytest.mark.parametrize(("resume", "line"), [("turn", "We see good\n"), ("prefill", "We see good news\n")])
+async def test_a_repair_reads_on_from_the_beginning_of_its_line(resume, line):
+    rest = [line.removeprefix("We see good").lstrip("\n"), "again"]
+    transport = MemoryWire(lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], rest][number]))
+    parts, result = await collect(transport, [word(good="good", slow=0.01)], settings={"resume": resume})
+    assert read_naively(parts) == f"We see BAD news\nand so on\nCorrection: {line}again"
+    assert spelled(parts) == result.text == f"{line}again"
 
 
 async def test_a_repair_that_a_gate_releases_in_pieces_takes_nothing_with_it():
     answers = [["one\n", "x BAD y\n", "one\n"], ["BAD\n", "one\n"], ["end"]]
     transport = MemoryWire(lambda number, _: texts(answers[number]))
     parts, result = await collect(transport, [word(good="good"), no_call_with()])  # what gates tool calls reads ahead
-    assert read_naively(parts) == spelled(parts) == result.text == "one\nx goodgoodend"
+    assert read_naively(parts) == spelled(parts) == result.text == "one\nx good\ngood\nend"
     assert parts[-1].chunk()["choices"][0]["finish_reason"] == "stop"
 
 

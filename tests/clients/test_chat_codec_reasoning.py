@@ -51,7 +51,7 @@ async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, mode,
 async def test_what_was_read_between_think_tags_is_replaced_within_them(kind, serve, clients):
     answers = [["<think>so\n", "BAD\n", "hm\n", "hm</think>", "no\n"], ["\n", "ok</think>", "yes\n"]]
     server = serve(lambda request: events(answers[request.number], api="chat"))
-    client = wrap(clients(KINDS[kind], server), [word(good="good", slow=0.05), passing()])
+    client = wrap(clients(KINDS[kind], server), [word(good="good", slow=0.05), passing()], resume="prefill")
     chunks = await read(await ask(client, stream=True))
     result = chunks[-1].interwhen.result
     assert result.text == "<think>so\ngood\nok</think>yes\n"
@@ -85,15 +85,15 @@ async def test_a_chat_that_hides_its_reasoning_is_the_same(stream, kind, serve, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_chat_that_hides_its_reasoning_is_corrected(stream, kind, serve, clients):
-    server = serve(lambda request: hiding([["We see ", "BAD", " news\n"], [" news\n"]][request.number]))
+    server = serve(lambda request: hiding([["We see ", "BAD", " news\n"], ["It is news.\n"]][request.number]))
     client = wrap(clients(KINDS[kind], server), [word(good="good")], reading="gate")
     found = await ask(client, stream=stream)
     chunks = await read(found) if stream else []
     result = (chunks[-1] if stream else found).interwhen.result
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
-    assert (text if stream else found.choices[0].message.content) == result.text == "We see good news\n"
+    assert (text if stream else found.choices[0].message.content) == result.text == "We see good\nIt is news.\n"
     assert (result.status, result.resume.mode, result.reasoning) == ("unverified", "turn", "")
-    assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "We see good"}
+    assert server.posts[1].json["messages"][1] == {"role": "assistant", "content": "We see good\n"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -116,7 +116,7 @@ async def test_a_response_that_hides_its_reasoning_is_corrected(what, stream, ki
         writer = Writer(f"resp_{request.number}").hidden_reasoning()
         if what == "call":
             return writer.call(['{"to": "BAD"}', '{"to": "home"}'][request.number]).steps()
-        return writer.text(*[["We see ", "BAD", " news\n"], [" news\n"]][request.number]).steps()
+        return writer.text(*[["We see ", "BAD", " news\n"], ["It is news.\n"]][request.number]).steps()
 
     server = serve(script)
     client = wrap(clients(KINDS[kind], server), [word(good="good") if what == "text" else no_call_with()])
@@ -130,7 +130,7 @@ async def test_a_response_that_hides_its_reasoning_is_corrected(what, stream, ki
     reasoning = [item.encrypted_content for item in response.output if item.type == "reasoning"]
     assert reasoning == ["gAAA_resp_1"]
     if what == "text":
-        assert response.output_text == result.answer == "We see good news\n"
+        assert response.output_text == result.answer == "We see good\nIt is news.\n"
     else:
         assert [item.arguments for item in response.output if item.type == "function_call"] == ['{"to": "home"}']
     assert [event.sequence_number for event in seen] == list(range(len(seen)))

@@ -107,14 +107,14 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
             writer = Writer()
             (writer.reasoning if where == "reasoning" else writer.text)("We see BAD\n", "and so on\n")
             return writer.steps()
-        return Writer("resp_2").text(" Now it is right.\n").steps()
+        return Writer("resp_2").text("Now it is right.\n").steps()
 
     server = serve(script)
     _, wrapped = pair(server, [word(good="good", slow=0.05)])
     events = await read(await ask(wrapped, "responses", stream=True))
     shown_text = "".join(event.delta for event in events if event.type.endswith("text.delta"))
     result = events[-1].interwhen.result
-    assert result.text == "We see good Now it is right.\n"
+    assert result.text == "We see good\nNow it is right.\n"
     assert result.resume.mode == "turn"
     assert "Correction: We see good" in shown_text
     assert [event.sequence_number for event in events] == list(range(len(events)))
@@ -129,7 +129,7 @@ async def test_what_is_wrong_is_corrected(where, serve, pair):
     assert trace == result.text
     items = server.posts[1].json["input"]
     assert items[0] == {"role": "user", "content": "q"}
-    assert items[1] == {"type": "message", "role": "assistant", "content": "We see good"}
+    assert items[1] == {"type": "message", "role": "assistant", "content": "We see good\n"}
 
 
 @pytest.mark.parametrize("stream", [True, False])

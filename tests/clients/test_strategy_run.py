@@ -36,6 +36,7 @@ async def answer(
     clients, server, strategy, *, kind="async", stream=False, monitors=None, api="chat", call=None, **options
 ):
     monitors = [word(scope="answer")] if monitors is None else monitors
+    options = {"abstention": "", **options}
     client = interwhen.wrap(clients(KINDS[kind], server), monitors=monitors, strategy=strategy, **options)
     try:
         found = await ask(client, api, stream=stream, **(call or {}))

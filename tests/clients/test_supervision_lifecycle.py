@@ -264,14 +264,20 @@ async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
     assert len(server.posts) == 1
 
 
-async def test_a_stream_that_is_taken_up_again_repeats_nothing():
+@pytest.mark.parametrize(
+    ("resume", "rest", "seen"),
+    [("prefill", " three", "one\ntwo three"), ("turn", "two three", "one\ntwo\ntwo three")],
+)
+async def test_a_stream_that_is_taken_up_again_repeats_no_whole_line(resume, rest, seen):
     from interwhen.models import ConnectError
 
     transport = MemoryWire(
-        lambda number, _: [*texts(["one\n", "two"])[:-2], ConnectError("gone")] if number == 0 else texts([" three"])
+        lambda number, _: [*texts(["one\n", "two"])[:-2], ConnectError("gone")] if number == 0 else texts([rest])
     )
-    parts, result = await collect(transport, [passing()], settings={"budgets": Budgets(reconnects=1)})
-    assert read_naively(parts) == result.text == "one\ntwo three"
+    settings = {"budgets": Budgets(reconnects=1), "resume": resume}
+    parts, result = await collect(transport, [passing()], settings=settings)
+    assert read_naively(parts) == seen
+    assert result.text == "one\ntwo three"
     assert result.ledger.reconnects == 1
 
 

@@ -72,7 +72,7 @@ def wrong_first(fault, *, times=99):
 async def test_a_refused_correction_of_shown_text_is_a_result(fault, api, kind, serve, clients):
     steps, _, status, posts = FAULTS[fault]
     server = serve(wrong_first(steps))
-    client = wrap(clients(KINDS[kind], server), [word(good="good")], resume="turn")
+    client = wrap(clients(KINDS[kind], server), [word(good="good")], resume="turn", abstention="")
     seen, error = await outcome(client, api, stream=True)
     assert error is None
     assert text_of(api, seen) == "one\nBAD\nCorrection: good" or text_of(api, seen) == "one\ngood"
@@ -188,4 +188,4 @@ async def test_assistant_items_name_their_type(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, server), [word(good="good")])
     await ask(client, "responses", tools=[TOOL])
     kept = server.posts[1].json["input"][1]
-    assert kept == {"type": "message", "role": "assistant", "content": "one\ngood"}
+    assert kept == {"type": "message", "role": "assistant", "content": "one\ngood\n"}

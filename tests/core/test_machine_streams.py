@@ -194,11 +194,12 @@ def test_a_delta_says_where_it_starts_who_wrote_it_and_in_which_phase():
     driver.feed("2+2=5\n", phase="reasoning")
     driver.settle()
     driver.open()
-    driver.feed(".", phase="answer")
+    driver.feed(".\n", phase="answer")
+    driver.settle()
     assert driver.of(Delta) == [
         Delta("2+2=5\n", 0, "reasoning"),
         Delta("4", 4, "reasoning", "repair"),
-        Delta(".", 5, "answer"),
+        Delta(".\n", 5, "answer"),
     ]
 
 

@@ -79,9 +79,9 @@ def test_answers_with_the_same_words_are_one_repetition():
     transcript = Transcript("answer")
     transcript.append("aaaa bbbb cccc", 1)
     counts = RefutationCounts(transcript)
-    assert [counts.met_answer(refuted(at)) for at in (0, 5, 9)] == [1, 2, 3]
-    assert counts.met_answer(refuted(5, "2+2=5")) == 1
-    assert counts.met_answer(refuted(5, monitor=1)) == 1
+    assert [counts.met_at(refuted(at), -1) for at in (0, 5, 9)] == [1, 2, 3]
+    assert counts.met_at(refuted(5, "2+2=5"), -1) == 1
+    assert counts.met_at(refuted(5, monitor=1), -1) == 1
     assert counts.met(refuted(5))[0] == 1
     assert _visible(" a b\n\tc ") == 3
 

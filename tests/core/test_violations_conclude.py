@@ -90,6 +90,16 @@ def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
     assert [doubt.monitor for doubt in driver.summary.unverified_reasons] == ["stop"]
 
 
+def test_after_a_stop_text_is_shown_at_once():
+    """That the model has thought enough is no mistake, so nothing after it is held until it is checked."""
+    driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n")
+    settle(driver)
+    driver.settle()
+    driver.open()
+    driver.feed("1+2=", size=1)
+    assert driver.shown.endswith("1+2=")
+
+
 def test_without_a_stop_the_same_run_is_verified():
     driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n</think>1+2=3")
     settle(driver, Unknown("more thinking may help"))

@@ -45,7 +45,7 @@ async def test_what_is_asked_next_and_what_the_reader_is_left_with(name, deliver
         return
     assert [request.prefix for request in model.requests] == ["", kept]
     resumed = model.requests[1]
-    assert resumed.pieces == tuple(pieces)
+    assert [msgspec.structs.replace(piece, ask=None) for piece in resumed.pieces] == list(pieces)
     assert result.resume.mode == "prefill"
     assert resumed.sampling.seed == 8
     assert resumed.sampling.temperature == 0.5

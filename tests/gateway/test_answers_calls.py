@@ -96,6 +96,21 @@ def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 0
 
 
+@pytest.mark.parametrize("words", [None, "", "Sorry."])
+def test_a_stream_shows_a_mistake_once_and_says_its_end(words, upstream, gateway):
+    from interwhen import Resample
+
+    lines = ["one\n", "BAD\n"]
+    server = upstream(lambda request: events(lines if request.number == 0 else lines[1:], api="chat"))
+    config = {} if words is None else {"abstention": words}
+    watchers = [word(remedy=Resample(), slow=0.2)]  # the check ends after the stream
+    chunks = sse(post(gateway(server, watchers=watchers, **config), {**ASK, "stream": True}).text)
+    text = "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks[:-1])
+    said = "This answer was stopped, because a part of it could not be verified." if words is None else words
+    assert text == f"one\nBAD\n{said}"
+    assert chunks[-2]["choices"][0]["finish_reason"] == "content_filter"
+
+
 def test_a_refusal_that_nobody_reads_is_not_said_to_be_verified(upstream, gateway):
     steps = (delta({"content": "ok\n"}), delta({"refusal": "BAD\n"}), *events([], api="chat"))
     running = gateway(upstream(steps), watchers=[passing()])

@@ -30,7 +30,7 @@ _WRONG = Violation(why="1+1=3 is wrong", witness="1+1 is 2, not 3", repair="2")
 FEEDBACK = [
     *(_TEMPLATE.render(level, _WRONG, "1+1=3") for level in ("flag", "locate", "explain", "witness")),
     *("Wait, no.", "Wait", "wait, 1+1 is 2, not 3.", "Wait, {quote} {why} {witness}.", "«2»", "~~3~~", "» repair: 2"),
-    "Continue exactly where you stopped. Do not repeat anything.",
+    "Write the rest of your answer, from the next line to its end. Do not repeat anything.",
 ]
 EVENTS = [
     '{"type":"Insertion","span":{"start":0,"end":99},"origin":"feedback"}',

@@ -374,3 +374,10 @@ async def test_a_journal_may_lie_anywhere(path):
     assert interwhen.read_journal(journal).left_out == 0
     with pytest.raises(JournalError, match=r"must be a readable file, and is not .nothing of that name"):
         interwhen.replay(interwhen.Journal("there", store=shelf))
+
+
+async def test_a_recheck_reads_the_text_of_an_extra_turn(path):
+    result, _, _ = await recorded(KINDS["by turn"], path)
+    found = await interwhen.recheck(path, [watch()])
+    assert found.traces[-1] == result.text
+    assert {finding.violation.quote for finding in found.findings} == {"5", "9"}

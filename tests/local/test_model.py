@@ -107,7 +107,7 @@ async def test_a_chat_that_takes_no_prefix_goes_on_by_another_turn(by_turns, rem
     assert first == [{"role": "user", "content": PROMPT[0].content}]
     assert [turn["role"] for turn in again] == ["user", "assistant", "user"]
     if isinstance(remedy, Repair):
-        assert again[1]["content"] == kept + REPAIR
+        assert again[1]["content"] == f"{kept}{REPAIR}\n"
         assert again[2]["content"] == CONTINUE
     else:
         assert again[1]["content"] == kept

@@ -13,9 +13,9 @@ REFUSED = (*KEPT[:2], Piece(" Too many. ", "feedback", refused=(CALL,)))
 def test_turns_end_with_feedback_or_with_a_request_to_go_on():
     feedback = (Piece("2+2=5"), Piece("Look again.", origin="feedback"))
     assert extra_turns(Request("q", feedback))[-1] == {"role": "user", "content": "Look again."}
-    assert extra_turns(Request("q", (Piece("2+2="), Piece("")))) == [
+    assert extra_turns(Request("q", (Piece("2+2=4\n2+3="), Piece("")))) == [
         {"role": "user", "content": "q"},
-        {"role": "assistant", "content": "2+2="},
+        {"role": "assistant", "content": "2+2=4\n"},
         {"role": "user", "content": CONTINUE},
     ]
     side = extra_turns(Request("q", feedback, side="Is it?"))
@@ -67,5 +67,5 @@ def test_calls_without_an_id_get_one_and_those_of_the_older_form_have_a_function
 
 def test_the_messages_of_the_caller_stay_as_they_are():
     caller = (Message("user", "q"), Message("assistant", "Well"))
-    turns = in_turns([{"role": each.role, "content": each.content} for each in caller], KEPT[1:2], None)
-    assert [turn["content"] for turn in turns] == ["q", "Well", "I buy. ", CONTINUE]
+    turns = in_turns([{"role": each.role, "content": each.content} for each in caller], [Piece("I buy.\n")], None)
+    assert [turn["content"] for turn in turns] == ["q", "Well", "I buy.\n", CONTINUE]

@@ -84,6 +84,10 @@ def retraction_is_not_told(patch):
     patch.setattr(machine.Core, "_cut", cut)
 
 
+def text_after_a_mistake_is_not_held(patch):
+    patch.setattr(machine.Core, "_hold_back", lambda self, monitor: None)
+
+
 def delta_is_lost_after_a_cut(patch):
     real = machine.Core._show
 
@@ -529,6 +533,7 @@ MUTANTS = [
     Mutant("the order of the monitors decides", list_order_decides, "P3"),
     Mutant("a retraction is not told", retraction_is_not_told, "P4"),
     Mutant("a delta is lost behind a cut", delta_is_lost_after_a_cut, "P4"),
+    Mutant("text after a shown mistake is not held", text_after_a_mistake_is_not_held, "P9"),
     Mutant("verdicts on text that was cut count", stale_records_stay, "P"),
     Mutant("checks of text that was cut continue", cut_checks_go_on, ""),
     Mutant("the ledger forgets what was cut", discarded_is_forgotten, "P5"),

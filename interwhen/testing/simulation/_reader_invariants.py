@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
 from interwhen._recheck import replay
@@ -61,6 +61,33 @@ def _let_through(
         if is_crowded(case.world) or may_be_suspended(case.world, judge) or claim.end == len(trace.text):
             continue
         yield f"event {number} shows {claim.text} at {claim.start} before {watch.name} has checked it"
+
+
+@invariant("P9: after a mistake that was shown, no refuted text is shown")
+def _held_back(case: PlayedCase) -> Iterator[str]:
+    # The reader may have seen later text before the first mistake was found, so only text after that cut counts.
+    watches = {watch.name: watch for watch in case.world.watches}
+    shown = before = 0
+    kept: int | None = None
+    for number, seen in enumerate(case.played.seen):
+        match seen.event:
+            case Delta(text=text, start=start):
+                shown = before = start + len(text)
+            case Retracted(to=to):
+                shown = to
+            case Remedied(violation=record) if record.remedy != "conclude":
+                was_seen, at = before > record.span.start, record.span.start
+                if kept is not None and was_seen and at >= kept and watches[record.monitor].trigger not in _WHOLE:
+                    yield f"event {number}: {record.quote!r} of {record.monitor} was shown at {at}, and is refuted"
+                if was_seen or kept is not None:
+                    kept = shown if kept is None else min(kept, shown)
+                before = shown
+            case _:
+                pass
+
+
+_WHOLE = ("think_end", "answer")
+"""The triggers of monitors that read a whole phase, which is held only after a mistake of theirs."""
 
 
 class _Answered(NamedTuple):
@@ -226,7 +253,10 @@ def _told_again(case: PlayedCase) -> Iterator[str]:
     for number, (process, following) in enumerate(pairwise(case.played.processes)):
         if not following.is_resumed:
             continue
-        sure = [seen.event for seen in process.seen[: process.seen_on_file] if not _is_void(seen.event)]
+        filed = [seen.event for seen in process.seen[: process.seen_on_file]]
+        # What follows a failure belongs to the end of the run, which a resume undoes.
+        going_on = takewhile(lambda event: not (isinstance(event, StreamBroken) and event.action == "fail"), filed)
+        sure = [event for event in going_on if not _is_void(event)]
         again = [seen.event for seen in following.seen if not _is_void(seen.event)]
         for place, (was, now) in enumerate(zip(sure, again, strict=False)):
             if was != now:

@@ -56,6 +56,14 @@ def thinks_in_a_field(request):
     return [*(Say(c, phase) for c, phase in whole[begun:]), End("stop")]
 
 
+def by_turn(request):
+    """Repeat the last whole line of the kept text, and continue, as a model does by an extra turn."""
+    kept = "".join([*(piece.text for piece in request.pieces[:-1]), *(piece.said for piece in request.pieces[-1:])])
+    kept = kept[: kept.rfind("\n") + 1]
+    repeated = kept.splitlines(keepends=True)[-1:] if kept.count("\n") > 1 else []
+    return cut_into("".join(repeated) + rest(kept), 1)
+
+
 @dataclass
 class Kind:
     """One kind of run. *model* and *monitors* are functions, because each process makes new ones."""
@@ -137,6 +145,9 @@ def thinks(request):
 
 KINDS = {
     "repairs": Kind(goes_on, lambda: [watch()]),
+    "by turn": Kind(
+        lambda: ScriptedModel(by_turn, capabilities=Capabilities(resume="turn")), lambda: [watch(slow(0.01))]
+    ),
     "gates": Kind(goes_on, lambda: [watch(slow(0.05), delivery="gate")]),
     "feedback": Kind(goes_on, lambda: [watch(remedy=Feedback())], {"budgets": interwhen.Budgets(remedies=3)}),
     "slow checks": Kind(lambda: goes_on(delay=0.01), lambda: [watch(slow(0.2)), watch(name="twice", delivery="final")]),
