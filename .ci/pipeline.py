@@ -413,11 +413,7 @@ class Pipeline:
                 "`make test-all` on the oldest Python, but for the tests of the core",
                 partial(self._target, "test-all", options=("--ignore=tests/core",)),
             ),
-            *(
-                [Job(f"suite {newest}", "a quarter of it on the newest", self._suite)]
-                if newest != oldest
-                else []
-            ),
+            *([Job(f"suite {newest}", "a quarter of it on the newest", self._suite)] if newest != oldest else []),
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
             Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
