@@ -13,6 +13,12 @@ import interwhen_launcher
 
 from interwhen import InterwhenError
 
+REMOVED = {
+    "plan capacity": "load-test the gateway: docs/scale.md says how",
+    "plan measure": "load-test the gateway: docs/scale.md says how",
+    "simulate": "write python -m tests.simulation in a checkout of the repository",
+}
+"""The commands that were removed, and what to do instead."""
 _MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 
 
@@ -28,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (text := interwhen_launcher.answer(given)) is not None:
         print(text)
         sys.exit(0)
+    if name := _removed(given):
+        print(f"error: 'interwhen {name}' was removed: {REMOVED[name]}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(_exit_code(given))
 
 
@@ -76,6 +85,12 @@ def _exit_code(arguments: list[str]) -> int:
         print_error(str(known))
         return _exits.of_error(known)
     return code or 0
+
+
+def _removed(arguments: Sequence[str]) -> str | None:
+    """Return the name of the removed command that *arguments* call, one word or two."""
+    words = [word for word in arguments if not word.startswith("-")]
+    return next((name for name in (" ".join(words[:2]), *words[:1]) if name in REMOVED), None)
 
 
 def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:

@@ -23,10 +23,7 @@ from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
 from interwhen.strategies._remedy_beliefs import RemedyBelief, RunCounts, stored_beliefs
 
-app = App(name="plan", help="How forks get their prefix, and how many streams a machine carries.")
-# By name, since the commands of benchmarks are no part of this annex, and need not be imported for the other ones.
-app.command("interwhen.bench.capacity._command:measure", name="measure")
-app.command("interwhen.bench.capacity._command:capacity", name="capacity")
+app = App(name="plan", help="How forks get their prefix.")
 
 
 @app.command(name="explain")

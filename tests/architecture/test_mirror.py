@@ -43,10 +43,6 @@ PARTS = {
     "interwhen.precompute._producer": ("interwhen.precompute._step", "the interface of what a step calls"),
     "interwhen.precompute._sqlite_shelf": ("interwhen.precompute._shelves", "tests run over each shelf"),
     "interwhen.sandbox._inside": ("interwhen.sandbox._process", "runs in the sandbox, where no test can be"),
-    "interwhen.testing.simulation": (
-        "interwhen.testing.simulation._play",
-        "tests play worlds and look at the findings",
-    ),
     "interwhen.testing._scores": ("interwhen.testing._trials", "what a trial is worth"),
     "interwhen.testing._server_script": ("interwhen.testing.server", "the steps of a script"),
     "interwhen.training._attempts": ("interwhen.training._export", "the attempts that are exported"),
@@ -133,7 +129,6 @@ REACHES = {
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
-    "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
@@ -143,7 +138,6 @@ REACHES = {
     ),
     "conftest.py": ("interwhen", "on a busy machine what is being closed has more time"),
     "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
-    "core/mutation.py": ("interwhen.testing.simulation", "mutants are played in the worlds of the simulator"),
     "engine/test_jobs_failing_checks.py": (
         "interwhen._types.verifiers",
         "a check is given its deadline as by a worker",

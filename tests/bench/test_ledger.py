@@ -41,7 +41,7 @@ def test_a_run_is_the_same_whenever_it_is_played():
 
 def test_a_replay_of_the_journal_has_the_same_ledger():
     from interwhen import Journal, replay
-    from interwhen.testing.simulation._play import Disk, LoopClerk
+    from tests.simulation.play import Disk, LoopClerk
 
     for seed in range(40):
         disk = Disk()

@@ -8,13 +8,11 @@ import threading
 from types import SimpleNamespace
 
 import interwhen
-import msgspec
 import pytest
 from interwhen.cli._app import app
 from interwhen.cli._progress import ProgressLine, duration, each, is_quiet, note, say, set_quiet
 from interwhen.testing import ScriptedModel
 from interwhen_launcher import main
-from tests.bench.capacity.support import MEASURED
 from tests.policy.policy_shop import RULE, write_shop
 
 
@@ -172,7 +170,7 @@ QUICK = {
     "verifiers show": "imports one plug-in",
     "verifiers why-failed": "imports one plug-in",
 }
-NO_JSON = {"export": "writes rows of JSON to its file", "plan measure": "writes JSON to its file"}
+NO_JSON = {"export": "writes rows of JSON to its file"}
 SHOWN_BY = {"ProgressLine", "each", "progress_of", "Experiment", "_shown"}
 """The names with which a module of a command shows progress; one of them must be among its names."""
 
@@ -208,8 +206,6 @@ def places(tmp_path):
     text = "".join(f"{number} + 1 = {number + 1}\n" for number in range(20))
     with interwhen.run_sync(ScriptedModel([text]), "Q", monitors=["arithmetic"], journal=journal) as run:
         run.drain()
-    measured = tmp_path / "measured.json"
-    measured.write_bytes(msgspec.json.encode(MEASURED))
     shop = write_shop(tmp_path, RULE)
     return {
         r"checks 20 of 20, about 0 s left": ["recheck", str(journal)],
@@ -220,14 +216,12 @@ def places(tmp_path):
             "arithmetic",
         ],
         r"checked rules and tools: \d+ of \d+, about \d+ s left": ["policy", "check", str(shop)],
-        r"simulations 1, \d+ s, [\d,]+ streams on a core": ["plan", "capacity", str(measured)],
         r"questions to the endpoint: 1 of \d+, ": ["doctor", "--base-url", "http://127.0.0.1:1/v1", "--model", "m"],
     }
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
 def test_commands_say_how_much_is_left_and_keep_it_from_stdout(places, is_terminal, monkeypatch, capsys):
-    pytest.importorskip("simpy")
     pytest.importorskip("z3")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
@@ -266,12 +260,3 @@ def test_every_command_takes_quiet(monkeypatch):
     ):
         app.meta(arguments)
     assert seen == [(("recheck", "a"), True)] * 3 + [(("recheck", "a"), False)]
-
-
-def test_simulate_writes_json(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["simulate", "--seeds", "3", "--json", "--quiet"])
-    assert caught.value.code == 0
-    out, err = capsys.readouterr()
-    assert '"worlds":3' in out
-    assert err == ""

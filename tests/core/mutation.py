@@ -342,8 +342,8 @@ class Unit:
 
 def _world_fails(seed: int) -> bool:
     """Tell whether a promise is broken in the world of *seed*."""
-    from interwhen.testing.simulation._generation import generate  # here: pytest rewrites the asserts of plug-ins first
-    from interwhen.testing.simulation._invariants import examine
+    from tests.simulation.generation import generate  # here: pytest rewrites the asserts of plug-ins first
+    from tests.simulation.invariants import examine
 
     return bool(examine(generate(seed)).broken)
 

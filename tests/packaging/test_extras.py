@@ -28,7 +28,6 @@ COMMANDS = {
     "verifiers list": "",
     "verifiers show arithmetic": "",
     "sandbox probe": "",
-    "simulate --seeds 2": "",
     "precompute status": "",
     "demo --plain --speed 10000": "local",
     "run 'Problem: 3 + 4' --model local --max-tokens 20 --plain": "local",
@@ -42,7 +41,6 @@ COMMANDS = {
 }
 # What an extra brings to Python, where no command needs it alone.
 CALLS = {
-    "capacity": "from interwhen.bench.capacity._simulation import environment\nenvironment()",
     "datasets": "from interwhen.bench._task_files import hub\nhub",
     "fast": "import interwhen, interwhen.testing as t\nwith interwhen.run_sync(t.ScriptedModel(['x']), '', uvloop=True) as r: r.drain()",
     "jsonschema": "from interwhen_verifiers.json_schema import json_schema\njson_schema(schema={'type': 'object'})",

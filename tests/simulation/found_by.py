@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from interwhen.testing.simulation._cases import BrokenInvariant
-from interwhen.testing.simulation._generation import generate
-from interwhen.testing.simulation._invariants import examine
+from tests.simulation.cases import BrokenInvariant
+from tests.simulation.generation import generate
+from tests.simulation.invariants import examine
 
 SEEDS = 4_000
 PATH = Path(__file__).with_name("found_by.json")
@@ -39,7 +39,7 @@ if __name__ == "__main__":
     seeds = {}
     for mutant in (*MUTANTS, *MUTANTS_OF_DEATHS):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("interwhen.testing.simulation._play.TURNS", 4_000)
+            patch.setattr("tests.simulation.play.TURNS", 4_000)
             mutant.plant(patch)
             if found := first_failure(mutant.found_as):
                 seeds[mutant.name] = found[0]

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 from interwhen.models import Piece
-from interwhen.testing.simulation._campaign import run_batch, run_campaign
-from interwhen.testing.simulation._coverage import all_labels, blind_spots, reached
-from interwhen.testing.simulation._description import report
-from interwhen.testing.simulation._generation import generate, simpler_worlds
-from interwhen.testing.simulation._invariants import examine, is_timeless, varied
-from interwhen.testing.simulation._model import SEED
-from interwhen.testing.simulation._monitors import build_monitors
-from interwhen.testing.simulation._play import play
-from interwhen.testing.simulation._worlds import LostTextError, from_json, go_on, to_json, whole_text
+from tests.simulation.campaign import run_batch, run_campaign
+from tests.simulation.coverage import all_labels, blind_spots, reached
+from tests.simulation.description import report
+from tests.simulation.generation import generate, simpler_worlds
+from tests.simulation.invariants import examine, is_timeless, varied
+from tests.simulation.model import SEED
+from tests.simulation.monitors import build_monitors
+from tests.simulation.play import play
+from tests.simulation.worlds import LostTextError, from_json, go_on, to_json, whole_text
 
 PAST = Path(__file__).with_name("past.jsonl")
 SEEDS = 3000
@@ -22,7 +22,7 @@ SEEDS = 3000
 
 @pytest.fixture(scope="module")
 def campaign():
-    """From a fixed seed, so that a failure is the same for everybody; ``interwhen simulate --from`` looks elsewhere."""
+    """From a fixed seed, so that a failure is the same for everybody; ``python -m tests.simulation --from`` looks elsewhere."""
     return run_campaign(range(SEEDS), jobs=min(os.cpu_count() or 1, 2))
 
 
@@ -36,7 +36,7 @@ def test_thousands_of_worlds_keep_every_promise(campaign, record_property):
     record_property("tries", campaign.worlds)
     assert campaign.worlds == SEEDS
     assert campaign.failed == 0, "\n".join(
-        f"interwhen simulate --seed {failure.seed}: {failure.broken[0]}" for failure in campaign.failures
+        f"python -m tests.simulation --seed {failure.seed}: {failure.broken[0]}" for failure in campaign.failures
     )
 
 

@@ -1,16 +1,16 @@
-"""``interwhen simulate`` says what it covered, and how to see a failure again."""
+"""``python -m tests.simulation`` says what it covered, and how to see a failure again."""
+
+import json
 
 import pytest
-from interwhen.testing.simulation._generation import generate
-from interwhen.testing.simulation._worlds import from_json, to_json
-from interwhen_launcher import main
+from tests.simulation.__main__ import main
+from tests.simulation.generation import generate
 from tests.simulation.mutants import MUTANTS
+from tests.simulation.worlds import from_json, to_json
 
 
 def run(*arguments):
-    with pytest.raises(SystemExit) as caught:
-        main(("simulate", *arguments))
-    return caught.value.code
+    return main(arguments)
 
 
 @pytest.fixture
@@ -27,6 +27,11 @@ def test_it_counts_what_the_worlds_reached_and_names_what_they_did_not(capsys):
     assert "verified" in out
     assert "NEVER" in out  # thirty worlds do not see everything, and it says so
     assert "blind: " in out
+
+
+def test_counts_are_written_as_json(capsys):
+    assert run("--seeds", "3", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["worlds"] == 3
 
 
 def test_one_seed_is_told_event_by_event(capsys):
@@ -48,7 +53,7 @@ def test_a_broken_promise_is_told_with_the_command_that_shows_it_again(defect, c
     assert run("--seeds", "3", "--from", "6") == 1
     out = capsys.readouterr().out
     assert "3 broken" in out
-    assert "interwhen simulate --seed 6" in out
+    assert "python -m tests.simulation --seed 6" in out
     assert "was never closed" in out
     small = out.rpartition("--world '")[2].rpartition("'")[0]
     assert len(from_json(small).items) == 1

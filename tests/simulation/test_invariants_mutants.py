@@ -3,14 +3,14 @@
 import json
 
 import pytest
-from interwhen.testing.simulation._campaign import shrink_failure
-from interwhen.testing.simulation._description import describe, report
-from interwhen.testing.simulation._generation import generate
-from interwhen.testing.simulation._invariants import examine
-from interwhen.testing.simulation._worlds import from_json, to_json
+from tests.simulation.campaign import shrink_failure
+from tests.simulation.description import describe, report
 from tests.simulation.found_by import PATH, SEEDS, first_failure
+from tests.simulation.generation import generate
+from tests.simulation.invariants import examine
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutants_of_deaths import MUTANTS_OF_DEATHS
+from tests.simulation.worlds import from_json, to_json
 
 KNOWN = json.loads(PATH.read_text())
 
@@ -18,7 +18,7 @@ KNOWN = json.loads(PATH.read_text())
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", [*MUTANTS, *MUTANTS_OF_DEATHS], ids=lambda mutant: mutant.name)
 def test_a_planted_defect_is_found(mutant, monkeypatch):
-    monkeypatch.setattr("interwhen.testing.simulation._play.TURNS", 4_000)
+    monkeypatch.setattr("tests.simulation.play.TURNS", 4_000)
     mutant.plant(monkeypatch)
     found = first_failure(mutant.found_as, KNOWN.get(mutant.name))
     assert found is not None, f"{SEEDS} worlds, and none shows that {mutant.name}"

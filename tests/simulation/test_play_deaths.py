@@ -3,11 +3,11 @@
 import msgspec
 import pytest
 from interwhen import Remedied
-from interwhen.testing.simulation._description import report
-from interwhen.testing.simulation._generation import generate, simpler_worlds
-from interwhen.testing.simulation._invariants import examine
-from interwhen.testing.simulation._play import FileState, play
-from interwhen.testing.simulation._worlds import (
+from tests.simulation.description import report
+from tests.simulation.generation import generate, simpler_worlds
+from tests.simulation.invariants import examine
+from tests.simulation.play import FileState, play
+from tests.simulation.worlds import (
     Chunking,
     MonitorSetup,
     ProcessDeath,

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Lines, Markers, Paragraphs, Sentences
-from interwhen.testing.simulation._truth import (
+from tests.core.references import reference, trimmed
+from tests.simulation.truth import (
     SimulatedTrace,
     claims_in,
     mishap_of,
@@ -13,8 +14,7 @@ from interwhen.testing.simulation._truth import (
     refutes,
     segments_of,
 )
-from interwhen.testing.simulation._worlds import MonitorSetup, VerifierFault, VerifierSetup
-from tests.core.references import reference, trimmed
+from tests.simulation.worlds import MonitorSetup, VerifierFault, VerifierSetup
 
 TRIGGERS = {
     "lines": Lines(),

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from interwhen.testing.simulation._worlds import MonitorSetup, VerifierSetup, World
+from tests.simulation.worlds import MonitorSetup, VerifierSetup, World
 
 _CLAIM = re.compile(r"(?<![\d+*-])(\d+)([+*-])(\d+)=(\d+)(?!\d)")
 _IN_WORDS = re.compile(r"(?<!\d)\d+ (plus|minus|times) \d+ is \d+(?!\d)")

@@ -13,10 +13,10 @@ from interwhen._types.results import CheckRecord, RemedyName, Result, Status, Un
 from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, Outcome, Pass
 from interwhen._types.verifiers import Worker
-from interwhen.testing.simulation._invariants import is_timeless
-from interwhen.testing.simulation._play import PlayedWorld, ProcessLog
-from interwhen.testing.simulation._truth import UNREAD
-from interwhen.testing.simulation._worlds import (
+from tests.simulation.invariants import is_timeless
+from tests.simulation.play import PlayedWorld, ProcessLog
+from tests.simulation.truth import UNREAD
+from tests.simulation.worlds import (
     MonitorSetup,
     Preparing,
     ReaderKind,

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import anyio
-
 from interwhen._types.extensions import Task
 from interwhen._types.models import Reply
 from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
@@ -28,7 +27,7 @@ from interwhen._types.triggers import (
 from interwhen._types.verdicts import OnError, Pass, Retry, Scope, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Worker
 from interwhen.testing._virtual_time import Shift
-from interwhen.testing.simulation._truth import (
+from tests.simulation.truth import (
     CHARS,
     MARKERS,
     REFUTES,
@@ -38,7 +37,7 @@ from interwhen.testing.simulation._truth import (
     mishap_of,
     wait_of,
 )
-from interwhen.testing.simulation._worlds import MonitorSetup, RemedyKind, TriggerKind, VerifierSetup, World
+from tests.simulation.worlds import MonitorSetup, RemedyKind, TriggerKind, VerifierSetup, World
 
 PROMPT = "Add up."
 _REMEDIES: dict[RemedyKind, Remedy] = {

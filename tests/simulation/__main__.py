@@ -1,26 +1,26 @@
-"""``interwhen simulate``: plays simulated worlds and checks the promises of the framework in each."""
+"""``python -m tests.simulation``: plays simulated worlds and checks the promises of the framework in each."""
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
-from cyclopts import Parameter
-from rich.console import Console
-from rich.table import Table
-
-from interwhen._types.errors import DECODE_ERRORS, UsageError
+from cyclopts import App, Parameter
+from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
-from interwhen.cli._text import as_json, stdout_console
-from interwhen.testing.simulation._campaign import Campaign, run_campaign, shrink_failure
-from interwhen.testing.simulation._cases import BrokenInvariant
-from interwhen.testing.simulation._coverage import all_labels, blind_spots
-from interwhen.testing.simulation._description import report
-from interwhen.testing.simulation._generation import generate
-from interwhen.testing.simulation._invariants import examine
-from interwhen.testing.simulation._worlds import World, from_json, to_json
+from interwhen.cli._text import as_json, print_error, stdout_console
+from rich.console import Console
+from rich.table import Table
+from tests.simulation.campaign import Campaign, run_campaign, shrink_failure
+from tests.simulation.cases import BrokenInvariant
+from tests.simulation.coverage import all_labels, blind_spots
+from tests.simulation.description import report
+from tests.simulation.generation import generate
+from tests.simulation.invariants import examine
+from tests.simulation.worlds import World, from_json, to_json
 
 
 def simulate(
@@ -115,7 +115,7 @@ def _write(worlds: int, counts: Mapping[str, int], found: Iterable[tuple[int | N
 def _show_small(console: Console, world: World) -> None:
     console.print("\nThe smallest world that was found to break the same promise:\n")
     console.print(report(examine(world)))
-    console.print(f"\ninterwhen simulate --world '{to_json(world)}'")
+    console.print(f"\npython -m tests.simulation --world '{to_json(world)}'")
 
 
 def _many(seeds: range, jobs: int, *, shrink: bool, json: bool) -> int:
@@ -133,7 +133,7 @@ def _many(seeds: range, jobs: int, *, shrink: bool, json: bool) -> int:
     if not campaign.failures:
         return _exits.OK
     for failure in campaign.failures:
-        console.print(f"\nseed {failure.seed}: interwhen simulate --seed {failure.seed}")
+        console.print(f"\nseed {failure.seed}: python -m tests.simulation --seed {failure.seed}")
         for one in failure.broken:
             console.print(f"  {one.invariant}: {one.detail}")
     if shrink:
@@ -160,3 +160,18 @@ def _show(console: Console, campaign: Campaign, seeds: range, seconds: float) ->
         f"\n{campaign.worlds} worlds from seed {seeds.start} in {seconds:.1f} s ({core:.0f} a second and core): "
         + (f"{campaign.failed} broken" if campaign.failed else "every promise held")
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command in *arguments* (default: those of the process), and return its exit code."""
+    app = App(name="python -m tests.simulation", result_action="return_value")
+    app.default(simulate)
+    try:
+        return app(arguments) or _exits.OK
+    except InterwhenError as error:
+        print_error(str(error))
+        return _exits.USAGE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

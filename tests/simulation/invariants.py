@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-
 from interwhen._types.events import Delta, Retracted
 from interwhen._types.results import Abstained, Failed, Result, Unverified, UnverifiedReason, Verified
 from interwhen._types.verdicts import Judged
-from interwhen.testing.simulation import _certificates, _reader_invariants  # noqa: F401  they register invariants
-from interwhen.testing.simulation._cases import (
+from tests.simulation import certificates, reader_invariants  # noqa: F401  they register invariants
+from tests.simulation.cases import (
     INVARIANTS,
     AppliedRemedy,
     BrokenInvariant,
@@ -25,10 +24,10 @@ from interwhen.testing.simulation._cases import (
     invariant,
     is_half_a_tag,
 )
-from interwhen.testing.simulation._model import ADAPTER_DEFECT, SILENCE, TIMER
-from interwhen.testing.simulation._monitors import PROMPT, concludes
-from interwhen.testing.simulation._play import PlayedWorld, ReaderError, play
-from interwhen.testing.simulation._truth import (
+from tests.simulation.model import ADAPTER_DEFECT, SILENCE, TIMER
+from tests.simulation.monitors import PROMPT, concludes
+from tests.simulation.play import PlayedWorld, ReaderError, play
+from tests.simulation.truth import (
     LEFT,
     UNREAD,
     SimulatedTrace,
@@ -45,7 +44,7 @@ from interwhen.testing.simulation._truth import (
     segments_of,
     unread_by,
 )
-from interwhen.testing.simulation._worlds import (
+from tests.simulation.worlds import (
     Chunking,
     MonitorSetup,
     RunLimits,

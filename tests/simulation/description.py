@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import msgspec
-
 from interwhen._types.events import (
     CheckSettled,
     Delta,
@@ -17,9 +16,9 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.verdicts import Errored, Judged, Skipped, TimedOut
-from interwhen.testing.simulation._invariants import ExaminedWorld
-from interwhen.testing.simulation._play import FileState, PlayedWorld, ProcessLog
-from interwhen.testing.simulation._worlds import (
+from tests.simulation.invariants import ExaminedWorld
+from tests.simulation.play import FileState, PlayedWorld, ProcessLog
+from tests.simulation.worlds import (
     Chunking,
     MonitorSetup,
     ProcessDeath,

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from interwhen._types.results import CheckRecord, Verified
 from interwhen._types.segments import Span
 from interwhen._types.verdicts import Judged, Pass
-from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
-from interwhen.testing.simulation._monitors import concludes
-from interwhen.testing.simulation._truth import SimulatedTrace, StatedClaim, claims_in, is_blind, read_by, segments_of
-from interwhen.testing.simulation._worlds import MonitorSetup, World
+from tests.simulation.cases import PlayedCase, final_trace, invariant
+from tests.simulation.monitors import concludes
+from tests.simulation.truth import SimulatedTrace, StatedClaim, claims_in, is_blind, read_by, segments_of
+from tests.simulation.worlds import MonitorSetup, World
 
 
 @invariant("P2: a certificate lists passes of right claims in the text, and their coverage")

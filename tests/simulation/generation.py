@@ -11,10 +11,9 @@ from random import Random
 from typing import TypeVar, get_args
 
 import msgspec
-
 from interwhen._types.monitors import Delivery
 from interwhen._types.verifiers import Worker
-from interwhen.testing.simulation._worlds import (
+from tests.simulation.worlds import (
     AT_OPENING,
     Chunking,
     ForkFault,
@@ -83,7 +82,7 @@ class _Swarm:
 
 def generate(seed: int) -> World:
     """Generate the world of *seed*."""
-    dice = Random(seed)  # noqa: S311  not for security
+    dice = Random(seed)
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
         mishaps=dice.random() < 0.35,

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple, TypeAlias, assert_never
 
 import msgspec
-
 from interwhen._types.models import Piece
 from interwhen._types.monitors import Delivery
 from interwhen._types.segments import Phase, ToolCall

@@ -10,7 +10,6 @@ from typing import NamedTuple, assert_never
 
 import anyio
 import msgspec
-
 from interwhen._run import Run, resume, run
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, UsageError
@@ -21,9 +20,9 @@ from interwhen.journal import Journal, read_journal
 from interwhen.journal._files import Writing
 from interwhen.journal._records import ChunkRecord, EndRecord, FactRecord, Record, SpentRecord, TextRecord
 from interwhen.testing._virtual_time import VirtualLoop, VirtualTimeError, VirtualWorkers
-from interwhen.testing.simulation._model import SEED, SimulatedModel
-from interwhen.testing.simulation._monitors import PROMPT, build_monitors, shift
-from interwhen.testing.simulation._worlds import ProcessDeath, SimulatedReader, World
+from tests.simulation.model import SEED, SimulatedModel
+from tests.simulation.monitors import PROMPT, build_monitors, shift
+from tests.simulation.worlds import ProcessDeath, SimulatedReader, World
 
 # The disk of a world, which outlives its processes, and the writer of the journal on the loop of one of them.
 

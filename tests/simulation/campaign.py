@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 
-from interwhen.testing.simulation._cases import BrokenInvariant
-from interwhen.testing.simulation._coverage import reached
-from interwhen.testing.simulation._generation import generate, shrink
-from interwhen.testing.simulation._invariants import examine
-from interwhen.testing.simulation._worlds import World
+from tests.simulation.cases import BrokenInvariant
+from tests.simulation.coverage import reached
+from tests.simulation.generation import generate, shrink
+from tests.simulation.invariants import examine
+from tests.simulation.worlds import World
 
 _BATCH = 200
 """Worlds per task of a worker."""

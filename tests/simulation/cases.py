@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeAlias
 
 from interwhen._types.events import Remedied, StreamEnded, StreamStarted
 from interwhen._types.results import Result, ViolationRecord
-from interwhen.testing.simulation._model import SentRequest
-from interwhen.testing.simulation._play import PlayedWorld
-from interwhen.testing.simulation._truth import CHARS, SimulatedTrace, segments_of, trace_of
-from interwhen.testing.simulation._worlds import MonitorSetup, World
+from tests.simulation.model import SentRequest
+from tests.simulation.play import PlayedWorld
+from tests.simulation.truth import CHARS, SimulatedTrace, segments_of, trace_of
+from tests.simulation.worlds import MonitorSetup, World
 
 # The history of the trace, rebuilt from the chunks of the model and the events of the reader.
 

@@ -20,8 +20,8 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.verdicts import Cancelled
-from interwhen.testing.simulation._cases import PlayedCase, final_trace, invariant
-from interwhen.testing.simulation._truth import (
+from tests.simulation.cases import PlayedCase, final_trace, invariant
+from tests.simulation.truth import (
     SimulatedTrace,
     StatedClaim,
     claims_in,
@@ -36,7 +36,7 @@ from interwhen.testing.simulation._truth import (
     trace_of,
     unread_by,
 )
-from interwhen.testing.simulation._worlds import MonitorSetup, World
+from tests.simulation.worlds import MonitorSetup, World
 
 
 @invariant("a gate releases no text before its checks have ended")

@@ -11,12 +11,11 @@ from typing import assert_never
 
 import anyio
 import anyio.lowlevel
-
 from interwhen._types.errors import ConnectError, ContextOverflow, StreamProtocolError, UpstreamError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Request, Retries, Timeouts, Usage
 from interwhen.models._token_stream import GuardedStream
-from interwhen.testing.simulation._truth import claims_in
-from interwhen.testing.simulation._worlds import AT_OPENING, TAGS, TextPart, WireFault, World, go_on
+from tests.simulation.truth import claims_in
+from tests.simulation.worlds import AT_OPENING, TAGS, TextPart, WireFault, World, go_on
 
 SEED = 1000
 """The sampling seed of generation 0. The seed of a request minus this one is its generation."""
@@ -80,7 +79,7 @@ class SimulatedModel:
     def __init__(self, world: World) -> None:
         self.world = world
         self.timeouts = Timeouts(connect=None, first_token=TIMER, inter_token=TIMER, total=world.limits.total)
-        self.retries = Retries(rng=random.Random(world.seed))  # noqa: S311  not for security
+        self.retries = Retries(rng=random.Random(world.seed))
         self.sent: list[SentRequest] = []
         self.fork_prefixes: list[str] = []
         self.fork_tokens = 0
