@@ -8,20 +8,13 @@ _COMMANDS = {
     "allocation": "Simulate the allocator beside best-of-N and stop-on-verified.",
     "compare": "Compare strategies: the same exercises, model and verifiers, at equal budgets.",
     "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
-    "gateway": "Measure what the gateway adds, and how many streams one process carries.",
-    "idle": "Measure what work ahead of time costs the runs that users wait for.",
-    "journals": "Measure what journals cost in the gateway: CPU per chunk, and the first chunk.",
-    "ledger": "Compare the ledgers of many runs with what their endpoint counted.",
-    "local": "Measure the local model: start, speed, memory, and what forks do to its stream.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",
     "penalty": "Measure what verifiers add to correct runs, as pairs.",
     "planner": "Simulate the fork planner on many servers, prefixes and sets of routes.",
     "precompute": "Measure what work ahead of time saves, and what the serving gate decides.",
     "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
-    "resumes": "Measure what a correction costs on llama.cpp: prompt tokens read again, and the first new token.",
-    "soak": "Supervise many streams for a long time against a server that breaks at random.",
 }
 
-app = cyclopts.App(name="bench", help="Measure supervision and the local model, as pairs in one run.")
+app = cyclopts.App(name="bench", help="Measure supervision, as pairs in one run.")
 for _name, _help in _COMMANDS.items():
     app.command(f"interwhen.bench._{_name}:command", name=_name, help=_help)

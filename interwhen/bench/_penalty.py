@@ -17,11 +17,11 @@ from cyclopts import Parameter
 
 from interwhen import ModelError, Monitor, UsageError
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
-from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName
 from interwhen.bench._report import Chart, Point, Report, Row, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, mean_of, paired, percentile
 from interwhen.bench._streams import (
+    PROBLEMS,
     RECORDED,
     Flow,
     LocalSource,

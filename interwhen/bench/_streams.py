@@ -42,7 +42,6 @@ from interwhen import (
     run,
     verifier,
 )
-from interwhen.bench._local import PROBLEMS
 from interwhen.bench._processes import TransportName, open_transport, pinned
 from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
 from interwhen.registry import Api
@@ -51,6 +50,16 @@ from interwhen.testing._paced_server import paced_server
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens with their arrival times, which SmolLM2-135M-Instruct wrote at 52 tokens per second (llama.cpp, two
 cores)."""
+
+
+PROBLEMS = (
+    "Start with 64. Add 29. Subtract 17. Multiply by 3. What is the result?",
+    "Take 812. Add 395. Multiply by 4. Subtract 1507. What do you get?",
+    "Ann has 431 stamps, buys 268, sells 97 and finds 55. How many stamps are there now?",
+    "Start: 95. Add 48 each week. What is the total after 5 weeks?",
+    "What is 37 * 46?",
+    "Begin at 5120. Subtract 1846. Add 777. Result?",
+)
 
 
 @dataclass(frozen=True, slots=True)

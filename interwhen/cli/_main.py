@@ -16,6 +16,10 @@ from interwhen import InterwhenError
 REMOVED = {
     "plan capacity": "load-test the gateway: docs/scale.md says how",
     "plan measure": "load-test the gateway: docs/scale.md says how",
+    **{
+        f"bench {name}": f"write python -m tests.benchmarks {name} in a checkout of the repository"
+        for name in ("gateway", "idle", "journals", "ledger", "local", "resumes", "soak")
+    },
     "simulate": "write python -m tests.simulation in a checkout of the repository",
 }
 """The commands that were removed, and what to do instead."""

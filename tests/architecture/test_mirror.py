@@ -22,10 +22,6 @@ PARTS = {
     "interwhen._recheck": ("interwhen.cli._recheck", "the command prints what is found here"),
     "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
     "interwhen.bench._cli": ("interwhen.bench._overhead", "declares the commands of all benchmarks"),
-    "interwhen.bench._crowd": ("interwhen.bench._gateway", "the readers that this benchmark starts"),
-    "interwhen.bench._ledger_endpoint": ("interwhen.bench._ledger", "the server that this benchmark asks"),
-    "interwhen.bench._relay": ("interwhen.bench._gateway", "a process that this benchmark starts"),
-    "interwhen.bench._soak_server": ("interwhen.bench._soak", "a process that this benchmark starts"),
     "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
@@ -126,7 +122,6 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
     "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
-    "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
@@ -159,6 +154,8 @@ REACHES = {
     "precompute/world.py": ("interwhen.bench._precompute_world", "contexts in which it is known what is true"),
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
+    "benchmarks": ("interwhen", "measures parts of the framework that users do not call"),
+    "command_line.py": ("interwhen.cli", "commands of our own end as those of users do"),
     "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
     "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
-from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
-from interwhen.cli._text import as_json, print_error, stdout_console
+from interwhen.cli._text import as_json, stdout_console
 from rich.console import Console
 from rich.table import Table
+from tests.command_line import run
 from tests.simulation.campaign import Campaign, run_campaign, shrink_failure
 from tests.simulation.cases import BrokenInvariant
 from tests.simulation.coverage import all_labels, blind_spots
@@ -162,16 +163,8 @@ def _show(console: Console, campaign: Campaign, seeds: range, seconds: float) ->
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command in *arguments* (default: those of the process), and return its exit code."""
-    app = App(name="python -m tests.simulation", result_action="return_value")
-    app.default(simulate)
-    try:
-        return app(arguments) or _exits.OK
-    except InterwhenError as error:
-        print_error(str(error))
-        return _exits.USAGE
-
+app = App(name="python -m tests.simulation", result_action="return_value")
+app.default(simulate)
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(app))

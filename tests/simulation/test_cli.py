@@ -3,14 +3,15 @@
 import json
 
 import pytest
-from tests.simulation.__main__ import main
+from tests import command_line
+from tests.simulation.__main__ import app
 from tests.simulation.generation import generate
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.worlds import from_json, to_json
 
 
 def run(*arguments):
-    return main(arguments)
+    return command_line.run(app, arguments)
 
 
 @pytest.fixture

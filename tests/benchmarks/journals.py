@@ -1,4 +1,4 @@
-"""``interwhen bench journals``: measures what a gateway that writes journals costs beside one that does not."""
+"""``python -m tests.benchmarks journals``: measures what a gateway that writes journals costs beside one that does not."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ import anyio
 import anyio.to_thread
 import msgspec
 from cyclopts import Parameter
-
 from interwhen import UsageError
-from interwhen.bench._crowd import Crowd, Reading, judge, read_crowd
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
-from interwhen.bench._gateway import read_ways, serving
 from interwhen.bench._processes import Helper, cpu_seconds_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
 from interwhen.journal._directory import BUSY_SECONDS
 from interwhen.models import HttpRequest
 from interwhen.testing._paced_server import paced_server, stream_events
+from tests.benchmarks.crowd import Crowd, Reading, judge, read_crowd
+from tests.benchmarks.gateway import read_ways, serving
 
 Arm: TypeAlias = Literal["off", "on"]
 
@@ -153,7 +152,7 @@ class _TickingUpstream:
         """How many ticks have come for which an answer waited."""
         self._waiting: list[asyncio.Future[None]] = []
 
-    async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _TickedAnswer:  # noqa: ARG002
+    async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _TickedAnswer:
         """Return a new answer at once; *connect_timeout* is ignored."""
         return _TickedAnswer(self)
 

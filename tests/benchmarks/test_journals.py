@@ -9,16 +9,16 @@ import pytest
 pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 
 from interwhen import UsageError
-from interwhen.bench._crowd import Crowd, Reading
-from interwhen.bench._journals import Round, RoundWork, journals, report_of
 from interwhen.bench._statistics import Estimate
+from tests.benchmarks.crowd import Crowd, Reading
+from tests.benchmarks.journals import Round, RoundWork, journals, report_of
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
 
 
 def test_a_small_run_writes_a_journal_for_each_stream_of_one_gateway() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interwhen.bench._journals._FLUSHED_SECONDS", 0.0)
+        patch.setattr("tests.benchmarks.journals._FLUSHED_SECONDS", 0.0)
         found = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1, repeats=1))
     # Six rounds of a single stream and two of three streams. The files of the last ones may not be there yet.
     assert 6 <= found.value("journals at the end") <= 12

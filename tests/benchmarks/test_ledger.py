@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 from interwhen import Ledger, UsageError
-from interwhen.bench import _ledger, _ledger_endpoint
-from interwhen.bench._ledger import command, counters, habits_of, ledger, play
+from tests.benchmarks import ledger as _ledger
+from tests.benchmarks import ledger_endpoint as _ledger_endpoint
+from tests.benchmarks.ledger import command, counters, habits_of, ledger, play
 
 
 def test_no_counter_of_sixty_runs_differs():

@@ -1,4 +1,4 @@
-"""``interwhen bench soak``: reads many streams for a long time from a server with random faults.
+"""``python -m tests.benchmarks soak``: reads many streams for a long time from a server with random faults.
 
 :func:`judge` compares the text of a run line by line with the story that the server told.
 """
@@ -17,18 +17,17 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
-
 from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, Verdict, run, verifier
 from interwhen._log import log_warning
 from interwhen._types.models import Retries
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
-from interwhen.bench._soak_server import Story, prompt_of, story
 from interwhen.bench._statistics import Estimate
 from interwhen.cli._progress import ProgressLine
 from interwhen.models import CompletionsModel, Timeouts, Transport
 from interwhen.registry import load_monitors
+from tests.benchmarks.soak_server import Story, prompt_of, story
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)
 _SAMPLE_SECONDS = 5.0
@@ -80,7 +79,7 @@ class _Readers:
         self._base_url = base_url
         self._transport = transport
         self._streams = streams
-        self._rng = random.Random(seed)  # noqa: S311  (a plan, no secret)
+        self._rng = random.Random(seed)
         self._next = seed * 1_000_000
         self.verifier_faults: Counter[str] = Counter()
         self._shaky = shaky(seed, self.verifier_faults)
@@ -141,7 +140,7 @@ def shaky(seed: int, done: Counter[str]) -> Monitor:
 
     The verifier counts in *done* how often it did each of these.
     """
-    rng = random.Random(seed)  # noqa: S311  (no secret)
+    rng = random.Random(seed)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
     def check(_claim: Claim) -> Verdict:
@@ -194,7 +193,7 @@ async def soak(
     """
     require_positive(minutes=minutes, streams=streams, rate=rate)
     way, samples = open_transport(transport), array("d")
-    command = [sys.executable, "-m", "interwhen.bench._soak_server", str(seed), f"{rate:g}"]
+    command = [sys.executable, "-m", "tests.benchmarks.soak_server", str(seed), f"{rate:g}"]
     with child(command, r"(http://\S+)") as (process, url):
         begun = time.monotonic()
         readers = _Readers(url, way, streams=streams, seed=seed)

@@ -1,4 +1,4 @@
-"""``interwhen bench ledger``: compares the ledgers of eventful runs with the counts of their endpoint."""
+"""``python -m tests.benchmarks ledger``: compares the ledgers of eventful runs with the counts of their endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any
 
 import anyio
 import msgspec
-
 from interwhen import (
     Budgets,
     Claim,
@@ -38,9 +37,7 @@ from interwhen import (
 )
 from interwhen._types.models import Retries, Timeouts
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
-from interwhen.bench._ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
 from interwhen.bench._report import Report, Table, lines
-from interwhen.bench._soak_server import prompt_of
 from interwhen.bench._statistics import Estimate
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
@@ -49,6 +46,8 @@ from interwhen.models import CompletionsModel
 from interwhen.strategies import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport
+from tests.benchmarks.ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits
+from tests.benchmarks.soak_server import prompt_of
 
 _SUM = re.compile(r"(\d+) \+ (\d+) = (\d+)")
 _COUNTING: tuple[Counting, ...] = ("end", "always", "logprobs")
@@ -97,7 +96,7 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 def habits_of(seed: int) -> Habits:
     """Draw the behaviour of the endpoint in run *seed*: how it counts, sends and breaks."""
-    rng = random.Random(f"habits {seed}")  # noqa: S311  (a script, no secret)
+    rng = random.Random(f"habits {seed}")
     counting = rng.choice(_COUNTING)
     # The number of tokens in a chunk is known before the end only if the endpoint reports it.
     bundle = 1 if counting == "end" else rng.choice((1, 3))
@@ -120,7 +119,7 @@ def play(seed: int, *, journal: Journal | None = None) -> Played:
 
 
 async def _play(seed: int, journal: Journal | None) -> Played:
-    rng = random.Random(f"run {seed}")  # noqa: S311  (the same)
+    rng = random.Random(f"run {seed}")
     endpoint = CountingEndpoint(habits_of(seed))
     model = CompletionsModel(
         "http://scripted/v1",
@@ -152,7 +151,7 @@ def play_call(seed: int, strategy: str) -> Played | None:
 
 
 async def _play_call(seed: int, strategy: str) -> Played | None:
-    rng = random.Random(f"call {seed}")  # noqa: S311  (the same)
+    rng = random.Random(f"call {seed}")
     habits = msgspec.structs.replace(habits_of(seed), broken=rng.choice((0.0, 0.1, 0.2)))
     endpoint = CountingEndpoint(habits)
     timeouts = Timeouts()

@@ -13,7 +13,11 @@ pytest.importorskip("starlette", reason="the extra 'gateway' is not installed")
 pytest.importorskip("openai", reason="the extra 'openai' is not installed")
 
 from interwhen import UsageError
-from interwhen.bench._crowd import (
+from interwhen.bench._processes import open_transport
+from interwhen.bench._report import Report
+from interwhen.bench._statistics import Estimate
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
+from tests.benchmarks.crowd import (
     Crowd,
     Reading,
     ask_generator,
@@ -23,11 +27,7 @@ from interwhen.bench._crowd import (
     read_crowd,
     transport_crowd,
 )
-from interwhen.bench._gateway import CrowdPair, gateway, middle_of, report_of
-from interwhen.bench._processes import open_transport
-from interwhen.bench._report import Report
-from interwhen.bench._statistics import Estimate
-from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
+from tests.benchmarks.gateway import CrowdPair, gateway, middle_of, report_of
 
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
 CARRIED = CrowdPair(20.0, CROWD, CROWD, LoadTally(80, 1.0, 2.0, 0, 0.1), 5.0, 4.0)
@@ -48,7 +48,7 @@ def report_with(**parts: CrowdPair) -> Report:
 
 def test_a_small_run_gives_a_whole_report() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("interwhen.bench._gateway._SDK_CHUNKS", 100)
+        patch.setattr("tests.benchmarks.gateway._SDK_CHUNKS", 100)
         found = anyio.run(lambda: gateway(pairs=3, streams=8, seconds=0.5, run_rate=20.0, run_pairs=2, sdk_pairs=1))
     labels = [str(row["what"]) for row in found.tables[1].rows]
     assert len(set(labels)) == len(labels)
@@ -139,7 +139,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
 def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
-        with loopback_process("interwhen.bench._relay", str(server.getsockname()[1])) as url:
+        with loopback_process("tests.benchmarks.relay", str(server.getsockname()[1])) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
             for leaver in (0, 1):
                 near = socket.create_connection(("127.0.0.1", port), timeout=60)

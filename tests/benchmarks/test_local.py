@@ -5,8 +5,8 @@ from importlib.util import find_spec
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.bench._local import FORKS, local, stream_beside
 from interwhen.models import open_local
+from tests.benchmarks.local import FORKS, local, stream_beside
 
 needs_server = pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed")
 

@@ -3,10 +3,11 @@
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.bench import _idle
-from interwhen.bench._idle import idle
 from interwhen.testing import Pause, ScriptedModel
-from interwhen_launcher import main
+from tests.benchmarks import idle as _idle
+from tests.benchmarks.__main__ import app
+from tests.benchmarks.idle import idle
+from tests.command_line import run
 from tests.virtual_clock import virtual_backend
 
 
@@ -39,7 +40,5 @@ def test_what_cannot_be_measured_is_refused():
 
 
 def test_the_command_is_there(capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["bench", "idle", "--pairs", "1"])
-    assert caught.value.code == 2
+    assert run(app, ["idle", "--pairs", "1"]) == 2
     assert "at least 2" in capsys.readouterr().err

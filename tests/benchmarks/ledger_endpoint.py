@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-
-from interwhen.bench._soak_server import asked
 from interwhen.testing.server import (
     Disconnect,
     Head,
@@ -26,6 +24,7 @@ from interwhen.testing.server import (
     data,
     reply,
 )
+from tests.benchmarks.soak_server import asked
 
 Counting = Literal["end", "always", "logprobs"]
 """How the endpoint reports token counts: in the last chunk, in each chunk (vLLM's ``continuous_usage_stats``), or in
@@ -135,7 +134,7 @@ class CountingEndpoint:
         """
         if request.method != "POST":
             return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
-        rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")  # noqa: S311  (a script, no secret)
+        rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")
         body = request.json
         prompt = body["prompt"]
         is_fork = not body.get("stream")

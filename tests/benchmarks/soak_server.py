@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import anyio
 import anyio.to_thread
-
 from interwhen import Span
 from interwhen.testing.server import (
     Disconnect,
@@ -96,7 +95,7 @@ class Story:
 
 def story(number: int) -> Story:
     """Return story *number*. The same number always gives the same story."""
-    rng = random.Random(number)  # noqa: S311  (a story, no secret)
+    rng = random.Random(number)
     right, told = list[str](), list[str]()
     for _ in range(rng.randint(6, 14)):
         one, other = rng.randint(100, 499), rng.randint(100, 499)
@@ -157,7 +156,7 @@ class Teller:
     def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
         """Return the steps of the answer to *request*, and count the fault if one is drawn."""
         self._number += 1
-        rng = random.Random(f"{self._seed} {self._number}")  # noqa: S311  (a script, no secret)
+        rng = random.Random(f"{self._seed} {self._number}")
         told, prefix = asked(request.json["prompt"])
         name = rng.choice(FAULTS) if rng.random() < _BROKEN else ""
         if name:

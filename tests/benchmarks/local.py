@@ -1,4 +1,4 @@
-"""``interwhen bench local``: measures speed and memory of the local model, and how forks slow down its stream."""
+"""``python -m tests.benchmarks local``: measures speed and memory of the local model, and how forks slow down its stream."""
 
 from __future__ import annotations
 
@@ -7,25 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import anyio
-
 from interwhen import Message, Sampling, UsageError
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._processes import Memory, memory_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.bench._streams import PROBLEMS
 from interwhen.cli._progress import each as progress_of
 from interwhen.models import LocalModel, Piece, Request, open_local
 
 FORKS = (0, 1, 2)
 """The numbers of forks that run at the same time beside the main stream. Each fork has its own slot."""
-PROBLEMS = (
-    "Start with 64. Add 29. Subtract 17. Multiply by 3. What is the result?",
-    "Take 812. Add 395. Multiply by 4. Subtract 1507. What do you get?",
-    "Ann has 431 stamps, buys 268, sells 97 and finds 55. How many stamps are there now?",
-    "Start: 95. Add 48 each week. What is the total after 5 weeks?",
-    "What is 37 * 46?",
-    "Begin at 5120. Subtract 1846. Add 777. Result?",
-)
 _SIDE = "\nState so far, in braces:"
 _FORK = Sampling(max_tokens=32, temperature=0.0)
 

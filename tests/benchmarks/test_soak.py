@@ -9,10 +9,10 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench._soak import judge, slope, soak
-from interwhen.bench._soak_server import FAULTS, Teller, asked, prompt_of, story
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.server import ReceivedRequest, Send
+from tests.benchmarks.soak import judge, slope, soak
+from tests.benchmarks.soak_server import FAULTS, Teller, asked, prompt_of, story
 
 
 def test_a_story_is_right_and_is_told_wrong_now_and_then() -> None:

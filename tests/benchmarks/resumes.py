@@ -1,4 +1,4 @@
-"""``interwhen bench resumes``: what a correction costs on llama.cpp, with and without the wait for its slot."""
+"""``python -m tests.benchmarks resumes``: what a correction costs on llama.cpp, with and without the wait for its slot."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def resumes(
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(f"--model must be 'local' or 'local:PATH.gguf', got {model!r}: only a local model is measured")
-    rng = random.Random(seed)  # noqa: S311  problems, not secrets
+    rng = random.Random(seed)
     async with open_local(spec, api=api) as opened:
         # A new problem for each run, so that the server has nothing of it in its cache.
         found = await Experiment(_ARMS, pairs, seed, minutes=minutes).run(

@@ -1,4 +1,4 @@
-"""``interwhen bench gateway``: measures the time that the gateway adds, and how many streams one process handles."""
+"""``python -m tests.benchmarks gateway``: measures the time that the gateway adds, and how many streams one process handles."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 from cyclopts import Parameter
-
 from interwhen import Monitor, UsageError, supervision_info, wrap
-from interwhen.bench._crowd import (
+from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen.bench._overhead import armed
+from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
+from interwhen.bench._report import Report, Row, Table
+from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.registry import load_monitors
+from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
+from tests.benchmarks.crowd import (
     Crowd,
     Reading,
     StreamReader,
@@ -28,13 +34,6 @@ from interwhen.bench._crowd import (
     run_crowd,
     transport_crowd,
 )
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
-from interwhen.bench._overhead import armed
-from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
-from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, percentile
-from interwhen.registry import load_monitors
-from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 
 GENERATOR_LATE_MS = 2.0
 """The report warns if the 99th percentile of the load generator's own lateness is above this."""
@@ -155,7 +154,7 @@ async def gateway(
     gc.freeze()  # objects from before the measurement are no work for the collector while chunks are timed
     gc.set_threshold(1_000, 10, 100)  # as docs/transports.md advises for many streams
     # The helpers are started before this process keeps to one core: they would inherit that.
-    relay = "interwhen.bench._relay"
+    relay = "tests.benchmarks.relay"
     with paced_server(stamped=True) as url, loopback_process(relay, str(urlsplit(url).port)) as relay_url:
         with (
             pinned(),

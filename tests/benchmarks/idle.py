@@ -1,4 +1,4 @@
-"""``interwhen bench idle``: measures how much precompute work slows down the runs that users wait for."""
+"""``python -m tests.benchmarks idle``: measures how much precompute work slows down the runs that users wait for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from anyio import sleep
-
 from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, run
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._report import Report, Row, Table
@@ -131,7 +130,7 @@ async def idle(
     say(f"{pairs} pairs of runs of {tokens} tokens, alone and after work ahead of time")
 
     async def timed(arm: str, number: int) -> _Timing:
-        pause = random.Random(f"{seed} {number}").uniform(0.5, 1.5) * gap  # noqa: S311  (not a secret)
+        pause = random.Random(f"{seed} {number}").uniform(0.5, 1.5) * gap
         async with AsyncExitStack() as stack:
             if arm == "beside":
                 await stack.enter_async_context(pre.idle())

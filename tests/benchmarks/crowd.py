@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 import msgspec
-
 from interwhen import Delta, Monitor, run
 from interwhen._log import log_warning
 from interwhen.bench._statistics import percentile
@@ -244,7 +243,7 @@ async def _all(
 
     A stream that fails or takes too long counts as lost.
     """
-    rng = random.Random(streams)  # noqa: S311  the same for every client
+    rng = random.Random(streams)
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
     async def begin(number: int) -> Reading:

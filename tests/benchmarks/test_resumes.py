@@ -5,7 +5,7 @@ from importlib.util import find_spec
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.bench import _resumes
+from tests.benchmarks import resumes as _resumes
 
 
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed (extra 'local')")
