@@ -412,14 +412,13 @@ def test_a_real_model_answers_by_a_strategy_through_the_sdk(strategy, tiny, gate
         ledger = result["ledger"]
         assert result["type"] in ("verified", "unverified", "abstained")
         assert whole.choices[0].message.content or result["type"] == "abstained"
-        if not result["violations"] or strategy != "interrupt":
+        if not result["violations"]:
             assert ledger["requests"] == len(counted)
             assert ledger["prompt_tokens"] == sum(usage["prompt_tokens"] for usage in counted)
             assert ledger["kept"] + ledger["discarded"] == sum(usage["completion_tokens"] for usage in counted)
             assert whole.usage.completion_tokens == ledger["kept"] + ledger["discarded"]
             assert whole.usage.prompt_tokens == ledger["prompt_tokens"]
-        if strategy.startswith("best-of-n"):
-            assert ledger["requests"] == 4
+            assert ledger["requests"] == 4 or not strategy.startswith("best-of-n")
         chunks = list(client.chat.completions.create(**ask, stream=True))
     text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert text or chunks[-1].interwhen["result"]["type"] == "abstained"
