@@ -244,8 +244,8 @@ class Settings:
     """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
     strategy_tokens: int = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
-    strategy_samples: int = 64
-    """How many requests the strategy may make for one call, without forks."""
+    strategy_samples: int = 8
+    """How many texts the strategy may begin for one call. Forks, and requests that continue a text, do not count."""
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None

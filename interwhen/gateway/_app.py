@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -28,7 +28,7 @@ from interwhen.gateway._config import Config
 from interwhen.gateway._exchange import ClientGone, Exchange
 from interwhen.gateway._gateway import CONTENT_TYPE, Gateway
 from interwhen.gateway._http_errors import HttpError, http_error_of, shutting_down, wrong_method
-from interwhen.gateway._relay import Unsupervised, list_models, relay
+from interwhen.gateway._relay import Unsupervised, list_models, lists_model, relay
 from interwhen.gateway._routes import DECISIONS, Mode, RouteMatch, route_of
 from interwhen.gateway._upstream import UpstreamServer
 
@@ -77,7 +77,10 @@ class ApiApp:
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
-        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers, key=key, api=api)
+        fields = await gateway.bodies.fields(body)
+        model: Any = fields.get("model")
+        has_model = gateway.chooser.names_near_strategy(model) and await lists_model(gateway, exchange, model)
+        choice = gateway.chooser.choose(fields, exchange.headers, key=key, api=api, has_model=has_model)
         exchange.model = choice.model
         upstream = gateway.upstream_for(choice.model)
 

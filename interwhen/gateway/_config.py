@@ -287,16 +287,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategies: Annotated[
         tuple[str, ...],
         Meta(
-            description="The strategies that requests may name while the gateway is locked, with exactly these options "
-            "('none' for no strategy); otherwise, strategies that requests may name beside the installed ones."
+            description="The strategies that requests may name, with exactly these options. While the gateway is "
+            "locked, this holds for 'none', too."
         ),
     ] = ()
     strategy_tokens: Annotated[
         Positive, Meta(description="The most tokens that a strategy may generate for one call, in samples and forks.")
     ] = 16_384
     strategy_samples: Annotated[
-        Positive, Meta(description="The most requests that a strategy may make for one call, without forks.")
-    ] = 64
+        Positive,
+        Meta(
+            description="The most texts that a strategy may begin for one call. Forks, and requests that continue a "
+            "text, do not count."
+        ),
+    ] = 8
     starts_in: Annotated[
         Phase, Meta(description="'reasoning' if the chat templates of the models have opened the reasoning.")
     ] = "answer"
