@@ -120,6 +120,9 @@ INTERPRETER = "python_interpreter"
 NAME = r"[A-Za-z_][\w.-]{0,99}"
 _FUNCTION = re.compile(rf"<function=({NAME})>")
 _PARAMETER = re.compile(r"<parameter=([^>\n]{1,100})>")
+_CALLED = re.compile(rf"{NAME}\(")
+_GEMMA_END = re.compile(r"(?:<tool_call\|>|<end_function_call>)\s*\Z")
+_LLAMA_END = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z")
 _KEY = re.compile(r"<arg_key>([^<]{1,200})</arg_key>\s{0,20}<arg_value>")
 _GLM_NAME = re.compile(rf"({NAME})\s*(?=<arg_key>|\Z)")
 _BAR = "\uff5c"  # the wide bar in the tags of DeepSeek
@@ -297,7 +300,7 @@ def _tagged(reading: _Reading, body: str) -> Iterator[ToolCall]:
         yield from _json_calls(reading, body)
     elif (match := _GLM_NAME.match(body)) is not None:
         yield _pairs(reading, match[1], body[match.end() :])
-    elif re.match(rf"{NAME}\(", body):
+    elif _CALLED.match(body):
         yield from _pythonic(reading, body)
     else:
         raise Unreadable("the text between the tags is no call in a known format")
@@ -425,7 +428,7 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
     match = _GEMMA.search(body)
     if match is None:
         raise Unreadable("there is no call:name{...} between the tags")
-    inner = re.sub(r"(?:<tool_call\|>|<end_function_call>)\s*\Z", "", body[match.end() :])
+    inner = _GEMMA_END.sub("", body[match.end() :])
     yield reading.call(match[1], _object(match[1], _as_json(inner)))
 
 
@@ -471,7 +474,7 @@ def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
     Raises :class:`Unreadable` if it is none of these.
     """
-    body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
+    body = _LLAMA_END.sub("", body).strip()
     if body.startswith("{"):
         yield from _json_calls(reading, body)
     elif (match := _CALL_METHOD.fullmatch(body)) is not None:
@@ -970,6 +973,10 @@ class CallScanner(Scanner):
         self._openings: dict[str, list[Opening]] = {}
         for opening in openings_of(trigger, offer):
             self._openings.setdefault(opening.text, []).append(opening)
+            # Python caches the compiled patterns, whose first use is in the middle of a stream.
+            for pattern in (opening.head, opening.begun):
+                re.compile(pattern)
+            _any_text(opening.closings)
         self._search = _search_for(tuple(self._openings))
         closings = {end[-1] for found in self._openings.values() for each in found for end in each.closings}
         longest = max(

@@ -749,6 +749,7 @@ class Run:
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
             blocked_loop=self._jobs.loop_blocking.found,
+            starved=self._jobs.loop_blocking.starved,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
             offline=self._offline,

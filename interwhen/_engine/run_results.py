@@ -41,6 +41,7 @@ def build_result(
     forks: ForkMeter,
     timing: Timing,
     blocked_loop: tuple[BlockedLoop, ...],
+    starved: float,
     wire: WireReport,
     wasted: int,
     offline: Offline,
@@ -81,7 +82,10 @@ def build_result(
     )
     common["precomputed"], common["context"] = offline.items, offline.context
     common["timing"] = msgspec.structs.replace(
-        timing, checking=sum(record.seconds for record in summary.checks), blocked_loop=blocked_loop
+        timing,
+        checking=sum(record.seconds for record in summary.checks),
+        blocked_loop=blocked_loop,
+        starved=starved,
     )
     common["wire"] = wire
     match summary.status:
@@ -119,6 +123,7 @@ def log_result(result: Result) -> None:
         discarded=result.ledger.discarded,
         forks=result.ledger.forks,
         seconds=round(result.timing.total, 3),
+        **({"starved": round(result.timing.starved, 3)} if result.timing.starved else {}),
     )
     reasons = result.unverified_reasons if isinstance(result, Unverified | Abstained | Failed) else ()
     misplaced = sum(reason.why.startswith(WRITTEN_AS_TEXT) for reason in reasons)

@@ -204,6 +204,9 @@ class Monitor:
         self._vet_records()
         if isinstance(self.remedy, Conclude):
             self._vet_conclude()
+        if self.verifier.worker == "process":
+            # 15 ms, which the event loop has now, and not at the first check, while it reads streams.
+            import multiprocessing.connection  # noqa: F401
 
     def _vet_identity(self) -> None:
         if type(self.name) is not str or not self.name:

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
+from interwhen._core.segmenter import compile_triggers
 from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
@@ -337,7 +338,9 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
     *options* are fields of :class:`Settings`; names and mappings are converted. Raises :class:`UsageError` on invalid
     values.
     """
-    return Settings(**_known({"monitors": monitors, **options}))
+    settings = Settings(**_known({"monitors": monitors, **options}))
+    compile_triggers(settings.monitors)
+    return settings
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
+from interwhen._core.segmenter import compile_triggers
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
@@ -140,6 +141,7 @@ class MonitorChooser:
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
         """The monitors that a rule or a request may name."""
+        compile_triggers(tuple(self.monitors.values()))
         if len(self.monitors) < len(watching) + len(offered):
             twice = Counter(monitor.name for monitor in (*watching, *offered)).most_common(1)[0][0]
             raise UsageError(
@@ -151,6 +153,7 @@ class MonitorChooser:
         self.usual = tuple(watching)
         """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
+            fnmatchcase("", rule.match)  # compiles the pattern now, and not while streams are read
             for name in rule.monitors or ():
                 if name not in self.monitors:
                     raise UsageError(f"in the rule for models {rule.match!r:.100}, {self._unknown(name)}")

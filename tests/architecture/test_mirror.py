@@ -131,6 +131,7 @@ REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
     "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
     "bench/test_gateway.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
+    "first_events.py": ("interwhen.gateway._monitor_choice", "gives a gateway monitors that are no plug-ins"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
     "bench/test_ledger": ("interwhen.testing.simulation._play", "journals of a benchmark lie on the simulated disk"),
