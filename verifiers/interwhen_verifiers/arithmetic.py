@@ -34,19 +34,13 @@ from interwhen import (
 )
 from interwhen.toolkit import Normalized, normalize, safe_from_data
 
+from interwhen_verifiers._arithmetic.answers import Stated, read_line
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
 from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import Side
-from interwhen_verifiers._arithmetic.problem import (
-    Problem,
-    answer_in,
-    doubt_of_prompt,
-    is_result,
-    is_stated_by,
-    read_problem,
-)
+from interwhen_verifiers._arithmetic.problem import Problem, doubt_of_prompt, read_problem
 from interwhen_verifiers._arithmetic.recognition import may_state, statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
@@ -84,6 +78,7 @@ _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 _TOO_MANY = f"only the first {MAX_PARTS:,} lines of a segment are read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
+_CHANGES = "the text after the answer may change it"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make others appear from right to left."""
@@ -111,7 +106,7 @@ class Equation(Claim):
     setting: Setting = PLAIN
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
-    """Whether its first side is the computation that the prompt asks for, and its last side a number or a fraction."""
+    """Whether it plainly states the answer: the computation that the prompt asks for is its last side, a number."""
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
@@ -128,8 +123,8 @@ class Given(Claim):
     """The computation that the prompt asks for."""
     said: bool
     """Whether the text calls it the answer. If not, it is a value alone on a line, or called the result."""
-    answers: bool = True
-    """Always true: the claim is about the answer."""
+    answers: bool
+    """Whether the text plainly states this value, and no other one, as the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +186,10 @@ class State(NamedTuple):
     """The phase of the previous line."""
     tried: bool = False
     """Whether the lines before may announce a trial or a mistake."""
-    answered: bool = False
-    """Whether the text has given the answer."""
+    stated: Stated = Stated()
+    """What the text has stated as the answer."""
+    answer_at: int | None = None
+    """Where in the current line an equation ends that is the answer; ``None`` if none is."""
 
 
 _NO_PROBLEM = Problem(None, PLAIN)
@@ -252,23 +249,20 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
     setting = state.setting
     if may_set(text):
         setting = setting_of(text, setting)
-    if not (relates or goes_on or state.problem.node):
-        return State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.answered), []
+    asked = state.problem.node if segment.phase == "answer" else None
+    if not (relates or goes_on or asked):
+        state = State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.stated)
+        return state, []
     if setting is not state.setting:
         state = state._replace(setting=setting)
-    tail = text
-    if goes_on:
-        before = _LINE_END.sub("", normalize(state.tail).text) + " "
-        claims: list[Claim] = list(_continued(state, segment, before, doubt))
-        tail = before + normalize(text).text
-    else:
-        claims = list(_equations(segment, state, doubt))
-    answered = state.answered
-    if state.problem.node is not None and segment.phase == "answer":
-        claims += _answers(state, segment, has_equations=bool(claims))
-        answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
+    before = _LINE_END.sub("", normalize(state.tail).text) + " " if goes_on else ""
+    answers: list[Claim] = []
+    if asked is not None:
+        state, answers = _answers(state, segment, before, asked)
+    claims = [*(_continued(state, segment, before, doubt) if goes_on else _equations(segment, state, doubt)), *answers]
+    tail = before + normalize(text).text if goes_on else text
     tried = announces(text) or (state.tried and (relates or bool(claims)))
-    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
+    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, state.stated), claims
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
@@ -384,7 +378,7 @@ def _equation(
     if state is not None:
         setting = state.setting
         doubt = doubt or (_TRIED if state.tried else _GIVEN if text[base:end] in state.problem.text else "")
-        answers = is_stated_by(state.problem, chain.sides[0]) and is_result(chain.sides[-1])
+        answers = chain.sides[-1].start == state.answer_at
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
     text = text[base:end]
@@ -409,24 +403,30 @@ def _equation(
     )
 
 
-def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
+def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[State, list[Claim]]:
+    """Read the answer to *asked* in *segment*, a line that continues the text *before*.
 
-    A later line with a digit is an unread claim, unless it *has_equations*, which are claims already.
+    Return the state with what it states, and the claims for a value outside of equations, and for text after the answer
+    that may change it.
     """
-    node = state.problem.node
-    assert node is not None
     if len(segment.text) > MAX_SEGMENT:
-        return
-    normalized = normalize(segment.text)
-    found = answer_in(normalized.text)
-    if found is not None:
-        side = found.side
-        span = _placed(segment, normalized.original(side.start, side.end))
-        key = "\x1f".join(("answer", normalized.text[side.start : side.end], render(node), str(found.said), side.doubt))
-        yield Given(key=key, span=span, side=side, asked=node, said=found.said)
-    elif state.answered and not has_equations and any(character.isdigit() for character in segment.text):
-        yield _unread(segment.span, "a number follows the answer")
+        unclear = state.stated._replace(is_unclear=True)
+        return state._replace(stated=unclear), [_unread(segment.span, _CHANGES)] if unclear.value is not None else []
+    line = _read(segment.text)
+    text = before + line.normalized.text
+    tokens = tokenize(text) if before else line.tokens
+    chains = find_chains(tokens) if before else _chains(segment.text)
+    reading = read_line(text, tokens, list(chains), asked, state.stated)
+    claims: list[Claim] = []
+    if reading.given is not None:
+        side, said, start = reading.given
+        span = _placed(segment, _Source(line.normalized, len(before)).place(start, side.end))
+        answers = side.start == reading.at and not _TURNING.search(segment.text)
+        key = "\x1f".join(("answer", text[start : side.end], render(asked), f"{said}{answers}", side.doubt))
+        claims.append(Given(key=key, span=span, side=side, asked=asked, said=said, answers=answers))
+    if reading.changes:
+        claims.append(_unread(segment.span, _CHANGES))
+    return state._replace(stated=reading.stated, answer_at=reading.at), claims
 
 
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
@@ -486,7 +486,8 @@ def _judge_answer(claim: Given) -> Verdict:
         return Unknown("it repeats the expression of the prompt")
     is_right = is_value(claim.side, exact(claim.asked))
     if is_right:
-        return Pass("the computation that the prompt asks for was done exactly", scope="answer")
+        evidence = "the computation that the prompt asks for was done exactly"
+        return Pass(evidence, scope="answer" if claim.answers else "steps")
     if is_right is None or not claim.said:
         return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.
@@ -538,7 +539,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
     return Span(there.start - claim.first, there.end - claim.first)
 
 
-@verifier(name="arithmetic", version="3", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="4", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
@@ -548,7 +549,7 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     return _checked(claim, prepared, "shown-digits")
 
 
-@verifier(name="arithmetic", version="3-exact", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="4-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
 
