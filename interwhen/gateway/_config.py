@@ -137,10 +137,10 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which order remedies are tried. By default, this is learned for each model and verifier from earlier calls."""
+    """In which order remedies are tried. By default, it is that of ``Auto``; it can be learned from earlier calls."""
 
     learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
-        True
+        False
     )
     store: Annotated[
         str, Meta(description="The SQLite file that gateway processes share; empty: each process learns in memory.")

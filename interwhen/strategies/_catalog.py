@@ -168,13 +168,13 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
 
 
 def interrupt_auto(
-    *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
+    *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = False
 ) -> Interrupt:
     """Make the strategy that runs the model under monitors that use the remedy ``Auto``, a ladder of remedies.
 
     Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
-    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
-    false, the order is learned over the questions; *explore* is that of :class:`RemedyBeliefs`. Raises
+    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. If *learn* is
+    true, the order is learned over the questions; *explore* is that of :class:`RemedyBeliefs`. Raises
     :class:`UsageError` for a wrong *samples* or *order*, and for a wrong *explore* if the order is learned.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER

@@ -265,7 +265,7 @@ def test_a_file_of_attempts_continues_a_comparison(tmp_path):
 
 
 def test_what_the_remedies_learned_is_kept_beside_it(tmp_path):
-    continued(tmp_path / "rows.jsonl")
+    continued(tmp_path / "rows.jsonl", "interrupt-auto:learn=true")
     [beliefs] = tmp_path.glob("*.beliefs")
     with RemedyBeliefs(beliefs) as learner:
         assert sum(counts.runs for counts in learner.counts().values()) > 0
