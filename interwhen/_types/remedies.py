@@ -70,8 +70,7 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     """
 
     order: tuple[Rung, ...] = LADDER
-    """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used. A run with
-    a learner sets the order."""
+    """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used."""
     samples: int = 12
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
