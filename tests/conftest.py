@@ -3,6 +3,7 @@
 import gc
 import os
 import sys
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from zlib import crc32
@@ -108,29 +109,40 @@ def pytest_addoption(parser):
     reliability_report.add_option(parser)
     group = parser.getgroup("interwhen")
     group.addoption(
-        "--sample", type=int, default=1, metavar="N", help="run the first test of each file, and one in N others"
+        "--sample", type=int, default=1, metavar="N", help="run the first file of each folder, and one in N others"
     )
     group.addoption("--wheel", help="the wheel that tests/packaging installs with each extra")
     group.addoption("--uv", default="uv", help="the uv that installs it")
 
 
-def pytest_collection_modifyitems(config, items):
-    """Keep a sample that touches every file and stays the same when tests are added elsewhere.
+def pytest_ignore_collect(collection_path, config):
+    """Sample whole files before they are imported, which costs more than to run many tests.
 
-    Refuses names of tests with the address of an object: each process has other ones, and could not share the tests.
+    The sample touches every folder, and stays the same if tests are added elsewhere.
     """
+    every, path = config.getoption("--sample"), collection_path
+    if every == 1 or not fnmatch(path.name, "test_*.py") or path == min(path.parent.glob("test_*.py")):
+        return None
+    return bool(crc32(path.relative_to(config.rootpath).as_posix().encode()) % every) or None
+
+
+def pytest_collection_modifyitems(items):
+    """Refuse names of tests with the address of an object: each process has other ones, and could not share the tests."""
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: the name of a test must have no address: give ids to parametrize")
-    every = config.getoption("--sample")
-    if every > 1:
-        kept, left, seen = [], [], set()
-        for item in items:
-            chosen = item.path not in seen or not crc32(item.nodeid.encode()) % every
-            seen.add(item.path)
-            (kept if chosen else left).append(item)
-        items[:] = kept
-        config.hook.pytest_deselected(items=left)
+
+
+class FailedAtOnce:
+    """Names a failed test when it fails: a run that is ended before its summary must have named it."""
+
+    def __init__(self, config):
+        self._config = config
+
+    def pytest_runtest_logreport(self, report):
+        if report.failed:
+            reporter = self._config.pluginmanager.get_plugin("terminalreporter")
+            reporter.write_line(f"\nfailed: {report.nodeid}", flush=True)
 
 
 def pytest_collection_finish():
@@ -141,3 +153,5 @@ def pytest_collection_finish():
 
 def pytest_configure(config):
     reliability_report.start(config, ROWS)
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(FailedAtOnce(config))

@@ -18,7 +18,7 @@ from interwhen import (
 )
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers._json_schema.validator import Judge, read_schema
+from interwhen_verifiers._json_schema.validator import Judge, read_schema, validate
 from interwhen_verifiers.json_schema import json_schema
 
 LIST = {
@@ -118,6 +118,17 @@ def test_how_full_the_stack_is_does_not_matter(schema, document):
     verdict = _at_depth(room - 200, lambda: judge.validate(document(64, 1)))
     assert isinstance(verdict, Pass)
     assert isinstance(_at_depth(room - 200, lambda: judge.validate(document(64, "x"))), Violation)
+
+
+def test_a_library_that_panics_has_no_stack_left():
+    class PanicException(BaseException):
+        pass
+
+    class Panicking:
+        def iter_errors(self, value):
+            raise PanicException
+
+    assert isinstance(validate("{}", Panicking()), Unknown)
 
 
 def test_a_schema_that_refers_to_itself_without_end_is_told_from_a_deep_document():

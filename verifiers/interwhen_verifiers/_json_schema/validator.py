@@ -351,7 +351,13 @@ def validate(document: str, judge: Any) -> Verdict:
 
 
 def _first_error(judge: Any, value: Any) -> Any:
-    return min(judge.iter_errors(value), key=lambda error: len(error.absolute_path), default=None)
+    try:
+        return min(judge.iter_errors(value), key=lambda error: len(error.absolute_path), default=None)
+    except BaseException as error:
+        # If the stack ends inside rpds, which jsonschema uses, rpds raises a BaseException of its own.
+        if type(error).__name__ == "PanicException":
+            raise RecursionError from error
+        raise
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
