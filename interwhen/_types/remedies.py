@@ -64,8 +64,9 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
 
     The remedies form a ladder: write a repair if the verifier has one (the conditions of :class:`Repair` hold here,
     too); sample again; give feedback; restart from an earlier point; end the run. If the same words are refuted again
-    at the same place, the ladder moves on; other words may get another sample. A new sample of an answer, and a
-    restart, may also remove reasoning before it. A refuted structured tool call gets feedback. Raises
+    at the same place, the ladder moves on; other words may get another sample. Where the requests at one place would
+    cost more than a new sample, the run restarts from the beginning. A new sample of an answer, and a restart, may also
+    remove reasoning before it. A refuted structured tool call gets feedback. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 

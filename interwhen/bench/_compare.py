@@ -224,6 +224,11 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
     return statistics.fmean(attempt.outcome.ledger.total_tokens for attempt in attempts)
 
 
+def _all_tokens(attempt: GradedAttempt) -> int:
+    """Return the generated and prompt tokens of *attempt*, whether cached or not."""
+    return attempt.outcome.ledger.total_tokens + attempt.outcome.ledger.total_prompt_tokens
+
+
 def _share(hits: int, of: int) -> Estimate | None:
     """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
@@ -268,6 +273,8 @@ def _quality_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
         "strategy": arm[1],
         "budget": arm[0],
         "right": _share(_right(attempts), count),
+        # At equal total tokens: prompts use up the budget, too.
+        "within all tokens": _share(sum(each.right and _all_tokens(each) <= arm[0] for each in attempts), count),
         "answered": _share(len(answered), count),
         "sound": _share(_right(answered), len(answered)),
         "answer verified": _share(len(proven), count),
@@ -289,7 +296,8 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     return {
         "strategy": arm[1],
         "budget": arm[0],
-        "all, median": statistics.median(one.total_tokens + one.total_prompt_tokens for one in ledgers),
+        "right per 1,000": 1000 * _right(attempts) / max(sum(map(_all_tokens, attempts)), 1),
+        "all, median": statistics.median(map(_all_tokens, attempts)),
         "prompt, median": statistics.median(one.total_prompt_tokens for one in ledgers),
         "of it not cached, median": statistics.median(_uncached(each.outcome) for each in attempts),
         "prompt": mean("total_prompt_tokens"),
@@ -431,7 +439,8 @@ async def compare(
     """Compare strategies: the same exercises, the same model and verifiers, equal budgets.
 
     The budget of an attempt is the number of tokens that it may generate in all: kept, discarded and in forks. Prompt
-    tokens are counted separately, unless --count-prompts. The exercises are graded without the verifiers.
+    tokens are counted separately, unless --count-prompts; "within all tokens" and "right per 1,000" count them, too.
+    The exercises are graded without the verifiers.
 
     Parameters
     ----------
@@ -465,7 +474,8 @@ async def compare(
         If several strategies ask for text in the same words, generate it once, and bill it to each of them. Strategies
         whose cost depends on the time at which text arrives do not share.
     count_prompts
-        Let prompt tokens use up the budget, too, including those of resumed and interrupted requests.
+        Let prompt tokens use up the budget, too, including those of resumed and interrupted requests. Remedies are then
+        chosen as for a server without a cache.
     rows
         A file to which each attempt is appended, as a line of JSON. The attempts in it are not made again, so the same
         command continues an interrupted comparison.

@@ -146,6 +146,17 @@ def test_a_row_counts_its_attempts():
     assert against.title == "Against greedy"
 
 
+def test_prompts_count_beside_what_was_generated():
+    class Long(ScriptedModel):
+        async def stream(self, request):
+            return Reads([[Chunk(RIGHT, tokens=20, finish_reason="stop", usage=Usage(60, 50))]])
+
+    done, rows = play(Long([""]), comparison("greedy", count=2, budgets=(79, 80)))
+    assert [rows[budget, "greedy"]["right"].value for budget in (79, 80)] == [100, 100]
+    assert [rows[budget, "greedy"]["within all tokens"].value for budget in (79, 80)] == [0, 100]
+    assert [row["right per 1,000"] for row in done.report("t", "greedy").tables[1].rows] == [12.5, 12.5]
+
+
 def test_rows_stand_in_the_order_of_budgets_and_of_right_answers():
     _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:n=2"))
     assert list(rows) == [(50, "best-of-n:n=2"), (50, "greedy"), (100, "best-of-n:n=2"), (100, "greedy")]
