@@ -136,21 +136,6 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 0.01
 
 
-class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which order remedies are tried. By default, this is learned for each model and verifier from earlier calls."""
-
-    learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
-        True
-    )
-    store: Annotated[
-        str, Meta(description="The SQLite file that gateway processes share; empty: each process learns in memory.")
-    ] = ""
-    explore: Annotated[
-        float, Meta(ge=0, le=0.5, description="About the largest share of calls that try another order; 0 for none.")
-    ] = 0.05
-    seed: Annotated[int, Meta(description="The seed of these choices.")] = 0
-
-
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a monitor is demoted to observing, because it finds violations in too many calls."""
 
@@ -340,9 +325,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         AllocatorConfig,
         Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
     ] = AllocatorConfig()
-    remedies: Annotated[RemediesConfig, Meta(description="The order of remedies, learned from earlier calls.")] = (
-        RemediesConfig()
-    )
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from interwhen._core.segmenter import compile_triggers
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
+from interwhen._types.extensions import Allocator, WorkerPool
 from interwhen.clients import Reading, Settings
 from interwhen.clients._audit import open_audit
 from interwhen.clients._calls import Api, load_catalog
@@ -28,7 +28,7 @@ from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors, load_workers
+from interwhen.registry import ALLOCATORS, load, load_monitors, load_prompt_monitors, load_workers
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -115,13 +115,6 @@ class MonitorChooser:
         self.allocator: Allocator | None = (
             load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
             if told.tokens
-            else None
-        )
-        """Learns from the calls of all clients. It stores only counts, and no text."""
-        learned = config.remedies
-        self.learner: RemedyLearner | None = (
-            load(LEARNERS, "beliefs")(learned.store or None, explore=learned.explore, seed=learned.seed)
-            if learned.learn
             else None
         )
         """Learns from the calls of all clients. It stores only counts, and no text."""
@@ -269,15 +262,9 @@ class MonitorChooser:
         return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
-        """Wait until all learned values are written, and close the store of contexts.
-
-        This blocks, so do not call it on the event loop.
-        """
+        """Close the store of contexts. This blocks, so do not call it on the event loop."""
         if self.contexts is not None:
             self.contexts.close()
-        close = getattr(self.learner, "close", None)
-        if close is not None:
-            close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
         """Split *model*, such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest."""
@@ -318,7 +305,6 @@ class MonitorChooser:
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,
-            learner=self.learner,
             demotion=self.demotion,
             audit=open_audit(config.audit),
             journal=open_journals(config.journal),

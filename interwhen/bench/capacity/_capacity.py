@@ -182,14 +182,6 @@ def _limits(measured: Measured, each: int) -> Iterator[Limit]:
         machine.ports,
         "give the servers more addresses, or put gateways on more machines",
     )
-    if load.remedies:
-        # Each answer with a remedy locks the file once. The share of such answers is at most 1.
-        answers = 1e6 / costs.learn_us * BUSY
-        yield _limit(
-            "the file of remedies",
-            answers * load.seconds / min(load.remedies, 1.0),
-            "give each gateway a file of its own, or take a fixed order of remedies",
-        )
     if growth := journal_bytes(measured) / load.seconds * _DAY:
         yield _limit(
             "the disk for a day of journals",

@@ -51,8 +51,6 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True):
     """What each token adds to the journal."""
     journal_check_bytes: float
     """What each check adds to the journal."""
-    learn_us: float
-    """How long the file of remedies is locked for one run with a remedy. All processes that share it wait in turn."""
 
 
 class AnswerLoad(msgspec.Struct, frozen=True, kw_only=True):

@@ -45,12 +45,11 @@ from interwhen.bench.capacity._costs import AnswerLoad, Costs, Machine, Measured
 from interwhen.bench.capacity._simulation import environment, queue_waits, simulate
 from interwhen.models import CompletionsModel, Transport
 from interwhen.registry import load_monitors
-from interwhen.strategies._remedy_beliefs import RemedyBeliefs, RemedyUse
 from interwhen.testing._paced_server import paced_server
 
 CHECK_SECONDS = 0.02
 """How long the checks of the measured points occupy a worker. They sleep, so that other processes change it little."""
-_LEARNED = 200
+_CHECKS_OF_WORKER = 200
 _LOADS = ((10, 20.0), (40, 20.0), (100, 20.0), (200, 30.0), (300, 42.0))
 """Streams and tokens a second of each, at which the costs of a token are measured.
 
@@ -367,13 +366,12 @@ async def _costs(
     point = Point(
         what="CPU of a run with 10 remedies", unit="ms", measured=most / 1e3, predicted=(few + 9 * remedy) / 1e3
     )
-    say("memory, the journal and the file of remedies")
+    say("memory and the journal")
     with tempfile.TemporaryDirectory(prefix="interwhen-measure-") as folder:
         journal = []
         for chunks, has_checks in _JOURNALS:
             journal.append(await _journal_bytes(reader, Path(folder), chunks, has_checks))
             reader.on_step()
-        learn = _learn_us(Path(folder) / "remedies.sqlite")
     bytes_of_token = (journal[1].size - journal[0].size) / 300
     costs = Costs(
         process_us=process,
@@ -388,7 +386,6 @@ async def _costs(
         journal_run_bytes=journal[0].size - 100 * bytes_of_token,
         journal_token_bytes=bytes_of_token,
         journal_check_bytes=(journal[2].size - journal[1].size) / journal[2].checks,
-        learn_us=learn,
     )
     return costs, [point]
 
@@ -445,7 +442,7 @@ def _line(xs: Sequence[float], ys: Sequence[float]) -> tuple[float, float]:
 
 async def _worker_us(reader: _CostReader) -> float:
     """Return how long a check that does nothing takes in a process of the pool, in microseconds."""
-    seconds = await _seconds_of_check(reader.workers, at_once, _LEARNED)
+    seconds = await _seconds_of_check(reader.workers, at_once, _CHECKS_OF_WORKER)
     reader.on_step()
     return 1e6 * seconds
 
@@ -492,21 +489,6 @@ async def _journal_bytes(reader: _CostReader, folder: Path, chunks: int, has_che
     path = folder / f"{chunks}-{has_checks}.journal"
     spent = await reader.runs(1, chunks, [_watching(at_once, claims=has_checks)], rate=_JOURNAL_RATE, journal=path)
     return _JournalSize(path.stat().st_size, spent.checks, spent.tokens)
-
-
-def _learn_us(path: Path) -> float:
-    """Return how long the file of learned remedies is locked to record one run, in microseconds."""
-    use = RemedyUse("arithmetic", "repair", is_fresh=True, worked=True)
-    job = ("model", "arithmetic"), (use,), False
-    with RemedyBeliefs(path) as beliefs:
-        # learn() would need a whole result. What a result costs is the write that learn() asks for.
-        beliefs._write(job)  # noqa: SLF001
-        beliefs.flush()
-        begun = time.perf_counter()
-        for _ in range(_LEARNED):
-            beliefs._write(job)  # noqa: SLF001
-        beliefs.flush()
-        return (time.perf_counter() - begun) / _LEARNED * 1e6
 
 
 # The points of the check.

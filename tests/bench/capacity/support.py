@@ -18,7 +18,6 @@ COSTS = Costs(
     journal_run_bytes=1000.0,
     journal_token_bytes=10.0,
     journal_check_bytes=500.0,
-    learn_us=1000.0,
 )
 LOAD = AnswerLoad(
     source="a test", tokens=1000, seconds=20.0, checks=10, check_ms=20.0, forks=2, fork_tokens=64, remedies=0.5
