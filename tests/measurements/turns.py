@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -131,9 +132,10 @@ class _Copied(httpx2.AsyncByteStream):
         self._body = body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for data in self._stream:
-            self._body += data
-            yield data
+        async with aclosing(self._stream.__aiter__()) as parts:  # type: ignore[type-var]
+            async for data in parts:
+                self._body += data
+                yield data
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -187,7 +189,7 @@ async def read(
             before = seen if before is None and refuted else before
             result = info.result or result
     except openai.OpenAIError as error:
-        arm.failures.append(f"{type(error).__name__}: {error}")
+        arm.failures.append(f"{error!r} from {error.__cause__!r} from {error.__cause__ and error.__cause__.__cause__!r}")
         return
     arm.transcripts += 1
     assert result is not None
@@ -217,7 +219,8 @@ async def measure(
                 break
             for way in WAYS:
                 await read(arms[way], client, recorder, name, exercise, way, seed + number)
-            print(number, {way: arm.corrections for way, arm in arms.items()}, file=sys.stderr, flush=True)
+            counts = {way: (arm.corrections, arm.right, len(arm.failures)) for way, arm in arms.items()}
+            print(number, counts, file=sys.stderr, flush=True)
     return arms
 
 
