@@ -51,7 +51,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
         said = "\n".join(turn.content for turn in prompt if turn.role in ("system", "developer", "user"))
     code = _code_tags(instructions)
     tools = {**_described(instructions), **(_defined(instructions) if code else {}), **fields}
-    return ToolOffer(tools=tools, in_field=bool(fields), react=_asks_for_actions(said), code=code)
+    return ToolOffer(tools=tools, in_field=bool(fields), react="Action:" in said and "Observation" in said, code=code)
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
@@ -81,24 +81,16 @@ def _described(text: str) -> dict[str, Mapping[str, str]]:
     """Return at most 1,000 tools that *text* seems to describe as JSON schemas, by name, without their parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
-    return {name: {} for name in _first(_NAME.findall(text))}
+    return {name: {} for name in _NAME.findall(text)[:_MOST_NAMES]}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
     """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names."""
     found: dict[str, Mapping[str, str]] = {}
-    for name, parameters in _first(_DEFINED.findall(text)):
+    for name, parameters in _DEFINED.findall(text)[:_MOST_NAMES]:
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
         found[name] = {match[1]: "" for match in read if match is not None}
     return found
-
-
-def _first(found: Iterable[Any]) -> list[Any]:
-    return list(found)[:_MOST_NAMES]
-
-
-def _asks_for_actions(text: str) -> bool:
-    return "Action:" in text and "Observation" in text
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
@@ -119,13 +111,11 @@ INTERPRETER = "python_interpreter"
 """The name of the tool that runs the code of a code agent. It has one argument, ``code``."""
 
 NAME = r"[A-Za-z_][\w.-]{0,99}"
-_FUNCTION = re.compile(rf"<function=({NAME})>")
-_PARAMETER = re.compile(r"<parameter=([^>\n]{1,100})>")
 _KEY = re.compile(r"<((?:\w{1,20}_)?)arg_key>([^<]{1,200})</\1arg_key>\s{0,20}<\1arg_value>")
 _BAR = "\uff5c"  # the wide bar in the tags of DeepSeek and Step
 _PREFIX = rf"(?:{_BAR}DSML{_BAR}|[\w.-]{{1,20}}:)?"
-_INVOKE = re.compile(rf'<{_PREFIX}(?:invoke|function) name="([^"\n]{{1,100}})">')
-_INVOKED = re.compile(rf'<{_PREFIX}param(?:eter)? name="([^"\n]{{1,100}})"(?: string="(true|false)")?>')
+_INVOKE = re.compile(rf'<{_PREFIX}(?:function(=)|(?:invoke|function) name=")({NAME})"?>')
+_INVOKED = re.compile(rf'<{_PREFIX}param(?:eter)?(?:=| name=")([^">\n]{{1,100}})"?(?: string="(true|false)")?>')
 _INVOKE_END = re.compile(rf"</{_PREFIX}(?:invoke|function)>")
 _INVOKED_END = re.compile(rf"</{_PREFIX}param(?:eter)?>")
 _TAG = r"<(?!\w{0,20}_?arg_key)[^<>=\n]{1,60}>"
@@ -141,14 +131,14 @@ _GEMMA_TOKEN = re.compile(
     r"|(?P<bare>[^\s{}\[\]:,\"<][^{}\[\]:,\"<]*)|\s+",
     re.DOTALL,
 )
-_CALL_METHOD = re.compile(rf"({NAME})\.call\((.*)\)\s*", re.DOTALL)
+_GEMMA_VALUE = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null")
 _ACTION = re.compile(r"\s*Action[ \t]{0,9}\d{0,9}[ \t]{0,9}:(.*)", re.DOTALL)
 _ACTION_INPUT = re.compile(r"\n[ \t]{0,20}Action[ \t]{0,9}\d{0,9}[ \t]{0,9}Input[ \t]{0,9}\d{0,9}[ \t]{0,9}:")
 _BRACKETED = re.compile(rf"({NAME})\[(.*)\]\s*", re.DOTALL)
 _BUILTINS = frozenset(("print", "len", "str", "int", "float", "list", "dict", "range", "sorted", "sum", "min", "max"))
 
 
-class Unreadable(ValueError):
+class Unreadable(Exception):
     """Raised by a parser of tool calls for text that looks like a call and cannot be read. The message says why."""
 
 
@@ -185,8 +175,8 @@ class _Reading:
         """Whether the type of an argument was guessed."""
 
     def name(self, name: str) -> str:
-        """Return *name* without the namespace of functions, unless an offered tool has it in its name."""
-        return name if name in self.offer.tools else name.removeprefix("functions.")
+        """Return *name* without what some families write around a name, unless an offered tool has it in its name."""
+        return name if name in self.offer.tools else name.removeprefix("functions.").removesuffix(".call")
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
@@ -206,8 +196,6 @@ class _Reading:
             return text
         try:
             value = json.loads(text, object_pairs_hook=_once)
-        except Unreadable:
-            raise
         except ValueError:
             return text
         if not kind and not isinstance(value, dict | list):
@@ -221,8 +209,6 @@ class _Reading:
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     try:
         return unique(pairs)
-    except Unreadable:
-        raise
     except ValueError as error:
         raise Unreadable(f"the call has {error}") from error
 
@@ -232,8 +218,6 @@ def _json(text: str) -> Any:
     for written in dict.fromkeys((text, _ESCAPED.sub(lambda match: match[1] or match[0], text))):
         try:
             return json.loads(written, object_pairs_hook=_once)
-        except Unreadable:
-            raise
         except ValueError as error:
             problem = f"the call is not valid JSON: {error}"
     try:
@@ -249,7 +233,7 @@ _ESCAPED = re.compile(r"\\(?:(')|.)", re.DOTALL)
 _NAMES = ("name", "tool", "tool_name", "function", "action", "recipient_name", "function_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "action_input", "tool_input", "input")
 _LABELS = (*_NAMES, "id", "type", "index", "tool_call_id", "call_id")
-_SCHEMA = {"type", "properties", "required", "additionalProperties", "$schema", "description", "title", "strict"}
+_SCHEMA = {"type", "properties", "required", "additionalProperties", "$schema", "description", "title"}
 
 
 def _entries(reading: _Reading, found: Any) -> Iterator[ToolCall]:
@@ -315,14 +299,12 @@ def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
 
 def _part(reading: _Reading, text: str, at: int) -> tuple[Iterable[ToolCall], int]:
     """Return the calls of the part of *text* that begins at *at*, and the offset of its end."""
-    if (match := _FUNCTION.match(text, at)) is not None:
-        inner, mark, _ = text[match.end() :].partition("</function>")
-        return (_function(reading, match[1], inner),), match.end() + len(inner) + len(mark)
     if (match := _INVOKE.match(text, at)) is not None:
-        close = _INVOKE_END.search(text, match.end())
-        if close is None:
+        closing = _INVOKE_END.search(text, match.end())
+        if closing is None and not match[1]:
             raise Unreadable(f"{match[0]!r:.80} is not closed")
-        return (_invoked(reading, match[1], text[match.end() : close.start()]),), close.end()
+        start, end = closing.span() if closing is not None else (len(text), len(text))
+        return (_invoked(reading, match[2], text[match.end() : start], lenient=bool(match[1])),), end
     if text[at] in "{[(":
         end = _closed(text, at)
         is_python = re.match(rf"[\[(]\s*{NAME}\(", text[at:end]) is not None
@@ -363,7 +345,7 @@ def _between(text: str, at: int) -> int:
 
 
 def _closed(text: str, at: int) -> int:
-    end = _Brackets(at, python=True).end(text, 0)
+    end = _Brackets(at).end(text, 0)
     if end is None:
         raise Unreadable("a bracket in the call is not closed")
     return end
@@ -389,25 +371,14 @@ def _elements(
         raise Unreadable(f"there is other text in the call: {text[at:].strip()!r:.80}")
 
 
-def _function(reading: _Reading, name: str, inner: str) -> ToolCall:
-    if inner.strip().startswith("{"):
-        return reading.call(name, _object(name, inner))
-    found = _elements(inner, _PARAMETER, re.compile("</parameter>"), lenient=True)
-    return reading.typed(name, ((key[1].strip(), value.removeprefix("\n").removesuffix("\n")) for key, value in found))
-
-
-def _invoked(reading: _Reading, name: str, inner: str) -> ToolCall:
+def _invoked(reading: _Reading, name: str, inner: str, *, lenient: bool) -> ToolCall:
     if inner.strip().startswith("{"):
         return reading.call(name, _object(name, inner))
     values: list[tuple[str, Any]] = []
-    for key, value in _elements(inner, _INVOKED, _INVOKED_END):
-        match key[2]:
-            case "true":
-                values.append((key[1], value))
-            case "false":
-                values.append((key[1], _json(value)))
-            case _:
-                values.append((key[1], reading.value(name, key[1], value)))
+    for key, text in _elements(inner, _INVOKED, _INVOKED_END, lenient=lenient):
+        value, parameter = text.removeprefix("\n").removesuffix("\n") if lenient else text, key[1].strip()
+        typed = _json(value) if key[2] == "false" else value if key[2] else reading.value(name, parameter, value)
+        values.append((parameter, typed))
     return reading.call(name, _once(values))
 
 
@@ -453,7 +424,7 @@ def _as_json(text: str) -> str:
         at = token.end()
         if bare and (token["sign"] or token["quote"]):
             # A word before a colon is a key. Another word is a number, true, false or null, or a text without quotes.
-            written.append(bare if token["sign"] != ":" and _is_json(bare) else json.dumps(bare))
+            written.append(bare if token["sign"] != ":" and _GEMMA_VALUE.fullmatch(bare) else json.dumps(bare))
             bare = ""
         if token["quote"]:
             end = text.find(token["quote"], at)
@@ -468,23 +439,13 @@ def _as_json(text: str) -> str:
     return "".join(written) + bare
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``: JSON, Python calls, or program code.
 
     Raises :class:`Unreadable` if it is none of these.
     """
     body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
-    if (match := _CALL_METHOD.fullmatch(body)) is not None:
-        yield from _pythonic(reading, f"{match[1]}({match[2]})")
-    elif body[:1] in ("{", "["):
+    if body[:1] in ("{", "[") or re.match(rf"{NAME}\.call\(", body) is not None:
         yield from _marked(reading, body)
     else:
         yield from _code_calls(reading, body, interpreter=True)
@@ -571,7 +532,7 @@ def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
         case ast.List(elts=entries) | ast.Tuple(elts=entries):
             return [_literal(entry, known) for entry in entries]
         case ast.Dict(keys=keys, values=values):
-            return _once((_key(key, known), _literal(value, known)) for key, value in zip(keys, values, strict=True))
+            return _once([(_key(key, known), _literal(value, known)) for key, value in zip(keys, values, strict=True)])
     value = ast.literal_eval(node)
     if not isinstance(value, str | int | float | bool | None):
         raise ValueError  # noqa: TRY004  the text is wrong, not a type
@@ -705,18 +666,28 @@ def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
         if tools and sum(map(body.count, "{[")) > 1 and _mention(tuple(tools)).search(body) is not None:
             raise
         return
-    yield from calls if not tools or any(call.name in tools for call in calls) else ()
+    yield from calls if not tools or any(_is_call(call, tools) for call in calls) else ()
+
+
+def _is_call(call: ToolCall, tools: Mapping[str, Mapping[str, str]]) -> bool:
+    """Tell whether *call*, which was read from plain JSON, calls one of *tools*, and does not describe it."""
+    if call.name not in tools:
+        return False
+    keys = call.values().keys()
+    return not ("properties" in keys and keys <= _SCHEMA and keys.isdisjoint(tools[call.name]))
 
 
 @functools.lru_cache(maxsize=64)
 def _mention(tools: tuple[str, ...]) -> re.Pattern[str]:
     """Return a pattern for the name of one of *tools* as a value, or as the name of an object, in JSON."""
-    names = f"(?:{_any_of(tools)})"
+    names = f"(?:{_any_of(tools).pattern})"
     return re.compile(rf"""[:=]\s*["'](?:functions\.)?{names}["']|["']{names}["']\s*:\s*["']?\{{""")
 
 
-def _any_of(texts: Iterable[str]) -> str:
-    return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+@functools.lru_cache(maxsize=64)
+def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for any of *texts*, the longest first; for none, it matches nothing."""
+    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)")
 
 
 def _known_python(reading: _Reading, body: str) -> Iterator[ToolCall]:
@@ -728,7 +699,7 @@ def _known_python(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if match is None or match[1] not in reading.offer.tools:
         yield from _pythonic(reading, body)
         return
-    end = _Brackets(0, python=True).end(body, 0)
+    end = _Brackets(0).end(body, 0)
     if end is None or _LINE_END.match(body, end) is not None:
         yield from _marked(reading, body)
 
@@ -773,18 +744,42 @@ class Opening(NamedTuple):
     """A pattern for an incomplete head: text that may still become one when more text comes."""
     marked: bool = True
     """Whether this opening counts anywhere. If not, it counts only at the start of a line."""
-    python: bool = False
-    """Whether the brackets are those of Python, where quotes are strings, too."""
 
 
-_CALLS_END = f"<{_BAR}tool\u2581calls\u2581end{_BAR}>"
 _TO_FUNCTION = rf"{NAME}[^{{\n]{{0,80}}(?=\{{)"
 _NO_PROSE = r"[^\s<`.\u2026]"
 """A character after an opening tag. Prose about the tag has a space there, a backtick or three dots."""
 _UNCLOSED = re.compile(rf"\s*[{{\[]|\s*<function=|{NAME}(?:\s*<|[ \t]*\n|\()")
 """Matches the text after an opening tag if it looks like a call even without a closing tag."""
-_INNER = rf"\s*(?:<[^/\s]|[{{\[]|```|{NAME}[(<\n])"
+_INNER = rf"\s*(?:<[^/\s]|[{{\[]|```|call[:\s]|{NAME}[(<\n:])"
 _INNER_BEGUN = rf"\s*(?:<|`{{1,2}}|{NAME})?"
+_CALLS = f"<{_BAR}tool\u2581calls\u2581begin{_BAR}>", f"<{_BAR}tool\u2581calls\u2581end{_BAR}>"
+_CALL = f"<{_BAR}tool\u2581call\u2581begin{_BAR}>", f"<{_BAR}tool\u2581call\u2581end{_BAR}>"
+_FAMILIES: tuple[tuple[CallFormat, str, str], ...] = (
+    ("function_tag", "<function=", "</function>"),  # Llama 3.1, Qwen 3 Coder
+    ("invoke", f"<{_BAR}DSML{_BAR}function_calls>", f"</{_BAR}DSML{_BAR}function_calls>"),  # DeepSeek V3.2
+    ("invoke", f"<{_BAR}DSML{_BAR}tool_calls>", f"</{_BAR}DSML{_BAR}tool_calls>"),
+    ("invoke", "<minimax:tool_call>", "</minimax:tool_call>"),  # MiniMax M2
+    ("invoke", "<function_calls>", "</function_calls>"),  # Claude, Olmo 3
+    ("invoke", "<atem:function_calls>", "</atem:function_calls>"),  # Muse
+    ("deepseek", *_CALLS),  # DeepSeek V3, R1, V3.1
+    ("deepseek", *_CALL),
+    ("kimi", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),  # Kimi K2
+    ("kimi", "<|tool_call_begin|>", "<|tool_call_end|>"),
+    ("gemma", "<start_function_call>", "<end_function_call>"),  # FunctionGemma
+    ("gemma", "<|tool_call>", "<tool_call|>"),  # Gemma 4
+    ("other", "<|START_ACTION|>", "<|END_ACTION|>"),  # Command-R7B, Command A
+    ("other", "<|action_start|>", "<|action_end|>"),  # InternLM
+    ("other", "<|tool_call_start|>", "<|tool_call_end|>"),  # LFM2, MiniCPM 3
+    ("other", "<|tools_prefix|>", "<|tools_suffix|>"),  # Apertus
+    ("other", f"<{_BAR}tool_calls_begin{_BAR}>", f"<{_BAR}tool_calls_end{_BAR}>"),  # Step-3
+    ("other", "<tool_calls>", "</tool_calls>"),  # Jamba, Hunyuan, MiniMax M1
+    ("other", "<TOOLCALL>", "</TOOLCALL>"),  # Nemotron
+    ("other", "<function_call>", "</function_call>"),  # Granite 20B
+    ("other", "<seed:tool_call>", "</seed:tool_call>"),  # Seed-OSS
+    ("other", "<longcat_tool_call>", "</longcat_tool_call>"),  # LongCat
+)
+"""The formats between two tags, with the families that write them."""
 _MARKED = (
     Opening(
         DEFAULT_TAGS[0],
@@ -793,30 +788,9 @@ _MARKED = (
         rf"\s*[{{\[]|\s*<function=|{_NO_PROSE}|[ \t]*\n\s*{_NO_PROSE}",
         r"\s*(?:<[a-z=]{0,9})?",
     ),
-    Opening("<function=", "function_tag", ("</function>",), rf"{NAME}>", rf"(?:{NAME})?"),
-    # DeepSeek V3.2, MiniMax, Claude and Olmo, Muse
     *(
-        Opening(f"<{tag}>", "invoke", (f"</{tag}>",), _INNER, _INNER_BEGUN)
-        for tag in (
-            f"{_BAR}DSML{_BAR}function_calls",
-            f"{_BAR}DSML{_BAR}tool_calls",
-            "minimax:tool_call",
-            "function_calls",
-            "atem:function_calls",
-        )
-    ),
-    # Command-R7B and Command A, InternLM, LFM2, Apertus, Step-3; Jamba and Hunyuan, Nemotron, Granite, Seed, LongCat
-    *(
-        Opening(f"<{start}>", "other", (f"<{end}>",), _INNER, _INNER_BEGUN)
-        for start, end in (
-            ("|START_ACTION|", "|END_ACTION|"),
-            ("|action_start|", "|action_end|"),
-            ("|tool_call_start|", "|tool_call_end|"),
-            ("|tools_prefix|", "|tools_suffix|"),
-            (f"{_BAR}tool_calls_begin{_BAR}", f"{_BAR}tool_calls_end{_BAR}"),
-            *((tag, f"/{tag}") for tag in ("tool_calls", "TOOLCALL", "function_call", "seed:tool_call")),
-            ("longcat_tool_call", "/longcat_tool_call"),
-        )
+        Opening(start, form, (end,), rf"{NAME}>" if start.endswith("=") else _INNER, _INNER_BEGUN)
+        for form, start, end in _FAMILIES
     ),
     # The older Qwen
     Opening(
@@ -833,21 +807,10 @@ _MARKED = (
         rf"\s*(?:{NAME}(?:\[CALL_ID\]\w{{0,40}})?(?:\[ARGS\])?\s*(?=\{{)|(?=[{{\[]))",
         rf"\s*(?:{NAME}(?:\[[A-Z_]{{0,9}}\]?\w{{0,40}}){{0,2}}\s*)?",
     ),
-    Opening(f"<{_BAR}tool\u2581calls\u2581begin{_BAR}>", "deepseek", (_CALLS_END,), rf"\s*<{_BAR}", r"\s*<?"),
-    Opening(
-        f"<{_BAR}tool\u2581call\u2581begin{_BAR}>",
-        "deepseek",
-        (_CALLS_END, f"<{_BAR}tool\u2581call\u2581end{_BAR}>"),
-        NAME,
-    ),
-    Opening("<|tool_calls_section_begin|>", "kimi", ("<|tool_calls_section_end|>",), r"\s*<\|", r"\s*<?"),
-    Opening("<|tool_call_begin|>", "kimi", ("<|tool_call_end|>",), rf"\s*{NAME}", r"\s*"),
     *(
         Opening(text, "harmony", (), _TO_FUNCTION, rf"(?:{NAME}[^{{\n]{{0,80}})?")
         for text in ("<|channel|>commentary to=", "<|start|>assistant to=", "=functions.")
     ),
-    Opening("<start_function_call>", "gemma", ("<end_function_call>",), r"\s*call[:\s]", r"\s*c?a?l?l?"),
-    Opening("<|tool_call>", "gemma", ("<tool_call|>",), r"\s*call[:\s]", r"\s*c?a?l?l?"),
     Opening("```tool_code", "gemma", ("\n```",), r"[ \t]*\n", r"[ \t]*"),
     Opening("<|python_tag|>", "llama", ("<|eom_id|>", "<|eot_id|>"), r"\n?[A-Za-z_{\[#]", r"\n?"),
     Opening("<|python_start|>", "pythonic", ("<|python_end|>",), r"\s*[A-Za-z_\[]", r"\s*"),
@@ -871,20 +834,23 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
     match form:
         case "json" if chosen or offer.tools:
             return [
-                Opening("{", form, (), r"""(?=\s*["'])""", r"\s*", python=True),
-                Opening("[", form, (), r"""(?=\s*\{\s*["'])""", r"\s*(?:\{\s*)?", python=True),
+                Opening("{", form, (), r"""(?=\s*["'])""", r"\s*"),
+                Opening("[", form, (), r"""(?=\s*\{\s*["'])""", r"\s*(?:\{\s*)?"),
             ]
         case "pythonic" if chosen or offer.tools:
-            head, begun = rf"(?=\s*(?:{_any_of(offer.tools) or NAME})\()", r"\s*[\w.-]{0,100}"
+            head, begun = (
+                rf"(?=\s*(?:{_any_of(tuple(offer.tools)).pattern if offer.tools else NAME})\()",
+                r"\s*[\w.-]{0,100}",
+            )
             return [
-                Opening("[", form, (), head, begun, python=True),
+                Opening("[", form, (), head, begun),
                 *(
                     Opening(name, form, ("\n",), rf"\(\s*{_LITERAL}", r"(?:\(\s*(?:\w{1,60}\s*=?)?)?", marked=False)
                     for name in offer.tools
                 ),
             ]
-        case "other" if offer.tools:
-            names = f"(?:{_any_of(offer.tools)})"
+        case "other" if offer.tools and not chosen:
+            names = f"(?:{_any_of(tuple(offer.tools)).pattern})"
             near = (
                 rf"\W{{0,20}}{names}(?=\W)|(?s:.{{0,200}}?)"
                 rf"(?:[\"'=]{names}[\"']|(?<!\w){names}(?=\s{{0,2}}[(){{}}\[\]<>:=,|\n]))"
@@ -930,19 +896,18 @@ def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
     return found
 
 
-_STRINGS = {False: re.compile(r'["{}\[\]]'), True: re.compile(r"[\"'{}\[\]()]")}
+_STRINGS = re.compile(r"[\"'{}\[\]()]")
 _STRING_ENDS = {quote: re.compile(rf"\\.?|{quote}", re.DOTALL) for quote in ('"', "'")}
 
 
 class _Brackets:
     """Finds the bracket that closes the first one in a text of JSON or Python, which may arrive in parts."""
 
-    __slots__ = ("_depth", "_python", "_quote", "at")
+    __slots__ = ("_depth", "_quote", "at")
 
-    def __init__(self, at: int, *, python: bool) -> None:
+    def __init__(self, at: int) -> None:
         self.at = at
         """The offset up to which the text was read."""
-        self._python = python
         self._depth = 0
         self._quote = ""
 
@@ -950,7 +915,7 @@ class _Brackets:
         """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it has come."""
         at = self.at - base
         while True:
-            pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS[self._python]
+            pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS
             match = pattern.search(text, at)
             if match is None:
                 self.at = base + len(text)
@@ -970,16 +935,11 @@ class _Brackets:
                     return base + at
 
 
-@functools.lru_cache(maxsize=64)
-def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, texts)))
-
-
 class _OpeningSearch(NamedTuple):
     """What a fast search for several texts, the openings of calls, needs."""
 
     leads: re.Pattern[str]
-    """Matches the first character of any of the texts."""
+    """Matches near the beginning of any of the texts, if one is there: a fast first test."""
     texts: re.Pattern[str]
     """Matches any of the texts, the longest first."""
     prefixes: frozenset[str]
@@ -990,11 +950,15 @@ class _OpeningSearch(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
-    ordered = sorted(texts, key=len, reverse=True)
-    firsts = "".join(sorted({text[0] for text in texts}))
+    # A text that begins with a letter counts only after the signs of _BEFORE_NAME.
+    signs, letters = (
+        "".join(sorted({text[0] for text in texts if text[0].isidentifier() is is_name})) for is_name in (False, True)
+    )
+    after_sign = rf"(?:\A|[\n:>=*|;.!-])[ \t]*(?:functions\.)?[{re.escape(letters)}]"
+    leads = [*([f"[{re.escape(signs)}]"] if signs else []), *([after_sign] if letters else [])]
     return _OpeningSearch(
-        re.compile(f"[{re.escape(firsts)}]" if texts else r"(?!)"),
-        re.compile("|".join(map(re.escape, ordered)) if texts else r"(?!)"),
+        re.compile("|".join(leads) or r"(?!)"),
+        _any_of(texts),
         frozenset(text[:size] for text in texts for size in range(1, len(text))),
         max(map(len, texts), default=1),
     )
@@ -1025,6 +989,7 @@ class _Quoting(NamedTuple):
         return _Quoting(self.at + len(text), self.since, in_block, ticks, lead)
 
 
+_LINE_START = re.compile(r"\n[ \t]*\Z")
 _BEFORE_NAME = re.compile(r"(?:[\n:>=*|;-]|[.!] )[ \t]*(?:functions\.)?\Z")
 
 
@@ -1130,9 +1095,11 @@ class CallScanner(Scanner):
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length
-        if search.leads.search(text, at) is None:
+        leads = search.leads.finditer(text, max(at - _INDENT, 0))
+        first = next((lead.end() - 1 for lead in leads if lead.end() > at), None)
+        if first is None:
             return False
-        match = search.texts.search(text, at)
+        match = search.texts.search(text, first)
         while match is not None:
             at = match.start()
             if not last and len(text) - at < search.reach and text[at:] in search.prefixes:
@@ -1146,18 +1113,20 @@ class CallScanner(Scanner):
                 return True
             match = search.texts.search(text, at + 1)
         if not last:
-            self._half = self._half_opening(max(self.start, self._from))
+            self._half = self._half_opening(transcript, max(self.start, self._from, base + first))
         return False
 
-    def _half_opening(self, least: int) -> int:
+    def _half_opening(self, transcript: Transcript, least: int) -> int:
         """Return the start of an incomplete opening at the end of the text, at *least* or later.
 
         If there is none, return the end of the text.
         """
         text, length = self._text, self._base + len(self._text)
-        for size in range(min(self._search.reach - 1, length - least), 0, -1):
-            if text[-size:] in self._search.prefixes:
-                return length - size
+        for at in range(max(length - self._search.reach + 1, least), length):
+            if text[at - self._base :] in self._search.prefixes and (
+                not text[at - self._base].isidentifier() or self._follows(transcript, at, _BEFORE_NAME)
+            ):
+                return at
         return length
 
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
@@ -1169,26 +1138,18 @@ class CallScanner(Scanner):
         if opening.form in _UNMARKED and opening not in _MARKED and transcript.phase == "reasoning":
             return False
         if not opening.marked:
-            if opening.form not in ("pythonic", "other"):
-                return self._is_line_start(transcript, at)
-            return self._is_own_line(transcript, at) and not self._is_quoted(transcript, at)
+            pattern = _LINE_START if opening.form == "react" else _BEFORE_NAME
+            if not self._follows(transcript, at, pattern):
+                return False
+            if opening.form != "react":
+                return not self._is_quoted(transcript, at)
         return self._expects or not self._is_quoted(transcript, at)
 
-    def _is_line_start(self, transcript: Transcript, at: int) -> bool:
-        low = max(self.start, transcript.phases[-1][0], at - _INDENT)
-        before = transcript.slice(low, at)
-        line = before.rpartition("\n")
-        if line[1]:
-            return not line[2].strip()
-        # Calls may follow each other, with a semicolon between them.
-        begins = low == self.start or low == transcript.phases[-1][0]
-        return begins and not before.strip(" \t;,")
-
-    def _is_own_line(self, transcript: Transcript, at: int) -> bool:
-        """Tell whether the name of a tool at offset *at* begins a line, or follows a label, a bullet or a sentence."""
+    def _follows(self, transcript: Transcript, at: int, pattern: re.Pattern[str]) -> bool:
+        """Tell whether *pattern* matches the end of the text before *at*, where the phase begins like a line."""
         low = max(self.start, transcript.phases[-1][0], at - _INDENT)
         begins = low in (self.start, transcript.phases[-1][0])
-        return _BEFORE_NAME.search("\n" * begins + transcript.slice(low, at)) is not None
+        return pattern.search("\n" * begins + transcript.slice(low, at)) is not None
 
     def _is_quoted(self, transcript: Transcript, at: int) -> bool:
         """Tell whether offset *at* is inside a fenced block of Markdown, or between backticks in its line."""
@@ -1234,7 +1195,7 @@ class CallScanner(Scanner):
                 if not opening.closings:
                     is_bracket = len(opening.text) == 1 or not opening.marked
                     first = self._at if is_bracket else after + match.end()
-                    self._brackets = _Brackets(first, python=opening.python)
+                    self._brackets = _Brackets(first)
                 return opening
             if match is not None or (not decided and re.fullmatch(opening.begun, head) is not None):
                 kept.append(opening)
@@ -1244,7 +1205,7 @@ class CallScanner(Scanner):
     def _closing(self, transcript: Transcript, opening: Opening, *, last: bool) -> int | None:
         text, base = self._text, self._base
         first = max(self.pos - max(map(len, opening.closings)) + 1, self._at + len(opening.text)) - base
-        match = None if opening.closings in self._absent else _any_text(opening.closings).search(text, first)
+        match = None if opening.closings in self._absent else _any_of(opening.closings).search(text, first)
         if match is None:
             if last:
                 self._absent.add(opening.closings)

@@ -12,7 +12,7 @@ from interwhen._core.transcript import Transcript
 from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_offer, read_written
 from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
 
-FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
+FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "other", "json",
          "pythonic", "react", "code")  # fmt: skip
 
 
