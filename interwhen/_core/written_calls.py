@@ -719,9 +719,9 @@ _READERS: Mapping[CallFormat, Callable[[_Reading, str], Iterator[ToolCall]]] = {
 
 
 # The scanner. It finds where a call begins and ends, in all formats. A call begins with an *opening*: a fixed text,
-# such as ``<tool_call>``. A format without tags, such as plain JSON, has an opening like ``{``, which counts only at
-# the start of a line. The text after the opening (the *head*) decides whether it is a call. Then the end is searched: a
-# closing tag, or the bracket that closes the first one.
+# such as ``<tool_call>``. A format without tags has an opening like ``{``, or the name of an offered tool at the start
+# of a line. The text after the opening (the *head*) decides whether it is a call. Then the end is searched: a closing
+# tag, or the bracket that closes the first one.
 
 _HEAD = 400
 """The longest text after an opening, in characters, that decides whether it is a call."""
