@@ -816,10 +816,12 @@ _MARKED = (
     Opening("<|python_start|>", "pythonic", ("<|python_end|>",), r"\s*[A-Za-z_\[]", r"\s*"),
     *(Opening(text, "phi", (), r"\s*(?=[{\[])", r"\s*") for text in ("<|tool_call|>", "<|tool_calls|>")),
 )
-_MARK = (
-    rf"[|{_BAR}][^<>\n]{{1,40}}[|{_BAR}]>|(?i:/?[^<>\s]{{0,30}}(?:tool|func|call|action|invoke|plugin)[^<>\n]{{0,80}}>)"
-)
+_WORD = "(?i:tool|func|call|action|invoke|plugin)"
+_MARK = rf"[|{_BAR}][^<>\s]{{1,40}}[|{_BAR}]>|(?!/)[^<>\s]{{0,30}}{_WORD}[^<>\n]{{0,80}}>"
 """A tag that no family of the table has, without its first sign: a special token, or a tag whose name says call."""
+_MARK_BEGUN = (
+    rf"(?!/)[^<>\s]{{0,64}}(?:\s\w{{0,20}}(?:=[\"']?[\w.-]{{0,100}})?)?|(?!/)[^<>\s]{{0,30}}{_WORD}[^<>\n]{{0,80}}"
+)
 _LITERAL = r"(?:[A-Za-z_]\w{0,60}\s{0,3}=[^=]|[\"'\d\[{)-])"
 """The beginning of arguments that are written out. A signature or a sentence has the names of parameters there."""
 _ACTION_ENDS = ("\nObservation:", "\nAction:", "\nThought:", "\nFinal Answer:")
@@ -855,7 +857,7 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
                 rf"\W{{0,20}}{names}(?=\W)|(?s:.{{0,200}}?)"
                 rf"(?:[\"'=]{names}[\"']|(?<!\w){names}(?=\s{{0,2}}[(){{}}\[\]<>:=,|\n]))"
             )
-            inside = rf"[^<>\n]{{1,80}}[\"'=]{names}(?=[\"'>])|{names}>"
+            inside = rf"[\w:.-]{{1,40}}\s\w{{1,20}}=[\"']?{names}[\"'>]|{names}>"
             label = r"(?::\d{0,9})?[ \t:]{0,9}\n?[ \t]{0,9}"
             return [
                 Opening(
@@ -863,7 +865,7 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
                     form,
                     ("\n\n",),
                     rf"{inside}|(?:{_MARK})(?:{near})",
-                    rf"[^<>\s][^<>\n]{{0,120}}|(?:{_MARK})(?s:.{{0,240}})",
+                    rf"{_MARK_BEGUN}|(?:{_MARK})(?s:.{{0,240}})",
                 ),
                 *(
                     Opening(name, form, (), label + r"""(?=\{\s*["'}])""", rf"{label}(?:\{{\s*)?", marked=False)

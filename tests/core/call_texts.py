@@ -280,7 +280,7 @@ FAMILIES = {
     "a tag of no family": ("other", f"<my_tool>{_JSON}</my_tool>"),
 }
 """Texts of families that are read only because the request offers the tool, or that have a row of their own."""
-TEXTS |= {name: CallText(form, text, OFFER) for name, (form, text) in FAMILIES.items()}
+FAMILY_TEXTS = {name: CallText(form, text, OFFER) for name, (form, text) in FAMILIES.items()}
 
 UNREADABLE = {
     "hermes, no JSON": CallText("tagged", '<tool_call>{"name": "get_weather", "arguments": {city}}</tool_call>'),

@@ -20,7 +20,7 @@ from interwhen._core.written_calls import (
     read_offer,
     read_written,
 )
-from tests.core.call_texts import CODE, OFFER, REACT, TEXTS
+from tests.core.call_texts import CODE, FAMILY_TEXTS, OFFER, REACT, TEXTS
 from tests.core.references import is_quoted
 
 EVERYTHING = ToolOffer(tools=OFFER.tools, react=True, code=CODE.code)
@@ -97,10 +97,10 @@ def test_an_opening_is_held_from_its_first_character_on(opening, before):
         assert scanner.hold == len(before) or opening.startswith(("Action", "=functions"))
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", {**TEXTS, **FAMILY_TEXTS})
 def test_a_call_that_is_cut_and_written_again_is_found_again(name):
     """`CallScanner.rewind` and `_known`: a cut anywhere in a call leaves nothing of it."""
-    given = TEXTS[name]
+    given = {**TEXTS, **FAMILY_TEXTS}[name]
     text = f"Well.\n{given.text} "
     scanner, transcript = scanner_of(given.offer)
     transcript.append(text, 1)

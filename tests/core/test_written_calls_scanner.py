@@ -10,10 +10,10 @@ from interwhen import Monitor, Pass, ToolCalls, UsageError, verifier
 from interwhen._core.messages import NO_OFFER
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.written_calls import openings_of
-from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE
+from tests.core.call_texts import CODE, FAMILY_TEXTS, OFFER, PROSE, REACT, TEXTS, UNREADABLE
 from tests.core.explaining_texts import EXPLAINED, explaining_texts
 
-ALL = {**TEXTS, **UNREADABLE}
+ALL = {**TEXTS, **FAMILY_TEXTS, **UNREADABLE}
 EVERY = pytest.mark.parametrize("name", ALL)
 
 
@@ -151,7 +151,7 @@ def test_json_of_an_offered_tool_counts_anywhere(before):
     ],
 )
 def test_a_call_in_python_must_have_its_line(before, after, count):
-    assert len(found_in(f"{before}{TEXTS['python, bare'].text}{after}", OFFER)) == count
+    assert len(found_in(f"{before}{FAMILY_TEXTS['python, bare'].text}{after}", OFFER)) == count
 
 
 def test_explanations_with_the_names_of_tools_are_no_calls():
