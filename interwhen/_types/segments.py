@@ -53,6 +53,7 @@ CallFormat = Literal[
     "gemma",
     "llama",
     "phi",
+    "other",
     "json",
     "pythonic",
     "react",
