@@ -7,8 +7,9 @@ Why a failing verifier is suspended: docs/decisions/0014-when-a-verifier-fails.m
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -163,8 +164,9 @@ class _MonitorSegments:
         """All segments, in the order of the text."""
         self._unclear: list[Span] = []
         """The segments whose checks have all ended and are not :attr:`~OpenSegment.clear`, sorted."""
-        self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
-        """The records of each segment, by the key and the span of the claim."""
+        # A long run has a segment for each line, and a list needs a third of the memory of a dict.
+        self._records: defaultdict[Span, list[CheckRecord]] = defaultdict(list)
+        """The records of each segment. Of records with the same key and span of a claim, the last one counts."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -181,10 +183,13 @@ class _MonitorSegments:
         self.open[home.span] = home
 
     def record(self, record: CheckRecord) -> None:
-        self._records.setdefault(record.segment, {})[record.key, record.span] = record
+        self._records[record.segment].append(record)
 
     def records(self) -> list[CheckRecord]:
-        return [record for found in self._records.values() for record in found.values()]
+        lists = self._records.values()
+        if max(map(len, lists), default=0) <= 1:
+            return [*chain.from_iterable(lists)]
+        return [record for found in lists for record in {(each.key, each.span): each for each in found}.values()]
 
     def close(self, home: OpenSegment) -> None:
         """Remove *home*, whose checks have all ended, from the open segments, and keep its span if it is not ``clear``.
@@ -272,6 +277,8 @@ class CheckTable:
         self._looks: list[tuple[int, Span]] = []
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
+        self._spans: dict[Span | None, Span | None] = {}
+        """The spans of claims judged since segments were opened last. The records of several monitors share them."""
         self._watched = -1
         self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
@@ -312,7 +319,7 @@ class CheckTable:
 
     def records(self) -> tuple[CheckRecord, ...]:
         """Return the records of all checks on the current trace, in an order that does not depend on time."""
-        return tuple(sorted([record for segments in self._segments for record in segments.records()], key=_order))
+        return tuple(sorted(chain.from_iterable(map(_MonitorSegments.records, self._segments)), key=_order))
 
     # ------------------------------------------------------------------ from segments to orders
 
@@ -322,6 +329,7 @@ class CheckTable:
         Nothing starts for a segment that is known already, or for a monitor that need not run. Skip the jobs only after
         all segments of the same text are open, because the run may end when its last open job is settled.
         """
+        self._spans.clear()
         orders: list[Order] = []
         skipped = []
         for due in dues:
@@ -725,9 +733,19 @@ class CheckTable:
             text_sha256 = ""
         elif text_sha256 is None:
             text_sha256 = sha256(ref.text)
-        place = ref.segment.span
         return CheckRecord(
-            name, verifier, version, claim.key, span, place, outcome, seconds, tries, text_sha256, code, judged_by
+            name,
+            verifier,
+            version,
+            claim.key,
+            self._spans.setdefault(span, span),
+            ref.segment.span,
+            outcome,
+            seconds,
+            tries,
+            text_sha256,
+            code,
+            judged_by,
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:

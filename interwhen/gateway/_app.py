@@ -240,7 +240,7 @@ def _place(error: BaseException) -> str:
     return "" if at is None else f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
 
 
-# Readiness: the gateway takes calls, and at least one upstream answers.
+# Readiness: the gateway takes calls, and at least one upstream that gets calls answers.
 
 _KEPT_SECONDS = 2.0
 """How long the result of a probe is reused, so that frequent probes do not load the upstreams."""
@@ -259,8 +259,8 @@ class ReadinessProbe:
     async def state(self) -> tuple[int, bytes]:
         """Return the status and the body of the answer to ``/readyz``.
 
-        The status is 200 if an upstream answers (with a status below 500), and 503 if none does or the gateway shuts
-        down. The result of asking the upstreams is reused for two seconds.
+        The status is 200 if an upstream to which calls go answers (with a status below 500), and 503 if none does or
+        the gateway shuts down. The result of asking the upstreams is reused for two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:
@@ -276,7 +276,7 @@ class ReadinessProbe:
 
     async def _ask_all(self) -> None:
         async with anyio.create_task_group() as group:
-            for upstream in self._gateway.upstreams:
+            for upstream in filter(self._gateway.gets_calls, self._gateway.upstreams):
                 group.start_soon(self._ask, upstream, name="probe")
 
     async def _ask(self, upstream: UpstreamServer) -> None:
