@@ -626,8 +626,11 @@ class CheckTable:
         code_sha256: str | None = None,
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
-        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
+        if isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
+            verdict = Unknown(f"the model wrote it again, so something else may be meant: {verdict.why}")
+            outcome = Judged(verdict)
+        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         is_pass = isinstance(verdict, Pass)
         if isinstance(verdict, Violation):
             self._refuted(ref, verdict)

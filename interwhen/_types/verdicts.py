@@ -48,6 +48,9 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     repair: str | None = None
     """The right text to write in place of ``where``; :class:`~interwhen.Repair` lists the conditions. ``None``: this
     violation cannot be repaired."""
+    sure: bool = True
+    """False: the text may mean something else. If a new sample at the same place says the same again, the claim counts
+    as :class:`Unknown`."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):

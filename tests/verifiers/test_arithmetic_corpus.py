@@ -130,6 +130,8 @@ def test_what_another_line_said_before_is_not_taken_for_read() -> None:
     assert any(isinstance(each.verdict, Unknown) for each in found[1:])
 
 
+NUMBERS = "There are 1, 2, 3, 4, 5, 8, 17, 24, 123 and 456 of them."
+"""A prompt that binds the numbers of the equations."""
 CONTINUED = [
     ("17 × 24 =\n418", "418", "408"),
     ("17 × 24\n= 418", "418", "408"),
@@ -142,7 +144,7 @@ CONTINUED = [
 
 @pytest.mark.parametrize(("text", "wrong", "repair"), CONTINUED)
 def test_an_equation_over_several_lines_is_judged_where_it_ends(text: str, wrong: str, repair: str) -> None:
-    (found,) = [found for found in judge(text) if isinstance(found.verdict, Violation)]
+    (found,) = [found for found in judge(text, NUMBERS) if isinstance(found.verdict, Violation)]
     assert isinstance(found.verdict, Violation)
     assert found.verdict.where is not None
     where = found.verdict.where.shifted(found.span.start)
@@ -210,7 +212,7 @@ def test_a_word_elsewhere_in_the_sentence_rounds_nothing() -> None:
         ("Write it in base 8.", "15 + 3 = 20", True),
         ("Write it in base 8.", "15 + 3 = 21", False),
         ("Define a * b = a + 2b.", "3 * 4 = 11", True),
-        ("The pages are numbered.", "5 + 4 = 2", False),
+        ("The pages are numbered.", "5 + 4 = 1", False),
     ],
 )
 def test_the_arithmetic_of_the_text_is_respected_and_nothing_more(setting: str, text: str, *, held: bool) -> None:
@@ -348,7 +350,7 @@ def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str)
     """The model is interrupted after the characters *rest* at the latest."""
     model = ScriptedModel([f"{text}{rest} and then some more text follows it", " seats."], size=1)
     shown = ""
-    with interwhen.run_sync(model, "How many?", monitors=["arithmetic"]) as run:
+    with interwhen.run_sync(model, f"{NUMBERS} How many seats are there?", monitors=["arithmetic"]) as run:
         for event in run:
             if isinstance(event, Retracted):
                 break
@@ -383,6 +385,6 @@ def test_a_trial_that_the_next_line_rejects_is_not_interrupted(following: str, b
     "following", ["This makes 24 of them.", "So we are done.", "It is a lot.", "5 + 6 = 11", "But then"]
 )
 def test_a_false_line_is_refuted_where_the_next_line_does_not_reject_it(following: str) -> None:
-    judged = judge(f"3 * 8 + 1 = 24\n{following}\nso we go on")
+    judged = judge(f"3 * 8 + 1 = 24\n{following}\nso we go on", NUMBERS)
     assert isinstance(judged[0].verdict, Violation)
     assert judged[0].verdict.repair == "25"

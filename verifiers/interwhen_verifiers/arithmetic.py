@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, zip_longest
@@ -36,8 +36,10 @@ from interwhen.toolkit import Normalized, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
+from interwhen_verifiers._arithmetic.mentions import values_in
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
-from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
+from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, numbers, render, ungrouped, value_of
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import (
     Problem,
@@ -60,8 +62,12 @@ MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The most characters at the end of a prompt that are searched for announcements and quoted equations."""
+MAX_GIVEN = 200_000
+"""The most characters at the end of a prompt in which given numbers are found."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
+MAX_STEPS = 1_000
+"""The most equations before a wrong one that are searched for its numbers."""
 MAX_GAP = 60
 """The most characters between two lines of one equation."""
 MANY_FALSE = 3
@@ -112,6 +118,11 @@ class Equation(Claim):
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
     """Whether its first side is the computation that the prompt asks for, and its last side a number or a fraction."""
+    around: frozenset[Value] = frozenset()
+    """The numbers in the text around a chain that does not hold: its line without it, and the line before."""
+    sure: bool = True
+    """For a chain that does not hold: whether the prompt or the steps before give its first numbers, and nothing around
+    it may give its operations another meaning."""
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
@@ -193,6 +204,24 @@ class State(NamedTuple):
     """Whether the lines before may announce a trial or a mistake."""
     answered: bool = False
     """Whether the text has given the answer."""
+    steps: _Steps | None = None
+
+
+class _Steps(NamedTuple):
+    """The equations so far that hold: the last one, and those before it. A list would be copied for each line."""
+
+    last: tuple[Side, ...]
+    before: _Steps | None
+
+
+def _are_bound(wanted: set[Value], steps: _Steps | None) -> bool:
+    """Tell whether each value in *wanted* stands in one of the last ``MAX_STEPS`` of *steps*."""
+    for _ in range(MAX_STEPS):
+        if steps is None or not wanted:
+            break
+        wanted = wanted.difference(number.value for side in steps.last for number in numbers(side.node))
+        steps = steps.before
+    return not wanted
 
 
 _NO_PROBLEM = Problem(None, PLAIN)
@@ -204,7 +233,8 @@ def read_task(task: Task) -> Problem:
     The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
     characters.
     """
-    return read_problem(task.question, task.text[-MAX_PROMPT:])
+    text = task.text
+    return read_problem(task.question, text[-MAX_PROMPT:], values_in(normalize(text[-MAX_GIVEN:]).text))
 
 
 async def prepare(task: Task) -> Problem:
@@ -253,7 +283,9 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
     if may_set(text):
         setting = setting_of(text, setting)
     if not (relates or goes_on or state.problem.node):
-        return State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.answered), []
+        return state._replace(
+            setting=setting, tail=text, end=segment.span.end, phase=segment.phase, tried=announces(text)
+        ), []
     if setting is not state.setting:
         state = state._replace(setting=setting)
     tail = text
@@ -268,7 +300,20 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
         claims += _answers(state, segment, has_equations=bool(claims))
         answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
     tried = announces(text) or (state.tried and (relates or bool(claims)))
-    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
+    steps = _extended(state.steps, claims)
+    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered, steps), claims
+
+
+def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
+    """Return *steps* with those of *claims* that are asserted and hold."""
+    for claim in claims:
+        if isinstance(claim, Equation) and claim.sides and not claim.doubt and _holds(claim.sides, claim.links):
+            steps = _Steps(claim.sides, steps)
+    return steps
+
+
+def _holds(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
+    return set(links) == {"="} and len({value_of(side.node) for side in sides}) == 1
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
@@ -314,9 +359,12 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         announced = None
     if len(chains) >= MANY_FALSE and sum(map(_is_false, chains)) >= MANY_FALSE:
         doubt = doubt or _SEVERAL
+    made: list[Equation] = []
     for chain in chains:
         follows = announced is not None and chain.sides[0].start >= announced
-        yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
+        why = doubt or (_TRIED if follows else "")
+        made.append(_equation(segment, chain, line.normalized.text, source, state, why, made))
+    yield from made
 
 
 def _is_false(chain: Chain) -> bool:
@@ -375,7 +423,13 @@ def _unread(span: Span, why: str) -> Equation:
 
 
 def _equation(
-    segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None, doubt: str
+    segment: Segment,
+    chain: Chain,
+    text: str,
+    source: _Source | None,
+    state: State | None,
+    doubt: str,
+    earlier: Iterable[Claim] = (),
 ) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
     setting, doubt, answers = PLAIN, chain.doubt or doubt, False
@@ -387,6 +441,11 @@ def _equation(
         answers = is_stated_by(state.problem, chain.sides[0]) and is_result(chain.sides[-1])
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
+    around: frozenset[Value] = frozenset()
+    sure = True
+    if state is not None and not _holds(chain.sides, chain.links):
+        around, sure = _context(state, chain, text, _extended(state.steps, earlier))
+        marks.append(f"{sorted(around)}{sure}")
     text = text[base:end]
     here = Span(base, end)
     if source is not None:
@@ -404,9 +463,27 @@ def _equation(
         doubt=doubt,
         setting=setting,
         answers=answers,
+        around=around,
+        sure=sure,
         source=source,
         first=here.start,
     )
+
+
+def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tuple[frozenset[Value], bool]:
+    """Return the fields ``around`` and ``sure`` of the claim for *chain*, which is in *text* and does not hold.
+
+    *steps* are the equations before it.
+    """
+    start, end = chain.sides[0].start, chain.sides[-1].end
+    before = "" if _may_relate(state.tail) else state.tail
+    own = {number.value for side in chain.sides for number in numbers(side.node)}
+    around = values_in(f"{before}\n{text[:start]}\n{text[end:]}") - own
+    first = next((side for side in chain.sides if not bare(side.node)), chain.sides[0])
+    wanted = {number.value for number in numbers(first.node)} - state.problem.given
+    sure = _are_bound(wanted, steps) and is_plain(text, start, end, before, state.problem.text)
+    pairs = ((left.node, right.node) for left, right in pairwise(chain.sides))
+    return around, sure and not any(may_be_other_operation(left, right, around) for left, right in pairs)
 
 
 def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
@@ -466,7 +543,9 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                why = doubt_of_prompt(problem, left, right)
+                why = doubt_of_prompt(problem, left, right) or other_arithmetic(
+                    left.node, right.node, value, exact(right.node), claim.around
+                )
                 if not why:
                     return _violation(claim, index, value, rounding)
                 unclear = unclear or why
@@ -520,7 +599,8 @@ def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) ->
         why=f"{statement(computed)} is not {statement(stated)}",
         witness=f"{statement(computed)} is {shown}, not {statement(stated)}" if shown else "",
         where=_where(claim, wrong.start, wrong.end),
-        repair=wrong.repair if _is_in_line(claim, wrong.start) else None,
+        repair=wrong.repair if claim.sure and _is_in_line(claim, wrong.start) else None,
+        sure=claim.sure,
     )
 
 
