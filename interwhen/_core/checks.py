@@ -23,7 +23,7 @@ from interwhen._types.events import CheckSettled, CheckStarted, Event, Violation
 from interwhen._types.monitors import Fork, Monitor, tracks
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import CheckRecord
-from interwhen._types.segments import Claim, Segment, Span, sha256
+from interwhen._types.segments import Claim, Mention, Segment, Span, sha256
 from interwhen._types.verdicts import (
     Cancelled,
     Errored,
@@ -156,7 +156,7 @@ class _Loss(NamedTuple):
 class _MonitorSegments:
     """The segments of one monitor in the current trace. They do not overlap, so starts and ends have the same order."""
 
-    __slots__ = ("_opened", "_records", "_unclear", "open")
+    __slots__ = ("_opened", "_records", "_unclear", "mentions", "open")
 
     def __init__(self) -> None:
         self._opened: list[Span] = []
@@ -165,6 +165,8 @@ class _MonitorSegments:
         """The segments whose checks have all ended and are not :attr:`~OpenSegment.clear`, sorted."""
         self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
         """The records of each segment, by the key and the span of the claim."""
+        self.mentions: dict[Span, tuple[Mention, ...]] = {}
+        """The numbers of each segment that the recognizer found."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -225,6 +227,7 @@ class _MonitorSegments:
             self._opened.pop()
         self.open.pop(span, None)
         self._records.pop(span, None)
+        self.mentions.pop(span, None)
         at = bisect_left(self._unclear, span)
         if self._unclear[at : at + 1] == [span]:
             del self._unclear[at]
@@ -313,6 +316,11 @@ class CheckTable:
     def records(self) -> tuple[CheckRecord, ...]:
         """Return the records of all checks on the current trace, in an order that does not depend on time."""
         return tuple(sorted([record for segments in self._segments for record in segments.records()], key=_order))
+
+    def mentions(self, monitor: int) -> list[Mention]:
+        """Return the numbers in the current trace that the recognizer of *monitor* found, in the order of the text."""
+        found = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
+        return sorted(found, key=lambda each: each.span)
 
     # ------------------------------------------------------------------ from segments to orders
 
@@ -430,6 +438,8 @@ class CheckTable:
             if span is not None and not whole.covers(span):
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
+        if fact.mentions:
+            self._segments[monitor].mentions[whole] = fact.mentions
         if not (claims or unread):
             self._settle(monitor, home, passed=True)
             return []

@@ -30,6 +30,8 @@ class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
     scope: Scope = "steps"
     """``answer``: the verifier knows the task, and this claim is the answer to the task. It counts only for a claim in
     the answer phase, in a required monitor with the scope ``answer``; elsewhere it counts as ``steps``."""
+    values: tuple[str, ...] = ()
+    """The values that were checked: a :class:`Mention` of one of them needs no other check."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):

@@ -21,8 +21,10 @@ from interwhen import (
     FunctionVerifier,
     Level,
     Lines,
+    Mention,
     Monitor,
     Pass,
+    Scope,
     Segment,
     Span,
     Task,
@@ -35,11 +37,22 @@ from interwhen import (
 from interwhen.toolkit import Normalized, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
+from interwhen_verifiers._arithmetic.context import DENIALS
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
 from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
-from interwhen_verifiers._arithmetic.mentions import values_in
+from interwhen_verifiers._arithmetic.mentions import may_mention, mentions, parts_of, values_in, with_parts
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
-from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, numbers, render, ungrouped, value_of
+from interwhen_verifiers._arithmetic.nodes import (
+    Node,
+    Value,
+    bare,
+    exact,
+    magnitude,
+    numbers,
+    render,
+    ungrouped,
+    value_of,
+)
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import (
     Problem,
@@ -49,7 +62,7 @@ from interwhen_verifiers._arithmetic.problem import (
     is_stated_by,
     read_problem,
 )
-from interwhen_verifiers._arithmetic.recognition import may_state, statements
+from interwhen_verifiers._arithmetic.recognition import statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
@@ -408,7 +421,7 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
             if not chain.is_trivial:
                 yield _equation(segment, chain, text, source, state, doubt)
             read = max(read, chain.sides[-1].end)
-    for start, end in statements(tokens, text):
+    for start, end in statements(tokens):
         # The recognizer sees one line only.
         if start < source.before < end and end > read:
             yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD)
@@ -480,7 +493,7 @@ def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tup
     own = {number.value for side in chain.sides for number in numbers(side.node)}
     around = values_in(f"{before}\n{text[:start]}\n{text[end:]}") - own
     first = next((side for side in chain.sides if not bare(side.node)), chain.sides[0])
-    wanted = {number.value for number in numbers(first.node)} - state.problem.given
+    wanted = {number.value for number in numbers(first.node)} - with_parts(state.problem.given)
     sure = _are_bound(wanted, steps) and is_plain(text, start, end, before, state.problem.text)
     pairs = ((left.node, right.node) for left, right in pairwise(chain.sides))
     return around, sure and not any(may_be_other_operation(left, right, around) for left, right in pairs)
@@ -506,28 +519,46 @@ def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator
         yield _unread(segment.span, "a number follows the answer")
 
 
-def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
+def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span | Mention]:
+    """Yield the equations in signs of *segment*, and the numbers that the prompt in *prepared* does not give.
 
-    Identities such as ``4 = 4`` are left out, and so are sentences of more than ``MAX_SEGMENT`` characters.
+    Identities such as ``4 = 4`` are left out, and so are plain labels, and sentences of more than ``MAX_SEGMENT``
+    characters.
     """
-    del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
         for part in _parts(segment):
             if len(part.text) <= MAX_SEGMENT:
-                yield from recognize(part)
+                yield from recognize(part, prepared)
         return
-    if not (_may_relate(text) or may_state(text)):
+    if may_mention(text):
+        normalized = normalize(text)
+        given = prepared.given if prepared is not None else frozenset()
+        for found in mentions(normalized.text):
+            if given.isdisjoint(found.values):
+                yield Mention(
+                    _placed(segment, normalized.original(found.start, found.end)), tuple(map(str, found.values))
+                )
+    if not _may_relate(text):
         return
     line = _read(text)
-    found = list(statements(line.tokens, line.normalized.text))
-    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found else []
+    found_at = list(statements(line.tokens))
+    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found_at else []
     starts = [sides[0].start for sides in trivial]
-    for start, end in found:
+    for start, end in found_at:
         at = bisect_right(starts, start)
         if not at or end > trivial[at - 1][-1].end:
             yield _placed(segment, line.normalized.original(start, end))
+
+
+def _values(sides: Iterable[Side]) -> tuple[str, ...]:
+    """Return the values that a claim about *sides* checks: of their numbers, and of the sides themselves."""
+    found: set[Value] = set()
+    for side in sides:
+        found.update(parts_of(side.node))
+        value = value_of(side.node)
+        found.update(() if value is None else (magnitude(value),))
+    return tuple(sorted(map(str, found)))
 
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
@@ -553,11 +584,10 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
                 unclear = unclear or why
             case Rounded(places=shown):
                 places.add(shown)
-            case None:
-                pass
-    if unclear:
-        return Unknown(unclear)
-    return Pass(_evidence(places), scope="answer" if claim.answers and None not in places else "steps")
+    if unclear or claim.doubt in DENIALS:  # "It is false that 2 + 2 = 4"
+        return Unknown(unclear or claim.doubt)
+    scope: Scope = "answer" if claim.answers and None not in places else "steps"
+    return Pass(_evidence(places), scope=scope, values=_values(claim.sides))
 
 
 def _judge_answer(claim: Given) -> Verdict:
@@ -565,7 +595,8 @@ def _judge_answer(claim: Given) -> Verdict:
         return Unknown("it repeats the expression of the prompt")
     is_right = is_value(claim.side, exact(claim.asked))
     if is_right:
-        return Pass("the computation that the prompt asks for was done exactly", scope="answer")
+        evidence = "the computation that the prompt asks for was done exactly"
+        return Pass(evidence, scope="answer", values=_values([claim.side]))
     if is_right is None or not claim.said:
         return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.

@@ -8,7 +8,17 @@ from fractions import Fraction
 from functools import lru_cache
 
 from interwhen_verifiers._arithmetic import vocabulary
-from interwhen_verifiers._arithmetic.nodes import Binary, Node, Number, Value, bare, numbers, ungrouped, value_of
+from interwhen_verifiers._arithmetic.nodes import (
+    Binary,
+    Node,
+    Number,
+    Value,
+    bare,
+    magnitude,
+    numbers,
+    ungrouped,
+    value_of,
+)
 from interwhen_verifiers._arithmetic.vocabulary import stem
 
 CYCLES = frozenset((7, 10, 12, 24, 60, 360, *(2**power for power in (4, 8, 16, 32, 64))))
@@ -99,7 +109,7 @@ def _is_result_of_other(left: Node, other: Value) -> bool:
     if not (isinstance(node, Binary) and isinstance(node.left, Number) and isinstance(node.right, Number)):
         return False
     one, two = node.left.value, node.right.value
-    results: list[Value] = [one, two, abs(one - two), one + two, one * two]
+    results: list[Value] = [one, two, magnitude(one - two), one + two, one * two]
     if isinstance(one, int) and isinstance(two, int):
         results += [math.gcd(one, two), math.lcm(one, two), one ^ two, one | two, one & two]
         if node.operator == "-":  # the numbers from the one to the other

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.nodes import Value
+from interwhen_verifiers._arithmetic.nodes import Node, Value, numbers, operations
 from interwhen_verifiers._arithmetic.vocabulary import LABELS
 
 _ONES = (
@@ -42,12 +43,14 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_DIGIT = re.compile(r"\d")
 _NOT_A_DIGIT = re.compile(r"[^\d.]")
 _LIST_NUMBER = re.compile(r"[\s#>*•-]*+\(?\d{1,3}(?:[.):]|\*\*)(?=[\s*]|$)")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)\.?\s\Z")
-_GLUED = re.compile(r"(?<![^\W\d_])([^\W\d_]+)(-?)\Z|_\{?\Z|#\Z|[^\d\s]\^\{?\Z")
+_GLUED = re.compile(r"(?<![^\W\d_])([A-Za-zÀ-Ͽ]+)(-?)\Z|_\{?\Z|#\Z|[^\d\s]\^\{?\Z")
 _SPELLED = re.compile(r"\b(?:{0})\b(?:[ -](?:and )?(?:{0})\b)*+".format("|".join((*_SMALL, *_SCALES))), re.IGNORECASE)
 _SPELLED_WORDS = _SMALL.keys() | _SCALES.keys()
+_HAN = re.compile("[二三四五六七八九十百千万]+")
 _LETTERS = re.compile(r"[a-z]+")
 _REACH = 24
 
@@ -73,6 +76,10 @@ def mentions(text: str) -> Iterator[Mention]:
             if value >= LEAST:
                 yield Mention(found.start(), found.end(), (value,))
 
+    if not text.isascii():
+        for found in _HAN.finditer(text):  # no word of English, and no article as 一 is
+            yield Mention(found.start(), found.end(), _read_han(found[0]))
+
 
 def values_in(text: str) -> frozenset[Value]:
     """Return the values of all numbers in *text*, also of labels and of words such as ``half``."""
@@ -89,6 +96,38 @@ def values_in(text: str) -> frozenset[Value]:
         if value is not None:
             found.add(value)
     return frozenset(found)
+
+
+def with_parts(values: frozenset[Value]) -> set[Value]:
+    """Return *values* with the parts by which people calculate: 3100 and 54 of 3154."""
+    found = set(values)
+    for value in values:
+        if value == int(value):
+            scales = (10**power for power in range(1, min(len(str(int(value))), _MAX_DIGITS)))
+            found.update(part for scale in scales for part in (value % scale, value - value % scale))
+    return found
+
+
+def may_mention(text: str) -> bool:
+    """Tell whether *text*, in any form, may hold a number."""
+    return _DIGIT.search(text) is not None or may_spell(text) or not text.isascii()
+
+
+def parts_of(node: Node) -> Iterator[Value]:
+    """Yield the values of the numbers of *node*: of a percentage both values, and of each ``a / b`` that of both."""
+    for number in numbers(node):
+        yield number.value
+        if number.percent or number.places:
+            yield plain(Fraction(number.value) * (Fraction(1, 100) if number.percent else 100))
+    for operation in operations(node):
+        over, by = list(numbers(operation.left))[-1], next(numbers(operation.right))
+        if operation.operator == "/" and by.value:
+            yield plain(Fraction(over.value) / by.value)
+
+
+def plain(value: Value) -> Value:
+    """Return *value* as an ``int`` if it is whole."""
+    return int(value) if value == int(value) else value
 
 
 def may_spell(text: str) -> bool:
@@ -143,6 +182,11 @@ def _values(match: re.Match[str]) -> tuple[Value, ...]:
 
 def _read(text: str) -> Fraction:
     return Fraction(_NOT_A_DIGIT.sub("", text)[:_MAX_DIGITS])
+
+
+def _read_han(text: str) -> tuple[Value, ...]:
+    """Return the value of a numeral of one sign; none for a longer one, which is not read."""
+    return (int(unicodedata.numeric(text)),) if len(text) == 1 else ()
 
 
 def _spelled(text: str) -> int:
