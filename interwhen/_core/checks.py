@@ -637,14 +637,16 @@ class CheckTable:
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
-        if isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
+        is_pass = isinstance(verdict, Pass)
+        if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
             verdict = Unknown(f"the model wrote it again, so something else may be meant: {verdict.why}")
             outcome = Judged(verdict)
         self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
-        is_pass = isinstance(verdict, Pass)
-        if isinstance(verdict, Violation):
+        if is_pass:
+            pass
+        elif isinstance(verdict, Violation):
             self._refuted(ref, verdict)
-        elif not is_pass and ref.home.certain is None:  # in an unfinished segment, only violations count
+        elif ref.home.certain is None:  # in an unfinished segment, only violations count
             self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 

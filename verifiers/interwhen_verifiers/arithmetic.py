@@ -532,7 +532,7 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
                 yield from recognize(part, prepared)
         return
     if may_mention(text):
-        normalized = normalize(text)
+        normalized = _read(text).normalized if _may_relate(text) else normalize(text)
         given = prepared.given if prepared is not None else frozenset()
         for found in mentions(normalized.text):
             if given.isdisjoint(found.values):

@@ -33,14 +33,14 @@ LEAST = 3
 """The least value of a word that counts as a number: ``one`` and ``two`` are mostly articles."""
 _MAX_DIGITS = 40
 _NUMBER = re.compile(
-    r"""
+    r"""(?=[\d.\\])(?:
     \\[dt]?frac\s?\{(?P<upper>\d{1,9})\}\s?\{(?P<lower>\d{1,9})\}
   | (?P<clock>\d{1,2}:\d\d)(?!\d)
   | (?P<date>\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4})(?![\d.])
   | (?P<number>\d{1,3}(?:(?:\{,\}|,?\\[,!]|[,'’])\d{3})++(?!\d)(?:\.\d++)? | \d++(?:\.\d++)? | (?<![\w.])\.\d++)
     (?:\s?/\s?(?P<over>\d{1,9})(?![\d.]))?
     (?P<after>\s?\\?% | (?:st|nd|rd|th)\b | [ ](?:dozen|hundred|thousand|million|billion)\b)?
-    """,
+    )""",
     re.VERBOSE,
 )
 _DIGIT = re.compile(r"\d")
