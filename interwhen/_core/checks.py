@@ -24,7 +24,7 @@ from interwhen._types.events import CheckSettled, CheckStarted, Event, Violation
 from interwhen._types.monitors import Fork, Monitor, tracks
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import CheckRecord
-from interwhen._types.segments import Claim, Segment, Span, sha256
+from interwhen._types.segments import Claim, Mention, Segment, Span, sha256
 from interwhen._types.verdicts import (
     Cancelled,
     Errored,
@@ -157,7 +157,7 @@ class _Loss(NamedTuple):
 class _MonitorSegments:
     """The segments of one monitor in the current trace. They do not overlap, so starts and ends have the same order."""
 
-    __slots__ = ("_opened", "_records", "_unclear", "open")
+    __slots__ = ("_opened", "_records", "_unclear", "mentions", "open")
 
     def __init__(self) -> None:
         self._opened: list[Span] = []
@@ -167,6 +167,8 @@ class _MonitorSegments:
         # A long run has a segment for each line, and a list needs a third of the memory of a dict.
         self._records: defaultdict[Span, list[CheckRecord]] = defaultdict(list)
         """The records of each segment. Of records with the same key and span of a claim, the last one counts."""
+        self.mentions: dict[Span, tuple[Mention, ...]] = {}
+        """The numbers of each segment that the recognizer found."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -230,6 +232,7 @@ class _MonitorSegments:
             self._opened.pop()
         self.open.pop(span, None)
         self._records.pop(span, None)
+        self.mentions.pop(span, None)
         at = bisect_left(self._unclear, span)
         if self._unclear[at : at + 1] == [span]:
             del self._unclear[at]
@@ -320,6 +323,11 @@ class CheckTable:
     def records(self) -> tuple[CheckRecord, ...]:
         """Return the records of all checks on the current trace, in an order that does not depend on time."""
         return tuple(sorted(chain.from_iterable(map(_MonitorSegments.records, self._segments)), key=_order))
+
+    def mentions(self, monitor: int) -> list[Mention]:
+        """Return the numbers in the current trace that the recognizer of *monitor* found, in the order of the text."""
+        found = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
+        return sorted(found, key=lambda each: each.span)
 
     # ------------------------------------------------------------------ from segments to orders
 
@@ -438,6 +446,8 @@ class CheckTable:
             if span is not None and not whole.covers(span):
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
+        if fact.mentions:
+            self._segments[monitor].mentions[whole] = fact.mentions
         if not (claims or unread):
             self._settle(monitor, home, passed=True)
             return []
@@ -634,12 +644,17 @@ class CheckTable:
         code_sha256: str | None = None,
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
-        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
-        if isinstance(verdict, Violation):
+        if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
+            verdict = Unknown(f"the model wrote it again, so something else may be meant: {verdict.why}")
+            outcome = Judged(verdict)
+        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
+        if is_pass:
+            pass
+        elif isinstance(verdict, Violation):
             self._refuted(ref, verdict)
-        elif not is_pass and ref.home.certain is None:  # in an unfinished segment, only violations count
+        elif ref.home.certain is None:  # in an unfinished segment, only violations count
             self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 

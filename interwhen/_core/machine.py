@@ -40,8 +40,10 @@ from interwhen._core.release import (
     ENDED_WELL,
     Gates,
     certificate,
+    count_numbers,
     coverage_reason,
     judges_answer,
+    number_reasons,
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
@@ -64,7 +66,7 @@ from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBro
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, NumberCount, Status, UnverifiedReason
 from interwhen._types.segments import Phase, Span, ToolCall
 from interwhen._types.verdicts import Outcome
 
@@ -1083,6 +1085,13 @@ class Core:
             found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
+    def _numbers(self, records: Sequence[CheckRecord]) -> Iterator[NumberCount]:
+        """Yield the count of each required monitor that found numbers. *records* are the checks on the text."""
+        for number, monitor in enumerate(self.monitors):
+            mentions = self.checks.mentions(number) if monitor.required else []
+            if mentions:
+                yield count_numbers(monitor.name, mentions, records, self.violations.refuted())
+
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
         """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
@@ -1096,7 +1105,8 @@ class Core:
         """
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
-        reasons = self._unverified_reasons(records)
+        numbers = tuple(self._numbers(records))
+        reasons = (*self._unverified_reasons(records), *number_reasons(numbers))
         if reasons and status == "verified":
             status = "unverified"
         reasons = (*violations.unproven, *reasons)
@@ -1134,5 +1144,6 @@ class Core:
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,
+            numbers=numbers,
             upstream_status=self._upstream_status,
         )

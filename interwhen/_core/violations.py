@@ -553,6 +553,10 @@ class Violations:
         gated = gates(self._monitors[ref.monitor].delivery)
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
 
+    def has_met(self, ref: Ref) -> bool:
+        """Tell whether a remedy was planned for the words of *ref* at this place before."""
+        return self._trouble.has_met(ref)
+
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
@@ -1003,11 +1007,16 @@ class RefutationCounts:
 
         The number includes this time, and counts the same words of the same monitor at the same position.
         """
-        ref = candidate.ref
-        place = self._place(ref.segment.span.start)
-        key = (ref.monitor, place, " ".join(ref.text.split()))
+        key = self._key(candidate.ref)
         self._times[key] = times = self._times.get(key, 0) + 1
-        return times, place
+        return times, key[1]
+
+    def has_met(self, ref: Ref) -> bool:
+        """Tell whether :meth:`met` has recorded the words of *ref* at its position."""
+        return bool(self._times) and self._key(ref) in self._times
+
+    def _key(self, ref: Ref) -> tuple[int, int, str]:
+        return ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split())
 
     def met_at(self, candidate: Candidate, place: int) -> int:
         """Record that the words of *candidate* were refuted at *place*, which stands for many positions.

@@ -56,6 +56,7 @@ def build_result(
         name: getattr(summary, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
+    common["numbers"] = summary.numbers
     common["hidden_reasoning"] = summary.hidden_reasoning
     if summary.status in ("abstained", "failed"):
         common["upstream_status"] = summary.upstream_status

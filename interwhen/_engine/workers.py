@@ -41,6 +41,7 @@ BOOT_SECONDS = 60.0
 class WorkerDied(Exception):
     """Raised if the worker process ended during a check, or was killed for an invalid answer or too large a message."""
 
+
 class WorkerAnswer(NamedTuple):
     """The answer of a worker process to one check.
 

@@ -67,7 +67,9 @@ async def outcome_of_a_run(who):
 
 
 @pytest.mark.fault(
-    "V2", injected="a verifier that hangs in its thread, in each run", happens="after `threads` of them it fails at once"
+    "V2",
+    injected="a verifier that hangs in its thread, in each run",
+    happens="after `threads` of them it fails at once",
 )
 async def test_a_verifier_that_hangs_over_runs_gets_no_more_threads():
     hangs = Hanging("hangs")

@@ -189,7 +189,9 @@ async def read(
             before = seen if before is None and refuted else before
             result = info.result or result
     except openai.OpenAIError as error:
-        arm.failures.append(f"{error!r} from {error.__cause__!r} from {error.__cause__ and error.__cause__.__cause__!r}")
+        arm.failures.append(
+            f"{error!r} from {error.__cause__!r} from {error.__cause__ and error.__cause__.__cause__!r}"
+        )
         return
     arm.transcripts += 1
     assert result is not None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, zip_longest
@@ -21,8 +21,10 @@ from interwhen import (
     FunctionVerifier,
     Level,
     Lines,
+    Mention,
     Monitor,
     Pass,
+    Scope,
     Segment,
     Span,
     Task,
@@ -36,12 +38,25 @@ from interwhen.toolkit import Normalized, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.answers import Stated, read_line
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
+from interwhen_verifiers._arithmetic.context import DENIALS
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
+from interwhen_verifiers._arithmetic.mentions import may_mention, mentions, parts_of, values_in, with_parts
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
-from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
+from interwhen_verifiers._arithmetic.nodes import (
+    Node,
+    Value,
+    bare,
+    exact,
+    magnitude,
+    numbers,
+    render,
+    ungrouped,
+    value_of,
+)
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import Problem, doubt_of_prompt, read_problem
-from interwhen_verifiers._arithmetic.recognition import may_state, statements
+from interwhen_verifiers._arithmetic.recognition import statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
@@ -54,8 +69,12 @@ MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The most characters at the end of a prompt that are searched for announcements and quoted equations."""
+MAX_GIVEN = 200_000
+"""The most characters at the end of a prompt in which given numbers are found."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
+MAX_STEPS = 1_000
+"""The most equations before a wrong one that are searched for its numbers."""
 MAX_GAP = 60
 """The most characters between two lines of one equation."""
 MANY_FALSE = 3
@@ -107,6 +126,11 @@ class Equation(Claim):
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
     """Whether it plainly states the answer: the computation that the prompt asks for is its last side, a number."""
+    around: frozenset[Value] = frozenset()
+    """The numbers in the text around a chain that does not hold: its line without it, and the line before."""
+    sure: bool = True
+    """For a chain that does not hold: whether the prompt or the steps before give its first numbers, and nothing around
+    it may give its operations another meaning."""
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
@@ -190,6 +214,24 @@ class State(NamedTuple):
     """What the text has stated as the answer."""
     answer_at: int | None = None
     """Where in the current line an equation ends that is the answer; ``None`` if none is."""
+    steps: _Steps | None = None
+
+
+class _Steps(NamedTuple):
+    """The equations so far that hold: the last one, and those before it. A list would be copied for each line."""
+
+    last: tuple[Side, ...]
+    before: _Steps | None
+
+
+def _are_bound(wanted: set[Value], steps: _Steps | None) -> bool:
+    """Tell whether each value in *wanted* stands in one of the last ``MAX_STEPS`` of *steps*."""
+    for _ in range(MAX_STEPS):
+        if steps is None or not wanted:
+            break
+        wanted = wanted.difference(number.value for side in steps.last for number in numbers(side.node))
+        steps = steps.before
+    return not wanted
 
 
 _NO_PROBLEM = Problem(None, PLAIN)
@@ -201,7 +243,8 @@ def read_task(task: Task) -> Problem:
     The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
     characters.
     """
-    return read_problem(task.question, task.text[-MAX_PROMPT:])
+    text = task.text
+    return read_problem(task.question, text[-MAX_PROMPT:], values_in(normalize(text[-MAX_GIVEN:]).text))
 
 
 async def prepare(task: Task) -> Problem:
@@ -251,8 +294,9 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
         setting = setting_of(text, setting)
     asked = state.problem.node if segment.phase == "answer" else None
     if not (relates or goes_on or asked):
-        state = State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.stated)
-        return state, []
+        return state._replace(
+            setting=setting, tail=text, end=segment.span.end, phase=segment.phase, tried=announces(text), answer_at=None
+        ), []
     if setting is not state.setting:
         state = state._replace(setting=setting)
     before = _LINE_END.sub("", normalize(state.tail).text) + " " if goes_on else ""
@@ -262,7 +306,26 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
     claims = [*(_continued(state, segment, before, doubt) if goes_on else _equations(segment, state, doubt)), *answers]
     tail = before + normalize(text).text if goes_on else text
     tried = announces(text) or (state.tried and (relates or bool(claims)))
-    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, state.stated), claims
+    return state._replace(
+        tail=tail,
+        end=segment.span.end,
+        phase=segment.phase,
+        tried=tried,
+        answer_at=None,
+        steps=_extended(state.steps, claims),
+    ), claims
+
+
+def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
+    """Return *steps* with those of *claims* that are asserted and hold."""
+    for claim in claims:
+        if isinstance(claim, Equation) and claim.sides and not claim.doubt and _holds(claim.sides, claim.links):
+            steps = _Steps(claim.sides, steps)
+    return steps
+
+
+def _holds(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
+    return set(links) == {"="} and len({value_of(side.node) for side in sides}) == 1
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
@@ -308,9 +371,12 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         announced = None
     if len(chains) >= MANY_FALSE and sum(map(_is_false, chains)) >= MANY_FALSE:
         doubt = doubt or _SEVERAL
+    made: list[Equation] = []
     for chain in chains:
         follows = announced is not None and chain.sides[0].start >= announced
-        yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
+        why = doubt or (_TRIED if follows else "")
+        made.append(_equation(segment, chain, line.normalized.text, source, state, why, made))
+    yield from made
 
 
 def _is_false(chain: Chain) -> bool:
@@ -354,7 +420,7 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
             if not chain.is_trivial:
                 yield _equation(segment, chain, text, source, state, doubt)
             read = max(read, chain.sides[-1].end)
-    for start, end in statements(tokens, text):
+    for start, end in statements(tokens):
         # The recognizer sees one line only.
         if start < source.before < end and end > read:
             yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD)
@@ -369,7 +435,13 @@ def _unread(span: Span, why: str) -> Equation:
 
 
 def _equation(
-    segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None, doubt: str
+    segment: Segment,
+    chain: Chain,
+    text: str,
+    source: _Source | None,
+    state: State | None,
+    doubt: str,
+    earlier: Iterable[Claim] = (),
 ) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
     setting, doubt, answers = PLAIN, chain.doubt or doubt, False
@@ -381,6 +453,11 @@ def _equation(
         answers = chain.sides[-1].start == state.answer_at
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
+    around: frozenset[Value] = frozenset()
+    sure = True
+    if state is not None and not _holds(chain.sides, chain.links):
+        around, sure = _context(state, chain, text, _extended(state.steps, earlier))
+        marks.append(f"{sorted(around)}{sure}")
     text = text[base:end]
     here = Span(base, end)
     if source is not None:
@@ -398,9 +475,27 @@ def _equation(
         doubt=doubt,
         setting=setting,
         answers=answers,
+        around=around,
+        sure=sure,
         source=source,
         first=here.start,
     )
+
+
+def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tuple[frozenset[Value], bool]:
+    """Return the fields ``around`` and ``sure`` of the claim for *chain*, which is in *text* and does not hold.
+
+    *steps* are the equations before it.
+    """
+    start, end = chain.sides[0].start, chain.sides[-1].end
+    before = "" if _may_relate(state.tail) else state.tail
+    own = {number.value for side in chain.sides for number in numbers(side.node)}
+    around = values_in(f"{before}\n{text[:start]}\n{text[end:]}") - own
+    first = next((side for side in chain.sides if not bare(side.node)), chain.sides[0])
+    wanted = {number.value for number in numbers(first.node)} - with_parts(state.problem.given)
+    sure = _are_bound(wanted, steps) and is_plain(text, start, end, before, state.problem.text)
+    pairs = ((left.node, right.node) for left, right in pairwise(chain.sides))
+    return around, sure and not any(may_be_other_operation(left, right, around) for left, right in pairs)
 
 
 def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[State, list[Claim]]:
@@ -429,28 +524,46 @@ def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[
     return state._replace(stated=reading.stated, answer_at=reading.at), claims
 
 
-def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
+def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span | Mention]:
+    """Yield the equations in signs of *segment*, and the numbers that the prompt in *prepared* does not give.
 
-    Identities such as ``4 = 4`` are left out, and so are sentences of more than ``MAX_SEGMENT`` characters.
+    Identities such as ``4 = 4`` are left out, and so are plain labels, and sentences of more than ``MAX_SEGMENT``
+    characters.
     """
-    del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
         for part in _parts(segment):
             if len(part.text) <= MAX_SEGMENT:
-                yield from recognize(part)
+                yield from recognize(part, prepared)
         return
-    if not (_may_relate(text) or may_state(text)):
+    if may_mention(text):
+        normalized = _read(text).normalized if _may_relate(text) else normalize(text)
+        given = prepared.given if prepared is not None else frozenset()
+        for found in mentions(normalized.text):
+            if given.isdisjoint(found.values):
+                yield Mention(
+                    _placed(segment, normalized.original(found.start, found.end)), tuple(map(str, found.values))
+                )
+    if not _may_relate(text):
         return
     line = _read(text)
-    found = list(statements(line.tokens, line.normalized.text))
-    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found else []
+    found_at = list(statements(line.tokens))
+    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found_at else []
     starts = [sides[0].start for sides in trivial]
-    for start, end in found:
+    for start, end in found_at:
         at = bisect_right(starts, start)
         if not at or end > trivial[at - 1][-1].end:
             yield _placed(segment, line.normalized.original(start, end))
+
+
+def _values(sides: Iterable[Side]) -> tuple[str, ...]:
+    """Return the values that a claim about *sides* checks: of their numbers, and of the sides themselves."""
+    found: set[Value] = set()
+    for side in sides:
+        found.update(parts_of(side.node))
+        value = value_of(side.node)
+        found.update(() if value is None else (magnitude(value),))
+    return tuple(sorted(map(str, found)))
 
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
@@ -466,7 +579,9 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                why = doubt_of_prompt(problem, left, right)
+                why = doubt_of_prompt(problem, left, right) or other_arithmetic(
+                    left.node, right.node, value, exact(right.node), claim.around
+                )
                 if not why:
                     return _violation(claim, index, value, rounding)
                 unclear = unclear or why
@@ -474,11 +589,10 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
                 unclear = unclear or why
             case Rounded(places=shown):
                 places.add(shown)
-            case None:
-                pass
-    if unclear:
-        return Unknown(unclear)
-    return Pass(_evidence(places), scope="answer" if claim.answers and None not in places else "steps")
+    if unclear or claim.doubt in DENIALS:  # "It is false that 2 + 2 = 4"
+        return Unknown(unclear or claim.doubt)
+    scope: Scope = "answer" if claim.answers and None not in places else "steps"
+    return Pass(_evidence(places), scope=scope, values=_values(claim.sides))
 
 
 def _judge_answer(claim: Given) -> Verdict:
@@ -487,7 +601,7 @@ def _judge_answer(claim: Given) -> Verdict:
     is_right = is_value(claim.side, exact(claim.asked))
     if is_right:
         evidence = "the computation that the prompt asks for was done exactly"
-        return Pass(evidence, scope="answer" if claim.answers else "steps")
+        return Pass(evidence, scope="answer" if claim.answers else "steps", values=_values([claim.side]))
     if is_right is None or not claim.said:
         return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.
@@ -521,7 +635,8 @@ def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) ->
         why=f"{statement(computed)} is not {statement(stated)}",
         witness=f"{statement(computed)} is {shown}, not {statement(stated)}" if shown else "",
         where=_where(claim, wrong.start, wrong.end),
-        repair=wrong.repair if _is_in_line(claim, wrong.start) else None,
+        repair=wrong.repair if claim.sure and _is_in_line(claim, wrong.start) else None,
+        sure=claim.sure,
     )
 
 

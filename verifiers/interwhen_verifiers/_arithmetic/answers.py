@@ -15,7 +15,6 @@ from typing import NamedTuple
 from interwhen_verifiers._arithmetic.chains import Chain
 from interwhen_verifiers._arithmetic.nodes import Binary, Node, Value, bare, numbers, render, ungrouped, value_of
 from interwhen_verifiers._arithmetic.parser import Parser, Side, read_number
-from interwhen_verifiers._arithmetic.recognition import BINARY
 from interwhen_verifiers._arithmetic.tokens import Token
 from interwhen_verifiers._arithmetic.vocabulary import words_of
 
@@ -37,6 +36,11 @@ _WORKING = _CLOSING | words_of(
     "begin given these them its will all"
 )
 """The words that may stand in the working before the answer. No text of them doubts, denies or withdraws a value."""
+_BINARY = words_of(
+    "times plus minus multiplied divided added subtracted multiply divide add subtract mod modulo sum product xor "
+    "difference quotient mal geteilt durch por más menos dividido entre fois moins divisé"
+)
+"""Words for an operation on two numbers."""
 _SIGNS = frozenset((*".,:;!|\"'`✓✔✅", "⇒", "→", "=>", "->", "<answer>", "</answer>"))
 _ENDS = frozenset((*".!,\"'`✓✔✅", "</answer>"))
 _BREAKS = frozenset(".;:!|")
@@ -119,7 +123,7 @@ def read_line(text: str, tokens: list[Token], chains: Iterable[Chain], asked: No
     inside = [(chain.sides[0].start, chain.sides[-1].end) for chain in chains]
     known, loose = _numbers(tokens, inside, side)
     agrees = all(_marked(tokens, mark.end()) in {None, value, value_of(asked)} for mark in _STATES.finditer(text))
-    goes_on = bool(tokens) and tokens[-1].text in BINARY
+    goes_on = bool(tokens) and tokens[-1].text in _BINARY
     stated = before._replace(
         known=before.known | known,
         loose=before.loose | loose,
@@ -178,7 +182,7 @@ def _marked(tokens: list[Token], at: int) -> Value | str | None:
     """Return the value that follows a mark that ends at offset *at*; ``None``: none follows; a text: it is not read."""
     for index in range(bisect_left(tokens, at, key=_start_of), len(tokens)):
         token, parser = tokens[index], Parser(tokens, index, len(tokens))
-        if token.kind in {"num", "frac", "open", "op", "cur", "rel"} or token.text in BINARY:
+        if token.kind in {"num", "frac", "open", "op", "cur", "rel"} or token.text in _BINARY:
             side = parser.side(whole=False)
             after = tokens[parser.index : parser.index + 1]
             value = None if side is None or (after and after[0].kind == "opaque") else value_of(side.node)

@@ -16,6 +16,7 @@ from interwhen_verifiers._arithmetic.nodes import (
     Node,
     Number,
     Operator,
+    Value,
     bare,
     render,
     value_of,
@@ -63,17 +64,20 @@ class Problem(NamedTuple):
     setting: Setting
     text: str = ""
     """The prompt, or the end of a long one. An equation that it contains, too, is not refuted."""
+    given: frozenset[Value] = frozenset()
+    """The values of the numbers in the prompt."""
 
 
-def read_problem(question: str, context: str) -> Problem:
+def read_problem(question: str, context: str, given: frozenset[Value] = frozenset()) -> Problem:
     """Read the computation that *question* asks for, and the arithmetic (such as a modulus) that *context* announces.
 
-    *question* is the last message of the user, and *context* the text of the task, or its end.
+    *question* is the last message of the user, and *context* the text of the task, or its end. *given*: the
+    values of the numbers in the prompt.
     """
     setting = setting_of(context, PLAIN)
     if "left to right" in context or "precedence" in context or _FIRST.match(question):
         setting = setting._replace(in_order=True)
-    return Problem(_computation(question, context), setting, context)
+    return Problem(_computation(question, context), setting, context, given)
 
 
 def _computation(question: str, context: str) -> Node | None:
