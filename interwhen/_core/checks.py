@@ -184,6 +184,9 @@ class _MonitorSegments:
         self._opened.append(home.span)
         self.open[home.span] = home
 
+    def mention(self, segment: Span, mentions: tuple[Mention, ...]) -> None:
+        self.mentions[segment] = mentions
+
     def record(self, record: CheckRecord) -> None:
         self._records[record.segment].append(record)
 
@@ -447,7 +450,7 @@ class CheckTable:
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
         if fact.mentions:
-            self._segments[monitor].mentions[whole] = fact.mentions
+            self._segments[monitor].mention(whole, fact.mentions)
         if not (claims or unread):
             self._settle(monitor, home, passed=True)
             return []

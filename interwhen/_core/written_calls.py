@@ -126,7 +126,7 @@ _BETWEEN = re.compile(
 """What may stand around a call and between its parts: tags, fences, signs and the words of chat templates."""
 _CALLED = re.compile(rf"[\[(]\s*{NAME}\(")
 _CALLED_METHOD = re.compile(rf"{NAME}\.call\(")
-_TAG_PATTERN = re.compile(_TAG)
+_A_TAG = re.compile(_TAG)
 _GEMMA_END = re.compile(r"(?:<tool_call\|>|<end_function_call>)\s*\Z")
 _LLAMA_END = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z")
 _NAMED = re.compile(rf"=?({NAME})(?::\d{{1,9}})?")
@@ -338,7 +338,7 @@ def _named(reading: _Reading, text: str, match: re.Match[str]) -> tuple[Iterable
     # Without arguments, only what follows says that it is a call: the end of the text between tags, or two tags.
     tools = reading.offer.tools
     if (tools and name not in tools) or (
-        text.strip() != match[1] and len(_TAG_PATTERN.findall(text, match.end(), after)) < 2
+        text.strip() != match[1] and len(_A_TAG.findall(text, match.end(), after)) < 2
     ):
         raise Unreadable(f"no arguments follow the name {name!r:.80}")
     return (reading.call(name, {}),), after
