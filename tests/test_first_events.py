@@ -103,6 +103,9 @@ def report(tmp_path_factory):
     return lambda way: reports.get(way) or reports.setdefault(way, make(way))
 
 
+@pytest.mark.fault(
+    "H13", injected="the first warning, error, repair, refusal and journal", happens="nothing is imported or compiled"
+)
 @pytest.mark.parametrize("event", ENDS)
 @pytest.mark.parametrize("way", ["FastTransport", "Httpx2Transport-trio", "wrap", "gateway"])
 def test_a_first_event_imports_and_compiles_nothing(way, event, report):

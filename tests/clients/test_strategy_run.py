@@ -74,6 +74,7 @@ CHAT = (*CHAT, "revision", "interrupt")
 PARTIAL = ("step-beam", "dvts", "budget-forcing")
 
 
+@pytest.mark.fault("H10", injected="all samples of a strategy are refuted", happens="corrected or abstained")
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 @pytest.mark.parametrize("strategy", [*CHAT, *PARTIAL])
 async def test_no_refuted_answer_is_delivered_as_normal(strategy, reading, serve, clients):

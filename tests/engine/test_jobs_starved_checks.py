@@ -49,6 +49,7 @@ def needs(seconds, worker):
     return watch(who), VirtualWorkers(lambda _verifier, _claim: Shift(seconds), processes=1)
 
 
+@pytest.mark.fault("H11", injected="a machine that does not run the process", happens="the deadline moves by that time")
 @pytest.mark.fault("V2", injected="a machine that runs the process a fifth of the time", happens="the check passes")
 @pytest.mark.parametrize("worker", ["thread", "process", "async"])
 async def test_a_deadline_counts_no_starved_time(worker, starve):
@@ -59,6 +60,7 @@ async def test_a_deadline_counts_no_starved_time(worker, starve):
     assert result.timing.total == pytest.approx(2.5)
 
 
+@pytest.mark.fault("H11", injected="a machine that is starved for long", happens="a gate waits for three deadlines")
 @pytest.mark.parametrize("worker", ["thread", "process", "async"])
 async def test_a_starved_gate_waits_for_three_deadlines(worker, starve):
     monitor, workers = needs(1e9, worker)

@@ -223,6 +223,7 @@ def test_it_says_whether_it_lives_and_is_ready(upstream, gateway):
 DOWN = "http://127.0.0.1:9/v1"
 
 
+@pytest.mark.fault("H14", injected="two upstreams for a model, one is down", happens="as ready as calls are")
 @pytest.mark.parametrize(
     ("first", "second", "status"),
     [

@@ -9,6 +9,9 @@ from interwhen.testing import ScriptedModel
 from tests.verifiers.arithmetic_support import unchecked
 
 
+@pytest.mark.fault(
+    "H8", injected="statements in words beside a checked equation", happens="their numbers have no check, with places"
+)
 @pytest.mark.parametrize(
     ("text", "missing"),
     [

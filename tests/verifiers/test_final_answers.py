@@ -203,11 +203,15 @@ OTHER_WRONG = [
 ]
 
 
+@pytest.mark.fault(
+    "H6", injected="an answer that is stated twice, later, hedged or in words", happens="not answer verified"
+)
 @pytest.mark.parametrize("text", WRONG)
 def test_no_wrong_or_doubtful_answer_is_verified(text: str) -> None:
     assert not is_answer_verified(text)
 
 
+@pytest.mark.fault("H6", injected="a wrong answer beside a right equation", happens="not answer verified")
 @pytest.mark.parametrize(("prompt", "text"), OTHER_WRONG)
 def test_no_other_wrong_answer_is_verified(prompt: str, text: str) -> None:
     assert not is_answer_verified(text, prompt)
