@@ -120,7 +120,7 @@ def test_an_unknown_strategy_is_refused_and_imports_nothing(asked, upstream, gat
 MISSPELT = ["best-of-nn:n=4", "bestofn", "greedi", "untill-verified", "best-of-n:n=4", "dvts"]
 
 
-@pytest.mark.fault("H10", injected="a client asks for samples that nobody offers", happens="400")
+@pytest.mark.fault("H10", injected="a client asks for samples that are not offered", happens="400")
 @pytest.mark.parametrize("asked", MISSPELT)
 def test_a_strategy_is_off_unless_it_is_offered(asked, upstream, gateway):
     server = upstream(told("fine\n"))
