@@ -14,10 +14,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from interwhen._core.machine import Core
@@ -73,6 +75,9 @@ class Wakeup:
 
 
 # Helpers for the start of a run.
+
+_MANY_TOOLS = 100
+"""With more tools than this, the core is made in a thread, so that the event loop continues."""
 
 
 def core_for(
@@ -385,7 +390,8 @@ class Run:
             await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
             able = await capabilities_for(self._model, self._timeouts, self._budgets.seconds, past)
-            self._core = core = core_for(
+            make = partial(
+                core_for,
                 past,
                 able,
                 self._prompt,
@@ -396,6 +402,9 @@ class Run:
                 self._starts_in,
                 min_coverage=self._min_coverage,
             )
+            # The patterns of thousands of tools take long to compile.
+            offers_many = isinstance(tools := self._sampling.extra.get("tools"), list) and len(tools) > _MANY_TOOLS
+            self._core = core = await anyio.to_thread.run_sync(make) if offers_many else make()
             self._recorder = open_recorder(
                 self._journal,
                 past,
