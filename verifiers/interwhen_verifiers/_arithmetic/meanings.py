@@ -27,7 +27,6 @@ _WORD = re.compile(r"[^\W\d_]+")
 _BEGINNING = 4
 """So many letters of two words are compared: ``ordered`` is a form of ``order``."""
 _SENTENCE_END = re.compile(r"[.!?;|](?=\s|$)|\n")
-_CLAUSE_END = re.compile(r"[,;:!?)|]|[.](?=\s|$)|\n| (?:so|and|which|because|therefore)\b")
 _COMMAND = re.compile(r"\\[A-Za-z]+")
 
 
@@ -120,11 +119,10 @@ def _is_result_of_other(left: Node, other: Value) -> bool:
 def is_plain(text: str, start: int, end: int, before: str, prompt: str) -> bool:
     """Tell whether the words around ``text[start:end]`` leave the meaning of an operation alone.
 
-    They do if each word of its clause, up to the start of the sentence, is common in calculations or stands in
-    *prompt*. *before* is the line before, which counts if it introduces this one.
+    They do if each word of its sentence is common in calculations or stands in *prompt*. *before* is the line before, which counts if it introduces this one.
     """
     begun = max((found.end() for found in _SENTENCE_END.finditer(text, 0, start)), default=0)
-    ends = _CLAUSE_END.search(text, end)
+    ends = _SENTENCE_END.search(text, end)
     around = text[begun:start] + " " + text[end : ends.start() if ends else len(text)]
     if not begun and before.rstrip().endswith((":", ",")):
         around += " " + before

@@ -20,15 +20,17 @@ _ONES = (
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SMALL = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_IMPLIED: dict[str, Value] = {
-    **dict.fromkeys(("half", "halves"), Fraction(1, 2)),
-    **dict.fromkeys(("third", "thirds"), Fraction(1, 3)),
-    **dict.fromkeys(("quarter", "quarters", "fourth", "fourths"), Fraction(1, 4)),
-    **dict.fromkeys(("fifth", "fifths"), Fraction(1, 5)),
-    **dict.fromkeys(("twice", "double", "doubles", "couple", "pair", "pairs"), 2),
-    **dict.fromkeys(("thrice", "triple", "triples"), 3),
+_PARTS = {
+    **{"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8},
+    **{"ninth": 9, "tenth": 10},
 }
-"""Words that give a number without naming it. They count where they are given, and are no mention of their own."""
+_TIMES = {"twice": 2, "double": 2, "couple": 2, "pair": 2, "thrice": 3, "triple": 3}
+_IMPLIED: dict[str, Value] = {
+    f"{word}{ending}": value
+    for word, value in ({word: Fraction(1, below) for word, below in _PARTS.items()} | _TIMES).items()
+    for ending in ("", "s", "d")
+}
+"""Words that give a number without naming it."""
 LEAST = 3
 """The least value of a word that counts as a number: ``one`` and ``two`` are mostly articles."""
 _MAX_DIGITS = 40
@@ -49,7 +51,16 @@ _LIST_NUMBER = re.compile(r"[\s#>*•-]*+\(?\d{1,3}(?:[.):]|\*\*)(?=[\s*]|$)")
 _WORD_BEFORE = re.compile(r"([^\W\d_]+)\.?\s\Z")
 _GLUED = re.compile(r"(?<![^\W\d_])([A-Za-zÀ-Ͽ]+)(-?)\Z|_\{?\Z|#\Z|[^\d\s]\^\{?\Z")
 _SPELLED = re.compile(r"\b(?:{0})\b(?:[ -](?:and )?(?:{0})\b)*+".format("|".join((*_SMALL, *_SCALES))), re.IGNORECASE)
+_FRACTION = re.compile(
+    rf"""\b(?:(?P<times>{"|".join(_TIMES)})[sd]?\b
+  | (?P<whole>half|halve[sd]?|quarter)\b
+  | (?:a|one)[ -](?P<one>{"|".join(_PARTS)})\b(?=\s+of\b|\s*(?:[^\w\s]|$))
+  | (?P<over>{"|".join(_ONES[2:10])})[ -](?P<below>{"|".join(_PARTS)})s\b)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Multiples and parts in words. A single ``third`` may be the third one."""
 _SPELLED_WORDS = _SMALL.keys() | _SCALES.keys()
+_FRACTION_WORDS = _IMPLIED.keys() | {"halves"}
 _HAN = re.compile("[二三四五六七八九十百千万]+")
 _LETTERS = re.compile(r"[a-z]+")
 _REACH = 24
@@ -76,6 +87,9 @@ def mentions(text: str) -> Iterator[Mention]:
             if value >= LEAST:
                 yield Mention(found.start(), found.end(), (value,))
 
+    if _may_part(text):
+        for found in _FRACTION.finditer(text):
+            yield Mention(found.start(), found.end(), _part(found))
     if not text.isascii():
         for found in _HAN.finditer(text):  # no word of English, and no article as 一 is
             yield Mention(found.start(), found.end(), _read_han(found[0]))
@@ -110,7 +124,7 @@ def with_parts(values: frozenset[Value]) -> set[Value]:
 
 def may_mention(text: str) -> bool:
     """Tell whether *text*, in any form, may hold a number."""
-    return _DIGIT.search(text) is not None or may_spell(text) or not text.isascii()
+    return _DIGIT.search(text) is not None or may_spell(text) or _may_part(text) or not text.isascii()
 
 
 def parts_of(node: Node) -> Iterator[Value]:
@@ -133,6 +147,10 @@ def plain(value: Value) -> Value:
 def may_spell(text: str) -> bool:
     """Tell whether *text* holds a number in words."""
     return not _SPELLED_WORDS.isdisjoint(text.lower().replace("-", " ").split())
+
+
+def _may_part(text: str) -> bool:
+    return not _FRACTION_WORDS.isdisjoint(_LETTERS.findall(text.lower()))
 
 
 def _in_digits(text: str) -> Iterator[Mention]:
@@ -178,6 +196,17 @@ def _values(match: re.Match[str]) -> tuple[Value, ...]:
     if after.endswith("%"):
         return (value, Fraction(value) / 100)
     return (value * _SCALES.get(after, 1),)
+
+
+def _part(match: re.Match[str]) -> tuple[Value, ...]:
+    if match["times"]:
+        return (_TIMES[match["times"].lower()],)
+    if match["over"]:
+        part = Fraction(_SMALL[match["over"].lower()], _PARTS[match["below"].lower()])
+        return (part, 100 * part)
+    word = (match["one"] or match["whole"]).lower()
+    below = _PARTS[word if word in _PARTS else word[:-1]]
+    return (Fraction(1, below), below, Fraction(100, below))
 
 
 def _read(text: str) -> Fraction:
