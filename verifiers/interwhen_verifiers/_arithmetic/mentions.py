@@ -20,9 +20,8 @@ _ONES = (
 _TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 _SMALL = {word: value for value, word in enumerate(_ONES)} | {word: 20 + 10 * at for at, word in enumerate(_TENS)}
 _SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9}
-_PARTS = {
-    **{"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5, "sixth": 6, "seventh": 7, "eighth": 8},
-    **{"ninth": 9, "tenth": 10},
+_PARTS = {"half": 2, "halve": 2, "third": 3, "quarter": 4, "fourth": 4, "fifth": 5} | {
+    f"{word}th": below for below, word in ((6, "six"), (7, "seven"), (8, "eigh"), (9, "nin"), (10, "ten"))
 }
 _TIMES = {"twice": 2, "double": 2, "couple": 2, "pair": 2, "thrice": 3, "triple": 3}
 _IMPLIED: dict[str, Value] = {
