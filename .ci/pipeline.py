@@ -37,8 +37,6 @@ PARALLEL = ("--numprocesses", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", 
 QUARTER, SMOKE, WHEEL = 4, 8, 16
 """One file of tests in so many runs, and the first one of each folder: on the newest Python, on those between it and
 the oldest, and against the installed wheel."""
-DEPENDS_ON_PYTHON = ("interwhen/_core", "interwhen/_engine", "interwhen/_types", "pyproject.toml")
-"""If any of these was changed, the whole suite runs on the newest Python, too."""
 LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
 """What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
 
@@ -441,9 +439,7 @@ class Pipeline:
         shell.run(self._bin / "mypy")
 
     def _suite(self, shell: Shell) -> None:
-        if paths := changed(DEPENDS_ON_PYTHON):
-            shell.say(f"==> the whole suite, since {paths[0]} was changed")
-        self._test(shell, self._full(shell, self._newest), every=1 if paths else QUARTER)
+        self._test(shell, self._full(shell, self._newest), every=QUARTER)
 
     def _smoke(self, version: Version, shell: Shell) -> None:
         self._test(shell, self._full(shell, version), "-m", "not slow", every=SMOKE)
@@ -546,20 +542,6 @@ class Pipeline:
             (folder / "checked").touch()
         [source], [built] = folder.glob("*.tar.gz"), folder.glob("*.whl")
         return source, built
-
-
-def changed(paths: Sequence[str]) -> list[str]:
-    """Return which files below *paths* differ from the commit INTERWHEN_BASE, or from where origin/main was left.
-
-    None if git cannot say: then there is nothing to compare with.
-    """
-    base = os.environ.get("INTERWHEN_BASE") or "origin/main..."
-    command = ["git", "diff", "--name-only", base, "--", *paths]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return done.stdout.splitlines()
 
 
 def testers() -> list[str]:

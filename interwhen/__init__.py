@@ -46,7 +46,7 @@ from interwhen._types.results import (
     Verified,
     ViolationRecord,
 )
-from interwhen._types.segments import Claim, Phase, Segment, Span, ToolCall
+from interwhen._types.segments import Claim, Mention, Phase, Segment, Span, ToolCall
 from interwhen._types.triggers import (
     Answer,
     CodeBlocks,
@@ -119,6 +119,7 @@ __all__ = [
     "Level",
     "Lines",
     "Markers",
+    "Mention",
     "Message",
     "Model",
     "ModelError",

@@ -28,29 +28,27 @@ def log_info(event: str, **values: Any) -> None:
 
 def logs_info() -> bool:
     """Tell whether :func:`log_info` would pass an event on, so that a costly event is made only if it may be used."""
-    if "structlog" in sys.modules:
-        import structlog
-
-        if structlog.is_configured():
-            return True
-    return _stdlib().isEnabledFor(_INFO)
+    return _structlog() is not None or _stdlib().isEnabledFor(_INFO)
 
 
 def _log(level: int, event: str, values: dict[str, Any]) -> None:
-    stdlib = _stdlib()
-    application_uses_structlog = "structlog" in sys.modules
-    if not application_uses_structlog and not stdlib.isEnabledFor(level):
-        return
-    import structlog
-
-    if structlog.is_configured():
+    structlog = _structlog()
+    if structlog is not None:
         structlog.get_logger("interwhen").log(level, event, **values)
-    elif stdlib.isEnabledFor(level):
-        structlog.wrap_logger(
-            stdlib,
-            processors=[structlog.processors.KeyValueRenderer(key_order=["event"])],
-            wrapper_class=structlog.stdlib.BoundLogger,
-        ).log(level, event, **values)
+    elif _stdlib().isEnabledFor(level):
+        text = " ".join(f"{name}={value!r}" for name, value in {"event": event, **values}.items())
+        _stdlib().log(level, "%s", text)
+
+
+def _structlog() -> Any:
+    """Return structlog if the application has configured it, and so imported it; otherwise ``None``.
+
+    It is not imported here: this takes 60 ms, and the first warning comes while streams are read.
+    """
+    structlog = sys.modules.get("structlog")
+    # While another thread imports it, it has no such function yet.
+    is_configured = getattr(structlog, "is_configured", None)
+    return structlog if is_configured is not None and is_configured() else None
 
 
 @cache

@@ -28,7 +28,7 @@ from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
-from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Unprepared, WorkerPool, fits
+from interwhen._types.extensions import Allocator, Ready, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -82,7 +82,6 @@ def run(
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
     allocator: Allocator | None = None,
-    learner: RemedyLearner | None = None,
     context: Ready | None = None,
     prompt_monitors: Iterable[PromptMonitorSpec] = (),
     on_result: ResultCallback | None = None,
@@ -101,8 +100,7 @@ def run(
     (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``); the
     run uses only items that are ready when it is entered. *allocator*
-    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets, and *learner*
-    (:class:`~interwhen.strategies.RemedyBeliefs`) sets the order in which the remedies of a ladder are tried.
+    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets.
     *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model is asked.
 
     *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with the events
@@ -125,7 +123,6 @@ def run(
     pool = load_workers(workers)
     for label, given, protocol, must, todo in (
         ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
-        ("learner", learner, RemedyLearner, "have the methods order() and learn()", "give a RemedyLearner"),
         ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
     ):
         if given is not None and not fits(given, protocol):
@@ -156,7 +153,6 @@ def run(
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
         allocator=allocator,
-        learner=learner,
         context=context,
         prompt_monitors=load_prompt_monitors(prompt_monitors),
     )

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = [
     "ALLOCATORS",
     "CONTEXTS",
-    "LEARNERS",
     "MODELS",
     "PRODUCERS",
     "PROMPT_MONITORS",
@@ -74,9 +73,6 @@ __all__ = [
 ALLOCATORS = "interwhen.allocators"
 """The entry-point group of allocators. A factory takes annotated options, and returns an
 ``interwhen.strategies.Allocator``."""
-LEARNERS = "interwhen.learners"
-"""The entry-point group of learners. A factory takes annotated options, and returns an
-``interwhen.strategies.RemedyLearner``."""
 VERIFIERS = "interwhen.verifiers"
 """The entry-point group of verifiers. A factory takes annotated options, and returns a ``Monitor``, or a list or tuple
 of several."""

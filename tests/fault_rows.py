@@ -72,4 +72,11 @@ ROWS = {
     "H3": "times that are equal, run backwards or jump",
     "H4": "a server that refuses the request after a remedy",
     "H5": "an extra turn that repeats, starts over or would be joined to half a line",
+    "H6": "an answer that is stated twice, later or in words",
+    "H8": "statements that no extractor reads",
+    "H9": "the beginning of a tool call in an unknown format",
+    "H10": "a client that asks for many samples",
+    "H11": "a machine so loaded that checks do not run",
+    "H13": "a first event that imports or compiles",
+    "H14": "readiness that differs from what calls meet",
 }

@@ -30,7 +30,7 @@ class Vllm:
     """
 
     def __init__(self, *, opened=False, tokenizes=True, parser=True, text="<think>59 + 1 = 61\n</think>It is 61"):
-        self.prompt = "Q" + ("<think>" if opened else "")
+        self.prompt = "59 + 1?" + ("<think>" if opened else "")
         self.first = text.removeprefix("<think>") if opened else text
         self.tokenizes = tokenizes
         self.parser = parser

@@ -7,8 +7,9 @@ Why a failing verifier is suspended: docs/decisions/0014-when-a-verifier-fails.m
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
@@ -23,7 +24,7 @@ from interwhen._types.events import CheckSettled, CheckStarted, Event, Violation
 from interwhen._types.monitors import Fork, Monitor, tracks
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import CheckRecord
-from interwhen._types.segments import Claim, Segment, Span, sha256
+from interwhen._types.segments import Claim, Mention, Segment, Span, sha256
 from interwhen._types.verdicts import (
     Cancelled,
     Errored,
@@ -156,15 +157,18 @@ class _Loss(NamedTuple):
 class _MonitorSegments:
     """The segments of one monitor in the current trace. They do not overlap, so starts and ends have the same order."""
 
-    __slots__ = ("_opened", "_records", "_unclear", "open")
+    __slots__ = ("_opened", "_records", "_unclear", "mentions", "open")
 
     def __init__(self) -> None:
         self._opened: list[Span] = []
         """All segments, in the order of the text."""
         self._unclear: list[Span] = []
         """The segments whose checks have all ended and are not :attr:`~OpenSegment.clear`, sorted."""
-        self._records: dict[Span, dict[tuple[str, Span | None], CheckRecord]] = {}
-        """The records of each segment, by the key and the span of the claim."""
+        # A long run has a segment for each line, and a list needs a third of the memory of a dict.
+        self._records: defaultdict[Span, list[CheckRecord]] = defaultdict(list)
+        """The records of each segment. Of records with the same key and span of a claim, the last one counts."""
+        self.mentions: dict[Span, tuple[Mention, ...]] = {}
+        """The numbers of each segment that the recognizer found."""
         self.open: dict[Span, OpenSegment] = {}
         """Segments with checks that have not ended, in the order in which they were opened."""
 
@@ -180,11 +184,17 @@ class _MonitorSegments:
         self._opened.append(home.span)
         self.open[home.span] = home
 
+    def mention(self, segment: Span, mentions: tuple[Mention, ...]) -> None:
+        self.mentions[segment] = mentions
+
     def record(self, record: CheckRecord) -> None:
-        self._records.setdefault(record.segment, {})[record.key, record.span] = record
+        self._records[record.segment].append(record)
 
     def records(self) -> list[CheckRecord]:
-        return [record for found in self._records.values() for record in found.values()]
+        lists = self._records.values()
+        if max(map(len, lists), default=0) <= 1:
+            return [*chain.from_iterable(lists)]
+        return [record for found in lists for record in {(each.key, each.span): each for each in found}.values()]
 
     def close(self, home: OpenSegment) -> None:
         """Remove *home*, whose checks have all ended, from the open segments, and keep its span if it is not ``clear``.
@@ -225,6 +235,7 @@ class _MonitorSegments:
             self._opened.pop()
         self.open.pop(span, None)
         self._records.pop(span, None)
+        self.mentions.pop(span, None)
         at = bisect_left(self._unclear, span)
         if self._unclear[at : at + 1] == [span]:
             del self._unclear[at]
@@ -272,6 +283,8 @@ class CheckTable:
         self._looks: list[tuple[int, Span]] = []
         """The unfinished segments that were read while the model was silent, each with its monitor's number."""
         self._segments = [_MonitorSegments() for _ in monitors]
+        self._spans: dict[Span | None, Span | None] = {}
+        """The spans of claims judged since segments were opened last. The records of several monitors share them."""
         self._watched = -1
         self._answers: dict[Question, _Answer] = {}
         self._in_flight: dict[Question, int] = {}
@@ -312,7 +325,12 @@ class CheckTable:
 
     def records(self) -> tuple[CheckRecord, ...]:
         """Return the records of all checks on the current trace, in an order that does not depend on time."""
-        return tuple(sorted([record for segments in self._segments for record in segments.records()], key=_order))
+        return tuple(sorted(chain.from_iterable(map(_MonitorSegments.records, self._segments)), key=_order))
+
+    def mentions(self, monitor: int) -> list[Mention]:
+        """Return the numbers in the current trace that the recognizer of *monitor* found, in the order of the text."""
+        found = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
+        return sorted(found, key=lambda each: each.span)
 
     # ------------------------------------------------------------------ from segments to orders
 
@@ -322,6 +340,7 @@ class CheckTable:
         Nothing starts for a segment that is known already, or for a monitor that need not run. Skip the jobs only after
         all segments of the same text are open, because the run may end when its last open job is settled.
         """
+        self._spans.clear()
         orders: list[Order] = []
         skipped = []
         for due in dues:
@@ -430,6 +449,8 @@ class CheckTable:
             if span is not None and not whole.covers(span):
                 self._failed(job, Errored(f"a claim at {span!r} lies outside its segment {whole!r}"), seconds)
                 return []
+        if fact.mentions:
+            self._segments[monitor].mention(whole, fact.mentions)
         if not (claims or unread):
             self._settle(monitor, home, passed=True)
             return []
@@ -626,12 +647,17 @@ class CheckTable:
         code_sha256: str | None = None,
     ) -> None:
         """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
-        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
-        if isinstance(verdict, Violation):
+        if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
+            verdict = Unknown(f"the model wrote it again, so something else may be meant: {verdict.why}")
+            outcome = Judged(verdict)
+        self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
+        if is_pass:
+            pass
+        elif isinstance(verdict, Violation):
             self._refuted(ref, verdict)
-        elif not is_pass and ref.home.certain is None:  # in an unfinished segment, only violations count
+        elif ref.home.certain is None:  # in an unfinished segment, only violations count
             self._unproven(ref, outcome, tries)
         self._settle(ref.monitor, ref.home, passed=is_pass or self._violations.is_refuted(ref))
 
@@ -725,9 +751,19 @@ class CheckTable:
             text_sha256 = ""
         elif text_sha256 is None:
             text_sha256 = sha256(ref.text)
-        place = ref.segment.span
         return CheckRecord(
-            name, verifier, version, claim.key, span, place, outcome, seconds, tries, text_sha256, code, judged_by
+            name,
+            verifier,
+            version,
+            claim.key,
+            self._spans.setdefault(span, span),
+            ref.segment.span,
+            outcome,
+            seconds,
+            tries,
+            text_sha256,
+            code,
+            judged_by,
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:

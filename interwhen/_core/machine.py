@@ -40,8 +40,10 @@ from interwhen._core.release import (
     ENDED_WELL,
     Gates,
     certificate,
+    count_numbers,
     coverage_reason,
     judges_answer,
+    number_reasons,
     unverified_reasons,
 )
 from interwhen._core.segmenter import Due, Intake
@@ -50,9 +52,11 @@ from interwhen._core.violations import (
     COUNTS_PROMPTS,
     HOLDS_TORN_LINES,
     KEEPS_ANSWERS,
+    KNOWS_PRICES,
     PASSES_SILENT_TEXT,
     RULES,
     Candidate,
+    Prices,
     RemedyPlan,
     Violations,
     plan_surrender,
@@ -62,7 +66,7 @@ from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBro
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
 from interwhen._types.monitors import GATING, Monitor, tracks
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
-from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, Status, UnverifiedReason
+from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, NumberCount, Status, UnverifiedReason
 from interwhen._types.segments import Phase, Span, ToolCall
 from interwhen._types.verdicts import Outcome
 
@@ -155,9 +159,11 @@ class PromptCounts:
         "_last",
         "_last_size",
         "_prompt_bytes",
+        "_requests",
         "_size",
         "_uncounted",
         "_uncounted_size",
+        "fresh",
     )
 
     def __init__(self, prompt_bytes: int) -> None:
@@ -172,12 +178,17 @@ class PromptCounts:
         self._uncounted = 0
         """The number of requests without a count; the current one may be among them."""
         self._uncounted_size = 0
+        self._requests = 0
+        self.fresh: float | None = None
+        """The share of the last request after the first one that the server did not take from its cache. ``None``: the
+        server has not reported any, and most servers that report none have a cache."""
         self._error = 0
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
         """Begin to count the prompt of a new request, with *kept* tokens and *inserted_bytes* of inserted text."""
         self._size = self._size_of(kept, inserted_bytes)
+        self._requests += 1
         self._uncounted += 1
         self._uncounted_size += self._size
 
@@ -193,6 +204,8 @@ class PromptCounts:
         self._counted += tokens - self._last
         self._last = tokens
         self._error = tokens - self._last_size
+        if self._requests > 1 and tokens and usage.cached_tokens is not None:
+            self.fresh = 1.0 - min(usage.cached_tokens, tokens) / tokens
 
     def estimated(self) -> int:
         """Return the estimated prompt tokens of all requests whose prompt the server has not counted."""
@@ -768,7 +781,9 @@ class Core:
         self._orders.extend(self.checks.withdraw())
         # What a gate has shown is never cut. How much that is depends on when checks end, and a remedy must not.
         by_turn = self._resume is not None and self._resume.mode == "turn"
-        todo, spent = violations.plan(best, goes_back=not self.gates.shows_checked_text, by_turn=by_turn)
+        goes_back = not self.gates.shows_checked_text
+        prices = None if by_turn else self._prices(best)  # by a turn, a mistake costs two requests in any case
+        todo, spent = violations.plan(best, goes_back=goes_back, by_turn=by_turn, prices=prices)
         no_tokens = self._overspent(todo)
         if spent is not None or no_tokens is not None:
             if todo.ask:
@@ -844,6 +859,15 @@ class Core:
         if prompts.total() + prompts.next(kept, transcript.inserted_bytes + len(todo.insert)) <= most:
             return None
         return f"the budget of {most} prompt tokens is spent"
+
+    def _prices(self, best: Candidate) -> Prices | None:
+        """Return the prices of the request after a remedy for *best* and of a new sample; ``None`` for old rules."""
+        if self.rules < KNOWS_PRICES:
+            return None
+        transcript, prompts = self.transcript, self.counts.prompts
+        kept = transcript.kept_tokens - transcript.tokens_from(best.ref.segment.span.start)
+        resume = prompts.next(kept, transcript.inserted_bytes)
+        return Prices(resume, prompts.next(0, 0), transcript.kept_tokens, prompts.fresh)
 
     def _standing(self) -> int:
         """Return how much of ``max_tokens`` is used up: by the model's tokens, and perhaps by the bytes of ours."""
@@ -1061,6 +1085,13 @@ class Core:
             found = (UnverifiedReason("", None, "the model's reasoning was not sent, so no check has seen it"), *found)
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
+    def _numbers(self, records: Sequence[CheckRecord]) -> Iterator[NumberCount]:
+        """Yield the count of each required monitor that found numbers. *records* are the checks on the text."""
+        for number, monitor in enumerate(self.monitors):
+            mentions = self.checks.mentions(number) if monitor.required else []
+            if mentions:
+                yield count_numbers(monitor.name, mentions, records, self.violations.refuted())
+
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
         """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
@@ -1074,7 +1105,8 @@ class Core:
         """
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
-        reasons = self._unverified_reasons(records)
+        numbers = tuple(self._numbers(records))
+        reasons = (*self._unverified_reasons(records), *number_reasons(numbers))
         if reasons and status == "verified":
             status = "unverified"
         reasons = (*violations.unproven, *reasons)
@@ -1112,5 +1144,6 @@ class Core:
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,
+            numbers=numbers,
             upstream_status=self._upstream_status,
         )

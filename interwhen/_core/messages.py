@@ -11,8 +11,16 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from interwhen._types.models import Chunk, FinishReason, Piece, Reply, ResumeMode, ResumeWay
-from interwhen._types.results import Certificate, CheckRecord, Insertion, Status, UnverifiedReason, ViolationRecord
-from interwhen._types.segments import Claim, Segment, Span
+from interwhen._types.results import (
+    Certificate,
+    CheckRecord,
+    Insertion,
+    NumberCount,
+    Status,
+    UnverifiedReason,
+    ViolationRecord,
+)
+from interwhen._types.segments import Claim, Mention, Segment, Span
 from interwhen._types.verdicts import Outcome
 
 # What the request says, which the core is given at its start.
@@ -89,6 +97,8 @@ class Extracted(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=T
     """The reply of the fork that the claims were read from; ``None``: a parser read the segment."""
     unread: tuple[Span, ...] = ()
     """Spans that the monitor's recognizer found and that no claim covers."""
+    mentions: tuple[Mention, ...] = ()
+    """The numbers that the recognizer found."""
     queued: float = 0.0
     """For a fork: the part of ``seconds`` before the model was asked; all of it if the local parser answered. The core
     ignores it."""
@@ -262,6 +272,8 @@ class RunSummary(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """How often the run tried again after its stream broke or its request failed."""
     forks: int
     """The number of forks that were ordered."""
+    numbers: tuple[NumberCount, ...] = ()
+    """How many numbers the monitors have checked."""
     upstream_status: int | None = None
     """The HTTP status of the last error of the server, if no request was accepted after it; ``None``: none is known."""
 

@@ -6,7 +6,7 @@ Also :class:`Gates`, which decides how much text the reader may see, and the mak
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias, assert_never
 
 from interwhen._core.segmenter import Intake
@@ -15,8 +15,8 @@ from interwhen._types.events import Event, FrontierMoved
 from interwhen._types.models import FinishReason
 from interwhen._types.monitors import GATING, Delivery, Monitor
 from interwhen._types.remedies import Conclude
-from interwhen._types.results import Certificate, CheckRecord, UnverifiedReason
-from interwhen._types.segments import Span, sha256
+from interwhen._types.results import Certificate, CheckRecord, NumberCount, UnverifiedReason
+from interwhen._types.segments import Mention, Span, sha256
 from interwhen._types.triggers import Answer, ThinkEnd
 from interwhen._types.verdicts import (
     Cancelled,
@@ -363,6 +363,35 @@ def unverified_reasons(
         if not any(_shows(record, refuted) for record in mine):
             found.append(UnverifiedReason(monitor.name, None, "found nothing that it could show to be right"))
     return tuple(found)
+
+
+def count_numbers(
+    monitor: str, mentions: Sequence[Mention], records: Sequence[CheckRecord], refuted: Sequence[Span]
+) -> NumberCount:
+    """Count the *mentions* of numbers that *monitor* found, and those whose values stand in no claim that passed.
+
+    *records* are the checks on the text, and *refuted* the spans of reasoning that feedback answers, which is left out.
+    """
+    checked: set[str] = set()
+    for record in records:
+        if (
+            record.monitor == monitor
+            and isinstance(record.outcome, Judged)
+            and isinstance(record.outcome.verdict, Pass)
+        ):
+            checked.update(record.outcome.verdict.values)
+    standing = [mention for mention in mentions if not _inside(mention.span, refuted)]
+    unchecked = tuple(mention.span for mention in standing if checked.isdisjoint(mention.values))
+    return NumberCount(monitor, len(standing), unchecked)
+
+
+def number_reasons(counts: Iterable[NumberCount]) -> Iterator[UnverifiedReason]:
+    """Yield the reasons for numbers without a check: for each of *counts* their number, and then their places."""
+    for count in counts:
+        if count.unchecked:
+            yield UnverifiedReason(count.monitor, None, str(count))
+            for span in count.unchecked:
+                yield UnverifiedReason(count.monitor, span, "this number has no check")
 
 
 def certificate(

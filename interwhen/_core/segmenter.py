@@ -185,6 +185,11 @@ def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer | None) -> tup
     return tuple(_shared(scanner_for(trigger, offer), phase, who) for (trigger, phase), who in groups.items())
 
 
+def compile_triggers(monitors: Sequence[Monitor]) -> None:
+    """Compile the patterns of the triggers of *monitors*, and import what they need, before any stream is read."""
+    _share_scanners(monitors, offer_for(monitors, "", {}))
+
+
 def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> SharedScanner:
     return SharedScanner(scanner, phase, tuple(monitors), _any_of(scanner.wakes))
 

@@ -63,6 +63,32 @@ class Trouble(NamedTuple):
     """Whether a repair can be written."""
     has_earlier_point: bool
     """Whether there is an earlier point to restart from."""
+    prices: Prices | None = None
+    """``None``: they do not count."""
+
+    @property
+    def is_too_dear(self) -> bool:
+        """Whether one more remedy would make this place cost more than a new sample. The first remedy never does."""
+        prices = self.prices
+        if prices is None or prices.fresh is None or not prices.spent:
+            return False
+        again = prices.fresh * (prices.spent + prices.resume)
+        return again > prices.fresh * prices.prompt + prices.text
+
+
+class Prices(NamedTuple):
+    """What one more remedy at a place costs, and what a new sample costs up to this place, in tokens."""
+
+    resume: int
+    """The prompt of the next request, which continues the kept text. The new text is needed in any case."""
+    prompt: int
+    """The prompt of a request for a new sample."""
+    text: int
+    """The text that a new sample has to write again."""
+    fresh: float | None
+    """The share of a prompt that the server does not take from its cache. ``None``: it is not known."""
+    spent: int = 0
+    """The prompts of the requests after the remedies at this place, since the last restart."""
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
@@ -70,14 +96,20 @@ def next_rung(auto: Auto, trouble: Trouble) -> int | None:
 
     If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
     the ladder stays on its rung as long as this rung may be repeated; if these words can be repaired, it goes back to
-    the rung ``repair``.
+    the rung ``repair``. If the place has cost as much as a new sample, the rung ``restart`` follows at once, unless a
+    repair is known.
     """
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
         at += 1
     elif trouble.repairable and "repair" in order[: at + 1]:
         return order.index("repair")  # other words have a repair of their own
-    return next((number for number in range(at, len(order)) if _may_use(auto, order[number], trouble)), None)
+    found = next((number for number in range(at, len(order)) if _may_use(auto, order[number], trouble)), None)
+    # It is unknown which sample will be right, as in the ski-rental problem: a change at the moment when the price of a
+    # new sample is reached costs at most twice the least.
+    if trouble.is_too_dear and found is not None and order[found] != "repair" and trouble.has_earlier_point:
+        return order.index("restart") if "restart" in order else found
+    return found
 
 
 def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
@@ -236,7 +268,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 10
+RULES = 11
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -254,6 +286,8 @@ PASSES_SILENT_TEXT = 9
 """The first version of the rules in which the frontier passes text in which a required monitor finds no segment."""
 ENDS_AFTER_REFUSED_CALLS = 10
 """The first version of the rules in which refused tool calls count as the same words, wherever the model makes them."""
+KNOWS_PRICES = 11
+"""The first version of the rules in which a ladder restarts where a new sample is cheaper than one more remedy."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -462,6 +496,8 @@ class Violations:
         self._reached: dict[tuple[int, int], int] = {}
         """The position on the ladder since the last restart, by monitor and place."""
         self._restarts = 0
+        self._spent: dict[tuple[int, int], int] = {}
+        """The prompt tokens of the requests after remedies since the last restart, by monitor and place."""
         self._place: int | None = None
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
@@ -517,6 +553,10 @@ class Violations:
         gated = gates(self._monitors[ref.monitor].delivery)
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
 
+    def has_met(self, ref: Ref) -> bool:
+        """Tell whether a remedy was planned for the words of *ref* at this place before."""
+        return self._trouble.has_met(ref)
+
     def is_excused(self, ref: Ref) -> bool:
         """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
 
@@ -569,13 +609,15 @@ class Violations:
         """Return the refuted segments that stay in the trace, because feedback answers them."""
         return [span for span, _ in self._answered]
 
-    def plan(self, best: Candidate, *, goes_back: bool = True, by_turn: bool = False) -> tuple[RemedyPlan, str | None]:
+    def plan(
+        self, best: Candidate, *, goes_back: bool = True, by_turn: bool = False, prices: Prices | None = None
+    ) -> tuple[RemedyPlan, str | None]:
         """Return the plan of the remedy for *best*, and why it must not be carried out; ``None`` if it may be.
 
         The reason may be a spent budget, too many refutations of the same words, or the end of the ladder, whose plan
         is to abstain. A call may count a refutation and record a rung, so call this once for each remedy. Without
         *goes_back*, a ladder does not cut text before the segment of *best*. *by_turn*: the model continues by an extra
-        turn.
+        turn. *prices*: what the next request, and a new sample, would cost; ``None``: a ladder ignores prices.
         """
         self._goes_back, self._by_turn = goes_back, by_turn
         intake = self._intake
@@ -587,7 +629,7 @@ class Violations:
             times = max(times, anywhere) if by_turn else times  # a model that starts over also shifts places
         first_call = self._transcript.first_call
         if isinstance(monitor.remedy, Auto) and best.violation is not None and best.ref.segment.call is None:
-            climbed, times = self._climb(best, best.violation, monitor.remedy, times)
+            climbed, times = self._climb(best, best.violation, monitor.remedy, times, prices)
             if climbed is None:
                 return plan_surrender(best, first_call), "not converging: every remedy was tried at the same place"
             todo = climbed
@@ -619,7 +661,9 @@ class Violations:
             return None
         return f"not converging: {BY_TURN} requests, each an extra turn, did not correct this place"
 
-    def _climb(self, best: Candidate, violation: Violation, auto: Auto, times: int) -> tuple[RemedyPlan | None, int]:
+    def _climb(
+        self, best: Candidate, violation: Violation, auto: Auto, times: int, prices: Prices | None
+    ) -> tuple[RemedyPlan | None, int]:
         """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
 
         ``None``: the ladder has ended. Also return how often the same words were refuted: *times*, or more if the
@@ -637,7 +681,12 @@ class Violations:
         repair = violation.repair if monitor.level == "witness" else None
         repairable = repair is not None and is_writable(repair) and not _is_cut_short(best)
         at = self._reached.get((best.ref.monitor, place), 0)
-        position = next_rung(auto, Trouble(streak, tuple(tried), at, repairable, bool(starts)))
+        if prices is not None:
+            spent = self._spent.get((best.ref.monitor, place), 0)
+            self._spent[best.ref.monitor, place] = spent + prices.resume
+            prices = prices._replace(spent=spent)
+        trouble = Trouble(streak, tuple(tried), at, repairable, bool(starts), prices)
+        position = next_rung(auto, trouble)
         if self._by_turn and tried and not _is_new_repair(auto, position, tried) and "feedback" in auto.order:
             position = auto.order.index("feedback")  # the last request for this mistake says what is wrong
         if position is None:
@@ -648,7 +697,10 @@ class Violations:
         self._reached[best.ref.monitor, place] = max(at, position)
         if rung == "restart":
             self._reached.clear()  # what follows is another attempt
-        return self._plan_rung(best, violation, auto, rung, number, streak, starts), times
+            self._spent.clear()
+        # Where a new sample is cheaper, it is a whole one.
+        steps = len(starts) if trouble.is_too_dear else 0
+        return self._plan_rung(best, violation, auto, rung, number, streak, starts, steps), times
 
     def _streak(self, best: Candidate, place: int) -> int:
         """Record that the words of *best* were refuted at *place*. Return how often in a row, this time included."""
@@ -667,10 +719,11 @@ class Violations:
         number: int,
         times: int,
         starts: Sequence[int],
+        least: int,
     ) -> RemedyPlan:
         """Return the plan of *rung* for *best*. The rung was tried *number* times before at the same place.
 
-        *times*: how often in a row the same words were refuted there.
+        *times*: how often in a row the same words were refuted there. *least*: how many steps a restart cuts at least.
         """
         match rung:
             case "repair":
@@ -686,7 +739,7 @@ class Violations:
                 self._restarts += 1
                 # The second time, all of the text before the place may be wrong. A few steps are cheap to write again.
                 steps = max((len(starts) + 1) // 2, FEW) if self._restarts == 1 else len(starts)
-                earlier = back(starts, steps)
+                earlier = back(starts, max(steps, least))
                 assert earlier is not None
                 return RemedyPlan("restart", earlier, heat=1)
             case _:
@@ -954,11 +1007,16 @@ class RefutationCounts:
 
         The number includes this time, and counts the same words of the same monitor at the same position.
         """
-        ref = candidate.ref
-        place = self._place(ref.segment.span.start)
-        key = (ref.monitor, place, " ".join(ref.text.split()))
+        key = self._key(candidate.ref)
         self._times[key] = times = self._times.get(key, 0) + 1
-        return times, place
+        return times, key[1]
+
+    def has_met(self, ref: Ref) -> bool:
+        """Tell whether :meth:`met` has recorded the words of *ref* at its position."""
+        return bool(self._times) and self._key(ref) in self._times
+
+    def _key(self, ref: Ref) -> tuple[int, int, str]:
+        return ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split())
 
     def met_at(self, candidate: Candidate, place: int) -> int:
         """Record that the words of *candidate* were refuted at *place*, which stands for many positions.

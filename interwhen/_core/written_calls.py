@@ -6,6 +6,7 @@ docs/tool-calls.md lists the formats and the conditions.
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import json
 import re
@@ -50,7 +51,7 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
         said = "\n".join(turn.content for turn in prompt if turn.role in ("system", "developer", "user"))
     code = _code_tags(instructions)
     tools = {**_described(instructions), **(_defined(instructions) if code else {}), **fields}
-    return ToolOffer(tools=tools, in_field=bool(fields), react=_asks_for_actions(said), code=code)
+    return ToolOffer(tools=tools, in_field=bool(fields), react="Action:" in said and "Observation" in said, code=code)
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
@@ -80,24 +81,16 @@ def _described(text: str) -> dict[str, Mapping[str, str]]:
     """Return at most 1,000 tools that *text* seems to describe as JSON schemas, by name, without their parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
-    return {name: {} for name in _first(_NAME.findall(text))}
+    return {name: {} for name in _NAME.findall(text)[:_MOST_NAMES]}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
     """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names."""
     found: dict[str, Mapping[str, str]] = {}
-    for name, parameters in _first(_DEFINED.findall(text)):
+    for name, parameters in _DEFINED.findall(text)[:_MOST_NAMES]:
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
         found[name] = {match[1]: "" for match in read if match is not None}
     return found
-
-
-def _first(found: Iterable[Any]) -> list[Any]:
-    return list(found)[:_MOST_NAMES]
-
-
-def _asks_for_actions(text: str) -> bool:
-    return "Action:" in text and "Observation" in text
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
@@ -118,37 +111,39 @@ INTERPRETER = "python_interpreter"
 """The name of the tool that runs the code of a code agent. It has one argument, ``code``."""
 
 NAME = r"[A-Za-z_][\w.-]{0,99}"
-_FUNCTION = re.compile(rf"<function=({NAME})>")
-_PARAMETER = re.compile(r"<parameter=([^>\n]{1,100})>")
-_KEY = re.compile(r"<arg_key>([^<]{1,200})</arg_key>\s{0,20}<arg_value>")
-_GLM_NAME = re.compile(rf"({NAME})\s*(?=<arg_key>|\Z)")
-_BAR = "\uff5c"  # the wide bar in the tags of DeepSeek
-_JSON_CALLS = re.compile(r"\s*+(?:\[\s*+)?\{")
-"""The beginning of a JSON object, or of a list of them."""
-_INVOKE = re.compile(rf'<(?:{_BAR}DSML{_BAR})?invoke name="([^"\n]{{1,100}})">')
-_INVOKED = re.compile(rf'<(?:{_BAR}DSML{_BAR})?parameter name="([^"\n]{{1,100}})"(?: string="(true|false)")?>')
-_DEEPSEEK_BEGIN = re.compile(f"<{_BAR}tool\u2581call\u2581begin{_BAR}>")
-_DEEPSEEK = re.compile(
-    rf"(?:function<{_BAR}tool\u2581sep{_BAR}>)?({NAME})(?:<{_BAR}tool\u2581sep{_BAR}>|\s)(.*)", re.DOTALL
+_KEY = re.compile(r"<((?:\w{1,20}_)?)arg_key>([^<]{1,200})</\1arg_key>\s{0,20}<\1arg_value>")
+_BAR = "\uff5c"  # the wide bar in the tags of DeepSeek and Step
+_PREFIX = rf"(?:{_BAR}DSML{_BAR}|[\w.-]{{1,20}}:)?"
+_INVOKE = re.compile(rf'<{_PREFIX}(?:function(=)|(?:invoke|function) name=")({NAME})"?>')
+_INVOKED = re.compile(rf'<{_PREFIX}param(?:eter)?(?:=| name=")([^">\n]{{1,100}})"?(?: string="(true|false)")?>')
+_INVOKE_END = re.compile(rf"</{_PREFIX}(?:invoke|function)>")
+_INVOKED_END = re.compile(rf"</{_PREFIX}param(?:eter)?>")
+_TAG = r"<(?!\w{0,20}_?arg_key)[^<>=\n]{1,60}>"
+_BETWEEN = re.compile(
+    rf"(?:\s|<\|tool_call:begin\|>\w*|{_TAG}|```\w{{0,20}}|\[CALL_ID\]\w*|\[/?[A-Z][A-Z_]{{2,30}}\]|\u273f[A-Z]{{1,20}}\u273f|[;,:>]"
+    r"|(?:assistant|commentary|analysis|to|json|code)\b=?|function(?=<)|functools(?=\[))*+"
 )
-_KIMI_BEGIN = re.compile(r"<\|tool_call_begin\|>")
-_KIMI = re.compile(rf"\s*(?:functions\.)?({NAME})(?::\d{{1,9}})?\s*<\|tool_call_argument_begin\|>(.*)", re.DOTALL)
-_MISTRAL = re.compile(rf"({NAME})(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{{)")
-_HARMONY = re.compile(rf"=(?:functions\.)?({NAME})")
+"""What may stand around a call and between its parts: tags, fences, signs and the words of chat templates."""
+_CALLED = re.compile(rf"[\[(]\s*{NAME}\(")
+_CALLED_METHOD = re.compile(rf"{NAME}\.call\(")
+_A_TAG = re.compile(_TAG)
+_GEMMA_END = re.compile(r"(?:<tool_call\|>|<end_function_call>)\s*\Z")
+_LLAMA_END = re.compile(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z")
+_NAMED = re.compile(rf"=?({NAME})(?::\d{{1,9}})?")
 _GEMMA = re.compile(rf"call:\s*({NAME})\s*(?=\{{)")
 _GEMMA_TOKEN = re.compile(
     r'(?P<quote><\|"\|>|<escape>)|(?P<json>"(?:[^"\\]|\\.)*")|(?P<sign>[{}\[\]:,])'
     r"|(?P<bare>[^\s{}\[\]:,\"<][^{}\[\]:,\"<]*)|\s+",
     re.DOTALL,
 )
-_CALL_METHOD = re.compile(rf"({NAME})\.call\((.*)\)\s*", re.DOTALL)
+_GEMMA_VALUE = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null")
 _ACTION = re.compile(r"\s*Action[ \t]{0,9}\d{0,9}[ \t]{0,9}:(.*)", re.DOTALL)
 _ACTION_INPUT = re.compile(r"\n[ \t]{0,20}Action[ \t]{0,9}\d{0,9}[ \t]{0,9}Input[ \t]{0,9}\d{0,9}[ \t]{0,9}:")
 _BRACKETED = re.compile(rf"({NAME})\[(.*)\]\s*", re.DOTALL)
 _BUILTINS = frozenset(("print", "len", "str", "int", "float", "list", "dict", "range", "sorted", "sum", "min", "max"))
 
 
-class Unreadable(ValueError):
+class Unreadable(Exception):
     """Raised by a parser of tool calls for text that looks like a call and cannot be read. The message says why."""
 
 
@@ -184,6 +179,10 @@ class _Reading:
         self.untyped = False
         """Whether the type of an argument was guessed."""
 
+    def name(self, name: str) -> str:
+        """Return *name* without what some families write around a name, unless an offered tool has it in its name."""
+        return name if name in self.offer.tools else name.removeprefix("functions.").removesuffix(".call")
+
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
@@ -202,8 +201,6 @@ class _Reading:
             return text
         try:
             value = json.loads(text, object_pairs_hook=_once)
-        except Unreadable:
-            raise
         except ValueError:
             return text
         if not kind and not isinstance(value, dict | list):
@@ -217,101 +214,152 @@ class _Reading:
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     try:
         return unique(pairs)
-    except Unreadable:
-        raise
     except ValueError as error:
         raise Unreadable(f"the call has {error}") from error
 
 
 def _json(text: str) -> Any:
-    try:
-        return json.loads(text, object_pairs_hook=_once)
-    except Unreadable:
-        raise
-    except ValueError as error:
-        raise Unreadable(f"the call is not valid JSON: {error}") from error
-
-
-def _json_calls(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*: one call as JSON, a list of calls, or calls separated by semicolons or commas.
-
-    Raises :class:`Unreadable` if *text* is empty or not such JSON, or if an object has a name twice.
-    """
-    decoder = json.JSONDecoder(object_pairs_hook=_once)
-    at, text = 0, text.strip()
-    if not text:
-        raise Unreadable("the call is empty")
-    while at < len(text):
+    """Return the value of *text*: JSON, JSON with an escaped apostrophe, or a literal of Python."""
+    for written in dict.fromkeys((text, _ESCAPED.sub(lambda match: match[1] or match[0], text))):
         try:
-            found, at = decoder.raw_decode(text, at)
-        except Unreadable:
-            raise
+            return json.loads(written, object_pairs_hook=_once)
         except ValueError as error:
-            raise Unreadable(f"the call is not valid JSON: {error}") from error
-        for entry in found if isinstance(found, list) else [found]:
-            yield _json_call(reading, entry)
-        while at < len(text) and text[at] in " \t\r\n;,":
-            at += 1
+            problem = f"the call is not valid JSON: {error}"
+    try:
+        match _parse(text).body:
+            case [ast.Expr(value=value)]:
+                return _literal(value, {})
+    except (ValueError, TypeError):
+        pass
+    raise Unreadable(problem)
 
 
-_NAMES = ("name", "tool", "tool_name", "function", "action")
+_ESCAPED = re.compile(r"\\(?:(')|.)", re.DOTALL)
+_NAMES = ("name", "tool", "tool_name", "function", "action", "recipient_name", "function_name")
 _ARGUMENTS = ("arguments", "parameters", "args", "action_input", "tool_input", "input")
+_LABELS = (*_NAMES, "id", "type", "index", "tool_call_id", "call_id")
+_SCHEMA = {"type", "properties", "required", "additionalProperties", "$schema", "description", "title"}
 
 
-def _json_call(reading: _Reading, entry: Any) -> ToolCall:
-    if not isinstance(entry, dict):
+def _entries(reading: _Reading, found: Any) -> Iterator[ToolCall]:
+    """Yield the calls in *found*, a value of JSON: a call, a list of calls, or an object that holds calls.
+
+    Raises :class:`Unreadable` if there is none.
+    """
+    if isinstance(found, list):
+        for entry in found:
+            yield from _entries(reading, entry)
+        return
+    if not isinstance(found, dict):
         raise Unreadable("the call is not a JSON object")
-    inner = entry.get("function")
-    if isinstance(inner, dict):
-        return _json_call(reading, inner)
-    name = next((entry[key] for key in _NAMES if key in entry), None)
-    arguments: Any = next((entry[key] for key in _ARGUMENTS if key in entry), {})
-    if isinstance(arguments, str):
-        arguments = _decoded(arguments)
-    if not isinstance(name, str) or not name:
+    tools = reading.offer.tools
+    name = next((found[key] for key in _NAMES if found.get(key) and isinstance(found[key], str)), "")
+    is_known = bool(name) and (not tools or reading.name(name) in tools)
+    nested: list[ToolCall] = []
+    for key, value in found.items():
+        if isinstance(value, dict) and not name and key in tools:
+            nested.append(reading.call(key, value))
+        elif isinstance(value, dict | list) and not (is_known and key in _ARGUMENTS):
+            with contextlib.suppress(Unreadable):
+                nested += _entries(reading, value)
+    yield from nested
+    if name and not (nested and not is_known):
+        yield _json_call(reading, reading.name(name), found)
+    elif not nested:
         raise Unreadable("the call has no name")
+
+
+def _json_call(reading: _Reading, name: str, entry: Mapping[str, Any]) -> ToolCall:
+    arguments: Any = next((entry[key] for key in _ARGUMENTS if key in entry), None)
+    if arguments is None:
+        arguments = {key: value for key, value in entry.items() if key not in _LABELS}
+        if name in reading.offer.tools and not arguments.keys() <= (reading.offer.tools[name] or arguments).keys():
+            raise Unreadable(f"the arguments of {name!r:.80} are in a place that is not known")
+    if isinstance(arguments, str):
+        arguments = _json(arguments) if arguments.lstrip()[:1] == "{" else {"input": arguments}
     if not isinstance(arguments, dict):
         raise Unreadable(f"the arguments of {name!r:.80} are not a JSON object")
     return reading.call(name, arguments)
 
 
-def _decoded(text: str) -> Any:
-    """Return the JSON object in *text*. If *text* is not a JSON object, return ``{"input": text}``."""
-    try:
-        found = json.loads(text, object_pairs_hook=_once)
-    except Unreadable:
-        raise
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"input": text}
-
-
 # Formats with tags
 
 
-def _tagged(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    body = body.strip()
-    if body.startswith("<function="):
-        yield from _function_tags(reading, body)
-    elif body[:1] in ("{", "["):
-        yield from _json_calls(reading, body)
-    elif (match := _GLM_NAME.match(body)) is not None:
-        yield _pairs(reading, match[1], body[match.end() :])
-    elif re.match(rf"{NAME}\(", body):
-        yield from _pythonic(reading, body)
-    else:
-        raise Unreadable("the text between the tags is no call in a known format")
+def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
+    """Yield the calls in *text*, in any order of the parts of which the formats with tags consist.
+
+    A part is JSON, a list of calls in Python, elements with tags, or a name that arguments follow. Raises
+    :class:`Unreadable` if there is anything else, or no call.
+    """
+    at, found = _between(text, 0), False
+    while at < len(text):
+        calls, at = _part(reading, text, at)
+        for call in calls:
+            found = True
+            yield call
+        at = _between(text, at)
+    if not found:
+        raise Unreadable("there is no call in the text")
 
 
-def _pairs(reading: _Reading, name: str, rest: str) -> ToolCall:
-    pairs = _elements(rest, _KEY, ("</arg_value>",))
-    return reading.typed(name, ((match[1].strip(), value) for match, value in pairs))
+def _part(reading: _Reading, text: str, at: int) -> tuple[Iterable[ToolCall], int]:
+    """Return the calls of the part of *text* that begins at *at*, and the offset of its end."""
+    if (match := _INVOKE.match(text, at)) is not None:
+        closing = _INVOKE_END.search(text, match.end())
+        if closing is None and not match[1]:
+            raise Unreadable(f"{match[0]!r:.80} is not closed")
+        start, end = closing.span() if closing is not None else (len(text), len(text))
+        return (_invoked(reading, match[2], text[match.end() : start], lenient=bool(match[1])),), end
+    if text[at] in "{[(":
+        end = _closed(text, at)
+        is_python = _CALLED.match(text, at, end) is not None
+        found = list(_pythonic(reading, text[at:end]) if is_python else _entries(reading, _json(text[at:end])))
+        if not found:
+            raise Unreadable("there is no call between the brackets")
+        return found, end
+    if (match := _NAMED.match(text, at)) is None:
+        raise Unreadable(f"there is other text in the call: {text[at:]!r:.80}")
+    return _named(reading, text, match)
+
+
+def _named(reading: _Reading, text: str, match: re.Match[str]) -> tuple[Iterable[ToolCall], int]:
+    """Return the calls of the part of *text* that begins with the name *match*, and the offset of its end."""
+    name, after = reading.name(match[1]), _between(text, match.end())
+    if text.startswith("(", match.end()):
+        end = _closed(text, match.end())
+        return _pythonic(reading, text[match.start(1) : end]), end
+    if text.startswith("{", after):
+        end = _closed(text, after)
+        return (reading.call(name, _object(name, text[after:end])),), end
+    if (key := _KEY.match(text, after)) is not None:
+        inner = text[after:].partition(f"</{key[1]}tool_call>")[0]
+        pairs = _elements(inner, _KEY, re.compile(f"</{key[1]}arg_value>"))
+        return (reading.typed(name, ((each[2].strip(), value) for each, value in pairs)),), after + len(inner)
+    # Without arguments, only what follows says that it is a call: the end of the text between tags, or two tags.
+    tools = reading.offer.tools
+    if (tools and name not in tools) or (
+        text.strip() != match[1] and len(_A_TAG.findall(text, match.end(), after)) < 2
+    ):
+        raise Unreadable(f"no arguments follow the name {name!r:.80}")
+    return (reading.call(name, {}),), after
+
+
+def _between(text: str, at: int) -> int:
+    match = _BETWEEN.match(text, at)
+    return at if match is None else match.end()
+
+
+def _closed(text: str, at: int) -> int:
+    end = _Brackets(at).end(text, 0)
+    if end is None:
+        raise Unreadable("a bracket in the call is not closed")
+    return end
 
 
 def _elements(
-    text: str, opening: re.Pattern[str], closings: Sequence[str], *, lenient: bool = False
+    text: str, opening: re.Pattern[str], closing: re.Pattern[str], *, lenient: bool = False
 ) -> Iterator[tuple[re.Match[str], str]]:
-    """Yield each element of *text*: its *opening* tag, and the text up to the next of the tags *closings*.
+    """Yield each element of *text*: its *opening* tag, and the text up to the next tag *closing*.
 
     Raises :class:`Unreadable` for other text between the elements, and, unless *lenient*, for a missing closing tag.
     """
@@ -319,47 +367,24 @@ def _elements(
     while (match := opening.search(text, at)) is not None:
         if text[at : match.start()].strip():
             break
-        ends = [(end, closing) for closing in closings if (end := text.find(closing, match.end())) >= 0]
-        if not ends and not lenient:
+        end = closing.search(text, match.end())
+        if end is None and not lenient:
             raise Unreadable(f"{match[0]!r:.80} is not closed")
-        end, closing = min(ends, default=(len(text), ""))
-        yield match, text[match.end() : end]
-        at = end + len(closing)
+        yield match, text[match.end() : len(text) if end is None else end.start()]
+        at = len(text) if end is None else end.end()
     if text[at:].strip():
         raise Unreadable(f"there is other text in the call: {text[at:].strip()!r:.80}")
 
 
-def _function_tags(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    for match, inner in _elements(body, _FUNCTION, ("</function>",), lenient=True):
-        name = match[1]
-        if inner.strip().startswith("{"):
-            yield reading.call(name, _object(name, inner))
-        else:
-            found = _elements(inner, _PARAMETER, ("</parameter>",), lenient=True)
-            values = ((key[1].strip(), value.removeprefix("\n").removesuffix("\n")) for key, value in found)
-            yield reading.typed(name, values)
-
-
-def _invoked(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    if _INVOKE.search(body) is None:
-        yield from _json_calls(reading, body) if _JSON_CALLS.match(body) else _pythonic(reading, body)
-        return
-    ends = ("</invoke>", f"</{_BAR}DSML{_BAR}invoke>")
-    for match, inner in _elements(body, _INVOKE, ends):
-        name = match[1]
-        if inner.strip().startswith("{"):
-            yield reading.call(name, _object(name, inner))
-            continue
-        values: list[tuple[str, Any]] = []
-        for key, value in _elements(inner, _INVOKED, ("</parameter>", f"</{_BAR}DSML{_BAR}parameter>")):
-            match key[2]:
-                case "true":
-                    values.append((key[1], value))
-                case "false":
-                    values.append((key[1], _json(value)))
-                case _:
-                    values.append((key[1], reading.value(name, key[1], value)))
-        yield reading.call(name, _once(values))
+def _invoked(reading: _Reading, name: str, inner: str, *, lenient: bool) -> ToolCall:
+    if inner.strip().startswith("{"):
+        return reading.call(name, _object(name, inner))
+    values: list[tuple[str, Any]] = []
+    for key, text in _elements(inner, _INVOKED, _INVOKED_END, lenient=lenient):
+        value, parameter = text.removeprefix("\n").removesuffix("\n") if lenient else text, key[1].strip()
+        typed = _json(value) if key[2] == "false" else value if key[2] else reading.value(name, parameter, value)
+        values.append((parameter, typed))
+    return reading.call(name, _once(values))
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
@@ -378,45 +403,6 @@ def _unfenced(text: str) -> str:
     return inner.partition("```")[0].strip()
 
 
-def _deepseek(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    ends = (f"<{_BAR}tool\u2581call\u2581end{_BAR}>",)
-    for mark in ("begin", "end"):
-        body = body.replace(f"<{_BAR}tool\u2581calls\u2581{mark}{_BAR}>", "")
-    yield from _named(reading, _DEEPSEEK, _elements(body, _DEEPSEEK_BEGIN, ends, lenient=True))
-
-
-def _kimi(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    for mark in ("begin", "end"):
-        body = body.replace(f"<|tool_calls_section_{mark}|>", "")
-    yield from _named(reading, _KIMI, _elements(body, _KIMI_BEGIN, ("<|tool_call_end|>",), lenient=True))
-
-
-def _named(
-    reading: _Reading, pattern: re.Pattern[str], elements: Iterator[tuple[re.Match[str], str]]
-) -> Iterator[ToolCall]:
-    for _, inner in elements:
-        match = pattern.fullmatch(inner)
-        if match is None:
-            raise Unreadable("there is no name of a tool in the call")
-        yield reading.call(match[1], _object(match[1], match[2]))
-
-
-def _mistral(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    body = body.strip()
-    match = _MISTRAL.match(body)
-    if match is None:
-        yield from _json_calls(reading, body)
-    else:
-        yield reading.call(match[1], _object(match[1], body[match.end() :]))
-
-
-def _harmony(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    match, brace = _HARMONY.search(body), body.find("{")
-    if match is None or brace < 0:
-        raise Unreadable("there is no name of a tool, or no JSON object in the call")
-    yield reading.call(match[1], _object(match[1], body[brace:]))
-
-
 def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if body.startswith("```tool_code"):
         code = body.removeprefix("```tool_code").strip().removesuffix("```")
@@ -425,7 +411,7 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
     match = _GEMMA.search(body)
     if match is None:
         raise Unreadable("there is no call:name{...} between the tags")
-    inner = re.sub(r"(?:<tool_call\|>|<end_function_call>)\s*\Z", "", body[match.end() :])
+    inner = _GEMMA_END.sub("", body[match.end() :])
     yield reading.call(match[1], _object(match[1], _as_json(inner)))
 
 
@@ -443,7 +429,7 @@ def _as_json(text: str) -> str:
         at = token.end()
         if bare and (token["sign"] or token["quote"]):
             # A word before a colon is a key. Another word is a number, true, false or null, or a text without quotes.
-            written.append(bare if token["sign"] != ":" and _is_json(bare) else json.dumps(bare))
+            written.append(bare if token["sign"] != ":" and _GEMMA_VALUE.fullmatch(bare) else json.dumps(bare))
             bare = ""
         if token["quote"]:
             end = text.find(token["quote"], at)
@@ -458,26 +444,14 @@ def _as_json(text: str) -> str:
     return "".join(written) + bare
 
 
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, the text after ``<|python_tag|>``: JSON, Python calls, or program code.
 
     Raises :class:`Unreadable` if it is none of these.
     """
-    body = re.sub(r"(?:<\|eom_id\|>|<\|eot_id\|>|<\|python_end\|>)\s*\Z", "", body).strip()
-    if body.startswith("{"):
-        yield from _json_calls(reading, body)
-    elif (match := _CALL_METHOD.fullmatch(body)) is not None:
-        yield from _pythonic(reading, f"{match[1]}({match[2]})")
-    elif body.startswith("["):
-        yield from _pythonic(reading, body)
+    body = _LLAMA_END.sub("", body).strip()
+    if body[:1] in ("{", "[") or _CALLED_METHOD.match(body) is not None:
+        yield from _marked(reading, body)
     else:
         yield from _code_calls(reading, body, interpreter=True)
 
@@ -507,7 +481,7 @@ def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
         name = _called(entry)
         if not name or not isinstance(entry, ast.Call):
             raise Unreadable("an entry of the list is not a call")
-        yield _python_call(reading, entry, name, {})
+        yield _python_call(reading, entry, reading.name(name), {})
 
 
 def _called(node: ast.AST) -> str:
@@ -563,7 +537,7 @@ def _literal(node: ast.expr, known: Mapping[str, Any]) -> Any:
         case ast.List(elts=entries) | ast.Tuple(elts=entries):
             return [_literal(entry, known) for entry in entries]
         case ast.Dict(keys=keys, values=values):
-            return {_key(key, known): _literal(value, known) for key, value in zip(keys, values, strict=True)}
+            return _once([(_key(key, known), _literal(value, known)) for key, value in zip(keys, values, strict=True)])
     value = ast.literal_eval(node)
     if not isinstance(value, str | int | float | bool | None):
         raise ValueError  # noqa: TRY004  the text is wrong, not a type
@@ -661,7 +635,7 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
     if given is None:
         blob = _unfenced(said)
         if blob[:1] == "{":
-            yield from _json_calls(reading, blob)
+            yield from _marked(reading, blob)
         elif (one := _BRACKETED.fullmatch(said.strip())) is not None:
             yield reading.call(one[1], _single(reading, one[1], one[2]))
         return
@@ -688,40 +662,71 @@ def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
     """Yield the calls in *body*, JSON without tags around it, if one names an offered tool or no tools are offered.
 
-    Raises :class:`Unreadable` if *body* cannot be read and has the name of an offered tool.
+    Raises :class:`Unreadable` if *body* cannot be read and may be a call of an offered tool.
     """
     tools = reading.offer.tools
     try:
-        calls = list(_json_calls(reading, body))
+        calls = list(_marked(reading, body))
     except Unreadable:
-        if any(f'"{name}"' in body for name in tools):
+        if tools and sum(map(body.count, "{[")) > 1 and _mention(tuple(tools)).search(body) is not None:
             raise
         return
-    yield from calls if not tools or any(call.name in tools for call in calls) else ()
+    yield from calls if not tools or any(_is_call(call, tools) for call in calls) else ()
 
 
+def _is_call(call: ToolCall, tools: Mapping[str, Mapping[str, str]]) -> bool:
+    """Tell whether *call*, which was read from plain JSON, calls one of *tools*, and does not describe it."""
+    if call.name not in tools:
+        return False
+    keys = call.values().keys()
+    return not ("properties" in keys and keys <= _SCHEMA and keys.isdisjoint(tools[call.name]))
+
+
+@functools.lru_cache(maxsize=64)
+def _mention(tools: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for the name of one of *tools* as a value, or as the name of an object, in JSON."""
+    names = f"(?:{_any_of(tools).pattern})"
+    return re.compile(rf"""[:=]\s*["'](?:functions\.)?{names}["']|["']{names}["']\s*:\s*["']?\{{""")
+
+
+@functools.lru_cache(maxsize=64)
+def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
+    """Return a pattern for any of *texts*, the longest first; for none, it matches nothing."""
+    return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)")
+
+
+def _known_python(reading: _Reading, body: str) -> Iterator[ToolCall]:
+    """Yield the calls in *body*: a list of calls, or a line that begins with a call of an offered tool.
+
+    A line on which a sentence follows the call holds none.
+    """
+    match = _NAMED.match(body)
+    if match is None or match[1] not in reading.offer.tools:
+        yield from _pythonic(reading, body)
+        return
+    end = _Brackets(0).end(body, 0)
+    if end is None or _LINE_END.match(body, end) is not None:
+        yield from _marked(reading, body)
+
+
+_LINE_END = re.compile(r"[ \t\r.!*)]*(?:\Z|[\n<#]|[;,]\s*[\w.]+\()")
 _READERS: Mapping[CallFormat, Callable[[_Reading, str], Iterator[ToolCall]]] = {
-    "tagged": _tagged,
-    "function_tag": _function_tags,
-    "invoke": _invoked,
-    "mistral": _mistral,
-    "deepseek": _deepseek,
-    "kimi": _kimi,
-    "harmony": _harmony,
+    **dict.fromkeys(
+        ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "phi", "other"), _marked
+    ),
     "gemma": _gemma,
     "llama": _llama,
-    "phi": _json_calls,
     "json": _known_json,
-    "pythonic": _pythonic,
+    "pythonic": _known_python,
     "react": _react,
     "code": _code,
 }
 
 
 # The scanner. It finds where a call begins and ends, in all formats. A call begins with an *opening*: a fixed text,
-# such as ``<tool_call>``. A format without tags, such as plain JSON, has an opening like ``{``, which counts only at
-# the start of a line. The text after the opening (the *head*) decides whether it is a call. Then the end is searched: a
-# closing tag, or the bracket that closes the first one.
+# such as ``<tool_call>``. A format without tags has an opening like ``{``, or the name of an offered tool at the start
+# of a line. The text after the opening (the *head*) decides whether it is a call. Then the end is searched: a closing
+# tag, or the bracket that closes the first one.
 
 _HEAD = 400
 """The longest text after an opening, in characters, that decides whether it is a call."""
@@ -744,79 +749,88 @@ class Opening(NamedTuple):
     """A pattern for an incomplete head: text that may still become one when more text comes."""
     marked: bool = True
     """Whether this opening counts anywhere. If not, it counts only at the start of a line."""
-    python: bool = False
-    """Whether the brackets are those of Python, where quotes are strings, too."""
 
 
-_WIDE = "\uff5c"
-_CALLS_END = f"<{_WIDE}tool\u2581calls\u2581end{_WIDE}>"
-_INVOKING = (
-    f"{_WIDE}DSML{_WIDE}function_calls",
-    f"{_WIDE}DSML{_WIDE}tool_calls",
-    "minimax:tool_call",
-    "function_calls",
-)
 _TO_FUNCTION = rf"{NAME}[^{{\n]{{0,80}}(?=\{{)"
 _NO_PROSE = r"[^\s<`.\u2026]"
 """A character after an opening tag. Prose about the tag has a space there, a backtick or three dots."""
 _UNCLOSED = re.compile(rf"\s*[{{\[]|\s*<function=|{NAME}(?:\s*<|[ \t]*\n|\()")
 """Matches the text after an opening tag if it looks like a call even without a closing tag."""
-_MARKED: Mapping[CallFormat, tuple[Opening, ...]] = {
-    "tagged": (
-        Opening(
-            DEFAULT_TAGS[0],
-            "tagged",
-            (DEFAULT_TAGS[1],),
-            rf"\s*[{{\[]|\s*<function=|{_NO_PROSE}|[ \t]*\n\s*{_NO_PROSE}",
-            r"\s*(?:<[a-z=]{0,9})?",
-        ),
+_INNER = rf"\s*(?:<[^/\s]|[{{\[]|```|call[:\s]|{NAME}[(<\n:])"
+_INNER_BEGUN = rf"\s*(?:<|`{{1,2}}|{NAME})?"
+_CALLS = f"<{_BAR}tool\u2581calls\u2581begin{_BAR}>", f"<{_BAR}tool\u2581calls\u2581end{_BAR}>"
+_CALL = f"<{_BAR}tool\u2581call\u2581begin{_BAR}>", f"<{_BAR}tool\u2581call\u2581end{_BAR}>"
+_FAMILIES: tuple[tuple[CallFormat, str, str], ...] = (
+    ("function_tag", "<function=", "</function>"),  # Llama 3.1, Qwen 3 Coder
+    ("invoke", f"<{_BAR}DSML{_BAR}function_calls>", f"</{_BAR}DSML{_BAR}function_calls>"),  # DeepSeek V3.2
+    ("invoke", f"<{_BAR}DSML{_BAR}tool_calls>", f"</{_BAR}DSML{_BAR}tool_calls>"),
+    ("invoke", "<minimax:tool_call>", "</minimax:tool_call>"),  # MiniMax M2
+    ("invoke", "<function_calls>", "</function_calls>"),  # Claude, Olmo 3
+    ("invoke", "<atem:function_calls>", "</atem:function_calls>"),  # Muse
+    ("deepseek", *_CALLS),  # DeepSeek V3, R1, V3.1
+    ("deepseek", *_CALL),
+    ("kimi", "<|tool_calls_section_begin|>", "<|tool_calls_section_end|>"),  # Kimi K2
+    ("kimi", "<|tool_call_begin|>", "<|tool_call_end|>"),
+    ("gemma", "<start_function_call>", "<end_function_call>"),  # FunctionGemma
+    ("gemma", "<|tool_call>", "<tool_call|>"),  # Gemma 4
+    ("other", "<|START_ACTION|>", "<|END_ACTION|>"),  # Command-R7B, Command A
+    ("other", "<|action_start|>", "<|action_end|>"),  # InternLM
+    ("other", "<|tool_call_start|>", "<|tool_call_end|>"),  # LFM2, MiniCPM 3
+    ("other", "<|tools_prefix|>", "<|tools_suffix|>"),  # Apertus
+    ("other", f"<{_BAR}tool_calls_begin{_BAR}>", f"<{_BAR}tool_calls_end{_BAR}>"),  # Step-3
+    ("other", "<tool_calls>", "</tool_calls>"),  # Jamba, Hunyuan, MiniMax M1
+    ("other", "<TOOLCALL>", "</TOOLCALL>"),  # Nemotron
+    ("other", "<function_call>", "</function_call>"),  # Granite 20B
+    ("other", "<seed:tool_call>", "</seed:tool_call>"),  # Seed-OSS
+    ("other", "<longcat_tool_call>", "</longcat_tool_call>"),  # LongCat
+)
+"""The formats between two tags, with the families that write them."""
+_MARKED = (
+    Opening(
+        DEFAULT_TAGS[0],
+        "tagged",
+        (DEFAULT_TAGS[1],),
+        rf"\s*[{{\[]|\s*<function=|{_NO_PROSE}|[ \t]*\n\s*{_NO_PROSE}",
+        r"\s*(?:<[a-z=]{0,9})?",
     ),
-    "function_tag": (Opening("<function=", "function_tag", ("</function>",), rf"{NAME}>", rf"(?:{NAME})?"),),
-    "invoke": tuple(
-        Opening(f"<{tag}>", "invoke", (f"</{tag}>",), rf"\s*(?:<|[{{\[]|{NAME}\()", rf"\s*(?:{NAME})?")
-        for tag in _INVOKING
+    *(
+        Opening(start, form, (end,), rf"{NAME}>" if start.endswith("=") else _INNER, _INNER_BEGUN)
+        for form, start, end in _FAMILIES
     ),
-    "mistral": (
-        Opening(
-            "[TOOL_CALLS]",
-            "mistral",
-            (),
-            rf"\s*(?:{NAME}(?:\[CALL_ID\]\w{{0,40}})?(?:\[ARGS\])?\s*(?=\{{)|(?=[{{\[]))",
-            rf"\s*(?:{NAME}(?:\[[A-Z_]{{0,9}}\]?\w{{0,40}}){{0,2}}\s*)?",
-        ),
+    # The older Qwen
+    Opening(
+        "\u273fFUNCTION\u273f",
+        "other",
+        (),
+        rf":\s*{NAME}\s*\u273fARGS\u273f:\s*(?=\{{)",
+        rf":?\s*(?:{NAME})?\s*(?:\u273f[A-Z]{{0,4}}\u273f?:?\s*)?",
     ),
-    "deepseek": (
-        Opening(f"<{_WIDE}tool\u2581calls\u2581begin{_WIDE}>", "deepseek", (_CALLS_END,), rf"\s*<{_WIDE}", r"\s*<?"),
-        Opening(
-            f"<{_WIDE}tool\u2581call\u2581begin{_WIDE}>",
-            "deepseek",
-            (_CALLS_END, f"<{_WIDE}tool\u2581call\u2581end{_WIDE}>"),
-            NAME,
-        ),
+    Opening(
+        "[TOOL_CALLS]",
+        "mistral",
+        (),
+        rf"\s*(?:{NAME}(?:\[CALL_ID\]\w{{0,40}})?(?:\[ARGS\])?\s*(?=\{{)|(?=[{{\[]))",
+        rf"\s*(?:{NAME}(?:\[[A-Z_]{{0,9}}\]?\w{{0,40}}){{0,2}}\s*)?",
     ),
-    "kimi": (
-        Opening("<|tool_calls_section_begin|>", "kimi", ("<|tool_calls_section_end|>",), r"\s*<\|", r"\s*<?"),
-        Opening("<|tool_call_begin|>", "kimi", ("<|tool_call_end|>",), rf"\s*{NAME}", r"\s*"),
-    ),
-    "harmony": tuple(
+    *(
         Opening(text, "harmony", (), _TO_FUNCTION, rf"(?:{NAME}[^{{\n]{{0,80}})?")
         for text in ("<|channel|>commentary to=", "<|start|>assistant to=", "=functions.")
     ),
-    "gemma": (
-        Opening("<start_function_call>", "gemma", ("<end_function_call>",), r"\s*call[:\s]", r"\s*c?a?l?l?"),
-        Opening("<|tool_call>", "gemma", ("<tool_call|>",), r"\s*call[:\s]", r"\s*c?a?l?l?"),
-        Opening("```tool_code", "gemma", ("\n```",), r"[ \t]*\n", r"[ \t]*"),
-    ),
-    "llama": (
-        Opening("<|python_tag|>", "llama", ("<|eom_id|>", "<|eot_id|>"), r"\n?[A-Za-z_{\[#]", r"\n?"),
-        Opening("<|python_start|>", "pythonic", ("<|python_end|>",), r"\s*[A-Za-z_\[]", r"\s*"),
-    ),
-    "phi": tuple(Opening(text, "phi", (), r"\s*(?=[{\[])", r"\s*") for text in ("<|tool_call|>", "<|tool_calls|>")),
-}
-_KEYS = "name|type|id|function|tool|tool_name|action|arguments|parameters|args|action_input|tool_input"
-_BEGUN_KEY = r'\s*(?:"[a-z_]{0,12}"?\s*)?'
+    Opening("```tool_code", "gemma", ("\n```",), r"[ \t]*\n", r"[ \t]*"),
+    Opening("<|python_tag|>", "llama", ("<|eom_id|>", "<|eot_id|>"), r"\n?[A-Za-z_{\[#]", r"\n?"),
+    Opening("<|python_start|>", "pythonic", ("<|python_end|>",), r"\s*[A-Za-z_\[]", r"\s*"),
+    *(Opening(text, "phi", (), r"\s*(?=[{\[])", r"\s*") for text in ("<|tool_call|>", "<|tool_calls|>")),
+)
+_WORD = "(?i:tool|func|call|action|invoke|plugin)"
+_MARK = rf"[|{_BAR}][^<>\s]{{1,40}}[|{_BAR}]>|(?!/)[^<>\s]{{0,30}}{_WORD}[^<>\n]{{0,80}}>"
+"""A tag that no family of the table has, without its first sign: a special token, or a tag whose name says call."""
+_MARK_BEGUN = (
+    rf"(?!/)[^<>\s]{{0,64}}(?:\s\w{{0,20}}(?:=[\"']?[\w.-]{{0,100}})?)?|(?!/)[^<>\s]{{0,30}}{_WORD}[^<>\n]{{0,80}}"
+)
+_LITERAL = r"(?:[A-Za-z_]\w{0,60}\s{0,3}=[^=]|[\"'\d\[{)-])"
+"""The beginning of arguments that are written out. A signature or a sentence has the names of parameters there."""
 _ACTION_ENDS = ("\nObservation:", "\nAction:", "\nThought:", "\nFinal Answer:")
-_UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "react", "code")
+_UNMARKED: tuple[CallFormat, ...] = ("json", "pythonic", "other", "react", "code")
 
 
 def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, *, chosen: bool) -> list[Opening]:
@@ -826,15 +840,43 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
     """
     match form:
         case "json" if chosen or offer.tools:
-            entry = rf'\s*"(?:{_KEYS})"\s*:'
             return [
-                Opening("{", form, (), rf"(?={entry})", _BEGUN_KEY, marked=False),
-                Opening("[", form, (), rf"(?=\s*\{{{entry})", rf"\s*(?:\{{{_BEGUN_KEY})?", marked=False),
+                Opening("{", form, (), r"""(?=\s*["'])""", r"\s*"),
+                Opening("[", form, (), r"""(?=\s*\{\s*["'])""", r"\s*(?:\{\s*)?"),
             ]
         case "pythonic" if chosen or offer.tools:
-            names = "|".join(map(re.escape, offer.tools)) or NAME
-            head, begun = rf"(?=\s*(?:{names})\()", r"\s*[\w.-]{0,100}"
-            return [Opening("[", form, (), head, begun, marked=False, python=True)]
+            head, begun = (
+                rf"(?=\s*(?:{_any_of(tuple(offer.tools)).pattern if offer.tools else NAME})\()",
+                r"\s*[\w.-]{0,100}",
+            )
+            return [
+                Opening("[", form, (), head, begun),
+                *(
+                    Opening(name, form, ("\n",), rf"\(\s*{_LITERAL}", r"(?:\(\s*(?:\w{1,60}\s*=?)?)?", marked=False)
+                    for name in offer.tools
+                ),
+            ]
+        case "other" if offer.tools and not chosen:
+            names = f"(?:{_any_of(tuple(offer.tools)).pattern})"
+            near = (
+                rf"\W{{0,20}}{names}(?=\W)|(?s:.{{0,200}}?)"
+                rf"(?:[\"'=]{names}[\"']|(?<!\w){names}(?=\s{{0,2}}[(){{}}\[\]<>:=,|\n]))"
+            )
+            inside = rf"[\w:.-]{{1,40}}\s\w{{1,20}}=[\"']?{names}[\"'>]|{names}>"
+            label = r"(?::\d{0,9})?[ \t:]{0,9}\n?[ \t]{0,9}"
+            return [
+                Opening(
+                    "<",
+                    form,
+                    ("\n\n",),
+                    rf"{inside}|(?:{_MARK})(?:{near})",
+                    rf"{_MARK_BEGUN}|(?:{_MARK})(?s:.{{0,240}})",
+                ),
+                *(
+                    Opening(name, form, (), label + r"""(?=\{\s*["'}])""", rf"{label}(?:\{{\s*)?", marked=False)
+                    for name in offer.tools
+                ),
+            ]
         case "react" if chosen or offer.react:
             number = r"[ \t]{0,9}\d{0,9}[ \t]{0,9}"
             return [Opening("Action", form, _ACTION_ENDS, rf"{number}:", number, marked=False)]
@@ -849,10 +891,9 @@ def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
     """Return the texts that begin a call, for all formats that *trigger* reads when the request has *offer*."""
     formats, tags = trigger.formats, (trigger.opening, trigger.closing)
     own = None if tags == DEFAULT_TAGS else tags
-    found: list[Opening] = []
-    for form, marked in _MARKED.items():
-        if (formats is None or form in formats) and (form != "tagged" or own is None):
-            found += marked
+    found = [
+        each for each in _MARKED if (formats is None or each.form in formats) and (each.form != "tagged" or own is None)
+    ]
     if own is not None and (formats is None or "tagged" in formats):
         found.append(Opening(trigger.opening, "tagged", (trigger.closing,)))
     for form in _UNMARKED:
@@ -862,19 +903,18 @@ def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
     return found
 
 
-_STRINGS = {False: re.compile(r'["{}\[\]]'), True: re.compile(r"[\"'{}\[\]()]")}
+_STRINGS = re.compile(r"[\"'{}\[\]()]")
 _STRING_ENDS = {quote: re.compile(rf"\\.?|{quote}", re.DOTALL) for quote in ('"', "'")}
 
 
 class _Brackets:
     """Finds the bracket that closes the first one in a text of JSON or Python, which may arrive in parts."""
 
-    __slots__ = ("_depth", "_python", "_quote", "at")
+    __slots__ = ("_depth", "_quote", "at")
 
-    def __init__(self, at: int, *, python: bool) -> None:
+    def __init__(self, at: int) -> None:
         self.at = at
         """The offset up to which the text was read."""
-        self._python = python
         self._depth = 0
         self._quote = ""
 
@@ -882,7 +922,7 @@ class _Brackets:
         """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it has come."""
         at = self.at - base
         while True:
-            pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS[self._python]
+            pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS
             match = pattern.search(text, at)
             if match is None:
                 self.at = base + len(text)
@@ -902,16 +942,11 @@ class _Brackets:
                     return base + at
 
 
-@functools.lru_cache(maxsize=64)
-def _any_text(texts: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, texts)))
-
-
 class _OpeningSearch(NamedTuple):
     """What a fast search for several texts, the openings of calls, needs."""
 
     leads: re.Pattern[str]
-    """Matches the first character of any of the texts."""
+    """Matches near the beginning of any of the texts, if one is there: a fast first test."""
     texts: re.Pattern[str]
     """Matches any of the texts, the longest first."""
     prefixes: frozenset[str]
@@ -922,11 +957,15 @@ class _OpeningSearch(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def _search_for(texts: tuple[str, ...]) -> _OpeningSearch:
-    ordered = sorted(texts, key=len, reverse=True)
-    firsts = "".join(sorted({text[0] for text in texts}))
+    # A text that begins with a letter counts only after the signs of _BEFORE_NAME.
+    signs, letters = (
+        "".join(sorted({text[0] for text in texts if text[0].isidentifier() is is_name})) for is_name in (False, True)
+    )
+    after_sign = rf"(?:\A|[\n:>=*|;.!-])[ \t]*(?:functions\.)?[{re.escape(letters)}]"
+    leads = [*([f"[{re.escape(signs)}]"] if signs else []), *([after_sign] if letters else [])]
     return _OpeningSearch(
-        re.compile(f"[{re.escape(firsts)}]" if texts else r"(?!)"),
-        re.compile("|".join(map(re.escape, ordered)) if texts else r"(?!)"),
+        re.compile("|".join(leads) or r"(?!)"),
+        _any_of(texts),
         frozenset(text[:size] for text in texts for size in range(1, len(text))),
         max(map(len, texts), default=1),
     )
@@ -957,6 +996,10 @@ class _Quoting(NamedTuple):
         return _Quoting(self.at + len(text), self.since, in_block, ticks, lead)
 
 
+_LINE_START = re.compile(r"\n[ \t]*\Z")
+_BEFORE_NAME = re.compile(r"(?:[\n:>=*|;-]|[.!] )[ \t]*(?:functions\.)?\Z")
+
+
 class CallScanner(Scanner):
     """Finds tool calls in the text, in all formats that *trigger* and the *offer* of the request allow."""
 
@@ -970,6 +1013,10 @@ class CallScanner(Scanner):
         self._openings: dict[str, list[Opening]] = {}
         for opening in openings_of(trigger, offer):
             self._openings.setdefault(opening.text, []).append(opening)
+            # Python caches the compiled patterns, whose first use is in the middle of a stream.
+            for pattern in (opening.head, opening.begun):
+                re.compile(pattern)
+            _any_of(opening.closings)
         self._search = _search_for(tuple(self._openings))
         closings = {end[-1] for found in self._openings.values() for each in found for end in each.closings}
         longest = max(
@@ -1059,31 +1106,38 @@ class CallScanner(Scanner):
         search, text, base = self._search, self._text, self._base
         at = max(self.pos - search.reach + 1, self.start, self._from) - base
         self._half = transcript.length
-        if search.leads.search(text, at) is None:
+        leads = search.leads.finditer(text, max(at - _INDENT, 0))
+        first = next((lead.end() - 1 for lead in leads if lead.end() > at), None)
+        if first is None:
             return False
-        match = search.texts.search(text, at)
+        match = search.texts.search(text, first)
         while match is not None:
             at = match.start()
             if not last and len(text) - at < search.reach and text[at:] in search.prefixes:
                 break  # a longer opening may follow
-            found = [each for each in self._openings[match[0]] if self._counts(transcript, base + at, each)]
+            # The first sign alone begins a call in a format that the table does not have.
+            texts = dict.fromkeys((match[0], match[0][0]))
+            openings = [each for text in texts for each in self._openings.get(text, ())]
+            found = [each for each in openings if self._counts(transcript, base + at, each)]
             if found:
                 self._at, self._open, self._body, self._brackets = base + at, found, None, None
                 return True
             match = search.texts.search(text, at + 1)
         if not last:
-            self._half = self._half_opening(max(self.start, self._from))
+            self._half = self._half_opening(transcript, max(self.start, self._from, base + first))
         return False
 
-    def _half_opening(self, least: int) -> int:
+    def _half_opening(self, transcript: Transcript, least: int) -> int:
         """Return the start of an incomplete opening at the end of the text, at *least* or later.
 
         If there is none, return the end of the text.
         """
         text, length = self._text, self._base + len(self._text)
-        for size in range(min(self._search.reach - 1, length - least), 0, -1):
-            if text[-size:] in self._search.prefixes:
-                return length - size
+        for at in range(max(length - self._search.reach + 1, least), length):
+            if text[at - self._base :] in self._search.prefixes and (
+                not text[at - self._base].isidentifier() or self._follows(transcript, at, _BEFORE_NAME)
+            ):
+                return at
         return length
 
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
@@ -1092,21 +1146,21 @@ class CallScanner(Scanner):
         An opening without a tag must start a line. The formats without tags are not read in the reasoning. Quoted text
         begins no call, unless the client also runs quoted calls.
         """
-        if not opening.marked and not self._is_line_start(transcript, at):
+        if opening.form in _UNMARKED and opening not in _MARKED and transcript.phase == "reasoning":
             return False
-        if opening.form in _UNMARKED and transcript.phase == "reasoning":
-            return False
+        if not opening.marked:
+            pattern = _LINE_START if opening.form == "react" else _BEFORE_NAME
+            if not self._follows(transcript, at, pattern):
+                return False
+            if opening.form != "react":
+                return not self._is_quoted(transcript, at)
         return self._expects or not self._is_quoted(transcript, at)
 
-    def _is_line_start(self, transcript: Transcript, at: int) -> bool:
+    def _follows(self, transcript: Transcript, at: int, pattern: re.Pattern[str]) -> bool:
+        """Tell whether *pattern* matches the end of the text before *at*, where the phase begins like a line."""
         low = max(self.start, transcript.phases[-1][0], at - _INDENT)
-        before = transcript.slice(low, at)
-        line = before.rpartition("\n")
-        if line[1]:
-            return not line[2].strip()
-        # Calls may follow each other, with a semicolon between them.
-        begins = low == self.start or low == transcript.phases[-1][0]
-        return begins and not before.strip(" \t;,")
+        begins = low in (self.start, transcript.phases[-1][0])
+        return pattern.search("\n" * begins + transcript.slice(low, at)) is not None
 
     def _is_quoted(self, transcript: Transcript, at: int) -> bool:
         """Tell whether offset *at* is inside a fenced block of Markdown, or between backticks in its line."""
@@ -1141,19 +1195,20 @@ class CallScanner(Scanner):
 
         Openings that cannot match any more are dropped. *last*: no more text will come.
         """
-        after = self._at + len(self._open[0].text)
-        head = self._text[after - self._base : after - self._base + _HEAD]
-        decided = last or len(head) == _HEAD
-        kept = []
+        kept: list[Opening] = []
         for opening in self._open:
+            after = self._at + len(opening.text)
+            head = self._text[after - self._base : after - self._base + _HEAD]
             match = re.match(opening.head, head)
-            if match is not None:
+            decided = last or len(head) == _HEAD
+            if match is not None and not kept:
                 self._body, self._open, self.pos = opening, [opening], after
                 if not opening.closings:
-                    first = after + match.end() if opening.marked else self._at
-                    self._brackets = _Brackets(first, python=opening.python)
+                    is_bracket = len(opening.text) == 1 or not opening.marked
+                    first = self._at if is_bracket else after + match.end()
+                    self._brackets = _Brackets(first)
                 return opening
-            if not decided and re.fullmatch(opening.begun, head) is not None:
+            if match is not None or (not decided and re.fullmatch(opening.begun, head) is not None):
                 kept.append(opening)
         self._open = kept
         return None
@@ -1161,7 +1216,7 @@ class CallScanner(Scanner):
     def _closing(self, transcript: Transcript, opening: Opening, *, last: bool) -> int | None:
         text, base = self._text, self._base
         first = max(self.pos - max(map(len, opening.closings)) + 1, self._at + len(opening.text)) - base
-        match = None if opening.closings in self._absent else _any_text(opening.closings).search(text, first)
+        match = None if opening.closings in self._absent else _any_of(opening.closings).search(text, first)
         if match is None:
             if last:
                 self._absent.add(opening.closings)
@@ -1186,12 +1241,16 @@ class CallScanner(Scanner):
             if _UNCLOSED.match(head) is None:
                 return False
         text = transcript.slice(span.start, span.end)
-        tags = ("", "") if opening.form in _WHOLE else (opening.text, (*opening.closings, "")[0])
+        tags = (opening.text, (*opening.closings, "")[0]) if opening.form in _TAGGED else ("", "")
         found = read_written(opening.form, text, self._offer, tags)
         if self._is_own and opening.form == "tagged" and (found is None or found.problem):
             found = WrittenCalls("tagged")  # only the extractor of the user knows what is between these tags
         if found is not None and found.problem and transcript.phase_at(span.start) == "reasoning":
             found = None  # no agent runs it, and models write about calls there
+        if found is not None and opening.form in ("pythonic", "other") and opening not in _MARKED:
+            is_sure = not found.problem and all(call.kind == "function" for call in found.calls)
+            if not is_sure and self._is_quoted(transcript, span.start):
+                found = None  # programs and explanations quote code with the names of tools
         self.found = found
         return found is not None
 
@@ -1209,5 +1268,5 @@ class CallScanner(Scanner):
         self._from = self._half = self.start
 
 
-_WHOLE: tuple[CallFormat, ...] = ("function_tag", "deepseek", "kimi", "harmony", "gemma", "json", "pythonic", "react")
-"""The formats whose readers get the text with its opening and its closing."""
+_TAGGED: tuple[CallFormat, ...] = ("tagged", "llama", "code")
+"""The formats whose readers get the text without its opening and its closing."""

@@ -93,6 +93,29 @@ LEAST_VETTING = 0.25
 """The shortest time limit, in seconds, for the check of a repair, unless the verifier's deadline is shorter."""
 
 
+_SPARE = 2.0
+"""How much longer than its deadline a check may take if the machine is starved, as a multiple of the deadline."""
+
+
+class _OpenCheck(msgspec.Struct):
+    """A check whose deadline counts only the time in which the machine runs this process, up to a limit."""
+
+    scope: anyio.CancelScope
+    deadline: float
+    spare: float
+    """How many seconds the deadline of ``scope`` may still be moved."""
+
+    def extend(self, seconds: float, now: float) -> None:
+        """Move the deadline by *seconds* in which the process was not run, but not beyond a whole deadline from *now*.
+
+        So the time counts from the moment when the check begins: before it, a pool sets a longer deadline.
+        """
+        more = min(seconds, self.spare, now + self.deadline - self.scope.deadline)
+        if more > 0:
+            self.spare -= more
+            self.scope.deadline += more
+
+
 class Jobs:
     """Runs extractions, checks and forks in parallel with the stream.
 
@@ -118,10 +141,12 @@ class Jobs:
         self._workers = workers
         self._owns_workers = owns_workers
         self._scopes: dict[int, anyio.CancelScope] = {}
+        self._open: dict[int, _OpenCheck] = {}
+        """The checks that run outside of the engine, by job."""
         self.forks = ForkMeter()
         self.cluster_away = ""
         """Why checks ran on this machine, although their place was on a cluster; empty: none did."""
-        self.loop_blocking = LoopBlocking(workers.blocked_loop_after)
+        self.loop_blocking = LoopBlocking(workers.blocked_loop_after, self._starve)
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
@@ -310,6 +335,13 @@ class Jobs:
                     return outcome
         return self._unrepaired(order, outcome)
 
+    def _starve(self, seconds: float) -> Callable[[], object] | None:
+        return (lambda: self._extend(seconds)) if self._open else None
+
+    def _extend(self, seconds: float) -> None:
+        for check in self._open.values():
+            check.extend(seconds, self._clock())
+
     async def _prepare(self, watcher: Watcher, task: Task) -> None:
         for fact in await watcher.prepare(task):
             self._tell(fact)
@@ -332,7 +364,9 @@ class Jobs:
             asked = self._clock() - begun
             if verifier.worker not in ("thread", "process"):
                 note.worker = "loop"
+            self._open[order.job] = _OpenCheck(scope, verifier.deadline, _SPARE * verifier.deadline)
             outcome = await check_aside(verifier, order.claim, workers=self._workers, scope=scope)
+        self._open.pop(order.job, None)
         self.cluster_away = note.cluster_away or self.cluster_away
         if self._would_write(order, outcome) and order.job in self._scopes:
             outcome = await self._vet(order, outcome, verifier, self._clock() - begun - order.after)

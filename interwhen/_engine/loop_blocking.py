@@ -222,6 +222,37 @@ class BlockListener(Protocol):
     def record(self, blocked: BlockedLoop) -> None:
         """Receive the record of one call that blocked the loop."""
 
+    def starve(self, seconds: float) -> Callable[[], object] | None:
+        """Receive, in the watching thread, how long the machine has not run this process since the last such call.
+
+        Return what is to be called on the loop for this, if anything. See :class:`Heartbeat`.
+        """
+
+
+_JITTER = 0.001
+"""A thread that sleeps wakes up to this many seconds late on an idle machine."""
+
+
+class Heartbeat:
+    """Measures how long the machine did not run this process, from a thread that sleeps most of the time.
+
+    What a sleep takes beyond its time, and beyond the CPU time that all threads of the process used meanwhile, is time
+    in which the thread waited for a CPU: for other processes, or because of a CPU quota. A wait for the GIL or for code
+    of this process is not part of it. *clock* and *spent* are the wall clock and the CPU time, in seconds.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.process_time
+    ) -> None:
+        self._clock, self._spent = clock, spent
+        self._last = clock(), spent()
+
+    def beat(self, asked: float) -> float:
+        """Return for how many seconds the process was not run since the last beat, after a sleep of *asked* seconds."""
+        (before, used), self._last = self._last, (self._clock(), self._spent())
+        late = self._last[0] - before - asked - (self._last[1] - used)
+        return late if late > _JITTER else 0.0
+
 
 class WatchedLoop:
     """One watched event loop, with its listeners and its current turn.
@@ -237,6 +268,7 @@ class WatchedLoop:
         self._listeners: dict[BlockListener, None] = {}
         self._limits: Counter[float] = Counter()
         self._post = post
+        self._starved = 0.0
         self.turn: LoopTurn | None = None
         """The turn that the loop has not answered yet; ``None`` if the loop has answered."""
 
@@ -278,6 +310,19 @@ class WatchedLoop:
             for listener in self._listeners:
                 if seconds > listener.limit:
                     listener.record(BlockedLoop(sample.what, seconds, sample.where))
+
+    def starve(self, seconds: float) -> None:
+        """Report to the listeners that the process was not run for *seconds*, once this is worth it.
+
+        The watching thread calls this. The loop is only woken for a listener that has something to call.
+        """
+        self._starved += seconds
+        if self._starved >= self.limit:
+            total, self._starved = self._starved, 0.0
+            for listener in list(self._listeners):
+                call = listener.starve(total)
+                if call is not None:
+                    self._post(call)
 
     def place(self, what: str) -> str:
         """Return the code position at which the thread last saw *what* (a verifier or extractor) in this turn.
@@ -333,22 +378,27 @@ class _LoopWatcher:
 
     def _watch(self) -> None:
         last = time.monotonic()
+        heartbeat = Heartbeat()
         while True:
             with self._changed:
                 if not self._loops and time.monotonic() - last > _LINGER_SECONDS:
                     self._sleeps = True
                     self._changed.wait_for(lambda: self._loops)
                     self._sleeps = False
+                    heartbeat = Heartbeat()
                 loops = list(self._loops.values())
                 pause = min((watched.pause for watched in loops), default=_LINGER_STEP)
             time.sleep(pause)
+            starved = heartbeat.beat(pause)
             for watched in loops:
-                self._look(watched)
+                self._look(watched, starved)
             if loops:
                 last = time.monotonic()
 
-    def _look(self, watched: WatchedLoop) -> None:
+    def _look(self, watched: WatchedLoop, starved: float = 0.0) -> None:
         try:
+            if starved:
+                watched.starve(starved)
             if watched.turn is None and is_waiting(watched.loop, watched.thread):
                 return  # nothing blocks this loop, and a callback would wake it
             watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
@@ -398,17 +448,25 @@ MOST = 16
 
 
 class LoopBlocking:
-    """Collects the code that blocked the event loop of one run for longer than *limit* seconds (``None``: nothing)."""
+    """Collects the code that blocked the event loop of one run for longer than *limit* seconds (``None``: nothing).
 
-    __slots__ = ("_found", "_least", "_logged", "_watch", "limit")
+    *when_starved* is called as :meth:`BlockListener.starve`.
+    """
 
-    def __init__(self, limit: float | None) -> None:
+    __slots__ = ("_found", "_least", "_logged", "_watch", "_when_starved", "limit", "starved")
+
+    def __init__(
+        self, limit: float | None, when_starved: Callable[[float], Callable[[], object] | None] = lambda _seconds: None
+    ) -> None:
         self.limit = limit if limit is not None else float("inf")
         self._found: list[BlockedLoop] = []
         self._least = 0.0
         """The shortest time, in seconds, among the kept records when there are ``MOST`` of them; 0 before that."""
         self._logged: set[str] = set()
         self._watch: WatchedLoop | None = None
+        self._when_starved = when_starved
+        self.starved = 0.0
+        """For how many seconds the machine did not run this process, while the loop was watched for this run."""
 
     def start(self) -> None:
         """Watch the running event loop, unless there is no limit or the loop runs in virtual time."""
@@ -420,6 +478,12 @@ class LoopBlocking:
         if self._watch is not None:
             leave(self._watch, self)
             self._watch = None
+            self._when_starved = lambda _seconds: None  # the other one refers to the run, which is thus freed at once
+
+    def starve(self, seconds: float) -> Callable[[], object] | None:
+        """Count *seconds* in which the machine did not run this process, as :meth:`BlockListener.starve` says."""
+        self.starved += seconds
+        return self._when_starved(seconds)
 
     def record_call(self, what: str, seconds: float, function: Callable[..., object]) -> None:
         """Record a slow call of user code, which the engine has measured as longer than the limit.

@@ -27,7 +27,7 @@ from interwhen._types.models import Message, Prompt, Reply
 from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker, tracks
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText
 from interwhen._types.results import PromptOutcome, PromptRecord
-from interwhen._types.segments import Claim, Segment, Span, WrittenCalls
+from interwhen._types.segments import Claim, Mention, Segment, Span, WrittenCalls
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Errored, Judged, Outcome, Pass, TimedOut, Unknown, Verdict, Violation
 from interwhen._types.verifiers import Verifier, Worker, is_async
@@ -208,8 +208,8 @@ def _equal(label: str, *claims: Claim) -> bool:
 
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
-) -> tuple[Span, ...] | Errored:
-    """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, sorted.
+) -> tuple[tuple[Span, ...], tuple[Mention, ...]] | Errored:
+    """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, and mentions.
 
     Empty spans are left out. Returns ``Errored`` if the recognizer raises or returns an invalid value.
     """
@@ -219,7 +219,9 @@ def recognize(
             return Errored(
                 f"recognizer of {name!r} must find at most {MOST_CLAIMS} spans in a segment, got more; match less text"
             )
-        for span in found:
+        mentions = tuple(each for each in found if isinstance(each, Mention))
+        spans = tuple(each for each in found if not isinstance(each, Mention))
+        for span in (*spans, *(mention.span for mention in mentions)):
             if not _is_span(span) or not segment.span.covers(span):
                 return Errored(
                     f"recognizer of {name!r} must return spans in the segment {segment.span!r}, got {name_value(span)}"
@@ -228,7 +230,7 @@ def recognize(
         raise
     except BaseException as error:  # noqa: BLE001  (any error of the recognizer is its outcome)
         return Errored(f"recognizer of {name!r}: {name_error(error)}")
-    return _uncovered(found, claims) if found else ()
+    return _uncovered(spans, claims) if spans else (), mentions
 
 
 def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
@@ -520,11 +522,11 @@ class Watcher:
         """
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
-        unread = recognize(self.monitor.name, self._recognize, order.segment, claims)
-        if isinstance(unread, Errored):
+        found = recognize(self.monitor.name, self._recognize, order.segment, claims)
+        if isinstance(found, Errored):
             log_warning("recognizer.failed", monitor=self.monitor.name)
-            return Settled(order.job, unread, seconds)
-        return Extracted(order.job, claims, seconds, reply, unread)
+            return Settled(order.job, found, seconds)
+        return Extracted(order.job, claims, seconds, reply, *found)
 
 
 class _TrackerStates:

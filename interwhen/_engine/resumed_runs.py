@@ -141,7 +141,7 @@ def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
 def result_of(past: RebuiltRun) -> Result | None:
     """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended.
 
-    It has no ``journal``, ``timing.blocked_loop`` and ``timing.cluster_away``.
+    It has no ``journal``, ``timing.blocked_loop``, ``timing.starved`` and ``timing.cluster_away``.
     """
     if past.summary is None:
         return None
@@ -164,6 +164,7 @@ def result_of(past: RebuiltRun) -> Result | None:
         forks=forks,
         timing=Timing(past.finished_at, first, spent.largest_gap, tail, spent.paused, 0.0, spent.close_latency),
         blocked_loop=(),
+        starved=0.0,
         wire=spent.wire or WireReport(),
         wasted=spent.wasted,
         offline=header.offline,

@@ -8,17 +8,18 @@ Why: docs/decisions/0002-the-reader-reads.md.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
 import anyio
+import anyio.to_thread
 import msgspec
 
 from interwhen._core.machine import Core
@@ -38,12 +39,12 @@ from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
-from interwhen._types.extensions import Allocator, Ready, RemedyLearner, Task, Unprepared, WorkerPool
+from interwhen._types.extensions import Allocator, Ready, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import HOLDING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused
-from interwhen._types.remedies import Auto, FeedbackTemplate, Rung
+from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
 from interwhen.journal._evidence import code_digest
@@ -74,6 +75,9 @@ class Wakeup:
 
 
 # Helpers for the start of a run.
+
+_MANY_TOOLS = 100
+"""With more tools than this, the core is made in a thread, so that the event loop continues."""
 
 
 def core_for(
@@ -160,58 +164,6 @@ class RunAllocation:
             self._allocator.learn(self._task, result)
         except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
             log_warning("allocator.failed", error=type(error).__name__)
-
-
-# The learner of a run sets the order of its ladders and learns from its result.
-
-
-class RunLearning:
-    """Calls the learner of one run. If the run has no learner, the methods do nothing."""
-
-    def __init__(self, learner: RemedyLearner | None) -> None:
-        self._learner = learner
-        self._orders: dict[tuple[str, tuple[Rung, ...]], tuple[Rung, ...]] = {}
-        """The orders that were set, by verifier and the rungs to order."""
-
-    def ordered(self, model: str, monitors: tuple[Monitor, ...], *, is_resumed: bool) -> tuple[Monitor, ...]:
-        """Return *monitors*, in which each ladder (the remedy ``Auto``) has the order that the learner sets.
-
-        Monitors with the same verifier and the same rungs have the same order. A ladder stays unchanged in a resumed
-        run, and if the learner fails for it, which is only logged.
-        """
-        if self._learner is None or is_resumed:
-            return monitors
-        return tuple(self._ordered(model, monitor) for monitor in monitors)
-
-    def _ordered(self, model: str, monitor: Monitor) -> Monitor:
-        assert self._learner is not None
-        remedy, verifier = monitor.remedy, str(monitor.verifier.name)
-        if not isinstance(remedy, Auto):
-            return monitor
-        key = verifier, tuple(remedy.order)
-        try:
-            order = self._orders.get(key) or tuple(self._learner.order(model, *key))
-            # A monitor is vetted when it is made, which costs time, so it is made only if it differs.
-            changed = remedy if order == remedy.order else msgspec.structs.replace(remedy, order=order)
-        except Exception as error:  # noqa: BLE001  (it is a plug-in)
-            log_warning("learner.failed", error=type(error).__name__)
-            return monitor
-        if not set(order) <= set(remedy.order):
-            log_warning("learner.failed", error="an order with other rungs")
-            return monitor
-        self._orders[key] = order
-        return monitor if changed is remedy else dataclasses.replace(monitor, remedy=changed)
-
-    def learn(self, model: str, result: Result) -> None:
-        """Pass *result* to the learner, if it has set an order. An error of the learner is only logged."""
-        if self._learner is None or not self._orders:
-            return
-        try:
-            # Of several ladders with one verifier, the first one counts.
-            orders = {verifier: order for (verifier, _), order in reversed(self._orders.items())}
-            self._learner.learn(model, orders, result)
-        except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
-            log_warning("learner.failed", error=type(error).__name__)
 
 
 # The kill switch turns supervision off: then the text of the model passes through unchecked.
@@ -314,7 +266,6 @@ class Run:
         "_is_awaited",
         "_jobs",
         "_journal",
-        "_learning",
         "_meter",
         "_min_coverage",
         "_model",
@@ -371,7 +322,6 @@ class Run:
         past: RebuiltRun | None = None,
         context: Ready | None = None,
         allocator: Allocator | None = None,
-        learner: RemedyLearner | None = None,
         prompt_monitors: Sequence[PromptMonitor] = (),
     ) -> None:
         refuse_import()
@@ -392,7 +342,6 @@ class Run:
         self._journal = journal
         self._past = past
         self._allocation = RunAllocation(allocator, prompt)
-        self._learning = RunLearning(learner)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -440,10 +389,9 @@ class Run:
             self._workers.bind()
             await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
-            # A resumed run has the order that its journal recorded.
-            self._monitors = self._learning.ordered(self._model.name, self._monitors, is_resumed=past is not None)
             able = await capabilities_for(self._model, self._timeouts, self._budgets.seconds, past)
-            self._core = core = core_for(
+            make = partial(
+                core_for,
                 past,
                 able,
                 self._prompt,
@@ -454,6 +402,9 @@ class Run:
                 self._starts_in,
                 min_coverage=self._min_coverage,
             )
+            # The patterns of thousands of tools take long to compile.
+            offers_many = isinstance(tools := self._sampling.extra.get("tools"), list) and len(tools) > _MANY_TOOLS
+            self._core = core = await anyio.to_thread.run_sync(make) if offers_many else make()
             self._recorder = open_recorder(
                 self._journal,
                 past,
@@ -749,6 +700,7 @@ class Run:
             forks=self._jobs.forks,
             timing=self._meter.timing(now, upstream.ended_at, tuple(upstream.close_latency)),
             blocked_loop=self._jobs.loop_blocking.found,
+            starved=self._jobs.loop_blocking.starved,
             wire=upstream.wire.report(),
             wasted=upstream.wire.wasted(now),
             offline=self._offline,
@@ -783,7 +735,6 @@ class Run:
         self._result = result
         log_result(result)
         self._allocation.learn(result)
-        self._learning.learn(self._model.name, result)
         if self.observation is not None:
             self.observation.end(result)
         self._events.append(Finished(result))

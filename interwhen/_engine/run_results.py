@@ -41,6 +41,7 @@ def build_result(
     forks: ForkMeter,
     timing: Timing,
     blocked_loop: tuple[BlockedLoop, ...],
+    starved: float,
     wire: WireReport,
     wasted: int,
     offline: Offline,
@@ -55,6 +56,7 @@ def build_result(
         name: getattr(summary, name)
         for name in ("text", "reasoning", "answer", "finish_reason", "checks", "violations", "insertions", "resume")
     }
+    common["numbers"] = summary.numbers
     common["hidden_reasoning"] = summary.hidden_reasoning
     if summary.status in ("abstained", "failed"):
         common["upstream_status"] = summary.upstream_status
@@ -81,7 +83,10 @@ def build_result(
     )
     common["precomputed"], common["context"] = offline.items, offline.context
     common["timing"] = msgspec.structs.replace(
-        timing, checking=sum(record.seconds for record in summary.checks), blocked_loop=blocked_loop
+        timing,
+        checking=sum(record.seconds for record in summary.checks),
+        blocked_loop=blocked_loop,
+        starved=starved,
     )
     common["wire"] = wire
     match summary.status:
@@ -119,6 +124,7 @@ def log_result(result: Result) -> None:
         discarded=result.ledger.discarded,
         forks=result.ledger.forks,
         seconds=round(result.timing.total, 3),
+        **({"starved": round(result.timing.starved, 3)} if result.timing.starved else {}),
     )
     reasons = result.unverified_reasons if isinstance(result, Unverified | Abstained | Failed) else ()
     misplaced = sum(reason.why.startswith(WRITTEN_AS_TEXT) for reason in reasons)

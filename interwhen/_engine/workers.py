@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import anyio
 import anyio.to_thread
 
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, framed, receive, send, serve
+from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
@@ -59,6 +60,10 @@ class WorkerProcess:
 
     *memory* limits its address space, in bytes (``None``, and on Windows: no limit).
     """
+
+    refusal: ClassVar[str | None] = ""
+    """Why no worker process of this program can start: each one imports the main script, and the first one ended in it.
+    Empty: not known yet. ``None``: one has answered."""
 
     def __init__(self, memory: int | None = None) -> None:
         import multiprocessing  # 15 ms that most runs need not pay
@@ -150,6 +155,7 @@ class WorkerProcess:
             # The verifier's code could write garbage to the socket, and unpickling runs code of the user's classes.
             why = f"its answer must be a verdict that can be pickled, got {name_error(error)}; correct the verifier"
             raise await self._end_with(why) from error
+        WorkerProcess.refusal = None
         if target not in self.loaded and len(self.loaded) >= KEPT:
             self.loaded.clear()  # as the child does
         self.loaded.add(target)
@@ -161,15 +167,14 @@ class WorkerProcess:
 
     async def _death(self) -> WorkerDied:
         await self.stop(grace=_STOP_SECONDS)
-        return WorkerDied(
-            f"the worker process died during the check (exit code {self._process.exitcode}){self._hint()}"
-        )
-
-    def _hint(self) -> str:
-        """Return a hint for the error message about why the worker process died."""
-        if self.loaded or self._process.exitcode != 1:
-            return "; look for a crash, an exit or too much memory in the verifier"
-        return ": it could not import the main script; put what the script does under  if __name__ == '__main__':"
+        died = f"the worker process died during the check (exit code {self._process.exitcode})"
+        if WorkerProcess.refusal is None or self._process.exitcode != 1:
+            return WorkerDied(f"{died}; look for a crash, an exit or too much memory in the verifier")
+        why = "it could not import the main script; put what the script does under  if __name__ == '__main__':"
+        if not WorkerProcess.refusal:
+            log_warning("workers.refused", why=why)
+        WorkerProcess.refusal = f"{died}: {why}"
+        return WorkerDied(WorkerProcess.refusal)
 
     async def stop(self, *, grace: float = 0.0) -> None:
         """Kill the child, and on POSIX systems its process group. A child that is ending gets *grace* seconds first."""
@@ -231,6 +236,8 @@ class ProcessPool:
         begun = anyio.current_time()
         left, scope.deadline = scope.deadline - begun, begun + BOOT_SECONDS
         async with self._limiter:
+            if WorkerProcess.refusal:
+                return None, WorkerProcess.refusal
             worker = await self._take()
             try:
                 answer = await self._ready(worker, target, left)
@@ -315,6 +322,21 @@ class _ThreadMeter:
                 found.append(time.thread_time() - own + apart)
 
 
+_threads: set[tuple[str, Ticket]] = set()
+"""The checks that run in threads of this process, in all runs: the name of the verifier, and the ticket."""
+
+
+def hanging_threads(verifier: str | None = None) -> int:
+    """Return how many threads of this process hang in *verifier* (``None``: in any verifier).
+
+    Such a thread still runs a check whose deadline has passed and whose result is not wanted any more.
+    """
+    now = time.monotonic()
+    return sum(
+        ticket.cancelled and ticket.deadline <= now and verifier in (None, name) for name, ticket in tuple(_threads)
+    )
+
+
 _LEAST_MEMORY = 64 << 20
 
 
@@ -322,7 +344,8 @@ class Workers:
     """Threads and worker processes for checks. Several runs on one event loop can share one object.
 
     Leaving the ``async with`` block, or :meth:`aclose`, ends the idle processes; a busy process ends after its check.
-    *threads* and *processes* are the largest numbers of each. *memory* limits the address space of each process, in
+    *threads* and *processes* are the largest numbers of each. A verifier in which *threads* threads hang, in this or in
+    earlier runs, gets no further one: its checks fail. *memory* limits the address space of each process, in
     bytes (``None``, and on Windows: no limit). Code that blocks the event loop for longer than *blocked_loop_after*
     seconds is reported in the log and in ``result.timing.blocked_loop`` (``None``: no reports). *when_measured* is
     called, in any thread, with the verifier and the CPU seconds of each check that returned a value, if the seconds are
@@ -393,6 +416,13 @@ class Workers:
                 if self._closed:  # a closed pool keeps no idle process
                     await self._processes.close()
             return await self._processes.check(verifier, claim, scope)
+        # Waiting for a place does not help: a thread that was abandoned gives its place back, and continues.
+        if (hanging := hanging_threads(verifier.name)) >= self._sizes[0]:
+            log_warning("verifier.refused", verifier=verifier.name, hanging_threads=hanging)
+            return None, (
+                f"{hanging} threads hang in verifier {verifier.name!r}, and a thread cannot be ended; use "
+                "worker='process' for it, and start the program again"
+            )
         if self._threads is None:
             self._threads = anyio.CapacityLimiter(self._sizes[0])
         # A thread cannot be cancelled. The check can ask the ticket how much time is left and whether it was cancelled.
@@ -402,13 +432,17 @@ class Workers:
         def check() -> tuple[Any]:
             # In a tuple, because trio refuses a function that returns a coroutine.
             note_work(f"thread {threading.get_native_id()}", time.monotonic() - asked)
-            if self._when_measured is None:
-                return (verifier.check(claim),)
-            with self._meter.measuring() as measured:
-                value = verifier.check(claim)
-            if measured:
-                self._when_measured(verifier, measured[0])
-            return (value,)
+            _threads.add((verifier.name, ticket))
+            try:
+                if self._when_measured is None:
+                    return (verifier.check(claim),)
+                with self._meter.measuring() as measured:
+                    value = verifier.check(claim)
+                if measured:
+                    self._when_measured(verifier, measured[0])
+                return (value,)
+            finally:
+                _threads.discard((verifier.name, ticket))
 
         try:
             with hold(ticket):

@@ -249,9 +249,12 @@ def name_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}"[:500]
 
 
+_USER = re.compile(r"//[^/?#]*@")
+
+
 def without_user(url: str) -> str:
     """Return *url* without the user and the password before the host, for error messages."""
-    return re.sub(r"//[^/?#]*@", "//", url)
+    return _USER.sub("//", url)
 
 
 def name_value(value: object) -> str:

@@ -1,9 +1,9 @@
-"""Protocols for the optional parts of a run: prepared contexts, worker pools, allocators and learners of remedies."""
+"""Protocols for the optional parts of a run: prepared contexts, worker pools and allocators."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
@@ -14,7 +14,6 @@ import msgspec
 from interwhen._types.budgets import Budgets
 from interwhen._types.ledger import ContextUse, Offline
 from interwhen._types.models import Chunk, Message, Model, Prompt
-from interwhen._types.remedies import Rung
 from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
 
@@ -241,29 +240,6 @@ class Allocator(Protocol):
 
     def learn(self, task: Task, result: Result) -> None:
         """Learn from the *result* of the run on *task*."""
-        ...
-
-
-# The learner of remedies: the order in which the ladder of `Auto` tries them.
-
-
-@runtime_checkable
-class RemedyLearner(Protocol):
-    """Sets the order of the ladder of :class:`~interwhen.Auto` before each run, and learns from the results.
-
-    The ladder is the list of remedies (rungs) that a run tries in turn. Both methods run in the task of the run, so
-    they must be quick. Their exceptions are only logged.
-    """
-
-    def order(self, model: str, verifier: str, rungs: tuple[Rung, ...]) -> tuple[Rung, ...]:
-        """Return the order of *rungs* for a run of *model* with *verifier*. Called when the run is entered."""
-        ...
-
-    def learn(self, model: str, orders: Mapping[str, tuple[Rung, ...]], result: Result) -> None:
-        """Learn from the *result* of a run of *model*.
-
-        *orders* has, by verifier, the orders that :meth:`order` returned for this run.
-        """
         ...
 
 

@@ -160,6 +160,10 @@ class Timing(msgspec.Struct, frozen=True, gc=False):
     blocked_loop: tuple[BlockedLoop, ...] = ()
     """Code that blocked the event loop for longer than ``Workers(blocked_loop_after=...)``: at most 16 cases, the
     longest."""
+    starved: float = 0.0
+    """For how long, as far as was measured, the machine did not run this process although it had work: other processes
+    had the CPUs, or a CPU quota was used up. The deadlines of checks do not count this time, up to three times their
+    length. 0 without ``Workers(blocked_loop_after=...)``."""
     cluster_away: str = ""
     """Why checks ran on this machine, although their place was on a cluster (``workers="ray"``); empty: none did."""
 

@@ -11,7 +11,7 @@ import msgspec
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.remedies import Auto, Conclude, Remedy
-from interwhen._types.segments import Claim, Span
+from interwhen._types.segments import Claim, Mention, Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
 from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
 from interwhen._types.verifiers import Verifier, is_seconds
@@ -57,7 +57,7 @@ linear in the length of the segment. In a monitor with ``prepare`` its second ar
 ``prepare``. ``None`` means that there are no claims. If it raises or returns invalid claims, such as one outside the
 segment, the extraction has failed, and the monitor's ``on_error`` decides."""
 
-Recognizer: TypeAlias = Callable[..., Iterable[Span]]
+Recognizer: TypeAlias = Callable[..., Iterable[Span | Mention]]
 """Returns the spans of a segment that look like a claim of this monitor, whether the extractor can read them or not. It
 must be quick, and should rather return too many spans than too few. In a monitor with ``prepare`` it also gets the
 return value of ``prepare``."""
@@ -173,7 +173,9 @@ class Monitor:
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None
     """Finds text that looks like a claim of this monitor. If no claim of the extractor covers such text, the text gets
-    the verdict ``Unknown``. ``None``: text in which the extractor finds no claim is not checked."""
+    the verdict ``Unknown``. It may also find each :class:`Mention` of a number. Those that have no check are counted at
+    the end, and the result is then not verified if the monitor is required. ``None``: text in which the extractor finds
+    no claim is not checked."""
     scope: Scope = "steps"
     """The largest scope that a pass of this monitor may have. With ``answer``, ``Pass(scope="answer")`` counts, if the
     monitor is required."""
@@ -204,6 +206,9 @@ class Monitor:
         self._vet_records()
         if isinstance(self.remedy, Conclude):
             self._vet_conclude()
+        if self.verifier.worker == "process":
+            # 15 ms, which the event loop has now, and not at the first check, while it reads streams.
+            import multiprocessing.connection  # noqa: F401
 
     def _vet_identity(self) -> None:
         if type(self.name) is not str or not self.name:

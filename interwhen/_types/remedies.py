@@ -64,14 +64,14 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
 
     The remedies form a ladder: write a repair if the verifier has one (the conditions of :class:`Repair` hold here,
     too); sample again; give feedback; restart from an earlier point; end the run. If the same words are refuted again
-    at the same place, the ladder moves on; other words may get another sample. A new sample of an answer, and a
-    restart, may also remove reasoning before it. A refuted structured tool call gets feedback. Raises
+    at the same place, the ladder moves on; other words may get another sample. Where the requests at one place would
+    cost more than a new sample, the run restarts from the beginning. A new sample of an answer, and a restart, may also
+    remove reasoning before it. A refuted structured tool call gets feedback. Raises
     :class:`~interwhen.UsageError` on wrong values.
     """
 
     order: tuple[Rung, ...] = LADDER
-    """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used. A run with
-    a learner sets the order."""
+    """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used."""
     samples: int = 12
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None

@@ -122,6 +122,21 @@ class UnverifiedReason(msgspec.Struct, frozen=True, gc=False):
     """The verifier of the check; empty if the reason is not a single check."""
 
 
+class NumberCount(msgspec.Struct, frozen=True, gc=False):
+    """How many numbers of the text a monitor has checked. Given numbers and plain labels are not counted."""
+
+    monitor: str
+    total: int
+    unchecked: tuple[Span, ...]
+    """The places of the numbers whose value stands in no claim that passed."""
+
+    def __str__(self) -> str:
+        """Return a sentence for displays, such as ``3 of 11 numbers have no check``."""
+        if self.unchecked:
+            return f"{len(self.unchecked)} of {self.total} numbers have no check"
+        return f"{self.total} of {self.total} numbers checked"
+
+
 class Certificate(msgspec.Struct, frozen=True, gc=False):
     """Lists the checks that passed on exactly this text, which its hash identifies.
 
@@ -227,6 +242,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     """The prepared context of the run, and what the run used of it; ``None``: the run had no context."""
     prompt_findings: tuple[PromptRecord, ...] = ()
     """What the monitors of the prompt found, and what they did about it, before the model was asked."""
+    numbers: tuple[NumberCount, ...] = ()
+    """For each required monitor that counts numbers: how many the text has, and where those without a check are."""
     upstream_status: int | None = None
     """The HTTP status of the server's error, if a run ended as abstained or failed after one; ``None``: none is
     known."""
@@ -246,7 +263,8 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
         )
         words = {"remedy": "remedies"}
         said = [f"{n:,} {one if n == 1 else words.get(one, one + 's')}" for n, one in counts if n or one != "remedy"]
-        return ", ".join((f"{self.label}{self._because()}", *said, f"{self.timing.total:.2f} s"))
+        numbers = [f"{each.monitor}: {each}" for each in self.numbers]
+        return ", ".join((f"{self.label}{self._because()}", *numbers, *said, f"{self.timing.total:.2f} s"))
 
     def _because(self) -> str:
         """Return the reason for the status, shortened and without control characters; empty if it is verified."""

@@ -40,6 +40,17 @@ class Span(msgspec.Struct, frozen=True, order=True, gc=False):
         return self.start <= other.start and other.end <= self.end
 
 
+class Mention(msgspec.Struct, frozen=True, gc=False):
+    """A number in the text that needs a check: a recognizer found it at *span*, and the prompt does not give it.
+
+    It is checked if a claim of the same monitor passed with one of *values* in :attr:`Pass.values`.
+    """
+
+    span: Span
+    values: tuple[str, ...]
+    """The possible values of the number, in a form of the monitor's choice."""
+
+
 # Tool calls.
 
 CallFormat = Literal[
@@ -53,6 +64,7 @@ CallFormat = Literal[
     "gemma",
     "llama",
     "phi",
+    "other",
     "json",
     "pythonic",
     "react",

@@ -75,8 +75,7 @@ class LiveRun:
     """A supervised run that the reader sees, usually while the model generates it: its text becomes the answer."""
 
     monitors: tuple[Monitor, ...]
-    acts: bool
-    """Whether the monitors use their remedies. Otherwise they only observe, except for gates, which still hold text."""
+    """The monitors, which use their remedies."""
     greedy: bool
     """Whether the temperature is 0."""
     seed: int = 0

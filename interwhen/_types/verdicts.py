@@ -30,6 +30,8 @@ class Pass(msgspec.Struct, frozen=True, tag=True, gc=False):
     scope: Scope = "steps"
     """``answer``: the verifier knows the task, and this claim is the answer to the task. It counts only for a claim in
     the answer phase, in a required monitor with the scope ``answer``; elsewhere it counts as ``steps``."""
+    values: tuple[str, ...] = ()
+    """The values that were checked: a :class:`Mention` of one of them needs no other check."""
 
 
 class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
@@ -48,6 +50,9 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     repair: str | None = None
     """The right text to write in place of ``where``; :class:`~interwhen.Repair` lists the conditions. ``None``: this
     violation cannot be repaired."""
+    sure: bool = True
+    """False: the text may mean something else. If a new sample at the same place says the same again, the claim counts
+    as :class:`Unknown`."""
 
 
 class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):

@@ -38,7 +38,10 @@ class Verifier(Protocol):
 
     @property
     def deadline(self) -> float:
-        """How long one check may take, in seconds. An inline check is not stopped at it."""
+        """How long one check may take, in seconds in which it could run. An inline check is not stopped at it.
+
+        Time in which the machine does not run this process does not count, up to twice the deadline.
+        """
         ...
 
     @property
@@ -104,7 +107,8 @@ def verifier(
     """Make a :class:`Verifier` from a function that takes a claim and returns a verdict.
 
     *name* and *version* identify it in certificates. *deadline* is the longest time of one check, in seconds; an inline
-    check is not stopped at it. In a monitor with ``prepare``, the function also gets the return value of ``prepare``.
+    check is not stopped at it, and time in which the machine does not run this process does not count, up to twice as
+    much. In a monitor with ``prepare``, the function also gets the return value of ``prepare``.
     Without *worker*, an ``async def`` function runs as a task, and any other function runs in a thread. Raises
     :class:`UsageError` if the deadline is not positive, or if *worker* does not fit the function.
     """

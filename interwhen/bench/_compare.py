@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -25,9 +23,7 @@ from interwhen.bench._task_files import SHIPPED
 from interwhen.registry import Api
 from interwhen.strategies import (
     Exercise,
-    Interrupt,
     Outcome,
-    RemedyBeliefs,
     Strategy,
     attempt,
     load_exercises,
@@ -228,6 +224,11 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
     return statistics.fmean(attempt.outcome.ledger.total_tokens for attempt in attempts)
 
 
+def _all_tokens(attempt: GradedAttempt) -> int:
+    """Return the generated and prompt tokens of *attempt*, whether cached or not."""
+    return attempt.outcome.ledger.total_tokens + attempt.outcome.ledger.total_prompt_tokens
+
+
 def _share(hits: int, of: int) -> Estimate | None:
     """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
@@ -272,6 +273,8 @@ def _quality_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
         "strategy": arm[1],
         "budget": arm[0],
         "right": _share(_right(attempts), count),
+        # At equal total tokens: prompts use up the budget, too.
+        "within all tokens": _share(sum(each.right and _all_tokens(each) <= arm[0] for each in attempts), count),
         "answered": _share(len(answered), count),
         "sound": _share(_right(answered), len(answered)),
         "answer verified": _share(len(proven), count),
@@ -293,7 +296,8 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
     return {
         "strategy": arm[1],
         "budget": arm[0],
-        "all, median": statistics.median(one.total_tokens + one.total_prompt_tokens for one in ledgers),
+        "right per 1,000": 1000 * _right(attempts) / max(sum(map(_all_tokens, attempts)), 1),
+        "all, median": statistics.median(map(_all_tokens, attempts)),
         "prompt, median": statistics.median(one.total_prompt_tokens for one in ledgers),
         "of it not cached, median": statistics.median(_uncached(each.outcome) for each in attempts),
         "prompt": mean("total_prompt_tokens"),
@@ -395,11 +399,8 @@ class AttemptFile:
             path.write_bytes(whole + end)
         self._rows = [row for row in rows if row.settings == settings]
 
-    def comparison(self, task: str, comparison: Comparison, stack: ExitStack) -> Comparison:
-        """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it.
-
-        What strategies learn about remedies is stored in other files in the same folder, which *stack* closes.
-        """
+    def comparison(self, task: str, comparison: Comparison) -> Comparison:
+        """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it."""
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
             names = [exercise.question.name for exercise in comparison.exercises[one.exercise : one.exercise + 1]]
@@ -409,17 +410,7 @@ class AttemptFile:
                     f"{names[0]!r}; name another file"
                 )
         made = {((one.outcome.budget, one.outcome.strategy), one.exercise): one for one in mine}
-        strategies = tuple(self._with_memory(task, one, stack) for one in comparison.strategies)
-        return replace(comparison, made=made, when_made=lambda one: self._add(task, one), strategies=strategies)
-
-    def _with_memory(self, task: str, strategy: Strategy, stack: ExitStack) -> Strategy:
-        if not isinstance(strategy, Interrupt) or not isinstance(strategy.learner, RemedyBeliefs):
-            return strategy
-        what = re.sub(r"\W+", "-", f"{task} {strategy.name} {self._settings.seed} {self._settings.counts_prompts}")
-        path = self._path.with_name(f"{self._path.name}.{what}.beliefs")
-        before = strategy.learner
-        learner = stack.enter_context(RemedyBeliefs(path, explore=before.explore, seed=before.seed))
-        return replace(strategy, learner=learner)
+        return replace(comparison, made=made, when_made=lambda one: self._add(task, one))
 
     def _add(self, task: str, made: GradedAttempt) -> None:
         with self._path.open("ab") as file:
@@ -448,7 +439,8 @@ async def compare(
     """Compare strategies: the same exercises, the same model and verifiers, equal budgets.
 
     The budget of an attempt is the number of tokens that it may generate in all: kept, discarded and in forks. Prompt
-    tokens are counted separately, unless --count-prompts. The exercises are graded without the verifiers.
+    tokens are counted separately, unless --count-prompts; "within all tokens" and "right per 1,000" count them, too.
+    The exercises are graded without the verifiers.
 
     Parameters
     ----------
@@ -482,10 +474,11 @@ async def compare(
         If several strategies ask for text in the same words, generate it once, and bill it to each of them. Strategies
         whose cost depends on the time at which text arrives do not share.
     count_prompts
-        Let prompt tokens use up the budget, too, including those of resumed and interrupted requests.
+        Let prompt tokens use up the budget, too, including those of resumed and interrupted requests. Remedies are then
+        chosen as for a server without a cache.
     rows
         A file to which each attempt is appended, as a line of JSON. The attempts in it are not made again, so the same
-        command continues an interrupted comparison. What was learned about remedies is stored in files beside it.
+        command continues an interrupted comparison.
     """
     if not task:
         raise UsageError("--task must be at least one task, got none; name one")
@@ -518,13 +511,12 @@ async def compare(
 
     try:
         async with Workers() as workers:
-            with ExitStack() as stack:
-                if rows is not None:
-                    settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
-                    file = AttemptFile(rows, settings)
-                    comparisons = {name: file.comparison(name, one, stack) for name, one in comparisons.items()}
-                kept = None if keep is None else lambda found: keep(reported(found))
-                return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
+            if rows is not None:
+                settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
+                file = AttemptFile(rows, settings)
+                comparisons = {name: file.comparison(name, one) for name, one in comparisons.items()}
+            kept = None if keep is None else lambda found: keep(reported(found))
+            return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
     finally:
         with anyio.CancelScope(shield=True):
             await opened.aclose()

@@ -35,7 +35,8 @@ def summary(result: Result, signs: Signs) -> RenderableType:
     parts: list[RenderableType] = []
     if isinstance(result, Verified):
         parts.append(_certificate(result.certificate))
-    elif result.unverified_reasons:
+    parts += [Text(f"   {one_line(each.monitor)}: {each}") for each in result.numbers if not each.unchecked]
+    if not isinstance(result, Verified) and result.unverified_reasons:
         parts.append(_unverified_reasons(result.unverified_reasons))
     if result.violations:
         parts.append(_violations(result.violations))

@@ -9,10 +9,11 @@ from typing import Any, Literal, TypeVar, cast, get_args
 
 import msgspec
 
+from interwhen._core.segmenter import compile_triggers
 from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator, Ready, RemedyLearner, WorkerPool, fits
+from interwhen._types.extensions import Allocator, Ready, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.prompts import PromptMonitor
@@ -238,14 +239,12 @@ class Settings:
     """The most processes for the checks of one call, if there is no pool in ``workers``."""
     allocator: Allocator | None = None
     """Limits the budget of each call without a strategy to its expected benefit, which it learns from earlier calls."""
-    learner: RemedyLearner | None = None
-    """Sets the order of the remedies of a ladder in calls without a strategy, and learns from their results."""
     strategy: CallStrategy | None = None
     """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
     strategy_tokens: int = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
-    strategy_samples: int = 64
-    """How many requests the strategy may make for one call, without forks."""
+    strategy_samples: int = 8
+    """How many texts the strategy may begin for one call. Forks, and requests that continue a text, do not count."""
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
     audit: AuditFile | None = None
@@ -280,7 +279,6 @@ class Settings:
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
             ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
-            ("learner", isinstance(self.learner, RemedyLearner | None), "RemedyBeliefs(...)"),
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
@@ -337,7 +335,9 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
     *options* are fields of :class:`Settings`; names and mappings are converted. Raises :class:`UsageError` on invalid
     values.
     """
-    return Settings(**_known({"monitors": monitors, **options}))
+    settings = Settings(**_known({"monitors": monitors, **options}))
+    compile_triggers(settings.monitors)
+    return settings
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:

@@ -118,12 +118,13 @@ class Correction(NamedTuple):
     """The words to write before new text that follows a retraction.
 
     ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` up to the new
-    text, which is written again.
+    text, which is written again. The first ``same`` characters of the new text are not written: they stand already.
     """
 
     lead: str
     start: int
     again: str
+    same: int = 0
 
 
 class Corrections:
@@ -139,7 +140,10 @@ class Corrections:
         self._correction = correction
         self._ends: dict[Field, int] = {}
         """The end of the last text shown in each field."""
-        self._on_new_line: dict[Field, bool] = {}
+        self._lines: dict[Field, list[str]] = {}
+        """The pieces of the last line shown in each field."""
+        self._broken: dict[Field, str] = {}
+        """The end of an unfinished line that was lost with a broken stream, and that has not come again yet."""
         self._retracted_in: set[Field] = set()
         self._is_correction = True
         """Whether the last retraction followed a mistake, and not a broken stream."""
@@ -157,11 +161,16 @@ class Corrections:
         if not self._fields or self._fields[-1][1] != field:
             self._fields.append((start, field))
         self._ends[field] = start + len(text)
-        self._on_new_line[field] = text[-1] == "\n"
+        _, ended, rest = text.rpartition("\n")
+        line = self._lines.setdefault(field, [])
+        if ended:
+            line.clear()
+        if rest:
+            line.append(rest)
 
     def line(self, field: Field) -> str:
         """Return the line break that new text in *field* needs to begin on a new line; empty if it needs none."""
-        return "" if self._on_new_line.get(field, True) else "\n"
+        return "\n" if self._lines.get(field) else ""
 
     def retract(self, to: int, *, is_correction: bool) -> None:
         """Record that the shown text from offset *to* of the trace on is retracted.
@@ -169,7 +178,10 @@ class Corrections:
         *is_correction* is false if a stream broke, so that the text is only written again.
         """
         self._is_correction = is_correction
-        self._retracted_in.update(field for field, end in self._ends.items() if end > to)
+        gone = {field: end - to for field, end in self._ends.items() if end > to}
+        self._retracted_in.update(gone)
+        lines = {} if is_correction else {field: "".join(self._lines.get(field, ())) for field in gone}
+        self._broken = {field: line[-gone[field] :] for field, line in lines.items() if len(line) >= gone[field]}
         self._ends = {field: min(end, to) for field, end in self._ends.items()}
         while len(self._fields) > 1 and self._fields[-1][0] >= to:
             self._fields.pop()
@@ -183,7 +195,15 @@ class Corrections:
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
+        broken = self._broken.pop(field, "")
+        same = min(len(broken), len(text))
+        if same and broken[:same] == text[:same]:  # the model writes the line again, so the reader gets the rest
+            if same < len(broken):
+                self._broken[field] = broken[same:]
+                self._retracted_in.add(field)
+            return Correction("", start + same, "", same)
         line = self.line(field)
+        self._lines[field] = []
         if said:
             return Correction("" if text.startswith("\n") else line, start, "")
         trace = self._trace()
@@ -489,10 +509,13 @@ class Composer:
         field = arrival.field
         if arrival.split and part == "answer":
             field = "content"
-        lead, restart, again = self._corrections.before(
+        lead, restart, again, same = self._corrections.before(
             field, start, text, said=piece is not None and piece.origin == "feedback"
         )
-        self._corrections.showed(field, start, text)
+        text = text[same:]
+        self._corrections.showed(field, start + same, text)
+        if same and not text:
+            return
         spelled = f"{lead}{again}{text}"
         whole = not (lead or again) and len(text) == len(arrival.text) and not arrival.cut
         if arrival.data:

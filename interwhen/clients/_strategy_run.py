@@ -1,8 +1,8 @@
 """Answers one call with a strategy: several requests to the caller's server, and one text for the reader.
 
 `CallSampler` sends the caller's request as often as the strategy asks for it, and records the answers. `StrategyRun`
-takes the place of a `Run`: it replays the chosen answer in a supervised run of its own. If a strategy answers with one
-run (`interrupt`, `greedy`), that run is shown while the model writes.
+takes the place of a `Run`: it replays the chosen answer in a supervised run of its own, which corrects it if it is
+refuted. If a strategy answers with one run (`interrupt`, `greedy`), that run is shown while the model writes.
 
 Why: docs/decisions/0044-strategies-behind-the-url.md.
 """
@@ -40,11 +40,9 @@ from interwhen._types.models import (
     Usage,
 )
 from interwhen._types.monitors import Monitor
-from interwhen._types.remedies import Abstain
 from interwhen._types.results import Abstained, Failed, Insertion, Result
 from interwhen._types.segments import Span
 from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
-from interwhen._types.triggers import ToolCalls
 from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
@@ -54,6 +52,7 @@ from interwhen.models._metered import MeteredModel
 from interwhen.models._sse import END_MARK
 from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpResponse
+from interwhen.models._wrapper import ModelWrapper
 
 # Records answers as they came over the wire, so that the chosen one can be shown with all of its fields.
 
@@ -267,6 +266,7 @@ class CallSampler:
         if self._call.body.get("seed") is not None:
             body["seed"] = self._call.body["seed"] + seed
         self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
+        self._shown_buffer = buffer
 
     async def stream(self, request: Request) -> Stream:
         """Send *request*, and return the open stream once it is accepted.
@@ -278,7 +278,7 @@ class CallSampler:
         if self._shown is not None:
             shown = await self._shown.stream(request)
             self._took(shown)
-            return shown
+            return _LearningStream(self, self._shown_buffer, shown, shows=True)
         buffer = make_buffer(self._call)
         buffer.reasoning = self.reasoning
         transport = _RecordingTransport(self._transport)
@@ -286,7 +286,7 @@ class CallSampler:
         stream = await model.stream(replace(request, sampling=replace(request.sampling, seed=None, temperature=None)))
         self._took(stream)
         self.opened.set()
-        return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts))
+        return _LearningStream(self, buffer, _SampleStream(stream, transport.response, self.timeouts), shows=False)
 
     def _took(self, stream: Stream) -> None:
         self.accepted += 1
@@ -348,9 +348,13 @@ def _turn(message: Message) -> dict[str, Any]:
 
 
 class _LearningStream:
-    """Passes on *stream*, the stream of one sample, and tells *sampler* what it shows about the server."""
+    """Passes on *stream*, and tells *sampler* what it shows about the server.
 
-    def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: _SampleStream) -> None:
+    If *shows* is false, it is the stream of a sample, whose chunks in *buffer* are dropped.
+    """
+
+    def __init__(self, sampler: CallSampler, buffer: ChunkBuffer, stream: Stream, *, shows: bool) -> None:
+        self._shows = shows
         self._sampler = sampler
         self._buffer = buffer
         self._stream = stream
@@ -371,7 +375,8 @@ class _LearningStream:
             sampler.hides_reasoning = sampler.hides_reasoning or sampler.reasoning is None
         sampler.first = sampler.first or buffer.first
         sampler.reasoning = sampler.reasoning or buffer.reasoning
-        buffer.queue.clear()  # nothing of a sample is shown from here
+        if not self._shows:
+            buffer.queue.clear()  # nothing of a sample is shown from here
         return chunks
 
     async def aclose(self) -> None:
@@ -381,13 +386,14 @@ class _LearningStream:
 class CallMeter(MeteredModel):
     """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
 
-    Requests raise :class:`~interwhen.models.OutOfTokens` when the tokens are used up, and streams also when the samples
-    are. Equal forks with a ``side`` get the same answer, without another request.
+    A sample is a stream that begins a text. Requests raise :class:`~interwhen.models.OutOfTokens` when the tokens are
+    used up, and samples also when their number is. Equal forks with a ``side`` get the same answer, without another
+    request.
     """
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
         super().__init__(model, tokens)
-        self._samples = samples
+        self._samples_left = samples
         self._answered: dict[tuple[object, ...], Completion] = {}
         self.answered_tokens = 0
         """Tokens of the forks that were answered, as far as the server counted them."""
@@ -399,15 +405,17 @@ class CallMeter(MeteredModel):
         It is 0 if no further sample is allowed, or if supervision is switched off.
         """
         # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
-        return super().left if self.requests < self._samples and not is_off() else 0
+        return super().left if self._samples_left and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for one sample, whose request is *request*.
+        """Open a stream for *request*, which begins a sample or continues a text.
 
         Raises :class:`~interwhen.models.OutOfTokens` if the tokens or the samples are used up.
         """
-        if self.requests >= self._samples:
-            raise OutOfTokens(self.budget)
+        if not request.pieces:
+            if not self._samples_left:
+                raise OutOfTokens(self.budget)
+            self._samples_left -= 1
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
@@ -436,32 +444,23 @@ class CallMeter(MeteredModel):
         return reply
 
 
-class _ChosenModel:
-    """A :class:`~interwhen.Model` that has one stream, the chosen answer from *model*. *meter* answers its forks.
+class _ChosenModel(ModelWrapper):
+    """Streams the chosen answer from *chosen* first. Every other request goes to *meter*, such as one that corrects it.
 
-    With *hides_reasoning*, the stream says that reasoning was hidden.
+    With *hides_reasoning*, the first stream says that reasoning was hidden.
     """
 
-    def __init__(self, model: CallModel, meter: CallMeter, able: Capabilities, *, hides_reasoning: bool) -> None:
+    def __init__(self, chosen: CallModel, meter: CallMeter, *, hides_reasoning: bool) -> None:
+        super().__init__(meter)
+        self._chosen: CallModel | None = chosen
         self._hides_reasoning = hides_reasoning
-        self._model = model
-        self._meter = meter
-        self._able = able
-        self.timeouts = ModelEndpoint().timeouts
-        self.name = meter.name
-
-    async def capabilities(self) -> Capabilities:
-        return self._able
 
     async def stream(self, request: Request) -> Stream:
-        stream = await self._model.stream(request)
+        chosen, self._chosen = self._chosen, None
+        if chosen is None:
+            return await super().stream(request)
+        stream = await chosen.stream(request)
         return _HidingStream(stream) if self._hides_reasoning else stream
-
-    async def complete(self, request: Request) -> Completion:
-        return await self._meter.complete(request)
-
-    async def aclose(self) -> None:
-        pass
 
 
 class _HidingStream:
@@ -483,23 +482,6 @@ class _HidingStream:
 
     async def aclose(self) -> None:
         await self._stream.aclose()
-
-
-def shown_by(monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* for the run that shows a chosen answer to the reader.
-
-    They do not correct the answer. Monitors that only correct text observe; the others get the remedy ``Abstain``.
-    """
-    return tuple(
-        replace(monitor, delivery="observe") if _only_corrects(monitor) else replace(monitor, remedy=Abstain())
-        for monitor in monitors
-    )
-
-
-def _only_corrects(monitor: Monitor) -> bool:
-    """Return whether *monitor* holds back no text and no tool calls, and lets unproven claims and errors pass."""
-    is_open = monitor.unproven == "open" and monitor.on_error != "closed"
-    return monitor.delivery in ("interrupt", "observe") and not isinstance(monitor.trigger, ToolCalls) and is_open
 
 
 class StrategyRun:
@@ -563,12 +545,8 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the run that the reader sees now, or will see first.
-
-        They have the remedies and deliveries of that run, which may differ from those in the settings.
-        """
-        live = self._live
-        return shown_by(self._monitors) if live is None or not live.acts else live.monitors
+        """The monitors of the run that the reader sees now, or will see first; their remedies may be the strategy's."""
+        return self._monitors if self._live is None else self._live.monitors
 
     @property
     def is_switched_off(self) -> bool:
@@ -702,7 +680,10 @@ class StrategyRun:
         return None
 
     async def _make_shown(self, choice: StrategyChoice) -> Run:
-        """Return the run that shows *choice*: it replays the recorded answer, or a stream made from its text."""
+        """Return the run that shows *choice*: it replays the recorded answer, or a stream made from its text.
+
+        A refuted answer is corrected, by requests to the server, as the answer of any other run.
+        """
         recording = choice.recording
         resume: Literal["tokens", "turn"] = "turn"
         if isinstance(recording, RecordedAnswer):
@@ -712,10 +693,9 @@ class StrategyRun:
             response = _ChosenResponse({"content-type": "text/event-stream"}, self._composed(choice))
         transport = _ReplayTransport(self._transport.host, response)
         model = CallModel(self._call, transport, ModelEndpoint(), self._buffer, resume=resume)
-        able = await self._sampler.capabilities()
         hides = not isinstance(recording, RecordedAnswer) and self._sampler.hides_reasoning
-        shown = _ChosenModel(model, self._meter, replace(able, resume="prefix"), hides_reasoning=hides)
-        return self._run(shown, shown_by(self._monitors))
+        self._sampler.show(self._buffer, greedy=False, seed=0)
+        return self._run(_ChosenModel(model, self._meter, hides_reasoning=hides), self._monitors)
 
     def _composed(self, choice: StrategyChoice) -> bytes:
         """Return the bytes of the stream that a server would have sent if it had written the text of *choice*."""
@@ -744,7 +724,7 @@ class StrategyRun:
 
     def _make_live(self, live: LiveRun) -> Run:
         self._sampler.show(self._buffer, greedy=live.greedy, seed=live.seed)
-        return self._run(self._meter, live.monitors if live.acts else shown_by(live.monitors), live)
+        return self._run(self._meter, live.monitors, live)
 
     def _run(self, model: Any, monitors: tuple[Monitor, ...], live: LiveRun | None = None) -> Run:
         settings, call = self._settings, self._call
@@ -825,6 +805,10 @@ class StrategyRun:
         """
         assert self._inner is not None
         result = self._inner.result
+        if result.status == "failed" and isinstance(self.error, OutOfTokens):
+            # The server did not fail: the answer was refuted, and there is no budget to correct it.
+            fields = {name: getattr(result, name) for name in Failed.__struct_fields__ if name != "error"}
+            result, self.error = Abstained(**fields, reason=str(self.error)), None
         passed = self._passed([event for event in events if not isinstance(event, Finished)])
         if self._live is None:
             return [*passed, *self._end(self._of_chosen(result))]
@@ -872,20 +856,20 @@ class StrategyRun:
         first = None if timing.first_token is None else timing.first_token + waited
         return msgspec.structs.replace(
             result,
-            insertions=_written(choice, len(result.text)),
+            insertions=(*_written(choice, result.text), *result.insertions),
             resume=self._sampler.resume,
-            ledger=self._ledger(kept=result.ledger.kept),
+            ledger=self._ledger(result.ledger),
             timing=msgspec.structs.replace(timing, total=timing.total + waited, first_token=first),
         )
 
     def _failed(self, error: ModelError) -> Result:
-        ledger = self._ledger(kept=0)
+        ledger = self._ledger()
         why = f"{type(error).__name__}: {error}"
         resume = self._sampler.resume
         return Failed(text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, error=why)
 
     def _abstained(self, reason: str) -> Result:
-        ledger, resume = self._ledger(kept=0), self._sampler.resume
+        ledger, resume = self._ledger(), self._sampler.resume
         return Abstained(
             text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, reason=reason
         )
@@ -903,29 +887,36 @@ class StrategyRun:
             fields["wasted_tokens"] += max(self._meter.streamed - fields["kept"] - fields["discarded"], 0)
         return Ledger(**fields, resumes=tuple(cost for each in every for cost in each.resumes))
 
-    def _ledger(self, *, kept: int) -> Ledger:
+    def _ledger(self, shown: Ledger | None = None) -> Ledger:
         """Return the ledger of a call that does not end with the result of a live run.
 
-        *kept* is the number of tokens that are shown; it is ignored if the strategy answered with live runs.
+        *shown* is that of the run that showed the chosen answer; ``None`` if nothing was shown.
         """
         if self._live is not None:
             return self._summed(Ledger())
-        meter, choice = self._meter, self._choice
+        meter, choice, shown = self._meter, self._choice, shown or Ledger()
         total = meter.generated + meter.unseen
         written = () if choice is None else choice.chunks
+        inserted = sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None)
         return msgspec.structs.replace(
-            meter.ledger(0, remedies=0 if choice is None else choice.remedies),
-            kept=min(kept, total),
-            discarded=max(total - kept, 0),
+            meter.ledger(0, remedies=shown.remedies + (0 if choice is None else choice.remedies)),
+            kept=min(shown.kept, total),
+            discarded=max(total - shown.kept, 0),
             fork_tokens=meter.answered_tokens,
             reasoning_tokens=self._sampler.reasoning_tokens,
             requests=self._sampler.accepted,
-            inserted_chars=sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None),
+            inserted_chars=shown.inserted_chars + inserted,
+            resumes=tuple(
+                msgspec.structs.replace(cost, request=cost.request + self._sampler.accepted - shown.requests)
+                for cost in shown.resumes
+            ),
         )
 
 
-def _written(choice: StrategyChoice, length: int) -> tuple[Insertion, ...]:
-    """Return the parts of the first *length* characters of *choice* that the strategy wrote itself."""
+def _written(choice: StrategyChoice, text: str) -> tuple[Insertion, ...]:
+    """Return the parts of *text* that the strategy wrote itself: those of *choice* before any correction of it."""
+    chosen = "".join(chunk.text for chunk in choice.chunks)
+    length = len(os.path.commonprefix([text, chosen]))  # noqa: RUF071  (any texts, not only paths)
     found: list[Insertion] = []
     at = 0
     for chunk in choice.chunks:

@@ -495,7 +495,6 @@ async def supervise(
         threads=settings.threads,
         processes=settings.processes,
         allocator=settings.allocator,
-        learner=settings.learner,
         journal=journal,
         context=served.ready,
     )

@@ -788,7 +788,7 @@ class CallModel:
             try:
                 return await self._open({**body, "stream": True})
             except UpstreamError as error:
-                if not (refuses(error, "stream") or mentions(error, r"stream(ing|ed)?")):
+                if not (refuses(error, "stream") or mentions(error, "stream", "streaming", "streamed")):
                     raise
                 refused = error
         body.pop("stream_options", None)

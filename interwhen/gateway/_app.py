@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import anyio
 import msgspec
@@ -28,7 +28,7 @@ from interwhen.gateway._config import Config
 from interwhen.gateway._exchange import ClientGone, Exchange
 from interwhen.gateway._gateway import CONTENT_TYPE, Gateway
 from interwhen.gateway._http_errors import HttpError, http_error_of, shutting_down, wrong_method
-from interwhen.gateway._relay import Unsupervised, list_models, relay
+from interwhen.gateway._relay import Unsupervised, list_models, lists_model, relay
 from interwhen.gateway._routes import DECISIONS, Mode, RouteMatch, route_of
 from interwhen.gateway._upstream import UpstreamServer
 
@@ -77,7 +77,10 @@ class ApiApp:
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
-        choice = gateway.chooser.choose(await gateway.bodies.fields(body), exchange.headers, key=key, api=api)
+        fields = await gateway.bodies.fields(body)
+        model: Any = fields.get("model")
+        has_model = gateway.chooser.names_near_strategy(model) and await lists_model(gateway, exchange, model)
+        choice = gateway.chooser.choose(fields, exchange.headers, key=key, api=api, has_model=has_model)
         exchange.model = choice.model
         upstream = gateway.upstream_for(choice.model)
 
@@ -237,7 +240,7 @@ def _place(error: BaseException) -> str:
     return "" if at is None else f"{at.tb_frame.f_code.co_filename}:{at.tb_lineno}"
 
 
-# Readiness: the gateway takes calls, and at least one upstream answers.
+# Readiness: the gateway takes calls, and at least one upstream that gets calls answers.
 
 _KEPT_SECONDS = 2.0
 """How long the result of a probe is reused, so that frequent probes do not load the upstreams."""
@@ -256,8 +259,8 @@ class ReadinessProbe:
     async def state(self) -> tuple[int, bytes]:
         """Return the status and the body of the answer to ``/readyz``.
 
-        The status is 200 if an upstream answers (with a status below 500), and 503 if none does or the gateway shuts
-        down. The result of asking the upstreams is reused for two seconds.
+        The status is 200 if an upstream to which calls go answers (with a status below 500), and 503 if none does or
+        the gateway shuts down. The result of asking the upstreams is reused for two seconds.
         """
         gateway = self._gateway
         if gateway.unready or gateway.closing:
@@ -273,7 +276,7 @@ class ReadinessProbe:
 
     async def _ask_all(self) -> None:
         async with anyio.create_task_group() as group:
-            for upstream in self._gateway.upstreams:
+            for upstream in filter(self._gateway.gets_calls, self._gateway.upstreams):
                 group.start_soon(self._ask, upstream, name="probe")
 
     async def _ask(self, upstream: UpstreamServer) -> None:

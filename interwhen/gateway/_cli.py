@@ -66,7 +66,7 @@ def serve(
         The strategy of every call, unless a rule or the request names one: NAME or NAME:OPTION=VALUE, such as
         best-of-n:n=4.
     offer_strategy
-        A strategy that requests may name while the gateway is locked, with exactly these options. May be given
+        A strategy that requests may name, with exactly these options; without it, requests name none. May be given
         several times.
     strategy_tokens
         The most tokens that a strategy may generate for one call.

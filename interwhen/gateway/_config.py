@@ -136,21 +136,6 @@ class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ] = 0.01
 
 
-class RemediesConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """In which order remedies are tried. By default, this is learned for each model and verifier from earlier calls."""
-
-    learn: Annotated[bool, Meta(description="Whether the order is learned; otherwise it is that of the default.")] = (
-        True
-    )
-    store: Annotated[
-        str, Meta(description="The SQLite file that gateway processes share; empty: each process learns in memory.")
-    ] = ""
-    explore: Annotated[
-        float, Meta(ge=0, le=0.5, description="About the largest share of calls that try another order; 0 for none.")
-    ] = 0.05
-    seed: Annotated[int, Meta(description="The seed of these choices.")] = 0
-
-
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a monitor is demoted to observing, because it finds violations in too many calls."""
 
@@ -287,16 +272,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     strategies: Annotated[
         tuple[str, ...],
         Meta(
-            description="The strategies that requests may name while the gateway is locked, with exactly these options "
-            "('none' for no strategy); otherwise, strategies that requests may name beside the installed ones."
+            description="The strategies that requests may name, with exactly these options. While the gateway is "
+            "locked, this holds for 'none', too."
         ),
     ] = ()
     strategy_tokens: Annotated[
         Positive, Meta(description="The most tokens that a strategy may generate for one call, in samples and forks.")
     ] = 16_384
     strategy_samples: Annotated[
-        Positive, Meta(description="The most requests that a strategy may make for one call, without forks.")
-    ] = 64
+        Positive,
+        Meta(
+            description="The most texts that a strategy may begin for one call. Forks, and requests that continue a "
+            "text, do not count."
+        ),
+    ] = 8
     starts_in: Annotated[
         Phase, Meta(description="'reasoning' if the chat templates of the models have opened the reasoning.")
     ] = "answer"
@@ -336,9 +325,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         AllocatorConfig,
         Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
     ] = AllocatorConfig()
-    remedies: Annotated[RemediesConfig, Meta(description="The order of remedies, learned from earlier calls.")] = (
-        RemediesConfig()
-    )
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )

@@ -174,6 +174,9 @@ class _Form(msgspec.Struct):
     seed: int | None = None
 
 
+msgspec.json.Decoder(_Form)  # evaluates the annotations now, and not while streams are read
+
+
 class Bodies:
     """Reads request bodies, and limits the size and the time of each, the size of all, and how many arrive in parts."""
 

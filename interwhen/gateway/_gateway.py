@@ -21,6 +21,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp
 
 from interwhen._engine.run import is_off, switch
+from interwhen._engine.workers import hanging_threads
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Timeouts
@@ -138,6 +139,12 @@ class Metrics:
         )
         self.journal_bytes = Gauge("interwhen_journal_bytes", "The bytes of all journals.", registry=registry)
         self.off = Gauge("interwhen_supervision_off", "Whether supervision is switched off.", registry=registry)
+        hanging = Gauge(
+            "interwhen_hanging_threads",
+            "Threads that run a check after its deadline and cannot be ended.",
+            registry=registry,
+        )
+        hanging.set_function(hanging_threads)
         self.demoted = Gauge(
             "interwhen_monitor_demoted",
             "Monitors that only observe, because they refuted too much.",
@@ -315,7 +322,7 @@ class Gateway:
 
     def upstream_for(self, model: str) -> UpstreamServer:
         """Return the upstream for calls to *model*. Raises :class:`HttpError` if there is none."""
-        found = next((each for each in self.upstreams if any(fnmatchcase(model, p) for p in each.patterns)), None)
+        found = self._route(model)
         if found is not None:
             return found
         patterns = ", ".join(pattern for upstream in self.upstreams for pattern in upstream.patterns)
@@ -329,10 +336,17 @@ class Gateway:
 
     def serves(self, upstream: UpstreamServer, model: str) -> bool:
         """Return whether calls to *model* go to *upstream*."""
-        try:
-            return self.upstream_for(model) is upstream
-        except HttpError:
-            return False
+        return self._route(model) is upstream
+
+    def gets_calls(self, upstream: UpstreamServer) -> bool:
+        """Return whether calls to any model go to *upstream*: no earlier upstream has all of its patterns."""
+        return any(self.serves(upstream, pattern) for pattern in upstream.patterns)
+
+    def _route(self, name: str) -> UpstreamServer | None:
+        """Return the first upstream with a pattern that matches *name*, a model or the pattern of another upstream."""
+        return next(
+            (each for each in self.upstreams if any(name == p or fnmatchcase(name, p) for p in each.patterns)), None
+        )
 
     @property
     def off(self) -> bool:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, get_args
 
+from interwhen._core.segmenter import compile_triggers
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Allocator, RemedyLearner, WorkerPool
-from interwhen._types.strategies import CallStrategy
+from interwhen._types.extensions import Allocator, WorkerPool
 from interwhen.clients import Reading, Settings
 from interwhen.clients._audit import open_audit
 from interwhen.clients._calls import Api, load_catalog
@@ -29,7 +28,7 @@ from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, LEARNERS, load, load_monitors, load_prompt_monitors, load_workers
+from interwhen.registry import ALLOCATORS, load, load_monitors, load_prompt_monitors, load_workers
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -38,8 +37,10 @@ _NONE = "none"
 _OPTIONS = ("monitors", "strategy", "reading", "detail", "context")
 _AT = "@"
 """Separates a strategy from the name of the model: ``best-of-n:n=4@qwen``."""
-_SPEC = re.compile(r"[A-Za-z0-9_.-]{1,100}(:[a-z_]+=[A-Za-z0-9_.+-]+(,[a-z_]+=[A-Za-z0-9_.+-]+)*)?")
-"""Matches a strategy as a request may write it. ``module:factory`` does not match: it would import a module."""
+_EDITS = 2
+"""A name is taken for a misspelt strategy if it differs from one by at most so many edits."""
+_LONGEST = 100
+"""How many characters of a name are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +118,6 @@ class MonitorChooser:
             else None
         )
         """Learns from the calls of all clients. It stores only counts, and no text."""
-        learned = config.remedies
-        self.learner: RemedyLearner | None = (
-            load(LEARNERS, "beliefs")(learned.store or None, explore=learned.explore, seed=learned.seed)
-            if learned.learn
-            else None
-        )
-        """Learns from the calls of all clients. It stores only counts, and no text."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
@@ -140,6 +134,7 @@ class MonitorChooser:
         offered = [monitor for entry in config.offers for monitor in load_monitors(entry)]
         self.monitors = {monitor.name: monitor for monitor in (*watching, *offered)}
         """The monitors that a rule or a request may name."""
+        compile_triggers(tuple(self.monitors.values()))
         if len(self.monitors) < len(watching) + len(offered):
             twice = Counter(monitor.name for monitor in (*watching, *offered)).most_common(1)[0][0]
             raise UsageError(
@@ -151,23 +146,42 @@ class MonitorChooser:
         self.usual = tuple(watching)
         """The default monitors, for calls where neither a rule nor the request names monitors."""
         for rule in config.models:
+            fnmatchcase("", rule.match)  # compiles the pattern now, and not while streams are read
             for name in rule.monitors or ():
                 if name not in self.monitors:
                     raise UsageError(f"in the rule for models {rule.match!r:.100}, {self._unknown(name)}")
         self._settings = functools.lru_cache(maxsize=256)(self._make_settings)
         # One object for each strategy, since some learn from all calls.
-        self._load_strategy = functools.lru_cache(maxsize=64)(self._make_strategy)
+        specs = {_NONE, config.strategy, *config.strategies, *(rule.strategy or "" for rule in config.models)} - {""}
+        self._strategies = {spec: None if spec == _NONE else load_catalog().load(spec) for spec in specs}
         self._strategy_names = functools.cache(self._find_names)
-        for spec in (config.strategy, *config.strategies, *(rule.strategy or "" for rule in config.models)):
-            self._load_strategy(spec)
+
+    def names_near_strategy(self, model: object) -> bool:
+        """Return whether *model*, as in a request, is like ``STRATEGY@MODEL`` with a strategy that no client may name.
+
+        So is a strategy with at most two edits: the client has misspelt it, unless an upstream has such a model.
+        """
+        name = model.partition(_SUFFIX)[0] if isinstance(model, str) else ""
+        head, at, rest = name.partition(_AT)
+        if not at or not rest or head in self._strategies:
+            return False
+        name = head[:_LONGEST].partition(":")[0]
+        return any(_is_near(name, known, _EDITS) for known in self._strategy_names())
 
     def choose(
-        self, fields: dict[str, Any], headers: Mapping[str, str], *, key: str = "", api: Api | None = None
+        self,
+        fields: dict[str, Any],
+        headers: Mapping[str, str],
+        *,
+        key: str = "",
+        api: Api | None = None,
+        has_model: bool = False,
     ) -> MonitorChoice:
         """Return the monitors and settings for the request with the body *fields* and the *headers*.
 
         *key*, the gateway's key in the request, decides which contexts it may use. *api* is needed to recognise the
-        text of a context. Raises :class:`HttpError` if the request asks for something unknown or not allowed.
+        text of a context. *has_model*: an upstream lists the model, so its name is not a misspelt strategy. Raises
+        :class:`HttpError` if the request asks for something unknown or not allowed.
         """
         model = fields.get("model") or ""
         if not isinstance(model, str):
@@ -177,6 +191,8 @@ class MonitorChooser:
                 f"model must be a string, got a JSON value of type {type(model).__name__}: correct the request",
                 param="model",
             )
+        if not has_model and self.names_near_strategy(model):
+            raise self._not_offered(model.partition(_AT)[0])
         named_model, suffix, named = model.partition(_SUFFIX)
         asked = _RequestOptions()
         asked.strategy, bare = self._split(named_model)
@@ -234,76 +250,45 @@ class MonitorChooser:
                     "leave them out",
                     param=FIELD,
                 )
-            if asked.strategy not in (None, usual_strategy or _NONE, *self._config.strategies):
-                raise HttpError(
-                    403,
-                    "locked",
-                    "the strategy must be one that this locked gateway offers "
-                    f"({', '.join(self._config.strategies) or 'none'}), got {asked.strategy!r:.100}: choose "
-                    "one of these, or leave it out",
-                    param="strategy",
-                )
             names = (*usual, *names)
         chosen = tuple(name for name in self.monitors if name in names)
         reading: Reading = _one_of("reading", asked.reading, get_args(Reading)) or rule.reading or self._config.reading
         detail: Detail = _one_of("detail", asked.detail, get_args(Detail)) or rule.detail or self._config.detail
-        strategy = usual_strategy if asked.strategy is None else self._vetted(asked.strategy)
+        usual_strategy = usual_strategy or _NONE
+        strategy = usual_strategy if asked.strategy is None else asked.strategy or _NONE
+        allowed = (usual_strategy, *self._config.strategies, *(() if self._config.locked else (_NONE,)))
+        if strategy not in allowed:
+            raise self._not_offered(strategy)
         return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
-        """Wait until all learned values are written, and close the store of contexts.
-
-        This blocks, so do not call it on the event loop.
-        """
+        """Close the store of contexts. This blocks, so do not call it on the event loop."""
         if self.contexts is not None:
             self.contexts.close()
-        close = getattr(self.learner, "close", None)
-        if close is not None:
-            close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
         """Split *model*, such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest."""
         head, at, rest = model.partition(_AT)
         if not at or not rest:
             return None, model
-        is_ours = head in self._config.strategies or head.partition(":")[0] in self._strategy_names()
-        return (head, rest) if is_ours or head == _NONE else (None, model)
+        return (head, rest) if head in self._strategies else (None, model)
 
-    def _vetted(self, asked: object) -> str:
-        """Return *asked*, the strategy of a request. Raises :class:`HttpError` if there is no such strategy."""
-        if not isinstance(asked, str):
-            raise HttpError(
-                400,
-                "invalid_type",
-                f"strategy must be a text, got {asked!r:.100}: write NAME or NAME:OPTION=VALUE",
-                param="strategy",
-            )
-        if asked in (_NONE, "") or asked in self._config.strategies:
-            return asked
-        name = asked.partition(":")[0]
-        if _SPEC.fullmatch(asked) is None or name not in self._strategy_names():
-            known = ", ".join(sorted({*self._strategy_names(), *self._config.strategies}))
-            raise HttpError(
-                400,
-                "unknown_strategy",
-                f"strategy must be one of this gateway ({known or 'none'}), got {asked!r:.100}: write NAME "
-                "or NAME:OPTION=VALUE",
-                param="strategy",
-            )
-        try:
-            self._load_strategy(asked)
-        except PluginError as error:
-            raise HttpError(400, "unknown_strategy", str(error), param="strategy") from error
-        return asked
+    def _not_offered(self, asked: object) -> HttpError:
+        """Return the error for *asked*, the strategy of a request, which is none that clients may name."""
+        offered = ", ".join(self._config.strategies) or _NONE
+        return HttpError(
+            403 if self._config.locked else 400,
+            "locked" if self._config.locked else "unknown_strategy",
+            f"the strategy must be one that this gateway offers ({offered}), got {asked!r:.100}: choose one of these, "
+            "leave it out, or let the operator offer it (the setting strategies)",
+            param="strategy",
+        )
 
     def _find_names(self) -> frozenset[str]:
         try:
             return load_catalog().names()
         except PluginError:  # the annex with the strategies is not installed
             return frozenset()
-
-    def _make_strategy(self, spec: str) -> CallStrategy | None:
-        return None if spec in (_NONE, "") else load_catalog().load(spec)
 
     def _make_settings(self, rule: ModelRule, names: tuple[str, ...], reading: Reading, strategy: str) -> Settings:
         config = self._config
@@ -320,17 +305,26 @@ class MonitorChooser:
             tools=config.tools,
             workers=self.workers,
             allocator=self.allocator,
-            learner=self.learner,
             demotion=self.demotion,
             audit=open_audit(config.audit),
             journal=open_journals(config.journal),
-            strategy=self._load_strategy(strategy),
+            strategy=self._strategies[strategy],
             strategy_tokens=config.strategy_tokens,
             strategy_samples=config.strategy_samples,
         )
 
     def _unknown(self, name: str) -> str:
         return f"a monitor must be one of this gateway ({', '.join(self.monitors) or 'none'}), got {name!r:.100}"
+
+
+def _is_near(one: str, other: str, edits: int) -> bool:
+    """Return whether at most *edits* insertions, deletions and replacements of characters make *one* into *other*."""
+    if not one or not other:
+        return len(one) + len(other) <= edits
+    if one[0] == other[0]:
+        return _is_near(one[1:], other[1:], edits)
+    ways = (one[1:], other[1:]), (one[1:], other), (one, other[1:])
+    return edits > 0 and any(_is_near(*way, edits - 1) for way in ways)
 
 
 def _names(text: str) -> list[str]:

@@ -154,6 +154,23 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
     return "passed"
 
 
+async def lists_model(gateway: Gateway, exchange: Exchange, model: str) -> bool:
+    """Return whether an upstream that gets the calls to *model* lists it. An upstream that fails lists nothing."""
+    model = model.partition("#")[0]
+    headers = {**sent(exchange.raw_headers, without=exchange.admitted_by), "accept": "application/json"}
+    headers.pop("content-type", None)
+    for upstream in gateway.upstreams:
+        if gateway.serves(upstream, model):
+            try:
+                return any(
+                    card.get("id") == model
+                    for card in _cards(await upstream.ask(upstream.request("GET", "models", headers)))
+                )
+            except ModelError as error:
+                counted(gateway, upstream, error)
+    return False
+
+
 def _cards(body: bytes) -> list[dict[str, Any]]:
     try:
         data = msgspec.json.decode(body)["data"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import msgspec
@@ -29,6 +30,8 @@ class UpstreamServer:
         self.host = url.partition("://")[2].partition("/")[0]
         """Host and port, for errors, logs and metrics."""
         self.patterns = patterns
+        for pattern in patterns:
+            fnmatchcase("", pattern)  # compiles the pattern now, and not while streams are read
         self.endpoint = functools.lru_cache(maxsize=_KNOWN_MODELS)(
             lambda model: ModelEndpoint(timeouts, model=model, host=self.host)
         )

@@ -169,6 +169,8 @@ def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
 completion_decoder = msgspec.json.Decoder(CompletionBody)
 chat_decoder = msgspec.json.Decoder(ChatBody)
 models_decoder = msgspec.json.Decoder(ModelList)
+# msgspec evaluates the annotations of these now, and not while streams are read.
+msgspec.json.Decoder(tuple[Timings, PromptProgress, ServerProps])
 
 
 class EndMark(enum.Enum):

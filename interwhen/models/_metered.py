@@ -201,6 +201,12 @@ class MeteredModel(ModelWrapper):
         if usage.completion_tokens is not None and (finished or usage.completion_tokens > came):
             self.unseen += usage.completion_tokens - came
 
+    def billed(self, chunk: Chunk) -> Chunk:
+        """Return *chunk* with no cached tokens if prompts use up the budget, since they are then not cheaper."""
+        if not self._counts_prompts or chunk.usage is None:
+            return chunk
+        return msgspec.structs.replace(chunk, usage=msgspec.structs.replace(chunk.usage, cached_tokens=0))
+
     def use(self) -> None:
         """Call the function *when_used* of this model, if it was given. It may raise, to stop the work."""
         if self._when_used is not None:
@@ -245,7 +251,7 @@ class _MeteredStream:
             self._is_finished = self._is_finished or chunk.finish_reason is not None
             if self._meter.take(chunk.tokens, self._left):
                 self._left -= chunk.tokens
-                taken.append(chunk)
+                taken.append(self._meter.billed(chunk))
             elif self._left >= 0:
                 self._left = -1
                 # Tokens beyond the budget are wasted, so the server's count of generated tokens does not hold here.

@@ -89,6 +89,7 @@ _MARKED: tuple[CallFormat, ...] = (
     "gemma",
     "llama",
     "phi",
+    "other",
 )
 """The formats between tags. Calls without tags stay text."""
 _ALL = [each for each in openings_of(ToolCalls(formats=_MARKED), read_offer("", {})) if each.text[0] in "<["]

@@ -381,6 +381,10 @@ class _ChatAnswer(msgspec.Struct, frozen=True):
     choices: list[_AnswerChoice] = []
 
 
+# msgspec evaluates the annotations of these now, and not while streams are read.
+msgspec.json.Decoder(tuple[_TemplatePrompt, _Tokenized, _ChatAnswer])
+
+
 def _tokens(data: bytes) -> Ids:
     return tuple(_decoded(data, _Tokenized, "the answer of /tokenize must have tokens").tokens)
 

@@ -257,6 +257,13 @@ class _ErrorBody(msgspec.Struct, frozen=True):
     error: Any = None
 
 
+# Made here, because msgspec evaluates the annotations of a struct when its first decoder is made, which takes too long
+# for an event loop that reads streams. The same holds for the patterns.
+_decode_error = msgspec.json.Decoder(_ErrorBody).decode
+_STATUS = re.compile(r"[45]\d\d")
+_NUMBER = re.compile(r"\d{1,9}(\.\d*)?")
+
+
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
     """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
 
@@ -266,7 +273,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
     to wait in *headers* is stored in the exception.
     """
     message, code = _describe(body)
-    if status is None and code is not None and re.fullmatch(r"[45]\d\d", code):
+    if status is None and code is not None and _STATUS.fullmatch(code):
         status = int(code)
     kind: type[UpstreamError] = UpstreamError
     if status == 429:
@@ -292,7 +299,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 def _describe(body: bytes) -> tuple[str, str | None]:
     """Return the message and the code in *body*, an error of a server. The code may be ``None``."""
     try:
-        error = msgspec.json.decode(body, type=_ErrorBody)
+        error = _decode_error(body)
         if isinstance(error.error, str):
             error = _ErrorBody(message=error.error)
         elif error.error is not None:
@@ -310,10 +317,10 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 
     The header ``Retry-After-Ms`` comes first. *now* is the current Unix time.
     """
-    if (text := headers.get("retry-after-ms")) and re.fullmatch(r"\d{1,9}(\.\d*)?", text):
+    if (text := headers.get("retry-after-ms")) and _NUMBER.fullmatch(text):
         return float(text) / 1000
     text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d*)?", text):
+    if _NUMBER.fullmatch(text):
         return float(text)
     try:
         from email.utils import parsedate_to_datetime
@@ -553,6 +560,9 @@ class _RefusalBody(msgspec.Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(_RefusalBody).decode
+_param = msgspec.json.Decoder(tuple[_ErrorParam, _RefusalDetail])  # for the annotations, as above
+_PATH = re.compile(r"[.\[]")
+_NAME = re.compile(r"[a-z_]+", re.IGNORECASE)
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
@@ -569,19 +579,17 @@ def refuses(error: UpstreamError, field: str) -> bool:
         details = msgspec.convert(body.detail, list[_RefusalDetail]) if isinstance(body.detail, list) else []
     except DECODE_ERRORS:
         return False
-    params = {re.split(r"[.\[]", param, maxsplit=1)[0] for param in (inner.param, body.param) if param}
+    params = {_PATH.split(param, maxsplit=1)[0] for param in (inner.param, body.param) if param}
     params |= {str(detail.loc[1]) for detail in details if len(detail.loc) > 1 and detail.loc[0] == "body"}
     return field in params
 
 
-def mentions(error: UpstreamError, field: str) -> bool:
-    """Return whether *error* has the status 400 or 422 and its body contains the name *field*, a regular expression.
+def mentions(error: UpstreamError, *fields: str) -> bool:
+    """Return whether *error* has the status 400 or 422 and its body contains one of the names *fields*.
 
     This is enough for a retry without the field, but not to conclude that the server does not accept it.
     """
-    return (
-        error.status in _REFUSING and re.search(rf"(?<![a-z_]){field}(?![a-z_])", error.body, re.IGNORECASE) is not None
-    )
+    return error.status in _REFUSING and any(name.lower() in fields for name in _NAME.findall(error.body))
 
 
 class FieldSupport:

@@ -6,7 +6,7 @@ is tried, `_fork_planning.py` decides how a fork gets its prefix. Start with `at
 docs/decisions/0025-strategies-on-one-ledger.md.
 """
 
-from interwhen._types.extensions import Allocator, Allowance, RemedyLearner
+from interwhen._types.extensions import Allocator, Allowance
 from interwhen._types.models import Route
 from interwhen.strategies._allocation import (
     Action,
@@ -43,7 +43,6 @@ from interwhen.strategies._fork_planning import (
     work_of,
 )
 from interwhen.strategies._interrupt import Interrupt
-from interwhen.strategies._remedy_beliefs import RemedyBelief, RemedyBeliefs
 from interwhen.strategies._strategy import (
     CheckCounts,
     Claimed,
@@ -88,9 +87,6 @@ __all__ = [
     "Question",
     "Rates",
     "Reader",
-    "RemedyBelief",
-    "RemedyBeliefs",
-    "RemedyLearner",
     "Revision",
     "Route",
     "Shelving",

@@ -62,14 +62,14 @@ def without_open_thoughts(text: str) -> str:
 def read_answer(text: str) -> str | None:
     r"""Find the answer in *text*, and return it in a form for comparison; ``None`` if there is no text to read.
 
-    The answer is the first of these that is found and not empty: what follows the last "Answer:" at the start of a
-    line, the content of the last ``\boxed{...}`` without inner braces, what follows the last ``####`` at the start of a
-    line, the last line that is not blank. Reasoning (:func:`outside_thoughts`) is ignored.
+    The answer is the last of these that is not empty: what follows "Answer:" at the start of a line, the content of a
+    ``\boxed{...}`` without inner braces, what follows ``####`` at the start of a line. If there is none, it is the last
+    line that is not blank. Reasoning (:func:`outside_thoughts`) is ignored.
     """
     said = outside_thoughts(text)
-    for pattern in (_LINE, _BOXED, _HASHES):
-        found = [match[1] for match in pattern.finditer(said)]
-        if found and (answer := normal(found[-1])):
+    stated = [match for pattern in (_LINE, _BOXED, _HASHES) for match in pattern.finditer(said)]
+    for match in sorted(stated, key=lambda each: each.start(1), reverse=True):
+        if answer := normal(match[1]):
             return answer
     lines = said.split("\n")
     return next((normal(line) or line.strip() for line in reversed(lines) if line.strip()), None)

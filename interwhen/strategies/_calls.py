@@ -17,6 +17,8 @@ from interwhen.strategies._traces import Trace
 
 _WARM = 0.7
 """The temperature of samples if the call has temperature 0, at which all samples would be the same."""
+_TEXTS = 4
+"""The largest number of texts that a strategy begins for one call if its options do not say more."""
 
 
 class CallCatalog:
@@ -30,11 +32,12 @@ class CallCatalog:
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
 
     def load(self, spec: str) -> CatalogStrategy:
-        """Return the strategy that *spec* describes (such as ``best-of-n:n=4``), in the form that answers single calls.
+        """Return the strategy that *spec* describes (such as ``best-of-n:n=8``), in the form that answers single calls.
 
-        Raises the errors of :func:`load_strategy`.
+        Without options, a strategy begins at most 4 texts. Raises the errors of :func:`load_strategy`.
         """
-        return CatalogStrategy(load_strategy(spec))
+        strategy = load_strategy(spec)
+        return CatalogStrategy(strategy if "=" in spec else _short(strategy))
 
 
 class CatalogStrategy:
@@ -63,12 +66,11 @@ class CatalogStrategy:
                     return None
                 return LiveRun(
                     monitors=strategy.remedied(monitors),
-                    acts=True,
                     greedy=strategy.is_greedy(number),
                     seed=strategy.seed_of(number),
                 )
             case Greedy():
-                return None if number else LiveRun(monitors=monitors, acts=False, greedy=True)
+                return None if number else LiveRun(monitors=monitors, greedy=True)
             case _:
                 return None
 
@@ -98,11 +100,13 @@ class CatalogStrategy:
         if solution.failed:
             raise ModelError(solution.failed)
         trace = solution.trace
+        # Without a strategy, a refuted text is corrected, and not refused: so is the last one of these.
+        is_corrected = isinstance(self._strategy, Revision) and bool(trace.chunks)
         return StrategyChoice(
             chunks=trace.chunks,
             finish_reason=trace.finish_reason,
             recording=trace.recording,
-            gave_up=solution.gave_up,
+            gave_up="" if is_corrected else solution.gave_up,
             remedies=solution.remedies,
         )
 
@@ -135,6 +139,19 @@ class CatalogStrategy:
                 "several texts, and this call asks for them: leave out logprobs, or choose a strategy that "
                 "takes whole answers, such as best-of-n"
             )
+
+
+def _short(strategy: Strategy) -> Strategy:
+    """Return *strategy* with at most 4 texts: its caller waits for each of them, and pays for it."""
+    match strategy:
+        case BestOf() | Vote():
+            return replace(strategy, samples=_TEXTS)
+        case Revision():
+            return replace(strategy, rounds=_TEXTS)
+        case Interrupt():
+            return replace(strategy, restarts=_TEXTS - 1)
+        case _:
+            return strategy
 
 
 def _rates(strategy: Strategy) -> bool:

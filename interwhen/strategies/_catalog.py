@@ -26,7 +26,6 @@ from interwhen.strategies._baselines import (
     best_sample,
 )
 from interwhen.strategies._interrupt import Interrupt
-from interwhen.strategies._remedy_beliefs import RemedyBeliefs
 from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
 
@@ -167,19 +166,15 @@ def interrupt(*, restarts: Repeats = 16) -> Interrupt:
     return Interrupt(restarts=restarts)
 
 
-def interrupt_auto(
-    *, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "", explore: float = 0.1, learn: bool = True
-) -> Interrupt:
+def interrupt_auto(*, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "") -> Interrupt:
     """Make the strategy that runs the model under monitors that use the remedy ``Auto``, a ladder of remedies.
 
     Monitors that conclude keep their own remedy. If the run gives no answer, at most *restarts* further runs follow.
-    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Unless *learn* is
-    false, the order is learned over the questions; *explore* is that of :class:`RemedyBeliefs`. Raises
-    :class:`UsageError` for a wrong *samples* or *order*, and for a wrong *explore* if the order is learned.
+    *samples* and *order* are the fields of ``Auto``; an order is written like ``resample+restart``. Raises
+    :class:`UsageError` for a wrong *samples* or *order*.
     """
     rungs: Any = tuple(order.split("+")) if order else LADDER
-    learner = RemedyBeliefs(explore=explore) if learn else None
-    return Interrupt("interrupt-auto", Auto(order=rungs, samples=samples), restarts, learner)
+    return Interrupt("interrupt-auto", Auto(order=rungs, samples=samples), restarts)
 
 
 def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
@@ -241,7 +236,7 @@ def load_strategy(spec: str) -> Strategy:
 
     Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
     value of an option does not fit it. An error of interwhen that the factory raises is passed on, such as a
-    :class:`~interwhen.UsageError` for ``interrupt-auto:explore=2``.
+    :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
     """
     spec = spec.strip()
     made = make(STRATEGIES, spec, SHIPPED)

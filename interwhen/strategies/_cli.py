@@ -1,12 +1,9 @@
-"""``interwhen plan``: how forks get their prefix. ``interwhen remedies``: what was learned about remedies."""
+"""``interwhen plan``: how forks get their prefix."""
 
 from __future__ import annotations
 
 import secrets
 import tempfile
-from collections.abc import Sequence
-from itertools import groupby
-from pathlib import Path
 from typing import Annotated
 
 import anyio
@@ -21,7 +18,6 @@ from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import as_json, one_line, stdout_console
 from interwhen.strategies._fork_planning import Explanation, explain, probe_rates
-from interwhen.strategies._remedy_beliefs import RemedyBelief, RunCounts, stored_beliefs
 
 app = App(name="plan", help="How forks get their prefix.")
 
@@ -103,53 +99,3 @@ def _show(console: Console, found: Explanation) -> None:
             highlight=False,
         )
     console.print(f"\nMedian error of the prediction in the second half: {found.off:.0f} %.")
-
-
-def remedies(file: Annotated[str, Parameter(env_var="INTERWHEN_REMEDIES_STORE")], *, json: bool = False) -> None:
-    """Show which remedies have worked, and the order that follows from it, for each model and verifier.
-
-    Parameters
-    ----------
-    file
-        The file in which runs or a gateway learn; default: INTERWHEN_REMEDIES_STORE.
-    json
-        Print a JSON array.
-    """
-    if not Path(file).is_file():
-        raise UsageError(f"the file of beliefs must exist, got {file!r}; give the path that runs or a gateway use")
-    learner = stored_beliefs(file)
-    found, counts = learner.beliefs(), learner.counts()
-    if json:
-        print(as_json([{**one._asdict(), **counts[one.model, one.verifier]._asdict()} for one in found]))
-        return
-    console = stdout_console()
-    if not found:
-        console.print("No run with a remedy has ended yet.")
-    for key, group in groupby(found, key=lambda one: (one.model, one.verifier)):
-        console.print(_learned(key, tuple(group), counts[key]))
-
-
-def _learned(key: tuple[str, str], beliefs: Sequence[RemedyBelief], counts: RunCounts) -> Table:
-    title = f"{one_line(key[0])} · {one_line(key[1])}: {counts.runs} runs with a remedy"
-    if counts.explored:
-        title += f", {counts.explored} of them tried another order"
-    if counts.resets:
-        title += f"; learned again {counts.resets} times, because the results had changed"
-    table = Table(title=Text(title), title_justify="left")
-    for heading in ("order", "remedy", "works first", "uses", "works after another", "uses", "why"):
-        table.add_column(heading)
-    for number, one in enumerate(beliefs, start=1):
-        first, later = (f"{100 * chance:.0f} %" for chance in (one.first, one.later))
-        uses = [f"{weight:.1f}" for weight in (one.first_uses, one.later_uses)]
-        table.add_row(str(number), one.rung, first, uses[0], later, uses[1], _why(number, one, beliefs))
-    return table
-
-
-def _why(number: int, one: RemedyBelief, beliefs: Sequence[RemedyBelief]) -> str:
-    if one.first_uses + one.later_uses == 0:
-        return "not used yet: the place is that of the default order"
-    if one.rung == "repair" and number == 1:
-        return "applies only where the verifier knows the value, and is worth at least as much as the others"
-    if number == 1 or (number == 2 and beliefs[0].rung == "repair"):
-        return "works best as the first remedy at a place"
-    return "ordered by how often it works after another one failed"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, assert_never
 
 from interwhen._run import run
-from interwhen._types.extensions import RemedyLearner
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Conclude, Feedback, Remedy, Repair, Resample
@@ -29,9 +28,6 @@ class Interrupt:
     remedy: Remedy | None = None
     restarts: int = 16
     """The largest number of further runs."""
-    learner: RemedyLearner | None = None
-    """Learns the order of the ladder of ``Auto`` over the questions; use one object for each task. ``None``: no order
-    is learned."""
     meets_model: ClassVar[bool] = True
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
@@ -60,7 +56,6 @@ class Interrupt:
             sampling=context.greedy if self.is_greedy(number) else context.sampled(self.seed_of(number)),
             starts_in=question.starts_in,
             workers=context.workers,
-            learner=self.learner,
         ) as running:
             return await running.drain()
 

@@ -185,6 +185,8 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
     """The number of verdicts ``Unknown``, including those for recognized text that no claim covers."""
     reasons: tuple[str, ...] = ()
     """The reason of each verdict ``Unknown``."""
+    unchecked: int = 0
+    """The number of numbers in the text that the monitor recognized and that no check covers."""
     aside: int = 0
     """The number of turns to which the monitor does not apply: its ``prepare`` returned ``None``."""
     check_seconds: tuple[float, ...] = ()
@@ -201,8 +203,11 @@ class TrialResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_verified(self) -> bool:
-        """Whether a claim passed, none was refuted or unknown, and nothing failed, so that a run could be verified."""
-        return bool(self.passed) and not (self.violated or self.unknown or self.troubles)
+        """Whether a claim passed, none was refuted or unknown, no number is unchecked and nothing failed.
+
+        Then a run could be verified.
+        """
+        return bool(self.passed) and not (self.violated or self.unknown or self.unchecked or self.troubles)
 
     @property
     def claims(self) -> int:
@@ -314,6 +319,7 @@ async def _try(
         violated=sum(tally.violated for tally in tallies),
         unknown=sum(len(tally.reasons) for tally in tallies),
         reasons=tuple(chain.from_iterable(tally.reasons for tally in tallies)),
+        unchecked=sum(tally.unchecked for tally in tallies),
         aside=watch.aside,
         check_seconds=tuple(chain.from_iterable(tally.seconds for tally in tallies)),
         extract_seconds=watch.extracting,
@@ -345,10 +351,11 @@ class _TurnTally:
     seconds: list[float]
     passed: int = 0
     violated: int = 0
+    unchecked: int = 0
 
 
 def _tally(number: int, turn: Turn, result: Result) -> _TurnTally:
-    tally = _TurnTally([], [], [], [])
+    tally = _TurnTally([], [], [], [], unchecked=sum(len(count.unchecked) for count in result.numbers))
     if isinstance(result, Failed):
         tally.troubles.append(TrialProblem(turn=number, span=None, what=f"the run failed: {result.error}"))
     text = turn.trace

@@ -237,6 +237,8 @@ class VirtualWorkers:
         left = scope.deadline - begun
         if verifier.worker == "process":
             scope.deadline = math.inf
+        # In older versions of anyio, a task can take a place that was just left from one that waits for it.
+        await anyio.lowlevel.checkpoint()
         async with self._free[verifier.worker]:
             note_work(verifier.worker, anyio.current_time() - begun)
             if verifier.worker == "process":

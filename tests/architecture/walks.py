@@ -93,7 +93,12 @@ async def walk_violation() -> Walk:
         ScriptedServer(_answer) as server,
         CompletionsModel(server.base_url, "scripted") as model,
         # On a busy machine any step may block the loop for 20 ms, and reporting that is no part of the walk.
-        interwhen.run(model, "How much?\n", monitors=["arithmetic"], workers=Workers(blocked_loop_after=60.0)) as run,
+        interwhen.run(
+            model,
+            "He buys 17 boxes of 24 eggs. How much?\n",
+            monitors=["arithmetic"],
+            workers=Workers(blocked_loop_after=60.0),
+        ) as run,
     ):
         async for event in run:
             if isinstance(event, interwhen.StreamStarted):

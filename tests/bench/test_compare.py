@@ -1,6 +1,5 @@
 """Comparing: every attempt is made once, graded by the grader alone, and counted to the token."""
 
-from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 
@@ -25,7 +24,7 @@ from interwhen.bench._compare import (
 from interwhen.bench._experiment import Output
 from interwhen.bench._report import Report
 from interwhen.models import Chunk, Usage
-from interwhen.strategies import Exercise, RemedyBeliefs, attempt, load_strategies
+from interwhen.strategies import Exercise, attempt, load_strategies
 from interwhen.testing import ScriptedModel
 from tests.strategies.worlds import RIGHT, WRONG, question, telling, writer
 
@@ -147,6 +146,17 @@ def test_a_row_counts_its_attempts():
     assert against.title == "Against greedy"
 
 
+def test_prompts_count_beside_what_was_generated():
+    class Long(ScriptedModel):
+        async def stream(self, request):
+            return Reads([[Chunk(RIGHT, tokens=20, finish_reason="stop", usage=Usage(60, 50))]])
+
+    done, rows = play(Long([""]), comparison("greedy", count=2, budgets=(79, 80)))
+    assert [rows[budget, "greedy"]["right"].value for budget in (79, 80)] == [100, 100]
+    assert [rows[budget, "greedy"]["within all tokens"].value for budget in (79, 80)] == [0, 100]
+    assert [row["right per 1,000"] for row in done.report("t", "greedy").tables[1].rows] == [12.5, 12.5]
+
+
 def test_rows_stand_in_the_order_of_budgets_and_of_right_answers():
     _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:n=2"))
     assert list(rows) == [(50, "best-of-n:n=2"), (50, "greedy"), (100, "best-of-n:n=2"), (100, "greedy")]
@@ -245,9 +255,8 @@ SETTINGS = RowSettings("m", 0, 0.5, 60, counts_prompts=False)
 
 
 def continued(path, strategies="greedy,interrupt-auto", settings=SETTINGS, **options):
-    with ExitStack() as stack:
-        chosen = AttemptFile(path, settings).comparison("t", comparison(strategies, **options), stack)
-        return play(telling(WRONG, RIGHT), chosen)[0]
+    chosen = AttemptFile(path, settings).comparison("t", comparison(strategies, **options))
+    return play(telling(WRONG, RIGHT), chosen)[0]
 
 
 def test_a_file_of_attempts_continues_a_comparison(tmp_path):
@@ -262,13 +271,6 @@ def test_a_file_of_attempts_continues_a_comparison(tmp_path):
     assert len(path.read_bytes().splitlines()) == 8
     assert continued(path, count=2).by_arm == more.by_arm
     assert len(path.read_bytes().splitlines()) == 8
-
-
-def test_what_the_remedies_learned_is_kept_beside_it(tmp_path):
-    continued(tmp_path / "rows.jsonl")
-    [beliefs] = tmp_path.glob("*.beliefs")
-    with RemedyBeliefs(beliefs) as learner:
-        assert sum(counts.runs for counts in learner.counts().values()) > 0
 
 
 def test_attempts_with_other_settings_are_left_alone(tmp_path):

@@ -34,7 +34,7 @@ from interwhen.testing.server import (
 
 _SLIP = 0.15
 """The share of lines that the model first writes with a mistake."""
-_NUMBER = re.compile(r"Story (\d+)\.\n")
+_NUMBER = re.compile(r"Story (\d+), with [\d, ]+\.\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,11 @@ class Story:
     number: int
     right: tuple[str, ...]
     told: tuple[str, ...]
+
+    @property
+    def operands(self) -> list[str]:
+        """The numbers that the lines add, in their order."""
+        return [word for line in self.right for word in line.split()[1:4:2]]
 
     @property
     def text(self) -> str:
@@ -108,14 +113,14 @@ def story(number: int) -> Story:
 
 def prompt_of(number: int) -> str:
     """Return the prompt that asks for story *number*."""
-    return f"Story {number}.\n"
+    return f"Story {number}, with {', '.join(story(number).operands)}.\n"
 
 
 def asked(prompt: str) -> tuple[Story, str]:
     """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
-        raise ValueError(f"the prompt must begin with 'Story NUMBER.', got {prompt[:80]!r}")
+        raise ValueError(f"the prompt must begin with 'Story NUMBER, with', got {prompt[:80]!r}")
     return story(int(found[1])), prompt[found.end() :]
 
 

@@ -12,8 +12,8 @@ from interwhen.models import ConnectError, UpstreamError
 from interwhen.testing import End, ScriptedModel
 
 RIGHT = ("1 + 2 = 3\n4 + 5 = 9\n", End())
-REPAIRED = (("1 + 2 = 4\n",), ("\n4 + 5 = 9\n", End()))
-HOPELESS = (("<think>\n1 + 2 = 4\n",), ("1 + 2 = 5\n",), ("1 + 2 = 6\n",))
+REPAIRED = (("59 * 12 = 718\n",), ("\n708 - 63 = 645\n", End()))
+HOPELESS = (("<think>\n1471 + 830 = 2321\n",), ("1471 + 830 = 2322\n",), ("1471 + 830 = 2323\n",))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_each_run_is_told_beforehand_and_all_are_summed_up(scripted, capsys):
         assert f"Run {number} of 3. {scene.introduction}" in out
         assert scene.problem in out
     assert "was written by interwhen in its place" in out
-    assert " » repair: 3" in out
+    assert " » repair: 708" in out
     assert conclusion(out) == [("1", "steps verified", "0"), ("2", "steps verified", "1"), ("3", "abstained", "3")]
     assert {request.sampling.temperature for request in model.requests} == {0.0}
     assert [request.prompt[0].content for request in model.requests if not request.prefix] == [

@@ -162,7 +162,6 @@ QUICK = {
     "precompute status": "reads records",
     "precompute why": "reads one record",
     "precompute evict": "deletes records",
-    "remedies": "reads one file",
     "verifiers new": "writes a few files",
     "verify": "compares hashes",
     "verifiers list": "reads metadata",

@@ -1,13 +1,11 @@
 """Commands that only ask write nothing: neither in the working directory, nor in the folders of caches."""
 
-import sqlite3
 import tempfile
 from pathlib import Path
 
 import interwhen
 import pytest
 from interwhen.cli._main import main
-from interwhen.strategies import RemedyBeliefs
 from interwhen.testing import ScriptedModel
 
 import interwhen_verifiers.policies
@@ -40,7 +38,6 @@ READING = {
     "recheck no.journal": 2,
     "resume no.journal": 2,
     "export no.journal --format prm --output rows.jsonl": 2,
-    "remedies no.db": 2,
     f"policy check {POLICY}": 0,
     f"policy lint {POLICY} --replay no.jsonl": 2,
     f"policy explain {POLICY} NAME": 2,
@@ -82,10 +79,6 @@ def test_a_question_writes_nothing(empty, command, capsys):
 
 def test_a_question_changes_no_file_that_is_there(empty, capsys):
     Path("book.txt").write_text("Some text.")
-    with sqlite3.connect("foreign.db") as connection:
-        connection.execute("CREATE TABLE t (x)")
-    connection.close()
-    RemedyBeliefs("beliefs.db").close()
     with interwhen.run_sync(ScriptedModel(["1 + 2 = 3\n"]), "p", monitors=["arithmetic"], journal="a.journal") as run:
         run.drain()
     with pytest.raises(SystemExit):
@@ -94,8 +87,6 @@ def test_a_question_changes_no_file_that_is_there(empty, capsys):
     for command in (
         "precompute status",
         "precompute status book",
-        "remedies beliefs.db",
-        "remedies foreign.db",
         "replay a.journal",
         "recheck a.journal",
         "view . --json",

@@ -234,8 +234,8 @@ def check_written(written, *, plain):
 @pytest.mark.parametrize(
     ("arguments", "environment", "code"),
     [
-        (("run", "p", "-m", "arithmetic"), {}, 3),
-        (("run", "p", "-m", "arithmetic"), {"TERM": "dumb", "NO_COLOR": "1"}, 3),
+        (("run", "Add 1 and 2.", "-m", "arithmetic"), {}, 3),
+        (("run", "Add 1 and 2.", "-m", "arithmetic"), {"TERM": "dumb", "NO_COLOR": "1"}, 3),
         (("run", "p", "--plain"), {"NO_COLOR": "1", "TERM": "dumb"}, 3),
         (("run", "p", "--json"), {}, 3),
         (("run", "FAIL", "--plain", "--log-level", "debug"), {"NO_COLOR": "1", "TERM": "dumb"}, 5),

@@ -62,7 +62,7 @@ def in_terminal(*arguments, **environment):
 class TestTerminal:
     @pytest.mark.fault("P7", injected="control characters in the model's text", happens="none reaches the terminal")
     def test_no_control_character_of_the_model_comes_out(self):
-        written = in_terminal("run", "p", "-m", "arithmetic")
+        written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic")
         rest = OURS.sub("", written)
         assert "\x1b" not in rest
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", rest)
@@ -70,19 +70,19 @@ class TestTerminal:
         assert "\x1b]0;" not in written
 
     def test_the_picture_is_redrawn_and_the_cursor_given_back(self):
-        written = in_terminal("run", "p", "-m", "arithmetic")
+        written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic")
         assert "\x1b[?25l" in written
         assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
         assert "«3»" in written
         assert "verified" in written
 
     def test_without_colour(self):
-        written = in_terminal("run", "p", "-m", "arithmetic", NO_COLOR="1")
+        written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", NO_COLOR="1")
         assert not re.search(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7]|38|4[0-8])[;m]", written)
         assert "«3»" in written
 
     def test_a_terminal_that_cannot_move_its_cursor(self):
-        written = in_terminal("run", "p", "-m", "arithmetic", TERM="dumb")
+        written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", TERM="dumb")
         assert "\x1b" not in written
         assert "retracted" in written
 
@@ -91,7 +91,7 @@ class TestTerminal:
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", written)
 
     def test_plain_on_a_terminal(self):
-        written = in_terminal("run", "p", "-m", "arithmetic", "--plain")
+        written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", "--plain")
         assert "\x1b[?25l" not in written
         assert "retracted" in written
 

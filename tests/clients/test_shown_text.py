@@ -62,7 +62,7 @@ def wire(*samples):
 
 async def read(*samples, monitors=None, **options):
     """Return what a plain reader of a chat sees, and the result."""
-    call = {name: options.pop(name) for name in ("tools", "response_format") if name in options}
+    call = {name: options.pop(name) for name in ("tools", "response_format", "messages") if name in options}
     found = await collect(wire(*samples), monitors or [answers()], settings={"resume": "prefill", **options}, **call)
     parts, result = found
     assert spelled(parts) == result.text
@@ -139,6 +139,7 @@ async def test_no_abstention_is_said_to_agents_that_read_text():
 
 
 SUMS = "The price is 17 * 4 = 67, so we have 67.\n"
+SUMMED = {"monitors": ["arithmetic"], "resume": "turn", "messages": [{"role": "user", "content": "17 * 4 + 340?"}]}
 
 
 @pytest.mark.fault("H5", injected="a repaired half line and a new turn of the model", happens="no number is joined")
@@ -148,21 +149,21 @@ SUMS = "The price is 17 * 4 = 67, so we have 67.\n"
     ids=["continues", "repeats", "begins with a line break"],
 )
 async def test_no_number_is_joined_to_a_new_turn(turn):
-    seen, result = await read(SUMS, turn, monitors=["arithmetic"], resume="turn")
+    seen, result = await read(SUMS, turn, **SUMMED)
     assert result.text == "The price is 17 * 4 = 68\n340 + 68 = 408\n"
     assert seen.endswith("\nCorrection: The price is 17 * 4 = 68\n340 + 68 = 408\n")
     assert (result.status, len(result.violations), result.ledger.requests) == ("verified", 1, 2)
 
 
 async def test_a_model_that_starts_over_with_its_mistake_costs_three_requests():
-    seen, result = await read(f"So we begin here.\n{SUMS}", monitors=["arithmetic"], resume="turn")
+    seen, result = await read(f"So we begin here.\n{SUMS}", **SUMMED)
     assert (result.status, result.ledger.requests) == ("abstained", 3)
     assert seen.count("67, so") == 1
 
 
 async def test_a_model_that_starts_over_without_its_mistake_goes_on():
     again = "So we begin here.\nWe need 4 * 17 = 68.\n340 + 68 = 408\n"
-    seen, result = await read(f"So we begin here.\n{SUMS}", again, monitors=["arithmetic"], resume="turn")
+    seen, result = await read(f"So we begin here.\n{SUMS}", again, **SUMMED)
     assert (result.status, result.text) == ("verified", again)
     assert seen == f"So we begin here.\n{SUMS.partition(', so')[0]}" + seen.partition("67")[2]
     assert seen.endswith("\nCorrection: We need 4 * 17 = 68.\n340 + 68 = 408\n")

@@ -7,7 +7,7 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, ask, read
-from interwhen import Abstain
+from interwhen import Abstain, Auto, Resample
 from interwhen.testing.server import Send, Sleep, counts, data, events, reply, tool_call
 from watchers import no_call_with, passing, word
 
@@ -69,20 +69,61 @@ async def test_the_reader_sees_the_sample_that_is_verified(kind, stream, api, se
         assert found.usage.completion_tokens == 8
 
 
-async def test_the_best_of_refuted_samples_is_shown_as_what_it_is(serve, clients):
-    server = serve(told("BAD\nBAD\n", "one\nBAD\n", "BAD\nBAD\nBAD\n"))
-    text, result, _ = await answer(clients, server, "best-of-n:n=3", stream=True)
-    assert text == "one\nBAD\n"
-    assert result.status == "unverified"
-    assert [violation.quote for violation in result.violations] == ["BAD"]
-    assert result.ledger.requests == len(server.requests) == 3
+CHAT = ("greedy", "best-of-n", "until-verified", "adaptive", "self-consistency", "weighted-vote", "generate-test")
+CHAT = (*CHAT, "revision", "interrupt")
+PARTIAL = ("step-beam", "dvts", "budget-forcing")
+
+
+@pytest.mark.fault("H10", injected="all samples of a strategy are refuted", happens="corrected or abstained")
+@pytest.mark.parametrize("reading", ["live", "gate", "final"])
+@pytest.mark.parametrize("strategy", [*CHAT, *PARTIAL])
+async def test_no_refuted_answer_is_delivered_as_normal(strategy, reading, serve, clients):
+    api = "completions" if strategy in PARTIAL else "chat"
+
+    def script(request):
+        return reply(404, b"{}") if request.method == "GET" else events(["one\nBAD\n"], api=api)
+
+    server = serve(script)
+    monitors = [word(scope="answer", remedy=Auto(samples=1))]
+    _, result, found = await answer(
+        clients, server, strategy, stream=True, monitors=monitors, api=api, reading=reading, strategy_tokens=40
+    )
+    assert result.status == "abstained"
+    assert "BAD" not in result.text
+    assert [chunk.choices[0].finish_reason for chunk in found if chunk.choices][-1] == "content_filter"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_the_best_of_refuted_samples_is_corrected(stream, serve, clients):
+    texts = told("BAD\nBAD\n", "one\nBAD\n", "BAD\nBAD\nBAD\n", "two\n", api="completions")
+    server = serve(lambda request: reply(404, b"{}") if request.method == "GET" else texts(request))
+    monitors = [word(scope="answer", remedy=Resample(), delivery="gate")]
+    text, result, _ = await answer(
+        clients, server, "best-of-n:n=3", stream=stream, monitors=monitors, api="completions"
+    )
+    assert text == result.text == "one\ntwo\n"
+    assert result.label == "answer verified"
+    ledger = result.ledger
+    assert (ledger.requests, ledger.remedies, [cost.request for cost in ledger.resumes]) == (4, 1, [4])
+    assert ledger.kept + ledger.discarded == 4 * 2
+    assert ledger.prompt_tokens == 4 * 3
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_without_budget_for_a_correction_the_call_abstains(stream, serve, clients):
+    server = serve(told("BAD\n"))
+    monitors = [word(scope="answer", remedy=Auto(order=("restart",)))]
+    _, result, found = await answer(clients, server, "best-of-n", stream=stream, monitors=monitors, strategy_samples=2)
+    assert result.status == "abstained"
+    assert (found[-1] if stream else found).choices[0].finish_reason == "content_filter"
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_gate_shows_nothing_of_what_it_refuted(stream, serve, clients):
     server = serve(told("BAD\nBAD\n", "one\nBAD\n"))
     text, result, found = await answer(
-        clients, server, "best-of-n:n=2", stream=stream, monitors=[word(delivery="gate")]
+        clients, server, "best-of-n:n=2", stream=stream, monitors=[word(delivery="gate", remedy=Abstain())]
     )
     assert text == "one\n"
     assert result.status == "abstained"
@@ -157,10 +198,10 @@ async def test_what_a_gate_has_shown_is_not_taken_back_by_another_run(serve, cli
 
 async def test_a_strategy_that_gives_up_shows_no_text(serve, clients):
     server = serve(told("BAD\n"))
-    text, result, found = await answer(clients, server, "generate-test:rounds=3", stream=True)
+    monitors = [word(delivery="gate", remedy=Abstain())]
+    text, result, found = await answer(clients, server, "generate-test:rounds=3", stream=True, monitors=monitors)
     assert text == ""
     assert result.status == "abstained"
-    assert "refuted" in result.reason
     assert found[-1].choices[0].finish_reason == "content_filter"
     assert found[-1].id == "scripted"
     assert result.ledger.requests == len(server.requests) == 3
@@ -179,12 +220,12 @@ async def test_revision_sends_the_text_and_the_criticism_as_messages(serve, clie
 async def test_the_caller_s_request_is_sent_with_another_temperature_and_seed(serve, clients):
     server = serve(told("BAD\n"))
     call = {"seed": 5, "temperature": 0, "max_tokens": 20, "stop": ["###"], "user": "me"}
-    await answer(clients, server, "best-of-n:n=2", call=call)
+    await answer(clients, server, "best-of-n:n=2", call=call, monitors=[word(remedy=Abstain())])
     bodies = [request.json for request in server.requests]
     assert [body["seed"] for body in bodies] == [5, 6]
     assert {body["temperature"] for body in bodies} == {0.7}
     assert {(body["max_tokens"], body["stop"][0], body["user"]) for body in bodies} == {(20, "###", "me")}
-    server = serve(told("BAD\n"))
+    server = serve(told("fine\n"))
     await answer(clients, server, "greedy", call={"temperature": 0.9})
     await answer(clients, server, "best-of-n:n=1", call={"temperature": 0.9})
     await answer(clients, server, "best-of-n:n=1")
@@ -290,7 +331,8 @@ async def test_a_wrong_strategy_is_refused_when_the_client_is_made(option, clien
 
 async def test_one_call_may_choose_another_strategy_or_none(serve, clients):
     server = serve(told("BAD\n"))
-    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), monitors=[word()], strategy="best-of-n:n=3")
+    monitors = [word(remedy=Abstain())]
+    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), monitors=monitors, strategy="best-of-n:n=3")
     for override, requests in ((None, 3), ({"strategy": "best-of-n:n=2"}, 2), ({"strategy": None, "monitors": []}, 1)):
         server.requests.clear()
         await ask(client, interwhen=override)
@@ -314,8 +356,9 @@ async def test_a_later_sample_that_fails_leaves_the_earlier_ones(serve, clients)
         return told("BAD\nBAD\n", "one\nBAD\n")(request)
 
     server = serve(script)
-    text, result, _ = await answer(clients, server, "best-of-n:n=4", stream=True)
-    assert (text, result.status) == ("one\nBAD\n", "unverified")
+    monitors = [word(delivery="gate", remedy=Abstain())]
+    text, result, _ = await answer(clients, server, "best-of-n:n=4", stream=True, monitors=monitors)
+    assert (text, result.status) == ("one\n", "abstained")
     assert len(server.requests) == 3
 
 
@@ -358,19 +401,22 @@ async def test_a_caller_who_leaves_ends_every_request(strategy, serve, clients):
 
 
 async def test_the_tokens_of_all_samples_are_limited(serve, clients):
-    server = serve(told(["BAD ", "and ", "on\n"]))
+    server = serve(told(["fine ", "and ", "on\n"]))
     _, result, _ = await answer(clients, server, "best-of-n", strategy_tokens=10)
     assert result.ledger.requests == 3  # a fourth one would not fit
-    server = serve(told(["BAD\n", "and\n", "on\n", "and\n", "on\n"]))
+    server = serve(told(["fine\n", "and\n", "on\n", "and\n", "on\n"]))
     _, result, _ = await answer(clients, server, "best-of-n", strategy_tokens=3)
-    assert result.text == "BAD\nand\non\n"
+    assert result.text == "fine\nand\non\n"
     assert result.finish_reason == "length"
     assert result.status == "unverified"
 
 
 async def test_the_requests_are_limited_also_if_they_bring_no_token(serve, clients):
     server = serve(told([]))
-    await answer(clients, server, "best-of-n", strategy_samples=5)
+    await answer(clients, server, "best-of-n:n=64")
+    assert len(server.requests) == 8
+    server = serve(told([]))
+    await answer(clients, server, "best-of-n:n=64", strategy_samples=5)
     assert len(server.requests) == 5
 
 

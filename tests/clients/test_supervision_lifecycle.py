@@ -19,7 +19,7 @@ from interwhen import Budgets, Monitor, Pass, UsageError, Violation, wrap
 from interwhen.testing.server import Reset, Sleep, Stall, delta, events, fault, tool_call
 from responses_writer import Writer
 from watchers import every_line, no_call_with, passing, word
-from wires import MemoryWire, collect, read_naively, texts
+from wires import MemoryWire, collect, read_naively, spelled, texts
 
 pytestmark = pytest.mark.anyio
 
@@ -264,20 +264,28 @@ async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
     assert len(server.posts) == 1
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
 @pytest.mark.parametrize(
     ("resume", "rest", "seen"),
-    [("prefill", " three", "one\ntwo three"), ("turn", "two three", "one\ntwo\ntwo three")],
+    [
+        ("prefill", " three", "one\ntwo three"),
+        ("turn", "two three\nfour", "one\ntwo three\nfour"),
+        ("turn", "two", "one\ntwo"),
+        ("turn", "ten", "one\ntwo\nten"),
+        ("turn", "tw", "one\ntwo"),
+    ],
 )
-async def test_a_stream_that_is_taken_up_again_repeats_no_whole_line(resume, rest, seen):
+async def test_a_stream_that_is_taken_up_again_says_nothing_twice(resume, rest, seen, size):
     from interwhen.models import ConnectError
 
+    pieces = [rest[at : at + size] for at in range(0, len(rest), size)]
     transport = MemoryWire(
-        lambda number, _: [*texts(["one\n", "two"])[:-2], ConnectError("gone")] if number == 0 else texts([rest])
+        lambda number, _: [*texts(["one\n", "t", "wo"])[:-2], ConnectError("gone")] if number == 0 else texts(pieces)
     )
     settings = {"budgets": Budgets(reconnects=1), "resume": resume}
     parts, result = await collect(transport, [passing()], settings=settings)
     assert read_naively(parts) == seen
-    assert result.text == "one\ntwo three"
+    assert spelled(parts) == result.text == ("one\ntwo three" if resume == "prefill" else f"one\n{rest}")
     assert result.ledger.reconnects == 1
 
 

@@ -9,7 +9,7 @@ import pytest
 from interwhen.testing.server import ScriptedServer, events, reply
 from tests.token_server import TOOLS, Caller, LlamaCpp, Sglang, Vllm, ids_of, text_of
 
-ASK = {"model": "scripted", "messages": [{"role": "user", "content": "Q"}]}
+ASK = {"model": "scripted", "messages": [{"role": "user", "content": "59 + 1?"}]}
 REPAIR = ["arithmetic:remedy=repair"]
 
 
@@ -35,7 +35,7 @@ async def test_a_wrapped_call_continues_inside_the_reasoning():
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
     ):
         _, content, result = await answer(interwhen.wrap(bare, REPAIR))
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
@@ -69,7 +69,7 @@ async def test_a_call_after_a_correction_comes_as_the_server_would_send_it():
     script = Caller()
     answer, _ = await called(script)
     choice, result = answer.choices[0], interwhen.supervision_info(answer).result
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I buy. ")
     (call,) = choice.message.tool_calls
@@ -171,7 +171,7 @@ async def test_a_caller_who_asks_for_ids_gets_them_from_every_stream(resume):
     ids = [number for chunk in seen for choice in chunk["choices"] for number in choice.get("token_ids") or ()]
     assert text_of(ids).endswith("It is 60")
     assert texts_of(script) == ["\n", "\n0"], "the kept text has the ids that the caller got"
-    assert [chunk["prompt_token_ids"] for chunk in seen if chunk.get("prompt_token_ids")] == [ids_of("Q")]
+    assert [chunk["prompt_token_ids"] for chunk in seen if chunk.get("prompt_token_ids")] == [ids_of("59 + 1?")]
 
 
 @pytest.mark.anyio
@@ -222,7 +222,7 @@ async def test_a_fork_of_a_wrapped_call_starts_from_the_ids_of_the_stream():
     assert script.continued
     assert all(raw.endswith("Right?") for raw in script.continued)
     assert all(
-        "Q<think>59 + 1 = 61\n</think>It is 61".startswith(raw.removesuffix("Right?")) for raw in script.continued
+        "59 + 1?<think>59 + 1 = 61\n</think>It is 61".startswith(raw.removesuffix("Right?")) for raw in script.continued
     )
     assert not [text for text in script.tokenized if "59" in text]
 
@@ -240,7 +240,7 @@ async def test_each_server_continues_inside_the_reasoning_by_its_own_api(kind):
             _, content, result = await answer(client)
             assert (content, result.resume.mode) == ("It is 60", "tokens")
             assert result.reasoning == "59 + 1 = 60\n"
-        assert script.continued == ["Q<think>59 + 1 = 60"] * 2
+        assert script.continued == ["59 + 1?<think>59 + 1 = 60"] * 2
         refused = [
             post for post in server.posts if post.path.endswith("chat/completions") and "return_token_ids" in post.json
         ]

@@ -19,6 +19,8 @@ import sys
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count, product
+from math import inf
+from time import monotonic
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -407,20 +409,30 @@ def _compare(tally: Tally, usage: dict, prompts: int | None, generated: int | No
         tally.after_the_close.append(generated - completion)
 
 
-async def measure(url: str, *, key: str, model: str, calls: int, each: int, most: int, apis=APIS, script=None, seed=0):
-    """Make *calls* calls with corrections and as many without, and *each* calls for each fault. Return the tallies."""
+async def measure(
+    url: str, *, key: str, model: str, calls: int, each: int, most: int, apis=APIS, script=None, seed=0, minutes=inf
+):
+    """Make *calls* calls with corrections and as many without, and *each* calls for each fault. Return the tallies.
+
+    It begins no more calls after *minutes*.
+    """
+    until = monotonic() + minutes * 60
     async with FaultyProxy(url) as proxy:
         root = url.rstrip("/").removesuffix("/v1")
         trial = Trial(proxy, Counters(root, key, script), key=key, model=model, most=most, seed=seed)
         try:
             remedies = (Resample(), Feedback("append"), Feedback("rewind"), Repair())
             for number in range(calls):
+                if monotonic() > until:
+                    break
                 api, stream = apis[number % len(apis)], number % 2 == 0
                 await trial.one(f"{api}, no correction", api, times=0, stream=stream)
                 remedy = remedies[number % len(remedies)]
                 await trial.one(f"{api}, corrected", api, times=1 + number % 2, remedy=remedy, stream=stream)
-            for api, resume, _ in product(apis, (1, 2), range(each)):
+            for _, resume, api in product(range(each), (1, 2), apis):
                 for fault in faults(resume).values():
+                    if monotonic() > until:
+                        break
                     await trial.one(f"{api}, faults after text", api, times=2, fault=fault, stream=True)
                     before = {"times": 2, "fault": fault, "stream": True, "reading": "final"}
                     await trial.one(f"{api}, faults before text", api, **before)
@@ -463,10 +475,11 @@ async def main() -> int:
     parser.add_argument("--each", type=int, default=2, help="calls for each fault, API and resume")
     parser.add_argument("--most", type=int, default=200, help="the limit of tokens of a call")
     parser.add_argument("--apis", default=",".join(APIS))
+    parser.add_argument("--minutes", type=float, default=inf, help="begin no call after so many")
     parser.add_argument("--json", help="write the result there")
     given = parser.parse_args()
     options = {"key": given.key, "model": given.model, "calls": given.calls, "each": given.each, "most": given.most}
-    options["apis"] = tuple(given.apis.split(","))
+    options |= {"apis": tuple(given.apis.split(",")), "minutes": given.minutes}
     if given.url:
         tallies = await measure(given.url, **options)
     else:

@@ -194,6 +194,94 @@ TEXTS = {
     ),
 }
 
+_ARGUMENTS = '{"city": "Paris", "days": 3}'
+_JSON = f'{{"name": "get_weather", "arguments": {_ARGUMENTS}}}'
+_OPENAI = '{"id": "1", "function": {"name": "get_weather", "arguments": "{\\"city\\": \\"Paris\\", \\"days\\": 3}"}}'
+_COHERE = f'[{{"tool_call_id": "0", "tool_name": "get_weather", "parameters": {_ARGUMENTS}}}]'
+_STEP = (
+    '<steptml:invoke name="get_weather"><steptml:parameter name="city">Paris</steptml:parameter>'
+    '<steptml:parameter name="days">3</steptml:parameter></steptml:invoke>'
+)
+_PAIRS = "<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n<arg_key>days</arg_key>\n<arg_value>3</arg_value>\n"
+_NESTED = (
+    "<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n<parameter=days>\n3\n</parameter>\n</function>"
+)
+_PYTHON = 'get_weather(city="Paris", days=3)'
+FAMILIES = {
+    "command r": ("json", f"Action: ```json\n{_COHERE}\n```"),
+    "command r7b": ("other", f"<|START_ACTION|>{_COHERE}<|END_ACTION|>"),
+    "internlm": ("other", f"<|action_start|><|plugin|>\n{_JSON}<|action_end|>"),
+    "jamba, hunyuan a13b": ("other", f"<tool_calls>[{_JSON}]</tool_calls>"),
+    "minimax m1": ("other", f"<tool_calls>\n{_JSON}\n</tool_calls>"),
+    "hunyuan 2": (
+        "other",
+        f"<tool_calls><tool_call>get_weather\n```json\n{_ARGUMENTS}\n```</tool_call></tool_calls>",
+    ),
+    "hunyuan 3": ("other", f"<tool_calls><tool_call>get_weather<tool_sep>\n{_PAIRS}</tool_call></tool_calls>"),
+    "functionary 3.2": ("other", f">>>get_weather\n{_ARGUMENTS}"),
+    "functionary 2": ("other", f"<|from|>assistant\n<|recipient|>get_weather\n<|content|>{_ARGUMENTS}"),
+    "step 3": (
+        "other",
+        f"<｜tool_calls_begin｜><｜tool_call_begin｜>function<｜tool_sep｜>{_STEP}<｜tool_call_end｜><｜tool_calls_end｜>",
+    ),
+    "nexus raven": ("pythonic", f"Call: {_PYTHON}<bot_end>"),
+    "nemotron": ("other", f"<TOOLCALL>[{_JSON}]</TOOLCALL>"),
+    "granite 20b": ("other", f"<function_call> {_JSON}"),
+    "granite 3": ("phi", f"<|tool_call|>[{_JSON}]"),
+    "lfm 2": ("other", f"<|tool_call_start|>[{_PYTHON}]<|tool_call_end|>"),
+    "minicpm 3": ("other", f"<|tool_call_start|>\n```python\n{_PYTHON}\n```\n<|tool_call_end|>"),
+    "minicpm 5": (
+        "other",
+        '<function name="get_weather"><param name="city">Paris</param><param name="days">3</param></function>',
+    ),
+    "apertus": ("other", f'<|tools_prefix|>[{{"get_weather": {_ARGUMENTS}}}]<|tools_suffix|>'),
+    "seed oss": ("other", f"<seed:tool_call>\n{_NESTED}\n</seed:tool_call>"),
+    "longcat": (
+        "other",
+        "<longcat_tool_call>get_weather\n" + _PAIRS.replace("arg_", "longcat_arg_") + "</longcat_tool_call>",
+    ),
+    "solar": (
+        "other",
+        f"<|tool_calls|><|tool_call:begin|>0<|tool_call:name|>get_weather<|tool_call:args|>{_ARGUMENTS}<|tool_call:end|>",
+    ),
+    "muse": (
+        "invoke",
+        f"<atem:function_calls>\n{_STEP.replace('steptml', 'atem')}\n</atem:function_calls>",
+    ),
+    "olmo 3": ("invoke", f"<function_calls>\n{_PYTHON}\n</function_calls>"),
+    "invoke without an outer tag": ("other", _STEP.replace("steptml:", "")),
+    "qwen 1 and 2": ("other", f"\u273fFUNCTION\u273f: get_weather\n\u273fARGS\u273f: {_ARGUMENTS}"),
+    "gigachat": ("other", f"function call<|role_sep|>\n{_JSON}"),
+    "gigachat 3.1": ("other", f"<|function_call|>{_JSON}"),
+    "hyperclova": ("json", f" -> tool/function_call\n[{_JSON}]<|im_end|>"),
+    "firefunction": ("json", f"functools[{_JSON}]"),
+    "glaive": ("other", '<functioncall> {"name": "get_weather", "arguments": \'{"city": "Paris", "days": 3}\'} '),
+    "glm 4": ("other", f"get_weather\n{_ARGUMENTS}"),
+    "gorilla": ("other", f"<<function>>{_PYTHON}"),
+    "toolace": ("pythonic", f"[{_PYTHON}]"),
+    "xlam": ("json", f'{{"thought": "", "tool_calls": [{_JSON}]}}'),
+    "openai, tool_calls": ("json", f'{{"role": "assistant", "content": null, "tool_calls": [{_OPENAI}]}}'),
+    "openai, function_call": ("json", f'{{"function_call": {_OPENAI}}}'),
+    "openai, parallel": (
+        "json",
+        f'{{"tool_uses": [{{"recipient_name": "functions.get_weather", "parameters": {_ARGUMENTS}}}]}}',
+    ),
+    "anthropic": ("json", f'{{"type": "tool_use", "id": "1", "name": "get_weather", "input": {_ARGUMENTS}}}'),
+    "json in a sentence": ("json", f"I now call {_JSON} and wait."),
+    "json in backticks": ("json", f"I now call `{_JSON}`."),
+    "json with flat arguments": ("json", '{"action": "get_weather", "city": "Paris", "days": 3}'),
+    "json with the name last": ("json", f'{{"arguments": {_ARGUMENTS}, "name": "get_weather"}}'),
+    "json with other quotes": ("json", "{'name': 'get_weather', 'arguments': {'city': 'Paris', 'days': 3}}"),
+    "python, bare": ("pythonic", _PYTHON),
+    "python, a label": ("pythonic", f"Tool call: functions.{_PYTHON}"),
+    "python, a list in a sentence": ("pythonic", f"I call [{_PYTHON}] now."),
+    "a namespace before the name": ("other", f"functions.get_weather:0{_ARGUMENTS}"),
+    "special tokens of no family": ("other", f"<|do|>get_weather<|with|>{_ARGUMENTS}<|done|>"),
+    "a tag of no family": ("other", f"<my_tool>{_JSON}</my_tool>"),
+}
+"""Texts of families that are read only because the request offers the tool, or that have a row of their own."""
+FAMILY_TEXTS = {name: CallText(form, text, OFFER) for name, (form, text) in FAMILIES.items()}
+
 UNREADABLE = {
     "hermes, no JSON": CallText("tagged", '<tool_call>{"name": "get_weather", "arguments": {city}}</tool_call>'),
     "hermes, words": CallText("tagged", "<tool_call>get the weather of Paris</tool_call>"),
@@ -240,6 +328,27 @@ UNREADABLE = {
     "json of a known tool, an argument twice": CallText(
         "json", '{"name": "get_weather", "parameters": {"city": "A", "city": "B"}}', OFFER
     ),
+    "special tokens of no family, no arguments": CallText("other", "<|do|>get_weather Paris 3<|done|>", OFFER),
+    "a tag of no family, no JSON": CallText("other", "<use_tool>get_weather city=Paris</use_tool>", OFFER),
+    "the tool as a tag": CallText("other", "<get_weather><city>Paris</city></get_weather>", OFFER),
+    "kimi k3": CallText(
+        "other",
+        '<|open|>call tool="get_weather" index="1"<|sep|><|open|>argument key="city" type="string"<|sep|>Paris'
+        "<|close|>argument<|sep|><|close|>call<|sep|>",
+        OFFER,
+    ),
+    "minimax m3": CallText(
+        "tagged",
+        '<tool_call>\n]<]minimax[>[<invoke name="get_weather">]<]minimax[>[<city>Paris</city>]<]minimax[>[</invoke>\n'
+        "]<]minimax[>[</tool_call>",
+        OFFER,
+    ),
+    "json, arguments in an unknown place": CallText("json", '{"name": "get_weather", "kw": {"city": "Paris"}}', OFFER),
+    "json, a name in an unknown place": CallText("json", '{"run": "get_weather", "with": {"city": "Paris"}}', OFFER),
+    "json that names the tool and is cut": CallText(
+        "json", 'So: {"name": "get_weather", "arguments": {"city": "Pa', OFFER
+    ),
+    "python, several lines": CallText("pythonic", 'get_weather(city=\n  "Paris"\n)', OFFER),
 }
 """Texts that look like a call and cannot be read."""
 

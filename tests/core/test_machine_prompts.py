@@ -33,6 +33,21 @@ def test_without_any_count_the_sizes_decide():
     assert counts.estimated() == counts.total() == 100 + 132
 
 
+def test_resumed_requests_tell_what_the_cache_lacks():
+    counts = PromptCounts(prompt_bytes=400)
+    counts.opened(0, 0)
+    counts.counted(Usage(prompt_tokens=100, cached_tokens=90))  # the prompt of another run, which says nothing
+    counts.opened(100, 0)
+    counts.counted(Usage(prompt_tokens=200))
+    assert counts.fresh is None
+    counts.opened(100, 0)
+    counts.counted(Usage(prompt_tokens=200, cached_tokens=150))
+    assert counts.fresh == 0.25
+    counts.opened(100, 0)
+    counts.counted(Usage(prompt_tokens=200, cached_tokens=0))
+    assert counts.fresh == 1
+
+
 @given(st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.none() | st.integers(0, 999)), max_size=8))
 def test_counted_requests_are_never_estimated(requests):
     counts = PromptCounts(prompt_bytes=40)

@@ -2,11 +2,18 @@
 
 import pytest
 from interwhen import Auto, Budgets, Claim, Judged, Pass, Remedied, Violation
-from interwhen._core.messages import Open, Settled
-from interwhen.models import Piece
-from tests.core.worlds import drive, monitor, parse, plain_summary
+from interwhen._core.messages import Open, Opened, Settled
+from interwhen._core.violations import KNOWS_PRICES, RULES
+from interwhen.models import Chunk, Piece, Usage
+from tests.core import worlds
+from tests.core.worlds import monitor, parse, plain_summary
 
 TAGS = ("<think>", "</think>")
+
+
+def drive(*monitors, rules=KNOWS_PRICES - 1, **options):
+    """Start a run that ignores prices, so that only the refuted words decide."""
+    return worlds.drive(*monitors, rules=rules, **options)
 
 
 def auto(**options):
@@ -310,3 +317,47 @@ def test_a_summary_is_the_same_for_any_order_of_verdicts():
         return plain_summary(driver.summary)
 
     assert play(min) == play(max)
+
+
+# ---------------------------------------------------------------------------------------------------- the price
+
+
+def priced(cached, *texts, resume="prefix", **options):
+    """Play *texts* on a server with a prompt of 40 tokens, which takes the share *cached* of prompts from its cache."""
+    driver = drive(auto(**options), rules=RULES, budgets=Budgets(remedies=99), prompt_bytes=160, resume=resume)
+    for text in texts:
+        if driver.state == "opening":
+            driver.tell(Opened(resume))
+        size = 40 + driver.core.transcript.kept_tokens
+        driver.tell(Chunk("", tokens=0, usage=Usage(size, None if cached is None else int(cached * size))))
+        driver.chunk(text, tokens=len(text))
+        driver.settle()
+    return [(name, cut) for name, cut, _ in acts(driver)]
+
+
+STEP = "1+1=2\n"
+OTHERS = ["3+2=8\n", "3+2=9\n", "3+2=7\n"]
+
+
+def test_without_a_cache_a_second_resume_restarts_instead():
+    found = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], f"{STEP * 9}{OTHERS[1]}", OTHERS[2])
+    assert found == [("resample", 54), ("restart", 0), ("resample", 54), ("restart", 0)]
+
+
+@pytest.mark.parametrize("cached", [None, 0.95])
+def test_with_a_cache_or_an_unknown_one_resumes_go_on(cached):
+    assert priced(cached, f"{STEP * 9}3+2=7\n", *OTHERS) == [("resample", 54)] * 4
+
+
+def test_a_known_repair_is_written_at_any_price():
+    found = priced(0.0, f"{STEP * 9}2+2=5\n", "\n4+2=7\n", "\n2+2=6\n")
+    assert [name for name, _ in found] == ["repair"] * 3
+
+
+def test_a_ladder_without_a_restart_ignores_the_price():
+    assert priced(0.0, f"{STEP * 9}3+2=7\n", *OTHERS, order=("resample",)) == [("resample", 54)] * 4
+
+
+def test_by_an_extra_turn_the_price_changes_nothing():
+    found = priced(0.0, f"{STEP * 9}3+2=7\n", OTHERS[0], OTHERS[1], resume="turn")
+    assert [name for name, _ in found] == ["resample", "feedback"]

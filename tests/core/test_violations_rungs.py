@@ -8,6 +8,7 @@ from interwhen._core.transcript import Transcript
 from interwhen._core.violations import (
     FEEDBACKS,
     RESTARTS,
+    Prices,
     Trouble,
     back,
     level_of,
@@ -44,6 +45,25 @@ def test_other_words_have_another_sample_until_these_are_used_up():
 def test_words_that_come_back_after_other_words_are_other_words():
     """Where the samples differ, a repetition is chance, and says nothing against another sample."""
     assert climb(Auto(), [1, 2, 1, 1, 1, 2]) == ["resample"] * 5 + ["feedback"]
+
+
+@pytest.mark.parametrize(
+    ("prices", "rung"),
+    [
+        (None, "resample"),
+        (Prices(90, prompt=10, text=40, fresh=1.0), "resample"),  # the first remedy at a place
+        (Prices(20, prompt=10, text=40, fresh=1.0, spent=30), "resample"),
+        (Prices(20, prompt=10, text=40, fresh=1.0, spent=31), "restart"),
+        (Prices(200, prompt=10, text=40, fresh=0.1, spent=210), "resample"),
+        (Prices(200, prompt=10, text=40, fresh=0.1, spent=211), "restart"),
+        (Prices(200, prompt=10, text=40, fresh=None, spent=999), "resample"),
+    ],
+)
+def test_a_place_that_costs_more_than_a_sample_restarts(prices, rung):
+    auto = Auto()
+    assert auto.order[next_rung(auto, Trouble(1, ("resample",), 1, False, True, prices))] == rung
+    assert auto.order[next_rung(auto, Trouble(1, ("resample",), 1, False, False, prices))] == "resample"
+    assert auto.order[next_rung(auto, Trouble(1, (), 0, True, True, prices))] == "repair"
 
 
 def test_other_words_have_a_repair_of_their_own():

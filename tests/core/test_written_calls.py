@@ -10,9 +10,11 @@ from interwhen._core.messages import NO_OFFER, ToolOffer
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._core.written_calls import LONGEST_CODE, LONGEST_JSON, read_offer, read_written
-from tests.core.call_texts import CODE, OFFER, TEXTS, UNREADABLE
+from tests.core.call_texts import CODE, FAMILY_TEXTS, OFFER, TEXTS, UNREADABLE
 
-FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "json",
+READABLE = {**TEXTS, **FAMILY_TEXTS}
+
+FORMS = ("tagged", "function_tag", "invoke", "mistral", "deepseek", "kimi", "harmony", "gemma", "llama", "phi", "other", "json",
          "pythonic", "react", "code")  # fmt: skip
 
 
@@ -23,9 +25,9 @@ def found_in(text, offer):
     return [scanner.found for _ in scanner.flush(transcript)]
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", READABLE)
 def test_the_calls_of_each_family_are_read(name):
-    given = TEXTS[name]
+    given = READABLE[name]
     found = found_in(given.text, given.offer)
     assert [written.form for written in found] == [given.form] * given.segments
     assert [written.problem for written in found] == [""] * given.segments

@@ -20,13 +20,13 @@ from interwhen._core.written_calls import (
     read_offer,
     read_written,
 )
-from tests.core.call_texts import CODE, OFFER, REACT, TEXTS
+from tests.core.call_texts import CODE, FAMILY_TEXTS, OFFER, REACT, TEXTS
 from tests.core.references import is_quoted
 
 EVERYTHING = ToolOffer(tools=OFFER.tools, react=True, code=CODE.code)
 
 
-def closing(text, *, python):
+def closing(text):
     """Return the offset after the bracket that closes the first one, character by character."""
     depth, quote, at = 0, "", 0
     while at < len(text):
@@ -34,11 +34,11 @@ def closing(text, *, python):
         if quote:
             at += sign == "\\"
             quote = "" if sign == quote else quote
-        elif sign == '"' or (python and sign == "'"):
+        elif sign in "\"'":
             quote = sign
-        elif sign in "{[" or (python and sign == "("):
+        elif sign in "{[(":
             depth += 1
-        elif sign in "}]" or (python and sign == ")"):
+        elif sign in "}])":
             depth -= 1
             if depth <= 0:
                 return at + 1
@@ -46,18 +46,17 @@ def closing(text, *, python):
     return None
 
 
-@pytest.mark.parametrize("python", [False, True])
-def test_brackets_end_where_each_character_says(python):
+def test_brackets_end_where_each_character_says():
     rng = random.Random(7)
-    for _ in range(400):
+    for _ in range(800):
         text = "{" + "".join(rng.choice('{}[]()""\'\\x') for _ in range(rng.randrange(14)))
         if text[-1] == "\\":
             text += "x"
-        whole = _Brackets(3, python=python).end(text, 3)
-        expected = closing(text, python=python)
+        whole = _Brackets(3).end(text, 3)
+        expected = closing(text)
         assert whole == (None if expected is None else expected + 3), text
         for step in (1, 2, 3, 5):
-            parts, found = _Brackets(3, python=python), None
+            parts, found = _Brackets(3), None
             for size in (*range(step, len(text), step), len(text)):
                 found = parts.end(text[:size], 3)
                 assert found is None or found == whole, text
@@ -98,10 +97,10 @@ def test_an_opening_is_held_from_its_first_character_on(opening, before):
         assert scanner.hold == len(before) or opening.startswith(("Action", "=functions"))
 
 
-@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("name", {**TEXTS, **FAMILY_TEXTS})
 def test_a_call_that_is_cut_and_written_again_is_found_again(name):
     """`CallScanner.rewind` and `_known`: a cut anywhere in a call leaves nothing of it."""
-    given = TEXTS[name]
+    given = {**TEXTS, **FAMILY_TEXTS}[name]
     text = f"Well.\n{given.text} "
     scanner, transcript = scanner_of(given.offer)
     transcript.append(text, 1)
@@ -144,9 +143,9 @@ def test_four_hundred_characters_decide_whether_a_call_begins(spaces, is_open):
 
 
 @pytest.mark.parametrize(("spaces", "found"), [(39, 1), (40, 0)])
-def test_a_call_without_tags_may_be_indented_a_little(spaces, found):
-    scanner, transcript = scanner_of(OFFER)
-    transcript.append("Well.\n" + " " * spaces + '{"name": "get_weather", "arguments": {}}', 1)
+def test_an_action_may_be_indented_a_little(spaces, found):
+    scanner, transcript = scanner_of(REACT)
+    transcript.append("Well.\n" + " " * spaces + "Action: f[1]", 1)
     # The line end must be among the forty characters before the call.
     assert len(list(scanner.flush(transcript))) == found
 
@@ -302,28 +301,27 @@ def test_own_tags_replace_the_usual_ones_and_no_other_format():
 
 
 def test_formats_without_tags_are_read_if_the_request_shows_them():
-    unmarked = {"json", "pythonic", "react", "code"}
+    usual = openings_of(ToolCalls(), NO_OFFER)
     for offer, forms in (
         (NO_OFFER, set()),
-        (OFFER, {"json", "pythonic"}),
+        (OFFER, {"json", "pythonic", "other"}),
         (REACT, {"react"}),
         (ToolOffer(code=CODE.code), {"code"}),
-        (EVERYTHING, unmarked),
+        (EVERYTHING, {"json", "pythonic", "other", "react", "code"}),
     ):
-        found = [each for each in openings_of(ToolCalls(), offer) if not each.marked or each.form == "code"]
-        assert {each.form for each in found} == forms
-    for form in unmarked:
+        assert {each.form for each in openings_of(ToolCalls(), offer) if each not in usual} == forms
+    for form in ("json", "pythonic", "react", "code"):
         assert {each.form for each in openings_of(ToolCalls(formats=(form,)), NO_OFFER)} == {form}
+    assert all(each in usual for each in openings_of(ToolCalls(formats=("other",)), OFFER))
 
 
 def test_the_defaults_of_an_offer_and_of_an_opening():
     assert (NO_OFFER.tools, NO_OFFER.in_field, NO_OFFER.react, NO_OFFER.code) == ({}, False, False, ())
     assert not NO_OFFER.expects_text
     opening = Opening("x", "phi")
-    assert (opening.marked, opening.python, opening.closings) == (True, False, ())
+    assert (opening.marked, opening.closings) == (True, ())
     found = openings_of(ToolCalls(), EVERYTHING)
-    assert [each.text for each in found if each.python] == ["["]
-    assert {each.text for each in found if not each.marked} == {"{", "[", "Action"}
+    assert {each.text for each in found if not each.marked} == {"get_weather", "Action"}
 
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])

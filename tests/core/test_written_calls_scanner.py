@@ -10,9 +10,10 @@ from interwhen import Monitor, Pass, ToolCalls, UsageError, verifier
 from interwhen._core.messages import NO_OFFER
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.written_calls import openings_of
-from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE
+from tests.core.call_texts import CODE, FAMILY_TEXTS, OFFER, PROSE, REACT, TEXTS, UNREADABLE
+from tests.core.explaining_texts import EXPLAINED, explaining_texts
 
-ALL = {**TEXTS, **UNREADABLE}
+ALL = {**TEXTS, **FAMILY_TEXTS, **UNREADABLE}
 EVERY = pytest.mark.parametrize("name", ALL)
 
 
@@ -136,17 +137,61 @@ def test_a_format_without_tags_needs_a_request_that_shows_it(name):
     assert found_in(TEXTS[name].text, NO_OFFER) == []
 
 
-def test_a_format_without_tags_counts_only_at_the_start_of_a_line():
-    call = TEXTS["llama 3.1, json"].text
-    assert found_in(f"Write {call}", OFFER) == []
-    assert len(found_in(f"Done.\n  {call}", OFFER)) == 1
+@pytest.mark.parametrize("before", ["Write ", "Done.\n  ", "`", "I call:\n```json\n"])
+def test_json_of_an_offered_tool_counts_anywhere(before):
+    assert len(found_in(before + TEXTS["llama 3.1, json"].text, OFFER)) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "count"),
+    [
+        *(("", "", 1), ("Well.\n\n", "\n", 1), ("Call: ", "<bot_end>", 1), ("- ", ".", 1), ("x = ", "  # x", 1)),
+        *(("I did it. functions.", "; get_weather()", 1), ("", " returns the weather.", 0), ("We use ", "", 0)),
+        *(("`", "`", 0), ("```python\n", "\n```", 0), ("def ", ":", 0), ("self.", "", 0), ("un", "", 0)),
+    ],
+)
+def test_a_call_in_python_must_have_its_line(before, after, count):
+    assert len(found_in(f"{before}{FAMILY_TEXTS['python, bare'].text}{after}", OFFER)) == count
+
+
+def test_explanations_with_the_names_of_tools_are_no_calls():
+    held = sum(bool(found_in(text, EXPLAINED)) for text in explaining_texts(1_000))
+    assert held <= 20
+
+
+@pytest.mark.fault("H9", injected="a call of an offered tool in an unknown shape", happens="held")
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "list", "function": {"name": "get_weather", "arguments": {}}}',
+        '{"name": "parallel", "arguments": {"uses": [{"recipient_name": "functions.get_weather", "parameters": {}}]}}',
+        '[{"name": "Bob"}, {"get_weather": {"city": "Oslo"}}]',
+        "Then {'tool': 'get_weather', 'args': {'city': 'Oslo'}}",
+        '<|x|>{"name": "list", "arguments": {}}<|y|><|x|>get_weather(city="Oslo")<|y|>',
+        'get_weather(city="Oslo"); get_weather(city="Bonn")',
+    ],
+)
+def test_no_shape_hides_an_offered_tool(text):
+    [(_, _, written)] = found_in(text, OFFER)
+    assert written.problem or "get_weather" in [call.name for call in written.calls]
+
+
+@pytest.mark.parametrize("escaped", [r"St. John\'s", r"\"St. John\'s\""])
+def test_an_escaped_apostrophe_in_json_is_read(escaped):
+    city = escaped.replace('\\"', '"').replace("\\'", "'")
+    for text in (
+        f'{{"name": "get_weather", "parameters": {{"city": "{escaped}"}}}}',
+        f'<function=get_weather>{{"city": "{escaped}"}}</function>',
+    ):
+        [(_, _, written)] = found_in(text, OFFER)
+        assert [call.values() for call in written.calls] == [{"city": city}]
 
 
 def test_formats_can_be_chosen():
     call = TEXTS["llama 3.1, json"].text
     trigger = ToolCalls(formats=("json",))
     assert len(found_in(call, NO_OFFER, trigger=trigger)) == 1
-    assert found_in(TEXTS["mistral v3"].text, NO_OFFER, trigger=trigger) == []
+    assert found_in(TEXTS["kimi k2"].text, NO_OFFER, trigger=trigger) == []
     with pytest.raises(UsageError, match="formats must hold tagged, function_tag"):
         scanner_for(ToolCalls(formats=("xml",)))
 

@@ -106,7 +106,7 @@ def test_an_extractor_may_read_what_is_unreadable():
         remedy=Feedback(),
     )
     result = play([UNREADABLE["hermes, words"].text, "No."], REACT, monitor)
-    assert seen == ["the text between the tags is no call in a known format"]
+    assert seen == ["no arguments follow the name 'get'"]
     assert result.text.endswith("No.")
 
 

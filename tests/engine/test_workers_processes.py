@@ -431,35 +431,46 @@ async def test_workers_make_a_pool_only_for_a_check_and_a_closed_one_after_they_
     assert [pool.is_closed for pool in made] == [True, True]
 
 
-async def test_a_script_without_a_main_guard_is_not_run_once_more_in_each_worker(tmp_path):
+UNGUARDED = textwrap.dedent("""
+    import multiprocessing.context
+    import interwhen
+    from interwhen.testing import ScriptedModel
+
+    class Counted(multiprocessing.context.SpawnProcess):
+        def start(self):
+            print("a process", flush=True)
+            super().start()
+
+    multiprocessing.context.SpawnContext.Process = Counted
+
+    @interwhen.verifier(name="v", worker="process")
+    def check(claim):
+        return interwhen.Pass()
+
+    def read(segment):
+        return [interwhen.Claim(key=segment.text, span=segment.span)]
+
+    monitor = interwhen.Monitor(name="m", verifier=check, extractor=read)
+    for _ in range(2):
+        with interwhen.run_sync(ScriptedModel(["a\\nb\\nc\\n"]), "Q", monitors=[monitor], processes=1) as run:
+            for each in run.drain().checks:
+                print(each.outcome.error)
+""")
+
+
+@pytest.mark.fault(
+    "V4", injected="a script without a main guard, six checks", happens="one process; each check says what to do"
+)
+async def test_a_script_without_a_main_guard_starts_one_process(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text(
-        textwrap.dedent("""
-            import interwhen
-            from interwhen.testing import ScriptedModel
-
-            @interwhen.verifier(name="v", worker="process")
-            def check(claim):
-                return interwhen.Pass()
-
-            def read(segment):
-                return [interwhen.Claim(key=segment.text, span=segment.span)]
-
-            class Counted(ScriptedModel):
-                async def stream(self, request):
-                    print("a request", flush=True)
-                    return await super().stream(request)
-
-            monitor = interwhen.Monitor(name="m", verifier=check, extractor=read)
-            with interwhen.run_sync(Counted(["a\\n"]), "Q", monitors=[monitor]) as run:
-                print(run.drain().checks[0].outcome.error)
-        """)
-    )
+    script.write_text(UNGUARDED)
     done = await anyio.run_process([sys.executable, str(script)])
-    requests, said = done.stdout.decode().splitlines()
-    assert requests == "a request"
-    assert said.startswith(
-        "the worker process died during the check (exit code 1): it could not import the main script"
-    )
-    assert "if __name__ == '__main__':" in said
+    started, *said = done.stdout.decode().splitlines()
+    assert (started, len(said)) == ("a process", 6)
+    for error in said:
+        assert error.startswith(
+            "the worker process died during the check (exit code 1): it could not import the main script"
+        )
+        assert "if __name__ == '__main__':" in error
     assert b"a script with worker processes must start no run when it is imported" in done.stderr
+    assert done.stderr.count(b"Traceback") == 1

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
-from interwhen import Claim, Lines, Model, Monitor, Pass, Segment, Span, run, verifier
+from interwhen import Claim, Lines, Model, Monitor, Pass, Segment, Span, Workers, run, verifier
 from interwhen.models import Capabilities, Chunk, Completion, Request
 from interwhen.testing.complexity import count_steps
 
@@ -81,7 +81,8 @@ def _words(count: int, text: Text) -> list[str]:
 
 def _read(model: Model, monitors: Sequence[Monitor]) -> None:
     async def main() -> None:
-        async with run(model, "q", monitors=monitors) as running:
+        # The watch of the loop calls it back the more often, the busier the machine is.
+        async with run(model, "q", monitors=monitors, workers=Workers(blocked_loop_after=None)) as running:
             async for _ in running:
                 pass
 

@@ -220,6 +220,27 @@ def test_it_says_whether_it_lives_and_is_ready(upstream, gateway):
     assert httpx2.get(f"{down.root}/healthz").status_code == 200
 
 
+DOWN = "http://127.0.0.1:9/v1"
+
+
+@pytest.mark.fault("H14", injected="two upstreams for a model, one is down", happens="as ready as calls are")
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [
+        (DOWN, "{}", 503),
+        ("*=" + DOWN, "qwen*={}", 503),
+        ("m[ab]=" + DOWN, "m[ab]={}", 503),
+        ("{}", DOWN, 200),
+        ("qwen*=" + DOWN, "{}", 200),
+        ("m[ab]=" + DOWN, "mc,m[ab]={}", 200),
+    ],
+)
+def test_readiness_asks_only_upstreams_that_get_calls(first, second, status, upstream, gateway):
+    url = upstream(()).base_url
+    running = gateway(first.format(url), second.format(url))
+    assert httpx2.get(f"{running.root}/readyz").status_code == status
+
+
 def test_what_is_counted(upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good")])
     post(running, ASK)

@@ -69,9 +69,9 @@ class Reader(threading.Thread):
 def test_it_serves_with_what_the_command_line_says(upstream):
     server = upstream(lambda r: events(["2 + 2 = 5\n"] if r.number == 0 else ["\n"], api="chat"))
     with serving(server.base_url, "--monitor", "arithmetic", "--reading", "gate") as running:
-        answer = post(running, ASK)
+        answer = post(running, {**ASK, "messages": [{"role": "user", "content": "2 + 2?"}]})
         assert answer.json()["choices"][0]["message"]["content"] == "2 + 2 = 4\n"
-        assert answer.headers["x-interwhen-status"] == "steps verified"
+        assert answer.headers["x-interwhen-status"] == "answer verified"
         assert running.end(signal.SIGTERM) == 0
     assert "Traceback" not in running.output
 

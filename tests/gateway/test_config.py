@@ -64,7 +64,6 @@ def test_every_setting_has_a_variable():
         "journal",
         "limits",
         "patience",
-        "remedies",
         "ui",
     }
     assert dict(variables())["INTERWHEN_LIMITS_DRAIN_SECONDS"] == "limits.drain_seconds"

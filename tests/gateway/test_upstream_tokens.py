@@ -3,9 +3,11 @@
 import re
 
 import pytest
-from helpers import ASK, post, sse
+from helpers import post, sse
 from interwhen import load_monitor
 from tests.token_server import LlamaCpp, Sglang, Vllm, text_of
+
+ASK = {"model": "m", "messages": [{"role": "user", "content": "59 + 1?"}]}
 
 
 def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):

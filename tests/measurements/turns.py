@@ -2,9 +2,9 @@
 
 ``python -m tests.measurements.turns URL [--model NAME] [--key KEY] [--task sums|totals] [--corrections 100] [--seed 1] [--minutes 12]``
 
-The same exercises are solved with ``resume="turn"`` and with ``resume="prefill"``, each as an event stream of a run and
-as a stream of the wrapped ``openai`` client, with the default delivery and the default remedy. An arm ends when all
-exercises are solved; the number of exercises is the one that gives so many corrections by turn.
+The same exercises are solved with ``resume="turn"`` and with ``resume="prefill"``, as streams of the wrapped ``openai``
+client, with the default delivery and the default remedy. What the server sent is recorded below the client. The number
+of exercises is the one that gives so many corrections by turn.
 """
 
 from __future__ import annotations
@@ -13,18 +13,20 @@ import argparse
 import json
 import re
 import statistics
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
 import anyio
+import httpx2
 import interwhen
 import openai
-from interwhen import Message, Result, Sampling
-from interwhen.models import ChatModel, RecordingModel
+from interwhen import Message, Result
 from interwhen.strategies import Exercise
 
 from examples import tiny_tasks
@@ -105,20 +107,59 @@ def is_right(exercise: Exercise, text: str) -> bool:
     return answer is not None and exercise.grade(answer)
 
 
-async def solve(arm: Arm, model: ChatModel, exercise: Exercise, sampling: Sampling, *, joins: bool) -> None:
-    """Solve *exercise* as a run, and count. *joins*: the model may continue a half-written number."""
-    recorded = RecordingModel(model)
-    monitors = exercise.question.watchers(acting=True)
-    async with interwhen.run(recorded, tuple(chat(exercise)), monitors=monitors, sampling=sampling) as run:
-        result = await run.drain()
+class Recorder(httpx2.AsyncHTTPTransport):
+    """Keeps what the server sent in answer to each request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bodies: list[bytearray] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        assert isinstance(response.stream, httpx2.AsyncByteStream)
+        self.bodies.append(bytearray())
+        response.stream = _Copied(response.stream, self.bodies[-1])
+        return response
+
+    def texts(self) -> list[str]:
+        """Return the text that each answer streamed."""
+        return ["".join(map(_delta, body.split(b"\n"))) for body in self.bodies]
+
+
+class _Copied(httpx2.AsyncByteStream):
+    def __init__(self, stream: httpx2.AsyncByteStream, body: bytearray) -> None:
+        self._stream = stream
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async with aclosing(self._stream.__aiter__()) as parts:  # type: ignore[type-var]
+            async for data in parts:
+                self._body += data
+                yield data
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _delta(line: bytes) -> str:
+    if not line.startswith(b"data: {"):
+        return ""
+    try:
+        choices = json.loads(line.removeprefix(b"data: ")).get("choices")
+    except ValueError:  # the close has cut the line
+        return ""
+    return (choices[0]["delta"].get("content") or "") if choices else ""
+
+
+def count_run(arm: Arm, exercise: Exercise, result: Result, wrote: Sequence[str], way: Way) -> None:
+    """Count the *result* of one call, for which the model *wrote* these texts."""
     arm.exercises += 1
     arm.statuses[result.status] += 1
     arm.right += result.status in ("verified", "unverified") and is_right(exercise, result.text)
     arm.corrections += result.ledger.remedies
     arm.requests += mistakes(result)
-    wrote = ["".join(arrival.chunk.text for arrival in each.arrivals) for each in recorded.recordings]
-    known = numbers(" ".join([*wrote, *(violation.inserted for violation in result.violations)]))
-    if not joins:
+    if way == "turn":  # By prefill, the model may continue a half-written number.
+        known = numbers(" ".join([*wrote, *(violation.inserted for violation in result.violations)]))
         arm.foreign += sorted(numbers(result.text) - known)
         said = known | numbers(str(chat(exercise)))
         arm.joined += [each.key for each in result.violations if numbers(re.split(" \\| |\\x1f", each.key)[0]) - said]
@@ -130,11 +171,14 @@ def packed(text: str) -> str:
     return re.sub(r"[\s$\\(){}*_]|\\times|\u00d7", "", text)
 
 
-async def read(arm: Arm, client: openai.AsyncOpenAI, name: str, exercise: Exercise, way: Way, seed: int) -> None:
+async def read(
+    arm: Arm, client: openai.AsyncOpenAI, recorder: Recorder, name: str, exercise: Exercise, way: Way, seed: int
+) -> None:
     """Read the answer to *exercise* as a plain SDK does: every text of every chunk, in order."""
     wrapped = interwhen.wrap(client, monitors=exercise.question.watchers(acting=True), resume=way)
     messages = [{"role": each.role, "content": each.content} for each in chat(exercise)]
     seen, before, result, refuted = "", None, None, []
+    recorder.bodies.clear()
     try:
         options = {"max_tokens": MOST_TOKENS, "temperature": 0.7, "seed": seed, "stream": True}
         stream = await wrapped.chat.completions.create(model=name, messages=messages, **options)  # type: ignore[call-overload]
@@ -145,10 +189,13 @@ async def read(arm: Arm, client: openai.AsyncOpenAI, name: str, exercise: Exerci
             before = seen if before is None and refuted else before
             result = info.result or result
     except openai.OpenAIError as error:
-        arm.failures.append(f"{type(error).__name__}: {error}")
+        arm.failures.append(
+            f"{error!r} from {error.__cause__!r} from {error.__cause__ and error.__cause__.__cause__!r}"
+        )
         return
     arm.transcripts += 1
     assert result is not None
+    count_run(arm, exercise, result, recorder.texts(), way)
     if not refuted:
         return
     arm.corrected += 1
@@ -166,18 +213,16 @@ async def measure(
     """Solve the exercises by turn until there are so many corrections, and the same exercises by prefill."""
     arms: dict[Way, Arm] = {way: Arm() for way in WAYS}
     until = time.monotonic() + minutes * 60
-    client = openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0)
-    turns = ChatModel(url, name, api_key=key, resume="turn")
-    prefills = ChatModel(url, name, api_key=key, resume="prefill")
-    async with client, turns, prefills:
+    recorder = Recorder()
+    http = openai.DefaultAsyncHttpxClient(transport=recorder)
+    async with openai.AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=600, http_client=http) as client:
         for number, exercise in enumerate(exercises):
             if arms["turn"].corrections >= corrections or time.monotonic() > until:
                 break
-            sampling = Sampling(max_tokens=MOST_TOKENS, temperature=0.7, seed=seed + number)
             for way in WAYS:
-                model, joins = (turns, False) if way == "turn" else (prefills, True)
-                await solve(arms[way], model, exercise, sampling, joins=joins)
-                await read(arms[way], client, name, exercise, way, seed + number)
+                await read(arms[way], client, recorder, name, exercise, way, seed + number)
+            counts = {way: (arm.corrections, arm.right, len(arm.failures)) for way, arm in arms.items()}
+            print(number, counts, file=sys.stderr, flush=True)
     return arms
 
 

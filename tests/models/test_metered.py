@@ -210,3 +210,23 @@ async def test_a_budget_may_hold_prompts_too():
     await drain(await meter.stream(Request("x" * 60)))
     with pytest.raises(OutOfTokens):
         await meter.stream(Request(""))
+
+
+@pytest.mark.parametrize(("counts_prompts", "cached"), [(False, 30), (True, 0)])
+async def test_a_budget_of_prompts_hides_what_is_cached(counts_prompts, cached):
+    """Cached prompt tokens use up this budget like others, so a run must not take them for cheap."""
+
+    class Said(Reads):
+        def __init__(self):
+            self.reads = [[Chunk("a", usage=Usage(40, 30, 1))]]
+
+        async def receive(self):
+            return self.reads.pop(0) if self.reads else ()
+
+    class Cached(ScriptedModel):
+        async def stream(self, request):
+            return Said()
+
+    meter = MeteredModel(Cached([""]), 100, counts_prompts=counts_prompts)
+    [chunk] = await drain(await meter.stream(Request("")))
+    assert (chunk.usage.cached_tokens, meter.cached_tokens) == (cached, 30)

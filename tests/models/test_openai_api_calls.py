@@ -63,7 +63,7 @@ async def everything(stream):
 async def run(model, monitors, sampling=WITH_TOOLS):
     """Return the calls that the reader sees, and the result."""
     calls = {}
-    async with interwhen.run(model, "Q", monitors=monitors, sampling=sampling) as running:
+    async with interwhen.run(model, "59 + 1?", monitors=monitors, sampling=sampling) as running:
         async for event in running:
             if isinstance(event, interwhen.Delta) and event.call is not None:
                 calls[event.start] = event.call
@@ -107,7 +107,7 @@ async def test_a_refused_call_goes_back_with_a_result_and_its_extra_content():
 async def test_pieces_of_a_call_that_are_no_list_break_the_stream_with_a_typed_error():
     script = lambda _: stream_of({"content": "Hi"}, {"tool_calls": "x"})  # noqa: E731
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "m") as model:
-        stream = await model.stream(interwhen.models.Request("Q", sampling=WITH_TOOLS))
+        stream = await model.stream(interwhen.models.Request("59 + 1?", sampling=WITH_TOOLS))
         with pytest.raises(interwhen.models.StreamProtocolError, match="tool_calls"):
             await everything(stream)
         await stream.aclose()
@@ -117,7 +117,7 @@ async def test_a_journal_with_calls_is_replayed_as_the_run_was(tmp_path):
     path = tmp_path / "run.journal"
     script = lambda request: stream_of(*call_deltas(60 if len(request.json["messages"]) == 1 else 6))  # noqa: E731
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "m") as model:
-        run = interwhen.run(model, "Q", monitors=[GATE], sampling=WITH_TOOLS, journal=path)
+        run = interwhen.run(model, "59 + 1?", monitors=[GATE], sampling=WITH_TOOLS, journal=path)
         async with run as running:
             async for _ in running:
                 pass
@@ -134,7 +134,7 @@ async def test_after_a_correction_by_ids_a_call_comes_as_the_server_would_send_i
     ):
         calls, result = await run(model, [REPAIR])
         (asked,) = [post.json for post in server.posts if "prompt" in post.json and "tokenize" not in post.path]
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert (result.reasoning, result.answer) == ("59 + 1 = 60\n", "I buy. ")
     assert [(call.name, call.values()) for call in calls] == [("buy", {"eggs": 60})]

@@ -282,7 +282,9 @@ async def supervised(script, **options):
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
         ChatModel(server.base_url, "scripted", **options) as model,
-        interwhen.run(model, "Q", monitors=["arithmetic:remedy=repair"], sampling=Sampling(max_tokens=200)) as run,
+        interwhen.run(
+            model, "59 + 1?", monitors=["arithmetic:remedy=repair"], sampling=Sampling(max_tokens=200)
+        ) as run,
     ):
         async for _ in run:
             pass
@@ -294,7 +296,7 @@ async def supervised(script, **options):
 async def test_a_repair_in_the_reasoning_continues_there(opened):
     script = Vllm(opened=opened)
     result, server = await supervised(script)
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
@@ -314,10 +316,12 @@ async def test_the_rest_of_a_cut_token_and_a_repair_are_tokenized_as_one_text():
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
         pieces = (Piece("so ", phase="reasoning"), Piece("60", "repair", "reasoning"))
         await (
-            await model.stream(Request("Q", pieces, trail=trail_of(("reasoning", "so 61"), prompt=ids_of("Q<think>"))))
+            await model.stream(
+                Request("59 + 1?", pieces, trail=trail_of(("reasoning", "so 61"), prompt=ids_of("59 + 1?<think>")))
+            )
         ).aclose()
     assert "\nso 60" in script.tokenized
-    assert script.continued == ["Q<think>so 60"]
+    assert script.continued == ["59 + 1?<think>so 60"]
 
 
 @pytest.mark.anyio
@@ -330,12 +334,13 @@ async def test_a_fork_starts_from_the_ids_of_the_stream():
     ):
         fork = interwhen.Fork("Right?", lambda reply, segment: ())
         monitor = interwhen.Monitor(name="fork", extractor=fork, verifier=sure, delivery="observe")
-        async with interwhen.run(model, "Q", monitors=[monitor]) as run:
+        async with interwhen.run(model, "59 + 1?", monitors=[monitor]) as run:
             async for _ in run:
                 pass
     assert run.result.ledger.forks
     assert all(
-        "Q<think>59 + 1 = 61\n</think>It is 61Right?".startswith(raw.removesuffix("Right?")) for raw in script.continued
+        "59 + 1?<think>59 + 1 = 61\n</think>It is 61Right?".startswith(raw.removesuffix("Right?"))
+        for raw in script.continued
     )
     assert not [text for text in script.tokenized if "59" in text]
 
@@ -344,12 +349,12 @@ async def test_a_fork_starts_from_the_ids_of_the_stream():
 async def test_a_journal_that_is_resumed_has_no_trail_and_asks_for_the_ids():
     script = Vllm()
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
-        stream = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        stream = await model.stream(Request("59 + 1?", (Piece("59 + 1 = 60", phase="reasoning"),)))
         chunks = []
         while more := await stream.receive():
             chunks += more
         await stream.aclose()
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert "".join(chunk.text for chunk in chunks if chunk.phase == "answer") == "It is 60"
 
 
@@ -365,11 +370,11 @@ async def test_text_that_looks_like_a_special_token_is_sent_as_text():
     script = Vllm()
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
         piece = Piece("say </think> 60", origin="feedback", phase="reasoning")
-        stream = await model.stream(Request("Q", (piece,)))
+        stream = await model.stream(Request("59 + 1?", (piece,)))
         await stream.aclose()
         prompts = [post.json["prompt"] for post in server.posts if post.path == "/v1/completions"]
     assert TAGS["</think>"] not in prompts[0]
-    assert text_of(prompts[0]) == "Q<think>say </think> 60"
+    assert text_of(prompts[0]) == "59 + 1?<think>say </think> 60"
 
 
 @pytest.mark.anyio
@@ -383,7 +388,7 @@ async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
 
     script = Plain()
     result, _ = await supervised(script)
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert result.text == "<think>59 + 1 = 60\n</think>It is 60"
 

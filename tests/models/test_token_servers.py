@@ -25,7 +25,7 @@ async def supervised(kind, script, *, monitors=("arithmetic:remedy=repair",), ma
     async with (
         ScriptedServer(script, owned_by=kind.partition("-")[0]) as server,
         ChatModel(server.base_url, "scripted", resume="tokens") as model,
-        interwhen.run(model, "Q", monitors=list(monitors), sampling=Sampling(max_tokens=max_tokens)) as run,
+        interwhen.run(model, "59 + 1?", monitors=list(monitors), sampling=Sampling(max_tokens=max_tokens)) as run,
     ):
         async for _ in run:
             pass
@@ -38,13 +38,13 @@ async def supervised(kind, script, *, monitors=("arithmetic:remedy=repair",), ma
 async def test_a_repair_in_the_reasoning_continues_there(kind, opened):
     script = SCRIPTS[kind](opened=opened)
     result, _ = await supervised(kind, script)
-    assert script.continued == ["Q<think>59 + 1 = 60"]
+    assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert result.reasoning == "59 + 1 = 60\n"
     assert result.answer == "It is 60"
     assert result.finish_reason == "stop"
     if kind != "vllm":
-        assert result.ledger.cached_tokens == len(ids_of("Q<think>59 + 1 = 60")) - 1
+        assert result.ledger.cached_tokens == len(ids_of("59 + 1?<think>59 + 1 = 60")) - 1
 
 
 @pytest.mark.anyio
@@ -56,16 +56,16 @@ async def test_the_second_correction_tokenizes_only_what_is_new(kind):
         ScriptedServer(script, owned_by=kind.partition("-")[0]) as server,
         ChatModel(server.base_url, "scripted", resume="tokens") as model,
     ):
-        first = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        first = await model.stream(Request("59 + 1?", (Piece("59 + 1 = 60", phase="reasoning"),)))
         while await first.receive():
             pass
         await first.aclose()
         assert first.trail.is_whole
         script.tokenized.clear()
         pieces = (Piece("59 + 1 = 60\n", phase="reasoning"), Piece("It is 60"), Piece("60", "repair"))
-        second = await model.stream(Request("Q", pieces, trail=first.trail))
+        second = await model.stream(Request("59 + 1?", pieces, trail=first.trail))
         await second.aclose()
-    assert script.continued[-1] == "Q<think>59 + 1 = 60\n</think>It is 6060"
+    assert script.continued[-1] == "59 + 1?<think>59 + 1 = 60\n</think>It is 6060"
     assert script.tokenized == ["\n60"]
 
 
@@ -76,7 +76,9 @@ async def test_a_fork_is_read_in_the_form_of_each_server(kind):
         ScriptedServer(SCRIPTS[kind](), owned_by=kind.partition("-")[0]) as server,
         ChatModel(server.base_url, "scripted", resume="tokens") as model,
     ):
-        found = await model.complete(Request("Q", (Piece("so ", phase="reasoning"),), Sampling(max_tokens=4), side="?"))
+        found = await model.complete(
+            Request("59 + 1?", (Piece("so ", phase="reasoning"),), Sampling(max_tokens=4), side="?")
+        )
     assert found.text == "Hi"
     assert found.finish_reason == ("length" if kind == "llamacpp" else "stop")
 
@@ -88,13 +90,13 @@ async def test_log_probabilities_of_sglang_are_those_of_each_event(kind):
         ScriptedServer(SCRIPTS[kind](), owned_by="sglang") as server,
         ChatModel(server.base_url, "scripted", resume="tokens", sampling=Sampling(logprobs=True)) as model,
     ):
-        stream = await model.stream(Request("Q", (Piece("59 + 1 = 60", phase="reasoning"),)))
+        stream = await model.stream(Request("59 + 1?", (Piece("59 + 1 = 60", phase="reasoning"),)))
         scores = []
         while chunks := await stream.receive():
             scores += [chunk.logprob for chunk in chunks if chunk.text]
         await stream.aclose()
         sampling = Sampling(max_tokens=4, logprobs=True, top_logprobs=2)
-        fork = await model.complete(Request("Q", (Piece("so ", phase="reasoning"),), sampling, side="?"))
+        fork = await model.complete(Request("59 + 1?", (Piece("so ", phase="reasoning"),), sampling, side="?"))
     assert set(scores) == {-0.5}
     assert fork.tokens[0].text == "Hi"
     assert fork.tokens[0].top == (("a", -0.5), ("b", -1.5))
@@ -166,7 +168,7 @@ async def test_an_error_inside_the_stream_of_each_server_is_an_error():
             ScriptedServer(Broken(), owned_by=kind) as server,
             ChatModel(server.base_url, "scripted", resume="tokens") as model,
         ):
-            stream = await model.stream(Request("Q", (Piece("so", phase="reasoning"),)))
+            stream = await model.stream(Request("59 + 1?", (Piece("so", phase="reasoning"),)))
             with pytest.raises(UpstreamError):
                 await stream.receive()
             await stream.aclose()
@@ -240,7 +242,7 @@ class SentencePiece:
     """A tokenizer that puts a space before a text, as that of Llama 2 does."""
 
     async def chat_ids(self, chat):
-        return tuple(ids_of("Q<think>"))
+        return tuple(ids_of("59 + 1?<think>"))
 
     async def text_ids(self, text, *, special):
         return tuple(ids_of(text if text.startswith("<") and special else " " + text))
@@ -253,4 +255,4 @@ async def test_no_space_is_added_where_a_text_continues():
 
     pieces = (Piece("59 + 1 = ", phase="reasoning"), Piece("60", "repair", "reasoning"))
     prompt = await TokenPrompts(SentencePiece(), KnownTags()).prompt({"messages": []}, pieces)
-    assert text_of(prompt.ids) == "Q<think>59 + 1 = 60"
+    assert text_of(prompt.ids) == "59 + 1?<think>59 + 1 = 60"

@@ -218,25 +218,6 @@ def test_the_script_lists_its_jobs():
     assert any(name.startswith("suite ") for name in names)
 
 
-def test_files_changed_since_the_base_are_named(pipeline, tmp_path, monkeypatch):
-    def git(*words):
-        identity = ("-c", "user.name=A", "-c", "user.email=a@example.org")
-        subprocess.run(["git", *identity, *words], cwd=tmp_path, check=True, capture_output=True)
-
-    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
-    monkeypatch.setenv("INTERWHEN_BASE", "HEAD~1")
-    assert pipeline.changed(["core"]) == []  # no repository
-    git("init")
-    for folder in ("core", "docs"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "one").write_text("1")
-        git("add", ".")
-        git("commit", "-m", "-")
-    assert pipeline.changed(["core"]) == []
-    (tmp_path / "core" / "one").write_text("2")
-    assert pipeline.changed(["core"]) == ["core/one"]
-
-
 def test_a_sample_has_a_file_of_each_folder(tmp_path, request):
     [hook] = [plugin for plugin in request.config.pluginmanager.get_plugins() if hasattr(plugin, "FailedAtOnce")]
     paths = [tmp_path / folder / f"test_{name}.py" for folder in "ab" for name in "xyz"]

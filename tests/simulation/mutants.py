@@ -107,7 +107,7 @@ def stale_records_stay(patch):
     def remove(self, span):
         kept = dict(self._records)
         real(self, span)
-        self._records = {**kept, **self._records}
+        self._records.update({**kept, **self._records})
 
     patch.setattr(checks._MonitorSegments, "remove", remove)
 
@@ -496,7 +496,7 @@ def unread_text_has_no_place(patch):
 
     def recognize(name, find, segment, claims):
         found = real(name, find, segment, claims)
-        return found if isinstance(found, Errored) else tuple(segment.span for _ in found[:1])
+        return found if isinstance(found, Errored) else (tuple(segment.span for _ in found[0][:1]), found[1])
 
     patch.setattr(monitors, "recognize", recognize)
 

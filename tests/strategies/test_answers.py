@@ -12,6 +12,8 @@ from interwhen.strategies._answers import read_answer, read_json
         ("**Answer**: 1,000", "1000"),
         ("thus \\boxed{12} and \\boxed{13}.", "13"),
         ("work\n#### 42", "42"),
+        ("Answer: 408\nNo: \\boxed{418}", "418"),
+        ("\\boxed{418}\n#### 17\nAnswer: 408", "408"),
         ("first\n\nThe last line.\n\n", "the last line"),
         ("<think>Answer: 1</think>\nIt is two", "it is two"),
         ("<think>\nAnswer: 4\n", None),

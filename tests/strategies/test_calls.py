@@ -54,7 +54,6 @@ def test_who_answers_with_one_run_says_how():
         "interrupt-repair-feedback",
         "interrupt-auto",
     }
-    assert [live["greedy"].acts, live["interrupt"].acts] == [False, True]
     assert live["interrupt"].greedy
     assert not live["interrupt-resample"].greedy
     assert isinstance(live["interrupt-repair"].monitors[0].remedy, Repair)
@@ -78,6 +77,28 @@ async def test_samples_of_a_greedy_call_are_warm():
     model = writer(lambda _: "x")
     await CallCatalog().load("best-of-n:n=2").choose(task(model, sampling=Sampling(temperature=0.0)))
     assert [request.sampling.temperature for request in model.requests] == [0.7, 0.7]
+
+
+@pytest.mark.parametrize("name", ["best-of-n", "self-consistency", "weighted-vote", "generate-test", "revision"])
+async def test_a_call_without_options_costs_four_texts(name):
+    model = writer(lambda _: "17 * 24 = 418\n")
+    await CallCatalog().load(name).choose(task(model))
+    assert len(model.requests) == 4
+    option = "rounds" if name in ("generate-test", "revision") else "n"
+    model = writer(lambda _: "17 * 24 = 418\n")
+    await CallCatalog().load(f"{name}:{option}=6").choose(task(model))
+    assert len(model.requests) == 6
+
+
+def test_an_interrupted_call_begins_four_runs():
+    assert CallCatalog().load("interrupt").live(3, ()) is not None
+    assert CallCatalog().load("interrupt").live(4, ()) is None
+
+
+async def test_the_last_text_of_a_revision_is_corrected():
+    choice = await CallCatalog().load("generate-test").choose(task(writer(lambda _: "17 * 24 = 418\n")))
+    assert choice.gave_up == ""
+    assert "".join(chunk.text for chunk in choice.chunks) == "17 * 24 = 418\n"
 
 
 async def test_a_strategy_that_gives_up_says_why():

@@ -66,12 +66,12 @@ import interwhen
 
 def test_scripted(scripted_model):
     model = scripted_model("2 + 2 = 5\\n", "\\n")
-    with interwhen.run_sync(model, "", monitors=["arithmetic"]) as run:
+    with interwhen.run_sync(model, "Add 2 and 2 apples.", monitors=["arithmetic"]) as run:
         assert run.drain().text == "2 + 2 = 4\\n"
 
 def test_rechunked(rechunked_model):
     model = rechunked_model("So 2 + 2 = 5 apples\\n", " apples\\n", forks=lambda request: "")
-    with interwhen.run_sync(model, "", monitors=["arithmetic"]) as run:
+    with interwhen.run_sync(model, "Add 2 and 2 apples.", monitors=["arithmetic"]) as run:
         assert run.drain().text == "So 2 + 2 = 4 apples\\n"
 
 def test_trial(assert_trial):

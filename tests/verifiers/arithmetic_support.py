@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from interwhen import Pass, Phase, Span, Task, Tracker, Unknown, Violation
+from interwhen import Mention, Pass, Phase, Span, Task, Tracker, Unknown, Violation
 from interwhen.testing import segments
 
 from interwhen_verifiers.arithmetic import arithmetic, read_task
@@ -45,10 +45,24 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
         unread = [
             span
             for span in MONITOR.recognizer(segment, prepared)
-            if not any(each is not None and each.covers(span) for each in spans)
+            if isinstance(span, Span) and not any(each is not None and each.covers(span) for each in spans)
         ]
         found.extend(Found(text[span.start : span.end], UNREAD, span) for span in unread)
     return found
+
+
+def unchecked(text: str, prompt: str = "") -> list[str]:
+    """Return the numbers of *text* whose value stands neither in *prompt* nor in a claim that passed."""
+    assert MONITOR.recognizer is not None
+    prepared = read_task(Task(prompt))
+    passes = (found.verdict for found in judge(text, prompt) if isinstance(found.verdict, Pass))
+    checked = {value for verdict in passes for value in verdict.values}
+    return [
+        text[found.span.start : found.span.end]
+        for segment in segments(text, MONITOR.trigger, phase="answer")
+        for found in MONITOR.recognizer(segment, prepared)
+        if isinstance(found, Mention) and checked.isdisjoint(found.values)
+    ]
 
 
 def lines(name: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ def test_an_equation_that_another_reading_makes_right_is_unknown_and_others_are_
 
 
 @pytest.mark.parametrize(
-    "text", ["2 - 1/2 × 2 = 5", "2-3/2 × 2 = 7", "2-1/2.5 × 2 = 5", "2(3) = -6", r"\boxed{3} + 1 = -2"]
+    "text", ["2 - 1/2 × 2 = 5", "2-3/2 × 2 = 7", "2-1/2.5 × 2 = 5", "2(3) = -7", r"\boxed{3} + 1 = -2"]
 )
 def test_what_cannot_be_read_in_another_way_is_refuted(text: str) -> None:
     assert verdicts(text) == [Violation]

@@ -36,7 +36,8 @@ def test_every_equation_of_a_long_line_is_read() -> None:
     for claim, sentence in zip(claims, SENTENCES, strict=True):
         assert claim.span is not None
         assert text[claim.span.start - 5 : claim.span.end - 5] in sentence
-    assert len(list(recognize(Segment(text, Span(0, len(text)), "answer")))) == len(SENTENCES)
+    found = recognize(Segment(text, Span(0, len(text)), "answer"))
+    assert sum(isinstance(each, Span) for each in found) == len(SENTENCES)
 
 
 def test_a_false_one_is_put_right_in_its_place() -> None:
@@ -44,7 +45,7 @@ def test_a_false_one_is_put_right_in_its_place() -> None:
     wrong[1_500] = "Then there are 3 + 4 = 8 of them in the box."
     text = " ".join(wrong)
     model = ScriptedModel(lambda request: [" of them."] if request.pieces else [text])
-    with interwhen.run_sync(model, "How many?", monitors=["arithmetic"]) as run:
+    with interwhen.run_sync(model, "How many of the 3 and 4 are in the box?", monitors=["arithmetic"]) as run:
         result = run.drain()
     assert [text[one.span.start : one.span.end] for one in result.violations if one.span] == ["8"]
     assert result.text.endswith("Then there are 3 + 4 = 7 of them.")
@@ -73,7 +74,7 @@ FILLER = "And so it goes on and on in the box. " * 1_200
     ("opening", "equation"),
     [
         ("Let a * b = a + 2b.", "So we get 3 * 4 = 11 in the end."),
-        ("We work modulo 7 here.", "So we get 5 + 4 = 2 in the end."),
+        ("We work modulo 8 here.", "So we get 5 + 4 = 1 in the end."),
         ("The student's work is this: 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
         ("Here is a list with mistakes: 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
         ("Let's try some values. First 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),

@@ -301,7 +301,7 @@ class TestAgainstASimulator:
 
 class TestRun:
     def test_an_impossible_action_is_taken_back_and_the_plan_goes_on(self):
-        # The answer goes on for long: once it ends, its own check may be the first to find the action.
+        # The answer has no end yet: once it ends, its own check may be the first to find the action.
         first = [*recut("(unstack a b)\n(pick-up d)\n(stack", 3), Pause(60)]
         model = ScriptedModel([first, "(put-down a)\n(pick-up b)\n(stack b d)\n"])
         with interwhen.run_sync(model, ASKED, monitors=[plan(judge="steps"), plan()]) as run:

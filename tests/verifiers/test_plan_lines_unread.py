@@ -210,10 +210,56 @@ def test_in_a_domain_of_its_own_too():
 )
 def test_remarks_are_no_actions_and_the_plan_is_judged(line):
     plain = ["Unstack the red block from the blue block", *REST]
-    text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n{line}\n"
+    text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n"
     assert tried(text).passed == 1, tried(text).reasons
     [found] = tried(f"1. {plain[0]}\n{line}\n2. {plain[2]}\n", judge="steps").found
     assert found.quote == plain[2]
+
+
+@pytest.mark.fault("H6", injected="text after a plan", happens="unverified")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Then unstack everything again.",
+        "   - Then unstack everything again.",
+        "Afterwards, undo it.",
+        "Now clear the table.",
+        "Empty the hand.",
+        "Red on the table.",
+        "Finally, red to the table.",
+        "Then the red block goes back on blue.",
+        "After this we rearrange the blocks.",
+        "Repeat the steps in reverse order.",
+        "I am not sure about this plan.",
+        "This plan is not valid.",
+        "Is this plan valid?",
+        "Unstack a block.",
+        "5. the same again",
+        "Alors, tout défaire.",
+        "[PLAN END]\nThen unstack everything again.",
+        "[PLAN END]\n(unstack b d)",
+    ],
+)
+def test_other_text_after_a_plan_leaves_it_unproven(line):
+    plain = ["Unstack the red block from the blue block", *REST]
+    text = numbered(plain)
+    assert tried(text).passed == 1
+    assert tried(f"{text}{line}\n").unknown == 1
+    assert tried(f"{text}\n{line}\n").unknown == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[PLAN END]",
+        "   - The hand is empty now, and the red block is no longer clear.",
+        "The goal conditions are satisfied in the final state. Hence, the above plan is valid.",
+        "This sequence of actions will result in the blue block being on top of the yellow block, achieving your goal.",
+        "[PLAN END]\nThis plan achieves the goal.",
+    ],
+)
+def test_a_description_may_follow_a_plan(line):
+    assert tried(numbered(["Unstack the red block from the blue block", *REST]) + line + "\n").passed == 1
 
 
 def test_states_that_are_numbered_are_no_actions():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Pass, Segment, Span, Task, Violation
+from interwhen import Pass, Segment, Span, Task, Unknown, Violation
 
 from interwhen_verifiers.puzzles.countdown import game24
 from interwhen_verifiers.puzzles.logic import logic
@@ -186,3 +186,22 @@ def test_wrong_brackets():
 def test_what_is_told_in_other_words_is_recognized(monitor, line, found):
     spans = list(monitor.recognizer(Segment(line, Span(0, len(line)), "answer")))
     assert sorted(line[span.start : span.end] for span in spans) == sorted(found)
+
+
+@pytest.mark.fault("H6", injected="text after a puzzle's answer", happens="unverified")
+@pytest.mark.parametrize(
+    ("monitor", "prompt", "answer"),
+    [
+        (game24(), GAME, "Answer: (4 + 8) * (6 - 4) = 24"),
+        (maze(), GRID, "Answer: 1"),
+        (spatialmap(), MAP, "Answer: Northeast"),
+        (logic(), SORT, "Answer: apple fig plum"),
+    ],
+)
+@pytest.mark.parametrize("text", ["Actually, I am not sure.", "Or five.", "The opposite is right.", "418", "Nein."])
+def test_other_text_after_an_answer_leaves_it_unproven(monitor, prompt, answer, text):
+    def verdicts(more):
+        return [type(verdict) for verdict in judged(monitor, prompt, f"{answer}\n{more}")]
+
+    assert verdicts("") == verdicts(f"***\n{answer}")[1:] == [Pass]
+    assert Unknown in verdicts(text)

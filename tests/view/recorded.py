@@ -20,11 +20,13 @@ REPAIRED = [
 ]
 PLAIN = ["Shop one sells 39 boxes of 28 screws.\n39 * 28 = 1092\nThat is all.\n"]
 
+PROMPT = "Shop one sells 39 boxes of 28 screws, and buys 17 crates of 164. How many screws?"
+
 
 def record(path, replies, monitors=("arithmetic",), *, size=4, **options):
     """Write a journal of a run whose model gives *replies*; return its path."""
     model = ScriptedModel(list(replies), size=size)
-    with interwhen.run_sync(model, "How many screws?", monitors=list(monitors), journal=path, **options) as run:
+    with interwhen.run_sync(model, PROMPT, monitors=list(monitors), journal=path, **options) as run:
         run.drain()
     return path
 

@@ -11,7 +11,7 @@ from interwhen.journal._files import frames
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
 from interwhen.toolkit import UnverifiedReason
 from interwhen.view._notebook import form_of_result
-from tests.view.recorded import REPAIRED, record
+from tests.view.recorded import PROMPT, REPAIRED, record
 
 
 def form_in(frame):
@@ -89,13 +89,13 @@ async def test_a_run_can_be_awaited_and_trials_work_in_a_running_loop():
 
 def test_a_terminal_gets_one_short_line(tmp_path):
     path = tmp_path / "a.journal"
-    run = interwhen.run_sync(ScriptedModel(REPAIRED, size=4), "Q", monitors=["arithmetic"], journal=path)
+    run = interwhen.run_sync(ScriptedModel(REPAIRED, size=4), PROMPT, monitors=["arithmetic"], journal=path)
     assert repr(run) == "<SyncRun: not started>"
     with run:
         next(iter(run))
         assert re.fullmatch(r"<SyncRun: running, [\d,]+ characters>", repr(run))
         result = run.drain()
-    line = r"steps verified, \d checks, 1 violation, 1 remedy, \d+ tokens, \d+\.\d\d s"
+    line = r"steps verified, arithmetic: (\d+) of \1 numbers checked, \d checks, 1 violation, 1 remedy, \d+ tokens, \d+\.\d\d s"
     assert re.fullmatch(line, str(result))
     assert repr(result) == f"<Verified: {result}>"
     assert repr(run) == f"<SyncRun: {result}>"

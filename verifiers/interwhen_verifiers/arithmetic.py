@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, zip_longest
@@ -21,8 +21,10 @@ from interwhen import (
     FunctionVerifier,
     Level,
     Lines,
+    Mention,
     Monitor,
     Pass,
+    Scope,
     Segment,
     Span,
     Task,
@@ -34,20 +36,27 @@ from interwhen import (
 )
 from interwhen.toolkit import Normalized, normalize, safe_from_data
 
+from interwhen_verifiers._arithmetic.answers import Stated, read_line
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
+from interwhen_verifiers._arithmetic.context import DENIALS
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
+from interwhen_verifiers._arithmetic.mentions import may_mention, mentions, parts_of, values_in, with_parts
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
-from interwhen_verifiers._arithmetic.nodes import Node, Value, bare, exact, render, ungrouped
-from interwhen_verifiers._arithmetic.parser import Side
-from interwhen_verifiers._arithmetic.problem import (
-    Problem,
-    answer_in,
-    doubt_of_prompt,
-    is_result,
-    is_stated_by,
-    read_problem,
+from interwhen_verifiers._arithmetic.nodes import (
+    Node,
+    Value,
+    bare,
+    exact,
+    magnitude,
+    numbers,
+    render,
+    ungrouped,
+    value_of,
 )
-from interwhen_verifiers._arithmetic.recognition import may_state, statements
+from interwhen_verifiers._arithmetic.parser import Side
+from interwhen_verifiers._arithmetic.problem import Problem, doubt_of_prompt, read_problem
+from interwhen_verifiers._arithmetic.recognition import statements
 from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
 from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
@@ -60,8 +69,12 @@ MAX_PARTS = 1_000
 """The most lines and windows of a segment that are read. The rest is ``Unknown``."""
 MAX_PROMPT = 8_000
 """The most characters at the end of a prompt that are searched for announcements and quoted equations."""
+MAX_GIVEN = 200_000
+"""The most characters at the end of a prompt in which given numbers are found."""
 MAX_WINDOW = 2_000
 """An equation over several lines is read up to this length."""
+MAX_STEPS = 1_000
+"""The most equations before a wrong one that are searched for its numbers."""
 MAX_GAP = 60
 """The most characters between two lines of one equation."""
 MANY_FALSE = 3
@@ -84,6 +97,7 @@ _LINE_END = re.compile(r"(?:\\\\|&|\s)+\Z")
 _TOO_LONG = f"a text of more than {MAX_SEGMENT:,} characters is not read"
 _TOO_MANY = f"only the first {MAX_PARTS:,} lines of a segment are read"
 _UNREAD = "it looks like a statement of arithmetic, and it could not be read"
+_CHANGES = "the text after the answer may change it"
 _REORDERED = "its characters may be shown in another order"
 _TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 """Characters that make others appear from right to left."""
@@ -111,7 +125,12 @@ class Equation(Claim):
     setting: Setting = PLAIN
     """The moduli, bases and operations that the text announced up to its line."""
     answers: bool = False
-    """Whether its first side is the computation that the prompt asks for, and its last side a number or a fraction."""
+    """Whether it plainly states the answer: the computation that the prompt asks for is its last side, a number."""
+    around: frozenset[Value] = frozenset()
+    """The numbers in the text around a chain that does not hold: its line without it, and the line before."""
+    sure: bool = True
+    """For a chain that does not hold: whether the prompt or the steps before give its first numbers, and nothing around
+    it may give its operations another meaning."""
     source: _Source | None = None
     """Maps the offsets of the sides to the line. ``None``: the line is in normal form and continues no other line."""
     first: int = 0
@@ -128,8 +147,8 @@ class Given(Claim):
     """The computation that the prompt asks for."""
     said: bool
     """Whether the text calls it the answer. If not, it is a value alone on a line, or called the result."""
-    answers: bool = True
-    """Always true: the claim is about the answer."""
+    answers: bool
+    """Whether the text plainly states this value, and no other one, as the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,8 +210,28 @@ class State(NamedTuple):
     """The phase of the previous line."""
     tried: bool = False
     """Whether the lines before may announce a trial or a mistake."""
-    answered: bool = False
-    """Whether the text has given the answer."""
+    stated: Stated = Stated()
+    """What the text has stated as the answer."""
+    answer_at: int | None = None
+    """Where in the current line an equation ends that is the answer; ``None`` if none is."""
+    steps: _Steps | None = None
+
+
+class _Steps(NamedTuple):
+    """The equations so far that hold: the last one, and those before it. A list would be copied for each line."""
+
+    last: tuple[Side, ...]
+    before: _Steps | None
+
+
+def _are_bound(wanted: set[Value], steps: _Steps | None) -> bool:
+    """Tell whether each value in *wanted* stands in one of the last ``MAX_STEPS`` of *steps*."""
+    for _ in range(MAX_STEPS):
+        if steps is None or not wanted:
+            break
+        wanted = wanted.difference(number.value for side in steps.last for number in numbers(side.node))
+        steps = steps.before
+    return not wanted
 
 
 _NO_PROBLEM = Problem(None, PLAIN)
@@ -204,7 +243,8 @@ def read_task(task: Task) -> Problem:
     The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
     characters.
     """
-    return read_problem(task.question, task.text[-MAX_PROMPT:])
+    text = task.text
+    return read_problem(task.question, text[-MAX_PROMPT:], values_in(normalize(text[-MAX_GIVEN:]).text))
 
 
 async def prepare(task: Task) -> Problem:
@@ -252,23 +292,40 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
     setting = state.setting
     if may_set(text):
         setting = setting_of(text, setting)
-    if not (relates or goes_on or state.problem.node):
-        return State(state.problem, setting, text, segment.span.end, segment.phase, announces(text), state.answered), []
+    asked = state.problem.node if segment.phase == "answer" else None
+    if not (relates or goes_on or asked):
+        return state._replace(
+            setting=setting, tail=text, end=segment.span.end, phase=segment.phase, tried=announces(text), answer_at=None
+        ), []
     if setting is not state.setting:
         state = state._replace(setting=setting)
-    tail = text
-    if goes_on:
-        before = _LINE_END.sub("", normalize(state.tail).text) + " "
-        claims: list[Claim] = list(_continued(state, segment, before, doubt))
-        tail = before + normalize(text).text
-    else:
-        claims = list(_equations(segment, state, doubt))
-    answered = state.answered
-    if state.problem.node is not None and segment.phase == "answer":
-        claims += _answers(state, segment, has_equations=bool(claims))
-        answered = answered or any(claim.answers for claim in claims if isinstance(claim, Given | Equation))
+    before = _LINE_END.sub("", normalize(state.tail).text) + " " if goes_on else ""
+    answers: list[Claim] = []
+    if asked is not None:
+        state, answers = _answers(state, segment, before, asked)
+    claims = [*(_continued(state, segment, before, doubt) if goes_on else _equations(segment, state, doubt)), *answers]
+    tail = before + normalize(text).text if goes_on else text
     tried = announces(text) or (state.tried and (relates or bool(claims)))
-    return State(state.problem, setting, tail, segment.span.end, segment.phase, tried, answered), claims
+    return state._replace(
+        tail=tail,
+        end=segment.span.end,
+        phase=segment.phase,
+        tried=tried,
+        answer_at=None,
+        steps=_extended(state.steps, claims),
+    ), claims
+
+
+def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
+    """Return *steps* with those of *claims* that are asserted and hold."""
+    for claim in claims:
+        if isinstance(claim, Equation) and claim.sides and not claim.doubt and _holds(claim.sides, claim.links):
+            steps = _Steps(claim.sides, steps)
+    return steps
+
+
+def _holds(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
+    return set(links) == {"="} and len({value_of(side.node) for side in sides}) == 1
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
@@ -314,9 +371,12 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         announced = None
     if len(chains) >= MANY_FALSE and sum(map(_is_false, chains)) >= MANY_FALSE:
         doubt = doubt or _SEVERAL
+    made: list[Equation] = []
     for chain in chains:
         follows = announced is not None and chain.sides[0].start >= announced
-        yield _equation(segment, chain, line.normalized.text, source, state, doubt or (_TRIED if follows else ""))
+        why = doubt or (_TRIED if follows else "")
+        made.append(_equation(segment, chain, line.normalized.text, source, state, why, made))
+    yield from made
 
 
 def _is_false(chain: Chain) -> bool:
@@ -360,7 +420,7 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
             if not chain.is_trivial:
                 yield _equation(segment, chain, text, source, state, doubt)
             read = max(read, chain.sides[-1].end)
-    for start, end in statements(tokens, text):
+    for start, end in statements(tokens):
         # The recognizer sees one line only.
         if start < source.before < end and end > read:
             yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD)
@@ -375,7 +435,13 @@ def _unread(span: Span, why: str) -> Equation:
 
 
 def _equation(
-    segment: Segment, chain: Chain, text: str, source: _Source | None, state: State | None, doubt: str
+    segment: Segment,
+    chain: Chain,
+    text: str,
+    source: _Source | None,
+    state: State | None,
+    doubt: str,
+    earlier: Iterable[Claim] = (),
 ) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
     setting, doubt, answers = PLAIN, chain.doubt or doubt, False
@@ -384,9 +450,14 @@ def _equation(
     if state is not None:
         setting = state.setting
         doubt = doubt or (_TRIED if state.tried else _GIVEN if text[base:end] in state.problem.text else "")
-        answers = is_stated_by(state.problem, chain.sides[0]) and is_result(chain.sides[-1])
+        answers = chain.sides[-1].start == state.answer_at
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
+    around: frozenset[Value] = frozenset()
+    sure = True
+    if state is not None and not _holds(chain.sides, chain.links):
+        around, sure = _context(state, chain, text, _extended(state.steps, earlier))
+        marks.append(f"{sorted(around)}{sure}")
     text = text[base:end]
     here = Span(base, end)
     if source is not None:
@@ -404,53 +475,95 @@ def _equation(
         doubt=doubt,
         setting=setting,
         answers=answers,
+        around=around,
+        sure=sure,
         source=source,
         first=here.start,
     )
 
 
-def _answers(state: State, segment: Segment, *, has_equations: bool) -> Iterator[Claim]:
-    """Yield the claim for the answer that *segment*, a line of the answer phase, gives.
+def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tuple[frozenset[Value], bool]:
+    """Return the fields ``around`` and ``sure`` of the claim for *chain*, which is in *text* and does not hold.
 
-    A later line with a digit is an unread claim, unless it *has_equations*, which are claims already.
+    *steps* are the equations before it.
     """
-    node = state.problem.node
-    assert node is not None
+    start, end = chain.sides[0].start, chain.sides[-1].end
+    before = "" if _may_relate(state.tail) else state.tail
+    own = {number.value for side in chain.sides for number in numbers(side.node)}
+    around = values_in(f"{before}\n{text[:start]}\n{text[end:]}") - own
+    first = next((side for side in chain.sides if not bare(side.node)), chain.sides[0])
+    wanted = {number.value for number in numbers(first.node)} - with_parts(state.problem.given)
+    sure = _are_bound(wanted, steps) and is_plain(text, start, end, before, state.problem.text)
+    pairs = ((left.node, right.node) for left, right in pairwise(chain.sides))
+    return around, sure and not any(may_be_other_operation(left, right, around) for left, right in pairs)
+
+
+def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[State, list[Claim]]:
+    """Read the answer to *asked* in *segment*, a line that continues the text *before*.
+
+    Return the state with what it states, and the claims for a value outside of equations, and for text after the answer
+    that may change it.
+    """
     if len(segment.text) > MAX_SEGMENT:
-        return
-    normalized = normalize(segment.text)
-    found = answer_in(normalized.text)
-    if found is not None:
-        side = found.side
-        span = _placed(segment, normalized.original(side.start, side.end))
-        key = "\x1f".join(("answer", normalized.text[side.start : side.end], render(node), str(found.said), side.doubt))
-        yield Given(key=key, span=span, side=side, asked=node, said=found.said)
-    elif state.answered and not has_equations and any(character.isdigit() for character in segment.text):
-        yield _unread(segment.span, "a number follows the answer")
+        unclear = state.stated._replace(is_unclear=True)
+        return state._replace(stated=unclear), [_unread(segment.span, _CHANGES)] if unclear.value is not None else []
+    line = _read(segment.text)
+    text = before + line.normalized.text
+    tokens = tokenize(text) if before else line.tokens
+    chains = find_chains(tokens) if before else _chains(segment.text)
+    reading = read_line(text, tokens, list(chains), asked, state.stated)
+    claims: list[Claim] = []
+    if reading.given is not None:
+        side, said, start = reading.given
+        span = _placed(segment, _Source(line.normalized, len(before)).place(start, side.end))
+        answers = side.start == reading.at and not _TURNING.search(segment.text)
+        key = "\x1f".join(("answer", text[start : side.end], render(asked), f"{said}{answers}", side.doubt))
+        claims.append(Given(key=key, span=span, side=side, asked=asked, said=said, answers=answers))
+    if reading.changes:
+        claims.append(_unread(segment.span, _CHANGES))
+    return state._replace(stated=reading.stated, answer_at=reading.at), claims
 
 
-def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span]:
-    """Yield the spans of *segment* that look like a statement of arithmetic, in signs or in words.
+def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span | Mention]:
+    """Yield the equations in signs of *segment*, and the numbers that the prompt in *prepared* does not give.
 
-    Identities such as ``4 = 4`` are left out, and so are sentences of more than ``MAX_SEGMENT`` characters.
+    Identities such as ``4 = 4`` are left out, and so are plain labels, and sentences of more than ``MAX_SEGMENT``
+    characters.
     """
-    del prepared
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
         for part in _parts(segment):
             if len(part.text) <= MAX_SEGMENT:
-                yield from recognize(part)
+                yield from recognize(part, prepared)
         return
-    if not (_may_relate(text) or may_state(text)):
+    if may_mention(text):
+        normalized = _read(text).normalized if _may_relate(text) else normalize(text)
+        given = prepared.given if prepared is not None else frozenset()
+        for found in mentions(normalized.text):
+            if given.isdisjoint(found.values):
+                yield Mention(
+                    _placed(segment, normalized.original(found.start, found.end)), tuple(map(str, found.values))
+                )
+    if not _may_relate(text):
         return
     line = _read(text)
-    found = list(statements(line.tokens, line.normalized.text))
-    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found else []
+    found_at = list(statements(line.tokens))
+    trivial = [chain.sides for chain in _chains(text) if chain.is_trivial] if found_at else []
     starts = [sides[0].start for sides in trivial]
-    for start, end in found:
+    for start, end in found_at:
         at = bisect_right(starts, start)
         if not at or end > trivial[at - 1][-1].end:
             yield _placed(segment, line.normalized.original(start, end))
+
+
+def _values(sides: Iterable[Side]) -> tuple[str, ...]:
+    """Return the values that a claim about *sides* checks: of their numbers, and of the sides themselves."""
+    found: set[Value] = set()
+    for side in sides:
+        found.update(parts_of(side.node))
+        value = value_of(side.node)
+        found.update(() if value is None else (magnitude(value),))
+    return tuple(sorted(map(str, found)))
 
 
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
@@ -466,7 +579,9 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                why = doubt_of_prompt(problem, left, right)
+                why = doubt_of_prompt(problem, left, right) or other_arithmetic(
+                    left.node, right.node, value, exact(right.node), claim.around
+                )
                 if not why:
                     return _violation(claim, index, value, rounding)
                 unclear = unclear or why
@@ -474,11 +589,10 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
                 unclear = unclear or why
             case Rounded(places=shown):
                 places.add(shown)
-            case None:
-                pass
-    if unclear:
-        return Unknown(unclear)
-    return Pass(_evidence(places), scope="answer" if claim.answers and None not in places else "steps")
+    if unclear or claim.doubt in DENIALS:  # "It is false that 2 + 2 = 4"
+        return Unknown(unclear or claim.doubt)
+    scope: Scope = "answer" if claim.answers and None not in places else "steps"
+    return Pass(_evidence(places), scope=scope, values=_values(claim.sides))
 
 
 def _judge_answer(claim: Given) -> Verdict:
@@ -486,7 +600,8 @@ def _judge_answer(claim: Given) -> Verdict:
         return Unknown("it repeats the expression of the prompt")
     is_right = is_value(claim.side, exact(claim.asked))
     if is_right:
-        return Pass("the computation that the prompt asks for was done exactly", scope="answer")
+        evidence = "the computation that the prompt asks for was done exactly"
+        return Pass(evidence, scope="answer" if claim.answers else "steps", values=_values([claim.side]))
     if is_right is None or not claim.said:
         return Unknown("this value may not be meant as the answer, or it is close to the right one")
     # The right value is the answer to the problem, and feedback must not give that away.
@@ -520,7 +635,8 @@ def _violation(claim: Equation, index: int, value: Value, rounding: Rounding) ->
         why=f"{statement(computed)} is not {statement(stated)}",
         witness=f"{statement(computed)} is {shown}, not {statement(stated)}" if shown else "",
         where=_where(claim, wrong.start, wrong.end),
-        repair=wrong.repair if _is_in_line(claim, wrong.start) else None,
+        repair=wrong.repair if claim.sure and _is_in_line(claim, wrong.start) else None,
+        sure=claim.sure,
     )
 
 
@@ -538,7 +654,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
     return Span(there.start - claim.first, there.end - claim.first)
 
 
-@verifier(name="arithmetic", version="3", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="4", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
@@ -548,7 +664,7 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     return _checked(claim, prepared, "shown-digits")
 
 
-@verifier(name="arithmetic", version="3-exact", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="4-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
 

@@ -41,6 +41,13 @@ REACH = 60
 """A search for words covers about this many tokens. Words farther away say little, and a limit keeps time linear."""
 
 
+_CAST = "the sentence around it casts doubt on it"
+_DENIED = "it may be denied"
+_TAKEN_BACK = "it may be taken back in what follows"
+DENIALS = frozenset((_CAST, _DENIED, _TAKEN_BACK))
+"""Doubts by which the text may deny an equation that holds."""
+
+
 class Surroundings(NamedTuple):
     """What the text around a chain tells about it."""
 
@@ -110,13 +117,13 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
     following = {token.text for token in ahead}
     if end < len(tokens) and tokens[end].text == "?":
         return "it is part of a question"
-    if not CASTING_DOUBT.isdisjoint(sentence):
-        return "the sentence around it casts doubt on it"
+    if casts := CASTING_DOUBT & sentence:
+        return "it may be a condition in a program" if casts == {"=="} else _CAST
     after = _words(tokens, last, _end_of_comment(tokens, end))
     if not NEGATING.isdisjoint(reach.clause | after) or (
         "no" in sentence and sentence & {"solution", "solutions", "way"}
     ):
-        return "it may be denied"
+        return _DENIED
     if "expected" in sentence and "got" in sentence:
         return "it may be what was found in place of what was expected"
     is_unmet = not CONDITIONAL.isdisjoint(_words(tokens, reach.sentence_start, reach.sentence_start + 1))
@@ -127,7 +134,7 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
     marked = len(ahead) > 1 and ahead[0].text in _BEFORE_NO and ahead[1].text == "no"
     corrected = marked or _is_corrected(ahead) or "no" in {token.text for token in tokens[last - 1 : last + 1]}
     if corrected or not RETRACTING.isdisjoint(following) or not REJECTED.isdisjoint(following):
-        return "it may be taken back in what follows"
+        return _TAKEN_BACK
     if not _QUOTES.isdisjoint(_words(tokens, max(0, first - REACH), first)) and not _QUOTES.isdisjoint(following):
         return "it is quoted"
     return "" if FOREIGN.isdisjoint(sentence) else "the words around it are not English"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal, TypeAlias
@@ -22,6 +22,7 @@ from interwhen_verifiers._arithmetic.nodes import (
     magnitude,
     mapped,
     numbers,
+    operations,
     ungrouped,
     value_of,
 )
@@ -196,7 +197,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
         return "a quantity may be described rather than counted"
     if named and result and named.isdisjoint(result):
         return "the units differ"
-    if len(named) > 1 and any(_is_sum(node) for node in _operations(left.node)):
+    if len(named) > 1 and any(_is_sum(node) for node in operations(left.node)):
         return "different things are added"
     if result and not is_value:
         return "the units differ"
@@ -216,7 +217,7 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
 
 def _adds_plain_numbers(left: Side, named: set[str]) -> bool:
     """Tell whether *left*, with the units *named*, may add measures and plain numbers: ``2 hours + 30``."""
-    if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in _operations(left.node)):
+    if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in operations(left.node)):
         return False
     return len(left.units) < sum(1 for _ in numbers(left.node))
 
@@ -231,17 +232,6 @@ def _factor(value: Value, other: Value, *, in_family: bool) -> bool:
     ratio = Fraction(value) / other
     ratio = ratio if ratio > 1 else 1 / ratio
     return ratio in CONVERSIONS or (in_family and ratio in {2, 3, 4, 8})
-
-
-def _operations(node: Node) -> Iterable[Binary]:
-    stack = [node]
-    while stack:
-        top = stack.pop()
-        if isinstance(top, Binary):
-            yield top
-            stack += [top.left, top.right]
-        elif not isinstance(top, Number):
-            stack.append(top.inner)
 
 
 def _is_sum(node: Node) -> bool:
@@ -310,7 +300,7 @@ def _is_range(node: Node) -> bool:
 
 def _is_date(node: Node) -> bool:
     """Tell whether *node* may hold a date such as ``1/2/2024`` or ``31-12-1999``."""
-    for operation in _operations(node):
+    for operation in operations(node):
         match operation:
             case Binary(
                 operator="/" | "-" as sign,
@@ -351,7 +341,7 @@ def _may_be_defined(left: Node, right: Node) -> bool:
     """Tell whether the sides look like the definition of an operation: ``a * b`` on the left, a sum on the right."""
     if not isinstance(left, Binary) or left.operator != "*" or bare(right):
         return False
-    return bool(bare(left.left) and bare(left.right)) and any(_is_sum(node) for node in _operations(right))
+    return bool(bare(left.left) and bare(left.right)) and any(_is_sum(node) for node in operations(right))
 
 
 def _is_joined(left: Node, right: Node) -> bool:
@@ -359,7 +349,7 @@ def _is_joined(left: Node, right: Node) -> bool:
     result = bare(right)
     return (
         result is not None
-        and all(operation.operator == "+" for operation in _operations(left))
+        and all(operation.operator == "+" for operation in operations(left))
         and "".join(number.text for number in numbers(left)) == result.text
     )
 
@@ -371,7 +361,7 @@ def _adds_percentage(node: Node) -> bool:
     """
     return any(
         _is_sum(operation) and _is_percentage(operation.left) != _is_percentage(operation.right)
-        for operation in _operations(node)
+        for operation in operations(node)
     )
 
 

@@ -143,6 +143,18 @@ def numbers(node: Node) -> Iterator[Number]:
                 stack += [right, left]
 
 
+def operations(node: Node) -> Iterator[Binary]:
+    """Yield the operations of *node*, the outer ones first."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Binary):
+            yield top
+            stack += [top.left, top.right]
+        elif not isinstance(top, Number):
+            stack.append(top.inner)
+
+
 def value_of(node: Node) -> Value | None:
     """Return the exact value of *node*, or ``None`` where it has none within the limits."""
     try:

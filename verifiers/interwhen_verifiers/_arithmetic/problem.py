@@ -16,9 +16,9 @@ from interwhen_verifiers._arithmetic.nodes import (
     Node,
     Number,
     Operator,
+    Value,
     bare,
     render,
-    ungrouped,
     value_of,
 )
 from interwhen_verifiers._arithmetic.parser import Parser, Side
@@ -38,7 +38,6 @@ _ASKING = words_of(
 )
 """Words of a question that asks for a value and for nothing else."""
 _SIGNS = frozenset(".,:?!;=")
-_ENDS = frozenset((".", "!", "✓", "✔", "✅", "</answer>"))
 _FIRST = re.compile(r"\s*+(?:Start with|Begin with|Take) ([0-9]++)[.,;]?")
 _ORDER = re.compile(r"\s++(?:and |then )?(add|subtract|multiply by|divide by) ([0-9]++)[.,;]?", re.IGNORECASE)
 _LAST = re.compile(r"\s*+What is the (?:result|answer|final value|total)\?\s*+\Z")
@@ -55,13 +54,6 @@ _OPERATORS: dict[str, Operator] = {
     "*": "*",
     "/": "/",
 }
-_MARK = re.compile(
-    r"(?P<said>[\W_]{0,8}(?:(?:so|thus|therefore|hence),?\s)?(?:(?:the|my)\s)?(?:final\s)?answer\b[\s*_]{0,4}(?:is\b|=|:)?"
-    r"[\s:*_]{0,6}|\s*+(?:####|<answer>)\s*+|\s*+(?=\${0,2}\\boxed))"
-    r"|[\W_]{0,8}(?:the\s)?result\b[\s*_]{0,4}(?:is\b|=|:)[\s:*_]{0,6}|\s*+(?:=\s*+)?(?=-?[0-9(])",
-    re.IGNORECASE,
-)
-"""The beginning of an answer. Without the group *said*, the line may give another value."""
 
 
 class Problem(NamedTuple):
@@ -72,17 +64,20 @@ class Problem(NamedTuple):
     setting: Setting
     text: str = ""
     """The prompt, or the end of a long one. An equation that it contains, too, is not refuted."""
+    given: frozenset[Value] = frozenset()
+    """The values of the numbers in the prompt."""
 
 
-def read_problem(question: str, context: str) -> Problem:
+def read_problem(question: str, context: str, given: frozenset[Value] = frozenset()) -> Problem:
     """Read the computation that *question* asks for, and the arithmetic (such as a modulus) that *context* announces.
 
-    *question* is the last message of the user, and *context* the text of the task, or its end.
+    *question* is the last message of the user, and *context* the text of the task, or its end. *given*: the
+    values of the numbers in the prompt.
     """
     setting = setting_of(context, PLAIN)
     if "left to right" in context or "precedence" in context or _FIRST.match(question):
         setting = setting._replace(in_order=True)
-    return Problem(_computation(question, context), setting, context)
+    return Problem(_computation(question, context), setting, context, given)
 
 
 def _computation(question: str, context: str) -> Node | None:
@@ -136,53 +131,6 @@ def _asked(tokens: list[Token]) -> Node | None:
         if not plain:
             return None
     return side.node if unambiguous(side.node) else None
-
-
-class Answer(NamedTuple):
-    """A value that a line gives as the answer."""
-
-    side: Side
-    said: bool
-    """Whether the line marks the value as the answer. If not, it may be another value, such as a result on the way."""
-
-
-def answer_in(text: str) -> Answer | None:
-    """Return the value, perhaps an expression, that the line *text* gives as the answer; ``None`` if there is none.
-
-    ``None`` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
-    """
-    found = _MARK.match(text)
-    if found is None:
-        return None
-    tokens = tokenize(text)
-    first = next((at for at, token in enumerate(tokens) if token.start >= found.end() and token.kind != "math"), None)
-    if first is None:
-        return None
-    stop = len(tokens)
-    while stop > first and (tokens[stop - 1].kind in {"math", "cur"} or tokens[stop - 1].text in _ENDS):
-        stop -= 1
-    has_sign = first < stop and tokens[first].text == "-"
-    if has_sign and found[0].rstrip(" *_")[-1:].lower() in {"r", "t"}:
-        return None  # "Answer - 15": a dash
-    side = Parser(tokens, first, stop).side(whole=True)
-    if side is None or side.units or side.remark or side.currency:
-        return None
-    if has_sign and tokens[first].end < tokens[first + 1].start:
-        side = side._replace(doubt=side.doubt or "the sign may be a dash")
-    return Answer(side, found["said"] is not None)
-
-
-def is_result(side: Side) -> bool:
-    """Tell whether *side* is a number or a fraction of two numbers, and not a longer expression."""
-    node = ungrouped(side.node)
-    if isinstance(node, Binary) and node.operator == "/":
-        return bare(node.left) is not None and bare(node.right) is not None
-    return bare(node) is not None
-
-
-def is_stated_by(problem: Problem, side: Side) -> bool:
-    """Tell whether *side* is written like the computation that the question asks for; false if it asks for none."""
-    return problem.node is not None and render(side.node) == render(problem.node)
 
 
 def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:

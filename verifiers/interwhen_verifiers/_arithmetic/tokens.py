@@ -33,6 +33,7 @@ _PATTERN = re.compile(
 \s*+ (?:
   (?P<link>   https?://\S++ )
 | (?P<plain>  (?<![0-9])[A-Za-z]{2,}+(?![\w'’-]) (?: \x20[A-Za-z]{2,}+(?![\w'’-]) )*+ )
+| (?P<glued>  [0-9]++(?:;[0-9]++)++ )
 | (?P<num>    [0-9]++(?: (?: [.,] | \{,\} | ,?\\[,!] | ['’](?=[0-9]{3}(?![0-9])) ) [0-9]++ )*+
               (?: \.\((?=[0-9]++\)) | \.?+\\(?:overline|bar|dot|ldots|dots|cdots)(?![A-Za-z]) )?+
             | (?<![\w.])\.[0-9]++(?:[.,][0-9]++)*+ )
@@ -107,7 +108,7 @@ _SAME: dict[str, str] = {}
 _PLAIN_GROUPS: dict[str, tuple[Kind, dict[str, str]]] = {
     "vulgar": ("num", _SAME),
     "degree": ("word", dict.fromkeys(("^\\circ", "^{\\circ}", "°"), "degrees")),
-    **dict.fromkeys(("dots", "fact", "assign", "other"), ("opaque", _SAME)),
+    **dict.fromkeys(("dots", "fact", "assign", "glued", "other"), ("opaque", _SAME)),
     **dict.fromkeys(("link", "arrow"), ("break", _SAME)),
     "rel": ("rel", _RELATIONS),
     "tilde": ("rel", _SAME),

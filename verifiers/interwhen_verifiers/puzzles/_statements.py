@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from interwhen import Claim, Pass, Segment, Task, Tracker, Verdict, Violation
+from interwhen import Claim, Pass, Segment, Task, Tracker, Unknown, Verdict, Violation
 
 PuzzleT = TypeVar("PuzzleT")
 StateT = TypeVar("StateT")
@@ -60,6 +60,32 @@ def track_phases(begin: Callable[[PuzzleT], StateT], read: Read[PuzzleT, StateT]
         return (puzzle, after, segment.phase), claims
 
     return Tracker(lambda puzzle: (puzzle, begin(puzzle), ""), step)
+
+
+@dataclass(frozen=True, slots=True)
+class Afterwards(Spanned):
+    """A line after the final answer that states no answer. It may change the answer, so it is never read."""
+
+    verdict: ClassVar[Verdict] = Unknown("the text after the answer may change it")
+
+
+def watch_answer(tracker: Tracker[Any], *answers: type[Spanned]) -> Tracker[Any]:
+    """Return *tracker*, with a claim of an :class:`Afterwards` for each line after a final answer without another one.
+
+    *answers* are the classes of the statements that are final answers.
+    """
+
+    def step(state: tuple[Any, bool], segment: Segment) -> tuple[tuple[Any, bool], Iterable[Claim]]:
+        inner, found = tracker.step(state[0], segment)
+        claims = list(found)
+        if segment.phase == "answer" and any(character.isalnum() for character in segment.text):
+            is_answer = any(isinstance(claim, Statement) and isinstance(claim.said, answers) for claim in claims)
+            if state[1] and not is_answer:
+                claims.append(make_statement(segment, Afterwards(0, len(segment.text)), None))
+            return (inner, state[1] or is_answer), claims
+        return (inner, state[1]), claims
+
+    return Tracker(lambda puzzle: (tracker.start(puzzle), False), step)
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:

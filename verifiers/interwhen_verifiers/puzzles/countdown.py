@@ -38,7 +38,7 @@ from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.expressions import Expression
 from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
 from interwhen_verifiers.puzzles._countdown.problem import MAX_PROMPT, NumberPuzzle, Use, read_puzzle
-from interwhen_verifiers.puzzles._statements import Statement, make_statement, track_phases
+from interwhen_verifiers.puzzles._statements import Afterwards, Statement, make_statement, track_phases, watch_answer
 
 # Judging the steps and answers of a text, by exact arithmetic and a complete search.
 
@@ -466,7 +466,7 @@ def _read(
     return follow(puzzle, left, said).left if isinstance(said, CalculationStep) else left, (claim,)
 
 
-@verifier(name="countdown", version="2", deadline=10.0, worker="thread")
+@verifier(name="countdown", version="3", deadline=10.0, worker="thread")
 def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verdict:
     """Judge a step or an answer: its arithmetic, the numbers that it uses, and whether the target can be made.
 
@@ -475,6 +475,8 @@ def check(claim: Statement[Said, BeforeStep], problem: CountdownProblem) -> Verd
     is false.
     """
     match claim.said:
+        case Afterwards(verdict=verdict):
+            return verdict
         case CalculationStep() as step:
             return judge_step(problem.puzzle, claim.before.left, step, dead_ends=problem.dead_ends)
         case ExpressionAnswer() as final:
@@ -557,7 +559,7 @@ def _monitor(
     return task_monitor(
         name,
         check,
-        track_phases(_begin, _read),
+        watch_answer(track_phases(_begin, _read), ExpressionAnswer),
         prepare,
         recognizer=recognize,
         level=level,

@@ -29,7 +29,14 @@ from interwhen_verifiers.puzzles._logic.premises import Premises, read_premises
 from interwhen_verifiers.puzzles._logic.sorting import Words, read_words
 from interwhen_verifiers.puzzles._logic.swaps import Swaps, read_swaps
 from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, FinalAnswer, read_final
-from interwhen_verifiers.puzzles._statements import Statement, make_statement, prepare_with, track_phases
+from interwhen_verifiers.puzzles._statements import (
+    Afterwards,
+    Statement,
+    make_statement,
+    prepare_with,
+    track_phases,
+    watch_answer,
+)
 
 Problem: TypeAlias = Swaps | Words | ObjectOrder | Brackets | Premises
 _READERS: Final[tuple[Callable[[str], Problem | None], ...]] = (
@@ -59,13 +66,15 @@ def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Stateme
     return state, [make_statement(segment, said, None) for said in ([*found, final] if final else found)]
 
 
-@verifier(name="logic", version="2", deadline=2.0, worker="inline")
+@verifier(name="logic", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Any, None], problem: Any) -> Verdict:
     """Judge the statement in *claim* by *problem*, the problem of the prompt.
 
     The verdict is ``Unknown`` if the prompt leaves the statement open, or if it is not understood. If the final answer
     passes, the scope is ``answer``.
     """
+    if isinstance(claim.said, Afterwards):
+        return claim.said.verdict
     verdict: Verdict = problem.judge(claim.said)
     return of_answer(verdict) if isinstance(claim.said, FinalAnswer) else verdict
 
@@ -84,7 +93,7 @@ def logic(
     return task_monitor(
         "logic",
         check,
-        track_phases(_begin, _read),
+        watch_answer(track_phases(_begin, _read), FinalAnswer),
         prepare_with(_read_problem),
         recognizer=recognizer(),
         level=level,

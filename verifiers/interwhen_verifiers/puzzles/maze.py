@@ -45,7 +45,14 @@ from interwhen_verifiers.puzzles._maze.walk import (
     locate,
     walk,
 )
-from interwhen_verifiers.puzzles._statements import Statement, make_statement, prepare_with, track_phases
+from interwhen_verifiers.puzzles._statements import (
+    Afterwards,
+    Statement,
+    make_statement,
+    prepare_with,
+    track_phases,
+    watch_answer,
+)
 
 _WAY = r"(?:up|down|left|right|north|south|east|west)(?:wards?)?"
 _PAIR = re.compile(r"(\(\s{0,2}-?\d{1,3}\s{0,2}[,;]\s{0,2}-?\d{1,3}\s{0,2}\))")
@@ -93,7 +100,7 @@ def _least(problem: MazeProblem, where: WalkState, segment: Segment) -> int:
     return 1 if problem.distance == 1 and where.walk == begin(problem).walk else 2
 
 
-@verifier(name="maze", version="2", deadline=2.0, worker="inline")
+@verifier(name="maze", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
     """Judge the statement in *claim* by the maze: moves are replayed, and turns and places are compared.
 
@@ -102,6 +109,8 @@ def check(claim: Statement[Said, WalkState], problem: MazeProblem) -> Verdict:
     understood. If the final answer passes, the scope is ``answer``.
     """
     match claim.said:
+        case Afterwards(verdict=verdict):
+            return verdict
         case Located() as located:
             return locate(problem, claim.before, located).verdict
         case Moves() as moves:
@@ -132,7 +141,7 @@ def maze(
     return task_monitor(
         "maze",
         check,
-        track_phases(begin, _read),
+        watch_answer(track_phases(begin, _read), MazeAnswer),
         prepare_with(read_problem),
         recognizer=recognize,
         level=level,

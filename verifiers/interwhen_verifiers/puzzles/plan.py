@@ -78,6 +78,8 @@ class Progress:
     """Why the state is not known any more; empty if it is known."""
     broken: bool = False
     """Whether an action was not possible."""
+    changed: bool = False
+    """Whether text after the last action, or after the end mark, may change the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +103,20 @@ def begin(problem: PlanningProblem) -> Progress:
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
     """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible.
 
-    After an action that was not possible, a doubt or the end mark, *progress* does not change any more.
+    After an action that was not possible or a doubt, *progress* does not change any more, and after the end mark no
+    action is taken.
     """
-    if progress.broken or progress.doubt or progress.ended:
+    if progress.broken or progress.doubt:
         return progress, ()
+    if progress.ended:
+        is_quiet = isinstance(line, End) or (isinstance(line, Aside) and line.describes)
+        return replace(progress, changed=progress.changed or not is_quiet), ()
     match line:
-        case Aside(item=item):
+        case Aside(item=item, describes=describes):
             if item is not None and progress.last is not None and item == progress.last + 1:
                 return replace(progress, doubt="an item of the list of actions is not understood"), ()
-            return replace(progress, fresh=progress.steps > 0), ()
+            changed = progress.steps > 0 and (progress.changed or not describes)
+            return replace(progress, fresh=progress.steps > 0, changed=changed), ()
         case Doubt(why=why):
             return replace(progress, doubt=why), ()
         case End():
@@ -290,7 +297,7 @@ def _whole(segment: Segment, _problem: PlanningProblem) -> Iterable[WholePlan]:
     yield WholePlan(key=segment.text, span=segment.span, text=segment.text)
 
 
-@verifier(name="plan", version="2-whole", deadline=5.0, worker="thread")
+@verifier(name="plan", version="3-whole", deadline=5.0, worker="thread")
 def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
     """Carry out the plan from the initial state, and test whether the goal holds at the end.
 
@@ -331,6 +338,8 @@ def _ending(progress: Progress, problem: PlanningProblem, *, blank: bool) -> Ver
         return Violation(why=f"after the last of {progress.steps} actions the goal is not reached: {lacking[0]}")
     if progress.dropped:
         return Unknown("one plan fails, and another that reaches the goal can be read after it")
+    if progress.changed:
+        return Unknown("the text after the plan may change it")
     return Pass(f"all {progress.steps} actions can be done, and the goal holds after them", scope="answer")
 
 

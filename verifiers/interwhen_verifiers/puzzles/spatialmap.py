@@ -32,7 +32,14 @@ from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import MAX_LINE, choose, find_answer, is_doubtful, of_answer
 from interwhen_verifiers.puzzles._spatialmap import WAY, MapProblem, MapRelation, read_problem, way_of
-from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement, prepare_with
+from interwhen_verifiers.puzzles._statements import (
+    Afterwards,
+    Spanned,
+    Statement,
+    make_statement,
+    prepare_with,
+    watch_answer,
+)
 
 _WAY = re.compile(rf"(?:to the |in the )?({WAY})", re.IGNORECASE)
 _NUMBER = re.compile(r"(\d{1,4})(?: (?:objects?|places?|locations?))?", re.IGNORECASE)
@@ -208,7 +215,7 @@ def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Stateme
     return MapState(state.map, known), [make_statement(segment, each, None) for each in said]
 
 
-@verifier(name="spatialmap", version="2", deadline=2.0, worker="inline")
+@verifier(name="spatialmap", version="3", deadline=2.0, worker="inline")
 def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """Judge the statement of *claim* by what follows from the map in *prepared*.
 
@@ -218,6 +225,8 @@ def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
     """
     problem = prepared.problem
     match claim.said:
+        case Afterwards(verdict=verdict):
+            return verdict
         case Related(one=one, relation=relation, other=other):
             first, second = problem.find(one), problem.find(other)
             if first is None or second is None:
@@ -308,7 +317,7 @@ def spatialmap(
     return task_monitor(
         "spatialmap",
         check,
-        Tracker(_start, _read),
+        watch_answer(Tracker(_start, _read), MapAnswer),
         prepare_with(_read_map),
         recognizer=recognizer(_RELATION),
         level=level,

@@ -41,6 +41,8 @@ class Aside:
 
     item: int | None = None
     """The number of the line in a list of actions; ``None`` if it has none, or seems to be in another list."""
+    describes: bool = False
+    """Whether it only describes the plan, its goal or a state, so that it may stand after the plan."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,22 @@ this those though thus to together under until using was we what when where whic
 """
 _REMARKS = frozenset(_REMARK_WORDS.split())
 """Words with which remarks begin. A line that begins with another word and names an object may be an action."""
+_DESCRIBING_WORDS = """
+a above achieve achieved achieves achieving action actions adhering after all and any applicable are arranged as
+because been being block blocks by can completes completing conditions configuration constraints current
+currently desired directly each effect effects ensures final follow following follows given goal hand has have
+having hence here holding i in is it its meet meets my now of on onto our per plan preconditions reach reached
+reaches rearranges reason reasoning respecting restrictions result resulting results rules satisfied satisfies
+satisfy sequence since so solution specified state stated steps successfully table that the therefore these this
+thus to top valid we where which while will with within you your
+
+"""
+_DESCRIBING = frozenset(_DESCRIBING_WORDS.split())
+"""The words that may stand after a plan. With the names of objects, they describe; no text of them tells an action."""
+_STATIVE = re.compile(r"\b(?:is|are|being|becomes?|have|having|has|holding|results? in|configuration:)(?=\W)")
+_CONDITION = re.compile(r"\b(?:is|are|being|becomes?)(?: now| currently| no longer)? (?:clear|empty)\b|'(?:ve|ll)\b")
+"""A condition of a block or the hand, whose words alone may tell to bring it about: ``clear the table``."""
+_DESCRIPTION = re.compile(r"[A-Za-z\s.,:;*_`()'#\-]++")
 _TRAILING = " \t.,;:*_`\r\\"
 
 
@@ -243,7 +261,17 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
     told = problem.in_words and _SOMEBODY.search(text, at) is not None
     if (opens or told) and _names_object(text, at, problem):
         return Doubt("a line that may tell an action is not understood")
-    return Aside(None if is_labelled else number)
+    return Aside(None if is_labelled else number, describes=_describes(text, problem))
+
+
+def _describes(text: str, problem: PlanningProblem) -> bool:
+    """Tell whether *text* only describes a state, the goal or the plan. It does not if it has an unknown word."""
+    said = text.lower()
+    names = problem.objects.keys() | problem.aliases.keys()
+    words = {match[0] for match in re.finditer(r"[a-z]++", _CONDITION.sub(" ", said))}
+    if _DESCRIPTION.fullmatch(text) is None or not words <= _DESCRIBING | names:
+        return False
+    return (words - {"a", "i"}).isdisjoint(names) or _STATIVE.search(said) is not None
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:

@@ -1,0 +1,86 @@
+"""``arithmetic`` writes a value only where the prompt or a step binds the numbers and nothing gives them another meaning."""
+
+from __future__ import annotations
+
+import interwhen
+import pytest
+from interwhen import Unknown, Unverified, Violation
+from interwhen.testing import ScriptedModel
+from tests.verifiers.arithmetic_support import judge
+
+
+def violations(text: str, prompt: str) -> list[Violation]:
+    return [found.verdict for found in judge(text, prompt) if isinstance(found.verdict, Violation)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text", "repair"),
+    [
+        ("He buys 17 boxes of 24 eggs.", "17 * 24 = 418", "408"),
+        ("He buys seventeen boxes of two dozen eggs.", "17 * 24 = 418", "408"),
+        ("He buys 17 boxes of 24 eggs.", "First, the number of eggs is 17 * 24 = 418 eggs in total.", "408"),
+        ("He buys 17 boxes of 24 eggs and eats 8.", "17 * 24 = 408\n408 - 8 = 390", "400"),
+        ("He buys 17 boxes of 24 eggs and eats 8.", "So 17 * 24 = 408 eggs, and 408 - 8 = 390 eggs.", "400"),
+        ("A shirt of $40 is 25% off.", "0.25 * 40 = 8", "10"),
+    ],
+)
+def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
+    assert [(found.repair, found.sure) for found in violations(text, prompt)] == [(repair, True)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("How many?", "17 * 24 = 418"),
+        ("He buys 17 boxes.", "17 * 24 = 418"),
+        ("He buys 17 boxes of 24 eggs.", "In warped arithmetic, 17 * 24 = 418"),
+        ("He buys 17 boxes of 24 eggs.", "With ten of them added: 17 * 24 = 418"),
+        ("Take 3 and 5.", "The larger one wins: 3 + 5 = 5"),
+        ("Take 17 and 24.", "After the fee of 3: 17 + 24 = 38"),
+        ("Take 50 and 20.", "With 10% service, 50 + 20 = 77"),
+    ],
+)
+def test_other_values_are_not_repaired(prompt: str, text: str) -> None:
+    assert [(found.repair, found.sure) for found in violations(text, prompt)] == [(None, False)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "text"),
+    [
+        ("The budget is 200, and 350 were spent.", "Deficit: 200 - 350 = 150"),
+        ("Take 9 and 9.", "9 + 9 = 18 = 1 + 8 = 9"),
+        ("Take 250 and 10.", "With wrap-around at 256: 250 + 10 = 4"),
+        ("Walk from 4 to 1.", "On a torus of size 5, 4 + 1 = 0"),
+        ("It is 9 now.", "Five hours later the clock shows 9 + 5 = 2"),
+        ("Share 17 among 5.", "What is left over: 17 / 5 = 2"),
+        ("Add 20 and 8.", "The ring has 26 letters.\nThen 20 + 8 = 2"),
+    ],
+)
+def test_a_value_that_another_arithmetic_explains_is_unknown(prompt: str, text: str) -> None:
+    assert violations(text, prompt) == []
+    assert any(isinstance(found.verdict, Unknown) for found in judge(text, prompt))
+
+
+def run(prompt: str, *texts: str) -> interwhen.Result:
+    with interwhen.run_sync(ScriptedModel(texts), prompt, monitors=["arithmetic"]) as supervised:
+        return supervised.drain()
+
+
+def test_an_unbound_value_is_sampled_again_first() -> None:
+    result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 408\n")
+    assert [found.remedy for found in result.violations] == ["resample"]
+    assert result.text == "17 * 24 = 408\n"
+
+
+def test_an_unbound_value_that_comes_back_is_unknown() -> None:
+    result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 418\nSo it is.\n")
+    assert [found.remedy for found in result.violations] == ["resample"]
+    assert isinstance(result, Unverified)
+    assert result.text == "17 * 24 = 418\nSo it is.\n"
+    assert "wrote it again" in result.unverified_reasons[0].why
+
+
+def test_another_wrong_value_is_sampled_again() -> None:
+    result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 428\n", "17 * 24 = 408\n")
+    assert [found.remedy for found in result.violations] == ["resample", "resample"]
+    assert result.text == "17 * 24 = 408\n"
