@@ -65,7 +65,7 @@ def right_text(folder: str, file: str, record: dict[str, Any]) -> str | None:
     match folder:
         case "gsm8k" if "answer" in record and "model" not in file:
             return re.sub(r"<<[^<>]*>>", "", str(record["answer"])).partition("\n####")[0]
-        case "zeroeval":
+        case "zeroeval" if "wrong" not in file:
             return str(record.get("reasoning") or record.get("output") or "")
         case "reasoning_gym_eval" if record.get("right"):
             return str(record["output"])
