@@ -154,7 +154,7 @@ class Monitor:
     unproven: Ending = "open"
     """What happens if a check returns ``Unknown``. ``open``: the text may be shown, and if the monitor is required, the
     result is not verified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``.
-    The delivery ``observe`` is always open."""
+    The delivery ``observe`` is always open, and ``Unknown(excused=True)`` is always closed in a delivery that gates."""
     on_error: OnError = None
     """What happens if a check or an extraction has no result, because it failed, timed out or was skipped: ``open``,
     ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means ``closed`` if the delivery is ``gate``,

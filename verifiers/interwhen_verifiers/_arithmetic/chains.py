@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
+from interwhen_verifiers._arithmetic.context import BESIDE, is_bullet, joins_left, right_of, surroundings
 from interwhen_verifiers._arithmetic.judge import scales
 from interwhen_verifiers._arithmetic.nodes import bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
@@ -19,6 +20,16 @@ UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 _REFLEXIVE = frozenset("=~?≤≥")
 """Relations that hold between a value and itself."""
+_LETTERS = {"word": "w", "num": "n", "open": "(", "close": ")", "cur": "$", "rel": "=", "break": "."}
+_BESIDE = re.compile(
+    r"""w(?!\() | w(?=\([^()]*=) | (?<=n)w                  # a word, which is no function of what follows
+    | [(\[](?=w) | (?<=w)\) | [(\[]x?\) | (?<=x)\) | \[n\)  # the brackets of a remark
+    | (?:(?<![^w.])|(?<=w\))) (?:[(\[]n\)|[#*]+) (?=n)     # a number or mark of a list
+    | -(?=w|[(\[]\)) | (?<!nw)(?<=w)-(?=n) | (?<=n) (?:\$(?![n(-])|[#*]++(?![n(x]))
+    """,
+    re.VERBOSE,
+)
+"""Matches words and remarks, in the letters of :func:`_letter`."""
 MAX_SIDES = 64
 """A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
@@ -72,6 +83,36 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
             has_equality = True
     if has_equality:
         yield from _Run(tokens, start, len(tokens)).chains()
+
+
+def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
+    """Yield the chains of *tokens* that have no word inside, read as if no words and remarks stood around them."""
+    signs = list(tokens)
+    for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
+        for at in range(*found.span()):
+            signs[at] = signs[at]._replace(kind="break", text=";")
+    for chain in find_chains(signs):
+        *before, last = chain.sides
+        if last.doubt in BESIDE:
+            last = last._replace(doubt="")
+        yield chain._replace(sides=(*before, last), doubt="")
+
+
+def _letter(before: Token | None, token: Token, after: Token | None) -> str:
+    """Return the letter for *token*, which is between *before* and *after*, in ``_BESIDE``."""
+    kind, text, start, end = token
+    if kind == "opaque":
+        if text.isalpha():
+            return "x" if len(text) == 1 and (text.isascii() or "\u03b1" <= text <= "\u03c9") else "w"
+        if text[:1] == "\\":
+            return "w" if "mod" in text else "?"
+        return "w" if text == "'" else "#"
+    follows_gap = before is not None and before.end < start
+    if kind == "open" and follows_gap:
+        return "["
+    if kind == "op" and (text in "*/" or (text == "-" and follows_gap and after is not None and end < after.start)):
+        return "-" if text == "-" else "*"
+    return _LETTERS.get(kind, "?")
 
 
 def _converts(sides: list[Side]) -> bool:

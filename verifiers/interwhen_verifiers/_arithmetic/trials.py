@@ -61,6 +61,25 @@ _FIRST_SENTENCE = re.compile(r"(?:[^.!?;]|[.!?;](?=\S)){0,120}")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
+_LEAD = r"[\s.,;:!?)\]}$*\\—–-]*(?:[^\W\d_]+[,.!:;?—–]+\s+)*"
+_SUBJECT = r"(?:it|that|this)(?:'s| is| was)?"
+
+
+def takes_back(text: str, start: int, last: int, end: int) -> bool:
+    """Tell whether a sentence says that the equation ``text[start:end]`` or its last side, from *last* on, is wrong.
+
+    It is the sentence of the equation or the next one. It must have ended, and say nothing else: ``No, 13 is wrong.``
+    """
+    equation, left, value = (re.escape(text[at:to].strip()) for at, to in ((start, end), (start, last), (last, end)))
+    left = left.removesuffix("=").rstrip("\\ ")
+    named = rf"(?:{equation}|{value}) "
+    if re.search(rf"(?:\A|[.!?\n]){_LEAD}\Z", text[:start]):
+        named = rf"(?:{named})?"
+    wrong = rf"{named}(?:is|was) (?:wrong|incorrect|false|not (?:right|correct|true))"
+    other = rf"(?:(?:{left} is|{left} ?=|{_SUBJECT}) [0-9.,/]*[0-9], )?(?:{_SUBJECT} )?not {value}"
+    ended = r"[\s)\]}$*\\]*?(?:[.!](?!\d)|\n|\Z)"
+    return re.compile(rf"{_LEAD}(?:{wrong}|{other}){ended}", re.IGNORECASE).match(text, end) is not None
+
 
 def announces(text: str) -> bool:
     """Tell whether the lines after *text* may hold a trial of a value, an exercise, or the work of other people."""
