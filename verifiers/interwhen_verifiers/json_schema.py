@@ -332,7 +332,7 @@ def json_schema(
     schema: Schema | None = None,
     tools: Mapping[str, Any] | str | None = None,
     where: Where = "auto",
-    every: int = 16,
+    every: int = 32,
     remote: tuple[str, ...] = (),
     level: Level = "witness",
     delivery: Delivery | None = None,
