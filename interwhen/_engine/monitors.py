@@ -217,6 +217,8 @@ def recognize(
     """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
+        if not found:
+            return (), ()
         if len(found) > MOST_CLAIMS:
             return Errored(
                 f"recognizer of {name!r} must find at most {MOST_CLAIMS} spans in a segment, got more; match less text"

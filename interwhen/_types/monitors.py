@@ -48,6 +48,11 @@ GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 """The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
 
+Reading = Literal["live", "gate", "final"]
+"""When the reader gets text.
+
+``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
+``final``: after the checks of the whole answer. A monitor that only observes holds nothing back."""
 MOST_SCORES = 20
 """The largest value of :attr:`Fork.scores`."""
 
