@@ -63,6 +63,21 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
 _LEAD = r"[\s.,;:!?)\]}$*\\—–-]*(?:[^\W\d_]+[,.!:;?—–]+\s+)*"
 _SUBJECT = r"(?:it|that|this)(?:'s| is| was)?"
+_BEGINS = re.compile(rf"(?:\A|[.!?\n]){_LEAD}\Z")
+_REJECTION = 400
+"""The most characters of a sentence that rejects an equation."""
+_REJECTS = {
+    is_named: re.compile(
+        rf"{_LEAD}(?:(?:[\ue000\ue002] ){'?' if is_named else ''}"
+        r"(?:is|was) (?:wrong|incorrect|false|not (?:right|correct|true))"
+        rf"|(?:(?:\ue001 is|\ue001 ?=|{_SUBJECT}) [0-9.,/]*[0-9], )?(?:{_SUBJECT} )?not \ue002)"
+        r"[\s)\]}$*\\]*?(?:[.!](?!\d)|\n|\Z)",
+        re.IGNORECASE,
+    )
+    for is_named in (False, True)
+}
+"""Sentences that reject an equation (U+E000), where U+E001 is its left side and U+E002 its last one. They must name one
+of them, unless (true) the equation is all that its own sentence says."""
 
 
 def takes_back(text: str, start: int, last: int, end: int) -> bool:
@@ -70,15 +85,11 @@ def takes_back(text: str, start: int, last: int, end: int) -> bool:
 
     It is the sentence of the equation or the next one. It must have ended, and say nothing else: ``No, 13 is wrong.``
     """
-    equation, left, value = (re.escape(text[at:to].strip()) for at, to in ((start, end), (start, last), (last, end)))
-    left = left.removesuffix("=").rstrip("\\ ")
-    named = rf"(?:{equation}|{value}) "
-    if re.search(rf"(?:\A|[.!?\n]){_LEAD}\Z", text[:start]):
-        named = rf"(?:{named})?"
-    wrong = rf"{named}(?:is|was) (?:wrong|incorrect|false|not (?:right|correct|true))"
-    other = rf"(?:(?:{left} is|{left} ?=|{_SUBJECT}) [0-9.,/]*[0-9], )?(?:{_SUBJECT} )?not {value}"
-    ended = r"[\s)\]}$*\\]*?(?:[.!](?!\d)|\n|\Z)"
-    return re.compile(rf"{_LEAD}(?:{wrong}|{other}){ended}", re.IGNORECASE).match(text, end) is not None
+    left = text[start:last].strip().removesuffix("=").rstrip("\\ ")
+    said = text[end : end + _REJECTION]
+    for sign, words in zip("\ue000\ue001\ue002", (text[start:end].strip(), left, text[last:end].strip()), strict=True):
+        said = said.replace(words, sign) if words else said
+    return _REJECTS[_BEGINS.search(text[:start]) is not None].match(said) is not None
 
 
 def announces(text: str) -> bool:
