@@ -1,6 +1,6 @@
 """What a token costs, in counted instructions: hardly more than recorded, and nothing for monitors that do not look."""
 
-from tests.engine.token_cost import BAR, CASES, IS_COMPARABLE, RECORDED, costs
+from tests.engine.token_cost import BAR, CASES, IS_COMPARABLE, RECORDED, costs, per_token
 
 
 def test_a_token_costs_hardly_more_than_recorded_and_a_plain_one_the_same_with_monitors() -> None:
@@ -11,5 +11,7 @@ def test_a_token_costs_hardly_more_than_recorded_and_a_plain_one_the_same_with_m
     assert found["3 monitors on lines, different lines of 12 tokens"] > lines
     assert RECORDED.keys() == CASES.keys()
     if IS_COMPARABLE:
-        dear = {name: (RECORDED[name], now) for name, now in found.items() if now > RECORDED[name] * (1 + BAR)}
-        assert not dear, "recorded and now: python -m tests.engine.token_cost"
+        limits = {name: recorded * (1 + BAR) for name, recorded in RECORDED.items()}
+        # What other tests left in this process can only add, so a second count decides.
+        dear = [name for name, now in found.items() if now > limits[name] < per_token(CASES[name])]
+        assert not dear, "these cost more than recorded: python -m tests.engine.token_cost"
