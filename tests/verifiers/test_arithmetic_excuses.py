@@ -29,6 +29,8 @@ NOT_TAKEN_BACK = [
     "6 + 6 = 13⏎No, it is 13, not 12.⏎",
     "6 + 6 = 13⏎No, not 13.5⏎",
     "6 + 6 = 13⏎No, 13 is wro",
+    "6 + 6 = 13⏎No, \ue000 is wrong.⏎",
+    "6 + 6 = 13⏎No, not \ue002.⏎",
 ]
 RIGHT = [
     "Suppose 6 + 6 = 12.⏎So 12.⏎",

@@ -64,6 +64,7 @@ _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 _LEAD = r"[\s.,;:!?)\]}$*\\—–-]*(?:[^\W\d_]+[,.!:;?—–]+\s+)*"
 _SUBJECT = r"(?:it|that|this)(?:'s| is| was)?"
 _BEGINS = re.compile(rf"(?:\A|[.!?\n]){_LEAD}\Z")
+_PRIVATE = re.compile("[\ue000-\ue002]")
 _REJECTION = 400
 """The most characters of a sentence that rejects an equation."""
 _REJECTS = {
@@ -86,7 +87,8 @@ def takes_back(text: str, start: int, last: int, end: int) -> bool:
     It is the sentence of the equation or the next one. It must have ended, and say nothing else: ``No, 13 is wrong.``
     """
     left = text[start:last].strip().removesuffix("=").rstrip("\\ ")
-    said = text[end : end + _REJECTION]
+    # The text may hold these signs, too, and they must not stand for what it does not say.
+    said = _PRIVATE.sub("x", text[end : end + _REJECTION])
     for sign, words in zip("\ue000\ue001\ue002", (text[start:end].strip(), left, text[last:end].strip()), strict=True):
         said = said.replace(words, sign) if words else said
     return _REJECTS[_BEGINS.search(text[:start]) is not None].match(said) is not None
