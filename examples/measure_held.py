@@ -2,10 +2,9 @@
 
 DATA is a folder with the public sets, a folder each; a set that is absent is left out. Each right trace is streamed, in
 random chunks, to a run whose monitor gates and has no remedy, so that whatever is held ends the run. A right answer may
-have a wrong step on its way: read what a violation holds. What is held without a violation
-is excused by its words, or a fault. ``--only NAME`` measures one
-verifier, ``--limit N`` the first N right traces of each set. ``--write`` puts the table between the marks in PAGE,
-which is ``docs/release.md``.
+have a wrong step on its way: read what a violation holds. What is held without one is an excused claim, or a fault.
+``--only NAME`` measures one verifier, ``--limit N`` the first N right traces of each set. ``--write`` puts the table
+between the marks in PAGE, which is ``docs/release.md``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ _REFLEXIVE = frozenset("=~?≤≥")
 """Relations that hold between a value and itself."""
 _LETTERS = {"word": "w", "num": "n", "open": "(", "close": ")", "cur": "$", "rel": "=", "break": "."}
 _BESIDE = re.compile(
-    r"""w(?!\() | w(?=\([^()]*=) | (?<=n)w                  # a word, which is no function of what follows
+    r"""w(?!\() | (?<=n)w                                   # a word, which is no function of what follows
     | [(\[](?=w) | (?<=w)\) | [(\[]x?\) | (?<=x)\) | \[n\)  # the brackets of a remark
     | (?:(?<![^w.])|(?<=w\))) (?:[(\[]n\)|[#*]+) (?=n)     # a number or mark of a list
     | -(?=w|[(\[]\)) | (?<!nw)(?<=w)-(?=n) | (?<=n) (?:\$(?![n(-])|[#*]++(?![n(x]))
@@ -91,6 +91,10 @@ def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
     for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
         for at in range(*found.span()):
             signs[at] = signs[at]._replace(kind="break", text=";")
+    for closed, opened in _matches(tokens, 0, len(tokens)).items():
+        if any(token.kind == "rel" for token in tokens[opened:closed]):  # it is around an equation, not in one
+            for at in (opened, closed):
+                signs[at] = signs[at]._replace(kind="break", text=";")
     for chain in find_chains(signs):
         *before, last = chain.sides
         if last.doubt in BESIDE:
