@@ -63,7 +63,7 @@ def values_of(text: str) -> set[str]:
 @pytest.mark.fault("H7", injected="304 texts that put an excuse beside a false equation", happens="a gate shows none")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_no_words_beside_it_open_a_gate():
-    assert len(EXCUSED) == 304
+    assert len(EXCUSED) == 308
     shown = [text for text in EXCUSED if values_of(text) & values_of((await read(text, "gate"))[0])]
     assert shown == []
 

@@ -30,6 +30,8 @@ _BESIDE = re.compile(
     re.VERBOSE,
 )
 """Matches words and remarks, in the letters of :func:`_letter`."""
+_CELLS = re.compile(r"[0-9]++(?:[,;][0-9]++)++")
+_CELL = re.compile(r"[0-9]++|[,;]")
 MAX_SIDES = 64
 """A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
@@ -87,6 +89,7 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 
 def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
     """Yield the chains of *tokens* that have no word inside, read as if no words and remarks stood around them."""
+    tokens = list(_by_columns(tokens))
     signs = list(tokens)
     for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
         for at in range(*found.span()):
@@ -100,6 +103,33 @@ def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
         if last.doubt in BESIDE:
             last = last._replace(doubt="")
         yield chain._replace(sides=(*before, last), doubt="")
+
+
+def _by_columns(tokens: list[Token]) -> Iterator[Token]:
+    """Yield *tokens* with the cells of a row apart, and a remark after a wide gap: ``3,4,3 + 4 = 8,8  # 3 + 4 = 8``."""
+    before: Token | None = None
+    for at, token in enumerate(tokens):
+        kind, text, start, _ = token
+        gap = start - before.end if before is not None else 0
+        if before is not None and (
+            (kind == "opaque" and gap > 1 and not text[0].isalnum())
+            or (before.kind == kind == "num" and gap and not _may_be_one(text, tokens[at + 1 : at + 2]))
+        ):
+            yield token._replace(kind="break", text=";", end=start)
+            if kind == "opaque":
+                continue
+        if kind == "opaque" and _CELLS.fullmatch(text):
+            for cell in _CELL.finditer(text):
+                is_number = cell[0].isdigit()
+                yield Token("num" if is_number else "break", cell[0], start + cell.start(), start + cell.end())
+        else:
+            yield token
+        before = token
+
+
+def _may_be_one(text: str, after: list[Token]) -> bool:
+    """Tell whether *text*, a number after a number and a gap, may belong to it: ``1 000``, ``1 1/2``, ``1 ½``."""
+    return len(text) == 3 or not text.isascii() or bool(after and after[0].text == "/")
 
 
 def _letter(before: Token | None, token: Token, after: Token | None) -> str:
