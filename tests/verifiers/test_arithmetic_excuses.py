@@ -60,7 +60,7 @@ def values_of(text: str) -> set[str]:
     return {found[1] for found in re.finditer(r"[0-9)]\s*==?\s*([0-9]+)", text)}
 
 
-@pytest.mark.fault("H7", injected="304 texts that put an excuse beside a false equation", happens="a gate shows none")
+@pytest.mark.fault("H7", injected="308 texts that put an excuse beside a false equation", happens="a gate shows none")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
 async def test_no_words_beside_it_open_a_gate():
     assert len(EXCUSED) == 308

@@ -12,7 +12,7 @@ from interwhen_verifiers._arithmetic.context import BESIDE, is_bullet, joins_lef
 from interwhen_verifiers._arithmetic.judge import scales
 from interwhen_verifiers._arithmetic.nodes import bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
-from interwhen_verifiers._arithmetic.tokens import Token
+from interwhen_verifiers._arithmetic.tokens import PLAIN_NUMBER, Token
 from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
 
 EQUALITIES = frozenset("=~")
@@ -108,6 +108,7 @@ def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
 def _by_columns(tokens: list[Token]) -> Iterator[Token]:
     """Yield *tokens* with the cells of a row apart, and a remark after a wide gap: ``3,4,3 + 4 = 8,8  # 3 + 4 = 8``."""
     before: Token | None = None
+    row = any(token.kind == "opaque" and _CELLS.fullmatch(token.text) for token in tokens)
     for at, token in enumerate(tokens):
         kind, text, start, _ = token
         gap = start - before.end if before is not None else 0
@@ -118,7 +119,7 @@ def _by_columns(tokens: list[Token]) -> Iterator[Token]:
             yield token._replace(kind="break", text=";", end=start)
             if kind == "opaque":
                 continue
-        if kind == "opaque" and _CELLS.fullmatch(text):
+        if row and kind in ("opaque", "num") and _CELLS.fullmatch(text) and not PLAIN_NUMBER.fullmatch(text):
             for cell in _CELL.finditer(text):
                 is_number = cell[0].isdigit()
                 yield Token("num" if is_number else "break", cell[0], start + cell.start(), start + cell.end())
