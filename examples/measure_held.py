@@ -2,9 +2,9 @@
 
 DATA is a folder with the public sets, a folder each; a set that is absent is left out. Each right trace is streamed, in
 random chunks, to a run whose monitor gates and has no remedy, so that whatever is held ends the run. A right answer may
-have a wrong step on its way: read what a violation holds. What a failure holds is a fault. ``--only NAME`` measures one
-verifier, ``--limit N`` the first N right traces of each set. ``--write`` puts the table between the marks in PAGE,
-which is ``docs/release.md``.
+have a wrong step on its way: read what a violation holds. What is held without one is an excused claim, or a fault.
+``--only NAME`` measures one verifier, ``--limit N`` the first N right traces of each set. ``--write`` puts the table
+between the marks in PAGE, which is ``docs/release.md``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import interwhen
 from examples.judge_verifiers import PAIRS, Pair, placed
 from interwhen.testing import End, LabelledTrace, ScriptedModel, Turn, read_traces, recut
 
-FATES = ("released, verified", "released, unverified", "held for a violation", "held for a failure")
+FATES = ("released, verified", "released, unverified", "held for a violation", "held without one")
 SETS = (
     *(pair for pair in PAIRS if pair.verifier != "arithmetic"),
     Pair("provenance", "agentdojo", "agentdojo/workspace.jsonl.gz"),
@@ -65,7 +65,7 @@ def right_text(folder: str, file: str, record: dict[str, Any]) -> str | None:
     match folder:
         case "gsm8k" if "answer" in record and "model" not in file:
             return re.sub(r"<<[^<>]*>>", "", str(record["answer"])).partition("\n####")[0]
-        case "zeroeval":
+        case "zeroeval" if "wrong" not in file:
             return str(record.get("reasoning") or record.get("output") or "")
         case "reasoning_gym_eval" if record.get("right"):
             return str(record["output"])

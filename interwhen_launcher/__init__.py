@@ -25,7 +25,6 @@ COMMANDS = {
     "policy": "Check, review or synthesize the rules of a written policy.",
     "precompute": "Prepare contexts ahead of time, and show the results.",
     "recheck": "Check a recorded result again, offline.",
-    "remedies": "Show which remedies have worked, and the order that follows from it.",
     "replay": "Show a run again from its journal, or the findings of other monitors.",
     "resume": "Resume a run from its journal after its process ended.",
     "run": "Generate from a prompt while verifiers check the stream.",

@@ -73,6 +73,7 @@ ROWS = {
     "H4": "a server that refuses the request after a remedy",
     "H5": "an extra turn that repeats, starts over or would be joined to half a line",
     "H6": "an answer that is stated twice, later or in words",
+    "H7": "a sentence that excuses a false claim",
     "H8": "statements that no extractor reads",
     "H9": "the beginning of a tool call in an unknown format",
     "H10": "a client that asks for many samples",

@@ -133,7 +133,7 @@ async def _call(url, folder, event):
     body = b'{"model":"%b","stream":true,"messages":[{"role":"user","content":"Q"}]}' % event.encode()
     async with gateway:
         _Seen.found = found = []
-        sent = await _send(app, body)
+        sent = await send_call(app, body)
         _Seen.found = None
     return sent.replace("\n", " "), found
 
@@ -159,7 +159,7 @@ async def _wrapped(url, folder, event):
     return ended, found
 
 
-async def _send(app, body):
+async def send_call(app, body):
     """Send one call to *app*, and return the body of its answer."""
     import anyio
 

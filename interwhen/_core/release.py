@@ -33,8 +33,9 @@ from interwhen._types.verdicts import (
     Violation,
 )
 
-Kind = Literal["pass", "unknown", "failure", "violation"]
-"""How a check ended. ``failure``: there is no verdict, for example because the check raised or was skipped."""
+Kind = Literal["pass", "unknown", "excused", "failure", "violation"]
+"""How a check ended. ``excused``: ``Unknown``, and the claim is wrong but for the words around it.
+``failure``: there is no verdict, for example because the check raised or was skipped."""
 Way = Literal["gating", "live", "observe"]
 """How a monitor delivers text. ``gating``: after its checks have ended. ``live``: at once, and a violation may cut it.
 ``observe``: at once, and a violation cuts nothing."""
@@ -64,6 +65,10 @@ TABLE: Table = {
     ("unknown", "gating"): ReleaseRule("released", "unproven", "closed", "held"),
     ("unknown", "live"): ReleaseRule("shown", "unproven", "closed", "retracted"),
     ("unknown", "observe"): ReleaseRule("shown"),
+    # The model writes the words around the claim, too, so they must not open a gate.
+    ("excused", "gating"): ReleaseRule("held"),
+    ("excused", "live"): ReleaseRule("shown", "unproven", "closed", "retracted"),
+    ("excused", "observe"): ReleaseRule("shown"),
     # A gate must not open when its verifier fails: text that makes the verifier fail would be shown unchecked.
     ("failure", "gating"): ReleaseRule("held", "on_error", "open", "released"),
     ("failure", "live"): ReleaseRule("shown", "on_error", "closed", "retracted"),
@@ -87,7 +92,9 @@ _KINDS: Mapping[type, Kind] = {Pass: "pass", Unknown: "unknown", Violation: "vio
 
 
 def kind_of(outcome: Outcome) -> Kind:
-    """Return the kind of *outcome*: ``pass``, ``unknown``, ``failure`` or ``violation``."""
+    """Return the kind of *outcome*: ``pass``, ``unknown``, ``excused``, ``failure`` or ``violation``."""
+    if isinstance(outcome, Judged) and isinstance(outcome.verdict, Unknown) and outcome.verdict.excused:
+        return "excused"
     return _KINDS.get(type(outcome.verdict), "failure") if isinstance(outcome, Judged) else "failure"
 
 

@@ -268,7 +268,7 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 11
+RULES = 12
 """The version of the rules of the core. A journal records the version that its run used."""
 KNOWS_PLACES = 5
 """The first version of the rules in which records of violations have a place."""
@@ -288,6 +288,8 @@ ENDS_AFTER_REFUSED_CALLS = 10
 """The first version of the rules in which refused tool calls count as the same words, wherever the model makes them."""
 KNOWS_PRICES = 11
 """The first version of the rules in which a ladder restarts where a new sample is cheaper than one more remedy."""
+HOLDS_REPEATS = 12
+"""The first version of the rules in which a gate holds a doubtful violation that the model writes again."""
 READS_CALLS = 4
 """The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
 
@@ -478,6 +480,8 @@ class Violations:
         """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample
         of ``Auto``."""
         self._monitors = monitors
+        self.holds_repeats = rules >= HOLDS_REPEATS
+        """Whether a gate holds a doubtful violation that the model writes again."""
         self._intake = intake
         self._transcript = intake.transcript
         self._budgets = budgets

@@ -51,6 +51,8 @@ def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
             flaw = "whose scope is neither 'answer' nor 'steps'"
     elif type(value) is Unknown:
         flaw = _text_flaw("why", value.why)
+        if flaw is None and type(value.excused) is not bool:
+            flaw = "whose excused is not a bool"
     elif type(value) is Violation:
         flaw = _flaw(value, claim)
     else:
@@ -215,6 +217,8 @@ def recognize(
     """
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
+        if not found:
+            return (), ()
         if len(found) > MOST_CLAIMS:
             return Errored(
                 f"recognizer of {name!r} must find at most {MOST_CLAIMS} spans in a segment, got more; match less text"

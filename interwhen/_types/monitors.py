@@ -48,6 +48,11 @@ GATING: tuple[Delivery, ...] = ("gate", "gate_tools")
 HOLDING: tuple[Delivery, ...] = (*GATING, "final")
 """The deliveries that hold any text back: those of :data:`GATING`, and ``final``, which holds back the answer."""
 
+Reading = Literal["live", "gate", "final"]
+"""When the reader gets text.
+
+``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
+``final``: after the checks of the whole answer. A monitor that only observes holds nothing back."""
 MOST_SCORES = 20
 """The largest value of :attr:`Fork.scores`."""
 
@@ -154,7 +159,7 @@ class Monitor:
     unproven: Ending = "open"
     """What happens if a check returns ``Unknown``. ``open``: the text may be shown, and if the monitor is required, the
     result is not verified. ``closed``: the text is held back or retracted, and usually the run ends as ``abstained``.
-    The delivery ``observe`` is always open."""
+    The delivery ``observe`` is always open, and ``Unknown(excused=True)`` is always closed in a delivery that gates."""
     on_error: OnError = None
     """What happens if a check or an extraction has no result, because it failed, timed out or was skipped: ``open``,
     ``closed`` (as for ``unproven``) or a :class:`Retry`. ``None`` means ``closed`` if the delivery is ``gate``,

@@ -55,10 +55,13 @@ class Violation(msgspec.Struct, frozen=True, tag=True, gc=False):
     as :class:`Unknown`."""
 
 
-class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False):
+class Unknown(msgspec.Struct, frozen=True, tag=True, gc=False, omit_defaults=True):
     """The verifier cannot decide; ``why`` gives the reason."""
 
     why: str
+    excused: bool = False
+    """The claim is wrong as it is written, and only the words around it may take it back. A delivery that holds text
+    back holds such a claim, whatever ``unproven`` says."""
 
 
 Verdict: TypeAlias = Pass | Violation | Unknown

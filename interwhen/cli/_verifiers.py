@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 import keyword
-import multiprocessing
 import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from importlib.resources import files
-from itertools import islice
-from multiprocessing.connection import Connection
 from pathlib import Path
 from string import Template
 from tempfile import mkdtemp
 from typing import Annotated
 
-import msgspec
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.text import Text
 
-from interwhen import Fork, Monitor, PluginError, Span, UsageError, registry
+from interwhen import Monitor, UsageError, registry
 from interwhen._version import __version__
 from interwhen.cli import _exits
-from interwhen.cli._flags import ModelFlags
-from interwhen.cli._progress import ProgressLine
+from interwhen.cli._scopes import scopes_of
 from interwhen.cli._text import (
     STYLES,
-    as_json,
-    console_for,
     joined,
-    one_line,
     signs_for,
     stdout_console,
     table,
     visible,
 )
-from interwhen.registry import load_monitor_or_path
-from interwhen.testing._scores import Cases, Rate, Score, Spread, cases, score
-from interwhen.testing._traces import read_traces
-from interwhen.testing._trials import TrialResult, try_monitor_sync
 
 app = App(name="verifiers", help="List, describe and try the installed verifiers, or create one.")
 # Imported when they are called, so that they do not slow down the others.
 app.command(
-    "interwhen.cli._verifiers:try_",
+    "interwhen.cli._trials:try_",
     name="try",
     help="Measure a verifier on labelled traces (exit code 1: a bar was missed).",
 )
@@ -64,7 +51,7 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
     load
         Show whether each one loads even if all do. Exit code 5 if one does not.
     """
-    plugins = _tried(registry.verifiers())
+    plugins = scopes_of(registry.verifiers())
     console = stdout_console()
     failed = any(plugin.error for plugin, _ in plugins)
 
@@ -74,58 +61,6 @@ def list_(*, load: Annotated[bool, Parameter(negative="")] = False) -> int:
 
     _print_plugins(console, "no verifiers are installed", [cells(*each) for each in plugins])
     return _exits.FAILED if load and failed else _exits.OK
-
-
-# The list imports the plug-ins in a process of its own, because a module may wait for ever, or end its process.
-
-_IMPORT_SECONDS = 5.0
-"""How long the list waits for the import of one plug-in."""
-_START_SECONDS = 60.0
-"""How long it waits for the start of the process, on a busy machine."""
-
-
-def _tried(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
-    """Return each of *plugins* with ``loaded`` and ``error``, and its scope; ``?`` if it cannot be imported."""
-    found: list[tuple[registry.Plugin, str]] = []
-    while rest := plugins[len(found) :]:
-        names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]
-        for plugin, (scope, error) in zip(rest, _imported(names), strict=False):
-            found.append((msgspec.structs.replace(plugin, loaded=not error, error=error), scope or "?"))
-    return found
-
-
-def _imported(names: list[str]) -> Iterator[tuple[str, str]]:
-    """Import the verifiers *names* in another process; yield the scope of each, or an empty one and why it has none.
-
-    If an import stops or ends the process, it is the last one.
-    """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_import_each, args=(names, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        if ours.poll(_START_SECONDS):
-            ours.recv()
-        while ours.poll(_IMPORT_SECONDS):
-            yield ours.recv()
-        yield "", f"its import took more than {_IMPORT_SECONDS:g} s"
-    except EOFError:
-        process.join()
-        yield "", f"its import ended the process (exit code {process.exitcode})"
-    finally:
-        process.kill()
-        process.join()
-        ours.close()
-
-
-def _import_each(names: list[str], results: Connection) -> None:
-    results.send("ready")
-    for name in names:
-        try:
-            results.send((registry.scope_of(name), ""))
-        except PluginError as error:
-            results.send(("", error.reason))
 
 
 def _origin(plugin: registry.Plugin) -> dict[str, Text]:
@@ -236,224 +171,6 @@ def _section(console: Console, title: str, lines: tuple[str, ...]) -> None:
     for line in lines:
         console.print(Text(f"  {visible(line)}"))
     console.print()
-
-
-# The tables of ``interwhen verifiers try``.
-
-_AROUND = 60
-"""Characters of the text that are shown on each side of what is quoted."""
-_EACH = 2
-"""How many violations or failed checks of one case are shown."""
-
-
-def show_score(console: Console, total: Score) -> None:
-    """Print the numbers of a trial on labelled traces: precision, recall, false alarms, times."""
-    shown = table("", "")
-    shown.show_header = False
-    shown.columns[0].style, shown.columns[0].no_wrap = "dim", True
-    quiet = f"{total.silent} without a claim, {total.aside} no problem of its kind"
-    rows: tuple[tuple[str, str, object], ...] = (
-        # Label, cell, and whether there is anything to show.
-        ("traces", f"{total.traces}, {quiet}", True),
-        ("precision", str(total.precision), True),
-        ("recall", str(total.recall), True),
-        ("false interrupts", str(total.false_interrupts), True),
-        ("right, and verified", str(total.verified), True),
-        ("unclear, flagged", str(total.unclear), total.unclear.of),
-        ("at the label", f"{_rate(total.located)}, {total.before} before it", total.located.of),
-        ("known after", f"{_spread(total.delay, '.0f')} characters from the start of the mistake", total.located.of),
-        ("still to come", f"{total.remaining.p50:.0%} of the trace in the median flagged one", total.remaining.n),
-        ("claims", f"{total.claims}: {total.passed} right, {total.violated} refuted, {total.unknown} unknown", True),
-        ("failed", f"{total.troubles} checks: see below", total.troubles),
-        ("a check takes", f"{_spread(total.check_ms)} ms", True),
-        ("extraction", f"{_spread(total.extract_ms)} ms for 1,000 characters", True),
-        ("preparation", f"{_spread(total.prepare_ms)} ms", total.prepare_ms.n),
-    )
-    for label, cell, is_shown in rows:
-        if is_shown:
-            shown.add_row(label, cell)
-    console.print(shown)
-
-
-def _rate(rate: Rate) -> str:
-    return "none" if rate.value is None else f"{rate.value:.2%} ({rate.hits} of {rate.of})"
-
-
-def _spread(spread: Spread, form: str = ".3g") -> str:
-    if not spread.n:
-        return "none"
-    return f"{spread.p50:{form}} (median), {spread.p99:{form}} (99 %)"
-
-
-def show_cases(console: Console, found: Cases, most: int) -> None:
-    """Print up to *most* cases of each kind: false alarms, early flags, misses, failed checks."""
-    for title, those in (
-        ("false alarms: right, and flagged", found.false_alarms),
-        ("flagged before the labelled mistake", found.early),
-        ("misses: wrong, and not flagged", found.misses),
-        ("checks that failed", found.troubled),
-    ):
-        if those and most:
-            console.print(Text(f"\n{title} ({min(most, len(those))} of {len(those)})", style="bold"))
-            for tried in those[:most]:
-                _show_case(console, tried, troubled=those is found.troubled)
-
-
-def _show_case(console: Console, tried: TrialResult, *, troubled: bool) -> None:
-    console.print(Text(joined(tried.trace.name), style="dim"), soft_wrap=True)
-    if troubled:
-        for trouble in tried.troubles[:_EACH]:
-            console.print(Text(f"  {one_line(trouble.what, 300)}"), soft_wrap=True)
-            _show_text(console, tried, trouble.turn, trouble.span)
-        return
-    for found in tried.found[:_EACH]:
-        said = found.why + (f" ({found.witness})" if found.witness else "")
-        console.print(Text(f"  turn {found.turn}, {found.span.start}: {one_line(said, 300)}"), soft_wrap=True)
-        _show_text(console, tried, found.turn, found.span)
-    mistake = tried.trace.mistake
-    if mistake is not None:
-        console.print(Text(f"  labelled, turn {mistake.turn}:", style="dim"))
-        _show_text(console, tried, mistake.turn, mistake.span)
-    elif not tried.found:
-        _show_text(console, tried, 0, Span(0, 0))
-        reasons = f"; unknown: {one_line(tried.reasons[0])}" if tried.reasons else ""
-        console.print(Text(f"  {tried.claims} claims{reasons}"), soft_wrap=True)
-
-
-def _show_text(console: Console, tried: TrialResult, turn: int, span: Span | None) -> None:
-    if span is None:
-        return
-    text = tried.trace.turns[turn].trace
-    before, after = text[max(span.start - _AROUND, 0) : span.start], text[span.end : span.end + _AROUND]
-    middle = (one_line(text[span.start : span.end], 300), "bold")
-    console.print(Text.assemble("    ", (one_line(before), "dim"), middle, (one_line(after), "dim")), soft_wrap=True)
-
-
-# ``interwhen verifiers try``: a verifier on labelled traces.
-
-_MODEL = ModelFlags()
-
-
-class _TrialReport(msgspec.Struct, frozen=True):
-    """What ``interwhen verifiers try --json`` prints: the scores, the cases to read, and the bars that were missed."""
-
-    score: Score
-    cases: Cases
-    broken: tuple[str, ...]
-    """A message for each bar that was missed."""
-
-
-def try_(
-    name: str,
-    traces: Path,
-    /,
-    *,
-    format: Annotated[str | None, Parameter(alias="-f")] = None,  # noqa: A002  # what the option is called
-    limit: int | None = None,
-    seed: int = 0,
-    show: int = 3,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    fail_above_false: float | None = None,
-    fail_below_recall: float | None = None,
-    fail_below_precision: float | None = None,
-    model: ModelFlags = _MODEL,
-) -> int:
-    """Run the verifier NAME on labelled TRACES: precision, recall, earliness, cost, and the cases to read.
-
-    It runs in the real engine, as an observer, over the recorded text, which is not generated again. Exit codes: 0
-    done, 1 a bar (--fail-...) was missed or could not be measured, or a check failed and there is a bar, 2 wrong usage.
-
-    Parameters
-    ----------
-    name
-        NAME or NAME:OPTION=VALUE,OPTION=VALUE of an installed verifier, or MODULE:FACTORY, also from the working
-        directory (with options: MODULE:FACTORY:OPTION=VALUE).
-    traces
-        A file with one labelled trace a line (docs/verifiers.md), or in another --format.
-    format
-        The installed reader of another format: "interwhen verifiers formats" lists them.
-    limit
-        Stop after so many traces.
-    seed
-        Seed of the chunks in which the text arrives; the verdicts must not depend on it.
-    show
-        How many cases of each kind are shown.
-    json
-        Write everything as one JSON object, all cases included, and nothing else on stdout.
-    fail_above_false
-        Exit with 1 if more than this share of the right traces is flagged.
-    fail_below_recall
-        Exit with 1 if less than this share of the wrong traces is flagged.
-    fail_below_precision
-        Exit with 1 if less than this share of the flagged traces is wrong.
-    """
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, got {limit}: leave it out for all traces")
-    if show < 0:
-        raise UsageError(f"--show must be at least 0, got {show}: use 0 for no cases")
-    for bar, share in (
-        ("--fail-above-false", fail_above_false),
-        ("--fail-below-recall", fail_below_recall),
-        ("--fail-below-precision", fail_below_precision),
-    ):
-        if share is not None and not 0 <= share <= 1:
-            raise UsageError(f"{bar} must be a share from 0 to 1, got {share}: correct it")
-    monitor = load_monitor_or_path(name)
-    if model.is_given and not isinstance(monitor.extractor, Fork):
-        raise UsageError(
-            f"--model and --base-url must be used with a monitor that asks forks, got {name!r:.80}, which "
-            "asks none: leave them out"
-        )
-    found = list(islice(read_traces(traces, format), limit))
-    forks = model.open() if model.is_given else None
-    flagged = 0
-
-    def counted(one: TrialResult) -> None:
-        nonlocal flagged
-        flagged += one.is_flagged
-        progress.advance(f"{flagged} flagged")
-
-    with ProgressLine("traces", len(found)) as progress:
-        tried = try_monitor_sync(monitor, found, seed=seed, model=forks, on_trial=counted)
-    if not tried:
-        raise UsageError(
-            f"TRACES must hold at least one labelled trace, got {str(traces)!r} without any: name another file"
-        )
-    total, interesting = score(tried), cases(tried)
-    broken = tuple(_broken(total, fail_above_false, fail_below_recall, fail_below_precision))
-    console = stdout_console()
-    if json:
-        console.file.write(as_json(_TrialReport(total, interesting, broken)) + "\n")
-    else:
-        show_score(console, total)
-        show_cases(console, interesting, show)
-    errors = console_for(sys.stderr)
-    for each in broken:
-        errors.print(each, style="bold red")
-    return _exits.BROKEN if broken else _exits.OK
-
-
-def _broken(total: Score, false: float | None, recall: float | None, precision: float | None) -> Iterator[str]:
-    if false is not None:
-        yield from _missed("false interrupts", total.false_interrupts, most=false)
-    if recall is not None:
-        yield from _missed("recall", total.recall, least=recall)
-    if precision is not None:
-        yield from _missed("precision", total.precision, least=precision)
-    if total.troubles and any(bar is not None for bar in (false, recall, precision)):
-        yield f"all checks must end with a verdict to meet a bar, and {total.troubles} failed: correct the verifier"
-
-
-def _missed(what: str, rate: Rate, *, least: float = 0.0, most: float = 1.0) -> Iterator[str]:
-    if rate.value is None:
-        yield (
-            f"{what} must be measured on at least one such trace, got none: give traces of this kind, or leave "
-            "the bar out"
-        )
-    elif rate.value < least:
-        yield f"{what}: {rate.value:.2%} is below the bar of {least:.2%}"
-    elif rate.value > most:
-        yield f"{what}: {rate.value:.2%} is above the bar of {most:.2%}"
 
 
 # ``interwhen verifiers new``: a plug-in package that works at once.

@@ -6,9 +6,10 @@ presents the caller's server as a `Model`, and the codecs convert events of the 
 """
 
 from interwhen._engine.callbacks import SupervisedCall, WatchedCalls
+from interwhen._types.monitors import Reading
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import CallRecord
-from interwhen.clients._calls import Reading, Settings
+from interwhen.clients._calls import Settings
 from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._guard import Refused, guard

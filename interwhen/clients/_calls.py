@@ -15,7 +15,7 @@ from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Allocator, Ready, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
-from interwhen._types.monitors import Delivery, Monitor
+from interwhen._types.monitors import Delivery, Monitor, Reading
 from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
@@ -178,12 +178,6 @@ def _json(value: object) -> str:
 # The settings of supervision for a client or a gateway. A single call may override them.
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
-
-Reading = Literal["live", "gate", "final"]
-"""When the reader gets text.
-
-``live``: as it arrives, with retractions, unless the delivery of a monitor holds it back. ``gate``: after its checks.
-``final``: after the checks of the whole answer. A monitor that only observes holds nothing back."""
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
 """How a request continues a chat from kept text.

@@ -107,11 +107,13 @@ class RunTask:
                 log_warning("run.failed", error=type(error).__name__)
             self._error = error
         finally:
-            if self._ending is not None:
-                # Before the reader continues, so that it finds its call in `watching()` and `last()`.
-                self._ending.publish(None if self._error is not None else self._run.result)
-            self._left.set()
-            self._entered.set()
+            try:
+                if self._ending is not None:
+                    # Before the reader continues, so that it finds its call in `watching()` and `last()`.
+                    self._ending.publish(None if self._error is not None else self._run.result)
+            finally:
+                self._left.set()
+                self._entered.set()
 
 
 class CallEnding:

@@ -14,9 +14,9 @@ import msgspec
 from cyclopts import Group, Parameter
 
 from interwhen._types.errors import MissingExtraError
+from interwhen._types.monitors import Reading
 from interwhen.cli import _exits
 from interwhen.cli._text import joined
-from interwhen.clients import Reading
 
 _SUPERVISION = Group("Supervision", sort_key=1)
 _ACCESS = Group("Access", sort_key=2)

@@ -18,8 +18,8 @@ from interwhen._engine.run import means_off
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets, Count
 from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.monitors import Reading
 from interwhen._types.segments import Phase
-from interwhen.clients import Reading
 from interwhen.clients._audit import AuditSettings
 from interwhen.clients._calls import ABSTENTION
 from interwhen.gateway._http_errors import HttpError

@@ -18,7 +18,8 @@ from interwhen._core.segmenter import compile_triggers
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import Allocator, WorkerPool
-from interwhen.clients import Reading, Settings
+from interwhen._types.monitors import Reading
+from interwhen.clients import Settings
 from interwhen.clients._audit import open_audit
 from interwhen.clients._calls import Api, load_catalog
 from interwhen.clients._demotion import Demotion

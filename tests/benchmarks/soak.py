@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
-from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, Verdict, run, verifier
+from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, TimedOut, Verdict, run, verifier
 from interwhen._log import log_warning
 from interwhen._types.models import Retries
 from interwhen.bench._experiment import command_of, require_positive, say
@@ -84,7 +84,7 @@ class _Readers:
         self.verifier_faults: Counter[str] = Counter()
         self._shaky = shaky(seed, self.verifier_faults)
         self.statuses: Counter[str] = Counter()
-        self.left = self.reconnects = self.remedies = 0
+        self.left = self.reconnects = self.remedies = self.late = 0
         self.flaws: dict[str, list[str]] = {"lost": [], "wrong": []}
 
     async def read(self, until: float) -> None:
@@ -127,6 +127,9 @@ class _Readers:
         self.statuses[result.label] += 1
         self.reconnects += result.ledger.reconnects
         self.remedies += result.ledger.remedies
+        self.late += result.text == told.text and any(
+            isinstance(check.outcome, TimedOut) for check in result.checks if check.monitor == "arithmetic"
+        )
         self._note(judge(told, result, left=left))
 
     def _note(self, flaw: str | None) -> None:
@@ -225,6 +228,7 @@ async def soak(
             "runs": readers.statuses.total(),
             **{f"  {status}": count for status, count in sorted(readers.statuses.items())},
             "  left early by their reader": readers.left,
+            "  right, and not verified for lack of time": Estimate(readers.late, limit=readers.statuses.total() // 100),
             "requests that met a fault": sum(injected.values()),
             **{f"  {name}": count for name, count in injected.items()},
             "checks that failed": readers.verifier_faults.total(),

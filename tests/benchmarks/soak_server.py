@@ -106,6 +106,8 @@ def story(number: int) -> Story:
         one, other = rng.randint(100, 499), rng.randint(100, 499)
         value = one + other
         slip = value + rng.choice((-10, 1, 2, 10)) if rng.random() < _SLIP else value
+        if slip in (one | other, one ^ other):  # what a machine may mean by +, so that it is not repaired
+            slip = value
         right.append(f"So {one} + {other} = {value}\n")
         told.append(f"So {one} + {other} = {slip if len(str(slip)) == len(str(value)) else value}\n")
     return Story(number, tuple(right), tuple(told))

@@ -472,6 +472,7 @@ def test_versions_of_the_rules_stay_what_they_were():
     """`RULES` and its neighbours: a journal has the number of its version, so an old number never changes."""
     first = {"COUNTS_PROMPTS": 3, "READS_CALLS": 4, "KNOWS_PLACES": 5, "KEEPS_ANSWERS": 6, "HOLDS_TORN_LINES": 7}
     first |= {"FORGETS_PLACES": 8, "PASSES_SILENT_TEXT": 9, "ENDS_AFTER_REFUSED_CALLS": 10, "KNOWS_PRICES": 11}
+    first |= {"HOLDS_REPEATS": 12}
     assert {name: getattr(violations, name) for name in first} == first
     assert max(first.values()) == violations.RULES == drive(monitor()).core.rules
 

@@ -31,7 +31,7 @@ from interwhen import (
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
-from interwhen._core.violations import HOLDS_TORN_LINES, RULES
+from interwhen._core.violations import HOLDS_REPEATS, HOLDS_TORN_LINES, RULES
 from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"
@@ -91,6 +91,8 @@ def test_every_outcome_has_a_fate(delivery):
     way = way_of(delivery)
     assert kind_of(Judged(Pass())) == "pass"
     assert kind_of(Judged(Unknown(""))) == "unknown"
+    assert kind_of(Judged(Unknown("", excused=True))) == "excused"
+    assert fate_of("excused", way) == ("held" if delivery in GATES else "shown")
     assert kind_of(Judged(Violation(""))) == "violation"
     assert {kind_of(outcome) for outcome in FAILED} == {kind_of(Judged("garbage"))} == {"failure"}
     assert fate_of("failure", way) == ("held" if delivery in GATES else "shown")
@@ -104,7 +106,7 @@ def test_every_outcome_has_a_fate(delivery):
 
 # ------------------------------------------------------------------ the core keeps to it
 
-CASES = [*FAILED, Judged(Unknown("?")), Judged("garbage")]
+CASES = [*FAILED, Judged(Unknown("?")), Judged(Unknown("?", excused=True)), Judged("garbage")]
 
 
 @pytest.mark.fault("G1", injected="each failure of a check, each delivery", happens="a gate holds; live text is shown")
@@ -130,6 +132,21 @@ def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delive
     assert driver.summary.status == ("unverified" if shown else "abstained")
     if fate == "held":
         assert not any(event.text for event in driver.seen if hasattr(event, "text")), "it was shown for a moment"
+
+
+@pytest.mark.parametrize(("rules", "held"), [(HOLDS_REPEATS - 1, False), (RULES, True)])
+def test_a_gate_holds_a_doubtful_violation_that_comes_back(rules, held):
+    doubtful = Judged(Violation("no", sure=False))
+    driver = drive(gated("gate", remedy=Resample()), rules=rules)
+    for _ in range(2):
+        driver.feed(CALL)
+        driver.end()
+        driver.extract()
+        if driver.pending:  # the verdict on the second claim is known
+            driver.pending.pop(job := min(driver.pending))
+            driver.tell(Settled(job, doubtful))
+            driver.open()
+    assert (driver.summary.status, driver.shown) == (("abstained", "") if held else ("unverified", CALL))
 
 
 @pytest.mark.parametrize("delivery", GATES)

@@ -162,6 +162,9 @@ class Listener:
     def record(self, blocked):
         self.heard.append(blocked)
 
+    def starve(self, seconds):
+        return None
+
 
 def busy():
     return [sys._getframe()]

@@ -143,7 +143,9 @@ def test_tool_calls_by_the_thousand_in_one_chunk_are_quick():
         intake = Intake([monitor(trigger=ToolCalls())], tags=None, phase="answer")
         assert len(list(intake.feed(text, 1, "answer"))) == len(text) // len(TAG.unit)
 
-    assert_quick(read, baits=[TAG], size=4_000_000, seconds=4)  # linear: 1 s; quadratic: 15 s
+    assert_quick(
+        read, baits=[TAG], size=4_000_000, seconds=10
+    )  # linear: 1 s, or 4 s on a busy machine; quadratic: 15 s
 
 
 @LINEAR

@@ -8,6 +8,7 @@ import json
 import re
 import threading
 import time
+import unicodedata
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -36,18 +37,18 @@ from interwhen_verifiers.tool_policy import tool_policy
 _ATOMS = [
     *("\\d", "\\w", "\\s", "\\D", "\\W", "\\S", "a", "b", "é", "1", "\\.", ".", "[a-c]", "[^a]", "[\\w-]", "[^\\s]"),
     *("[]a]", "^", "$", "\\A", "\\Z", "[\\d.]", "\n", " ", "\\x41", "\\u00e9", "{", "}", "a{2}", "b{,2}", "x{a}"),
-    *("[é-ü]", "(?:ab|a)", "(a)", "(?P<n>b)", "\\-"),
+    *("[é-ü]", "(?:ab|a)", "(a)", "(?P<n>b)", "\\-", "\\b", "\\B", "[^a-k]", "K", "i", "s", "[h-j]"),
 ]
 _PATTERNS = st.builds(
     lambda head, parts: head + "".join(atom + often for atom, often in parts),
-    st.sampled_from(["", "", "", "(?m)", "(?s)"]),
+    st.sampled_from(["", "", "", "(?m)", "(?s)", "(?i)", "(?i)", "(?i)(?ms)"]),
     st.lists(
         st.tuples(st.sampled_from(_ATOMS), st.sampled_from(["", "", "", "*", "+", "?", "*?", "{2}", "|"])),
         min_size=1,
         max_size=6,
     ),
 )
-_TEXTS = st.text(st.sampled_from("abA é1٣\n\u2028_.-x{}ſü\x1c\x85[]/½中\ud800"), max_size=10)
+_TEXTS = st.text(st.sampled_from("abA é1٣\n\u2028_.-x{}ſü\x1c\x85[]/½中\ud800kıİ\u212a\u0345S"), max_size=10)
 
 
 @given(pattern=_PATTERNS, text=_TEXTS)
@@ -59,6 +60,25 @@ def test_what_is_found_is_what_re_finds(pattern: str, text: str) -> None:
     ours = linear(pattern)
     if ours is not None:
         assert (ours.search(text) is None) == (expected is None)
+    wider = linear(pattern, without_borders=True)
+    if wider is not None and expected is not None:
+        assert wider.search(text) is not None
+
+
+@pytest.mark.parametrize("pattern", ["(?i)[a-z]", "(?i)[^a-z]", r"(?i)\w", r"(?i)\W", "(?i)k|i|s", r"(?i)[\w.]"])
+def test_without_case_each_character_is_read_as_re_reads_it(pattern: str) -> None:
+    ours = linear(pattern)
+    assert ours is not None
+    # RE2 may know characters that were added to Unicode after this Python.
+    characters = (chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) not in ("Cn", "Cs"))
+    cased = [
+        char
+        for char in characters
+        if char.isascii() or len({char, *char.lower(), *char.upper()}) > 1 or char in "ı\u0345"
+    ]
+    assert len(cased) > 2_000
+    different = [char for char in cased if (ours.search(char) is None) != (re.search(pattern, char) is None)]
+    assert different == []
 
 
 def test_places_are_those_of_re_whatever_the_characters() -> None:
@@ -80,7 +100,7 @@ def test_an_end_that_nothing_follows_is_translated(pattern: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        *(r"(a)\1", "(?=a)", "(?<!a)b", r"\bx\b", "(?i)a", "a++", "[[:alpha:]]", "(?x) a"),
+        *(r"(a)\1", "(?=a)", "(?<!a)b", r"\bx\b", "(?i)é", r"(?i)\xe9", "(?i:a)", "a++", "[[:alpha:]]", "(?x) a"),
         *(r"a\Z|b$", "(?:a$)\n", "((?:a$)|b)\n", "(?:(a$))*"),
     ],
 )

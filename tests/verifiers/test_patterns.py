@@ -1,6 +1,7 @@
 """``regex`` and ``terms``: found wherever the chunks are cut, and never at the price of the stream."""
 
 import time
+from dataclasses import replace
 
 import interwhen
 import pytest
@@ -10,7 +11,9 @@ from interwhen import PluginError, Span, TimedOut, UsageError, load_monitor
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, recut, try_monitor_sync
 from interwhen.testing.complexity import BAITS, assert_linear, assert_quick
 
-from interwhen_verifiers.regex import regex
+from interwhen_verifiers.regex import check as check_regex
+from interwhen_verifiers.regex import check_apart, regex
+from interwhen_verifiers.terms import check as check_terms
 from interwhen_verifiers.terms import terms
 
 
@@ -99,7 +102,6 @@ class TestRegex:
             (Span(5, 13), r"'\\d{3}-\\d{4}' must not occur here"),
             (Span(18, 22), "'^TODO' must not occur here"),
         ]
-        assert one.passed == 1
 
     def test_case_and_presence(self):
         assert quotes(regex(patterns=("todo",), ignore_case=True), "ToDo") == ["ToDo"]
@@ -128,8 +130,92 @@ class TestRegex:
 
     def test_reading_is_nothing(self):
         monitor = regex(patterns=("x",))
-        assert_linear(lambda text: list(monitor.extractor(_segment(text))), baits=BAITS[:10])
+        assert_linear(lambda text: claims_in(monitor, ["first", text]), baits=BAITS[:10])
 
 
-def _segment(text):
-    return interwhen.Segment(text=text, span=Span(0, len(text)), phase="answer")
+def _segment(text, start=0):
+    return interwhen.Segment(text=text, span=Span(start, start + len(text)), phase="answer")
+
+
+def claims_in(monitor, lines):
+    """Return the claims that the extractor of *monitor* makes of each of *lines*."""
+    state, found, at = monitor.extractor.start(None), [], 0
+    for line in lines:
+        state, claims = monitor.extractor.step(state, _segment(line, at))
+        found.append(list(claims))
+        at += len(line) + 1
+    return found
+
+
+LIKE_WORDS = st.text(
+    st.sampled_from("secrtSE \n.-_0135|!@$\u200b\u0301\u0435\u0455\u212a\u017f\u0130\u0131\x00\uff53é"), max_size=16
+)
+
+
+class TestFewClaims:
+    """A claim is made of the first text, and of each text in which a pattern may occur."""
+
+    MONITORS = (
+        lambda: terms(terms=("secret", "red fox", "C++")),
+        lambda: regex(patterns=("secret", r"\d{3}-\d{4}")),
+        lambda: regex(patterns=(r"\bsecret\b", "(?i)todo")),
+    )
+
+    @pytest.mark.parametrize("make", MONITORS)
+    def test_clean_lines_need_one_claim(self, make):
+        found = claims_in(make(), ["A plain line."] * 50)
+        assert [len(claims) for claims in found] == [1, *[0] * 49]
+
+    @pytest.mark.parametrize("make", MONITORS)
+    def test_a_clean_text_is_verified(self, make):
+        with interwhen.run_sync(ScriptedModel(["A plain line.\n" * 9]), "", monitors=[make()]) as run:
+            result = run.drain()
+        assert (result.status, len(result.checks)) == ("verified", 1)
+
+    @pytest.mark.parametrize("make", MONITORS)
+    def test_a_match_is_found_after_clean_lines(self, make):
+        assert quotes(make(), "A plain line.\n" * 9 + "the secret is\n") == ["secret"]
+
+    @pytest.mark.parametrize("make", MONITORS)
+    def test_a_gate_shows_no_match_after_clean_lines(self, make):
+        monitor, shown = replace(make(), delivery="gate"), ""
+        with interwhen.run_sync(ScriptedModel(["plain\nplain\na secret\n", "plain\n"]), "", monitors=[monitor]) as run:
+            for event in run:
+                shown += getattr(event, "text", "") if isinstance(event, interwhen.Delta) else ""
+        assert "a secret" not in shown
+
+    @pytest.mark.parametrize("make", MONITORS)
+    def test_a_long_text_is_left_to_the_verifier(self, make):
+        assert [len(claims) for claims in claims_in(make(), ["plain", "x " * 100_000])] == [1, 1]
+
+    @given(
+        before=LIKE_WORDS,
+        text=LIKE_WORDS,
+        words=st.lists(
+            st.sampled_from(["secret", "se", "red", "3", "s.s", "S-", "é", "\u0131s"]), min_size=1, max_size=3
+        ),
+        whole=st.booleans(),
+        same=st.booleans(),
+    )
+    def test_terms_without_a_claim_pass(self, before, text, words, whole, same):
+        monitor = terms(terms=tuple(words), whole_words=whole, ignore_case=not same)
+        [[claim]] = claims_in(monitor, [text])
+        if not claims_in(monitor, [before, text])[1]:
+            assert isinstance(check_terms.check(replace(claim, before=f"\n{before}")), interwhen.Pass)
+
+    @given(
+        text=LIKE_WORDS,
+        patterns=st.lists(
+            st.sampled_from(["secret", r"\bs", r"s\b", r"\Bt", "(?i)SE", "[^a-z]s", "^t", "e$", "(?i)k|i"]),
+            min_size=1,
+            max_size=3,
+        ),
+        same=st.booleans(),
+    )
+    def test_patterns_without_a_claim_pass(self, text, patterns, same):
+        monitor = regex(patterns=tuple(patterns), ignore_case=same)
+        [[claim]] = claims_in(monitor, [text])
+        if not claims_in(monitor, ["", text])[1]:
+            assert isinstance(check_apart.check(claim), interwhen.Pass)
+            if monitor.verifier is check_regex:
+                assert isinstance(check_regex.check(claim), interwhen.Pass)

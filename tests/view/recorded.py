@@ -1,6 +1,7 @@
 """Journals for the tests of the page: runs of a scripted model with the real monitors."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -25,8 +26,11 @@ PROMPT = "Shop one sells 39 boxes of 28 screws, and buys 17 crates of 164. How m
 
 def record(path, replies, monitors=("arithmetic",), *, size=4, **options):
     """Write a journal of a run whose model gives *replies*; return its path."""
-    model = ScriptedModel(list(replies), size=size)
-    with interwhen.run_sync(model, PROMPT, monitors=list(monitors), journal=path, **options) as run:
+    replies = list(replies)
+    model = ScriptedModel(replies, size=size)
+    # With its numbers in the prompt, a wrong sum gets a repair.
+    prompt = f"{PROMPT} {re.findall('[0-9]+', ''.join(replies))}"
+    with interwhen.run_sync(model, prompt, monitors=list(monitors), journal=path, **options) as run:
         run.drain()
     return path
 
@@ -46,7 +50,7 @@ def long_replies(lines, every=50):
     yield "".join(reply) + "That is all.\n"
 
 
-SUMS = [f"We come to sum {n}. \U0001f600\n{10 + n} + {20 + n} = {31 + 2 * n}\n" for n in range(1, 7)]
+SUMS = [f"We come to sum {chr(64 + n)}. \U0001f600\n{10 + n} + {20 + n} = {31 + 2 * n}\n" for n in range(1, 7)]
 """Six lines of sums, each of them wrong by one."""
 
 
@@ -68,7 +72,11 @@ def record_call(folder):
         app = make_app(Config(upstreams=(server.base_url,), **settings))
         # Leaving the block ends the gateway, which closes the journal.
         with serving(app, lifespan="on", loop="uvloop") as port:
-            asked = {"model": "m", "messages": [{"role": "user", "content": "Add."}]}
+            # With its numbers in the prompt, a wrong sum gets a repair.
+            asked = {
+                "model": "m",
+                "messages": [{"role": "user", "content": f"Add {[*range(11, 17), *range(21, 27)]}."}],
+            }
             url = f"http://127.0.0.1:{port}/v1/chat/completions"
             httpx2.post(url, json=asked, timeout=60).raise_for_status()
     [path] = folder.iterdir()

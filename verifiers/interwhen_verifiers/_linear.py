@@ -34,6 +34,9 @@ _CLASSES = {"d": r"\p{Nd}", "w": _WORD, "s": _SPACE}
 _SAME = frozenset("nrtfva")
 """Escapes of control characters that mean the same in Python and in RE2."""
 _HEX = {"x": 2, "u": 4, "U": 8}
+_FOLDED = str.maketrans("\u017f\u0130\u0131\u212a\u0345", "siik\u0301")
+"""The characters outside ASCII that Python or RE2 reads as an ASCII letter or as a letter if case is ignored, and a
+character with the same meaning for both."""
 
 
 class Place(NamedTuple):
@@ -49,14 +52,17 @@ class Linear:
     Where ``$`` matches, the end of the match may differ by a line end at the end of the text.
     """
 
-    __slots__ = ("_compiled", "_ends")
+    __slots__ = ("_compiled", "_ends", "_folds")
 
-    def __init__(self, compiled: Any, *, ends: bool) -> None:
+    def __init__(self, compiled: Any, *, ends: bool, folds: bool) -> None:
         self._compiled = compiled
         self._ends = ends
+        self._folds = folds
 
     def search(self, text: str) -> Place | None:
         """Return the range of the first match in *text*, or ``None``."""
+        if self._folds and not text.isascii():
+            text = text.translate(_FOLDED)
         found = self._search(text)
         if self._ends and text.endswith("\n"):
             # In Python, "$" also matches before a line end that ends the text; in RE2, only at the end of the text.
@@ -75,8 +81,11 @@ class Linear:
 
 
 @functools.lru_cache(maxsize=_KEPT)
-def linear(pattern: str) -> Linear | None:
-    """Compile *pattern*, in Python's syntax, by RE2; ``None`` if RE2 cannot match it as Python does.
+def linear(pattern: str, *, without_borders: bool = False) -> Linear | None:
+    r"""Compile *pattern*, in Python's syntax, by RE2; ``None`` if RE2 cannot match it as Python does.
+
+    *without_borders*: leave out each ``\b`` and ``\B``, which RE2 knows only for ASCII. The result then finds a match
+    in each text in which Python finds one, and in some others.
 
     ``None`` is also returned if RE2 is not installed, and if the pattern is not valid, too long (more than 2,000
     characters) or needs too much memory.
@@ -84,11 +93,12 @@ def linear(pattern: str) -> Linear | None:
     if re2 is None or len(pattern) > _LONGEST:
         return None
     try:
-        body, ends = _Translation(pattern).run()
+        translation = _Translation(pattern, without_borders=without_borders)
+        body = translation.run()
         options = re2.Options()
         options.max_mem = _MEMORY
         options.log_errors = False
-        return Linear(re2.compile(body, options), ends=ends)
+        return Linear(re2.compile(body, options), ends=translation.ends, folds=translation.folds)
     except (_InexpressibleError, re2.error, UnicodeError):
         return None
 
@@ -110,13 +120,19 @@ class _Tail:
 class _Translation:
     """Translates a pattern from Python's syntax to RE2's, with Python's meaning of digits, letters and spaces."""
 
-    def __init__(self, pattern: str) -> None:
+    def __init__(self, pattern: str, *, without_borders: bool) -> None:
         self._pattern = pattern
+        self._without_borders = without_borders
         self._at = 0
         self._written: list[str] = []
         self._names: set[str] = set()
         self._multiline = False
-        self._ends = False
+        self.ends = False
+        """Whether the pattern has a ``$`` that means the end of the text."""
+        self.folds = False
+        """Whether case is ignored. Then the pattern has only ASCII characters."""
+        self._flags_end = 0
+        """Where the flags at the start of the pattern end."""
         self._is_place = False
         """Whether the last part matches a place and no character, such as ``^``."""
         self._is_whole = False
@@ -124,11 +140,8 @@ class _Translation:
         self._tails: list[_Tail] = [_Tail()]
         """The groups around this place, outermost first: the whole pattern, then each open bracket."""
 
-    def run(self) -> tuple[str, bool]:
-        """Return the pattern for RE2, and whether it has a ``$`` that means the end of the text.
-
-        Raises :class:`_InexpressibleError` if RE2 cannot express the pattern.
-        """
+    def run(self) -> str:
+        """Return the pattern for RE2. Raises :class:`_InexpressibleError` if RE2 cannot express it."""
         pattern = self._pattern
         while self._at < len(pattern):
             char = pattern[self._at]
@@ -149,9 +162,9 @@ class _Translation:
                     self._end()
                 case _:
                     self._written.append(char)
-        if self._ends and self._is_whole:
+        if self.ends and self._is_whole:
             raise _InexpressibleError
-        return "".join(self._written), self._ends
+        return "".join(self._written)
 
     def _vet(self, char: str) -> None:
         """Raise :class:`_InexpressibleError` if *char* cannot follow what comes before it outside of a set."""
@@ -159,7 +172,7 @@ class _Translation:
             raise _InexpressibleError  # something may follow the end of the text
         if self._is_place and char in "*+?{":
             raise _InexpressibleError  # RE2 repeats a place such as "^", and Python refuses to
-        self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in ("A", "Z"))
+        self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in tuple("AZbB"))
 
     def _escape(self, *, inside: bool) -> None:
         """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``).
@@ -181,6 +194,8 @@ class _Translation:
         elif char == "Z" and not inside:
             self._written.append(r"\z")
             self._is_whole = True
+        elif char in "bB" and not inside and self._without_borders:
+            pass
         else:
             # Back-references, octal numbers, names of characters, and word boundaries, which RE2 knows only for ASCII.
             raise _InexpressibleError
@@ -199,7 +214,7 @@ class _Translation:
         text = self._pattern[self._at : self._at + digits]
         if len(text) < digits or not all(digit in "0123456789abcdefABCDEF" for digit in text):
             raise _InexpressibleError
-        if 0xD800 <= int(text, 16) <= 0xDFFF:
+        if 0xD800 <= int(text, 16) <= 0xDFFF or (self.folds and int(text, 16) > 0x7F):
             raise _InexpressibleError
         self._at += digits
         self._written.append(rf"\x{{{text}}}")
@@ -247,8 +262,12 @@ class _Translation:
             self._names.add(name)
             self._at += 2
             self._written.append("?P<")
-        elif self._at == 2 and (flags := self._flags()):
-            self._multiline = "m" in flags
+        elif self._at == self._flags_end + 2 and (flags := self._flags()):
+            self._flags_end = self._at
+            self._multiline = self._multiline or "m" in flags
+            self.folds = self.folds or "i" in flags
+            if self.folds and not self._pattern.isascii():
+                raise _InexpressibleError
             self._written.append(f"?{flags})")
             self._tails.pop()
         else:
@@ -258,7 +277,7 @@ class _Translation:
         """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them; empty for other flags."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
-        if not flags or not all(flag in "ms" for flag in flags):
+        if not flags or not all(flag in "ims" for flag in flags):
             return ""
         self._at = end + 1
         return flags
@@ -278,7 +297,7 @@ class _Translation:
         if self._multiline:
             self._written.append("$")
             return
-        self._tails[-1].is_ended = self._tails[-1].has_end = self._ends = True
+        self._tails[-1].is_ended = self._tails[-1].has_end = self.ends = True
         self._written.append(r"\z")
 
     def _take(self) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 from interwhen import (
     Answer,
@@ -21,6 +21,7 @@ from interwhen import (
     Segment,
     Sentences,
     Span,
+    Tracker,
     Trigger,
     Unknown,
     UsageError,
@@ -44,6 +45,9 @@ _TRIGGERS: dict[Scope, Trigger] = {
 }
 _SHOWN = 80
 _LONGEST_KEY = 2_000
+_MOST_HERE = 100_000
+"""The most work on the event loop for one text: its length, times the number of patterns. More is done by the verifier.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,9 @@ class PatternClaim(Claim):
     """The end of the text before ``text``, to find a word that spans both. Empty: earlier text is not searched."""
 
 
+Occurs: TypeAlias = Callable[[str, str], bool]
+"""A function of the end of the text before, and of a text. Tells whether a pattern may occur in the text, perhaps in
+disguise. It is quick, and false only if the verdict on the text is a pass."""
 Find: TypeAlias = Callable[[str, str], Place | None]
 """A function of a pattern and a text. It returns the first match, or ``None``."""
 
@@ -109,7 +116,9 @@ def make(
     verifier: Verifier,
     patterns: tuple[str, ...],
     names: tuple[str, ...],
+    occurs: Occurs | None,
     *,
+    reach: int = 0,
     must: Must,
     scope: Scope,
     delivery: Delivery,
@@ -117,8 +126,10 @@ def make(
 ) -> Monitor:
     """Make the monitor *name* (``regex`` or ``terms``), whose *verifier* searches for *patterns*.
 
-    *names* are the names of the patterns in messages. With ``present`` for *must*, the monitor searches the complete
-    answer, whatever *scope* is. Raises :class:`UsageError` if there is no pattern, or for a wrong option value.
+    *names* are the names of the patterns in messages. *occurs* tells which texts need a check; ``None``: all. Up to
+    *reach* characters before a text are searched with it. With ``present`` for *must*, the monitor searches the
+    complete answer, whatever *scope* is. Raises :class:`UsageError` if there is no pattern, or for a wrong option
+    value.
     """
     if not patterns:
         raise UsageError(f"{name}: needs at least one {'pattern' if name == 'regex' else 'term'}, got none; give one")
@@ -127,7 +138,7 @@ def make(
     return Monitor(
         name=name,
         trigger=Answer() if must == "present" else _TRIGGERS[scope],
-        extractor=_reader(patterns, names, must),
+        extractor=_reader(patterns, names, must, occurs if must == "absent" else None, reach),
         verifier=verifier,
         delivery=delivery,
         remedy=Feedback("append" if must == "present" else "rewind"),
@@ -136,17 +147,43 @@ def make(
     )
 
 
+class _Border(NamedTuple):
+    """The phase of the last text, and its last characters."""
+
+    phase: str
+    tail: str
+
+
 def _reader(
-    patterns: tuple[str, ...], names: tuple[str, ...], must: Must
-) -> Callable[[Segment], Iterator[PatternClaim]]:
+    patterns: tuple[str, ...], names: tuple[str, ...], must: Must, occurs: Occurs | None, reach: int
+) -> Tracker[_Border | None]:
+    """Return an extractor that makes a claim of the first text, and of each text in which a pattern may occur.
+
+    Without any claim, a run would not be verified.
+    """
     key = "\x1f".join((must, *patterns))
     if len(key) > _LONGEST_KEY:  # each claim has its own copy
         key = f"{must}\x1f{sha256(key.encode(errors='surrogatepass')).hexdigest()}"
 
-    def read(segment: Segment) -> Iterator[PatternClaim]:
-        yield PatternClaim(key=key, span=segment.span, text=segment.text, patterns=patterns, names=names, must=must)
+    def step(border: _Border | None, segment: Segment) -> tuple[_Border, tuple[PatternClaim, ...]]:
+        text = segment.text
+        before = border.tail if border is not None and border.phase == segment.phase else ""
+        after = _Border(segment.phase, f"{before}\n{text}"[-reach:] if reach else "")
+        is_short = len(text) * len(patterns) <= _MOST_HERE
+        if border is not None and occurs is not None and is_short and not occurs(before, text):
+            return after, ()
+        claim = PatternClaim(
+            key=f"{key}\x1f{before}" if reach else key,
+            span=segment.span,
+            text=text,
+            patterns=patterns,
+            names=names,
+            must=must,
+            before=before,
+        )
+        return after, (claim,)
 
-    return read
+    return Tracker(lambda _prepared: None, step)
 
 
 def _place(claim: PatternClaim, found: Place) -> Span | None:

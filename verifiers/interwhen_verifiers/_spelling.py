@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from functools import lru_cache
 from itertools import pairwise
@@ -25,6 +26,7 @@ _ALIKE = {
 """
 _SIGNS = frozenset("|!@$")
 """Signs that may stand for a letter, or between two letters."""
+_SIGN = re.compile("[|!@$]")
 
 
 class Disguise(NamedTuple):
@@ -40,22 +42,17 @@ class Skeleton:
     Signs that look like a letter are read as this letter or left out: a search tries both.
     """
 
-    __slots__ = ("_letters", "_places", "_text")
+    __slots__ = ("_letters", "_text")
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._letters: list[str] = []
-        self._places: list[list[int]] = []
-        for signs in (True, False):
-            letters, places = [], []
-            for at, character in enumerate(text):
-                if character in _SIGNS and not signs:
-                    continue
-                look = _look(character)
-                letters.append(look)
-                places.extend([at] * len(look))
-            self._letters.append("".join(letters))
-            self._places.append(places)
+        self._letters = {_letters(text): True}
+        if _SIGN.search(text):
+            self._letters[_letters(_SIGN.sub("", text))] = False
+
+    def may_hold(self, look: str) -> bool:
+        """Tell whether *look*, the look of a word, occurs in this text, perhaps inside or across other words."""
+        return any(look in letters for letters in self._letters)
 
     def find(self, word: str) -> Disguise | None:
         """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
@@ -67,14 +64,21 @@ class Skeleton:
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None
-        for letters, places in zip(self._letters, self._places, strict=True):
+        for letters, signs in self._letters.items():
             at = letters.find(sought)
+            places = self._places(signs=signs) if at >= 0 else []
             while at >= 0:
                 found = places[at : at + len(sought)]
                 if self._is_word(found):
                     return Disguise(found[0], found[-1] + 1)
                 at = letters.find(sought, at + 1)
         return None
+
+    def _places(self, *, signs: bool) -> list[int]:
+        """Return for each letter its offset in the text. *signs*: the signs are read as letters."""
+        return [
+            at for at, character in enumerate(self._text) if signs or character not in _SIGNS for _ in _look(character)
+        ]
 
     def _is_word(self, places: list[int]) -> bool:
         text, start, end = self._text, places[0], places[-1] + 1
@@ -93,10 +97,17 @@ def look_of(word: str) -> str:
 
     They are in lower case. The signs ``|!@$`` are replaced, too. Other characters are left out.
     """
-    return "".join(map(_look, word))
+    return _letters(word)
 
 
 @lru_cache(maxsize=4096)
 def _look(character: str) -> str:
     plain = unicodedata.normalize("NFKD", character).casefold()
     return "".join(_ALIKE.get(each, each) for each in plain if each.isalnum() or each in _SIGNS)
+
+
+_ASCII = str.maketrans({chr(code): _look(chr(code)) or None for code in range(128)})
+
+
+def _letters(text: str) -> str:
+    return text.translate(_ASCII) if text.isascii() else "".join(map(_look, text))

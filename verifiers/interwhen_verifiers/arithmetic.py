@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice, pairwise, zip_longest
@@ -37,7 +37,7 @@ from interwhen import (
 from interwhen.toolkit import Normalized, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.answers import Stated, read_line
-from interwhen_verifiers._arithmetic.chains import Chain, find_chains, is_identity
+from interwhen_verifiers._arithmetic.chains import Chain, find_chains, find_in_signs, is_identity
 from interwhen_verifiers._arithmetic.context import DENIALS
 from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
 from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
@@ -57,9 +57,9 @@ from interwhen_verifiers._arithmetic.nodes import (
 from interwhen_verifiers._arithmetic.parser import Side
 from interwhen_verifiers._arithmetic.problem import Problem, doubt_of_prompt, read_problem
 from interwhen_verifiers._arithmetic.recognition import statements
-from interwhen_verifiers._arithmetic.setting import PLAIN, Setting, may_set, setting_of
+from interwhen_verifiers._arithmetic.setting import ANY, PLAIN, Setting, may_set, setting_of
 from interwhen_verifiers._arithmetic.tokens import Token, tokenize
-from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects
+from interwhen_verifiers._arithmetic.trials import JOINS, announcement, announces, rejects, takes_back
 from interwhen_verifiers._arithmetic.windows import windows
 from interwhen_verifiers._factories import require_choice, task_monitor
 
@@ -128,6 +128,8 @@ class Equation(Claim):
     """Whether it plainly states the answer: the computation that the prompt asks for is its last side, a number."""
     around: frozenset[Value] = frozenset()
     """The numbers in the text around a chain that does not hold: its line without it, and the line before."""
+    excused: bool = False
+    """Whether its signs alone are wrong, so that only the words around it may take it back."""
     sure: bool = True
     """For a chain that does not hold: whether the prompt or the steps before give its first numbers, and nothing around
     it may give its operations another meaning."""
@@ -268,10 +270,10 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     parts, rest = _first_parts(segment)
     for part, following in zip_longest(parts, parts[1:]):
         ends_line = following is None or following.span.start > part.span.end
-        is_rejected = following is not None and ends_line and rejects(following.text, part.text)
+        rejection = following.text if following is not None and ends_line and rejects(following.text, part.text) else ""
         # An announcement in a window of a long line applies up to the end of the line.
         tried = not ends_line and (state.tried or announcement(part.text) is not None)
-        state, found = _step(state, part, _REJECTED if is_rejected else "")
+        state, found = _step(state, part, rejection)
         claims += found
         state = state._replace(tried=state.tried or tried)
     if rest is not None:
@@ -279,10 +281,10 @@ def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
     return state, claims
 
 
-def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[Claim]]:
+def _step(state: State, segment: Segment, rejection: str = "") -> tuple[State, list[Claim]]:
     """Read one line, or one window of a long line, in *state*; return the next state and the claims.
 
-    *doubt*: why later text may reject it; empty if it does not.
+    *rejection*: the next line, if it may reject this one; else empty.
     """
     text = segment.text
     if state.tail and _RULE.fullmatch(text):
@@ -303,7 +305,10 @@ def _step(state: State, segment: Segment, doubt: str = "") -> tuple[State, list[
     answers: list[Claim] = []
     if asked is not None:
         state, answers = _answers(state, segment, before, asked)
-    claims = [*(_continued(state, segment, before, doubt) if goes_on else _equations(segment, state, doubt)), *answers]
+    claims = [
+        *(_continued(state, segment, before, rejection) if goes_on else _equations(segment, state, rejection)),
+        *answers,
+    ]
     tail = before + normalize(text).text if goes_on else text
     tried = announces(text) or (state.tried and (relates or bool(claims)))
     return state._replace(
@@ -355,8 +360,8 @@ def extract(segment: Segment) -> Iterator[Equation]:
         yield rest
 
 
-def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterator[Equation]:
-    text = segment.text
+def _equations(segment: Segment, state: State | None, rejection: str = "") -> Iterator[Equation]:
+    text, doubt = segment.text, _REJECTED if rejection else ""
     if not _may_relate(text):
         return
     if len(text) > MAX_SEGMENT:
@@ -371,20 +376,60 @@ def _equations(segment: Segment, state: State | None, doubt: str = "") -> Iterat
         announced = None
     if len(chains) >= MANY_FALSE and sum(map(_is_false, chains)) >= MANY_FALSE:
         doubt = doubt or _SEVERAL
+    tail = f"{line.normalized.text}\n{rejection}"
+    false = _false_in_signs(line.tokens, chains, state, tail) if state is not None else []
     made: list[Equation] = []
     for chain in chains:
         follows = announced is not None and chain.sides[0].start >= announced
         why = doubt or (_TRIED if follows else "")
-        made.append(_equation(segment, chain, line.normalized.text, source, state, why, made))
+        made.append(_equation(segment, chain, line.normalized.text, source, state, why, made, false))
     yield from made
+    for chain in false or ():
+        # Where words stand between an equation and what is read of it, only "operation = number" is clear enough.
+        start, end = chain.sides[0].start, chain.sides[-1].end
+        plain = bare(chain.sides[-1].node) and not bare(chain.sides[0].node)
+        if plain and not any(_overlap(chain, other) for other in chains):
+            yield _unread(_placed(segment, line.normalized.original(start, end)), _UNREAD, excused=True)
 
 
-def _is_false(chain: Chain) -> bool:
-    return any(
-        isinstance(
-            compare(left, right, relation=relation, doubt=chain.doubt, setting=PLAIN, rounding="shown-digits"), Differs
-        )
-        for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True)
+def _overlap(one: Chain, other: Chain) -> bool:
+    return one.sides[0].start < other.sides[-1].end and other.sides[0].start < one.sides[-1].end
+
+
+def _false_in_signs(tokens: list[Token], chains: list[Chain], state: State, text: str) -> list[Chain] | None:
+    """Return the equations of *tokens* that are false without the words around them, and that *text* leaves standing.
+
+    *chains* are those of *tokens*, and *text* is the text of *tokens*, and the next line if it may reject them.
+    ``None``: all relations of *tokens* are in *chains*, and hold.
+    """
+    read = sum(len(chain.links) for chain in chains)
+    if read == sum(token[0] == "rel" for token in tokens) and all(_holds(chain[0], chain[1]) for chain in chains):
+        return None
+    problem, setting = state.problem, state.setting
+    moduli = setting.moduli - ({ANY} - problem.setting.moduli)
+    setting = setting._replace(moduli=moduli, defines=problem.setting.defines)
+    return [
+        chain
+        for chain in find_in_signs(tokens)
+        if not all(bare(side.node) for side in chain.sides) and _is_false(chain, problem, setting)
+        if not takes_back(text, chain.sides[0].start, chain.sides[-1].start, chain.sides[-1].end)
+    ]
+
+
+def _is_false(chain: Chain, problem: Problem | None = None, setting: Setting = PLAIN) -> bool:
+    """Tell whether a link of *chain* does not hold. With *problem*, other arithmetic and the prompt may explain it."""
+    for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True):
+        match compare(left, right, relation=relation, doubt=chain.doubt, setting=setting, rounding="shown-digits"):
+            case Differs(value=value):
+                if problem is None or not _explained(problem, left, right, value, frozenset()):
+                    return True
+    return False
+
+
+def _explained(problem: Problem, left: Side, right: Side, value: Value, around: frozenset[Value]) -> str:
+    """Return why *left*, with the value *value*, and *right* may be equal after all; empty if nothing says so."""
+    return doubt_of_prompt(problem, left, right) or other_arithmetic(
+        left.node, right.node, value, exact(right.node), around
     )
 
 
@@ -406,7 +451,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
         start += len(line) + 1
 
 
-def _continued(state: State, segment: Segment, before: str, doubt: str) -> Iterator[Equation]:
+def _continued(state: State, segment: Segment, before: str, rejection: str) -> Iterator[Equation]:
     """Yield the equations that end in *segment*, which continues the text *before*.
 
     A statement across both that cannot be read gives an unread claim.
@@ -414,24 +459,29 @@ def _continued(state: State, segment: Segment, before: str, doubt: str) -> Itera
     source = _Source(_read(segment.text).normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
+    chains = list(find_chains(tokens))
+    false = _false_in_signs(tokens, chains, state, f"{text}\n{rejection}")
+    doubt = _REJECTED if rejection else ""
     read = 0
-    for chain in find_chains(tokens):
+    for chain in chains:
         if chain.sides[-1].end > source.before:
             if not chain.is_trivial:
-                yield _equation(segment, chain, text, source, state, doubt)
+                yield _equation(segment, chain, text, source, state, doubt, (), false)
             read = max(read, chain.sides[-1].end)
     for start, end in statements(tokens):
         # The recognizer sees one line only.
         if start < source.before < end and end > read:
-            yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD)
+            excused = any(start <= other.sides[0].start and other.sides[-1].end <= end for other in false or ())
+            yield _unread(_placed(segment, source.place(source.before, end)), _UNREAD, excused=excused)
 
 
 def _placed(segment: Segment, place: Span) -> Span:
     return segment.at(place.start, place.end)
 
 
-def _unread(span: Span, why: str) -> Equation:
-    return Equation(key=why, span=span, text="", base=0, sides=(), links=(), doubt=why)
+def _unread(span: Span, why: str, *, excused: bool = False) -> Equation:
+    key = f"{why}{excused}"
+    return Equation(key=key, span=span, text="", base=0, sides=(), links=(), doubt=why, excused=excused)
 
 
 def _equation(
@@ -442,6 +492,7 @@ def _equation(
     state: State | None,
     doubt: str,
     earlier: Iterable[Claim] = (),
+    false: Sequence[Chain] | None = (),
 ) -> Equation:
     base, end = chain.sides[0].start, chain.sides[-1].end
     setting, doubt, answers = PLAIN, chain.doubt or doubt, False
@@ -453,9 +504,12 @@ def _equation(
         answers = chain.sides[-1].start == state.answer_at
         if setting is not PLAIN or answers:
             marks.append(f"{setting.marks()}{answers}")
+    excused = any(_overlap(chain, other) for other in false or ())
+    if excused:
+        marks.append("excused")
     around: frozenset[Value] = frozenset()
     sure = True
-    if state is not None and not _holds(chain.sides, chain.links):
+    if state is not None and false is not None and not _holds(chain.sides, chain.links):
         around, sure = _context(state, chain, text, _extended(state.steps, earlier))
         marks.append(f"{sorted(around)}{sure}")
     text = text[base:end]
@@ -476,6 +530,7 @@ def _equation(
         setting=setting,
         answers=answers,
         around=around,
+        excused=excused,
         sure=sure,
         source=source,
         first=here.start,
@@ -569,7 +624,8 @@ def _values(sides: Iterable[Side]) -> tuple[str, ...]:
 def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
     if is_identity(claim.sides, claim.links):
         # A trivial one is no claim, so this one has a doubt. Text that is not read has no sides, and a doubt.
-        return Unknown(claim.doubt or next((side.doubt for side in claim.sides if side.doubt), "it states nothing"))
+        why = claim.doubt or next((side.doubt for side in claim.sides if side.doubt), "it states nothing")
+        return Unknown(why, excused=claim.excused)
     unclear = ""
     places: set[int | None] = set()
     for index, relation in enumerate(claim.links):
@@ -579,9 +635,7 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Differs() if all(bare(side.node) for side in claim.sides):
                 unclear = unclear or "two plain numbers are equated"
             case Differs(value=value):
-                why = doubt_of_prompt(problem, left, right) or other_arithmetic(
-                    left.node, right.node, value, exact(right.node), claim.around
-                )
+                why = _explained(problem, left, right, value, claim.around)
                 if not why:
                     return _violation(claim, index, value, rounding)
                 unclear = unclear or why
@@ -590,7 +644,7 @@ def _judge(claim: Equation, problem: Problem, rounding: Rounding) -> Verdict:
             case Rounded(places=shown):
                 places.add(shown)
     if unclear or claim.doubt in DENIALS:  # "It is false that 2 + 2 = 4"
-        return Unknown(unclear or claim.doubt)
+        return Unknown(unclear or claim.doubt, excused=claim.excused)
     scope: Scope = "answer" if claim.answers and None not in places else "steps"
     return Pass(_evidence(places), scope=scope, values=_values(claim.sides))
 
@@ -654,7 +708,7 @@ def _where(claim: Equation, start: int, end: int) -> Span | None:
     return Span(there.start - claim.first, there.end - claim.first)
 
 
-@verifier(name="arithmetic", version="4", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="5", deadline=1.0, worker="inline")
 def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim*, an equation or an answer. A value that is correctly rounded to one or more decimals is right.
 
@@ -664,7 +718,7 @@ def check(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     return _checked(claim, prepared, "shown-digits")
 
 
-@verifier(name="arithmetic", version="4-exact", deadline=1.0, worker="inline")
+@verifier(name="arithmetic", version="5-exact", deadline=1.0, worker="inline")
 def check_exactly(claim: Equation | Given, prepared: Problem | None = None) -> Verdict:
     """Judge *claim* as :func:`check` does, but do not accept a rounded value in an equation.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -75,8 +75,7 @@ class Found(NamedTuple):
 _START = State()
 
 
-@dataclass(frozen=True, slots=True)
-class Search:
+class Search(NamedTuple):
     """The state of the search after a piece of text, from which it continues with the next piece."""
 
     place: Place = "start"
@@ -128,7 +127,7 @@ class Finder:
             return search, at
         if self._where == "answer" or (self._where == "auto" and text[at] in "{["):
             return self._opened(fenced=False), at
-        return replace(search, place="prose"), at
+        return search._replace(place="prose"), at
 
     def _opened(self, *, fenced: bool) -> Search:
         return Search("inside", fenced=fenced, reading=self._reader.begin())
@@ -137,11 +136,11 @@ class Finder:
         end = text.find("\n", at)
         search = _looked_through(search, text, at, len(text) if end < 0 else end + 1, found)
         if end < 0:
-            return replace(search, line=(search.line + text[at : at + _LINE])[:_LINE]), len(text)
+            return search._replace(line=(search.line + text[at : at + _LINE])[:_LINE]), len(text)
         line = (search.line + text[at : min(end, at + _LINE)])[:_LINE].strip().lower()
         if line == f"{_FENCE}json":
             return self._opened(fenced=True), end + 1
-        return replace(search, line=""), end + 1
+        return search._replace(line=""), end + 1
 
     def _inside(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         piece = text[at:] if at else text
@@ -158,7 +157,7 @@ class Finder:
         if reading.mode == "done":
             found.append(Found(at, at + read, document="".join(reversed(list(_unwound(pieces))))))
             return Search("after", fenced=search.fenced), at + read
-        return replace(search, reading=reading, pieces=pieces), len(text)
+        return Search("inside", search.fenced, reading=reading, pieces=pieces), len(text)
 
     def _after(self, search: Search, text: str, at: int, found: list[Found]) -> tuple[Search, int]:
         if search.fenced:
@@ -168,7 +167,7 @@ class Finder:
             if line.strip().strip("`"):
                 found.append(Found(at, stop, doubt="there is text after the JSON document in its block"))
             if end < 0:
-                return replace(search, line=line), len(text)
+                return search._replace(line=line), len(text)
             return Search("prose" if line.strip() == _FENCE else "after", fenced=True), end + 1
         while at < len(text) and text[at].isspace():
             at += 1
@@ -192,7 +191,7 @@ def _looked_through(search: Search, text: str, start: int, end: int, found: list
         for match in _LIKE.finditer(joined)
         if base + match.end() > start  # otherwise it was found in the piece before
     )
-    return replace(search, carried=joined[-_CARRIED:])
+    return search._replace(carried=joined[-_CARRIED:])
 
 
 def _located(wrong: Wrong, at: int) -> Found:
@@ -238,8 +237,7 @@ class _Prepared:
         return _Prepared, (None, self.judge)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(NamedTuple):
     """The state of the tracker in an answer."""
 
     finder: Finder
@@ -334,7 +332,7 @@ def json_schema(
     schema: Schema | None = None,
     tools: Mapping[str, Any] | str | None = None,
     where: Where = "auto",
-    every: int = 16,
+    every: int = 32,
     remote: tuple[str, ...] = (),
     level: Level = "witness",
     delivery: Delivery | None = None,

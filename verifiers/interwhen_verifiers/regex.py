@@ -1,17 +1,18 @@
 """The shipped verifier ``regex``: patterns that must not occur, or of which at least one must occur.
 
 On some patterns and texts :mod:`re` takes exponential time. So RE2 matches the patterns, if it is installed and can
-express all of them. If not, each check runs in a worker process, which is killed at the deadline.
+express all of them. If not, each check runs in a worker process, which is killed at the deadline. A text in which RE2
+finds no pattern, also without word boundaries, needs no check.
 """
 
 from __future__ import annotations
 
 from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._linear import MOST_FROM_DATA, Place, linear, problems_of
-from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
+from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re
 
 MOST = 64
 """The most patterns of one monitor."""
@@ -23,13 +24,13 @@ def _find(pattern: str, text: str) -> Place | None:
     return known.search(text)
 
 
-@verifier(name="regex", version="3", deadline=1.0, worker="thread")
+@verifier(name="regex", version="4", deadline=1.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
     """Judge *claim* in this process. This is safe because all of its patterns take linear time."""
     return search(claim, _find)
 
 
-@verifier(name="regex", version="3", deadline=1.0, worker="process")
+@verifier(name="regex", version="4", deadline=1.0, worker="process")
 def check_apart(claim: PatternClaim) -> Verdict:
     """Judge *claim* by :mod:`re`, which may take exponential time: in a worker process that can be killed."""
     return search(claim, search_by_re)
@@ -58,6 +59,24 @@ def regex(
         raise UsageError(f"regex: patterns must be at most {MOST}, got {len(patterns)}; use 'terms' for lists of words")
     for pattern, problem in problems_of(patterns).items():
         raise UsageError(f"regex: each pattern must be a regular expression, got {pattern!r}: {problem}; correct it")
-    flagged = tuple(f"(?i:{pattern})" if ignore_case else pattern for pattern in patterns)
+    flagged = tuple(f"(?i){pattern}" if ignore_case else pattern for pattern in patterns)
     judge = check if all(map(linear, flagged)) else check_apart
-    return make("regex", judge, flagged, patterns, must=must, scope=scope, delivery=delivery, phase=phase)
+    return make(
+        "regex", judge, flagged, patterns, _occurs(flagged), must=must, scope=scope, delivery=delivery, phase=phase
+    )
+
+
+def _occurs(patterns: tuple[str, ...]) -> Occurs | None:
+    """Return a function that tells by RE2 whether one of *patterns* may match; ``None`` if RE2 cannot express one."""
+    known = [found for pattern in patterns if (found := linear(pattern, without_borders=True)) is not None]
+    if len(known) < len(patterns):
+        return None
+
+    def occurs(_before: str, text: str) -> bool:
+        normal = normalize(text)
+        return any(
+            pattern.search(text) is not None or (normal.changed and pattern.search(normal.text) is not None)
+            for pattern in known
+        )
+
+    return occurs

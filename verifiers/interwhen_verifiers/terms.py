@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Any
 
 from interwhen import (
     Delivery,
     Monitor,
     Pass,
     PhaseFilter,
-    Segment,
     Span,
-    Tracker,
     Unknown,
     UsageError,
     Verdict,
@@ -25,16 +20,18 @@ from interwhen.toolkit import normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._linear import Place
-from interwhen_verifiers._patterns import Must, PatternClaim, Scope, make, search, search_by_re
-from interwhen_verifiers._spelling import Skeleton
+from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re
+from interwhen_verifiers._spelling import Skeleton, look_of
 
 MOST = 1000
 """The most terms of one monitor."""
 LONGEST = 200
 """The most characters of a term, and of earlier text that is searched together with a new text."""
+_MOST_NEAR = 200_000
+"""The most work on the event loop for the terms that may occur: the length of the text, times that of these terms."""
 
 
-@verifier(name="terms", version="2", deadline=5.0, worker="thread")
+@verifier(name="terms", version="3", deadline=5.0, worker="thread")
 def check(claim: PatternClaim) -> Verdict:
     """Judge *claim* by its text in normal form.
 
@@ -82,23 +79,28 @@ def _disguised(claim: PatternClaim) -> tuple[str, Place] | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Border:
-    """The last characters of the text so far, in one phase."""
+def _occurs(patterns: tuple[str, ...], names: tuple[str, ...]) -> Occurs:
+    looks = tuple(map(look_of, names))
 
-    phase: str = ""
-    tail: str = ""
+    def occurs(before: str, text: str) -> bool:
+        joined = f"{before}\n{text}"
+        # What a term matches looks like the term, also where the match is in another case or in disguise.
+        skeleton = Skeleton(joined if joined.isascii() else normalize(joined).text)
+        near = [at for at, look in enumerate(looks) if skeleton.may_hold(look)]
+        if not near or len(joined) * sum(len(names[at]) for at in near) > _MOST_NEAR:
+            return bool(near)
+        claim = PatternClaim(
+            key="",
+            span=Span(0, len(text)),
+            text=text,
+            patterns=tuple(patterns[at] for at in near),
+            names=tuple(names[at] for at in near),
+            must="absent",
+            before=before,
+        )
+        return not isinstance(check.check(claim), Pass)
 
-
-def _with_border(read: Callable[..., Iterable[Any]]) -> Tracker[_Border]:
-    """Return an extractor that makes the claims of *read*, each with up to 200 characters before it in its phase."""
-
-    def step(border: _Border, segment: Segment) -> tuple[_Border, Iterable[PatternClaim]]:
-        before = border.tail if border.phase == segment.phase else ""
-        claims = [replace(claim, before=before, key=f"{claim.key}\x1f{before}") for claim in read(segment)]
-        return _Border(segment.phase, f"{before}\n{segment.text}"[-LONGEST:]), claims
-
-    return Tracker(lambda _prepared: _Border(), step)
+    return occurs
 
 
 @safe_from_data()
@@ -136,10 +138,18 @@ def terms(
             )
     read = [normalize(term).text for term in terms]
     patterns = tuple(_pattern(term, ignore_case=ignore_case, whole=whole_words) for term in read)
-    monitor = make("terms", check, patterns, terms, must=must, scope=scope, delivery=delivery, phase=phase)
-    if must == "present" or not callable(monitor.extractor):
-        return monitor
-    return replace(monitor, extractor=_with_border(monitor.extractor))
+    return make(
+        "terms",
+        check,
+        patterns,
+        terms,
+        _occurs(patterns, terms),
+        reach=LONGEST if must == "absent" else 0,
+        must=must,
+        scope=scope,
+        delivery=delivery,
+        phase=phase,
+    )
 
 
 def _pattern(term: str, *, ignore_case: bool, whole: bool) -> str:

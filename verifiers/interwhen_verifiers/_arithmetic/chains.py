@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
-from interwhen_verifiers._arithmetic.context import is_bullet, joins_left, right_of, surroundings
+from interwhen_verifiers._arithmetic.context import BESIDE, is_bullet, joins_left, right_of, surroundings
 from interwhen_verifiers._arithmetic.judge import scales
 from interwhen_verifiers._arithmetic.nodes import bare, exact, render, ungrouped
 from interwhen_verifiers._arithmetic.parser import MAX_TOKENS, MAX_UNIT_WORDS, Parser, Side
-from interwhen_verifiers._arithmetic.tokens import Token
+from interwhen_verifiers._arithmetic.tokens import PLAIN_NUMBER, Token
 from interwhen_verifiers._arithmetic.vocabulary import BEFORE_SIGN, NOT_UNITS
 
 EQUALITIES = frozenset("=~")
@@ -19,6 +20,18 @@ UNJUDGED = frozenset("!≡")
 """Relations that are read, and never judged."""
 _REFLEXIVE = frozenset("=~?≤≥")
 """Relations that hold between a value and itself."""
+_LETTERS = {"word": "w", "num": "n", "open": "(", "close": ")", "cur": "$", "rel": "=", "break": "."}
+_BESIDE = re.compile(
+    r"""w(?!\() | (?<=n)w                                   # a word, which is no function of what follows
+    | [(\[](?=w) | (?<=w)\) | [(\[]x?\) | (?<=x)\) | \[n\)  # the brackets of a remark
+    | (?:(?<![^w.])|(?<=w\))) (?:[(\[]n\)|[#*]+) (?=n)     # a number or mark of a list
+    | -(?=w|[(\[]\)) | (?<!nw)(?<=w)-(?=n) | (?<=n) (?:\$(?![n(-])|[#*]++(?![n(x]))
+    """,
+    re.VERBOSE,
+)
+"""Matches words and remarks, in the letters of :func:`_letter`."""
+_CELLS = re.compile(r"[0-9]++(?:[,;][0-9]++)++")
+_CELL = re.compile(r"[0-9]++|[,;]")
 MAX_SIDES = 64
 """A chain has at most this many sides and one more. A longer chain is cut: the next one begins with its last side."""
 
@@ -72,6 +85,69 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
             has_equality = True
     if has_equality:
         yield from _Run(tokens, start, len(tokens)).chains()
+
+
+def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
+    """Yield the chains of *tokens* that have no word inside, read as if no words and remarks stood around them."""
+    tokens = list(_by_columns(tokens))
+    signs = list(tokens)
+    for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
+        for at in range(*found.span()):
+            signs[at] = signs[at]._replace(kind="break", text=";")
+    for closed, opened in _matches(tokens, 0, len(tokens)).items():
+        if any(token.kind == "rel" for token in tokens[opened:closed]):  # it is around an equation, not in one
+            for at in (opened, closed):
+                signs[at] = signs[at]._replace(kind="break", text=";")
+    for chain in find_chains(signs):
+        *before, last = chain.sides
+        if last.doubt in BESIDE:
+            last = last._replace(doubt="")
+        yield chain._replace(sides=(*before, last), doubt="")
+
+
+def _by_columns(tokens: list[Token]) -> Iterator[Token]:
+    """Yield *tokens* with the cells of a row apart, and a remark after a wide gap: ``3,4,3 + 4 = 8,8  # 3 + 4 = 8``."""
+    before: Token | None = None
+    row = any(token.kind == "opaque" and _CELLS.fullmatch(token.text) for token in tokens)
+    for at, token in enumerate(tokens):
+        kind, text, start, _ = token
+        gap = start - before.end if before is not None else 0
+        if before is not None and (
+            (kind == "opaque" and gap > 1 and not text[0].isalnum())
+            or (before.kind == kind == "num" and gap and not _may_be_one(text, tokens[at + 1 : at + 2]))
+        ):
+            yield token._replace(kind="break", text=";", end=start)
+            if kind == "opaque":
+                continue
+        if row and kind in ("opaque", "num") and _CELLS.fullmatch(text) and not PLAIN_NUMBER.fullmatch(text):
+            for cell in _CELL.finditer(text):
+                is_number = cell[0].isdigit()
+                yield Token("num" if is_number else "break", cell[0], start + cell.start(), start + cell.end())
+        else:
+            yield token
+        before = token
+
+
+def _may_be_one(text: str, after: list[Token]) -> bool:
+    """Tell whether *text*, a number after a number and a gap, may belong to it: ``1 000``, ``1 1/2``, ``1 ½``."""
+    return len(text) == 3 or not text.isascii() or bool(after and after[0].text == "/")
+
+
+def _letter(before: Token | None, token: Token, after: Token | None) -> str:
+    """Return the letter for *token*, which is between *before* and *after*, in ``_BESIDE``."""
+    kind, text, start, end = token
+    if kind == "opaque":
+        if text.isalpha():
+            return "x" if len(text) == 1 and (text.isascii() or "\u03b1" <= text <= "\u03c9") else "w"
+        if text[:1] == "\\":
+            return "w" if "mod" in text else "?"
+        return "w" if text == "'" else "#"
+    follows_gap = before is not None and before.end < start
+    if kind == "open" and follows_gap:
+        return "["
+    if kind == "op" and (text in "*/" or (text == "-" and follows_gap and after is not None and end < after.start)):
+        return "-" if text == "-" else "*"
+    return _LETTERS.get(kind, "?")
 
 
 def _converts(sides: list[Side]) -> bool:

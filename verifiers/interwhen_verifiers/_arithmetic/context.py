@@ -44,6 +44,8 @@ REACH = 60
 _CAST = "the sentence around it casts doubt on it"
 _DENIED = "it may be denied"
 _TAKEN_BACK = "it may be taken back in what follows"
+BESIDE = frozenset(("a mark after it may be a unit", "a bracket follows", "it may be a factorial"))
+"""Doubts about the last side of a chain that come from a sign after it."""
 DENIALS = frozenset((_CAST, _DENIED, _TAKEN_BACK))
 """Doubts by which the text may deny an equation that holds."""
 

@@ -166,6 +166,9 @@ def _is_label(text: str, match: re.Match[str]) -> bool:
     if after and after[-1] == "%" and match["number"] == "100":
         return True
     before = text[max(0, match.start() - _REACH) : match.start()]
+    if before[-1:].isspace():
+        word = _WORD_BEFORE.search(before)
+        return word is not None and word[1].lower() in LABELS
     glued = _GLUED.search(before)
     if glued is not None:
         letters = glued[1]
@@ -174,8 +177,7 @@ def _is_label(text: str, match: re.Match[str]) -> bool:
         at = glued.start(1)
         is_sign = before[at - 1 : at] == "\\" or (letters in "xX" and before[at - 1 : at].isdigit())
         return not is_sign and (not glued[2] or len(letters) > 1)
-    word = _WORD_BEFORE.search(before)
-    return word is not None and word[1].lower() in LABELS
+    return False
 
 
 def _values(match: re.Match[str]) -> tuple[Value, ...]:
@@ -192,6 +194,8 @@ def _values(match: re.Match[str]) -> tuple[Value, ...]:
         below = int(match["over"])
         return (Fraction(value) / below,) if below else (value,)
     after = (match["after"] or "").strip()
+    if not after:
+        return (value,)
     if after.endswith("%"):
         return (value, Fraction(value) / 100)
     return (value * _SCALES.get(after, 1),)
@@ -208,8 +212,9 @@ def _part(match: re.Match[str]) -> tuple[Value, ...]:
     return (Fraction(1, below), below, Fraction(100, below))
 
 
-def _read(text: str) -> Fraction:
-    return Fraction(_NOT_A_DIGIT.sub("", text)[:_MAX_DIGITS])
+def _read(text: str) -> Value:
+    digits = text if text.isdecimal() else _NOT_A_DIGIT.sub("", text)
+    return int(digits[:_MAX_DIGITS]) if digits.isdecimal() else Fraction(digits[:_MAX_DIGITS])
 
 
 def _read_han(text: str) -> tuple[Value, ...]:

@@ -69,7 +69,7 @@ _PATTERN = re.compile(
 )
 SEPARATORS = r"(?:\{,\}|,?\\[,!]|[,'’])"
 """The separators of thousands: a comma, an apostrophe, or the commas and thin spaces of LaTeX."""
-_PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
+PLAIN_NUMBER = re.compile(rf"[0-9]{{1,3}}(?:{SEPARATORS}[0-9]{{3}})++(?:\.[0-9]++)?|[0-9]*+\.[0-9]++")
 _LOOSE_NUMBER = re.compile(
     r"(?P<comma>[0-9]++(?:,|\{,\})[0-9]++|[0-9]{1,3}(?:[.'’][0-9]{3})++(?:,|\{,\})[0-9]++)"
     r"|[0-9]{1,3}(?:\.[0-9]{3}){2,}+|[0-9]{1,2}(?:,[0-9]{2})++,[0-9]{3}(?:\.[0-9]++)?"
@@ -183,7 +183,7 @@ def _single(group: str, found: str, start: int, end: int, text: str) -> Token | 
 def _number(text: str, start: int, end: int, source: str) -> Token:
     if not text[-1].isdigit():
         return _token(Token, ("opaque", text, start, end))  # 0.(3), 0.\overline{3}
-    plain = text.isdigit() or _PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
+    plain = text.isdigit() or PLAIN_NUMBER.fullmatch(text) or _is_loose(text, start, end, source)
     # A number directly after a letter is part of something else, such as a version ("v1.2") or an exponent.
     before = source[start - 1 : start]
     if before == "." and text[0] != ".":

@@ -61,6 +61,38 @@ _FIRST_SENTENCE = re.compile(r"(?:[^.!?;]|[.!?;](?=\S)){0,120}")
 _NUMBER = re.compile(r"[0-9]+(?:[.,][0-9]+)*")
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['’])*|[✗✘❌✖╳]")
 
+_LEAD = r"[\s.,;:!?)\]}$*\\—–-]*(?:[^\W\d_]+[,.!:;?—–]+\s+)*"
+_SUBJECT = r"(?:it|that|this)(?:'s| is| was)?"
+_BEGINS = re.compile(rf"(?:\A|[.!?\n]){_LEAD}\Z")
+_PRIVATE = re.compile("[\ue000-\ue002]")
+_REJECTION = 400
+"""The most characters of a sentence that rejects an equation."""
+_REJECTS = {
+    is_named: re.compile(
+        rf"{_LEAD}(?:(?:[\ue000\ue002] ){'?' if is_named else ''}"
+        r"(?:is|was) (?:wrong|incorrect|false|not (?:right|correct|true))"
+        rf"|(?:(?:\ue001 is|\ue001 ?=|{_SUBJECT}) [0-9.,/]*[0-9], )?(?:{_SUBJECT} )?not \ue002)"
+        r"[\s)\]}$*\\]*?(?:[.!](?!\d)|\n|\Z)",
+        re.IGNORECASE,
+    )
+    for is_named in (False, True)
+}
+"""Sentences that reject an equation (U+E000), where U+E001 is its left side and U+E002 its last one. They must name one
+of them, unless (true) the equation is all that its own sentence says."""
+
+
+def takes_back(text: str, start: int, last: int, end: int) -> bool:
+    """Tell whether a sentence says that the equation ``text[start:end]`` or its last side, from *last* on, is wrong.
+
+    It is the sentence of the equation or the next one. It must have ended, and say nothing else: ``No, 13 is wrong.``
+    """
+    left = text[start:last].strip().removesuffix("=").rstrip("\\ ")
+    # The text may hold these signs, too, and they must not stand for what it does not say.
+    said = _PRIVATE.sub("x", text[end : end + _REJECTION])
+    for sign, words in zip("\ue000\ue001\ue002", (text[start:end].strip(), left, text[last:end].strip()), strict=True):
+        said = said.replace(words, sign) if words else said
+    return _REJECTS[_BEGINS.search(text[:start]) is not None].match(said) is not None
+
 
 def announces(text: str) -> bool:
     """Tell whether the lines after *text* may hold a trial of a value, an exercise, or the work of other people."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of
@@ -278,19 +278,24 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
     return schemas
 
 
-def names_in(root: Any) -> frozenset[str]:
-    """Return all names of properties that a schema in *root* describes or requires."""
-    found: set[str] = set()
+def parts_of(root: Any) -> Iterator[Mapping[str, Any] | list[Any]]:
+    """Yield all objects and arrays in the schema *root*."""
     waiting = [root]
     while waiting:
         part = waiting.pop()
+        if isinstance(part, Mapping | list):
+            yield part
+            waiting.extend(part.values() if isinstance(part, Mapping) else part)
+
+
+def names_in(root: Any) -> frozenset[str]:
+    """Return all names of properties that a schema in *root* describes or requires."""
+    found: set[str] = set()
+    for part in parts_of(root):
         if isinstance(part, Mapping):
             found |= _names(part)
             required = part.get("required")
             found |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
     return frozenset(found)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, Literal
 
@@ -25,6 +25,10 @@ _KEPT = 300
 """The least number of characters that are kept from a string, for comparison with allowed values."""
 _DIGITS = 400
 """A document is not followed any further after a number with more characters."""
+_REMEMBERED = 2_000
+"""The most results that a reader remembers."""
+_OF_STRINGS = ("maxLength", "minLength", "enum", "const")
+"""The keywords, except ``pattern``, that may refute a string."""
 _DEEPEST = 64
 """For deeper values, only the syntax is judged before the document is complete."""
 
@@ -38,6 +42,12 @@ class Reader:
         self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
         self.kept = max((_KEPT, *map(len, self._bits)))
         """How many characters of a string are kept: enough to know each key that the schema names."""
+        parts = list(constraints.parts_of(schema))
+        self.words = frozenset(word for part in parts if isinstance(part, Mapping) for word in part)
+        """The keywords that the schema uses, among other names."""
+        self.judges_strings = not self.words.isdisjoint(_OF_STRINGS)
+        self._longest = max((len(part) for part in parts if isinstance(part, list)), default=0)
+        self._known: dict[tuple[int, str, str | int], tuple[Node, Node]] = {}
 
     def begin(self) -> State:
         """Return the state before a document."""
@@ -58,11 +68,30 @@ class Reader:
         """Return the bit that stands for the key *name*; 0 if no schema names this key."""
         return self._bits.get(name, 0)
 
-    def inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
-        """Return the constraints of one property or item of the value that *node* constrains.
+    def remembered(self, node: Node, what: str, which: str | int, compute: Callable[[], Node]) -> Node:
+        """Return the result of *compute*, which must depend on nothing but *node*, *what* and *which*."""
+        found = self._known.get((id(node), what, which))
+        if found is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            # The entry holds the node, so that no other one gets its id.
+            found = self._known[id(node), what, which] = (node, compute())
+        return found[1]
 
-        *schemas* returns the schemas that a leaf has for this inner value.
+    def item(self, node: Node, index: int) -> Node:
+        """Return the constraints of the item at *index*, counted from 0, of the array that *node* constrains."""
+        which = min(index, self._longest)  # after the lists of the schema, all items have the same constraints
+        return self.remembered(node, "item", which, lambda: self._inner(node, constraints.of_item(which)))
+
+    def property(self, node: Node, name: str | None) -> Node:
+        """Return the constraints of the property *name* of the object that *node* constrains.
+
+        *name* is ``None`` if the name was too long to be kept.
         """
+        which = 0 if name is None else name
+        return self.remembered(node, "property", which, lambda: self._inner(node, constraints.of_property(name)))
+
+    def _inner(self, node: Node, schemas: Callable[[Any], tuple[Any, ...]]) -> Node:
         return constraints.inside(node, schemas, self._compiler)
 
 
@@ -125,11 +154,11 @@ class _Step:
             case "word":
                 self._word()
             case _:
-                char = self._text[self.at]
-                if char not in _SPACE:
-                    self._structure(char)
-                    return
-                self.at += 1
+                text = self._text
+                while self.at < len(text) and text[self.at] in _SPACE:
+                    self.at += 1
+                if self.at < len(text):
+                    self._structure(text[self.at])
 
     # ------------------------------------------------------------------ structure
 
@@ -176,7 +205,8 @@ class _Step:
             kind = "null" if char == "n" else "boolean"
         else:
             raise _Stop(f"invalid JSON: no value begins with '{constraints.shown(char)}'")
-        self._demand(constraints.of_kind(kind))
+        node = self._node
+        self._node = self._reader.remembered(node, "kind", kind, lambda: self._applied(node, constraints.of_kind(kind)))
         if kind in ("object", "array"):
             self._open(kind)
             return
@@ -191,17 +221,20 @@ class _Step:
         self.at += 1
 
     def _begin_item(self) -> None:
-        frame = self._frame
-        node = self._applied(frame.node, constraints.one_more("maxItems", frame.begun + 1))
-        self._put(frame._replace(node=node, begun=frame.begun + 1))
-        self._node = self._reader.inner(node, constraints.of_item(frame.begun))
+        begun = self._frame.begun
+        self._begin_entry("maxItems")
+        self._node = self._reader.item(self._frame.node, begun)
 
     def _begin_name(self) -> None:
-        frame = self._frame
-        node = self._applied(frame.node, constraints.one_more("maxProperties", frame.begun + 1))
-        self._put(frame._replace(node=node, begun=frame.begun + 1))
+        self._begin_entry("maxProperties")
         self._mode, self._read, self._length = "name", "", 0
         self.at += 1
+
+    def _begin_entry(self, limit: str) -> None:
+        kind, node, begun, seen = self._frame
+        if limit in self._reader.words:
+            node = self._applied(node, constraints.one_more(limit, begun + 1))
+        self._put(Frame(kind, node, begun + 1, seen))
 
     def _comma(self) -> None:
         if self._frame.kind == "array":
@@ -238,7 +271,8 @@ class _Step:
         if node is None:
             self.at = max(self.at - 1, 0)
             raise _Stop("no alternative of the schema allows this value here")
-        self._put(frame._replace(node=node))
+        if node is not frame.node:
+            self._put(frame._replace(node=node))
         self._mode = "next"
 
     def _put(self, frame: Frame) -> None:
@@ -307,6 +341,8 @@ class _Step:
 
     def _look_at_string(self, *, complete: bool) -> None:
         text, length = self._read, self._length
+        if self._mode == "string" and not self._reader.judges_strings:
+            return
         if not complete and "\ud800" <= text[-1:] <= "\udbff":
             text, length = text[:-1], length - 1  # it may become another character
         if self._mode == "string":
@@ -314,10 +350,12 @@ class _Step:
             return
         frame = self._frame
         test = constraints.key_so_far(text, length, complete=complete)
-        self._put(frame._replace(node=self._applied(frame.node, test)))
+        node = self._applied(frame.node, test)
+        if node is not frame.node:
+            self._put(frame._replace(node=node))
 
     def _note_patterns(self) -> None:
-        if self._mode == "string" and self._length == len(self._read):
+        if "pattern" in self._reader.words and self._mode == "string" and self._length == len(self._read):
             # Leaves outside of groups apply to every document.
             patterns = [leaf.schema.get("pattern") for leaf in self._node.leaves]
             start, end = max(self._token, 0), self.at + 1
@@ -332,8 +370,8 @@ class _Step:
         if bit & frame.seen:
             self.at -= 1
             raise _Stop(f"the key '{constraints.shown(self._read)}' is in the object already; give each key once")
-        self._put(frame._replace(seen=frame.seen | bit))
-        self._node = self._reader.inner(frame.node, constraints.of_property(name))
+        self._put(Frame(frame.kind, frame.node, frame.begun, frame.seen | bit))
+        self._node = self._reader.property(frame.node, name)
         self._mode = "colon"
 
     # ------------------------------------------------------------------ numbers and words
@@ -381,6 +419,8 @@ class _Step:
         self._node = self._applied(self._node, test)
 
     def _applied(self, node: Node, test: Test) -> Node:
+        if not node.groups and not any(map(test, node.leaves)):
+            return node
         told = Refutation()
         found = constraints.apply(node, test, told)
         if found is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from interwhen_verifiers._json_schema.compiler import ANYTHING, Node
@@ -48,8 +47,7 @@ class Text(NamedTuple):
     start: int
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """The state of the reader between two characters."""
 
     mode: Mode = "value"

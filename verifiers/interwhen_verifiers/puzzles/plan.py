@@ -322,7 +322,7 @@ def _broken(text: str, at: int, taken: Taken) -> Verdict:
     The verdict is ``Unknown`` if the text after the action may take it back.
     """
     if corrects(text, at + taken.step.end):
-        return Unknown("the plan fails, and the text after it may say so itself")
+        return Unknown("the plan fails, and the text after it may say so itself", excused=True)
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))
 
 

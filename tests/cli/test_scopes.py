@@ -45,7 +45,7 @@ def test_no_plugin_stops_the_list(tmp_path, monkeypatch, capsys):
 def test_the_list_says_what_does_not_load(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(
-        _verifiers, "_tried", lambda all_: [(replace(each, loaded=False, error="why"), "?") for each in all_]
+        _verifiers, "scopes_of", lambda all_: [(replace(each, loaded=False, error="why"), "?") for each in all_]
     )
     assert listed() == 0
     assert "✗ why" in capsys.readouterr().out
