@@ -22,6 +22,8 @@ def violations(text: str, prompt: str) -> list[Violation]:
         ("He buys 17 boxes of 24 eggs and eats 8.", "17 * 24 = 408\n408 - 8 = 390", "400"),
         ("He buys 17 boxes of 24 eggs and eats 8.", "So 17 * 24 = 408 eggs, and 408 - 8 = 390 eggs.", "400"),
         ("A shirt of $40 is 25% off.", "0.25 * 40 = 8", "10"),
+        ("One weighs 4.5 kg and one 3.2 kg.", "4.5 kg + 3.2 kg = 7.8 kg", "7.7"),
+        ("A pen is $4.50 and a pad $3.20.", "$4.50 + $3.20 = $7.80", "7.70"),
     ],
 )
 def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
@@ -38,6 +40,7 @@ def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
         ("Take 3 and 5.", "The larger one wins: 3 + 5 = 5"),
         ("Take 17 and 24.", "After the fee of 3: 17 + 24 = 38"),
         ("Take 50 and 20.", "With 10% service, 50 + 20 = 77"),
+        ("Add 4.4 and 0.3 overs.", "4.4 overs + 0.3 overs = 5.1 overs"),
     ],
 )
 def test_other_values_are_not_repaired(prompt: str, text: str) -> None:

@@ -39,7 +39,7 @@ from interwhen.toolkit import Normalized, normalize, safe_from_data
 from interwhen_verifiers._arithmetic.answers import Stated, read_line
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, find_in_signs, is_identity
 from interwhen_verifiers._arithmetic.context import DENIALS
-from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value
+from interwhen_verifiers._arithmetic.judge import Differs, Rounded, Rounding, Unclear, compare, is_value, scales
 from interwhen_verifiers._arithmetic.meanings import is_plain, may_be_other_operation, other_arithmetic
 from interwhen_verifiers._arithmetic.mentions import may_mention, mentions, parts_of, values_in, with_parts
 from interwhen_verifiers._arithmetic.messages import locate, result, statement
@@ -549,6 +549,11 @@ def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tup
     first = next((side for side in chain.sides if not bare(side.node)), chain.sides[0])
     wanted = {number.value for number in numbers(first.node)} - with_parts(state.problem.given)
     sure = _are_bound(wanted, steps) and is_plain(text, start, end, before, state.problem.text)
+    # Beside a unit that is not known, a point may separate other things than tenths: 4.4 overs are 28 balls.
+    sure = sure and not (
+        any(scales(side) is None for side in chain.sides)
+        and any(number.places for side in chain.sides for number in numbers(side.node))
+    )
     pairs = ((left.node, right.node) for left, right in pairwise(chain.sides))
     return around, sure and not any(may_be_other_operation(left, right, around) for left, right in pairs)
 

@@ -332,7 +332,7 @@ def json_schema(
     schema: Schema | None = None,
     tools: Mapping[str, Any] | str | None = None,
     where: Where = "auto",
-    every: int = 32,
+    every: int = 64,
     remote: tuple[str, ...] = (),
     level: Level = "witness",
     delivery: Delivery | None = None,

@@ -135,8 +135,23 @@ class _Step:
 
     def run(self) -> Wrong | None:
         try:
-            while self.at < len(self._text) and self._mode not in ("done", "lost"):
-                self._advance()
+            end = len(self._text)
+            while self.at < end:
+                mode = self._mode
+                if mode in ("string", "name"):
+                    self._string()
+                elif mode == "number":
+                    self._number()
+                elif mode == "word":
+                    self._word()
+                elif mode in ("done", "lost"):
+                    break
+                else:
+                    char = self._text[self.at]
+                    if char in _SPACE:
+                        self.at += 1
+                    else:
+                        self._structure(char)
             if self._mode in ("string", "name"):
                 self._look_at_string(complete=False)
         except _Stop as stop:
@@ -145,40 +160,23 @@ class _Step:
             return Wrong(stop.why, min(start, self.at), min(self.at + 1, len(self._text)))
         return None
 
-    def _advance(self) -> None:
-        match self._mode:
-            case "string" | "name":
-                self._string()
-            case "number":
-                self._number()
-            case "word":
-                self._word()
-            case _:
-                text = self._text
-                while self.at < len(text) and text[self.at] in _SPACE:
-                    self.at += 1
-                if self.at < len(text):
-                    self._structure(text[self.at])
-
     # ------------------------------------------------------------------ structure
 
     def _structure(self, char: str) -> None:
         self._token = self.at
         mode = self._mode
-        if mode == "value" or (mode == "first" and char != "]"):
+        if mode == "colon" and char == ":":
+            self._mode = "value"
+            self.at += 1
+        elif mode == "next" and char == ",":
+            self._comma()
+        elif mode == "value" or (mode == "first" and char != "]"):
             self._begin_value(char)
         elif mode == "first" or (mode == "next" and char == "]" and self._frame.kind == "array"):
             self._close_array()
         elif mode in ("key", "key_first") and char == '"':
             self._begin_name()
-        elif mode == "key_first" and char == "}":
-            self._close_object()
-        elif mode == "colon" and char == ":":
-            self._mode = "value"
-            self.at += 1
-        elif mode == "next" and char == ",":
-            self._comma()
-        elif mode == "next" and char == "}" and self._frame.kind == "object":
+        elif char == "}" and (mode == "key_first" or (mode == "next" and self._frame.kind == "object")):
             self._close_object()
         else:
             raise _Stop(f"invalid JSON: {_WANTED[mode]} is missing before '{constraints.shown(char)}'")
@@ -402,11 +400,13 @@ class _Step:
 
     def _word(self) -> None:
         word = _WORDS[self._read[0]]
-        char = self._text[self.at]
-        if char != word[len(self._read)]:
+        rest = word[len(self._read) :]
+        piece = self._text[self.at : self.at + len(rest)]
+        if not rest.startswith(piece):
+            self.at += next(at for at, (wanted, char) in enumerate(zip(rest, piece, strict=False)) if wanted != char)
             raise _Stop(f"invalid JSON: '{word}' is not written like this")
-        self._read += char
-        self.at += 1
+        self._read += piece
+        self.at += len(piece)
         if self._read == word:
             self.at -= 1
             self._demand(constraints.scalar({"true": True, "false": False, "null": None}[word]))
