@@ -29,6 +29,7 @@ from interwhen import (
     Violation,
 )
 from interwhen._core.messages import Drop, Extracted, Settled
+from interwhen._core.scanners import PollScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, step_starts
@@ -410,3 +411,47 @@ def test_each_line_of_a_group_counts_once():
     intake = Intake((monitor(trigger=Lines(every=2)),), tags=None, phase="answer")
     assert list(intake.feed("a\n", 1, "answer")) == []
     assert [due.segment.text for due in intake.feed("b\n", 1, "answer")] == ["a\nb"]
+
+
+def test_a_cut_forgets_what_completes_the_line_that_it_removes():
+    transcript = Transcript("answer")
+    transcript.append("1+1=2", 1)
+    transcript.end_line("\n")
+    transcript.cut(5)
+    assert transcript.line_end == "\n"
+    transcript.cut(4)
+    transcript.append("3", 1)
+    assert transcript.line_end is None
+
+
+def test_tokens_without_text_count_beside_think_tags():
+    intake = Intake((monitor(),), tags=("<think>", "</think>"), phase="answer")
+    list(intake.feed("1", 1, "answer"))
+    list(intake.feed("", 2, "answer"))
+    intake.keep_held()
+    assert (intake.owed, intake.transcript.kept_tokens) == (0, 3)
+
+
+def test_a_cut_behind_the_first_line_end_tears_no_line():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("\n1+1", 1, "answer"))
+    assert not intake.tears(1)
+
+
+@pytest.mark.parametrize(("length", "count"), [(200, 1), (201, 0)])
+def test_a_fence_has_at_most_two_hundred_characters(length, count):
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    assert len(list(intake.feed(f"{'```':x<{length}}\nx\n```\n", 1, "answer"))) == count
+
+
+def test_a_cut_chooses_the_length_of_each_later_part_again():
+    chosen = []
+    scanner, transcript = PollScanner(lambda start, _: chosen.append(start) or 2), Transcript("answer")
+    transcript.append("abcdef", 1)
+    assert len(list(scanner.feed(transcript))) == 3
+    assert chosen == [0, 2, 4, 6]
+    transcript.cut(1)
+    scanner.rewind(transcript)
+    transcript.append("bcdef", 1)
+    assert len(list(scanner.feed(transcript))) == 3
+    assert chosen == [0, 2, 4, 6, 2, 4, 6]

@@ -275,3 +275,30 @@ def test_a_schema_with_all_its_words_describes_a_tool():
 
 def test_a_name_in_a_sentence_begins_no_call():
     assert found_in('I would ask get_weather {"city": "Oslo"} to be sure.', OFFER) == []
+
+
+def test_letters_of_all_scripts_stay_in_arguments():
+    text = "<function=get_weather><parameter=city>Zürich</parameter></function>"
+    [(_, _, written)] = found_in(text, OFFER)
+    assert written.calls[0].arguments == '{"city": "Zürich"}'
+
+
+def test_a_closing_tag_may_be_longer_than_any_opening():
+    trigger = ToolCalls("<t>", f"</{'t' * 90}>")
+    text = f"<t>x</{'t' * 90}>"
+    assert len(found_in(text, NO_OFFER, range(len(text)), trigger=trigger)) == 1
+
+
+def test_a_cut_of_an_open_fence_ends_its_quotation():
+    intake, call = intake_for(OFFER), "[get_weather(city=place)]\n\n"
+    assert spans(intake.feed(f"```\n{call}", 1, "answer")) == []
+    intake.cut(0)
+    assert len(spans(intake.feed(call, 1, "answer"))) == 1
+
+
+def test_all_but_the_last_sign_of_an_opening_is_held():
+    scanner = scanner_for(ToolCalls(), OFFER)
+    opening = max(scanner._openings, key=len)
+    intake = intake_for(OFFER)
+    list(intake.feed(f"So\n{opening[:-1]}", 1, "answer"))
+    assert intake.hold(0) == 3
