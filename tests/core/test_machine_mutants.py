@@ -421,6 +421,15 @@ def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
         assert all("the call of 'get_weather' (format tagged)" in why for why in whys)
 
 
+def test_at_most_three_calls_of_a_text_are_named():
+    driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=OFFER)
+    driver.feed("[TOOL_CALLS][" + ", ".join(['{"name": "get_weather", "arguments": {}}'] * 4) + "]")
+    driver.settle()
+    driver.end()
+    [why] = [each.why for each in driver.summary.unverified_reasons if each.why.startswith(WRITTEN_AS_TEXT)]
+    assert why.count("get_weather") == 3
+
+
 def test_the_smallest_cut_is_remembered_until_it_is_read():
     """`Transcript.cut`: text before it is still the same."""
     transcript = Transcript("answer")

@@ -7,23 +7,32 @@ from interwhen import (
     Answer,
     Auto,
     Budgets,
+    Cancelled,
+    CheckRecord,
     Claim,
+    CodeBlocks,
     Conclude,
     Delta,
     Feedback,
     FrontierMoved,
     Judged,
+    Lines,
+    Mention,
     Pass,
     Remedied,
     Repair,
+    Resample,
     Segment,
+    Sentences,
     Span,
     ToolCalls,
     Violation,
 )
 from interwhen._core.messages import Drop, Extracted, Settled
+from interwhen._core.scanners import PollScanner
 from interwhen._core.segmenter import Intake
-from interwhen._core.violations import Candidate, Ref, Violations
+from interwhen._core.transcript import Transcript
+from interwhen._core.violations import Candidate, Ref, Violations, step_starts
 from tests.core.worlds import STRICT, drive, monitor, parse
 
 LIVE_AND_GATED = pytest.mark.parametrize("delivery", ["interrupt", "gate"])
@@ -262,3 +271,187 @@ def test_a_shared_check_stays_for_a_claim_that_stays():
     orders = driver.core.checks.cut(11)
     assert not any(isinstance(order, Drop) for order in orders)
     assert [[ref.span.start for ref in job.refs] for job in driver.core.checks.jobs.values()] == [[0]]
+
+
+# ------------------------------------------------------------------ segments, cuts and counts
+
+
+@pytest.mark.parametrize(
+    ("trigger", "texts", "again"),
+    [
+        (Lines(), ("1+1=2", "3\n"), ["3"]),
+        (Lines(joins=("so",)), ("1+1=2\n2+2=4", "3\nx"), ["3"]),
+        (CodeBlocks(), ("```\nx\n```", "\n```\ny\n```\n"), ["```\ny\n```"]),
+        (CodeBlocks(), ("```\nx\n```", "x\n```\n"), []),
+    ],
+    ids=["lines", "joined lines", "code blocks", "a fence that goes on"],
+)
+def test_what_followed_an_end_stays_apart_after_a_cut(trigger, texts, again):
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    list(intake.feed(texts[0], 1, "answer"))
+    list(intake.end())
+    list(intake.feed(texts[1], 1, "answer"))
+    intake.cut(len(texts[0]) + 1)
+    dues = [*intake.feed(texts[1][1:], 1, "answer")]
+    assert [due.segment.text for due in dues][:1] == again
+
+
+def test_two_lines_are_two_steps():
+    transcript = Transcript("answer")
+    transcript.append("One. Two.\nThree. Four.", 1)
+    assert step_starts(transcript, 0, transcript.length) == [0, 10]
+    transcript.cut(9)
+    assert step_starts(transcript, 0, transcript.length) == [0, 5]
+
+
+def test_a_cut_of_an_opening_tag_leaves_the_first_phase():
+    intake = Intake((monitor(),), tags=("<think>", "</think>"), phase="answer")
+    list(intake.feed("<think>so</think>4", 1, "answer"))
+    intake.cut(0)
+    assert intake.transcript.phases == [(0, "answer")]
+
+
+def test_tokens_without_text_count_when_the_reader_leaves():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("1", 1, "answer"))
+    list(intake.feed("", 2, "answer"))
+    intake.keep_held()
+    assert (intake.owed, intake.transcript.kept_tokens) == (0, 3)
+
+
+@pytest.mark.parametrize("trigger", [Lines(joins=("so",)), Lines()])
+def test_a_complete_line_is_checked_if_the_model_breaks_off(trigger):
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    dues = [*intake.feed("1+1=2\n", 1, "answer"), *intake.end(finished=False)]
+    assert [due.segment.text for due in dues] == ["1+1=2"]
+
+
+def test_numbers_of_the_text_are_counted_at_its_end():
+    driver = drive(monitor())
+    driver.feed("1+1=2 and 7\n")
+    job = min(driver.pending)
+    order = driver.pending.pop(job)
+    driver.tell(Extracted(job, parse(order.segment), mentions=(Mention(Span(10, 11), ("7",)),)))
+    driver.settle()
+    driver.end()
+    [count] = driver.summary.numbers
+    assert (count.total, [span.start for span in count.unchecked]) == (1, [10])
+
+
+def test_the_last_check_of_a_claim_counts():
+    segments = drive(monitor()).core.checks._segments[0]
+    records = [
+        CheckRecord(
+            monitor="m", verifier="v", version="1", key=key, span=Span(0, 5), segment=Span(0, 6), outcome=outcome
+        )
+        for key, outcome in (("1+1=2", Cancelled("late")), ("1+1=2", Judged(Pass())))
+    ]
+    for record in records:
+        segments.record(record)
+    assert segments.records() == records[1:]
+
+
+def test_a_cut_forgets_all_conclusions_after_it():
+    end = {"remedy": Conclude(), "phase": "reasoning", "required": False}
+    found = violations(monitor("a", **end))
+    found.concluded += [candidate(0, 0, Violation("no")), candidate(0, 6, Violation("no"))]
+    found.cut(6)
+    assert len(found.concluded) == 1
+    found.concluded.append(candidate(0, 6, Violation("no")))
+    found.cut(0)
+    assert found.concluded == []
+
+
+def test_a_gate_is_answered_by_another_gate_at_the_same_end():
+    found = violations(monitor("a", delivery="gate"), monitor("b", delivery="gate"), monitor("c"))
+    found._answered += [(Span(2, 5), 0), (Span(4, 5), 2)]
+    assert found._is_answered_by_another(Span(0, 5), 1)
+    assert not found._is_answered_by_another(Span(0, 5), 0)
+
+
+def test_a_failed_extraction_ends_its_segment():
+    driver = drive(monitor(delivery="gate", on_error="open"))
+    driver.feed("1+1=2\n")
+    job = min(driver.pending)
+    driver.pending.pop(job)
+    driver.tell(Extracted(job, (Claim(key="1+1=2", span=Span(50, 55)),)))
+    assert (driver.shown, driver.core.checks.first_open(0)) == ("1+1=2\n", None)
+
+
+def test_a_repair_may_use_the_room_of_what_it_replaces():
+    driver = drive(monitor(), max_tokens=8, counts_own_text=True)
+    for token in ("2", "+", "2", "=", "5", "\n"):
+        driver.feed(token)
+    driver.settle()
+    assert [event.violation.remedy for event in driver.of(Remedied)] == ["repair"]
+
+
+@pytest.mark.parametrize(("own", "goes_on"), [(False, True), (True, False)])
+def test_our_text_uses_up_tokens_only_where_the_server_counts_it(own, goes_on):
+    driver = drive(monitor(), max_tokens=5, counts_own_text=own)
+    for token in ("2", "+", "2", "=", "5", "\n"):
+        driver.feed(token)
+    driver.settle()
+    assert (driver.state == "opening") is goes_on
+
+
+@pytest.mark.parametrize(
+    ("trigger", "text", "line_end"),
+    [(Lines(), "3+3=5\n", ""), (Lines(), "1+1=2\n3+3=5\n", None), (Sentences(), "It is so. 3+3=5. ", None)],
+)
+def test_only_a_sample_from_the_start_needs_no_line_end(trigger, text, line_end):
+    driver = drive(monitor(trigger=trigger, remedy=Resample()))
+    driver.feed(text)
+    driver.settle()
+    assert driver.state == "opening"
+    assert driver.core.transcript.line_end == line_end
+
+
+def test_each_line_of_a_group_counts_once():
+    intake = Intake((monitor(trigger=Lines(every=2)),), tags=None, phase="answer")
+    assert list(intake.feed("a\n", 1, "answer")) == []
+    assert [due.segment.text for due in intake.feed("b\n", 1, "answer")] == ["a\nb"]
+
+
+def test_a_cut_forgets_what_completes_the_line_that_it_removes():
+    transcript = Transcript("answer")
+    transcript.append("1+1=2", 1)
+    transcript.end_line("\n")
+    transcript.cut(5)
+    assert transcript.line_end == "\n"
+    transcript.cut(4)
+    transcript.append("3", 1)
+    assert transcript.line_end is None
+
+
+def test_tokens_without_text_count_beside_think_tags():
+    intake = Intake((monitor(),), tags=("<think>", "</think>"), phase="answer")
+    list(intake.feed("1", 1, "answer"))
+    list(intake.feed("", 2, "answer"))
+    intake.keep_held()
+    assert (intake.owed, intake.transcript.kept_tokens) == (0, 3)
+
+
+def test_a_cut_behind_the_first_line_end_tears_no_line():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("\n1+1", 1, "answer"))
+    assert not intake.tears(1)
+
+
+@pytest.mark.parametrize(("length", "count"), [(200, 1), (201, 0)])
+def test_a_fence_has_at_most_two_hundred_characters(length, count):
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    assert len(list(intake.feed(f"{'```':x<{length}}\nx\n```\n", 1, "answer"))) == count
+
+
+def test_a_cut_chooses_the_length_of_each_later_part_again():
+    chosen = []
+    scanner, transcript = PollScanner(lambda start, _: chosen.append(start) or 2), Transcript("answer")
+    transcript.append("abcdef", 1)
+    assert len(list(scanner.feed(transcript))) == 3
+    assert chosen == [0, 2, 4, 6]
+    transcript.cut(1)
+    scanner.rewind(transcript)
+    transcript.append("bcdef", 1)
+    assert len(list(scanner.feed(transcript))) == 3
+    assert chosen == [0, 2, 4, 6, 2, 4, 6]

@@ -1,5 +1,6 @@
 """The scanner of written calls: any chunking gives the same, nothing of a call is let through, prose is no call."""
 
+import json
 import random
 from itertools import pairwise
 
@@ -237,3 +238,67 @@ def test_every_opening_has_a_reader():
         for opening in openings_of(ToolCalls(), OFFER.__class__(tools=OFFER.tools, react=True, code=CODE.code))
     }
     assert forms == set(_READERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ('`[get_weather(city="Paris", days=3)]`', 1),
+        ("`[get_weather(city=place)]`", 0),
+        ("[get_weather(city=place)]", 1),
+        ('`{"name": "get_weather", "arguments": {"city": }}`', 1),
+    ],
+)
+def test_quoted_code_is_a_call_only_if_it_is_written_out(text, count):
+    assert len(found_in(text, OFFER)) == count
+
+
+@pytest.mark.parametrize("prefix", ["", "minimax:"])
+def test_a_parameter_that_is_not_closed_is_no_call(prefix):
+    call = f'<{prefix}invoke name="get_weather"><{prefix}parameter name="city">Paris</{prefix}invoke>'
+    [(_, _, written)] = found_in(f"<{prefix}tool_call>{call}</{prefix}tool_call>", OFFER)
+    assert written.problem
+
+
+def test_a_schema_with_all_its_words_describes_a_tool():
+    schema = {
+        "type": "object",
+        "properties": {},
+        "required": [],
+        "additionalProperties": False,
+        "$schema": "x",
+        "description": "x",
+        "title": "x",
+    }
+    assert found_in(json.dumps({"name": "get_weather", "parameters": schema}), OFFER) == []
+
+
+def test_a_name_in_a_sentence_begins_no_call():
+    assert found_in('I would ask get_weather {"city": "Oslo"} to be sure.', OFFER) == []
+
+
+def test_letters_of_all_scripts_stay_in_arguments():
+    text = "<function=get_weather><parameter=city>Zürich</parameter></function>"
+    [(_, _, written)] = found_in(text, OFFER)
+    assert written.calls[0].arguments == '{"city": "Zürich"}'
+
+
+def test_a_closing_tag_may_be_longer_than_any_opening():
+    trigger = ToolCalls("<t>", f"</{'t' * 90}>")
+    text = f"<t>x</{'t' * 90}>"
+    assert len(found_in(text, NO_OFFER, range(len(text)), trigger=trigger)) == 1
+
+
+def test_a_cut_of_an_open_fence_ends_its_quotation():
+    intake, call = intake_for(OFFER), "[get_weather(city=place)]\n\n"
+    assert spans(intake.feed(f"```\n{call}", 1, "answer")) == []
+    intake.cut(0)
+    assert len(spans(intake.feed(call, 1, "answer"))) == 1
+
+
+def test_all_but_the_last_sign_of_an_opening_is_held():
+    scanner = scanner_for(ToolCalls(), OFFER)
+    opening = max(scanner._openings, key=len)
+    intake = intake_for(OFFER)
+    list(intake.feed(f"So\n{opening[:-1]}", 1, "answer"))
+    assert intake.hold(0) == 3

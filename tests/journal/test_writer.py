@@ -372,7 +372,7 @@ async def test_a_closing_that_fails_is_told():
 
 async def test_a_kill_loses_no_more_than_a_flush(path, loop):
     """What the reader saw before the last request, remedy or flush is in the file while the run continues."""
-    model = ScriptedModel([["1+1=2\n", "2+2=5\n"], ["\n3+3", Pause(60)]])
+    model = ScriptedModel([["1+1=2\n", "2+2=5\n"], ["\n3+3=6\n4+4", Pause(600)]])
     async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as going:
         async for event in going:
             if isinstance(event, interwhen.Delta) and "3" in event.text:
