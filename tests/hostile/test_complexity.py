@@ -55,6 +55,7 @@ TRIGGERS = (
     ThinkEnd(),
     ToolCalls(),
 )
+pytestmark = pytest.mark.slow  # the counts are the same on each machine and in each sample
 LINEAR = pytest.mark.fault(
     "V12", injected="texts that careless code reads in quadratic time", happens="steps grow with the length"
 )
