@@ -15,7 +15,7 @@ LEAVING_SECONDS = 0.0075
 # Higher than LEAST_SECONDS, so that a verifier near the limit does not go back and forth.
 PROOFS = 8
 """How many checks in a row must need ``LEAVING_SECONDS`` before the verifier leaves for the first time."""
-CALL_SECONDS = 0.05
+CALL_SECONDS = 0.1
 """How much work, in seconds, one call carries if its checks are shorter: a result waits for the end of its call."""
 
 

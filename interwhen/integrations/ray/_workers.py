@@ -46,7 +46,7 @@ _MOST_BYTES = 1 << 20
 
 
 @dataclass(slots=True, eq=False)
-class _Target:
+class _RemoteTarget:
     """A verifier that has a name, what its checks cost, and its encoded form once it was needed."""
 
     verifier: NamedVerifier
@@ -61,18 +61,18 @@ class _Actor:
     handle: Any
     name: str
     """The first part of its id in Ray."""
-    checks: list[_Check] = field(default_factory=list)
+    checks: list[_AwayCheck] = field(default_factory=list)
     """The checks of the call; empty: the actor has nothing to do."""
     expires: float = 0.0
     """When the call must have ended, on the clock of ``time.monotonic``."""
 
 
 @dataclass(slots=True, eq=False)
-class _Check:
+class _AwayCheck:
     """A check that waits for an actor, or that an actor has. Its task waits for the two events."""
 
     item: CheckItem
-    target: _Target
+    target: _RemoteTarget
     actor: _Actor | None = None
     """The actor that has it."""
     result: CheckResult | None = None
@@ -127,9 +127,9 @@ class RayWorkers:
         self._cluster = RayCluster(address or None)
         self._wanted, self._memory = actors, memory
         self._costs: dict[str, VerifierCost] = defaultdict(VerifierCost)
-        self._targets: dict[int, tuple[object, _Target | None]] = {}
+        self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
         self._numbers = count()
-        self._waiting: dict[int, _Check] = {}
+        self._waiting: dict[int, _AwayCheck] = {}
         self._known: set[_Actor] = set()
         """All actors; some wait for a processor."""
         self._actors: set[_Actor] = set()
@@ -195,7 +195,7 @@ class RayWorkers:
 
     # ------------------------------------------------------------------ one check, in its own task
 
-    async def _check_away(self, target: _Target, claim: bytes, scope: anyio.CancelScope) -> CheckResult | None:
+    async def _check_away(self, target: _RemoteTarget, claim: bytes, scope: anyio.CancelScope) -> CheckResult | None:
         """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead.
 
         Its actor limits the time of the check. The deadline of *scope* is that of the wait for an actor, and then that
@@ -203,7 +203,7 @@ class RayWorkers:
         """
         asked = anyio.current_time()
         item = CheckItem(next(self._numbers), claim, scope.deadline - asked)
-        self._waiting[item.id] = check = _Check(item, target)
+        self._waiting[item.id] = check = _AwayCheck(item, target)
         scope.deadline = asked + BOOT_SECONDS
         self._report(self._send)
         try:
@@ -226,12 +226,12 @@ class RayWorkers:
                 await anyio.sleep_forever()
         return check.result
 
-    def _target(self, verifier: Verifier) -> _Target | None:
+    def _target(self, verifier: Verifier) -> _RemoteTarget | None:
         if id(verifier) not in self._targets:
             if len(self._targets) >= KEPT:
                 self._targets.clear()
             name = named(verifier)
-            self._targets[id(verifier)] = verifier, _Target(name, self._costs[name.key]) if name else None
+            self._targets[id(verifier)] = verifier, _RemoteTarget(name, self._costs[name.key]) if name else None
         return self._targets[id(verifier)][1]
 
     def _measured_at_home(self, verifier: Verifier, spent: float) -> None:
@@ -262,7 +262,7 @@ class RayWorkers:
             same = [check for check in self._waiting.values() if check.target is target]
             self._call(idle.pop(), target, same[: target.cost.size_of_call(len(same), len(idle) + 1)])
 
-    def _call(self, actor: _Actor, target: _Target, checks: list[_Check]) -> None:
+    def _call(self, actor: _Actor, target: _RemoteTarget, checks: list[_AwayCheck]) -> None:
         # The actor may have to start a worker process for each check.
         actor.expires = time.monotonic() + sum(check.item.seconds + BOOT_SECONDS for check in checks)
         actor.checks = checks

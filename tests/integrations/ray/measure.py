@@ -171,6 +171,10 @@ async def busy(address, cores, ms, count):
                     needed[name].append(shares(before, spent(), took, cores))
         if ms < 50:
             await idle(cores, 5)
+    left = [
+        share / (100 - round_["other programs"]) * 100
+        for share, round_ in zip(found["Ray"], needed["Ray"], strict=True)
+    ]
     bar = {20: 85, 100: 95}[ms]
     apart = statistics.median(ray - process for process, ray in zip(*found.values(), strict=True))
     here, there = map(statistics.median, found.values())
@@ -178,6 +182,7 @@ async def busy(address, cores, ms, count):
         f"checks of {ms} ms: {there:.1f} % of the time of {cores} cores on Ray (bar {bar}; {min(found['Ray']):.1f} to "
         f"{max(found['Ray']):.1f} in {ROUNDS} rounds), {here:.1f} % on processes ({apart:+.1f} on Ray in pairs)"
     )
+    print(f"    on Ray, of the time that other programs left: {statistics.median(left):.1f} %")
     for name in names:
         medians = {each: statistics.median(round_[each] for round_ in needed[name]) for each in needed[name][0]}
         print(f"    on {name}, % of the cores: {told(medians)}")
