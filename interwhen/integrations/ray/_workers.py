@@ -74,14 +74,14 @@ class _AwayCheck:
     item: CheckItem
     target: _RemoteTarget
     actor: _Actor | None = None
-    """The actor that has it."""
+    """The actor that got it."""
     result: CheckResult | None = None
     sent: anyio.Event = field(default_factory=anyio.Event)
     ended: anyio.Event = field(default_factory=anyio.Event)
 
     def end(self, result: CheckResult | None = None) -> None:
         """Wake the task. Without *result*, the check must run on this machine."""
-        self.actor, self.result = None, result
+        self.result = result
         self.sent.set()
         self.ended.set()
 
@@ -214,7 +214,7 @@ class RayWorkers:
             await check.ended.wait()
         finally:
             self._waiting.pop(item.id, None)
-            if check.actor is not None:
+            if check.actor is not None and not check.ended.is_set():
                 with suppress(Exception):  # Ray is gone
                     check.actor.handle.cancel.remote(item.id)
                 self._report(self._send)  # the actor may be late

@@ -172,12 +172,14 @@ async def test_the_checks_of_a_lost_actor_run_here(way, monitor, pool_on):
             case "answers nothing":
                 actor.call.set_result(b"\x90")
                 actor.items = []
-                await until(lambda: actor.items)
-                actor.die()
+                await until(lambda: found)
+                if len(found) < 5:  # the others came later
+                    await until(lambda: actor.items)
+                    actor.die()
         await until(lambda: len(found) == 5)
     assert {value.evidence for value, _ in found} == {HERE}
     assert all(note.cluster_away for note in notes)
-    assert actor.is_killed
+    assert actor.is_killed  # here at the latest when the pool is closed
 
 
 async def test_without_a_cluster_the_note_says_why(monitor, pool_on):
@@ -337,7 +339,7 @@ async def test_closing_ends_open_checks(monitor, pool_on):
     async with anyio.create_task_group() as group, pool_on(cluster) as pool:
         await joined(pool, 1)
         leaves(pool, monitor)
-        for number in range(5):
+        for number in range(20):
             group.start_soon(one, number)
         await until(lambda: cluster.actors[0].items and pool._waiting)
     assert {failure for _, failure in found} == {"the workers were closed during the check"}
