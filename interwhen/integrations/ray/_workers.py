@@ -128,7 +128,8 @@ class RayWorkers:
         self._wanted, self._memory = actors, memory
         self._costs: dict[str, VerifierCost] = defaultdict(VerifierCost)
         self._targets: dict[int, tuple[object, _RemoteTarget | None]] = {}
-        self._numbers = count()
+        # The first check reads the files of a plug-in, and the others find its digest.
+        self._numbers, self._reads = count(), anyio.CapacityLimiter(1)
         self._waiting: dict[int, _AwayCheck] = {}
         self._known: set[_Actor] = set()
         """All actors; some wait for a processor."""
@@ -158,7 +159,9 @@ class RayWorkers:
         self._look_soon()
         why = self._away
         if self._actors:
-            target.encoded = target.encoded or await anyio.to_thread.run_sync(encode, target.verifier)
+            target.encoded = target.encoded or await anyio.to_thread.run_sync(
+                encode, target.verifier, limiter=self._reads
+            )
             why = f"a claim cannot be pickled, or has more than {_MOST_BYTES} bytes with its verifier"
             data = b""
             with suppress(Exception):  # pickling runs code of the user's classes
