@@ -179,8 +179,8 @@ class RayWorkers:
 
         Waits for the thread at most 10 seconds.
         """
-        self._looks_at = math.inf
-        for check in [*self._waiting.values(), *(each for actor in self._actors for each in actor.checks)]:
+        actors, self._actors, self._looks_at = self._actors, set(), math.inf
+        for check in [*self._waiting.values(), *(each for actor in actors for each in actor.checks)]:
             check.end(CheckResult(check.item.id, failure="the workers were closed during the check"))
         leaving = threading.Thread(target=self._leave, name="interwhen-ray", daemon=True)
         leaving.start()

@@ -341,7 +341,7 @@ async def test_closing_ends_open_checks(monitor, pool_on):
         leaves(pool, monitor)
         for number in range(20):
             group.start_soon(one, number)
-        await until(lambda: cluster.actors[0].items and pool._waiting)
+        await until(lambda: len(cluster.actors[0].items) + len(pool._waiting) == 20)
     assert {failure for _, failure in found} == {"the workers were closed during the check"}
     assert cluster.is_closed
     look(pool)
