@@ -13,7 +13,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -55,20 +55,6 @@ def length_of(head: bytes) -> int:
             "descriptors of the worker"
         )
     return int(length)
-
-
-def split_frames(buffer: bytearray) -> Iterator[bytes]:
-    """Take the complete messages out of *buffer*, and yield the payload of each one.
-
-    Raises :class:`GarbledMessage` if a header is invalid.
-    """
-    while len(buffer) >= HEAD_SIZE:
-        end = HEAD_SIZE + length_of(bytes(buffer[:HEAD_SIZE]))
-        if len(buffer) < end:
-            return
-        payload = bytes(buffer[HEAD_SIZE:end])
-        del buffer[:end]
-        yield payload
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:

@@ -20,7 +20,7 @@ import anyio
 import anyio.to_thread
 
 from interwhen._engine.loop_blocking import current_loop
-from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, framed, receive, send, serve
+from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, receive, send, serve
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
@@ -32,8 +32,6 @@ from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 # the answers itself, because the extra thread of an executor would take several times as long as the round trip.
 
 _STOP_SECONDS = 0.5
-_MOST_AHEAD = 32 << 10
-"""The largest message, in bytes, that a worker process gets while it runs a check."""
 BOOT_SECONDS = 60.0
 """The longest time, in seconds, that a check may wait until a worker is free and has loaded the verifier."""
 
@@ -72,8 +70,6 @@ class WorkerProcess:
         self._socket, self._theirs = socket.socketpair()
         self._socket.setblocking(False)
         self._process = context.Process(target=serve, args=(self._theirs, memory), name="interwhen-worker", daemon=True)
-        self._is_torn = False
-        """Whether only a part of a message was sent, so that the worker process must get no other one."""
         self.loaded: set[bytes] = set()
         """The pickled verifiers that this worker has loaded."""
 
@@ -90,8 +86,6 @@ class WorkerProcess:
     @property
     def is_well(self) -> bool:
         """Whether the worker, which must be idle, is alive and can take a check, and has sent no unexpected data."""
-        if self._is_torn:
-            return False
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -104,46 +98,11 @@ class WorkerProcess:
         """Run one check in the worker process, and return its answer. Raises :class:`WorkerDied`.
 
         *target* is the pickled verifier and *argument* the pickled claim; with ``None``, the worker only loads the
-        verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed.
-        """
-        await self.ask(target, argument, seconds)
-        return await self.answer(target)
-
-    async def ask(self, target: bytes, argument: bytes | None, seconds: float) -> None:
-        """Send one check to the worker process: the first half of :meth:`call`.
-
-        Raises :class:`WorkerDied`, also if the message is too large; the process is then ended.
+        verifier. *seconds* is the deadline of the check; the caller must cancel this call when it has passed. The
+        process is ended if the message is too large or the answer invalid.
         """
         try:
             await send(self._socket, pickle.dumps((target, argument, seconds)))
-        except OSError as error:
-            raise await self._death() from error
-        except GarbledMessage as error:
-            raise await self._end_with(str(error)) from error
-
-    def ask_ahead(self, target: bytes, argument: bytes, seconds: float) -> bool:
-        """Send the next check while the worker process runs another one; return whether this was possible at once.
-
-        It is not possible if the worker has not loaded *target*, or if the socket cannot take the whole message now; if
-        it took a part, :attr:`is_well` is false from then on. Raises :class:`GarbledMessage` for more than 64 MiB.
-        """
-        message = framed(pickle.dumps((target, argument, seconds)))
-        # A larger message might wait for the worker process, and this one for us to read its answer.
-        if target not in self.loaded or len(message) > _MOST_AHEAD:
-            return False
-        try:
-            sent = self._socket.send(message)
-        except OSError:
-            return False
-        self._is_torn = sent < len(message)
-        return not self._is_torn
-
-    async def answer(self, target: bytes) -> WorkerAnswer:
-        """Wait for the answer to the oldest check. *target* is its pickled verifier, which is noted as loaded.
-
-        Raises :class:`WorkerDied`, also if the answer is invalid; the process is then ended.
-        """
-        try:
             reply = await receive(self._socket)
         except (EOFError, OSError) as error:
             raise await self._death() from error

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import pickle
 import signal
 import socket
 import subprocess
@@ -57,34 +56,6 @@ async def test_each_way_to_die_costs_one_check_and_the_next_gets_a_new_worker():
         "the worker process died during the check (exit code 3)",
     ]
     assert result.status == "unverified"
-
-
-async def test_a_worker_that_got_a_part_of_a_message_ahead_answers_and_gets_no_other():
-    class Narrow:
-        """A socket whose buffer takes ten bytes more."""
-
-        def __init__(self, real):
-            self._real = real
-
-        def __getattr__(self, name):
-            return getattr(self._real, name)
-
-        def send(self, data):
-            return self._real.send(data[:10])
-
-    worker = WorkerProcess()
-    await worker.start()
-    try:
-        target, claim = pickle.dumps(workers.in_process), pickle.dumps(CLAIM)
-        await worker.call(target, None, 9.0)
-        await worker.ask(target, claim, 9.0)
-        whole, worker._socket = worker._socket, Narrow(worker._socket)
-        assert not worker.ask_ahead(target, claim, 9.0)
-        worker._socket = whole
-        assert (await worker.answer(target)).failure is None
-        assert not worker.is_well
-    finally:
-        await worker.stop()
 
 
 async def test_exceptions_and_results_that_do_not_pickle_leave_the_worker_alive():

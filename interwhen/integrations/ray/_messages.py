@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import sys
-from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from interwhen._types.extensions import Task
 from interwhen._types.models import Prompt
 from interwhen._types.verdicts import Verdict
 from interwhen._types.verifiers import Verifier, is_async
-from interwhen._version import __version__
 from interwhen.registry import load_monitors, load_verifier, source_of
 
 
@@ -49,27 +47,20 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
 
 class CheckItem(msgspec.Struct, frozen=True, array_like=True):
-    """One check for an actor: its id, its verifier, its claim and its time limit."""
+    """One check for an actor: its id, its claim and its time limit."""
 
     id: int
-    target: bytes
-    """The digest of the encoded :class:`NamedVerifier`."""
     claim: bytes
     """The pickled claim, which has data but no code."""
     seconds: float
     """How long the check may take."""
 
 
-class ActorRequest(msgspec.Struct, frozen=True, array_like=True):
-    """One message to an actor: the checks to run, the verifiers for them, and the checks to cancel."""
+class CheckRequest(msgspec.Struct, frozen=True, array_like=True):
+    """What one call to an actor carries: an encoded :class:`NamedVerifier`, and checks by it, in their order."""
 
-    items: list[CheckItem] = []
-    targets: list[bytes] = []
-    """Encoded verifiers that this actor has not got yet."""
-    cancelled: list[int] = []
-    """The ids of the checks to cancel."""
-    forgets: bool = False
-    """Whether the actor must forget the verifiers that it got before."""
+    target: bytes
+    items: list[CheckItem]
 
 
 class CheckResult(msgspec.Struct, frozen=True, array_like=True):
@@ -83,92 +74,38 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
     """The CPU seconds of the check; 0 if they were not measured."""
 
 
-class ActorReply(msgspec.Struct, frozen=True, array_like=True):
-    """What an actor sends: the results that are ready, each of them once."""
-
-    results: list[CheckResult]
-
-
-class Greeting(msgspec.Struct, frozen=True):
-    """Which code an actor runs (version and digest of interwhen, version of Python), and where it listens."""
-
-    version: str
-    code: str
-    python: str
-    host: str = ""
-    port: int = 0
-
-    def difference(self, other: Greeting) -> str:
-        """Return the first difference of *other*, the greeting of an actor, as a sentence; empty if there is none."""
-        for label, mine, theirs in (
-            ("interwhen", self.version, other.version),
-            ("Python", self.python, other.python),
-            ("the code of interwhen", self.code, other.code),
-        ):
-            if mine != theirs:
-                return f"{label} must be {mine} on each node as in this program, got {theirs}"
-        return ""
-
-
-def own_greeting() -> Greeting:
-    """Return the versions of interwhen and Python and the digest of its code here, to compare with another machine."""
-    return Greeting(__version__, digest_of_package("interwhen"), ".".join(map(str, sys.version_info[:2])))
-
-
-@cache
-def digest_of_package(name: str) -> str:
-    """Return a digest of all Python files of the top-level package or module *name*; empty if it has none."""
-    spec = importlib.util.find_spec(name)
-    if spec is None:
-        return ""
-    roots = [Path(each) for each in spec.submodule_search_locations or ()]
-    files = [(root, path) for root in roots for path in sorted(root.rglob("*.py"))]
-    if not roots and spec.origin is not None and Path(spec.origin).is_file():
-        files = [(Path(spec.origin).parent, Path(spec.origin))]
-    if not files:
-        return ""
-    found = hashlib.blake2b(digest_size=12)
-    for root, path in files:
-        found.update(f"{path.relative_to(root)}\0".encode())
-        found.update(path.read_bytes())
-    return found.hexdigest()
-
-
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the whole top-level package that the factory of the plug-in *name* is in.
+    """Return a digest of the code of interwhen and of the top-level package that the plug-in *name* is in.
 
+    It contains the version of Python, too. This reads all files of the packages, so the event loop must not call it.
     Raises :class:`~interwhen.PluginError` if the plug-in cannot be loaded.
     """
-    module = inspect.unwrap(load_verifier(name)).__module__
-    return digest_of_package(module.partition(".")[0])
+    found = hashlib.blake2b(repr(sys.version_info[:2]).encode(), digest_size=12)
+    for package in ("interwhen", inspect.unwrap(load_verifier(name)).__module__.partition(".")[0]):
+        loaded = sys.modules[package]
+        for root in map(Path, getattr(loaded, "__path__", None) or [loaded.__file__ or ""]):
+            for path in sorted(root.rglob("*.py")) or [root]:
+                found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def named(verifier: Verifier) -> NamedVerifier | None:
     """Return a record with which another machine can make *verifier*; ``None`` if that is not possible."""
+    source, prompt = source_of(verifier), None
     if isinstance(verifier, BoundVerifier):
-        source, task = source_of(verifier.inner, verifier.prepare), verifier.task
-        if task is None or is_async(verifier.prepare):
+        if verifier.task is None or is_async(verifier.prepare):
             return None
-    else:
-        source, task = source_of(verifier), None
-    if source is None:
-        return None
-    options = _plain(source.options)
-    if options is None:
-        return None
-    prompt = None if task is None else task.prompt
-    return NamedVerifier(source.name, options, source.index, verifier.version, prompt=prompt)
+        source, prompt = source_of(verifier.inner, verifier.prepare), verifier.task.prompt
+    with suppress(TypeError, ValueError, *DECODE_ERRORS):  # options that JSON cannot carry unchanged
+        if source is not None and msgspec.json.decode(msgspec.json.encode(source.options)) == source.options:
+            return NamedVerifier(source.name, dict(source.options), source.index, verifier.version, "", prompt)
+    return None
 
 
-def _plain(options: Mapping[str, object]) -> dict[str, Any] | None:
-    """Return *options* if JSON can carry them unchanged, otherwise ``None``."""
-    given = dict(options)
-    try:
-        found: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(given))
-    except (TypeError, ValueError, *DECODE_ERRORS):
-        return None
-    return found if found == given else None
+def encode(found: NamedVerifier) -> bytes:
+    """Return *found* with its code as bytes. This reads files, and raises what :func:`code_of` raises."""
+    return msgspec.msgpack.encode(msgspec.structs.replace(found, code=code_of(found.name)))
 
 
 def make(encoded: bytes) -> Verifier:
@@ -184,11 +121,10 @@ def make(encoded: bytes) -> Verifier:
         raise CodeDiffers(f"the plug-in {wanted.name!r} must be installed on each node: {error}") from error
     if code != wanted.code:
         raise CodeDiffers(
-            f"the code of the plug-in {wanted.name!r} must have the digest {wanted.code} on each node, as in the "
-            f"program, got {code}; install the same version everywhere"
+            f"Python, interwhen and the package of the plug-in {wanted.name!r} must have the digest {wanted.code} on "
+            f"each node, as in the program, got {code}; install the same versions everywhere"
         )
-    spec: dict[str, Any] = {**wanted.options, "name": wanted.name}
-    monitor = load_monitors([spec])[wanted.index]
+    monitor = load_monitors([{**wanted.options, "name": wanted.name}])[wanted.index]
     verifier = monitor.verifier
     if verifier.version != wanted.version:
         raise CodeDiffers(
@@ -199,8 +135,3 @@ def make(encoded: bytes) -> Verifier:
         return verifier
     assert monitor.prepare is not None
     return BoundVerifier(verifier, monitor.prepare(Task(wanted.prompt)))
-
-
-def encoded_digest(encoded: bytes) -> bytes:
-    """Return a digest of *encoded*, an encoded verifier. An actor finds the verifier by it."""
-    return hashlib.blake2b(encoded, digest_size=12).digest()

@@ -2,110 +2,80 @@
 
 import itertools
 import threading
-from collections import deque
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import msgspec
 from interwhen._types.verdicts import Pass
-from interwhen.integrations.ray._cluster import ClusterAway
-from interwhen.integrations.ray._messages import ActorReply, ActorRequest, CheckResult, NamedVerifier, own_greeting
+from interwhen.integrations.ray._messages import CheckRequest, CheckResult
 
 _names = itertools.count()
 
 
-@dataclass
 class FakeActor:
-    """An actor whose answers the test controls.
+    """The handle of an actor whose answers the test controls.
 
-    :meth:`answer` ends the oldest check, and :meth:`die` loses the actor. In a quick cluster, it answers at once.
+    :meth:`answer` ends its call, and :meth:`die` the actor. In a quick cluster, it answers at once.
     """
 
-    cluster: "FakeCluster"
-    name: str = field(default_factory=lambda: f"{next(_names):08}")
-    checks: deque = field(default_factory=deque)
-    targets: dict = field(default_factory=dict)
-    requests: list = field(default_factory=list)
-    cancelled: list = field(default_factory=list)
-    dead: bool = False
-    killed: bool = False
-    closed: bool = False
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.name = f"{next(_names):08}"
+        self._actor_id = SimpleNamespace(hex=lambda: self.name)
+        self.ready, self.call, self.items, self.requests, self.cancelled = Future(), None, [], [], []
+        self.is_killed = False
+        self.check = SimpleNamespace(remote=self._check)
+        self.cancel = SimpleNamespace(remote=self.cancelled.append)
+        self.__ray_ready__ = SimpleNamespace(remote=lambda: SimpleNamespace(future=lambda: self.ready))
+        if cluster.starts:
+            self.ready.set_result(True)
 
-    def open(self, loop, received, lost):
-        self.loop, self.received, self.lost = loop, received, lost
-
-    def send(self, message):
-        if self.dead:
-            self.cluster.asked_dead.append(self.name)
-            return
-        found = msgspec.msgpack.decode(message, type=ActorRequest)
-        self.requests.append(found)
-        for encoded in found.targets:
-            self.targets[encoded] = msgspec.msgpack.decode(encoded, type=NamedVerifier)
-        self.cancelled += found.cancelled
-        self.checks = deque(item for item in (*self.checks, *found.items) if item.id not in found.cancelled)
+    def _check(self, payload):
+        self.cluster.fails()
+        assert not self.items, "an actor has one call at a time"
+        self.call, request = Future(), msgspec.msgpack.decode(payload, type=CheckRequest)
+        call = self.call
+        self.requests.append(request)
+        self.items = list(request.items)
         if self.cluster.is_quick:
-            results = []
-            while self.checks:
-                results.append(self._end_first())
-            if results:
-                self.loop.later(self._reply, results)
-
-    def _end_first(self, **result):
-        item = self.checks.popleft()
-        self.cluster.ran.append((self.name, item))
-        return CheckResult(item.id, **{"verdict": Pass(self.name), "spent": 0.02, **result})
-
-    def _reply(self, results):
-        self.received(msgspec.msgpack.encode(ActorReply(results)))
+            self.answer()
+        return SimpleNamespace(future=lambda: call)
 
     def answer(self, **result):
-        self._reply([self._end_first(**result)])
+        items, self.items = self.items, []
+        self.cluster.ran += [(self.name, item.id) for item in items]
+        result = {"verdict": Pass(self.name), "spent": 0.02, **result}
+        self.call.set_result(msgspec.msgpack.encode([CheckResult(item.id, **result) for item in items]))
 
     def die(self):
-        self.dead = True
-        if not self.closed:
-            self.lost("its node is gone")
-
-    def close(self):
-        self.closed = True
-
-    def kill(self):
-        self.dead = self.killed = True
+        self.items = []
+        (self.call if self.ready.done() else self.ready).set_exception(RuntimeError("its node is gone"))
 
 
 class FakeCluster:
-    """Has *processors*; with ``is_quick``, its actors answer at once."""
+    """In place of ``RayCluster``: has *processors*; with ``is_quick``, its actors answer at once."""
 
-    def __init__(self, processors=2, *, is_quick=True, greeting=None):
-        self.processors = processors
-        self.is_quick = is_quick
-        self.is_away = False
-        self.starts = True
-        self.greeting = greeting or own_greeting()
-        self.actors = []
-        self.ran = []
-        self.asked_dead = []
-        self.is_closed = False
-        self.started = threading.Semaphore(0)
+    def __init__(self, processors=2, *, is_quick=True):
+        self.processors, self.is_quick = processors, is_quick
+        self.is_away, self.starts, self.is_closed, self.is_lost = False, True, False, False
+        self.actors, self.ran = [], []
+        self.looked = threading.Semaphore(0)
 
-    @property
-    def alive(self):
-        return [actor for actor in self.actors if not actor.dead]
+    def fails(self):
+        if self.is_lost:
+            raise ConnectionError("the program has disconnected")
 
     def connect(self):
         if self.is_away:
-            raise ClusterAway("it does not answer")
+            raise ConnectionError("it does not answer")
         return self.processors
 
-    def start(self, count, memory, until):
-        for _ in range(count if self.starts else 0):
-            actor = FakeActor(self)
-            self.actors.append(actor)
-            yield actor, self.greeting
+    def start(self, memory):
+        self.actors.append(FakeActor(self))
+        return self.actors[-1]
+
+    def kill(self, handle):
+        handle.is_killed = True
 
     def close(self):
         self.is_closed = True
-
-
-def other_greeting(**changes):
-    return msgspec.structs.replace(own_greeting(), **changes)

@@ -3,22 +3,20 @@
 It starts a cluster on this machine, so it must be quiet. ``--quick`` makes a tenth of the checks. Each number is the
 median of several short rounds, in which what is compared takes turns, so one disturbed second decides nothing.
 
-What is counted. *Driver CPU*: the processor time of the whole program (with the kernel, and with Ray's threads in it),
-less that of the same asking loop with a pool that answers at once. *Busy*: the CPU time that the checks burn, in their
-own threads, as a share of the time of all cores from the first call to the last answer. Starting and stopping, what
-Ray and other programs do, and idle cores all count against it; the command says how much each of them took.
+*Busy* is the CPU time that the checks burn, in their own threads, as a share of the time of all cores from the first
+call to the last answer. Starting and stopping, what Ray and other programs do, and idle cores all count against it; the
+command says how much each of them took.
 """
 
 import argparse
-import asyncio
 import os
+import pickle
 import random
 import statistics
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 
@@ -26,19 +24,6 @@ PLUGIN = Path(__file__).parent / "plugin"
 MIX = (0.05, 0.5, 1.0, 2.0, 4.0, 6.0, 10.0, 20.0)
 SHARES = (40, 20, 15, 10, 5, 4, 4, 2)
 ROUNDS = 7
-
-
-class Always:
-    """In place of :class:`CostHistory`: every check leaves, whatever it costs."""
-
-    def leaves(self, key):
-        return True
-
-    def seconds(self, key):
-        return 0.0
-
-    def learn(self, key, spent):
-        pass
 
 
 def monitor(spec):
@@ -61,95 +46,34 @@ async def ask(pool, verifier, each, seconds=60.0):
     raise TimeoutError
 
 
-async def ready(pool, verifier, actors):
+async def ready(pool, actors):
+    """Wait until *pool* has *actors* actors."""
     with anyio.fail_after(120):
-        target = pool._target(verifier)
-        while len(pool._links) < actors or not pool._is_encoded(target):
+        while len(pool._actors) < actors:
+            pool._look_soon()
             await anyio.sleep(0.05)
 
 
-async def dispatch(address, actors, calls):
+def leaves(pool, verifier, ms):
+    """Let the checks of *verifier* leave, with *ms* as their usual cost."""
+    cost = pool._target(verifier).cost
+    cost.seconds, cost.leaves = ms / 1000, True
+
+
+async def dispatch(address, calls):
     from interwhen.integrations.ray import RayWorkers
 
     verifier = monitor("work").verifier
-    here, there, later = [], [], []
-    async with RayWorkers(address=address, actors=actors) as pool:
-        pool._costs = Always()
-        await ready(pool, verifier, actors)
-        await asking(pool, verifier, 100)
-        for _ in range(ROUNDS):
-            there.append(await asking(pool, verifier, calls // ROUNDS))
-            here.append(await asking(Instant(), verifier, calls // ROUNDS))
-            later.append(await asking(Later(there[-1].batch), verifier, calls // ROUNDS))
-    p50, p99 = (
-        statistics.median(times[len(times) * part // 100] for times in (each.times for each in there)) * 1e6
-        for part in (50, 99)
-    )
-    print(f"dispatch alone: {p50:.0f} us p50 (bar 900), {p99:.0f} us p99")
-    alone, batched = (
-        [(each[part] - loop[part]) * 1e6 for each, loop in zip(there, here, strict=True)] for part in (0, 1)
-    )
-    loops = [statistics.median(each[part] for each in here) * 1e6 for part in (0, 1)]
-    print(
-        f"driver CPU: {statistics.median(alone):.0f} us alone (bar 160), {statistics.median(batched):.1f} us each in "
-        f"batches of ten (bar 25; {min(batched):.1f} to {max(batched):.1f} in {ROUNDS} rounds); besides, tasks and "
-        f"deadlines of this loop: {loops[0]:.1f} and {loops[1]:.1f} us"
-    )
-    waits = statistics.median((each.batched - loop.batched) * 1e6 for each, loop in zip(there, later, strict=True))
-    print(
-        f"    above the same loop that sleeps as long for its answers: {waits:.1f} us each in batches of ten (no bar)"
-    )
-
-
-class Asked(NamedTuple):
-    """The CPU seconds of a call alone and of one in batches of ten, the sorted times of those alone, and that of a batch."""
-
-    alone: float
-    batched: float
-    times: list[float]
-    batch: float
-
-
-class Instant:
-    """A pool that answers at once: what is left is the loop that asks, with its tasks and deadlines."""
-
-    async def check(self, verifier, claim, scope):
-        return None, None
-
-
-class Later:
-    """A pool that answers all calls of a moment after *seconds*: the same loop, with a processor that slept meanwhile."""
-
-    def __init__(self, seconds):
-        self.seconds, self.answer = seconds, None
-
-    async def check(self, verifier, claim, scope):
-        if self.answer is None:
-            self.answer = anyio.Event()
-            asyncio.get_running_loop().call_later(self.seconds, self.ring)
-        await self.answer.wait()
-        return None, None
-
-    def ring(self):
-        self.answer.set()
-        self.answer = None
-
-
-async def asking(pool, verifier, calls):
-    """Measure calls one after another, and in batches of ten."""
-    times, cpu = [], time.process_time()
-    for number in range(calls):
-        begun = time.perf_counter()
-        await ask(pool, verifier, claim(number, 0.0))
-        times.append(time.perf_counter() - begun)
-    alone = (time.process_time() - cpu) / calls
-    cpu, begun = time.process_time(), time.perf_counter()
-    for turn in range(calls // 10):
-        async with anyio.create_task_group() as group:
-            for _ in range(10):
-                group.start_soon(ask, pool, verifier, claim(f"{turn}", 0.0))
-    batched, batch = (time.process_time() - cpu) / calls, (time.perf_counter() - begun) / (calls // 10)
-    return Asked(alone, batched, sorted(times), batch)
+    async with RayWorkers(address=address, actors=1) as pool:
+        await ready(pool, 1)
+        times = []
+        for number in range(calls):
+            leaves(pool, verifier, 8)
+            begun = time.perf_counter()
+            await ask(pool, verifier, claim(number, 0.0))
+            times.append((time.perf_counter() - begun) * 1e6)
+    times.sort()
+    print(f"a call alone: {times[calls // 2]:.0f} us p50, {times[calls * 99 // 100]:.0f} us p99")
 
 
 def spent():
@@ -203,13 +127,12 @@ async def mixed(address, actors, count):
     verifiers = {ms: monitor(f"sized:ms={ms}").verifier for ms in MIX}
     sent = []
     async with RayWorkers(address=address, actors=actors) as pool:
-        for verifier in verifiers.values():
-            await ready(pool, verifier, actors)
+        await ready(pool, actors)
         away = pool._check_away
 
-        async def counted(target, key, data, scope):
-            sent.append(float(key.partition(" ")[2]))
-            return await away(target, key, data, scope)
+        async def counted(target, data, scope):
+            sent.append(pickle.loads(data).ms)
+            return await away(target, data, scope)
 
         pool._check_away = counted
         drawn = iter([(number, rng.choices(MIX, SHARES)[0], rng.uniform(0.8, 1.2)) for number in range(count)])
@@ -234,9 +157,8 @@ async def busy(address, cores, ms, count):
     names = ("processes", "Ray")
     found, needed = ({name: [] for name in names} for _ in range(2))
     async with Workers(processes=cores) as here, RayWorkers(address=address, actors=cores) as there:
-        there._costs.learn(there._target(verifier).key, ms / 1000)
-        there._costs.leaves = lambda _key: True
-        await ready(there, verifier, cores)
+        leaves(there, verifier, ms)
+        await ready(there, cores)
         for turn in range(ROUNDS + 1):
             for name, pool in random.Random(turn).sample(list(zip(names, (here, there), strict=True)), 2):
                 before, begun = spent(), time.perf_counter()
@@ -249,13 +171,18 @@ async def busy(address, cores, ms, count):
                     needed[name].append(shares(before, spent(), took, cores))
         if ms < 50:
             await idle(cores, 5)
-    bar = {20: 90, 100: 97}[ms]
+    left = [
+        share / (100 - round_["other programs"]) * 100
+        for share, round_ in zip(found["Ray"], needed["Ray"], strict=True)
+    ]
+    bar = {20: 85, 100: 95}[ms]
     apart = statistics.median(ray - process for process, ray in zip(*found.values(), strict=True))
     here, there = map(statistics.median, found.values())
     print(
         f"checks of {ms} ms: {there:.1f} % of the time of {cores} cores on Ray (bar {bar}; {min(found['Ray']):.1f} to "
         f"{max(found['Ray']):.1f} in {ROUNDS} rounds), {here:.1f} % on processes ({apart:+.1f} on Ray in pairs)"
     )
+    print(f"    on Ray, of the time that other programs left: {statistics.median(left):.1f} %")
     for name in names:
         medians = {each: statistics.median(round_[each] for round_ in needed[name]) for each in needed[name][0]}
         print(f"    on {name}, % of the cores: {told(medians)}")
@@ -275,9 +202,10 @@ def main():
         initialize_head=True,
         head_node_args={"num_cpus": cores, "object_store_memory": 100 << 20, "include_dashboard": False},
     )
+    print(f"load of this machine before: {os.getloadavg()[0]:.1f}")
     try:
         anyio.run(idle, cores, 5)
-        anyio.run(dispatch, cluster.address, 1, 2100 // part)
+        anyio.run(dispatch, cluster.address, 2000 // part)
         anyio.run(mixed, cluster.address, cores, 10_000 // part)
         anyio.run(busy, cluster.address, cores, 20, 300 // part)
         anyio.run(busy, cluster.address, cores, 100, 100 // part)  # the last ones end apart: 60 are too few

@@ -16,7 +16,6 @@ import anyio
 import pytest
 from interwhen import Pass
 from interwhen.integrations.ray import RayWorkers
-from interwhen.integrations.ray._placement import PROOFS
 from interwhen.registry import load_monitor
 
 pytestmark = [
@@ -99,13 +98,15 @@ async def ask(pool, verifier, claim, seconds=20.0):
 
 async def warm(pool, verifier, count):
     with anyio.fail_after(100):
-        while len(pool._links) < count:
+        while len(pool._actors) < count:
             await anyio.sleep(0.05)
-        for _ in range(PROOFS):
-            pool._costs.learn(pool._target(verifier).key, 0.02)
-        pool._is_encoded(pool._target(verifier))
-        while not any(pool._codes.values()):
-            await anyio.sleep(0.05)
+            pool._look_soon()
+    leaves(pool, verifier)
+
+
+def leaves(pool, verifier):
+    cost = pool._target(verifier).cost
+    cost.seconds, cost.leaves = 0.02, True
 
 
 class Stream:
@@ -147,8 +148,7 @@ class Stream:
 async def play(cluster, seed, kill, moments):
     rng = random.Random(seed)
     monitor = load_monitor("work")
-    # On a busy machine, an actor may need longer than 10 s to start its first worker process.
-    async with RayWorkers(address=cluster.address, actors=2, patience=100.0) as pool:
+    async with RayWorkers(address=cluster.address, actors=2) as pool:
         await warm(pool, monitor.verifier, 1)
         stream = Stream(pool, monitor.verifier)
         async with anyio.create_task_group() as group:
@@ -169,14 +169,14 @@ async def test_actors_killed_in_their_checks_lose_nothing(cluster):
     async def kill(rng, pool):
         nonlocal killed
         with anyio.fail_after(100):
-            while not any(link.lane.checks for link in pool._links.values()) or not (found := actors()):
+            while not any(actor.checks for actor in pool._actors) or not (found := actors()):
                 await anyio.sleep(0.02)
         os.kill(rng.choice(found), signal.SIGKILL)
         killed += 1
 
     errors = await play(cluster, 1, kill, KILLS)
     assert killed == KILLS
-    assert all("two actors ended" in each for each in errors)
+    assert errors == []  # the checks of a lost actor run on this machine
     await until_none_is_left()
 
 
@@ -200,7 +200,7 @@ async def test_nodes_killed_in_their_checks_lose_nothing(cluster):
         await anyio.to_thread.run_sync(replace)
 
     errors = await play(cluster, 2, kill, KILLS)
-    assert all("two actors ended" in each for each in errors)
+    assert errors == []  # the checks of a lost actor run on this machine
     await until_none_is_left()
 
 
