@@ -284,7 +284,7 @@ def test_a_shared_check_stays_for_a_claim_that_stays():
         (CodeBlocks(), ("```\nx\n```", "\n```\ny\n```\n"), ["```\ny\n```"]),
         (CodeBlocks(), ("```\nx\n```", "x\n```\n"), []),
     ],
-    ids=["lines", "joined lines", "code blocks", "a fence that goes on"],
+    ids=["lines", "joined lines", "code blocks", "a fence that continues"],
 )
 def test_what_followed_an_end_stays_apart_after_a_cut(trigger, texts, again):
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
