@@ -648,7 +648,15 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
     prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    return tuple(sorted(prefixes))
+    # A link on the way to the interpreter may be elsewhere: in the folder of PATH from which an environment was made.
+    links, path = set[str](), Path(executable)
+    while path.is_symlink():
+        links.add(str(path))
+        path = Path(os.path.normpath(path.parent / path.readlink()))
+    return (
+        *sorted(prefixes),
+        *sorted(link for link in links if not link.startswith(tuple(f"{each}/" for each in prefixes))),
+    )
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:

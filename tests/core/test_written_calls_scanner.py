@@ -1,7 +1,6 @@
 """The scanner of written calls: any chunking gives the same, nothing of a call is let through, prose is no call."""
 
 import json
-import random
 from itertools import pairwise
 
 import pytest
@@ -48,11 +47,9 @@ def test_a_call_is_found_in_the_middle_of_a_text_however_it_is_cut(name):
     whole = found_in(text, given.offer)
     assert len(whole) == given.segments
     assert all(start >= len("I will look it up.\n") for start, _, _ in whole)
-    rng = random.Random(name)
-    ways = [range(len(text)), *([rng.randrange(len(text)) for _ in range(4)] for _ in range(10))]
-    for way in ways:
+    for way in (range(len(text)), *([cut] for cut in range(1, len(text)))):
         assert found_in(text, given.offer, way) == whole
-        assert found_in(text, given.offer, way, eager=False) == whole
+    assert found_in(text, given.offer, range(len(text)), eager=False) == whole
 
 
 @given(

@@ -173,6 +173,16 @@ def test_packages_are_there_with_site_alone(sandbox):
     assert outcome.record.stdout == "1\n", outcome
 
 
+def test_an_interpreter_may_be_reached_by_links(sandbox, tmp_path):
+    paths = [tmp_path / name / "python3" for name in ("one", "other")]
+    for path, to in zip(paths, (paths[1], sys.executable), strict=True):
+        path.parent.mkdir()
+        path.symlink_to(to)
+    with ProcessSandbox(python=str(paths[0]), allow_missing=sandbox.probe().missing) as linked:
+        outcome = linked.run_sync(Script(source="print(1)"), CALM)
+    assert outcome.record.stdout == "1\n", outcome
+
+
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
 def test_runs_beside_one_another(sandbox, backend):
     async def main():
