@@ -330,8 +330,7 @@ class RayWorkers:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            processors = self._cluster.connect()
-            for _ in range(min(self._wanted or processors, processors) - len(self._known)):
+            for _ in range(self._cluster.connect(self._wanted) - len(self._known)):
                 handle = self._cluster.start(self._memory)
                 actor = _Actor(handle, handle._actor_id.hex()[:8])  # noqa: SLF001  (Ray has no public name for it)
                 self._known.add(actor)
