@@ -19,8 +19,11 @@ class RayCluster:
         self._ray: Any = None
         self._owns = False
 
-    def connect(self) -> int:
-        """Connect to the cluster, and return how many processors it has. Raises whatever Ray raises."""
+    def connect(self, wanted: int) -> int:
+        """Connect to the cluster, and return how many of *wanted* (0: all) processors it has.
+
+        Raises whatever Ray raises.
+        """
         import ray
 
         self._ray = ray
@@ -35,7 +38,7 @@ class RayCluster:
                 logging_level=logging.ERROR,
             )
             self._owns = True
-        return int(self._ray.cluster_resources().get("CPU", 0))
+        return min(int(self._ray.cluster_resources().get("CPU", 0)), wanted or 1 << 30)
 
     def start(self, memory: int | None) -> Any:
         """Start a :class:`CheckActor` that has a processor of its own, as soon as one is free; return its handle.

@@ -179,8 +179,10 @@ class RayWorkers:
 
         Waits for the thread at most 10 seconds.
         """
-        actors, self._actors, self._looks_at = self._actors, set(), math.inf
-        for check in [*self._waiting.values(), *(each for actor in actors for each in actor.checks)]:
+        self._looks_at = math.inf
+        # A send that is already due must find nothing: it would let the checks run here.
+        (waiting, self._waiting), (actors, self._actors) = (self._waiting, {}), (self._actors, set())
+        for check in [*waiting.values(), *(each for actor in actors for each in actor.checks)]:
             check.end(CheckResult(check.item.id, failure="the workers were closed during the check"))
         leaving = threading.Thread(target=self._leave, name="interwhen-ray", daemon=True)
         leaving.start()
@@ -328,8 +330,7 @@ class RayWorkers:
         if not self._lock.acquire(blocking=False):
             return
         try:
-            processors = self._cluster.connect()
-            for _ in range(min(self._wanted or processors, processors) - len(self._known)):
+            for _ in range(self._cluster.connect(self._wanted) - len(self._known)):
                 handle = self._cluster.start(self._memory)
                 actor = _Actor(handle, handle._actor_id.hex()[:8])  # noqa: SLF001  (Ray has no public name for it)
                 self._known.add(actor)

@@ -65,10 +65,10 @@ class FakeCluster:
         if self.is_lost:
             raise ConnectionError("the program has disconnected")
 
-    def connect(self):
+    def connect(self, wanted):
         if self.is_away:
             raise ConnectionError("it does not answer")
-        return self.processors
+        return min(wanted or self.processors, self.processors)
 
     def start(self, memory):
         self.actors.append(FakeActor(self))
