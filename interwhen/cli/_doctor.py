@@ -53,12 +53,13 @@ def doctor(
     contract: Annotated[bool, Parameter(negative="")] = False,
     record: Path | None = None,
     journals: Path | None = None,
+    sandbox: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Probe what an endpoint can do, and show what that means for interwhen; or show the state of the journals.
+    """Probe what an endpoint can do, and show what that means for interwhen; or examine the journals or the sandboxes.
 
     Exit codes: 0 usable, 1 a line of the contract is broken, 2 wrong usage, 5 the endpoint or the directory of journals
-    is not usable.
+    is not usable, or a sandbox does not keep all guarantees.
 
     Parameters
     ----------
@@ -74,9 +75,15 @@ def doctor(
         Examine this directory of journals and no endpoint. With --base-url, also ask the gateway there how many
         journals it lost. Without this option and --contract, the directory in interwhen.toml, if any, is examined after
         the endpoint.
+    sandbox
+        List what each sandbox for untrusted code guarantees on this machine, and by which mechanisms; ask no endpoint.
     json
-        Print the findings as one JSON object.
+        Print the findings as one JSON object; with --sandbox, as one JSON array.
     """
+    if sandbox:
+        from interwhen.sandbox._cli import show_guarantees
+
+        return show_guarantees(json=json)
     if journals is not None:
         if contract or model or record is not None:
             raise UsageError(

@@ -152,7 +152,6 @@ REACHES = {
         "the recorder of a run fills the columns that the clerk takes",
     ),
     "local": ("interwhen", "a real model: what is private is its process"),
-    "precompute/world.py": ("interwhen.bench._precompute_world", "contexts in which it is known what is true"),
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
     "benchmarks": ("interwhen", "measures parts of the framework that users do not call"),

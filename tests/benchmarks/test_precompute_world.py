@@ -4,9 +4,9 @@ import random
 
 import pytest
 from interwhen import Pass, Segment, Span, Task, Violation
-from interwhen.bench import _precompute_world
-from interwhen.bench._precompute_world import FAMILIES, About, MistakeRates, SlippingModel
 from interwhen.models import Request
+from tests.benchmarks import precompute_world as _precompute_world
+from tests.benchmarks.precompute_world import FAMILIES, About, MistakeRates, SlippingModel
 
 
 @pytest.fixture(params=sorted(FAMILIES))

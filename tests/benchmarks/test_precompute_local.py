@@ -3,10 +3,10 @@
 import random
 
 import pytest
-from interwhen.bench._precompute_local import QUESTION, measure_local, total, totals
 from interwhen.models import Request
 from interwhen.precompute import Accepted, Judge, Rejected, Undecided
 from interwhen.testing import ScriptedModel
+from tests.benchmarks.precompute_local import QUESTION, measure_local, total, totals
 
 pytestmark = pytest.mark.anyio
 PROMPT = f"Start with 64. Add 29. Multiply by 3.\n{QUESTION}\n"

@@ -1,4 +1,4 @@
-"""``interwhen bench precompute --model local``: asks the local model about totals before and after precompute."""
+"""``python -m tests.benchmarks precompute --model local``: asks the local model about totals before and after precompute."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> R
 
     Return the report, which compares right answers and tokens.
     """
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(
         Store(MemoryShelf()),

@@ -421,7 +421,7 @@ class SlippingModel:
 
     def _chance(self, *what: str) -> float:
         key = "\x1f".join((str(self._seed), *what)).encode()
-        return random.Random(hashlib.sha256(key).digest()).random()  # noqa: S311  (a simulation)
+        return random.Random(hashlib.sha256(key).digest()).random()
 
 
 # The monitor of this benchmark: it parses the prompt itself, and computes the value of each statement from it.

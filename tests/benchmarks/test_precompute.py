@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench._precompute import (
+from tests.benchmarks.precompute import (
     WORTHLESS,
     ask,
     cost_row,
@@ -14,7 +14,7 @@ from interwhen.bench._precompute import (
     prepare,
     simulate,
 )
-from interwhen.bench._precompute_world import MistakeRates
+from tests.benchmarks.precompute_world import MistakeRates
 
 pytestmark = pytest.mark.anyio
 FAMILIES = ("states", "lookups", "reasoning_gym")

@@ -1,4 +1,4 @@
-"""``interwhen bench precompute``: measures what precompute saves, and what the serving gate decides.
+"""``python -m tests.benchmarks precompute``: measures what precompute saves, and what the serving gate decides.
 
 By default, a SIMULATED model makes mistakes at stated rates, with the real engine and store.
 """
@@ -14,16 +14,6 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from interwhen import Model, Sampling, UsageError, Verdict, run
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
-from interwhen.bench._precompute_local import measure_local
-from interwhen.bench._precompute_world import (
-    FAMILIES,
-    Case,
-    CaseQuestion,
-    FamilyName,
-    MistakeRates,
-    SlippingModel,
-    sources,
-)
 from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import Request
@@ -34,6 +24,16 @@ from interwhen.precompute.producers._statements import ask_for, numbered, read_s
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts, notes_of
 from interwhen.toolkit import MissingExtraError
+from tests.benchmarks.precompute_local import measure_local
+from tests.benchmarks.precompute_world import (
+    FAMILIES,
+    Case,
+    CaseQuestion,
+    FamilyName,
+    MistakeRates,
+    SlippingModel,
+    sources,
+)
 
 # The arms ask the same questions about the same contexts: with nothing prepared, with facts, with answers, with both.
 
@@ -80,7 +80,7 @@ def make_case(family: FamilyName, seed: int, questions: int, predictable: float)
 
     *predictable* is the probability that a question can be foreseen.
     """
-    return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)  # noqa: S311  (a simulation)
+    return FAMILIES[family](random.Random(f"{family} {seed}"), questions, predictable)
 
 
 async def prepare(
@@ -308,7 +308,7 @@ def queries_until_decided(ratio: float, limit: int, seed: int, most: int = 2000)
     Without a decision, the result is ``trial`` and *most*. Before the limit of *limit* tokens, a run with the item is
     *ratio* times as long, on average, as one without it.
     """
-    rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()  # noqa: S311  (a simulation)
+    rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()
     for query in range(1, most + 1):
         size = limit / 10 * rng.lognormvariate(_MEAN, _SPREAD)
         without = Arm(min(limit, round(size)))
@@ -328,7 +328,7 @@ def error_row(item: Worthless, *, pairs: int = 400, items: int = 400, seed: int 
     """
     first: list[Stage] = []
     for number in range(items):
-        rng, gate = random.Random(f"{item} {seed} {number}"), Gate()  # noqa: S311  (a simulation)
+        rng, gate = random.Random(f"{item} {seed} {number}"), Gate()
         for _ in range(pairs):
             gate.observe(_pair(item, rng))
         first.append(gate.record.moves[0].to if gate.record.moves else "trial")
@@ -356,7 +356,7 @@ def life(ratio: float, weight: float, queries: int, seed: int) -> tuple[Gate, tu
     no query. *ratio* and *weight* are those of :func:`cost_row`.
     """
     weights = Weights(test=weight)
-    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))  # noqa: S311  (a simulation)
+    rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))
     gated = always = never = 0.0
     for _ in range(queries):
         size = _SIZE * rng.lognormvariate(_MEAN, _SPREAD)
