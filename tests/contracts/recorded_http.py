@@ -1,6 +1,6 @@
 """Records the HTTP exchanges with a server in a file, and plays such a file back without the server.
 
-`interwhen doctor --contract --record FILE` writes a recording. A recording has no headers of requests.
+`python -m tests.contracts.record` writes recordings. A recording has no headers of requests.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 import anyio.lowlevel
 import msgspec
-
 from interwhen._types.errors import DECODE_ERRORS, ConnectError, StreamClosed, UsageError
 from interwhen.models._transport import HttpRequest, HttpResponse, Transport
 
@@ -187,8 +186,10 @@ class _RecordedResponse:
 # Playing back.
 
 
-class NotRecordedError(UsageError):
+class NotRecordedError(ConnectError):
     """Raised if a recording has no answer to a request."""
+
+    retryable = False
 
 
 class PlaybackTransport:
@@ -205,7 +206,7 @@ class PlaybackTransport:
         for exchange in exchanges:
             self._answers[_key(exchange)].append(exchange)
 
-    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:  # noqa: ARG002
+    async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> PlaybackResponse:
         """Add *request* to ``requests``, and return the recorded answer to it. *connect_timeout* is ignored.
 
         Raises :class:`NotRecordedError` if there is none, and :class:`~interwhen.models.ConnectError` if the recorded

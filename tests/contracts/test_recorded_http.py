@@ -5,7 +5,8 @@ import json
 import pytest
 from interwhen import UsageError
 from interwhen.models import ChatModel, ConnectError, Message, Request, Retries, Sampling, UpstreamError
-from interwhen.models._recorded_http import (
+from interwhen.testing.server import ScriptedTransport, Send, events, reply
+from tests.contracts.recorded_http import (
     HttpRecording,
     NotRecordedError,
     PlaybackTransport,
@@ -13,7 +14,6 @@ from interwhen.models._recorded_http import (
     load_recording,
     save_recording,
 )
-from interwhen.testing.server import ScriptedTransport, Send, events, reply
 
 pytestmark = pytest.mark.anyio
 
