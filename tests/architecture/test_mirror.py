@@ -121,7 +121,6 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
-    "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
     "first_events.py": ("interwhen.gateway._monitor_choice", "gives a gateway monitors that are no plug-ins"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),

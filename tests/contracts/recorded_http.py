@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 
 import anyio.lowlevel
 import msgspec
-from interwhen._types.errors import DECODE_ERRORS, ConnectError, StreamClosed, UsageError
+from interwhen import UsageError
+from interwhen.models import ConnectError, StreamClosed
 from interwhen.models._transport import HttpRequest, HttpResponse, Transport
 
 FORMAT = 1
@@ -89,7 +90,7 @@ def load_recording(path: Path) -> HttpRecording:
         first, *others = (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()
         head = msgspec.json.decode(first, type=HttpRecording)
         exchanges = tuple(msgspec.json.decode(line, type=RecordedExchange) for line in others)
-    except (OSError, EOFError, zlib.error, ValueError, *DECODE_ERRORS) as error:
+    except (OSError, EOFError, zlib.error, ValueError, msgspec.MsgspecError) as error:
         raise UsageError(
             f"{path} must be a recording of a server, got an invalid file ({error}): record again"
         ) from error

@@ -6,8 +6,8 @@ import json
 import random
 from typing import Any
 
-from examples.train_tiny.charset import CALL, CALLED
-from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
+from tools.train_tiny.charset import CALL, CALLED
+from tools.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 from .sums import misjudged, misvalue
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import interwhen
 import msgspec
 from examples.tiny_monitors import monitors_for
-from examples.train_tiny.tasks import Problem
 from interwhen import Message, Model, Monitor, Result, Sampling
 from interwhen.models import Request
 from interwhen.testing import ScriptedModel
+from tools.train_tiny.tasks import Problem
 
 from .records import Try, grade_result, grade_text, split_trace
 

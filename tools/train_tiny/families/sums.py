@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from examples.train_tiny.tasks import Mistake
+from tools.train_tiny.tasks import Mistake
 
 
 def apply(sign: str, left: int, right: int) -> int:

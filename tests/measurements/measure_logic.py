@@ -1,7 +1,7 @@
-"""Measure the verifier ``logic`` on BIG-Bench Mistake: ``python -m examples.measure_logic DATA [--show]``.
+"""Measure the verifier ``logic`` on BIG-Bench Mistake: ``python -m tests.measurements.measure_logic DATA [--show]``.
 
 DATA is a folder with the files of the set. A labelled mistake counts as *checkable* where
-:mod:`examples.recompute_logic`, which shares nothing with the verifier, finds a false claim in the labelled step. A
+:mod:`tests.measurements.recompute_logic`, which shares nothing with the verifier, finds a false claim in the labelled step. A
 chain is *clean* if no mistake was found in it and its answer is right. With ``--half even`` or ``odd``, only every
 other chain is looked at.
 """
@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from examples.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 from interwhen import Segment, Span, Task, Tracker, Violation
+from tests.measurements.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 
 from interwhen_verifiers.puzzles.logic import logic
 

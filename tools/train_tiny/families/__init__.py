@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from examples.train_tiny.tasks import Family
+from tools.train_tiny.tasks import Family
 
 from .countdown import countdown
 from .maze import maze

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 
-from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import Problem, Split, Worked, draw
+from tools.train_tiny.families import FAMILIES
+from tools.train_tiny.tasks import Problem, Split, Worked, draw
 
 
 def worked(family: str, split: Split, count: int, seed: int) -> list[Worked]:

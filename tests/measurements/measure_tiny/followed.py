@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import interwhen
 from examples.tiny_monitors import monitors_for
-from examples.train_tiny.tasks import Problem
 from interwhen import Budgets, Feedback, Level, Model, Repair, Resample, Result, Sampling
+from tools.train_tiny.tasks import Problem
 
 from .arms import GREEDY, ask, sampled
 from .graders import is_right, judge

@@ -6,7 +6,7 @@ import random
 import string
 from itertools import pairwise
 
-from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
+from tools.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 _KNOWS = 0.75
 """How often the walk takes the right door at once."""

@@ -1,4 +1,4 @@
-"""Tasks for the tiny model: ``interwhen bench compare --task examples.tiny_tasks:totals --model local``.
+"""Tasks for the tiny model: ``interwhen bench compare --task tests.measurements.tiny_tasks:totals --model local``.
 
 Its families of problems, held out from its training; the monitors are those of ``examples.tiny_monitors``, and the
 graders know neither them nor the worked solutions. ``hard`` asks for longer and larger problems.
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from examples.measure_tiny.graders import is_right
-from examples.measure_tiny.problems import problems
-from examples.measure_tiny.records import split_trace
 from examples.tiny_monitors import monitors_for
-from examples.train_tiny.tasks import Problem
 from interwhen import Message, Monitor
 from interwhen.strategies import Exercise, Question
+from tests.measurements.measure_tiny.graders import is_right
+from tests.measurements.measure_tiny.problems import problems
+from tests.measurements.measure_tiny.records import split_trace
+from tools.train_tiny.tasks import Problem
 
 
 def read(text: str) -> str | None:

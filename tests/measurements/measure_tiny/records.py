@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from examples.train_tiny.tasks import Problem
 from interwhen import Result
 from interwhen.journal import Status
+from tools.train_tiny.tasks import Problem
 
 from .graders import is_right, judge
 

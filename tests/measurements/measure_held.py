@@ -1,4 +1,4 @@
-"""Measure how often a gate holds back runs that are right: ``python -m examples.measure_held DATA [--write PAGE]``.
+"""Measure how often a gate holds back runs that are right: ``python -m tests.measurements.measure_held DATA [--write PAGE]``.
 
 DATA is a folder with the public sets, a folder each; a set that is absent is left out. Each right trace is streamed, in
 random chunks, to a run whose monitor gates and has no remedy, so that whatever is held ends the run. A right answer may
@@ -23,8 +23,8 @@ from typing import Any
 
 import anyio
 import interwhen
-from examples.judge_verifiers import PAIRS, Pair, placed
 from interwhen.testing import End, LabelledTrace, ScriptedModel, Turn, read_traces, recut
+from tests.measurements.judge_verifiers import PAIRS, Pair, placed
 
 FATES = ("released, verified", "released, unverified", "held for a violation", "held without one")
 SETS = (

@@ -1,4 +1,4 @@
-"""Measure the arithmetic verifier on recorded traces: ``python examples/measure_arithmetic.py DATA [--show]``.
+"""Measure the arithmetic verifier on recorded traces: ``python -m tests.measurements.measure_arithmetic DATA [--show]``.
 
 DATA is a folder with the public sets named in ``docs/verifiers/arithmetic.md``; a set that is absent is skipped.
 Text is fed line by line, as the monitor sees it while a model streams.

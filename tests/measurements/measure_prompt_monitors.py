@@ -1,6 +1,6 @@
 """Measures the shipped monitors of the prompt on public runs of agents.
 
-``python -m examples.measure_prompt_monitors DATA``. A result of a tool counts as injected if it holds a sentence that
+``python -m tests.measurements.measure_prompt_monitors DATA``. A result of a tool counts as injected if it holds a sentence that
 the set itself names as the injection of its run. All other texts are harmless as far as the sets say; each finding in
 one of them is printed, to be read.
 """

@@ -1,4 +1,4 @@
-"""Measure what stopping early saves and costs on the tiny model: ``python -m examples.measure_tiny.early``."""
+"""Measure what stopping early saves and costs on the tiny model: ``python -m tests.measurements.measure_tiny.early``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import anyio
 import interwhen
-from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model, Monitor
 from interwhen.models import Chunk, Completion, ModelWrapper, Request, Stream, open_local
+from tools.train_tiny.families import FAMILIES
+from tools.train_tiny.tasks import Problem, Split
 
 from interwhen_verifiers.early_stopping import early_stopping
 
@@ -160,7 +160,7 @@ async def measure(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the options and measure."""
-    parser = argparse.ArgumentParser(prog="python -m examples.measure_tiny.early", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.measurements.measure_tiny.early", description=__doc__)
     parser.add_argument("--family", action="append", choices=tuple(FAMILIES), help="again for more")
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)

@@ -1,4 +1,4 @@
-"""Judge the shipped verifiers on public data: ``python -m examples.judge_verifiers DATA [--write PAGE] [--limit N]``.
+"""Judge the shipped verifiers on public data: ``python -m tests.measurements.judge_verifiers DATA [--write PAGE] [--limit N]``.
 
 DATA is a folder with the sets, a folder each. What cannot be run (a verifier, a reader or a set that is absent) is
 marked. With ``--limit``, only the first N traces of each set are looked at. With ``--verified``, the table says how

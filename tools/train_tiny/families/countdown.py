@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from examples.train_tiny.tasks import Blunder, Mistake, Problem, Step, Worked
+from tools.train_tiny.tasks import Blunder, Mistake, Problem, Step, Worked
 
 from .sums import apply, misjudged, misvalue
 

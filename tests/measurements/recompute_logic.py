@@ -1,6 +1,6 @@
 """Recompute single steps of BIG-Bench Mistake by brute force, to count the labelled mistakes that a program can find.
 
-This code shares nothing with the verifier ``logic``: :mod:`examples.measure_logic` uses it to judge that verifier.
+This code shares nothing with the verifier ``logic``: :mod:`tests.measurements.measure_logic` uses it to judge that verifier.
 It reads only the few forms of this data set, one step at a time, and returns whether a claim of the step is false.
 """
 

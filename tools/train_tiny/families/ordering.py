@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from itertools import pairwise
 
-from examples.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
+from tools.train_tiny.tasks import Blunder, Lookup, Mistake, Problem, Step, Worked
 
 _NAMES = (
     "Ann",

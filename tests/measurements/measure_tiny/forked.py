@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import random
 
-from examples.train_tiny.tasks import Worked
 from interwhen import Model, Sampling
 from interwhen.models import Piece, Request
+from tools.train_tiny.tasks import Worked
 
 from .arms import ask
 

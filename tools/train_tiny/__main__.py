@@ -1,4 +1,4 @@
-"""Train the model and write its GGUF file: ``python -m examples.train_tiny`` in the root of the repository."""
+"""Train the model and write its GGUF file: ``python -m tools.train_tiny`` in the root of the repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def say(line: str) -> None:
 
 def main() -> None:
     """Train the model and write its weights."""
-    parser = argparse.ArgumentParser(prog="python -m examples.train_tiny", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.train_tiny", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"), help="for checkpoints, curve and weights")
     parser.add_argument("--steps", type=int, default=Recipe().steps, help="20 are enough to see that all works")
     parser.add_argument("--seed", type=int, default=Recipe().seed)

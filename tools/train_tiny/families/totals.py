@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import TypeAlias
 
-from examples.train_tiny.tasks import Mistake, Problem, Step, Worked
+from tools.train_tiny.tasks import Mistake, Problem, Step, Worked
 
 from .sums import apply, misjudged, misvalue
 

@@ -1,4 +1,4 @@
-"""Measure supervision on the tiny model: ``python -m examples.measure_tiny --out build/measured``."""
+"""Measure supervision on the tiny model: ``python -m tests.measurements.measure_tiny --out build/measured``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import TypeVar
 
 import anyio
 import msgspec
-from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import Problem, Split
 from interwhen import Model
 from interwhen.models import open_local
+from tools.train_tiny.families import FAMILIES
+from tools.train_tiny.tasks import Problem, Split
 
 from . import arms, followed, forked, tables
 from .problems import problems, worked
@@ -137,7 +137,7 @@ async def measure(chosen: argparse.Namespace) -> None:
 
 def main() -> None:
     """Read the options and measure."""
-    parser = argparse.ArgumentParser(prog="python -m examples.measure_tiny", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.measurements.measure_tiny", description=__doc__)
     parser.add_argument("--model", default="", help="a GGUF file; by default the model that interwhen brings")
     parser.add_argument("--family", action="append", choices=tuple(FAMILIES), help="again for more; by default all")
     parser.add_argument("--greedy", action="store_true", help="only bare against supervised, greedy")

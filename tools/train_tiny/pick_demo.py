@@ -1,4 +1,4 @@
-"""Search problems for ``interwhen demo``: ``python -m examples.train_tiny.pick_demo`` in the root of the source.
+"""Search problems for ``interwhen demo``: ``python -m tools.train_tiny.pick_demo`` in the root of the source.
 
 Each problem is run greedily as each scene of the demo would run it. Printed are those that end as the scene says and
 with the right answer, the surest first: by the least probability that the model gave to any token it chose. The lower
@@ -86,7 +86,7 @@ async def main(tries: int, show: int, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m examples.train_tiny.pick_demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.train_tiny.pick_demo", description=__doc__)
     parser.add_argument("--tries", type=int, default=300, help="problems for each scene")
     parser.add_argument("--show", type=int, default=8)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""Measure how long patterns from outside stop the event loop: ``python -m examples.measure_pause [PAIRS]``.
+"""Measure how long patterns from outside stop the event loop: ``python -m tests.measurements.measure_pause [PAIRS]``.
 
 Each pair is two runs on the same text of 10,000 characters: one checked by a schema without a pattern, and one with the
 pattern ``^(a+)+$``, which takes ``re`` twice as long for each further letter. A second kind of pair has a pattern with
