@@ -39,7 +39,7 @@ reliability: $(TEST)/.ready  ## docs/reliability.md, written by the tests that p
 verifiers-table: $(TEST)/.ready  ## the table in docs/verifiers.md, from the public sets in the folder DATA
 	@test -n "$(DATA)" || { echo "error: DATA must name the folder of the data sets, and is empty; write: make verifiers-table DATA=/path/to/sets" >&2; exit 1; }
 	@echo "==> judging the verifiers"
-	@$(TEST)/bin/python -m examples.judge_verifiers "$(DATA)" --write docs/verifiers.md
+	@$(TEST)/bin/python -m tests.measurements.judge_verifiers "$(DATA)" --write docs/verifiers.md
 
 check: $(TEST)/.ready  ## lint, types and import contracts
 	@echo "==> ruff"

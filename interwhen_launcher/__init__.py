@@ -18,21 +18,19 @@ EXIT_CODES = (
 COMMANDS = {
     "bench": "Measure what verifiers cost, and what they are worth, on this machine.",
     "demo": "Watch a tiny model solve three problems while a verifier checks them.",
-    "doctor": "Probe what an endpoint can do, and show what that means.",
+    "doctor": "Probe what an endpoint, or a sandbox on this machine, can do.",
     "eval": "Run many prompts on several servers, and keep the results through any kill.",
     "export": "Export recorded runs as training data.",
     "plan": "Show how forks get their prefix.",
     "policy": "Check, review or synthesize the rules of a written policy.",
     "precompute": "Prepare contexts ahead of time, and show the results.",
     "recheck": "Check a recorded result again, offline.",
-    "replay": "Show a run again from its journal, or the findings of other monitors.",
     "resume": "Resume a run from its journal after its process ended.",
     "run": "Generate from a prompt while verifiers check the stream.",
-    "sandbox": "Show what sandboxes for untrusted code can promise on this machine.",
     "serve": "Put verifiers between clients of the OpenAI API and their servers.",
     "verifiers": "List, describe and try the installed verifiers, or create one.",
     "verify": "Compare a text with its certificate, and check the signature.",
-    "view": "Show recorded runs as a page: what was cut, why, and what it cost.",
+    "view": "Show recorded runs, as a page or in the terminal: what was cut, why, and what it cost.",
 }
 """The shipped commands and their lines in the general help. Other distributions can add commands."""
 _OPTIONS = {

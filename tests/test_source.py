@@ -4,7 +4,7 @@ import ast
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "examples", "tests")
+FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "examples", "tools", "tests")
 
 
 def calls(tree):

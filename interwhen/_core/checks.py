@@ -651,7 +651,7 @@ class CheckTable:
         is_pass = isinstance(verdict, Pass)
         if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
             why = f"the model wrote it again, so something else may be meant: {verdict.why}"
-            verdict = Unknown(why, excused=self._violations.holds_repeats)
+            verdict = Unknown(why, excused=True)
             outcome = Judged(verdict)
         self._note(ref.monitor, self._describe(ref, outcome, seconds, tries, text_sha256, code_sha256))
         if is_pass:

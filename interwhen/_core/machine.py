@@ -49,12 +49,6 @@ from interwhen._core.release import (
 from interwhen._core.segmenter import Due, Intake
 from interwhen._core.turns import Repetition, TurnStart, kept_lines, whole_lines
 from interwhen._core.violations import (
-    COUNTS_PROMPTS,
-    HOLDS_TORN_LINES,
-    KEEPS_ANSWERS,
-    KNOWS_PRICES,
-    PASSES_SILENT_TEXT,
-    RULES,
     Candidate,
     Prices,
     RemedyPlan,
@@ -364,7 +358,6 @@ class Core:
         "prompt_sha256",
         "released",
         "resume",
-        "rules",
         "starts_in",
         "state",
         "template",
@@ -388,10 +381,9 @@ class Core:
         prompt_sha256: str = "",
         prompt_bytes: int = 0,
         min_coverage: float = 0.0,
-        rules: int = RULES,
         codes: Sequence[str] = (),
         options: Sequence[str] = (),
-        offer: ToolOffer | None = NO_OFFER,
+        offer: ToolOffer = NO_OFFER,
         resume: ResumeMode | None = None,
     ) -> None:
         """Create the state of a new run. Raises :class:`~interwhen.UsageError` if the trigger of a monitor is invalid.
@@ -399,17 +391,15 @@ class Core:
         *think_tags* are the tags around the reasoning in the text, and *starts_in* is the phase of the first text.
         *max_tokens* is the caller's limit of generated tokens, which our text uses up, too, if *counts_own_text*.
         *context_tokens* is the size of the model's context window, and *prompt_bytes* that of the prompt. *offer* is
-        what the request says about tool calls (``None``: as in old journals). *resume* is how the model continues text,
-        if it is known. *min_coverage* is the share of the text, 0 to 1, that passed claims must cover for ``verified``.
-        *rules* is the version of the rules. *codes* has the hash of the source file of each monitor's verifier,
-        and *options* the hash of each monitor's options.
+        what the request says about tool calls. *resume* is how the model continues text, if it is known. *min_coverage*
+        is the share of the text, 0 to 1, that passed claims must cover for ``verified``. *codes* has the hash of the
+        source file of each monitor's verifier, and *options* the hash of each monitor's options.
         """
         monitors = self.monitors = tuple(monitors)
         self.budgets = budgets or Budgets()
         self.template = template or DEFAULT_TEMPLATE
         self.prompt_sha256 = prompt_sha256
         self.min_coverage = min_coverage
-        self.rules = rules
         self.think_tags = think_tags
         self.starts_in: Phase = starts_in
         self.events: deque[Event] = deque()
@@ -417,24 +407,18 @@ class Core:
         self.state: State = "opening"
         # Each of these objects owns its part of the state. The core calls their methods, and never sets their fields.
         eager = any(monitor.delivery in GATING for monitor in monitors)
-        knows_tears = rules >= KEEPS_ANSWERS
-        self.intake = Intake(
-            monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer, knows_tears=knows_tears
-        )
+        self.intake = Intake(monitors, tags=think_tags, phase=starts_in, eager=eager, offer=offer)
         self.transcript = self.intake.transcript
         self.resume = resume
         inside = resume in ("tokens", "prefix")
-        self.violations = Violations(
-            monitors, self.intake, self.budgets, self.template, rules, continues_reasoning=inside
-        )
+        self.violations = Violations(monitors, self.intake, self.budgets, self.template, continues_reasoning=inside)
         self.checks = CheckTable(
             monitors, self.transcript, self.violations, self.budgets, self.events, codes, options, prompt_sha256
         )
-        passes_silent_text = rules >= PASSES_SILENT_TEXT
-        self.gates = Gates(monitors, self.intake, self.checks, self.events, passes_silent_text=passes_silent_text)
+        self.gates = Gates(monitors, self.intake, self.checks, self.events)
         self.window = Window(max_tokens, context_tokens, counts_own_text=counts_own_text)
         self.counts = Counts(self.intake, self.window, prompt_bytes)
-        self._tools_in_field = offer is not None and offer.in_field
+        self._tools_in_field = offer.in_field
         self._pace = RemedyPace()
         self._finish_reason: FinishReason | None = None
         """Why the model stopped; ``None``: it has sent no finish reason."""
@@ -852,7 +836,7 @@ class Core:
     def _overspent(self, todo: RemedyPlan) -> str | None:
         """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
         most = self.budgets.prompt_tokens
-        if most is None or not todo.goes_on or self.rules < COUNTS_PROMPTS:
+        if most is None or not todo.goes_on:
             return None
         transcript, prompts = self.transcript, self.counts.prompts
         kept = transcript.kept_tokens - transcript.tokens_from(todo.cut)
@@ -860,10 +844,8 @@ class Core:
             return None
         return f"the budget of {most} prompt tokens is spent"
 
-    def _prices(self, best: Candidate) -> Prices | None:
-        """Return the prices of the request after a remedy for *best* and of a new sample; ``None`` for old rules."""
-        if self.rules < KNOWS_PRICES:
-            return None
+    def _prices(self, best: Candidate) -> Prices:
+        """Return the prices of the request after a remedy for *best* and of a new sample."""
         transcript, prompts = self.transcript, self.counts.prompts
         kept = transcript.kept_tokens - transcript.tokens_from(best.ref.segment.span.start)
         resume = prompts.next(kept, transcript.inserted_bytes)
@@ -998,7 +980,7 @@ class Core:
         if self.released > to:
             self.released = to
             # What this leaves of a line that a gate has shown as a whole is not checked.
-            self._shown_whole = min(to, self.gates.limit()) if self.rules >= HOLDS_TORN_LINES else to
+            self._shown_whole = min(to, self.gates.limit())
             self.events.append(Retracted(to))
 
     def _go_on(self) -> None:
@@ -1140,7 +1122,7 @@ class Core:
             kept=transcript.kept_tokens,
             discarded=self.intake.discarded + counts.late,
             late=counts.late,
-            estimated_prompt_tokens=counts.prompts.estimated() if self.rules >= COUNTS_PROMPTS else 0,
+            estimated_prompt_tokens=counts.prompts.estimated(),
             remedies=violations.remedies,
             reconnects=counts.reconnects,
             forks=self.checks.forks,

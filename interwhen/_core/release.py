@@ -197,7 +197,6 @@ class Gates:
         "_gating",
         "_held_back",
         "_intake",
-        "_passes_silent_text",
         "_piecewise",
         "_required",
         "_slowest",
@@ -212,13 +211,8 @@ class Gates:
         intake: Intake,
         checks: OpenChecks,
         events: deque[Event],
-        *,
-        passes_silent_text: bool = True,
     ) -> None:
-        """Start with the frontier at 0. Events are added to *events*.
-
-        *passes_silent_text* is false for runs of an old version of the rules.
-        """
+        """Start with the frontier at 0. Events are added to *events*."""
         self.frontier = 0
         """The offset up to which every due check of a required monitor has passed, or feedback answers the refuted
         text."""
@@ -229,7 +223,6 @@ class Gates:
         self._gating = [number for number, monitor in enumerate(monitors) if monitor.delivery in GATING]
         self._gates_text = any(monitor.delivery == "gate" for monitor in monitors)
         self._required = [number for number, monitor in enumerate(monitors) if monitor.required]
-        self._passes_silent_text = passes_silent_text
         self._slowest = 0
         """The number of the monitor that held the frontier back when it was computed last."""
         self._slowest_hold = 0
@@ -288,7 +281,7 @@ class Gates:
 
     def _has_moved_hold(self) -> bool:
         # Text in which the slowest monitor finds no segment has no check that ends.
-        return self._passes_silent_text and self._intake.hold(self._slowest) != self._slowest_hold
+        return self._intake.hold(self._slowest) != self._slowest_hold
 
     def settled(self, refuted: Mapping[int, int] = _NOTHING) -> int:
         """Return the offset up to which no gating monitor has an incomplete, open or refuted segment.

@@ -18,7 +18,6 @@ from interwhen._core.scanners import (
     PollScanner,
     Scanner,
     SentenceScanner,
-    TagScanner,
     WholeScanner,
 )
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
@@ -73,10 +72,10 @@ class Due(NamedTuple):
     """The lines inside the segment that a cut ended in the middle. Feedback follows each of them."""
 
 
-def scanner_for(trigger: Trigger, offer: ToolOffer | None = NO_OFFER) -> Scanner:
+def scanner_for(trigger: Trigger, offer: ToolOffer = NO_OFFER) -> Scanner:
     """Return a scanner for *trigger*. Raises :class:`UsageError` on a trigger with invalid values.
 
-    *offer* is what the request says about tool calls; ``None``: only calls between tags are found.
+    *offer* is what the request says about tool calls.
     """
     _refuse_useless(trigger)
     match trigger:
@@ -114,9 +113,7 @@ def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, o
     return read_offer(prompt, extra)
 
 
-def _call_scanner(trigger: ToolCalls, offer: ToolOffer | None) -> Scanner:
-    if offer is None:
-        return TagScanner(trigger.opening, trigger.closing)
+def _call_scanner(trigger: ToolCalls, offer: ToolOffer) -> Scanner:
     from interwhen._core.written_calls import CallScanner  # many patterns, which few runs need
 
     return CallScanner(trigger, offer)
@@ -177,7 +174,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
             return monitor.phase
 
 
-def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer | None) -> tuple[SharedScanner, ...]:
+def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer) -> tuple[SharedScanner, ...]:
     """Create one scanner for all monitors with the same trigger and phase. *offer* is given to each scanner."""
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
@@ -243,14 +240,14 @@ class Intake:
         tags: tuple[str, str] | None,
         phase: Phase,
         eager: bool = False,
-        offer: ToolOffer | None = NO_OFFER,
-        knows_tears: bool = True,
+        offer: ToolOffer = NO_OFFER,
     ) -> None:
         """Start with an empty transcript in *phase*, and with the scanners of *monitors*.
 
         *tags* are the think tags in the text; ``None``: the server sends the reasoning separately. With *eager*, the
-        scanners are called after every chunk. *offer* is what the request says about tool calls. *knows_tears* is false
-        for old rules. Raises :class:`UsageError` if the trigger of a monitor has invalid values.
+        scanners are called after every chunk. *offer* is what the request says about tool calls.
+
+        Raises :class:`UsageError` if the trigger of a monitor has invalid values.
         """
         self.transcript = Transcript(phase)
         self.scanners = _share_scanners(monitors, offer)
@@ -271,8 +268,8 @@ class Intake:
         """Tokens that cuts have removed."""
         self._written: dict[Span, WrittenCalls] = {}
         """The calls that are written as text in the trace, in the order of the text."""
-        self._tears: list[Span] | None = [] if knows_tears else None
-        """The lines that a cut ended in the middle, with feedback after them; ``None``: they are not remembered."""
+        self._tears: list[Span] = []
+        """The lines that a cut ended in the middle, with feedback after them."""
         self._wake = _any_of("".join(sorted({c for shared in self.scanners for c in shared.scanner.wakes})))
         self._eager = eager
         self._must = eager
@@ -464,7 +461,7 @@ class Intake:
             return self._scan()
         ended = [shared for shared in self.scanners if not (shared.sees(self.phase) and shared.scanner.bridges)]
         dues = list(self._flush(ended, torn=torn))
-        if torn and self._tears is not None:
+        if torn:
             end = self.transcript.length
             self._tears.append(Span(self.transcript.slice(0, end).rfind("\n") + 1, end))
         self.transcript.insert(text, origin)

@@ -268,31 +268,6 @@ def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Ca
 
 # Plan a remedy for a violation: where to cut, and what to write.
 
-RULES = 12
-"""The version of the rules of the core. A journal records the version that its run used."""
-KNOWS_PLACES = 5
-"""The first version of the rules in which records of violations have a place."""
-COUNTS_PROMPTS = 3
-"""The first version of the rules in which prompt tokens are in the budgets, and unreported ones are estimated."""
-KEEPS_ANSWERS = 6
-"""The first version of the rules in which a remedy at the end of a segment keeps feedback that begins there, and in
-which segments that continue after feedback know their torn lines."""
-HOLDS_TORN_LINES = 7
-"""The first version of the rules in which a run does not end with the rest of a line that was cut after a gate had
-shown it."""
-FORGETS_PLACES = 8
-"""The first version of the rules in which the record of a violation without a plan has no place."""
-PASSES_SILENT_TEXT = 9
-"""The first version of the rules in which the frontier passes text in which a required monitor finds no segment."""
-ENDS_AFTER_REFUSED_CALLS = 10
-"""The first version of the rules in which refused tool calls count as the same words, wherever the model makes them."""
-KNOWS_PRICES = 11
-"""The first version of the rules in which a ladder restarts where a new sample is cheaper than one more remedy."""
-HOLDS_REPEATS = 12
-"""The first version of the rules in which a gate holds a doubtful violation that the model writes again."""
-READS_CALLS = 4
-"""The first version of the rules in which tool calls in the text are found in all formats, not only between tags."""
-
 _ANSWER = -1
 """The place of every refuted answer that rests on reasoning, for the ladder."""
 _CALL = -2
@@ -340,14 +315,13 @@ def plan(
     first_call: int,
     *,
     again: bool,
-    cuts: bool,
 ) -> RemedyPlan:
     """Return the plan of the remedy of *monitor* for *candidate*. For ``Auto``, only that of a refuted tool call.
 
     The plan for a candidate without a violation is to abstain. Feedback is written with *template*, and may quote
     *wrong_text*, the refuted text. ``Repair`` is replaced by its ``otherwise`` if *again* is true (the same words were
-    refuted at this position before), or if the repair would cut a number or a word short and *cuts* is false. A
-    structured tool call is cut with all calls from offset *first_call* on.
+    refuted at this position before), or if the repair would cut a number or a word short. A structured tool call is cut
+    with all calls from offset *first_call* on.
     """
     if candidate.ref.segment.call is not None:
         return _plan_call(candidate, monitor, template, wrong_text, first_call)
@@ -357,7 +331,7 @@ def plan(
     remedy = monitor.remedy
     if again and isinstance(remedy, Repair):
         remedy = remedy.otherwise  # the model wrote these words again, or a repair was refuted
-    if isinstance(remedy, Repair) and not cuts and _is_cut_short(candidate):
+    elif isinstance(remedy, Repair) and _is_cut_short(candidate):
         remedy = remedy.otherwise
     return _plan(candidate, candidate.violation, monitor, remedy, template, wrong_text)
 
@@ -462,11 +436,10 @@ class Violations:
         intake: Intake,
         budgets: Budgets,
         template: FeedbackTemplate = DEFAULT_TEMPLATE,
-        rules: int = RULES,
         *,
         continues_reasoning: bool = False,
     ) -> None:
-        """Start without candidates. *intake* has the text, and *rules* is the version of the rules.
+        """Start without candidates. *intake* has the text.
 
         *continues_reasoning*: the model can continue inside the reasoning after a cut.
         """
@@ -480,13 +453,10 @@ class Violations:
         """How many of the last remedies, without a break, were resamples, or the ``heat`` of the plan of a new sample
         of ``Auto``."""
         self._monitors = monitors
-        self.holds_repeats = rules >= HOLDS_REPEATS
-        """Whether a gate holds a doubtful violation that the model writes again."""
         self._intake = intake
         self._transcript = intake.transcript
         self._budgets = budgets
         self._template = template
-        self._rules = rules
         self._continues_reasoning = continues_reasoning
         self._goes_back = True
         self._by_turn = False
@@ -506,8 +476,6 @@ class Violations:
         """The place of the last violation that was planned for."""
         self._passed_over: set[int] = set()
         """The monitors that interrupt no more, because no remedy was left for them."""
-        self._written: dict[tuple[int, str], int] = {}
-        """How often the same text was written at the same cut. Only version 0 of the rules uses this."""
         self._candidates: list[Candidate] = []
         self._answered: list[tuple[Span, int]] = []
         """The refuted segments that stay in the trace because feedback answers them, sorted by their ends, each with
@@ -590,12 +558,12 @@ class Violations:
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
         """Tell whether feedback of a monitor other than number *monitor* already answers the text of *segment*.
 
-        If that other monitor is gating, a refuted segment with the same end is enough (except under old rules).
+        If that other monitor is gating, a refuted segment with the same end is enough.
         """
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
-        return self._rules >= KEEPS_ANSWERS and any(gates(self._monitors[who].delivery) for who in ends)
+        return any(gates(self._monitors[who].delivery) for who in ends)
 
     def _after_feedback(self, end: int) -> int:
         """Return the end of the feedback that answers a segment with the end *end*; *end* if there is none."""
@@ -627,7 +595,7 @@ class Violations:
         intake = self._intake
         monitor = self._monitors[best.ref.monitor]
         times, self._place = 1, None
-        if self._rules and best.violation is not None and not isinstance(monitor.remedy, Conclude):
+        if best.violation is not None and not isinstance(monitor.remedy, Conclude):
             times, self._place = self._trouble.met(best)
             anywhere = self._trouble.met_at(best, _ANYWHERE)
             times = max(times, anywhere) if by_turn else times  # a model that starts over also shifts places
@@ -638,20 +606,15 @@ class Violations:
                 return plan_surrender(best, first_call), "not converging: every remedy was tried at the same place"
             todo = climbed
         else:
-            cuts = not self._rules
-            todo = plan(best, monitor, self._template, self.text(best), first_call, again=times > 1, cuts=cuts)
-        if not self._rules and todo.goes_on:
-            key = (todo.cut, f"{todo.remedy}:{todo.insert}")
-            self._written[key] = times = self._written.get(key, 0) + 1
+            todo = plan(best, monitor, self._template, self.text(best), first_call, again=times > 1)
         if todo.ask:
-            if self._rules >= KEEPS_ANSWERS:
-                todo = todo._replace(cut=self._after_feedback(todo.cut))
-            todo = todo._replace(insert=intake.closing(todo.cut) + todo.insert)
+            cut = self._after_feedback(todo.cut)
+            todo = todo._replace(cut=cut, insert=intake.closing(cut) + todo.insert)
         segment = best.ref.segment.span
         if todo.answers_segment and self._is_answered_by_another(segment, best.ref.monitor):
             # Feedback of another monitor is already at this place. Two cannot follow a segment, so rewind instead.
             todo = todo._replace(cut=segment.start, insert=todo.insert.lstrip("\n"), answers_segment=False)
-        if self._rules > 1 and isinstance(monitor.trigger, EveryChars | Polls):
+        if isinstance(monitor.trigger, EveryChars | Polls):
             todo = todo._replace(torn=intake.tears(todo.cut))  # only these triggers end segments in the middle of lines
         return todo, self._overspent(todo, times) or self._refused_too_often(best, todo) or self._overasked(best, times)
 
@@ -849,7 +812,7 @@ class Violations:
 
     def _refused_too_often(self, best: Candidate, todo: RemedyPlan) -> str | None:
         """Count a tool call that *todo* answers with feedback. Return why the run must end now, or ``None``."""
-        if best.ref.segment.call is None or todo.remedy != "feedback" or self._rules < ENDS_AFTER_REFUSED_CALLS:
+        if best.ref.segment.call is None or todo.remedy != "feedback":
             return None
         # The prompt grows by each refused call, so the run must end before the context is full.
         refused = self._trouble.met_call(best)
@@ -861,11 +824,9 @@ class Violations:
         An unproven claim is not a violation, so it is stored as an unverified reason of the result.
         """
         record = self.record(candidate, interrupted=True, todo=todo)
-        if self._rules >= KNOWS_PLACES:
-            phase = self._transcript.phase_at(candidate.ref.segment.span.start)
-            record = msgspec.structs.replace(record, place=self._place, phase=phase)
-            if self._rules >= FORGETS_PLACES:
-                self._place = None
+        phase = self._transcript.phase_at(candidate.ref.segment.span.start)
+        record = msgspec.structs.replace(record, place=self._place, phase=phase)
+        self._place = None
         if candidate.violation is not None:
             self._acted.append(record)
         else:

@@ -12,7 +12,6 @@ import msgspec
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Close, Fact, Finish, Open, Order, Settled
-from interwhen._core.violations import RULES
 from interwhen._engine.jobs import ForkMeter
 from interwhen._engine.stream import Meter, ModelReader
 from interwhen._types.errors import JournalError, UsageError
@@ -24,7 +23,7 @@ from interwhen._types.results import (
     Result,
 )
 from interwhen._version import __version__
-from interwhen.journal._files import SCHEMA, Files, frame, preamble
+from interwhen.journal._files import Files, frame, preamble
 from interwhen.journal._rebuilt_run import Journaled, RebuiltRun
 from interwhen.journal._records import (
     ChunkRecord,
@@ -250,7 +249,7 @@ class OutlineRecorder(CallRecorder):
         from interwhen.journal._scribe import Scribe
 
         super().__init__(settings, writer, core, signer)
-        self._scribe = Scribe(core, header, SCHEMA)
+        self._scribe = Scribe(core, header)
         self._form = CompactForm(self._scribe, settings.keyed)
         self._entries = 0
 
@@ -408,7 +407,6 @@ def _header(
         verifiers=verifiers,
         monitors=monitors,
         offline=offline,
-        rules=RULES,
         resume=core.resume,
         min_coverage=core.min_coverage,
         call=call,

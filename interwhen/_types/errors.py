@@ -91,7 +91,7 @@ class SandboxUnavailable(InterwhenError):
         names = ", ".join(sorted(missing))
         super().__init__(
             f"the {sandbox} sandbox cannot enforce {names} here ({why}): install what is missing, or list the "
-            f"guarantees that you can do without in allow_missing; `interwhen sandbox probe` shows what works here"
+            f"guarantees that you can do without in allow_missing; `interwhen doctor --sandbox` shows what works here"
         )
 
 

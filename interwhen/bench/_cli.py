@@ -7,12 +7,9 @@ import cyclopts
 _COMMANDS = {
     "allocation": "Simulate the allocator beside best-of-N and stop-on-verified.",
     "compare": "Compare strategies: the same exercises, model and verifiers, at equal budgets.",
-    "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",
     "penalty": "Measure what verifiers add to correct runs, as pairs.",
     "planner": "Simulate the fork planner on many servers, prefixes and sets of routes.",
-    "precompute": "Measure what work ahead of time saves, and what the serving gate decides.",
-    "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
 }
 
 app = cyclopts.App(name="bench", help="Measure supervision, as pairs in one run.")

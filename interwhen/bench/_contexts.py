@@ -1,4 +1,4 @@
-"""``interwhen bench contexts``: asks questions about contexts on a real model, with and without work ahead of time.
+"""``interwhen precompute measure contexts``: asks a real model about contexts, with and without work ahead of time.
 
 The arms are ``bare`` (nothing is prepared), ``facts`` (verified facts), ``answers`` (prepared answers to exactly these
 questions), ``prefixes`` (the context in the prefix cache of the server) and ``notes`` (notes of the same model, which

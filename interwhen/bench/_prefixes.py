@@ -1,4 +1,4 @@
-"""``interwhen bench prefixes``: what a warm prefix cache saves at the first token, by the counters of a real server."""
+"""``interwhen precompute measure prefixes``: what a warm prefix saves at the first token, by a server's counters."""
 
 from __future__ import annotations
 

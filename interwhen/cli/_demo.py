@@ -28,7 +28,7 @@ from interwhen.registry import load_monitor
 # The three runs of ``interwhen demo``: problem, monitor, and introduction.
 #
 # Nothing in them is staged: the model answers greedily. The problems were chosen with
-# ``python -m examples.train_tiny.pick_demo``, which tries many and prints those that end as wanted.
+# ``python -m tools.train_tiny.pick_demo``, which tries many and prints those that end as wanted.
 
 MODEL = "local:tiny"
 SAMPLING = Sampling(max_tokens=400, temperature=0.0)

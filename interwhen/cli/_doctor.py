@@ -28,7 +28,6 @@ from interwhen.journal import JournalSettings
 from interwhen.models import probe
 from interwhen.models._contract import ContractMark, ContractReport, check_contract
 from interwhen.models._probe import Diagnosis, Mark, ProbeFinding
-from interwhen.models._recorded_http import HttpRecording, RecordingTransport, save_recording
 
 _KINDS: dict[Mark, LineKind] = {"ok": "passed", "no": "violated", "unknown": "unproven"}
 _CONTRACT_KINDS: dict[ContractMark, LineKind] = {
@@ -51,14 +50,14 @@ def doctor(
     base_url: str | None = None,
     model: str = "",
     contract: Annotated[bool, Parameter(negative="")] = False,
-    record: Path | None = None,
     journals: Path | None = None,
+    sandbox: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
-    """Probe what an endpoint can do, and show what that means for interwhen; or show the state of the journals.
+    """Probe what an endpoint can do, and show what that means for interwhen; or examine the journals or the sandboxes.
 
     Exit codes: 0 usable, 1 a line of the contract is broken, 2 wrong usage, 5 the endpoint or the directory of journals
-    is not usable.
+    is not usable, or a sandbox does not keep all guarantees.
 
     Parameters
     ----------
@@ -68,30 +67,30 @@ def doctor(
         The model's name there; without --base-url, a local model, "local" (the default) or "local:PATH.gguf".
     contract
         Check line by line what interwhen relies on: streams, reasoning, every way to resume, tool calls, errors.
-    record
-        With --contract: a file for all requests and answers, without keys. FILE.gz is compressed.
     journals
         Examine this directory of journals and no endpoint. With --base-url, also ask the gateway there how many
         journals it lost. Without this option and --contract, the directory in interwhen.toml, if any, is examined after
         the endpoint.
+    sandbox
+        List what each sandbox for untrusted code guarantees on this machine, and by which mechanisms; ask no endpoint.
     json
-        Print the findings as one JSON object.
+        Print the findings as one JSON object; with --sandbox, as one JSON array.
     """
+    if sandbox:
+        from interwhen.sandbox._cli import show_guarantees
+
+        return show_guarantees(json=json)
     if journals is not None:
-        if contract or model or record is not None:
-            raise UsageError(
-                "--journals must be used without --contract, --model and --record, got both: use two commands"
-            )
+        if contract or model:
+            raise UsageError("--journals must be used without --contract and --model, got both: use two commands")
         return _report(_journal_diagnosis(journals, base_url), json=json)
     if base_url is not None and not model:
         raise UsageError(
             "--model must be given with --base-url, got none: "
             f"name one of the models at {without_user(base_url)!r:.200}"
         )
-    if record is not None and not contract:
-        raise UsageError("--record must be used with --contract, got it alone: add --contract")
     if contract:
-        return _contract(base_url, model or "local", record, json=json)
+        return _contract(base_url, model or "local", json=json)
     with ProgressLine("questions to the endpoint:") as progress:
         diagnosis = anyio.run(_diagnosis, base_url, model or "local", progress.of)
     settings = _configured()
@@ -111,9 +110,9 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
     return _exits.OK if is_usable and marks.get("journal directory") != "no" else _exits.FAILED
 
 
-def _contract(base_url: str | None, model: str, record: Path | None, *, json: bool) -> int:
+def _contract(base_url: str | None, model: str, *, json: bool) -> int:
     with ProgressLine("lines of the contract:") as progress:
-        report = anyio.run(_checked, base_url, model, record, progress.of)
+        report = anyio.run(_checked, base_url, model, progress.of)
     console = stdout_console()
     if json:
         print(as_json(report))
@@ -284,29 +283,12 @@ async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) 
         return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
 
 
-async def _checked(base_url: str | None, model: str, record: Path | None, on_progress: OnProgress) -> ContractReport:
-    """Check what interwhen relies on at the endpoint (see :func:`_endpoint`), and return the report.
-
-    If *record* is given, the requests and responses are then written to this file.
-    """
-    from interwhen.models._httpx2_transport import Httpx2Transport
-
+async def _checked(base_url: str | None, model: str, on_progress: OnProgress) -> ContractReport:
+    """Check what interwhen relies on at the endpoint (see :func:`_endpoint`), and return the report."""
     async with _endpoint(base_url, model) as endpoint:
-        transport = RecordingTransport(Httpx2Transport())
-        try:
-            report = await check_contract(
-                endpoint.base_url,
-                endpoint.model,
-                api_key=endpoint.api_key,
-                transport=transport,
-                on_progress=on_progress,
-            )
-        finally:
-            await transport.aclose()
-    if record is not None:
-        recording = HttpRecording(report.server, endpoint.model, transport.exchanges())
-        await anyio.to_thread.run_sync(save_recording, recording, record)
-    return report
+        return await check_contract(
+            endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress
+        )
 
 
 def _show(console: Console, diagnosis: Diagnosis) -> None:

@@ -18,8 +18,12 @@ REMOVED = {
     "plan measure": "load-test the gateway: docs/scale.md says how",
     **{
         f"bench {name}": f"write python -m tests.benchmarks {name} in a checkout of the repository"
-        for name in ("gateway", "idle", "journals", "ledger", "local", "resumes", "soak")
+        for name in ("gateway", "idle", "journals", "ledger", "local", "precompute", "resumes", "soak")
     },
+    "bench contexts": "write interwhen precompute measure contexts",
+    "bench prefixes": "write interwhen precompute measure prefixes",
+    "replay": "write interwhen view --plain FILE",
+    "sandbox": "write interwhen doctor --sandbox",
     "simulate": "write python -m tests.simulation in a checkout of the repository",
 }
 """The commands that were removed, and what to do instead."""

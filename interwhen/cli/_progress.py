@@ -88,10 +88,13 @@ class ProgressLine:
         self._done, self._note = done, note
         self._show()
 
-    def of(self, done: int, total: int) -> None:
-        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time."""
+    def of(self, done: int, total: int | None, note: str = "") -> None:
+        """Set the number of finished steps to *done* and that of all steps to *total*, and show both if it is time.
+
+        *note* follows the counts.
+        """
         self._total = total
-        self.to(done)
+        self.to(done, note)
 
     def advance(self, note: str = "") -> None:
         """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""

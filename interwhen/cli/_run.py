@@ -1,4 +1,4 @@
-"""``interwhen run``, ``resume`` and ``replay``: one supervised generation, and its journal."""
+"""``interwhen run`` and ``resume``: one supervised generation, and its journal."""
 
 from __future__ import annotations
 
@@ -7,23 +7,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 from cyclopts import Parameter
-from rich.console import Console
-from rich.text import Text
 
-from interwhen import Journal, Model, Phase, UsageError, read_journal, recheck
-from interwhen._recheck import replay as run_again
+from interwhen import Journal, Model, Phase, UsageError, read_journal
 from interwhen._run import resume as resume_run
 from interwhen._run import run as start
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
-from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
-from interwhen.cli._text import as_json, one_line, stdout_console, visible
+from interwhen.cli._text import stdout_console
 from interwhen.cli._view import viewer_for
 from interwhen.journal._records import is_writable
-from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 
 _MODEL, _SAMPLING, _BUDGETS, _CONTEXT = ModelFlags(), SamplingFlags(), BudgetFlags(), ContextFlags()
@@ -174,83 +168,3 @@ def resume(
     again = model.arguments(prompt) if model.is_given else ()
     options = (*again, *_repeated(monitor, sign_with), *(("--trust",) * trust))
     return run_to_end(main, resume_hint(file, options))
-
-
-# ``interwhen replay``: a run from its journal, without a model.
-
-_CAVEAT = (
-    "Observed on the recorded text, without interrupts. A run with these monitors would have had another\n"
-    "text after its first interrupt: the findings after it are hints only."
-)
-
-
-def replay(
-    file: Path,
-    /,
-    *,
-    monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Show the run of the journal FILE again, from its records; no model is asked, and without --monitor no verifier.
-
-    With monitors: show what these would have found in the text of the model. Exit codes: those of the run, 3 if the run
-    is not over, 2 if the records do not give the recorded result; with monitors, 0 if they found nothing, else 3.
-
-    Parameters
-    ----------
-    file
-        The journal that "interwhen run --journal FILE" wrote.
-    monitor
-        Other monitors for the recorded text: NAME or NAME:OPTION=VALUE,OPTION=VALUE.
-    json
-        Write events, or findings, as lines of JSON.
-    """
-    console = stdout_console()
-    if monitor:
-        with ProgressLine("checked characters:") as progress:
-            found = anyio.run(lambda: recheck(file, monitor, on_progress=progress.of))
-        _print_findings(found, console, json=json)
-        return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
-    again = run_again(file)
-    # Append lines: a picture that is redrawn is for running runs.
-    with viewer_for(console, json=json, plain=True) as viewer:
-        for event in again.events:
-            viewer.show(event)
-    if again.differences:
-        names = ", ".join(again.differences)
-        raise UsageError(
-            f"the replay of {str(file)!r} must give the recorded result, and {names} differ in this version "
-            "of interwhen: replay it with the version that wrote it"
-        )
-    if again.result is None:
-        if not json:
-            left = again.journaled.left_out
-            torn = f" ({left} torn bytes at the end of the file were left out)" if left else ""
-            console.print(Text(f"\n not over: {len(again.text)} characters{torn}\n to resume: interwhen resume FILE"))
-        return _exits.BY_STATUS["unverified"]
-    return _exits.BY_STATUS[again.result.status]
-
-
-def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
-    if json:
-        for finding in found.findings:
-            console.file.write(as_json(finding) + "\n")
-        return
-    console.print(Text(f"{_CAVEAT}\n", style="dim"))
-    for finding in found.findings:
-        violation = finding.violation
-        said = one_line(violation.witness or violation.why)
-        act = "would have acted" if finding.would_act else "would have observed"
-        console.print(
-            Text(
-                f" request {finding.request}, {violation.span.start}-{violation.span.end}  "
-                f"{visible(violation.monitor)} {act}: {one_line(violation.quote)}  ({said})"
-            ),
-            soft_wrap=True,
-        )
-    requests = len(found.traces)
-    console.print(
-        Text(
-            f" {len(found.findings)} found in the text of {requests} requests; {len(found.unproven)} without a verdict"
-        )
-    )

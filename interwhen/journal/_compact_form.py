@@ -16,6 +16,7 @@ from interwhen._types.models import Usage
 from interwhen._types.results import Verified
 from interwhen._types.segments import Span, sha256
 from interwhen._types.verdicts import Cancelled, Errored, Judged, Outcome, Pass, Skipped, TimedOut, Unknown, Violation
+from interwhen.journal._files import SCHEMA
 from interwhen.journal._records import Header
 from interwhen.journal._scribe import UPSERTED, Scribe
 
@@ -131,7 +132,7 @@ class CompactForm:
         return _short(
             path=path,
             interwhen=header.interwhen,
-            schema=self._scribe.schema,
+            schema=SCHEMA,
             call=None if header.call is None else msgspec.to_builtins(header.call),
             written=header.written,
             model=header.model,

@@ -123,21 +123,14 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 4
-"""The schema of the files that this version writes and reads. Earlier ones had no seals."""
+SCHEMA = 5
+"""The version of the journals that this code writes, and the only one that it reads. Raise it when the form of a record
+changes, or what the core makes of the same facts."""
 
 _HEAD = struct.Struct("<8sI")
 _U32 = struct.Struct("<I")
 START = _HEAD.size + _U32.size
 """The offset of the first record."""
-
-
-class Preamble(NamedTuple):
-    """What the first bytes of a journal file contain: the schema version, and the start of the checksums."""
-
-    schema: int
-    chain: int
-    """The checksum from which that of the first record is computed."""
 
 
 class Frame(NamedTuple):
@@ -183,13 +176,13 @@ def frames(data: bytes, path: str) -> Iterator[Frame]:
 
     Raises the errors of :func:`read_preamble`; *path* is the name of the file in them.
     """
-    return frames_after(data, START, read_preamble(data, path).chain)
+    return frames_after(data, START, read_preamble(data, path))
 
 
-def read_preamble(data: bytes, path: str) -> Preamble:
-    """Parse the first bytes of *data*, the bytes of a file with the name *path*.
+def read_preamble(data: bytes, path: str) -> int:
+    """Return the checksum from which that of the first record in *data*, the bytes of the file *path*, is computed.
 
-    Raises :class:`~interwhen.JournalError` if they are not those of a journal, are damaged, or have an unknown schema.
+    Raises :class:`~interwhen.JournalError` if *data* is not a journal of this version, or its first bytes are damaged.
     """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
@@ -197,8 +190,8 @@ def read_preamble(data: bytes, path: str) -> Preamble:
             f"it must begin with {MAGIC!r} and a whole head, got {data[: len(MAGIC)]!r}: give a journal, or "
             "a copy that was not cut",
         )
-    (chain,) = _U32.unpack_from(data, _HEAD.size)
-    if crc32(data[: _HEAD.size]) != chain:
+    chain = crc32(data[: _HEAD.size])
+    if _U32.unpack_from(data, _HEAD.size) != (chain,):
         raise JournalError(
             path,
             "the checksum of its head must be right, and it is wrong, so its first bytes are damaged: "
@@ -211,7 +204,7 @@ def read_preamble(data: bytes, path: str) -> Preamble:
             f"it must have schema {SCHEMA} for this version of interwhen, got schema {schema}: use the version that "
             "wrote it",
         )
-    return Preamble(schema, chain)
+    return chain
 
 
 def frames_after(data: bytes, at: int, chain: int) -> Iterator[Frame]:

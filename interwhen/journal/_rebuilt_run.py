@@ -34,14 +34,13 @@ from interwhen._core.messages import (
     Suspend,
 )
 from interwhen._core.segmenter import offer_for
-from interwhen._core.violations import READS_CALLS
 from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.models import Chunk, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Claim
 from interwhen.journal._evidence import flaws
-from interwhen.journal._files import SCHEMA, START, Files, frames_after, read_preamble
+from interwhen.journal._files import START, Files, frames_after, read_preamble
 from interwhen.journal._records import (
     CalledRecord,
     ChunkRecord,
@@ -78,8 +77,6 @@ class Journaled(msgspec.Struct, frozen=True):
     """The checksum of the last complete record. The checksum of the next record is computed from it."""
     digest: bytes = b""
     """The head of the hash chain after the last complete record: see :class:`SealRecord`."""
-    schema: int = SCHEMA
-    """The schema of the file."""
 
     @property
     def result(self) -> Result | None:
@@ -210,7 +207,7 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
     header: Header | None = None
     records: list[Record] = []
     end = START
-    schema, chain = read_preamble(data, name)
+    chain = read_preamble(data, name)
     digest = b""
     for found in sealed_records(data, START, chain, digest, None, name):
         if header is not None:
@@ -223,7 +220,7 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
             name,
             "it must have a whole header, and was cut within it, so there is nothing to resume: start the run again",
         )
-    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, digest, schema)
+    journaled = Journaled(name, header, tuple(records), end, len(data) - end, chain, digest)
     with refusing_contradictions(name):
         _refuse_changed(journaled)
     return journaled
@@ -445,12 +442,11 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
         context_tokens=header.context_tokens,
         prompt_sha256=header.prompt_sha256,
         prompt_bytes=prompt_bytes(header.prompt),
-        rules=header.rules,
         resume=header.resume,
         codes=[header.verifiers[record.verifier].code_sha256 for record in header.monitors],
         options=[record.options_sha256 for record in header.monitors],
         min_coverage=header.min_coverage,
-        offer=None if header.rules < READS_CALLS else offer_for(monitors, header.prompt, header.sampling.extra),
+        offer=offer_for(monitors, header.prompt, header.sampling.extra),
     )
 
 

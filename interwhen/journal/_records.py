@@ -124,8 +124,6 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     monitors: tuple[MonitorRecord, ...]
     offline: Offline = Offline()
     """The prepared items that the run used. If they add text to the prompt, ``prompt`` already contains it."""
-    rules: int = 0
-    """The version of the core's rules; 0 in journals that are older than this field."""
     resume: ResumeMode | None = None
     """How the model continues text, if that was known when the run began."""
     min_coverage: float = 0.0
@@ -511,7 +509,6 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
     found = []
     for monitor, record in zip(monitors, header.monitors, strict=True):
         chosen = {name: value for name, value in _data(record, hints).items() if name in _CHOSEN}
-        chosen.setdefault("scope", "steps")  # older records lack it
         found.append(dataclasses.replace(monitor, **chosen))
     return tuple(found)
 

@@ -142,8 +142,8 @@ class Scribe:
     Call :meth:`before` and :meth:`after` around each step of the core, which may be live or rebuilt from a journal.
     """
 
-    def __init__(self, core: Core, header: Header, schema: int) -> None:
-        """Start with the *core* of a new run. *header* and *schema* are those of its journal."""
+    def __init__(self, core: Core, header: Header) -> None:
+        """Start with the *core* of a new run. *header* is that of its journal."""
         self.core = core
         self.header = header
         self.result: Result | None = None
@@ -153,7 +153,6 @@ class Scribe:
         """The time of the last fact, or of the end of the run, in seconds since the run began."""
         self.number = 0
         """The number of the last fact or cut: each fact has the next one, and so has the cut that it leads to."""
-        self.schema = schema
         self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
         self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
         self.tape = Tape(core.transcript)
@@ -321,7 +320,7 @@ class Scribe:
                         len(self.tape.texts),
                         self.core.transcript.length,
                         self.number,
-                        sent=self._sent(at, seconds),
+                        sent=at - seconds,
                         accepted=at,
                         resume=resume,
                         reason=reason,
@@ -340,7 +339,7 @@ class Scribe:
                             len(self.tape.texts),
                             self.core.transcript.length,
                             self.number,
-                            sent=self._sent(at, seconds),
+                            sent=at - seconds,
                             ended=at,
                             how="refused",
                             error=error,
@@ -366,9 +365,6 @@ class Scribe:
                 self._incident(at, "resumed")
             case SwitchedOff():
                 self._incident(at, "switched_off")
-
-    def _sent(self, at: float, seconds: float) -> float | None:
-        return at - seconds if seconds or self.schema > 1 else None
 
     def _is_closed(self) -> bool:
         return self.requests[-1].how != "open"
@@ -397,8 +393,6 @@ class Scribe:
         fork.ended, fork.claims, fork.outcome, fork.worker = at, claims, outcome, worker
         if worker:
             fork.began = at - seconds + queued
-        elif self.schema == 1:
-            fork.began = at - seconds
         fork.tokens, fork.prompt_tokens, fork.cached_tokens = self._fork_counts
         self._fork_counts = (0, 0, 0)
         self._finding = place
@@ -490,7 +484,7 @@ class Scribe:
             check.worker, check.began = "cache", at
         elif self._fact_times is not None and not isinstance(outcome, Skipped | Cancelled):
             seconds, queued, worker = self._fact_times
-            if worker or self.schema == 1 or self._workers[monitor] == "inline":
+            if worker or self._workers[monitor] == "inline":
                 check.began = max(at - seconds + queued, check.ordered)
                 check.worker = worker or ("inline" if self._workers[monitor] == "inline" else "")
         self._touch("checks", place)

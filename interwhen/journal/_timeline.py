@@ -73,7 +73,7 @@ class FrontierStep(_Numbered, frozen=True, gc=False):
 class RequestTimes(_Numbered, frozen=True, gc=False):
     """One request of the main stream.
 
-    A time is ``None`` if the step did not happen, or if an older version did not record it.
+    A time is ``None`` if the step did not happen.
     """
 
     sent: float | None
@@ -92,7 +92,7 @@ class RequestTimes(_Numbered, frozen=True, gc=False):
     resume: ResumeMode | None
     """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
     reason: str
-    """Why it continues the text in this way; empty if ``resume`` is ``None``, or if an older version wrote this."""
+    """Why it continues the text in this way; empty if ``resume`` is ``None``."""
     start: int
     """The length of the trace when it began."""
     usage: Usage | None

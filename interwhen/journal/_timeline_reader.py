@@ -65,7 +65,7 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
         if found.header.redacted:
             parts = (part for record in found.records if (part := _part_of(found.header, record)) is not None)
             return _of_outline(found.path, found.header, _joined(parts), found.size, found.left_out)
-        scribe = _scribe_of(found.header, found.schema, found.path)
+        scribe = _scribe_of(found.header, found.path)
         _replay_into(scribe, found)
         return _timeline_of(scribe, found.path, found.size, found.left_out)
 
@@ -91,8 +91,8 @@ class _FollowedRun(RebuiltRun):
         return orders
 
 
-def _scribe_of(header: Header, schema: int, path: str) -> Scribe:
-    return Scribe(core_of(header, recorded_monitors(header, path)), header, schema)
+def _scribe_of(header: Header, path: str) -> Scribe:
+    return Scribe(core_of(header, recorded_monitors(header, path)), header)
 
 
 def _replay_into(scribe: Scribe, found: Journaled) -> None:
@@ -450,7 +450,6 @@ class TimelineReader:
         """The bytes after ``offset``."""
         self._chain = 0
         self._digest = b""
-        self._schema = 0
         self._header: Header | None = None
         self._records: list[Record] = []
         self._scribe: Scribe | None = None
@@ -491,10 +490,10 @@ class TimelineReader:
             raise
 
     def _take_all(self) -> None:
-        if not self._schema:
+        if not self.offset:
             if len(self._data) < START:
                 return
-            self._schema, self._chain = read_preamble(bytes(self._data[:START]), self.path)
+            self._chain = read_preamble(bytes(self._data[:START]), self.path)
             del self._data[:START]
             self.offset = START
         begin = self.offset
@@ -576,8 +575,8 @@ class TimelineReader:
 
     def _begin(self) -> None:
         assert self._header is not None
-        self._scribe = _scribe_of(self._header, self._schema, self.path)
+        self._scribe = _scribe_of(self._header, self.path)
         self._form = CompactForm(self._scribe)
-        journaled = Journaled(self.path, self._header, (), 0, 0, 0, schema=self._schema)
+        journaled = Journaled(self.path, self._header, (), 0, 0, 0)
         self._past = _FollowedRun(journaled, self._scribe.core, self._scribe)
         self._past.take(self._scribe.core.begin())

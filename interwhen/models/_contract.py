@@ -22,7 +22,6 @@ from interwhen._types.segments import Phase
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel
 from interwhen.models._probe import PROBE_TIMEOUTS, QUESTIONS, Mark, ProbedChat, Prober, chunks_of
-from interwhen.models._recorded_http import NotRecordedError
 from interwhen.models._sse import SseDecoder
 from interwhen.models._token_resume import FAMILIES, shared
 from interwhen.models._transport import HttpRequest, Transport, open_stream
@@ -233,8 +232,6 @@ class _Examiner(Prober):
     async def _check(self, promise: _Promise) -> _Evidence:
         try:
             return await promise.check(self)
-        except NotRecordedError as error:
-            return _Evidence("unknown", str(error))
         except (ConnectError, StreamTimeout) as error:
             return _Evidence("broken" if promise.name == "server" else "unknown", str(error))
         except ModelError as error:

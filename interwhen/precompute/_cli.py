@@ -97,6 +97,13 @@ def _table(title: str, first: str, *others: str) -> Table:
 
 
 app = App(name="precompute", help="Prepare contexts ahead of time, and show the results.")
+_measure = App(name="measure", help="Measure on your endpoint what work ahead of time saves.")
+app.command(_measure)
+for _name, _help in {
+    "contexts": "Ask questions about contexts, with and without work ahead of time.",
+    "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
+}.items():
+    _measure.command(f"interwhen.bench._{_name}:command", name=_name, help=_help)
 _MODEL, _SAMPLING = _flags.ModelFlags(), _flags.SamplingFlags()
 _NO_CONTEXTS = "no contexts: interwhen precompute add NAME FILE"
 _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")

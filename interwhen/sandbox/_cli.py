@@ -1,13 +1,11 @@
-"""``interwhen sandbox``: the guarantees of sandboxes for untrusted code on this machine."""
+"""``interwhen doctor --sandbox``: the guarantees of sandboxes for untrusted code on this machine."""
 
 from __future__ import annotations
 
 import shutil
 from importlib.util import find_spec
-from typing import Annotated
 
 import msgspec
-from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
@@ -16,20 +14,12 @@ from interwhen.cli._progress import each
 from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for, stdout_console
 from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
 
-app = App(name="sandbox", help="Find out which guarantees sandboxes for untrusted code have on this machine.")
 
-
-@app.command
-def probe(*, json: Annotated[bool, Parameter(negative="")] = False) -> int:
-    """List the guarantees of each sandbox on this machine, with the mechanisms that enforce them.
+def show_guarantees(*, json: bool) -> int:
+    """List the guarantees of each sandbox on this machine, with the mechanisms that enforce them; return the exit code.
 
     A process sandbox is made once for this; one with bubblewrap only if "bwrap" is in PATH. The Monty sandbox is listed
-    if it is installed. Exit codes: 0 all guarantees are enforced, 5 some are missing.
-
-    Parameters
-    ----------
-    json
-        Print the findings as one JSON array.
+    if it is installed. With *json*, the output is one JSON array.
     """
     sandboxes: list[ProcessSandbox | MontySandbox] = [ProcessSandbox()]
     if shutil.which("bwrap") is not None:

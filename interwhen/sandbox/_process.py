@@ -274,7 +274,7 @@ def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tup
         if heard.ended_for == "output":
             return (Limited("output", record),) * len(programs)
         return (
-            Crashed(f"the sandbox could not run the program ({answer}): see `interwhen sandbox probe`", record),
+            Crashed(f"the sandbox could not run the program ({answer}): see `interwhen doctor --sandbox`", record),
         ) * len(programs)
     answers = [answer, *answer["more"]]
     found = [_judged(one, heard, program, limits) for one, program in zip(answers, programs, strict=False)]

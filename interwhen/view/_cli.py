@@ -11,14 +11,18 @@ from urllib.parse import quote
 
 import anyio
 from cyclopts import Parameter
+from rich.console import Console
 from rich.text import Text
 
 from interwhen._consent import monitors_given
+from interwhen._recheck import recheck as check_recorded
+from interwhen._recheck import replay
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.cli import _exits
-from interwhen.cli._progress import each, is_quiet
-from interwhen.cli._run import replay
+from interwhen.cli._progress import ProgressLine, each, is_quiet
 from interwhen.cli._text import as_json, one_line, stdout_console, table, visible
+from interwhen.cli._view import viewer_for
+from interwhen.journal._reports import Recheck
 from interwhen.registry import load_monitors
 from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
@@ -49,33 +53,34 @@ def view(
         Journals, or folders with journals.
     recheck
         Another monitor for the recorded text of one run: NAME or NAME:OPTION=VALUE. No model is asked. The page opens
-        with the recorded run beside it; given twice, with the two monitors side by side.
+        with the recorded run beside it; given twice, with the two monitors side by side. With --plain, what the
+        monitors would have found is printed.
     html
         Write the page as one file, which needs no network, and exit.
     plain
-        Show the runs in the terminal: one run as "interwhen replay" does, several as a table.
+        Show the runs in the terminal: one run from its records, several as a table. Exit codes for one run: its own, 3
+        if it is not over, 2 if its records do not give its result; with --recheck 0 if nothing was found, else 3.
     json
-        Write a line of JSON for each run, and nothing else on stdout.
+        Write a line of JSON for each run, and nothing else on stdout; with --plain and one run, for each event or
+        finding.
     port
         The port to listen on; default: a free one.
     """
-    if (html is not None) + plain + json > 1:
-        raise UsageError("only one of --html, --plain and --json may be given, got more: leave the others out")
+    if html is not None and (plain or json):
+        raise UsageError("--html must be used without --plain and --json, got both: leave one out")
     if port and (html is not None or plain or json):
         raise UsageError(f"--port must be used without --html, --plain and --json, got {port}: leave it out")
     folder = RunFolder(places)
     paths = folder.paths()
-    if recheck and (plain or json):
-        raise UsageError(
-            "--recheck must be used with the page, got it with --plain or --json: use interwhen replay --monitor"
-        )
-    if recheck and (len(paths) != 1 or len(recheck) > _HALVES):
+    if recheck and json and not plain:
+        raise UsageError("--recheck must be used with the page or --plain, got it with --json alone: add --plain")
+    if recheck and (len(paths) != 1 or (len(recheck) > _HALVES and not plain)):
         raise UsageError(
             f"--recheck must be used with one journal and at most {_HALVES} monitors, got {len(paths)} journals and "
             f"{len(recheck)} monitors: name one journal"
         )
     if plain and len(paths) == 1:
-        return replay(paths[0])
+        return _replay(paths[0], recheck, json=json)
     if plain or json or html is not None:
         found = [(path, folder.row(path)) for path in each(paths, "runs")]
         if html is not None:
@@ -164,3 +169,67 @@ def _serve(folder: RunFolder, port: int, recheck: tuple[str, ...]) -> int:
     with listener:
         anyio.run(serve_pages, folder, listener, word, ready, recheck)
     return _exits.OK
+
+
+# One run in the terminal, from its journal, without a model.
+
+_CAVEAT = (
+    "Observed on the recorded text, without interrupts. A run with these monitors would have had another\n"
+    "text after its first interrupt: the findings after it are hints only."
+)
+
+
+def _replay(file: Path, monitor: tuple[str, ...], *, json: bool) -> int:
+    """Print the run of *file* from its records, or what each *monitor* finds in its text; return the exit code.
+
+    No model is asked, and without *monitor* no verifier.
+    """
+    console = stdout_console()
+    if monitor:
+        with ProgressLine("checked characters:") as progress:
+            found = anyio.run(lambda: check_recorded(file, monitor, on_progress=progress.of))
+        _print_findings(found, console, json=json)
+        return _exits.BY_STATUS["unverified"] if found.findings else _exits.OK
+    again = replay(file)
+    # Append lines: a picture that is redrawn is for running runs.
+    with viewer_for(console, json=json, plain=True) as viewer:
+        for event in again.events:
+            viewer.show(event)
+    if again.differences:
+        names = ", ".join(again.differences)
+        raise UsageError(
+            f"the replay of {str(file)!r} must give the recorded result, and {names} differ in this version "
+            "of interwhen: replay it with the version that wrote it"
+        )
+    if again.result is None:
+        if not json:
+            left = again.journaled.left_out
+            torn = f" ({left} torn bytes at the end of the file were left out)" if left else ""
+            console.print(Text(f"\n not over: {len(again.text)} characters{torn}\n to resume: interwhen resume FILE"))
+        return _exits.BY_STATUS["unverified"]
+    return _exits.BY_STATUS[again.result.status]
+
+
+def _print_findings(found: Recheck, console: Console, *, json: bool) -> None:
+    if json:
+        for finding in found.findings:
+            console.file.write(as_json(finding) + "\n")
+        return
+    console.print(Text(f"{_CAVEAT}\n", style="dim"))
+    for finding in found.findings:
+        violation = finding.violation
+        said = one_line(violation.witness or violation.why)
+        act = "would have acted" if finding.would_act else "would have observed"
+        console.print(
+            Text(
+                f" request {finding.request}, {violation.span.start}-{violation.span.end}  "
+                f"{visible(violation.monitor)} {act}: {one_line(violation.quote)}  ({said})"
+            ),
+            soft_wrap=True,
+        )
+    requests = len(found.traces)
+    console.print(
+        Text(
+            f" {len(found.findings)} found in the text of {requests} requests; {len(found.unproven)} without a verdict"
+        )
+    )

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "examples")
+FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "tools", "examples")
 BLAMES_THE_CALLER = {
     "ExpressionError",
     "HttpError",

@@ -121,7 +121,6 @@ def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name()
 
 REACHES = {
     # A test, or a folder of tests: the private modules of other packages that it may import, and why.
-    "bench/evaluation/test_command.py": ("interwhen.cli._progress", "its progress line is one of the command line"),
     "first_events.py": ("interwhen.gateway._monitor_choice", "gives a gateway monitors that are no plug-ins"),
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
@@ -152,7 +151,6 @@ REACHES = {
         "the recorder of a run fills the columns that the clerk takes",
     ),
     "local": ("interwhen", "a real model: what is private is its process"),
-    "precompute/world.py": ("interwhen.bench._precompute_world", "contexts in which it is known what is true"),
     "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
     "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
     "benchmarks": ("interwhen", "measures parts of the framework that users do not call"),

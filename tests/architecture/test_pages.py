@@ -11,7 +11,7 @@ pytestmark = pytest.mark.source
 
 FILE = re.compile(r"`([\w./-]+\.py)`|\]\(([^)#\s]+\.py)\)")
 MODULE = re.compile(r"`(interwhen(?:_verifiers|_pytest|_launcher)?(?:\.\w+)+)")
-SOURCES = ("interwhen", "interwhen_pytest", "interwhen_launcher", "verifiers", "tests", "examples", ".ci")
+SOURCES = ("interwhen", "interwhen_pytest", "interwhen_launcher", "verifiers", "tests", "tools", "examples", ".ci")
 # Files that a reader writes, or that a command makes.
 # Fields, headers and loggers, which look like modules.
 NAMES = {"interwhen.result", "interwhen.anything"}

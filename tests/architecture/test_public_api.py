@@ -12,8 +12,6 @@ from tests.architecture.public_api import ROOT, facades, lines, promised
 pytestmark = pytest.mark.source
 
 LIST = ROOT / "tests" / "public_api.txt"
-# Programs that maintain what the package ships, such as the demo's model and its scenes: no examples for users.
-MAINTENANCE = {"train_tiny"}
 
 
 def test_the_facade_is_small():
@@ -62,8 +60,6 @@ def _imports(path: Path):
 def test_shipped_verifiers_and_examples_use_only_what_is_promised(folder):
     names = {module: set(promised(_file(module))) for module in facades()}
     for path in sorted((ROOT / folder).rglob("*.py")):
-        if path.parent.name in MAINTENANCE:
-            continue
         for module, imported in _imports(path):
             assert module in names, f"{path} imports {module}, which is private"
             for name in imported:

@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "tests", "examples", "docs", ".ci")
+FOLDERS = (
+    "interwhen",
+    "interwhen_launcher",
+    "interwhen_pytest",
+    "verifiers",
+    "tests",
+    "tools",
+    "examples",
+    "docs",
+    ".ci",
+)
 
 WORDS = (
     r"[Nn]obody",

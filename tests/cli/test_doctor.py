@@ -15,7 +15,6 @@ from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
 from interwhen.models import _probe as probing
 from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
-from interwhen.models._recorded_http import load_recording
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, data, reply
 from tests.contract_server import ContractServer
@@ -229,30 +228,26 @@ def run_main(*words):
 
 
 @pytest.mark.parametrize(("flaw", "code"), [("", 0), ("stop", 1), ("server", 5)])
-def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("interwhen.models._httpx2_transport.Httpx2Transport", lambda: ContractServer(flaw))
-    path = tmp_path / "record.jsonl"
-    assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--record", str(path)) == code
+def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, monkeypatch, capsys):
+    monkeypatch.setattr("interwhen.models._contract.Httpx2Transport", lambda: ContractServer(flaw))
+    assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract") == code
     out = capsys.readouterr().out
     assert {"": "0 broken", "stop": "the text does not stop", "server": "no server is there"}[flaw] in " ".join(
         out.split()
     )
-    assert load_recording(path).exchanges
 
 
 def test_the_contract_as_json(monkeypatch, capsys):
-    monkeypatch.setattr("interwhen.models._httpx2_transport.Httpx2Transport", lambda: ContractServer("stop"))
+    monkeypatch.setattr("interwhen.models._contract.Httpx2Transport", lambda: ContractServer("stop"))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["server"] == "llamacpp 9.8.7"
     assert [line["name"] for line in found["lines"] if line["mark"] == "broken"] == ["stop"]
 
 
-def test_a_record_needs_the_contract(capsys, tmp_path):
-    assert run_main("--journals", str(tmp_path), "--record", "x") == 2
-    assert "--journals must be used without --contract, --model and --record" in capsys.readouterr().err
-    assert run_main("--base-url", "http://h/v1", "--model", "m", "--record", "x") == 2
-    assert "--record must be used with --contract" in capsys.readouterr().err
+def test_journals_are_examined_without_the_contract(capsys, tmp_path):
+    assert run_main("--journals", str(tmp_path), "--contract") == 2
+    assert "--journals must be used without --contract and --model" in capsys.readouterr().err
 
 
 def test_a_url_that_is_none_answers_nothing(capsys, tmp_path):

@@ -61,7 +61,7 @@ class TestCommands:
         assert interwhen.read_journal(path).header.untrusted_model == interwhen.journal.ModelReference(
             "http://host:1/v1", "m", "completions"
         )
-        assert run("replay", path) == 0
+        assert run("view", path, "--plain") == 0
         replayed = capsys.readouterr().out
         assert [line for line in replayed.splitlines() if "│" in line] == [
             line for line in first.splitlines() if "│" in line
@@ -75,7 +75,7 @@ class TestCommands:
         assert run("run", "p", "--model", "local:x", "-m", "arithmetic", "--journal", path) == 0
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 3])
-        assert run("replay", path) == 3
+        assert run("view", path, "--plain") == 3
         assert "not over:" in capsys.readouterr().out
         assert run("resume", path) == 2
         assert "a file must not choose who gets its text" in capsys.readouterr().err
@@ -90,11 +90,11 @@ class TestCommands:
     def test_other_monitors_are_labelled_as_what_they_are(self, model, path, capsys):
         run("run", "p", "--journal", path)
         capsys.readouterr()
-        assert run("replay", path, "-m", "arithmetic") == 3
+        assert run("view", path, "--plain", "--recheck", "arithmetic") == 3
         out = capsys.readouterr().out
         assert "Observed on the recorded text, without interrupts." in out
         assert "request 1, 18-19  arithmetic would have acted: 5  (2 + 2 is 4, not 5)" in out
-        assert run("replay", path, "-m", "arithmetic", "--json") == 3
+        assert run("view", path, "--plain", "--recheck", "arithmetic", "--json") == 3
         [line] = capsys.readouterr().out.splitlines()
         assert json.loads(line)["violation"]["key"]
 
@@ -102,7 +102,7 @@ class TestCommands:
         ("arguments", "said"),
         [
             (("resume", "/no/such/file"), "must be a readable file"),
-            (("replay", __file__), "it must begin with"),
+            (("view", __file__, "--plain"), "it must begin with"),
             (("run", "p", "--journal", __file__), "this file exists: resume it"),
         ],
     )

@@ -1,7 +1,7 @@
 """Records what real servers send: ``python -m tests.contracts.record [NAME ...]``; without names, llama.cpp alone.
 
-The recordings of vLLM need its environment (``python tests/vllm/environment.py``). Each recording is what ``interwhen
-doctor --contract --record FILE`` writes. A second file has the requests of the doctor. The fast tests play them back to
+The recordings of vLLM need its environment (``python tests/vllm/environment.py``). Each recording has the requests
+of ``interwhen doctor --contract``. A second file has those of ``interwhen doctor``. The fast tests play them back to
 our adapters.
 """
 
@@ -14,7 +14,7 @@ import anyio
 from interwhen.models import Httpx2Transport, probe
 from interwhen.models._contract import ContractReport, check_contract
 from interwhen.models._probe import Diagnosis
-from interwhen.models._recorded_http import HttpRecording, RecordingTransport, load_recording, save_recording
+from tests.contracts.recorded_http import HttpRecording, RecordingTransport, load_recording, save_recording
 from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, doctor_file_of, file_of, llamacpp
 from tests.vllm.server import vllm_servers
 

@@ -10,8 +10,8 @@ import pytest
 from interwhen import Sampling
 from interwhen.models import ChatModel, Request, probe
 from interwhen.models._contract import check_contract
-from interwhen.models._recorded_http import PlaybackTransport, load_recording
 from interwhen.testing.server import Head, ScriptedServer, ScriptedTransport, Send
+from tests.contracts.recorded_http import PlaybackTransport, load_recording
 from tests.contracts.servers import (
     EXPECTED,
     FOLDER,

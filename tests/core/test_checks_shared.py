@@ -8,7 +8,6 @@ import pytest
 from interwhen import Cancelled, CheckSettled, Feedback, FrontierMoved, Span
 from interwhen._core.checks import Job, OpenSegment
 from interwhen._core.messages import Abandoned, Check, Drop, Extract, Invalidate, Settled, SwitchedOff
-from interwhen._core.violations import KNOWS_PLACES
 from tests.core.worlds import STRICT, drive, monitor
 
 
@@ -176,13 +175,12 @@ def test_a_verdict_for_a_job_that_was_cut_changes_nothing():
     assert driver.core.checks.settled(late, Cancelled("x"), 0.0) == []
 
 
-@pytest.mark.parametrize("rules", [KNOWS_PLACES - 1, KNOWS_PLACES])
-def test_records_have_places_since_version_5(rules):
-    driver = drive(monitor(remedy=Feedback()), rules=rules)
+def test_the_record_of_a_remedy_has_its_place():
+    driver = drive(monitor(remedy=Feedback()))
     driver.feed("1+1=2\n2+2=5\n")
     driver.settle()
     [record] = driver.core.violations.records()
-    assert (record.place, record.phase) == ((5, "answer") if rules == KNOWS_PLACES else (None, None))
+    assert (record.place, record.phase) == (5, "answer")
     assert not [order for order in driver.orders if isinstance(order, Invalidate)]  # nothing is tracked
 
 

@@ -269,13 +269,12 @@ def test_each_request_says_whether_its_reasoning_was_sent():
     assert driver.core.counts.hid_reasoning
 
 
-@pytest.mark.parametrize("rules", [5, 6, 7])
-def test_torn_lines_are_remembered_since_version_6(rules):
-    intake = drive(monitor(trigger=Answer()), rules=rules).core.intake
+def test_a_phase_knows_its_torn_lines():
+    intake = drive(monitor(trigger=Answer())).core.intake
     list(intake.feed("1+1=2\n2+2", 1, "answer"))
     list(intake.insert("\nWait.\n", "feedback", torn=True))
     [due] = intake.end()
-    assert due.tears == ((Span(6, 9),) if rules > 5 else ())
+    assert due.tears == (Span(6, 9),)
 
 
 def test_a_run_whose_ladder_has_ended_ends_after_the_model():

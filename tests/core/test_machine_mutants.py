@@ -28,11 +28,10 @@ from interwhen import (
     UsageError,
     Violation,
 )
-from interwhen._core import violations
 from interwhen._core.checks import TORN, UNREAD, OpenSegment
 from interwhen._core.machine import WRITTEN_AS_TEXT
 from interwhen._core.messages import NO_OFFER, Abandoned, Broken, Extracted, Invalidate, Opened
-from interwhen._core.scanners import CountScanner, JoinedLineScanner, TagScanner
+from interwhen._core.scanners import CountScanner, JoinedLineScanner
 from interwhen._core.segmenter import Due, Intake, scanner_for
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
 from interwhen._core.violations import Candidate, Ref, RefutationCounts, Violations, cuts_short, refutation
@@ -329,15 +328,6 @@ def test_a_word_with_a_hyphen_is_cut_short_before_the_hyphen_only_if_a_letter_fo
     assert not cuts_short("well-1a", Span(0, 4))
 
 
-def test_half_an_opening_tag_is_held_back():
-    """`TagScanner.feed`: it may become a call, and the text before it may not."""
-    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
-    for text, hold in (("so <to", 3), ("ast", 9), (" <", 10), ("tool>x", 10), ("</tool>", 24)):
-        transcript.append(text, 1)
-        list(scanner.feed(transcript))
-        assert scanner.hold == hold
-
-
 def test_a_call_is_shown_as_a_call():
     """`Intake.feed_call`: the text of a call is no plain text."""
     driver = drive(monitor())
@@ -361,15 +351,13 @@ def test_a_sentence_ends_before_few_closing_signs(closers, ends):
     assert len(list(intake.feed(f"It is.{closers} So", 1, "answer"))) == ends
 
 
-@pytest.mark.parametrize(("rules", "torn"), [(1, False), (2, True)])
-def test_segments_of_version_1_of_the_rules_are_not_torn(rules, torn):
-    """`Violations.plan`: a run with a journal of old rules keeps these rules."""
+def test_feedback_in_the_middle_of_a_line_tears_it():
     watching = (monitor(trigger=EveryChars(8), remedy=Feedback(place="append")),)
     intake = Intake(watching, tags=None, phase="answer")
     [due] = intake.feed("so 2+2=5", 1, "answer")
     ref = Ref(0, parse(due.segment)[0], due.segment)
-    todo, spent = Violations(watching, intake, Budgets(), rules=rules).plan(refutation(ref, Violation("it is 4")))
-    assert (todo.cut, todo.torn, spent) == (8, torn, None)
+    todo, spent = Violations(watching, intake, Budgets()).plan(refutation(ref, Violation("it is 4")))
+    assert (todo.cut, todo.torn, spent) == (8, True, None)
 
 
 def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
@@ -477,15 +465,6 @@ def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
     assert driver.core.counts.tokens() == counted
 
 
-def test_versions_of_the_rules_stay_what_they_were():
-    """`RULES` and its neighbours: a journal has the number of its version, so an old number never changes."""
-    first = {"COUNTS_PROMPTS": 3, "READS_CALLS": 4, "KNOWS_PLACES": 5, "KEEPS_ANSWERS": 6, "HOLDS_TORN_LINES": 7}
-    first |= {"FORGETS_PLACES": 8, "PASSES_SILENT_TEXT": 9, "ENDS_AFTER_REFUSED_CALLS": 10, "KNOWS_PRICES": 11}
-    first |= {"HOLDS_REPEATS": 12}
-    assert {name: getattr(violations, name) for name in first} == first
-    assert max(first.values()) == violations.RULES == drive(monitor()).core.rules
-
-
 @pytest.mark.parametrize(
     ("text", "first"),
     [
@@ -582,17 +561,16 @@ def test_markers_need_words(words):
 
 
 def test_cut_tokens_have_arrived():
-    """`Counts.tokens`: and prompt tokens are estimated since version 3 of the rules."""
-    for rules, estimated in ((2, False), (3, True)):
-        driver = drive(monitor(), rules=rules, prompt_bytes=400)
-        driver.feed("1+1=2\n2+2=5\n", size=2)
-        driver.settle()
-        assert driver.core.counts.tokens() == driver.fed == 6
-        driver.open()
-        driver.feed("\n")
-        driver.end()
-        driver.settle()
-        assert (driver.summary.estimated_prompt_tokens > 0) is estimated
+    """`Counts.tokens`: and prompt tokens that the server does not count are estimated."""
+    driver = drive(monitor(), prompt_bytes=400)
+    driver.feed("1+1=2\n2+2=5\n", size=2)
+    driver.settle()
+    assert driver.core.counts.tokens() == driver.fed == 6
+    driver.open()
+    driver.feed("\n")
+    driver.end()
+    driver.settle()
+    assert driver.summary.estimated_prompt_tokens > 0
 
 
 def test_a_part_of_fixed_length_is_due_at_its_end():
@@ -640,13 +618,12 @@ def _spans(intake, at=0):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
-def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger, offer):
+def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger):
     """`Scanner.rewind` and `flush`: also if the cut is in the phase before."""
 
     def intake():
         phase = {"phase": "both"} if not isinstance(trigger, Answer | ThinkEnd) else {}
-        return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning", offer=offer)
+        return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning")
 
     whole = _spans(intake())
     assert whole
@@ -671,16 +648,6 @@ def test_only_some_unfinished_segments_are_read_early(trigger, looks):
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     list(intake.feed("1+1=2 and 3", 1, "answer"))
     assert len(list(intake.unfinished(dead=False))) == looks
-
-
-def test_half_a_tag_before_a_border_is_no_part_of_a_call():
-    """`TagScanner._sought`: the text before the border was skipped."""
-    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
-    transcript.append("so <to", 1)
-    assert list(scanner.feed(transcript)) == []
-    scanner.skip(6)
-    transcript.append("ol>x</tool>", 1)
-    assert list(scanner.feed(transcript)) == []
 
 
 def test_the_last_way_to_resume_stays_known():
@@ -718,12 +685,6 @@ def test_feedback_on_refused_calls_is_in_no_segment():
     intake.cut(0)
     intake.refuse("No. ", (call,))
     assert [due.segment.text for due in intake.feed("2+2=4\n", 1, "answer")] == ["2+2=4"]
-
-
-def test_a_call_may_begin_the_text():
-    transcript, scanner = Transcript("answer"), TagScanner("<tool>", "</tool>")
-    transcript.append("<tool>x</tool>", 1)
-    assert list(scanner.feed(transcript)) == [Span(0, 14)]
 
 
 @pytest.mark.source

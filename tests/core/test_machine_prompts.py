@@ -92,12 +92,3 @@ def test_within_the_budget_nothing_changes(budget):
     # The kept text of the second request has 1 token of the model and 1 inserted byte; only the first is estimated.
     assert driver.summary.status == "verified"
     assert driver.summary.estimated_prompt_tokens == 109
-
-
-def test_older_rules_neither_estimate_nor_limit():
-    driver = drive(monitor(remedy=Resample()), budgets=Budgets(prompt_tokens=1, repeats=99), prompt_bytes=400, rules=2)
-    wrong(driver, 3)
-    assert driver.summary is None
-    driver.open()
-    driver.end()
-    assert driver.summary.estimated_prompt_tokens == 0

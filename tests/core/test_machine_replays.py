@@ -1,4 +1,4 @@
-"""The same facts give the same orders and events as before, so that journals of older versions are resumed."""
+"""The same facts give the same orders and events as before, so that each journal of this schema can be resumed."""
 
 import json
 
@@ -11,7 +11,7 @@ TOGETHER = 2
 
 @pytest.mark.parametrize("first", range(0, COUNT, TOGETHER))
 def test_the_core_says_what_it_said_before(first):
-    """If this is intended, raise `RULES`, and write the digests again: ``python -m tests.core.replays``."""
+    """If this is intended, raise `SCHEMA`, and write the digests again: ``python -m tests.core.replays``."""
     known = json.loads(DIGESTS.read_text())
     assert [digest(seed) for seed in range(first, first + TOGETHER)] == known[first : first + TOGETHER]
     assert len(known) == COUNT

@@ -31,7 +31,6 @@ from interwhen import (
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
-from interwhen._core.violations import HOLDS_REPEATS, HOLDS_TORN_LINES, RULES
 from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"
@@ -134,10 +133,9 @@ def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delive
         assert not any(event.text for event in driver.seen if hasattr(event, "text")), "it was shown for a moment"
 
 
-@pytest.mark.parametrize(("rules", "held"), [(HOLDS_REPEATS - 1, False), (RULES, True)])
-def test_a_gate_holds_a_doubtful_violation_that_comes_back(rules, held):
+def test_a_gate_holds_a_doubtful_violation_that_comes_back():
     doubtful = Judged(Violation("no", sure=False))
-    driver = drive(gated("gate", remedy=Resample()), rules=rules)
+    driver = drive(gated("gate", remedy=Resample()))
     for _ in range(2):
         driver.feed(CALL)
         driver.end()
@@ -146,7 +144,7 @@ def test_a_gate_holds_a_doubtful_violation_that_comes_back(rules, held):
             driver.pending.pop(job := min(driver.pending))
             driver.tell(Settled(job, doubtful))
             driver.open()
-    assert (driver.summary.status, driver.shown) == (("abstained", "") if held else ("unverified", CALL))
+    assert (driver.summary.status, driver.shown) == ("abstained", "")
 
 
 @pytest.mark.parametrize("delivery", GATES)
@@ -214,20 +212,19 @@ def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_bot
         assert driver.summary.text == driver.shown
 
 
-@pytest.mark.parametrize(("rules", "stays"), [(5, True), (RULES, False)])
-def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate(rules, stays):
+def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate():
     """The gate refutes the second line; then the paragraph that ends with this line is refuted for its first one."""
     line = monitor("g", delivery="gate", remedy=Feedback("append"))
     first = monitor(
         "p", verifier=STRICT, extractor=lambda s: parse(s)[:1], trigger=Paragraphs(), remedy=Feedback("append")
     )
-    driver = drive(line, first, starts_in="reasoning", rules=rules)
+    driver = drive(line, first, starts_in="reasoning")
     driver.feed("7+1=8\n1+1=3\nx", phase="reasoning")
     while job := next((job for job, order in driver.pending.items() if order.monitor == 0), None):
         driver.answer(job)
     assert driver.shown == "7+1=8\n1+1=3\nWait, it is 2.\n"
     driver.settle()
-    assert ("1+1=3" in driver.shown) is stays
+    assert "1+1=3" not in driver.shown
 
 
 # ------------------------------------------------------------------ runs that end before their time
@@ -262,12 +259,11 @@ def feed_and_leave_one_check(driver):
     return late
 
 
-@pytest.mark.parametrize(("rules", "kept"), [(HOLDS_TORN_LINES - 1, "1+1=2\n2+2="), (RULES, "1+1=2\n")])
 @pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
-def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules, kept):
+def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy):
     """The gate has passed "2+2=4". What the cut of another monitor leaves of it, "2+2=", was never checked."""
     other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
-    driver = drive(monitor("g", delivery="gate"), other, rules=rules)
+    driver = drive(monitor("g", delivery="gate"), other)
     late = feed_and_leave_one_check(driver)
     assert driver.shown == "1+1=2\n2+2=4\n3+3=6\n"
     driver.pending.pop(late)
@@ -277,7 +273,7 @@ def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy, rules
         assert driver.shown == "1+1=2\n2+2="
         driver.tell(OutOfTime(1.0))
     assert driver.state == "done"
-    assert driver.summary.text == driver.shown == kept
+    assert driver.summary.text == driver.shown == "1+1=2\n"
     assert driver.summary.kept + driver.summary.discarded == driver.fed
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from interwhen import Lines, Polls, ToolCall, ToolCalls
-from interwhen._core.messages import NO_OFFER
 from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
-from tests.core.references import TRIGGERS, reference, tool_calls
+from tests.core.references import TRIGGERS, reference
 from tests.core.worlds import monitor
 
 TEXTS = (
@@ -20,26 +19,18 @@ TEXTS = (
     "a\n\n```\nx\n\n```\n\n```\ny\n```\n<<>b<> <<c<><<d <tool_call></tool_call> \n\n\n~~~\nz",
 )
 ALL = (*TRIGGERS, Polls(9.0, 1.0, 20.0, 4, 30))
-OLD = tuple((each, None) for each in ALL if isinstance(each, ToolCalls))
-"""Runs of old versions find calls between tags only."""
-ANY = pytest.mark.parametrize(("trigger", "offer"), [*((each, NO_OFFER) for each in ALL), *OLD], ids=repr)
+ANY = pytest.mark.parametrize("trigger", ALL, ids=repr)
 
 
-def read(trigger, text, *, flush=False, offer=NO_OFFER):
+def read(trigger, text, *, flush=False):
     """Return a scanner that has read *text* one character at a time, and the transcript."""
-    scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+    scanner, transcript = scanner_for(trigger), Transcript("answer")
     for char in text:
         transcript.append(char, 1)
         list(scanner.feed(transcript))
     if flush:
         list(scanner.flush(transcript))
     return scanner, transcript
-
-
-def expected(trigger, offer, text):
-    if isinstance(trigger, ToolCalls) and offer is None:
-        return tool_calls(text, trigger.opening, trigger.closing)
-    return reference(trigger, text)
 
 
 def spans_of(spans):
@@ -52,26 +43,25 @@ def state(scanner, transcript):
 
 @ANY
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, offer, text):
+def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
     """`Scanner.rewind`: wherever the cut is, and whether the text had ended or not."""
     for flush in (False, True):
         for to in range(0, len(text) + 1, 1 if len(text) < 60 else 2):
-            scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+            scanner, transcript = scanner_for(trigger), Transcript("answer")
             transcript.append(text, 1)
             list(scanner.feed(transcript))
             if flush:
                 list(scanner.flush(transcript))
             transcript.cut(to)
             scanner.rewind(transcript)
-            assert state(scanner, transcript) == state(*read(trigger, text[:to], offer=offer)), to
+            assert state(scanner, transcript) == state(*read(trigger, text[:to])), to
 
 
 @pytest.mark.parametrize("trigger", [*TRIGGERS, ToolCalls("<a>", "</a>")], ids=repr)
-@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
-def test_no_segment_begins_before_what_is_held(trigger, offer):
+def test_no_segment_begins_before_what_is_held(trigger):
     """`Scanner.hold`: a gate shows the text before it, so no later segment may begin there."""
     for text in TEXTS:
-        scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+        scanner, transcript = scanner_for(trigger), Transcript("answer")
         held = 0
         for char in text:
             transcript.append(char, 1)
@@ -83,25 +73,25 @@ def test_no_segment_begins_before_what_is_held(trigger, offer):
 
 
 @ANY
-def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger, offer):
+def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger):
     for text in TEXTS:
         for size in (1, 2, 3, 5, 7, len(text)):
-            scanner, transcript = scanner_for(trigger, offer), Transcript("answer")
+            scanner, transcript = scanner_for(trigger), Transcript("answer")
             found = []
             for at in range(0, len(text), size):
                 transcript.append(text[at : at + size], 1)
                 found += scanner.feed(transcript)
             found += scanner.flush(transcript)
             if not isinstance(trigger, Polls):
-                assert spans_of(found) == expected(trigger, offer, text), size
+                assert spans_of(found) == reference(trigger, text), size
 
 
 @ANY
-def test_nothing_is_open_after_the_end(trigger, offer):
+def test_nothing_is_open_after_the_end(trigger):
     """`Scanner.flush`: a call without an end is dropped, and other text belongs to the last segment."""
     for text in TEXTS:
         for to in range(1, len(text) + 1, 3):
-            scanner, transcript = read(trigger, text[:to], flush=True, offer=offer)
+            scanner, transcript = read(trigger, text[:to], flush=True)
             assert (scanner.start, scanner.hold) == (to, to)
             assert not scanner.bridges or type(scanner) is WholeScanner
             assert scanner.begun(transcript) is None
@@ -109,10 +99,10 @@ def test_nothing_is_open_after_the_end(trigger, offer):
 
 
 @ANY
-def test_skipped_text_is_in_no_segment(trigger, offer):
+def test_skipped_text_is_in_no_segment(trigger):
     """`Scanner.skip`: what follows is read as if it began there."""
     for text in TEXTS:
-        scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait", offer=offer)
+        scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait")
         before = transcript.length
         transcript.append("No. \n", 0)
         begins = transcript.length
@@ -120,12 +110,12 @@ def test_skipped_text_is_in_no_segment(trigger, offer):
         assert (scanner.start, scanner.hold) == (begins, begins)
         transcript.append(text, 1)
         found = [*scanner.feed(transcript), *scanner.flush(transcript)]
-        fresh, other = scanner_for(trigger, offer), Transcript("answer")
+        fresh, other = scanner_for(trigger), Transcript("answer")
         other.append(text, 1)
         alone = [*fresh.feed(other), *fresh.flush(other)]
         if not isinstance(trigger, Polls):
             assert [(span.start - begins, span.end - begins) for span in found] == spans_of(alone)
-            assert spans_of(alone) == expected(trigger, offer, text)
+            assert spans_of(alone) == reference(trigger, text)
         assert before < begins <= min((span.start for span in found), default=begins)
 
 
@@ -160,13 +150,6 @@ def test_a_torn_line_is_remembered_for_the_segments_that_it_is_in():
     assert [due.tears for due in intake.end() if due.monitors == (1,)] == [()]
 
 
-def test_old_runs_remember_no_tears():
-    intake = Intake((monitor(trigger=TRIGGERS[-1]),), tags=None, phase="answer", knows_tears=False)
-    list(intake.feed("1+1=2\n2+2", 1, "answer"))
-    list(intake.insert("\nWait.\n", "feedback", torn=True))
-    assert [due.tears for due in intake.end()] == [()]
-
-
 @pytest.mark.parametrize("number", [0, 1, 3])
 def test_numbers_below_one_count_as_one(number):
     assert LineScanner(number).every == max(number, 1)
@@ -174,8 +157,8 @@ def test_numbers_below_one_count_as_one(number):
 
 
 def test_a_new_scanner_has_read_nothing():
-    for trigger, offer in [*((each, NO_OFFER) for each in ALL), *OLD]:
-        scanner = scanner_for(trigger, offer)
+    for trigger in ALL:
+        scanner = scanner_for(trigger)
         assert (scanner.start, scanner.pos, scanner.hold, scanner.bridges) == (
             *(0, 0, 0),
             type(scanner) is WholeScanner,
@@ -239,8 +222,7 @@ def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
         assert due.torn == (6 if torn else None)
 
 
-@pytest.mark.parametrize("offer", [NO_OFFER, None], ids=["offer", "old"])
-def test_a_call_in_a_field_is_read_by_monitors_of_calls(offer):
-    intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer", offer=offer)
+def test_a_call_in_a_field_is_read_by_monitors_of_calls():
+    intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer")
     call = ToolCall(id="x", name="x", arguments="{}")
     assert [(due.segment.call, due.monitors) for due in intake.feed_call(call, 1)] == [(call, (1,))]

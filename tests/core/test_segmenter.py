@@ -163,10 +163,6 @@ async def test_a_half_line_is_forgotten_with_the_feedback_after_it():
     assert [due.tears for due in intake.end()] == [(Span(6, 12),)]
     intake.cut(12)
     assert [due.tears for due in intake.end()] == [()]
-    old = Intake([lines(ThinkEnd())], tags=None, phase="reasoning", knows_tears=False)
-    old.feed("12+3=1", 1, "reasoning")
-    old.insert("\nNo.\n", "feedback", torn=True)
-    assert [due.tears for due in old.end()] == [()]
 
 
 @pytest.mark.parametrize("extractor", ["tracker", "fork"])

@@ -1,4 +1,4 @@
-"""Places, floors, budgets and versions of the rules, exactly at their borders."""
+"""Places, floors, and budgets, exactly at their borders."""
 
 from __future__ import annotations
 
@@ -114,10 +114,9 @@ def test_the_budget_of_discarded_tokens_is_used_up_to_its_end(discarded, ends):
         assert driver.summary.reason == "the budget of 2 discarded tokens is spent"
 
 
-@pytest.mark.parametrize("rules", [1, 7])
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_the_same_words_may_be_refuted_a_few_times(repeats, rules):
-    driver = drive(monitor(remedy=Feedback("rewind")), budgets=Budgets(repeats=repeats), rules=rules)
+def test_the_same_words_may_be_refuted_a_few_times(repeats):
+    driver = drive(monitor(remedy=Feedback("rewind")), budgets=Budgets(repeats=repeats))
     for _ in range(repeats + 1):
         assert driver.summary is None
         if driver.state == "opening":
@@ -127,18 +126,6 @@ def test_the_same_words_may_be_refuted_a_few_times(repeats, rules):
     # Feedback is no part of the place, so the words are at the same place each time.
     times = repeats + 1
     assert driver.summary.reason == f"not converging: the same words were refuted at the same place {times} times"
-
-
-def test_version_0_of_the_rules_counts_what_was_written_at_one_cut():
-    """`Violations.plan`: later versions count what was refuted."""
-    driver = drive(monitor(remedy=Resample()), budgets=Budgets(repeats=2), rules=0)
-    for rounds in range(1, 4):
-        assert driver.summary is None, rounds
-        if driver.state == "opening":
-            driver.open()
-        driver.feed("2+2=5\n")
-        driver.settle()
-    assert driver.summary.reason == "not converging: the same words were refuted at the same place 3 times"
 
 
 @pytest.mark.parametrize("remedies", [0, 1, 2])
@@ -211,7 +198,7 @@ def test_a_repair_leaves_no_rest_of_a_number_or_a_word(text, end, cut):
 )
 def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
     found = refuted(0, where=Span(4, 5), repair="2", witness="it is 2")
-    todo = plan(found, monitor(remedy=remedy), DEFAULT_TEMPLATE, "3", 0, again=again, cuts=False)
+    todo = plan(found, monitor(remedy=remedy), DEFAULT_TEMPLATE, "3", 0, again=again)
     assert (todo.remedy, todo.cut, todo.insert) == (name, cut, insert)
     assert todo.answers_segment is (cut == 5)
     assert todo.goes_on
@@ -258,13 +245,6 @@ def test_a_conclusion_repeats_nothing(repeats):
     driver.feed("2+2=5\n", phase="reasoning")
     driver.settle()
     assert bool(driver.core.transcript.conclusions) is (repeats == 1)
-
-
-def test_version_0_of_the_rules_repairs():
-    driver = drive(monitor(), rules=0)
-    driver.feed("2+2=5\n")
-    driver.settle()
-    assert driver.core.transcript.insertions[0].origin == "repair"
 
 
 @pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])

@@ -256,11 +256,6 @@ def test_feedback_that_follows_the_segment_stays_in_the_reasoning():
     assert driver.core.violations.refuted() == [Span(13, 18)]
 
 
-def test_journals_of_older_rules_cut_that_feedback_again():
-    driver = stopped_at_feedback(rules=5)
-    assert driver.core.transcript.slice(0, 99) == "<think>1+1=2\n1+1=3\n</think>\n\n"
-
-
 @pytest.mark.parametrize("size", [1, 3, 100])
 def test_chunks_change_nothing(size):
     driver = drive(stopper(), think_tags=TAGS)

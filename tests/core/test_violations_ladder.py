@@ -3,17 +3,10 @@
 import pytest
 from interwhen import Auto, Budgets, Claim, Judged, Pass, Remedied, Violation
 from interwhen._core.messages import Open, Opened, Settled
-from interwhen._core.violations import KNOWS_PRICES, RULES
 from interwhen.models import Chunk, Piece, Usage
-from tests.core import worlds
-from tests.core.worlds import monitor, parse, plain_summary
+from tests.core.worlds import drive, monitor, parse, plain_summary
 
 TAGS = ("<think>", "</think>")
-
-
-def drive(*monitors, rules=KNOWS_PRICES - 1, **options):
-    """Start a run that ignores prices, so that only the refuted words decide."""
-    return worlds.drive(*monitors, rules=rules, **options)
 
 
 def auto(**options):
@@ -324,7 +317,7 @@ def test_a_summary_is_the_same_for_any_order_of_verdicts():
 
 def priced(cached, *texts, resume="prefix", **options):
     """Play *texts* on a server with a prompt of 40 tokens, which takes the share *cached* of prompts from its cache."""
-    driver = drive(auto(**options), rules=RULES, budgets=Budgets(remedies=99), prompt_bytes=160, resume=resume)
+    driver = drive(auto(**options), budgets=Budgets(remedies=99), prompt_bytes=160, resume=resume)
     for text in texts:
         if driver.state == "opening":
             driver.tell(Opened(resume))

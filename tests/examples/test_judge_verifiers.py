@@ -6,8 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-
-from examples import judge_verifiers as judge
+from tests.measurements import judge_verifiers as judge
 
 PAGE = Path(__file__).parents[2] / "docs" / "verifiers.md"
 

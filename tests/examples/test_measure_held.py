@@ -7,8 +7,7 @@ from dataclasses import replace
 import pytest
 from interwhen import FunctionVerifier, load_monitor
 from interwhen.registry import verifiers
-
-from examples import measure_held
+from tests.measurements import measure_held
 
 GENERAL = {"terms", "regex", "json_schema", "command", "critic", "early_stopping", "countdown", "zebralogic"}
 """Verifiers that no public set of right texts fits: docs/release.md names them."""

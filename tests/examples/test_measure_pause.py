@@ -5,8 +5,7 @@ import time
 import anyio
 import pytest
 from interwhen import Run, Workers
-
-from examples import measure_pause
+from tests.measurements import measure_pause
 
 
 async def pause_of(schema):

@@ -6,9 +6,9 @@ import random
 from collections import Counter
 
 import pytest
-from examples.train_tiny.families import FAMILIES
 from interwhen import Pass, Unknown, Violation
 from tests.examples.tiny import SEEDS, is_pass, judge, last, problems, refuted
+from tools.train_tiny.families import FAMILIES
 
 REWORDED = {
     "maze": "a way back or an unfinished room may have several doors, and any of them is a witness",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import random
 
 import pytest
-from examples.train_tiny.families import FAMILIES
 from interwhen import Feedback, Repair, Resample, Stop, Unverified, Verified
 from tests.examples.tiny import chunked, learner, problems, supervise, trace_of
+from tools.train_tiny.families import FAMILIES
 
 REMEDIES = {
     "repair": Repair(otherwise=Feedback(place="rewind")),

@@ -2,19 +2,18 @@
 
 import anyio
 import pytest
-from examples.measure_tiny.problems import worked
 from interwhen.models import Chunk
 from interwhen.strategies import Trace, judge, load_exercises
 from interwhen.testing import ScriptedModel
-
-from examples import tiny_tasks
+from tests.measurements import tiny_tasks
+from tests.measurements.measure_tiny.problems import worked
 
 FAMILIES = ["totals", "countdown", "maze", "ordering", "stock"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_worked_solution_is_right_and_verified(family):
-    exercises = load_exercises(f"examples.tiny_tasks:{family}", count=4, seed=2, shipped={})
+    exercises = load_exercises(f"tests.measurements.tiny_tasks:{family}", count=4, seed=2, shipped={})
     assert callable(getattr(tiny_tasks, family))
     for one, known in zip(exercises, worked(family, "test", 4, 2), strict=True):
         assert one.question.prompt[0].content == known.problem.prompt

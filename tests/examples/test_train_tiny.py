@@ -6,12 +6,12 @@ import json
 import random
 
 import pytest
-from examples.measure_tiny.graders import is_right, judge
-from examples.train_tiny import documents
-from examples.train_tiny.charset import CHAT_TEMPLATE, MARKERS, TOKENS, decode, encode
-from examples.train_tiny.documents import SENTENCES, SHARES, compose, document, tokenise
-from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import HELD_OUT, draw
+from tests.measurements.measure_tiny.graders import is_right, judge
+from tools.train_tiny import documents
+from tools.train_tiny.charset import CHAT_TEMPLATE, MARKERS, TOKENS, decode, encode
+from tools.train_tiny.documents import SENTENCES, SHARES, compose, document, tokenise
+from tools.train_tiny.families import FAMILIES
+from tools.train_tiny.tasks import HELD_OUT, draw
 
 each_family = pytest.mark.parametrize("family", FAMILIES)
 
@@ -129,7 +129,7 @@ def test_the_chat_template_leaves_the_last_turn_of_the_assistant_open() -> None:
 
 def test_rows_hold_whole_documents_and_teach_the_next_token() -> None:
     pytest.importorskip("torch", reason="needs torch: pip install torch")
-    from examples.train_tiny.batches import IGNORED, batches
+    from tools.train_tiny.batches import IGNORED, batches
 
     ids, targets = next(batches(1, 4, 400))
     for row, aims in zip(ids.tolist(), targets.tolist(), strict=True):
@@ -147,9 +147,9 @@ def _stop_at_three(line: str) -> None:
 def test_a_step_of_training_lowers_the_loss_and_goes_on_from_a_checkpoint(tmp_path) -> None:
     torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
     pytest.importorskip("gguf", reason="needs gguf: pip install gguf")
-    from examples.train_tiny.export import export
-    from examples.train_tiny.model import Shape
-    from examples.train_tiny.training import Recipe, train
+    from tools.train_tiny.export import export
+    from tools.train_tiny.model import Shape
+    from tools.train_tiny.training import Recipe, train
 
     shape = Shape(width=64, layers=1, heads=2, inner=64)
     recipe = Recipe(steps=6, rows=2, length=400, checkpoint_every=3, matrix_rate=2e-2)

@@ -9,11 +9,11 @@ from typing import Any
 import anyio
 import interwhen
 from examples.tiny_monitors import monitors_for
-from examples.train_tiny.families import FAMILIES
-from examples.train_tiny.tasks import Worked
 from interwhen import Pass, Result, Segment, Span, Verdict, Violation
 from interwhen.models import Request
 from interwhen.testing import ScriptedModel, Step
+from tools.train_tiny.families import FAMILIES
+from tools.train_tiny.tasks import Worked
 
 SEEDS = 300
 Script = Callable[[Request], Iterable[Step]]

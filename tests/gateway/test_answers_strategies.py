@@ -396,7 +396,7 @@ def tiny(portal):
 )
 def test_a_real_model_answers_by_a_strategy_through_the_sdk(strategy, tiny, gateway):
     from examples.tiny_monitors.monitors import monitors_for
-    from examples.tiny_tasks import totals
+    from tests.measurements.tiny_tasks import totals
 
     (exercise,) = totals(count=1, seed=11)
     (asked,) = exercise.question.prompt

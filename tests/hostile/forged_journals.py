@@ -10,7 +10,7 @@ import msgspec
 from interwhen.journal import JournalDirectory, JournalSettings
 from interwhen.journal import _rebuilt_run as rebuilt
 from interwhen.journal import _records as records
-from interwhen.journal._files import SCHEMA, frame, frames, preamble
+from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
 from tests.view.recorded import PLAIN, REPAIRED, record
@@ -141,9 +141,7 @@ def heads(trees):
     try:
         header, *rest = [records.decode(msgspec.msgpack.encode(tree)) for tree in trees]
         monitors = records.recorded_monitors(header, "")
-        past = Reading(
-            rebuilt.Journaled("", header, tuple(rest), 0, 0, 0, schema=SCHEMA), rebuilt.core_of(header, monitors)
-        )
+        past = Reading(rebuilt.Journaled("", header, tuple(rest), 0, 0, 0), rebuilt.core_of(header, monitors))
         past.take(past.core.begin())
         for one in rebuilt.standing(rest):
             past.read(one)

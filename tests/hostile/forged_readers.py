@@ -93,7 +93,7 @@ def notebook(path):
 READERS = {
     "recheck": command("recheck", ...),
     "resume": command("resume", ..., "--json"),
-    "replay": command("replay", ...),
+    "view --plain": command("view", ..., "--plain"),
     "verify": command("verify", ..., __file__),
     "the page": local_page,
     "the page of the gateway": gateway_page,

@@ -171,7 +171,7 @@ async def test_the_compact_form_of_a_long_run_is_small(path):
         await run.drain()
     header = read_journal(path).header
     core = core_of(header, [monitor])
-    scribe = Scribe(core, header, schema=2)
+    scribe = Scribe(core, header)
     at, tokens = 0.0, 0
 
     def tell(fact):

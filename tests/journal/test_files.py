@@ -157,11 +157,6 @@ def test_facts_survive(fact):
     assert again == records.FactRecord(1.5, 7, fact)
 
 
-def test_what_was_spent_is_read_from_older_files():
-    older = msgspec.msgpack.encode(["spent", 3, 20, 1, 0.5, 0.25, 0.0, [0.1], 4])
-    assert records.decode(older) == records.SpentRecord(3, 20, 1, 0.5, 0.25, 0.0, (0.1,), 4, wire=None, wasted=0)
-
-
 def test_of_a_claim_only_what_the_core_looks_at_is_kept():
     from sums import Sum
 

@@ -1,6 +1,6 @@
 """Measures how many right texts a gate holds for an excuse: ``python -m tests.measurements.excuses DATA [--show]``.
 
-DATA is a folder with the public sets, a folder each. The right texts are those of ``examples/measure_held.py``. A text is
+DATA is a folder with the public sets, a folder each. The right texts are those of ``tests/measurements/measure_held.py``. A text is
 held for an excuse if a verdict of ``arithmetic`` on it is ``Unknown(excused=True)``.
 """
 
@@ -10,8 +10,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from examples.measure_held import SETS, right_traces
 from interwhen import Unknown
+from tests.measurements.measure_held import SETS, right_traces
 from tests.verifiers.arithmetic_support import Found, judge
 
 

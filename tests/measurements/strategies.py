@@ -25,8 +25,7 @@ from interwhen import Result
 from interwhen.clients import Reading
 from interwhen.strategies import Exercise
 from tests.local.llamacpp import llama_server
-
-from examples import tiny_tasks
+from tests.measurements import tiny_tasks
 
 NONE = "none"
 STRATEGIES = (

@@ -28,8 +28,8 @@ import interwhen
 import openai
 from interwhen import Message, Result
 from interwhen.strategies import Exercise
+from tests.measurements import tiny_tasks
 
-from examples import tiny_tasks
 from interwhen_verifiers.tasks.sums import chained_arithmetic
 
 Way = Literal["turn", "prefill"]

@@ -27,7 +27,7 @@ COMMANDS = {
     "--version": "",
     "verifiers list": "",
     "verifiers show arithmetic": "",
-    "sandbox probe": "",
+    "doctor --sandbox": "",
     "precompute status": "",
     "demo --plain --speed 10000": "local",
     "run 'Problem: 3 + 4' --model local --max-tokens 20 --plain": "local",

@@ -4,7 +4,6 @@ import io
 
 import msgspec
 import pytest
-from interwhen.bench._precompute import ask, make_case, prepare
 from interwhen.precompute._cli import pass_table, worth_table
 from interwhen.precompute._contexts import PreparedContext
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, planned
@@ -14,6 +13,7 @@ from interwhen.precompute._producer import Context, ContextPiece
 from interwhen.precompute.producers._statements import Statement
 from interwhen.precompute.producers.facts import Notes, facts
 from rich.console import Console
+from tests.benchmarks.precompute import ask, make_case, prepare
 from tests.precompute.world import MistakeRates
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]

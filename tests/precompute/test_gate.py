@@ -6,9 +6,9 @@ import statistics
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.bench._precompute import life, queries_until_decided
 from interwhen.precompute import GateRule, Weights
 from interwhen.precompute._gate import PLAIN, Arm, ConfidenceSequence, Gate, GateRecord, Pair, _log_gain
+from tests.benchmarks.precompute import life, queries_until_decided
 
 LIMIT = 1200
 

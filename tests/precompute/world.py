@@ -1,5 +1,5 @@
 """The contexts of the benchmark, in which it is known what is true, and the monitor that knows it."""
 
-from interwhen.bench._precompute_world import MistakeRates, sources
+from tests.benchmarks.precompute_world import MistakeRates, sources
 
 __all__ = ["MistakeRates", "sources"]

@@ -1,4 +1,4 @@
-"""``interwhen sandbox probe``: the report for people and for scripts, and what the exit code says."""
+"""``interwhen doctor --sandbox``: the report for people and for scripts, and what the exit code says."""
 
 import json
 
@@ -14,7 +14,7 @@ def probed(monkeypatch, *findings):
 
 def run(*arguments):
     with pytest.raises(SystemExit) as raised:
-        main(["sandbox", "probe", *arguments])
+        main(["doctor", "--sandbox", *arguments])
     return raised.value.code
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[2] / "examples" / "measure_arithmetic.py"
+SCRIPT = Path(__file__).parents[1] / "measurements" / "measure_arithmetic.py"
 
 
 def measure(data: Path) -> list[str]:

@@ -6,9 +6,8 @@ import gzip
 import json
 
 import pytest
-from examples.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
-
-from examples import measure_logic
+from tests.measurements import measure_logic
+from tests.measurements.recompute_logic import brackets_are_wrong, order_is_wrong, sorting_is_wrong, swaps_are_wrong
 
 SWAPS = (
     "Ann, Bob, and Cy play. At the start, they each hold a ball: Ann has a red ball, Bob has a blue ball, and Cy has a pink "

@@ -94,9 +94,9 @@ def test_a_pipe_in_a_folder_is_left_out(folder, tmp_path, capsys):
 
 def test_only_one_form_is_chosen(folder, tmp_path, capsys):
     out = tmp_path / "x.html"
-    for options in (["--html", out, "--json"], ["--html", out, "--plain"], ["--plain", "--json"]):
+    for options in (["--html", out, "--json"], ["--html", out, "--plain"], ["--html", out, "--plain", "--json"]):
         assert view(folder / "repaired.journal", *options) == 2
-        assert "only one of --html, --plain and --json" in capsys.readouterr().err
+        assert "--html must be used without --plain and --json" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -142,7 +142,7 @@ def test_another_monitor_stands_beside_the_record_or_beside_a_second_one(folder,
     capsys.readouterr()
     for wrong in (
         [folder, "--recheck", one, "--html", out],
-        [folder / "repaired.journal", "--recheck", one, "--plain"],
+        [folder / "repaired.journal", "--recheck", one, "--json"],
         [folder / "repaired.journal", *["--recheck", one] * 3, "--html", out],
         [folder / "repaired.journal", "--recheck", "no_such_monitor"],
     ):

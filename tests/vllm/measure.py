@@ -22,7 +22,7 @@ import anyio
 import interwhen
 from interwhen import Message, Repair, Resample, Result, Sampling
 from interwhen.models import ChatModel, Httpx2Transport
-from interwhen.models._recorded_http import RecordedExchange, RecordingTransport
+from tests.contracts.recorded_http import RecordedExchange, RecordingTransport
 from tests.contracts.servers import LLAMACPP, llamacpp
 from tests.vllm.server import PARSERS, vllm_servers
 

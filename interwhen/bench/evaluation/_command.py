@@ -18,7 +18,7 @@ from interwhen.bench.evaluation._results import EvaluationSummary, summarize
 from interwhen.bench.evaluation._settings import EvaluationSettings, run_shards
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlagsWithoutReconnects, SamplingFlags
-from interwhen.cli._progress import ProgressLine, duration
+from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import run_to_end
 from interwhen.cli._text import stdout_console
 from interwhen.registry import Api
@@ -161,13 +161,18 @@ def evaluate(
     prices = price_prompt, price_tokens
 
     async def main() -> int:
-        with EvaluationLine(prices) as line:
+        with ProgressLine("evaluating rows") as line:
+
+            def show(progress: Progress) -> None:
+                total = None if progress.known is None else progress.known - progress.before
+                line.of(progress.rows, total, describe(progress))
+
             if engine == "ray":
                 from interwhen.bench.evaluation._ray_engine import run_on_ray
 
-                ended = await run_on_ray(settings, address=ray_address, tasks=ray_tasks, on_progress=line.show)
+                ended = await run_on_ray(settings, address=ray_address, tasks=ray_tasks, on_progress=show)
             else:
-                ended = await run_shards(settings, on_progress=line.show)
+                ended = await run_shards(settings, on_progress=show)
         progress = ended.progress
         _print(summarize(out), progress, ended.endpoints, prices, json=json)
         return _exits.BY_STATUS["unverified"] if progress.left or progress.is_budget_spent else _exits.OK
@@ -178,44 +183,10 @@ def evaluate(
 # What is shown.
 
 
-class EvaluationLine(ProgressLine):
-    """Shows the progress of an evaluation on stderr. *prices* are as in :func:`describe`."""
-
-    def __init__(self, prices: tuple[float, float]) -> None:
-        super().__init__("evaluating")
-        self._prices = prices
-        self._progress: Progress | None = None
-
-    def show(self, progress: Progress) -> None:
-        """Store *progress*, from which the line is made from now on, and show it."""
-        self._progress = progress
-        self.to(progress.rows)
-
-    def line(self) -> str:
-        """Return the progress that :meth:`show` got last, as one line.
-
-        Before the first progress, this is the line of :class:`ProgressLine`.
-        """
-        return super().line() if self._progress is None else describe(self._progress, self._prices)
-
-
-def describe(progress: Progress, prices: tuple[float, float] = (0.0, 0.0)) -> str:
-    """Return *progress* as one line. *prices* are those of a million prompt tokens and of a million generated ones."""
-    done = progress.before + progress.rows
-    parts = [f"{done:,} of {progress.known:,} rows" if progress.known is not None else f"{done:,} rows"]
-    parts.append(f"{progress.running} running")
-    if progress.seconds:
-        parts.append(f"{progress.rows / progress.seconds:.1f} rows/s")
-    if (left := progress.remaining_seconds) is not None:
-        parts.append(f"{duration(left)} left")
-    parts.append(f"{progress.tokens:,} tokens")
-    if progress.tokens_again:
-        parts.append(f"{progress.tokens_again:,} of them for nothing")
-    if any(prices):
-        parts.append(f"cost {_cost(progress.prompt_tokens, progress.tokens, prices):,.2f}")
-    if progress.left:
-        parts.append(f"{len(progress.left)} rows failed")
-    return ", ".join(parts)
+def describe(progress: Progress) -> str:
+    """Return what the progress line says of *progress* beside the counts of rows and the time."""
+    failed = f", {len(progress.left)} rows failed" if progress.left else ""
+    return f"{progress.running} running, {progress.tokens:,} tokens{failed}"
 
 
 def _cost(prompt_tokens: int, tokens: int, prices: tuple[float, float]) -> float:

@@ -76,13 +76,6 @@ class Progress:
     """The time since this start, at the last report."""
 
     @property
-    def remaining_seconds(self) -> float | None:
-        """About how many seconds the rest of the rows needs at the speed so far; ``None`` if it cannot be known yet."""
-        if self.known is None or not self.rows or not self.seconds:
-            return None
-        return max(self.known - self.before - self.rows, 0) * self.seconds / self.rows
-
-    @property
     def affinity(self) -> float | None:
         """The share of requests that did not move a row to another server; ``None`` without a request."""
         return None if not self.requests else 1 - self.moved / self.requests
@@ -307,7 +300,7 @@ class Evaluation:
         if isinstance(error, UpstreamError) and error.status in _REFUSED:
             endpoint.refuse(attempt.begun, now, error.retry_after, str(error))
         else:
-            endpoint.fail(now, str(error))
+            endpoint.fail(now, error)
             failures += 1
         if failures < self.tries:
             self._again.append(_Try(row, failures, endpoint.url))

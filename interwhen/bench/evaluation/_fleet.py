@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
-from interwhen import UsageError
+from interwhen import ModelError, UsageError
+from interwhen.models import Retries
 
 _SHRINK = 0.7
 """The factor for the limit of simultaneous runs of a server after it refused a run."""
@@ -24,8 +25,10 @@ _SLOW = 4.0
 """A first token is slow if it took this many times the usual time ..."""
 _SLOW_SECONDS = 1.0
 """... and at least this many seconds more than that."""
-_FIRST_REST, _LONGEST_REST = 0.5, 60.0
-"""How long a server that failed is left alone, in seconds: at first, and at most. Each failure in a row doubles it."""
+_RETRIES = Retries()
+"""How long a server that failed is left alone: as long as a model waits before it asks again."""
+_LONGEST_REST = 60.0
+"""How long a server that refused is left alone at most, in seconds, whatever it asks for."""
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,16 +131,16 @@ class Endpoint:
         if after is not None:
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
-    def fail(self, now: float, trouble: str = "") -> None:
-        """Record that a run failed, because the server could not be reached, broke off, or had an error.
+    def fail(self, now: float, error: ModelError) -> None:
+        """Record that a run failed with *error*: the server could not be reached, broke off, or had an error.
 
-        The server gets no run for half a second; the time doubles with each failure in a row, up to a minute.
+        The server gets no run during the pause of a model after so many failures in a row.
         """
         self.busy -= 1
         self.failures += 1
-        self._note(now, trouble)
-        self.rests_until = now + min(_FIRST_REST * 2**self._in_a_row, _LONGEST_REST)
-        self._in_a_row = min(self._in_a_row + 1, 16)
+        self._note(now, str(error))
+        self.rests_until = now + min(_RETRIES.pause(self._in_a_row, error), _LONGEST_REST)
+        self._in_a_row += 1
 
     def _note(self, now: float, trouble: str) -> None:
         self.failing_since = now if self.failing_since is None else self.failing_since

@@ -9,10 +9,9 @@ import time
 
 import pytest
 from interwhen import UsageError
-from interwhen.bench.evaluation._command import EvaluationLine, describe, evaluate
+from interwhen.bench.evaluation._command import describe, evaluate
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._results import read_rows, summarize
-from interwhen.cli._progress import set_quiet
 from interwhen.testing.server import Sleep
 
 from .support import asked, doubling, serving, written
@@ -93,28 +92,9 @@ def test_wrong_options_are_refused(tmp_path):
         evaluate(task=task, endpoint=("http://a/v1",), model="m", out=tmp_path / "out", tries=0)
 
 
-def test_progress_is_one_line_with_the_remaining_time():
-    progress = Progress(known=5000, before=1000, rows=1000, running=7, tokens=5000, tokens_again=9, seconds=100.0)
-    assert progress.remaining_seconds == pytest.approx(300)
-    assert describe(progress) == (
-        "2,000 of 5,000 rows, 7 running, 10.0 rows/s, 5 min 0 s left, 5,000 tokens, 9 of them for nothing"
-    )
-    assert "cost 10.00" in describe(progress, (0.0, 2000.0))
-
-
-def test_the_progress_is_drawn_like_that_of_every_other_command(monkeypatch, capsys):
-    monkeypatch.setattr("interwhen.cli._progress._SILENT_SECONDS", 0.0)
-    monkeypatch.setattr("interwhen.cli._progress._LINE_SECONDS", 0.0)
-    with EvaluationLine((0.0, 0.0)) as line:
-        line.show(Progress(known=4, before=1, rows=1, running=2, tokens=50))
-    assert "2 of 4 rows, 2 running, 50 tokens\n" in capsys.readouterr().err
-    set_quiet(quiet=True)
-    try:
-        with EvaluationLine((0.0, 0.0)) as line:
-            line.show(Progress(known=4, before=1, rows=1, running=2, tokens=50))
-    finally:
-        set_quiet(quiet=False)
-    assert capsys.readouterr().err == ""
+def test_progress_says_what_runs_and_what_failed():
+    progress = Progress(known=5000, before=1000, rows=1000, running=7, tokens=5000, left=[3])
+    assert describe(progress) == "7 running, 5,000 tokens, 1 rows failed"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_rows, summarize
+from interwhen.models import Retries
 from interwhen.registry import load_monitors
 from interwhen.testing.server import Disconnect, Head, Send, Sleep, chunk, data, events
 from tests.virtual_clock import virtual_backend
@@ -128,7 +129,7 @@ def test_a_wrong_key_or_url_ends_the_evaluation_and_gives_no_row_a_result(tmp_pa
 
 
 def test_a_page_instead_of_an_answer_is_a_failure_of_the_server(tmp_path, monkeypatch):
-    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.001)
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.001, cap=0.001))
     written(tmp_path, 3)
     page = [Head(headers={"content-type": "text/html"}), Send(b"<html>"), Disconnect()]
     _, progress = run(tmp_path, [lambda request: page], tries=2)
@@ -173,7 +174,7 @@ def test_a_disk_that_loses_what_it_took_ends_the_evaluation(tmp_path, monkeypatc
 
 
 def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.001)
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.001, cap=0.001))
     written(tmp_path, 6)
 
     def broken(request):
@@ -203,7 +204,7 @@ def test_a_budget_that_the_last_row_spends_leaves_nothing(tmp_path):
 
 
 def test_servers_that_all_fail_end_the_evaluation_with_their_names(tmp_path, monkeypatch):
-    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.01)
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.01, cap=0.01))
     written(tmp_path, 3)
     with pytest.raises(UsageError, match="http://server0/v1"):
         run(tmp_path, [lambda request: [Disconnect()]], patience=0.05, tries=100)

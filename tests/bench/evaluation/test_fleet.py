@@ -1,9 +1,13 @@
 """The limit of a server follows what it can do, and a server that fails is left alone for a while."""
 
+import random
+
 import anyio
 import pytest
 from interwhen import UsageError
+from interwhen.bench.evaluation import _fleet
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet, read_endpoint
+from interwhen.models import ConnectError, Retries
 
 
 def rounds(server, count, now=0.0, first=0.1):
@@ -56,15 +60,23 @@ def test_a_first_token_that_waits_much_longer_than_usual_shrinks_the_limit():
     assert server.limit == pytest.approx(0.9 * before)
 
 
-def test_a_server_that_failed_rests_and_is_then_tried_with_one_run():
+class Longest(random.Random):
+    """Draws the longest pause."""
+
+    def uniform(self, _low, high):
+        return high
+
+
+def test_a_server_that_failed_rests_and_is_then_tried_with_one_run(monkeypatch):
+    monkeypatch.setattr(_fleet, "_RETRIES", Retries(rng=Longest()))
     server = Endpoint("http://a", limit=8)
     server.begin()
-    server.fail(10.0)
+    server.fail(10.0, ConnectError("reset"))
     assert not server.has_room(10.4)
     assert server.has_room(10.6)
     server.begin()
     assert not server.has_room(10.6)
-    server.fail(11.0)
+    server.fail(11.0, ConnectError("reset"))
     assert not server.has_room(11.9)  # the rest is twice as long now
     server.begin()
     server.end(12.1, 12.5, 0.1)
@@ -114,7 +126,7 @@ def test_servers_that_only_fail_or_refuse_end_the_wait_and_are_named_with_their_
 
     def trouble(server):
         server.begin()
-        server.fail(now, "503") if way == "fail" else server.refuse(now, now, None, "503")
+        server.fail(now, ConnectError("503")) if way == "fail" else server.refuse(now, now, None, "503")
 
     trouble(first)
     trouble(second)

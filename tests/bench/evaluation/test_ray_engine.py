@@ -9,6 +9,7 @@ from interwhen import UsageError
 from interwhen.bench.evaluation import _ray_engine
 from interwhen.bench.evaluation._ray_engine import ResultTail, groups_of, run_on_ray, run_task
 from interwhen.bench.evaluation._results import read_rows
+from interwhen.models import Retries
 from interwhen.toolkit import MissingExtraError
 
 from .support import serving, written
@@ -115,7 +116,7 @@ def test_a_budget_of_tokens_that_is_spent_by_the_last_row_leaves_nothing(tmp_pat
 
 def test_an_error_of_a_task_ends_all_and_names_itself(tmp_path, ray, monkeypatch):
     written(tmp_path, 20)
-    monkeypatch.setattr("interwhen.bench.evaluation._fleet._FIRST_REST", 0.01)
+    monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.01, cap=0.01))
     given = settings(tmp_path, "http://127.0.0.1:9/v1", shard_size=5, patience=0.05, tries=100)
     with pytest.raises(UsageError, match=r"127\.0\.0\.1:9"):
         anyio.run(lambda: run_on_ray(given))

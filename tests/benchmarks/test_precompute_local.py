@@ -1,0 +1,61 @@
+"""The run with the real local model: what is graded, and what is never stored."""
+
+import random
+
+import pytest
+from interwhen.models import Request
+from interwhen.precompute import Accepted, Judge, Rejected, Undecided
+from interwhen.testing import ScriptedModel
+from tests.benchmarks.precompute_local import QUESTION, measure_local, total, totals
+
+pytestmark = pytest.mark.anyio
+PROMPT = f"Start with 64. Add 29. Multiply by 3.\n{QUESTION}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("64 + 29 = 93\n93 × 3 = 279\nAnswer: 279", Accepted),
+        ("64 + 29 = 94\n94 × 3 = 282\nAnswer: 282", Rejected),
+        ("64 + 29 = 93\nAnswer: 93", Undecided),
+        ("64 + 29 = 93, I think\nso 279", Undecided),
+    ],
+    ids=["right", "slip", "wrong", "bare"],
+)
+async def test_totals_are_judged(text, kind):
+    assert isinstance(await Judge([totals()]).judge(text, PROMPT), kind)
+
+
+def test_problems_are_worked_out_as_told():
+    for seed in range(50):
+        found = total(random.Random(seed))
+        first, *changes = (part.split() for part in found.text.rstrip(".").split(". "))
+        value = int(first[-1])
+        for words in changes:
+            amount = int(words[-1])
+            value = {"Add": value + amount, "Subtract": value - amount, "Multiply": value * amount}[words[0]]
+        assert str(value) == found.answer
+
+
+async def test_a_wrong_answer_is_neither_stored_nor_hidden():
+    def reply(request: Request):
+        return ["Answer: 1"] if isinstance(request.prompt, str) else ["no statement"]
+
+    report = await measure_local(ScriptedModel(reply), problems=3)
+    assert report.value("right", "nothing") == report.value("right", "precomputed") == 0.0
+    for what in ("answers stored, of 3", "  of them wrong", "facts stored"):
+        assert report.value(what, "precomputed") == 0
+    assert report.value("cost a query at 10 queries, t = 10", "precomputed") > 1.0
+    assert report.value("tokens a query", "precomputed") == report.value("tokens a query", "nothing")
+
+
+@pytest.mark.slow
+async def test_the_real_local_model_is_asked_less_and_answers_as_well():
+    from interwhen.models import open_local
+
+    async with open_local("") as model:
+        report = await measure_local(model, problems=6)
+    assert report.value("  of them wrong", "precomputed") == 0
+    assert report.value("right", "precomputed") >= report.value("right", "nothing")
+    for what in ("tokens a query", "first token, ms", "whole answer, ms"):
+        assert report.value(what, "precomputed") < report.value(what, "nothing")
