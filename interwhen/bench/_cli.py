@@ -5,7 +5,6 @@ from __future__ import annotations
 import cyclopts
 
 _COMMANDS = {
-    "allocation": "Simulate the allocator beside best-of-N and stop-on-verified.",
     "compare": "Compare strategies: the same exercises, model and verifiers, at equal budgets.",
     "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",

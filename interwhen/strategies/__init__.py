@@ -6,23 +6,7 @@ is tried, `_fork_planning.py` decides how a fork gets its prefix. Start with `at
 docs/decisions/0025-strategies-on-one-ledger.md.
 """
 
-from interwhen._types.extensions import Allocator, Allowance
 from interwhen._types.models import Route
-from interwhen.strategies._allocation import (
-    Action,
-    AdaptiveAllocator,
-    Beliefs,
-    Classify,
-    Ladder,
-    Odds,
-    Price,
-    by_length,
-    expected_chance,
-    expected_tokens,
-    find_price,
-    mean_tokens,
-    schedule,
-)
 from interwhen.strategies._attempts import Exercise, attempt, load_exercises, seed_of
 from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
 from interwhen.strategies._catalog import load_strategies, load_strategy
@@ -59,30 +43,21 @@ from interwhen.strategies._strategy import (
 from interwhen.strategies._traces import Trace
 
 __all__ = [
-    "Action",
     "Actual",
-    "AdaptiveAllocator",
-    "Allocator",
-    "Allowance",
-    "Beliefs",
     "BestOf",
     "BudgetForcing",
     "CheckCounts",
     "Claimed",
-    "Classify",
     "Exercise",
     "ForkPlanner",
     "ForkSituation",
     "Greedy",
     "Interrupt",
     "Judgement",
-    "Ladder",
-    "Odds",
     "Outcome",
     "Planned",
     "PlannedModel",
     "Planner",
-    "Price",
     "Probe",
     "Question",
     "Rates",
@@ -100,18 +75,12 @@ __all__ = [
     "Watching",
     "Work",
     "attempt",
-    "by_length",
     "calibrate",
-    "expected_chance",
-    "expected_tokens",
-    "find_price",
     "judge",
     "load_exercises",
     "load_strategies",
     "load_strategy",
-    "mean_tokens",
     "probe_rates",
-    "schedule",
     "seed_of",
     "work_of",
 ]
