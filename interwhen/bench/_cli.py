@@ -9,7 +9,6 @@ _COMMANDS = {
     "contexts": "Ask questions about contexts on your endpoint, with and without work ahead of time.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",
     "penalty": "Measure what verifiers add to correct runs, as pairs.",
-    "planner": "Simulate the fork planner on many servers, prefixes and sets of routes.",
     "precompute": "Measure what work ahead of time saves, and what the serving gate decides.",
     "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
 }
