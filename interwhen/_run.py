@@ -28,7 +28,7 @@ from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
-from interwhen._types.extensions import Allocator, Ready, Unprepared, WorkerPool, fits
+from interwhen._types.extensions import Ready, Unprepared, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -81,7 +81,6 @@ def run(
     threads: int = 8,
     processes: int = 2,
     journal: str | os.PathLike[str] | Journal | None = None,
-    allocator: Allocator | None = None,
     context: Ready | None = None,
     prompt_monitors: Iterable[PromptMonitorSpec] = (),
     on_result: ResultCallback | None = None,
@@ -99,8 +98,7 @@ def run(
     its own pool with *threads* and *processes*. ``workers="ray"`` gives the run a pool of its own on a cluster
     (:class:`~interwhen.integrations.ray.RayWorkers`). *journal* is the file for the journal, from which
     :func:`~interwhen.resume` continues the run. *context* is a prepared context (``await precomputer.add(...)``); the
-    run uses only items that are ready when it is entered. *allocator*
-    (:class:`~interwhen.strategies.AdaptiveAllocator`) may lower the budgets.
+    run uses only items that are ready when it is entered.
     *prompt_monitors* (:class:`~interwhen.toolkit.PromptMonitor`, or names) read the prompt before the model is asked.
 
     *on_result* is called with the :class:`~interwhen.clients.SupervisedCall` at the end, and *on_event* with the events
@@ -121,12 +119,10 @@ def run(
     _vet_type("budgets", budgets, Budgets)
     _vet_type("feedback", feedback, FeedbackTemplate)
     pool = load_workers(workers)
-    for label, given, protocol, must, todo in (
-        ("allocator", allocator, Allocator, "have the methods allow() and learn()", "give an Allocator"),
-        ("context", context, Ready, "be a prepared context", "give what Precomputer.add() returns"),
-    ):
-        if given is not None and not fits(given, protocol):
-            raise UsageError(f"{label} must {must}, got {given!r:.200}: {todo}")
+    if context is not None and not fits(context, Ready):
+        raise UsageError(
+            f"context must be a prepared context, got {context!r:.200}: give what Precomputer.add() returns"
+        )
     if starts_in not in get_args(Phase):
         raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
     if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
@@ -152,7 +148,6 @@ def run(
         processes=processes,
         owns_model=owned,
         journal=_journal(journal, model if isinstance(model, str) else None, specs),
-        allocator=allocator,
         context=context,
         prompt_monitors=load_prompt_monitors(prompt_monitors),
     )

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from importlib import metadata
 
 __all__ = [
-    "ALLOCATORS",
     "CONTEXTS",
     "MODELS",
     "PRODUCERS",
@@ -70,9 +69,6 @@ __all__ = [
 ]
 
 
-ALLOCATORS = "interwhen.allocators"
-"""The entry-point group of allocators. A factory takes annotated options, and returns an
-``interwhen.strategies.Allocator``."""
 VERIFIERS = "interwhen.verifiers"
 """The entry-point group of verifiers. A factory takes annotated options, and returns a ``Monitor``, or a list or tuple
 of several."""

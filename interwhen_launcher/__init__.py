@@ -21,7 +21,6 @@ COMMANDS = {
     "doctor": "Probe what an endpoint, or a sandbox on this machine, can do.",
     "eval": "Run many prompts on several servers, and keep the results through any kill.",
     "export": "Export recorded runs as training data.",
-    "plan": "Show how forks get their prefix.",
     "policy": "Check, review or synthesize the rules of a written policy.",
     "precompute": "Prepare contexts ahead of time, and show the results.",
     "recheck": "Check a recorded result again, offline.",

@@ -63,16 +63,14 @@ async def infer(model: Model, base: Request, order: Extract, fork: Fork, meter: 
     """Ask *model* the question of *fork* after the trace in *order*, and return the reply.
 
     *base* has the prompt and the options of the run. The tokens of the fork are added to *meter*. The reply is a text,
-    or a :class:`Reply` if ``fork.wants_reply``. If the model or ``fork.summary`` fails, or the reply is cut before its
+    or a :class:`Reply` if ``fork.wants_reply``. If the model fails, or the reply is cut before its
     first word, this returns :class:`Errored`.
     """
     asked = replace(base.sampling, max_tokens=fork.max_tokens, stop=fork.stop, temperature=0.0)
     if fork.scores is not None:
         asked = replace(asked, logprobs=True, top_logprobs=fork.scores)
     try:
-        pieces = order.pieces or ()
-        summary = None if fork.summary is None else fork.summary("".join(piece.text for piece in pieces))
-        asking = replace(base, pieces=pieces, sampling=asked, side=fork.prompt, summary=summary)
+        asking = replace(base, pieces=order.pieces or (), sampling=asked, side=fork.prompt)
         reply = await model.complete(asking)
     except Exception as error:  # noqa: BLE001  (a fork is a check: its failure does not stop the stream)
         return Errored(f"fork: {name_error(error)}")

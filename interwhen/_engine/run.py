@@ -39,7 +39,7 @@ from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
-from interwhen._types.extensions import Allocator, Ready, Task, Unprepared, WorkerPool
+from interwhen._types.extensions import Ready, Task, Unprepared, WorkerPool
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import HOLDING, Monitor
@@ -142,30 +142,6 @@ def refuse_import() -> None:
         )
 
 
-# The allocator of a run limits its budgets and learns from its result.
-
-
-class RunAllocation:
-    """Calls the allocator of one run. If the run has no allocator, the methods do nothing."""
-
-    def __init__(self, allocator: Allocator | None, prompt: Prompt) -> None:
-        self._allocator = allocator
-        self._task = Task(prompt)
-
-    def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, each reduced to the limit that the allocator sets. An error of the allocator is raised."""
-        return budgets if self._allocator is None else self._allocator.allow(self._task).within(budgets)
-
-    def learn(self, result: Result) -> None:
-        """Pass *result* to the allocator, which learns from it. An error of the allocator is only logged."""
-        if self._allocator is None:
-            return
-        try:
-            self._allocator.learn(self._task, result)
-        except Exception as error:  # noqa: BLE001  (it is a plug-in, and the run is over)
-            log_warning("allocator.failed", error=type(error).__name__)
-
-
 # The kill switch turns supervision off: then the text of the model passes through unchecked.
 #
 # ``INTERWHEN_OFF=1`` in the environment turns supervision off from the start. A program, or a gateway on a signal, can
@@ -251,7 +227,6 @@ class Run:
     __slots__ = (
         "__weakref__",
         "_alarm",
-        "_allocation",
         "_begins_switched_off",
         "_budgets",
         "_clock",
@@ -321,7 +296,6 @@ class Run:
         journal: Journal | None = None,
         past: RebuiltRun | None = None,
         context: Ready | None = None,
-        allocator: Allocator | None = None,
         prompt_monitors: Sequence[PromptMonitor] = (),
     ) -> None:
         refuse_import()
@@ -341,7 +315,6 @@ class Run:
         self._context: Ready = context or Unprepared()
         self._journal = journal
         self._past = past
-        self._allocation = RunAllocation(allocator, prompt)
         self._recorder: Recorder | None = None
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
@@ -385,7 +358,6 @@ class Run:
         self._meter = Meter(self._clock)
         self._context.begin()
         try:
-            self._budgets = self._allocation.within(self._budgets)
             self._workers.bind()
             await self._check_prompt()
             self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
@@ -734,7 +706,6 @@ class Run:
     def _conclude(self, result: Result) -> None:
         self._result = result
         log_result(result)
-        self._allocation.learn(result)
         if self.observation is not None:
             self.observation.end(result)
         self._events.append(Finished(result))

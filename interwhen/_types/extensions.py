@@ -1,4 +1,4 @@
-"""Protocols for the optional parts of a run: prepared contexts, worker pools and allocators."""
+"""Protocols for the optional parts of a run: prepared contexts and worker pools."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import anyio
 import msgspec
 
-from interwhen._types.budgets import Budgets
 from interwhen._types.ledger import ContextUse, Offline
 from interwhen._types.models import Chunk, Message, Model, Prompt
-from interwhen._types.results import Result
 from interwhen._types.verifiers import Verifier
 
 if TYPE_CHECKING:
@@ -201,46 +199,6 @@ class Task(msgspec.Struct, frozen=True):
     def question(self) -> str:
         """The text of the last message of the user; empty if there is none."""
         return next((turn.content for turn in reversed(self.messages) if turn.role == "user"), "")
-
-
-# The allocator: how much each run may spend.
-
-
-class Allowance(msgspec.Struct, frozen=True, kw_only=True):
-    """Upper limits for the budgets of one run. It can only lower a budget; ``None`` leaves the budget unchanged."""
-
-    remedies: int | None = None
-    """The largest number of remedies, as in :class:`~interwhen.Budgets`."""
-    forks: int | None = None
-    """The largest number of forks. Further forks are skipped."""
-    discarded_tokens: int | None = None
-    """How many tokens may be discarded in total, as in :class:`~interwhen.Budgets`."""
-
-    def within(self, budgets: Budgets) -> Budgets:
-        """Return *budgets*, with each field lowered to its limit in this allowance if it is above."""
-        smaller = {
-            name: min(getattr(self, name), getattr(budgets, name))
-            for name in self.__struct_fields__
-            if getattr(self, name) is not None
-        }
-        return msgspec.structs.replace(budgets, **smaller)
-
-
-@runtime_checkable
-class Allocator(Protocol):
-    """Decides how much each run may spend, and learns from the results.
-
-    Both methods run in the task of the run, so they must be quick. An exception of :meth:`allow` reaches the caller of
-    the run; one of :meth:`learn` is only logged.
-    """
-
-    def allow(self, task: Task) -> Allowance:
-        """Return how much a run on *task* may spend. Called once, before the first request of the run."""
-        ...
-
-    def learn(self, task: Task, result: Result) -> None:
-        """Learn from the *result* of the run on *task*."""
-        ...
 
 
 def fits(value: object, protocol: type) -> bool:

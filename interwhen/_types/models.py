@@ -34,10 +34,9 @@ class ResumeWay(msgspec.Struct, frozen=True, omit_defaults=True):
     neither."""
 
 
-Route = Literal["parser", "live", "restored", "prefill", "summary"]
-"""How a fork gets its prefix. ``parser``: a parser reads the segment, so no prefix is needed. ``live``: from the cache
-of the server. ``restored``: from a saved state. ``prefill``: the server computes it again. ``summary``: a shorter text
-replaces the prefix."""
+Route = Literal["live", "restored", "prefill"]
+"""How a fork gets its prefix. ``live``: from the cache of the server. ``restored``: from a saved state, unless measured
+rates say that reading it again is faster. ``prefill``: the server reads it again."""
 
 FinishReason = Literal["stop", "length", "content_filter", "tool_calls", "truncated", "other"]
 """Why a stream ended. ``truncated``: the stream ended without a finish reason and without ``[DONE]``."""
@@ -149,8 +148,6 @@ class Request:
     side: str | None = None
     route: Route | None = None
     """How a fork gets its prefix, for models that support several routes; ``None``: the server decides."""
-    summary: str | None = None
-    """A shorter text that may replace all ``pieces`` in a fork. interwhen does not check that it is right."""
     trail: object | None = None
     """The ``trail`` of the latest stream of this run: token ids, which only the model adapter reads."""
 

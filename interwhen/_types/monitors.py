@@ -101,10 +101,6 @@ class Fork:
     local: Parser | None = None
     """A parser that runs first and spends no tokens. If it returns ``None`` or raises, the model is asked. Its segments
     count in ``Budgets.forks``, too. It cannot be combined with a tracker."""
-    summary: Callable[[str], str | None] | None = None
-    """Takes the trace up to the end of the segment, and returns a shorter text that may replace it, or ``None``. The
-    shorter text must be right, because the model answers from it. Only a planner uses it
-    (:class:`~interwhen.strategies.PlannedModel`)."""
 
     def __post_init__(self) -> None:
         if self.local is not None and isinstance(self.parse, Tracker):
@@ -122,9 +118,8 @@ class Fork:
             raise UsageError(f"Fork: stop must be a tuple of texts that are not empty, got {self.stop!r:.200}")
         if self.scores is not None and (type(self.scores) is not int or not 0 <= self.scores <= MOST_SCORES):
             raise UsageError(f"Fork: scores must be a whole number from 0 to {MOST_SCORES}, got {self.scores!r}")
-        for label, function in (("local", self.local), ("summary", self.summary)):
-            if function is not None and not callable(function):
-                raise UsageError(f"Fork: {label} must be a function, got {function!r:.200}")
+        if self.local is not None and not callable(self.local):
+            raise UsageError(f"Fork: local must be a function, got {self.local!r:.200}")
 
     @property
     def wants_reply(self) -> bool:

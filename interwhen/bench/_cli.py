@@ -5,11 +5,9 @@ from __future__ import annotations
 import cyclopts
 
 _COMMANDS = {
-    "allocation": "Simulate the allocator beside best-of-N and stop-on-verified.",
     "compare": "Compare strategies: the same exercises, model and verifiers, at equal budgets.",
     "overhead": "Measure what supervision costs: CPU per chunk, growth, memory, time to close.",
     "penalty": "Measure what verifiers add to correct runs, as pairs.",
-    "planner": "Simulate the fork planner on many servers, prefixes and sets of routes.",
 }
 
 app = cyclopts.App(name="bench", help="Measure supervision, as pairs in one run.")

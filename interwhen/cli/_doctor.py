@@ -280,7 +280,24 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
 
 async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
     async with _endpoint(base_url, model) as endpoint:
-        return await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
+        found = await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
+    if base_url is not None:
+        return found
+    return Diagnosis(found.base_url, found.model, (*found.findings, await _saved_prefixes(model.partition(":")[2])))
+
+
+async def _saved_prefixes(spec: str) -> ProbeFinding:
+    """Measure, on another server for the local model *spec*, from which length on restoring a prefix is faster."""
+    from interwhen.models._local import open_local
+
+    with tempfile.TemporaryDirectory(prefix="interwhen-doctor-") as shelf:
+        async with open_local(spec, shelf=shelf) as model:
+            rates = await model.measure_prefix_rates()
+    assert rates is not None  # no slot of a new server is busy
+    detail = f"{rates.prefill:.0f} tokens/s read, {rates.restored / 1e6:.0f} MB/s restored"
+    if rates.break_even is None:
+        return ProbeFinding("saved prefixes", "no", detail, "reading a prefix again is faster at every length")
+    return ProbeFinding("saved prefixes", "ok", detail, f"restoring is faster from {rates.break_even:.0f} tokens on")
 
 
 async def _checked(base_url: str | None, model: str, on_progress: OnProgress) -> ContractReport:

@@ -14,6 +14,9 @@ import interwhen_launcher
 from interwhen import InterwhenError
 
 REMOVED = {
+    "plan explain": "interwhen doctor --model local:FILE.gguf prints from which length on a saved prefix is restored",
+    "bench allocation": "docs/strategies.md has the measurements on models",
+    "bench planner": "write python -m tests.measurements.prefix_rates in a checkout of the repository",
     "plan capacity": "load-test the gateway: docs/scale.md says how",
     "plan measure": "load-test the gateway: docs/scale.md says how",
     **{

@@ -13,7 +13,7 @@ from interwhen._core.segmenter import compile_triggers
 from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Allocator, Ready, WorkerPool, fits
+from interwhen._types.extensions import Ready, WorkerPool, fits
 from interwhen._types.models import Message, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor, Reading
 from interwhen._types.prompts import PromptMonitor
@@ -231,8 +231,6 @@ class Settings:
     """The most threads for the checks of one call, if there is no pool in ``workers``."""
     processes: int = 2
     """The most processes for the checks of one call, if there is no pool in ``workers``."""
-    allocator: Allocator | None = None
-    """Limits the budget of each call without a strategy to its expected benefit, which it learns from earlier calls."""
     strategy: CallStrategy | None = None
     """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
     strategy_tokens: int = 16_384
@@ -272,7 +270,6 @@ class Settings:
             ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
             ("threads", _is_count(self.threads), "a number of at least 1"),
             ("processes", _is_count(self.processes), "a number of at least 1"),
-            ("allocator", isinstance(self.allocator, Allocator | None), "AdaptiveAllocator(...)"),
             ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
             ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
             ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),

@@ -496,7 +496,6 @@ async def supervise(
         workers=settings.workers,
         threads=settings.threads,
         processes=settings.processes,
-        allocator=settings.allocator,
         journal=journal,
         context=served.ready,
     )

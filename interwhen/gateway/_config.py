@@ -124,18 +124,6 @@ class CallBudgets(Budgets, frozen=True, kw_only=True, forbid_unknown_fields=True
     reconnects: Count = 0
 
 
-class AllocatorConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An allocator learns from earlier calls how much each call may spend on corrections; by default there is none."""
-
-    tokens: Annotated[
-        Count, Meta(description="The target for the mean of generated tokens per call; 0 for no allocator.")
-    ] = 0
-    window: Annotated[Positive, Meta(description="The number of calls within which overspending is compensated.")] = 100
-    hopeless: Annotated[
-        float, Meta(ge=0, le=1, description="The chance of success below which no further correction is made.")
-    ] = 0.01
-
-
 class DemotionConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a monitor is demoted to observing, because it finds violations in too many calls."""
 
@@ -321,10 +309,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tools: Annotated[
         bool, Meta(description="Whether tool calls must be complete, valid JSON, and to a tool that was offered.")
     ] = True
-    allocator: Annotated[
-        AllocatorConfig,
-        Meta(description="Spends the budget for corrections on the calls where it is expected to help most."),
-    ] = AllocatorConfig()
     audit: Annotated[AuditSettings, Meta(description="The audit file, which gets one record per call to a model.")] = (
         AuditSettings()
     )
@@ -432,6 +416,8 @@ def _named(environment: Mapping[str, str]) -> Path | None:
 
 _OLD_NAMES = {"tell": "detail"}
 """Old names of settings, which files and variables may still use, and the current names."""
+_REMOVED = {"allocator": "choose the strategy until-verified, or the remedy auto, which stop at a verified answer"}
+"""Settings that were removed, and what to use instead."""
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -518,6 +504,10 @@ def _vet_names(fields: Mapping[str, Any], place: str) -> None:
     known = [field.name for field in msgspec.structs.fields(Config)]
     for name in fields:
         if name not in known:
+            if name in _REMOVED:
+                raise UsageError(
+                    f"the settings in {place} must exist, got {name!r}, which was removed: {_REMOVED[name]}"
+                )
             close = difflib.get_close_matches(str(name), known, n=1)
             meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
             raise UsageError(f"the settings in {place} must be among {', '.join(known)}, got {name!r:.80}{meant}")

@@ -17,7 +17,7 @@ from typing import Any, get_args
 from interwhen._core.segmenter import compile_triggers
 from interwhen._run import Workers
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Allocator, WorkerPool
+from interwhen._types.extensions import WorkerPool
 from interwhen._types.monitors import Reading
 from interwhen.clients import Settings
 from interwhen.clients._audit import open_audit
@@ -29,7 +29,7 @@ from interwhen.gateway._contexts import GatewayContexts, unknown_context
 from interwhen.gateway._exchange import OURS
 from interwhen.gateway._http_errors import HttpError
 from interwhen.journal._directory import open_journals
-from interwhen.registry import ALLOCATORS, load, load_monitors, load_prompt_monitors, load_workers
+from interwhen.registry import load_monitors, load_prompt_monitors, load_workers
 
 FIELD = "interwhen"
 """The field for interwhen in request bodies and in chunks."""
@@ -112,13 +112,6 @@ class MonitorChooser:
             threads=config.threads, processes=config.processes
         )
         """The workers for the checks of all calls. The owner of this object closes them."""
-        told = config.allocator
-        self.allocator: Allocator | None = (
-            load(ALLOCATORS, "adaptive")(budget=told.tokens, window=told.window, hopeless=told.hopeless)
-            if told.tokens
-            else None
-        )
-        """Learns from the calls of all clients. It stores only counts, and no text."""
         demotion = config.demotion
         self.demotion = Demotion(above=demotion.above, calls=demotion.calls) if demotion.above else None
         """Counts the calls of all clients."""
@@ -305,7 +298,6 @@ class MonitorChooser:
             abstention=config.abstention,
             tools=config.tools,
             workers=self.workers,
-            allocator=self.allocator,
             demotion=self.demotion,
             audit=open_audit(config.audit),
             journal=open_journals(config.journal),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
@@ -44,6 +43,7 @@ from interwhen.models._local_weights import (
 )
 from interwhen.models._messages import prompt_turns
 from interwhen.models._openai_api import ChatModel, CompletionsModel, read_json, write_json
+from interwhen.models._prefix_rates import Exchange, PrefixRates, measure_prefix_rates, saved_states, slot_action
 from interwhen.models._token_resume import shared
 from interwhen.models._transport import HttpRequest, Transport, exchange
 
@@ -53,9 +53,6 @@ MOST_SAVED = 16
 """How many saved states are kept, at most. A further one overwrites the least recently used one."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
 
-Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
-
-
 _states = msgspec.json.Decoder(list[SlotState])
 
 
@@ -63,6 +60,7 @@ _states = msgspec.json.Decoder(list[SlotState])
 class _Saved:
     file: str
     prefix: str
+    tokens: int
 
 
 class Slots:
@@ -79,6 +77,7 @@ class Slots:
         self._saved: OrderedDict[Prompt, _Saved] = OrderedDict()
         self._name = secrets.token_hex(8)  # other models, with other weights, may have the same shelf
         self._files = 0
+        self._rates: PrefixRates | None = None
 
     def stored(self, request: Request) -> int:
         """Return how many characters of the prefix of *request* the saved state for its prompt begins with, or 0."""
@@ -88,8 +87,9 @@ class Slots:
     async def prepare(self, request: Request) -> Request:
         """Choose a free slot for *request*, a fork, and return *request* with this slot.
 
-        For the route ``restored``, the saved state of its prompt is restored first, if there is one. If no slot is
-        free, *request* is returned unchanged. Raises :class:`~interwhen.ModelError` if the server fails.
+        For the route ``restored``, the saved state of its prompt is restored first, if there is one, and if the
+        measured rates do not say that reading it again is faster. If no slot is free, *request* is returned unchanged.
+        Raises :class:`~interwhen.ModelError` if the server fails.
         """
         slot = await self._free(request.prompt)
         if slot is None:
@@ -115,12 +115,26 @@ class Slots:
         if before is None:
             self._files += 1
         file = self._file(self._files) if before is None else before.file
-        await self._act(home[0], "save", file)
-        self._saved[request.prompt] = _Saved(file, request.prefix)
+        state = read_json(await slot_action(self._exchange, home[0], "save", file), saved_states)
+        self._saved[request.prompt] = _Saved(file, request.prefix, state.n_saved)
+
+    async def measure(self, context: int) -> PrefixRates | None:
+        """Measure how fast the server reads tokens and restores states, for later forks, and return the rates.
+
+        *context* is the context length. ``None`` if no slot is free. Raises :class:`~interwhen.ModelError` if the
+        server fails.
+        """
+        slot = await self._free("")
+        if slot is None:
+            return None
+        self._homes = {prompt: home for prompt, home in self._homes.items() if home[0] != slot}
+        file = self._file(0)
+        self._rates = await measure_prefix_rates(self._exchange, slot=slot, context=context, file=file)
+        return self._rates
 
     def clear(self) -> None:
         """Delete the files of the states that this object has saved, also of those that it has forgotten."""
-        for number in range(1, self._files + 1):
+        for number in range(self._files + 1):
             (self._shelf / self._file(number)).unlink(missing_ok=True)
         self._saved.clear()
 
@@ -141,17 +155,14 @@ class Slots:
 
     async def _restore(self, slot: int, prompt: Prompt) -> None:
         saved = self._saved.get(prompt)
-        if saved is None:
+        if saved is None or not (self._rates is None or self._rates.pays(saved.tokens)):
             return
         try:
-            await self._act(slot, "restore", saved.file)
+            await slot_action(self._exchange, slot, "restore", saved.file)
         except ModelError:
             del self._saved[prompt]  # The prompt is read again instead, and the state is not tried again.
             return
         self._saved.move_to_end(prompt)
-
-    async def _act(self, slot: int, action: str, file: str) -> None:
-        await self._exchange("POST", f"/slots/{slot}?action={action}", msgspec.json.encode({"filename": file}))
 
 
 Api: TypeAlias = Literal["completions", "chat"]
@@ -278,6 +289,16 @@ class LocalModel:
         running = await self._ready()
         if running.slots is not None:
             await running.slots.save(request)
+
+    async def measure_prefix_rates(self) -> PrefixRates | None:
+        """Measure how fast the server reads prompts and restores saved states, and return the rates.
+
+        From then on, a fork with the route ``restored`` reads its prefix again where that is faster. ``None`` without a
+        shelf or a free slot. Starts the server if necessary. Raises :class:`~interwhen.ModelError` if the server fails.
+        """
+        running = await self._ready()
+        context = running.capabilities.context_tokens or TINY_CONTEXT
+        return None if running.slots is None else await running.slots.measure(context)
 
     async def aclose(self) -> None:
         """End the server (kill it if it has not ended after 0.3 s), and delete the saved states of its slots.

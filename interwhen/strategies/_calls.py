@@ -10,7 +10,7 @@ from interwhen._types.strategies import LiveRun, StrategyChoice, StrategyTask
 from interwhen.registry import STRATEGIES, names_of
 from interwhen.strategies._answers import read_answer, read_json
 from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
-from interwhen.strategies._catalog import SHIPPED, Adaptive, load_strategy
+from interwhen.strategies._catalog import SHIPPED, load_strategy
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Question, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
@@ -118,7 +118,7 @@ class CatalogStrategy:
                 f"strategy {name!r} needs a monitor that rates the samples, and this call has none: add a monitor, or "
                 "choose self-consistency, which needs none"
             )
-        stops_early = isinstance(strategy, Adaptive) or (isinstance(strategy, BestOf) and strategy.until_verified)
+        stops_early = isinstance(strategy, BestOf) and strategy.until_verified
         if stops_early and all(monitor.scope == "steps" for monitor in task.monitors):
             raise UsageError(
                 f"strategy {name!r} samples until an answer is verified, and the monitors of this call verify only "
@@ -158,7 +158,7 @@ def _rates(strategy: Strategy) -> bool:
     """Return whether *strategy* is a shipped one that chooses or tests samples by the verdicts of monitors."""
     if isinstance(strategy, Vote):
         return strategy.weighted != "not"
-    return isinstance(strategy, BestOf | Adaptive | Revision | StepSearch)
+    return isinstance(strategy, BestOf | Revision | StepSearch)
 
 
 class _CallQuestion(Question):

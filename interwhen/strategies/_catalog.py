@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from msgspec import Meta
 
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.extensions import Task
 from interwhen._types.remedies import LADDER, Auto, Feedback, Repair, Resample
-from interwhen.registry import STRATEGIES, make
-from interwhen.strategies._allocation import AdaptiveAllocator, Classify, by_length
+from interwhen.registry import STRATEGIES, make, names_of
 from interwhen.strategies._baselines import (
     MOST_SAMPLES,
     BestOf,
@@ -23,69 +20,9 @@ from interwhen.strategies._baselines import (
     Revision,
     StepSearch,
     Vote,
-    best_sample,
 )
 from interwhen.strategies._interrupt import Interrupt
-from interwhen.strategies._strategy import Judgement, Question, Solution, Strategy, StrategyContext
-from interwhen.strategies._traces import Trace
-
-# Samples until an answer is verified, or no further sample is worth its tokens.
-
-SHARE = 0.5
-"""The mean tokens per question that adaptive sampling aims at, as a share of the budget of one question."""
-
-
-@dataclass(frozen=True, slots=True)
-class Adaptive:
-    """Samples until an answer is verified, or until an allocator decides that no further sample is worth its tokens.
-
-    At most 32 samples are drawn. The allocator aims at a mean of *share* (above 0, at most 1) of the budget per
-    question. It learns from each question, so results depend on their order. Use one object for each task (a set of
-    questions of one kind). Raises :class:`UsageError` if *share* is out of range.
-    """
-
-    name: str = "adaptive"
-    share: float = SHARE
-    classify: Classify = by_length
-    meets_model: ClassVar[bool] = False
-    _allocators: dict[int, AdaptiveAllocator] = field(default_factory=dict, compare=False, repr=False)
-
-    def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise UsageError(f"adaptive: share must be above 0 and at most 1, got {self.share!r}; correct it")
-
-    async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw at most the samples that the allocator has planned, until one is verified, and answer with the best.
-
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later failure ends the drawing.
-        """
-        allocator = self._allocator(context.model.left)
-        key = allocator.key(Task(question.prompt))
-        steps = tuple(allocator.begin(key))
-
-        def judged(number: int, trace: Trace, found: Judgement) -> bool:
-            allocator.saw(key, steps[number].action, number, worked=found.verified, tokens=trace.tokens)
-            return found.verified
-
-        solution = await best_sample(question, context, len(steps), judged)
-        allocator.ended()
-        return solution
-
-    def _allocator(self, budget: int) -> AdaptiveAllocator:
-        if budget not in self._allocators:
-            self._allocators[budget] = AdaptiveAllocator(
-                budget=self.share * budget, classify=self.classify, after=("sample",), most=32
-            )
-        return self._allocators[budget]
-
-
-def adaptive(*, share: float = SHARE) -> Adaptive:
-    """Make the strategy "adaptive sampling", which aims at a mean of *share* of the token budget per question.
-
-    See :class:`Adaptive`.
-    """
-    return Adaptive(share=share)
-
+from interwhen.strategies._strategy import Strategy
 
 _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
 """Matches a comma between two strategies, but not a comma before an option (``name=``) of the same strategy."""
@@ -213,7 +150,6 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "greedy": Greedy,
     "best-of-n": best_of_n,
     "until-verified": until_verified,
-    "adaptive": adaptive,
     "self-consistency": self_consistency,
     "weighted-vote": weighted_vote,
     "step-beam": step_beam,
@@ -231,6 +167,10 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 """The strategies that come with this package. Others are entry points of the group ``interwhen.strategies``."""
 
 
+_REMOVED = {"adaptive": "use until-verified, which stops at the first verified answer, or interrupt-auto"}
+"""Strategies that were removed, and what to use instead."""
+
+
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``, which is imported.
 
@@ -239,6 +179,9 @@ def load_strategy(spec: str) -> Strategy:
     :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
     """
     spec = spec.strip()
+    name = spec.partition(":")[0]
+    if name in _REMOVED and name not in names_of(STRATEGIES):
+        raise PluginError(name, "it must be a strategy that exists, got one that was removed", _REMOVED[name])
     made = make(STRATEGIES, spec, SHIPPED)
     if not isinstance(made, Strategy):
         raise PluginError(spec, f"its factory must return a Strategy, got {made!r:.200}; correct the factory")
@@ -246,7 +189,7 @@ def load_strategy(spec: str) -> Strategy:
     if "=" in spec and dataclasses.is_dataclass(made):
         defaults = {one.name: one.default for one in dataclasses.fields(made) if one.init}
         # A factory of a plug-in may have made a name from the options itself.
-        if spec.partition(":")[0] in SHIPPED or defaults.get("name") == made.name:
+        if name in SHIPPED or defaults.get("name") == made.name:
             return dataclasses.replace(made, name=spec)
     return made
 

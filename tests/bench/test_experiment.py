@@ -170,11 +170,9 @@ def test_the_fast_transport_is_looked_for_where_it_is_chosen(monkeypatch):
 @pytest.mark.parametrize(
     "name",
     [
-        "allocation",
         "compare",
         "overhead",
         "penalty",
-        "planner",
         "precompute",
     ],
 )

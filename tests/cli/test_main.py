@@ -114,6 +114,7 @@ class TestUsage:
             (("run", "p", "--base-url", "http://localhost:1/v1"), "may serve several, got none"),
             (("run", "p", "--nonsense"), "--nonsense"),
             (("rum",), 'Did you mean "run"?'),
+            (("plan", "explain"), "'interwhen plan explain' was removed: interwhen doctor"),
             (("plan", "capacity", "x"), "'interwhen plan capacity' was removed: load-test the gateway"),
             (("doctor", "--base-url", "http://localhost:1/v1"), "--model must be given with --base-url"),
             (("doctor", "--model", "acme:x"), "--model must be 'local' or 'local:PATH.gguf' without --base-url"),

@@ -43,7 +43,6 @@ READING = {
     f"policy explain {POLICY} NAME": 2,
     f"policy review {POLICY}": 0,
     "doctor --sandbox": 0,
-    "plan explain --base-url http://127.0.0.1:9/v1 --model m": 5,
     "--version": 0,
     "--help": 0,
 }

@@ -31,7 +31,6 @@ BAD = [
     ({"threads": 0}, "threads must be a number of at least 1, got 0"),
     ({"processes": True}, "processes must be a number of at least 1, got True"),
     ({"workers": 3}, "workers must be Workers(...), got 3"),
-    ({"allocator": 3}, "allocator must be AdaptiveAllocator(...), got 3"),
     ({1: 2}, ", got 1: correct or remove it"),
 ]
 

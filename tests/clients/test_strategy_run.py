@@ -69,7 +69,7 @@ async def test_the_reader_sees_the_sample_that_is_verified(kind, stream, api, se
         assert found.usage.completion_tokens == 8
 
 
-CHAT = ("greedy", "best-of-n", "until-verified", "adaptive", "self-consistency", "weighted-vote", "generate-test")
+CHAT = ("greedy", "best-of-n", "until-verified", "self-consistency", "weighted-vote", "generate-test")
 CHAT = (*CHAT, "revision", "interrupt")
 PARTIAL = ("step-beam", "dvts", "budget-forcing")
 

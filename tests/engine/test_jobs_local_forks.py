@@ -1,4 +1,4 @@
-"""A fork's own parser is asked before the model is, and a summary goes with the request for a planner to choose."""
+"""A fork's own parser is asked before the model is."""
 
 import anyio
 import interwhen
@@ -100,13 +100,6 @@ async def test_what_was_found_without_the_model_is_found_again_after_a_crash(tmp
         # Half a line may stand at the cut: what comes of it is for the model. All else is found again.
         assert all(isinstance(record.outcome, interwhen.Judged) for record in result.checks)
     assert first.status == "verified"
-
-
-async def test_a_summary_goes_with_the_request_and_replaces_nothing_by_itself():
-    model = ScriptedModel(["1+1=2\n"], forks=lambda request: "1+1=2")
-    await supervise(model, forking(summary=lambda text: f"[{len(text)} characters]"))
-    request = model.fork_requests[0]
-    assert (request.summary, request.prefix) == ("[5 characters]", "1+1=2")
 
 
 def test_a_tracker_has_no_parser_beside_it():

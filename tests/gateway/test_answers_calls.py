@@ -266,19 +266,6 @@ def test_a_check_that_could_not_be_made_is_never_counted_as_a_pass(upstream, gat
     assert running.metric('interwhen_checks_total{monitor="raises",outcome="pass"}') == 0
 
 
-def test_an_allocator_hears_of_every_call(upstream, gateway):
-    watching = [word(good="good", delivery="gate", scope="answer")]
-    running = gateway(upstream(corrected), watchers=watching, allocator={"tokens": 500})
-    assert post(running, ASK).json()["interwhen"]["result"]["label"] == "answer verified"
-    running.idle()
-    allocator = running.gateway.chooser.allocator
-    assert allocator.spending.tasks == 1
-    assert [(action, failures, cell.worked) for (_, action, failures), cell in allocator.beliefs._cells.items()] == [
-        ("sample", 0, 0.0),
-        ("correct", 1, 1.0),
-    ]
-
-
 REFUSED = reply(429, b'{"error": {"message": "slow down", "code": "rate"}}', {"retry-after": "3600"})
 
 

@@ -56,7 +56,6 @@ def test_flags_come_before_variables_and_these_before_the_file(file):
 def test_every_setting_has_a_variable():
     tables = {name.partition(".")[0] for name in dict(variables()).values() if "." in name}
     assert tables == {
-        "allocator",
         "audit",
         "budgets",
         "contexts",
@@ -217,3 +216,8 @@ def test_what_a_number_may_be_is_in_the_schema():
     for name, field in budgets.items():
         numbers = [kind for kind in field.get("anyOf", [field]) if kind["type"] in {"integer", "number"}]
         assert [kind["minimum"] for kind in numbers] == [0], name
+
+
+def test_a_removed_setting_names_its_replacement():
+    with pytest.raises(UsageError, match=r"got 'allocator', which was removed: choose the strategy until-verified"):
+        load_config({"allocator": {"tokens": 500}}, environment={})

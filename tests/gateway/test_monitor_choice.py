@@ -102,11 +102,3 @@ def test_what_cannot_work_is_said_at_the_start(config):
 def test_monitors_are_loaded_once_and_settings_kept():
     who = chooser()
     assert choose(who).settings is choose(who).settings
-
-
-def test_an_allocator_is_shared_by_all_calls_and_absent_without_a_budget():
-    assert choose(chooser()).settings.allocator is None
-    who = chooser(allocator={"tokens": 500, "window": 20})
-    found = choose(who).settings.allocator
-    assert found is who.allocator is choose(who, "other").settings.allocator
-    assert found.budget == 500

@@ -3,7 +3,7 @@
 import pytest
 from interwhen import Sampling, UsageError
 from interwhen.models import Piece, Request, open_local
-from interwhen.strategies import ForkPlanner, PlannedModel
+from interwhen.models._prefix_rates import PrefixRates
 
 pytestmark = pytest.mark.anyio
 
@@ -63,14 +63,30 @@ async def test_without_a_shelf_there_is_one_route(anyio_backend):
         assert model.stored(fork()) == 0
 
 
-async def test_a_planner_learns_from_the_servers_own_counters(anyio_backend, tmp_path):
-    async with PlannedModel(open_local(shelf=tmp_path, threads=1), ForkPlanner()) as model:
-        for number in range(6):
-            await model.complete(fork(text=TRACE + "so\n" * number))
-        shown = list(model.planner.shown)
-        assert len(shown) == 6
-        assert all(one.actual.prompt_seconds is not None for one in shown)
-        assert shown[-1].actual.cached_tokens > 0
+async def test_a_state_too_short_to_pay_is_read_again(anyio_backend, tmp_path):
+    async with open_local(shelf=tmp_path, threads=1) as model:
+        rates = await model.measure_prefix_rates()
+        assert min(rates[:3]) > 0
+        await model.complete(fork("live"))
+        await model.save(fork())
+        slots, paths = model._running.slots, []
+        exchange = slots._exchange
+
+        async def listening(method, path, body):
+            paths.append(path)
+            return await exchange(method, path, body)
+
+        slots._exchange = listening
+        for restore, restores in ((1e9, 0), (0.0, 1)):
+            slots._rates = PrefixRates(prefill=1.0, restored=1e9, token_bytes=1.0, restore=restore)
+            await model.complete(fork("restored"))
+            assert sum(path.endswith("action=restore") for path in paths) == restores
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_without_a_shelf_no_rates_are_measured(anyio_backend):
+    async with open_local(threads=1) as model:
+        assert await model.measure_prefix_rates() is None
 
 
 def test_a_shelf_is_a_folder(tmp_path):

@@ -33,7 +33,6 @@ STRATEGIES = (
     "greedy",
     "best-of-n",
     "until-verified",
-    "adaptive",
     "self-consistency",
     "weighted-vote",
     "generate-test",

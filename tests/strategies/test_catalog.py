@@ -68,12 +68,6 @@ def test_what_cannot_be_is_named(spec, message):
         load_strategy(spec)
 
 
-@pytest.mark.parametrize("share", ["2", "0", "-1", "nan"])
-def test_a_share_is_above_0_and_at_most_1(share):
-    with pytest.raises(UsageError, match="share must be above 0 and at most 1"):
-        load_strategy(f"adaptive:share={share}")
-
-
 def test_two_of_one_name_are_refused():
     with pytest.raises(UsageError, match="must have its own name, got greedy, greedy"):
         load_strategies("greedy,greedy")
@@ -81,3 +75,8 @@ def test_two_of_one_name_are_refused():
 
 def test_blanks_around_a_strategy_change_nothing():
     assert load_strategy(" dvts:trees=3 ") == load_strategy("dvts:trees=3")
+
+
+def test_a_removed_strategy_names_its_replacement():
+    with pytest.raises(PluginError, match=r"'adaptive': .*was removed.*use until-verified"):
+        load_strategy("adaptive:share=0.5")

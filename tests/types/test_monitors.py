@@ -72,7 +72,6 @@ def test_the_name_of_a_monitor_is_a_text(name):
         ({"scores": 1.5}, "scores must be a whole number from 0 to 20"),
         ({"scores": 21}, "scores must be a whole number from 0 to 20"),
         ({"local": 5}, "local must be a function"),
-        ({"summary": 5}, "summary must be a function"),
     ],
 )
 def test_a_fork_that_cannot_work_is_refused(options, said):
