@@ -1,15 +1,14 @@
-"""The console script ``interwhen``. It prints the general help and the version without importing ``interwhen``."""
+"""The general help and the version of the command line, without importing ``interwhen``."""
 
 from __future__ import annotations
 
 import os
-import sys
 
 TYPE_CHECKING = False  # typing and collections would be imported for nothing
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["COMMANDS", "EXIT_CODES", "SUMMARY", "answer", "main", "version"]
+__all__ = ["COMMANDS", "EXIT_CODES", "SUMMARY", "answer", "version"]
 
 SUMMARY = "Verifiers beside the reasoning stream of a language model."
 EXIT_CODES = (
@@ -41,21 +40,6 @@ _OPTIONS = {
 }
 _WIDEST = 100
 _NARROWEST = 40
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the general help or the version if *arguments* ask for it; else run their command.
-
-    By default, *arguments* are those of the process. A command ends the process with its exit code.
-    """
-    given = sys.argv[1:] if arguments is None else arguments
-    text = answer(given)
-    if text is None:
-        from interwhen.cli._main import main as run_command
-
-        run_command(arguments)
-    else:
-        _print(text)
 
 
 def answer(arguments: Sequence[str]) -> str | None:
@@ -115,11 +99,3 @@ def _columns() -> int:
             return _WIDEST
     # A terminal without a size says 0.
     return max(_NARROWEST, min(found, _WIDEST)) if found > 0 else _WIDEST
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # ``interwhen --help | head``
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

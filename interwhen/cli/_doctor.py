@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import tempfile
@@ -18,7 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 import interwhen
-from interwhen import JournalError, UsageError
+from interwhen import JournalError, ModelError, UsageError
 from interwhen._types.errors import without_user
 from interwhen._types.extensions import OnProgress
 from interwhen.cli import _exits
@@ -292,9 +293,13 @@ async def _saved_prefixes(spec: str) -> ProbeFinding:
 
     with tempfile.TemporaryDirectory(prefix="interwhen-doctor-") as shelf:
         async with open_local(spec, shelf=shelf) as model:
-            rates = await model.measure_prefix_rates()
+            try:
+                rates = await model.measure_prefix_rates()
+            except ModelError as error:
+                return ProbeFinding("saved prefixes", "unknown", str(error), "saved states are always restored")
     assert rates is not None  # no slot of a new server is busy
-    detail = f"{rates.prefill:.0f} tokens/s read, {rates.restored / 1e6:.0f} MB/s restored"
+    moved = "at once" if math.isinf(rates.restored) else f"{rates.restored / 1e6:.0f} MB/s"
+    detail = f"{rates.prefill:.0f} tokens/s read, {moved} restored"
     if rates.break_even is None:
         return ProbeFinding("saved prefixes", "no", detail, "reading a prefix again is faster at every length")
     return ProbeFinding("saved prefixes", "ok", detail, f"restoring is faster from {rates.break_even:.0f} tokens on")

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
-import interwhen_launcher
-
 from interwhen import InterwhenError
 
 REMOVED = {
@@ -42,9 +40,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         sys.excepthook = _show  # only in a process of our own
-    if (text := interwhen_launcher.answer(given)) is not None:
-        print(text)
-        sys.exit(0)
     if name := _removed(given):
         print(f"error: 'interwhen {name}' was removed: {REMOVED[name]}", file=sys.stderr)
         sys.exit(2)

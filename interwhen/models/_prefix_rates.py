@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable
@@ -9,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from interwhen._types.errors import ModelError
 from interwhen.models._openai_api import read_json, write_json
 
 Exchange = Callable[[Literal["GET", "POST"], str, bytes], Awaitable[bytes]]
@@ -21,7 +23,7 @@ class PrefixRates(NamedTuple):
     prefill: float
     """Prompt tokens read in a second."""
     restored: float
-    """Bytes of a saved state restored in a second."""
+    """Bytes of a saved state restored in a second; infinity if no time for them could be measured."""
     token_bytes: float
     """Bytes of a saved state for each token."""
     restore: float
@@ -44,8 +46,6 @@ _REPEATS = 5
 _SHORT, _LONG = 64, 512
 """The lengths of the two prompts in characters, at most a quarter and a half of the context."""
 _TEXT = "".join(f"{number} + 7 = {number + 7}\n" for number in range(10, 10 + _LONG // 10))
-_LEAST = 1e-9
-"""The least seconds for a token or a byte: on a noisy machine, the longer prompt can be the faster one."""
 
 
 class _Timings(msgspec.Struct, frozen=True):
@@ -88,7 +88,8 @@ async def measure_prefix_rates(
     """Measure the rates of the llama.cpp server behind *exchange*, in its slot *slot*, which must be free.
 
     *context* is the context length in tokens. The states are saved in *file*, in the server's folder for states. Raises
-    :class:`~interwhen.ModelError` if the server fails, such as one that saves no states.
+    :class:`~interwhen.ModelError` if the server fails, such as one that saves no states, and if it did not need longer
+    for the long prompt than for the short one.
     """
     short = [await _probe(exchange, slot, _TEXT[: min(_SHORT, context // 4)], file, clock) for _ in range(_REPEATS)]
     long = [await _probe(exchange, slot, _TEXT[: min(_LONG, context // 2)], file, clock) for _ in range(_REPEATS)]
@@ -96,11 +97,14 @@ async def measure_prefix_rates(
     size = long[0].size - short[0].size
     # The medians leave out the first prompts, which are slower.
     read = statistics.median(one.read for one in long) - statistics.median(one.read for one in short)
+    if read <= 0.0:
+        raise ModelError("a longer prompt must take longer; it did not, so measure again when the server is idle")
     begun = statistics.median(one.restored for one in short)
-    moved = max((statistics.median(one.restored for one in long) - begun) / size, _LEAST)
+    # A file is read from memory faster than a busy machine can tell.
+    moved = max((statistics.median(one.restored for one in long) - begun) / size, 0.0)
     return PrefixRates(
-        prefill=1.0 / max(read / tokens, _LEAST),
-        restored=1.0 / moved,
+        prefill=tokens / read,
+        restored=1.0 / moved if moved else math.inf,
         token_bytes=size / tokens,
         restore=max(begun - moved * short[0].size, 0.0),
     )

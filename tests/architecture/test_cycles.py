@@ -12,11 +12,6 @@ from tests.architecture.mirror import modules
 # They read the source, which is not there beside an installed wheel.
 pytestmark = pytest.mark.source
 
-LATER = {
-    # The importer, and what it imports in a function, on purpose.
-    ("interwhen_launcher", "interwhen.cli._main"): "the launcher shows help and version without loading the framework",
-}
-
 
 @functools.cache
 def graph():
@@ -31,7 +26,7 @@ def graph():
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 full = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
                 taken |= {path if path in known else node.module for path in full.values()}
-        found[name] = {other for other in taken if other in known and other != name and (name, other) not in LATER}
+        found[name] = {other for other in taken if other in known and other != name}
     return found
 
 
@@ -46,12 +41,6 @@ def circle(imports):
 
 def test_no_imports_run_in_a_circle():
     assert " <- ".join(circle(graph())) == ""
-
-
-def test_each_exception_is_still_needed():
-    for importer, other in LATER:
-        imports = graph()
-        assert circle({**imports, importer: imports[importer] | {other}}), (importer, other)
 
 
 def test_a_circle_is_seen():

@@ -15,7 +15,7 @@ from interwhen.bench._experiment import Experiment, Output, command_of, observat
 from interwhen.bench._report import Chart, Report, Series, Table
 from interwhen.bench._statistics import Estimate
 from interwhen.toolkit import MissingExtraError
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 
 CHART = Chart("gaps", "x", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0))),))
 TABLE = Table("numbers", ({"what": "a", "measured": Estimate(1.5, "ms", limit=1.0)},))

@@ -8,7 +8,8 @@ from importlib.metadata import entry_points
 import interwhen
 import interwhen_launcher
 import pytest
-from interwhen_launcher import COMMANDS, answer, main
+from interwhen_launcher import COMMANDS, answer
+from interwhen_launcher.__main__ import main
 
 
 def new_modules(code):
@@ -21,9 +22,9 @@ def new_modules(code):
 # Each module is time: interwhen has 150 of its own, and cyclopts with rich as many.
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
 def test_help_and_version_import_hardly_anything(arguments):
-    loaded = new_modules(f"from interwhen_launcher import main; main({arguments!r})")
+    loaded = new_modules(f"from interwhen_launcher.__main__ import main; main({arguments!r})")
     assert "interwhen_launcher" in loaded
-    assert loaded <= {"__future__", "interwhen_launcher"}
+    assert loaded <= {"__future__", "interwhen_launcher", "interwhen_launcher.__main__"}
 
 
 def test_a_command_is_started(capsys):
@@ -95,7 +96,9 @@ def test_options_without_a_command_may_come_before_help(arguments):
 
 def test_a_reader_that_leaves_early_is_no_error():
     code = (
-        "import interwhen_launcher; interwhen_launcher.answer = lambda given: 'x' * 10**7; interwhen_launcher.main([])"
+        "from interwhen_launcher import __main__ as launcher\n"
+        "launcher.answer = lambda given: 'x' * 10**7\n"
+        "launcher.main([])"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         process.stdout.read(1)

@@ -302,7 +302,7 @@ def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["verifiers", "list"], ["run", "--help"], ["bench"]])
 def test_output_that_cannot_be_written_is_no_traceback(arguments):
-    command = [sys.executable, "-c", "from interwhen_launcher import main; main()", *arguments]
+    command = [sys.executable, "-c", "from interwhen_launcher.__main__ import main; main()", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.close()
         assert process.stderr.read() == ""

@@ -12,7 +12,7 @@ import pytest
 from interwhen.cli._app import app
 from interwhen.cli._progress import ProgressLine, duration, each, is_quiet, note, say, set_quiet
 from interwhen.testing import ScriptedModel
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 from tests.policy.policy_shop import RULE, write_shop
 
 

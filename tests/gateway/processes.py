@@ -5,7 +5,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 
-_CODE = "import sys; from interwhen_launcher import main; sys.exit(main())"
+_CODE = "import sys; from interwhen_launcher.__main__ import main; sys.exit(main())"
 
 
 class Process:

@@ -42,7 +42,7 @@ SETTINGS = """
 ready_seconds = 6.0
 drain_seconds = 60.0
 """
-START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
+START = "import sys; from interwhen_launcher.__main__ import main; main(sys.argv[1:])"
 
 
 class Gateways:

@@ -196,7 +196,7 @@ def test_an_open_door_to_others_is_warned_of(upstream, tmp_path):
 
 
 def test_a_port_that_is_taken_is_one_line(upstream, capsys):
-    from interwhen_launcher import main
+    from interwhen_launcher.__main__ import main
 
     server = upstream(())
     with pytest.raises(SystemExit) as caught:

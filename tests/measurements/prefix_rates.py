@@ -4,7 +4,6 @@
 """
 
 import argparse
-import math
 import statistics
 import tempfile
 import time
@@ -58,19 +57,15 @@ async def main():
             rates = await model.measure_prefix_rates()
             print(rates, "break-even:", rates.break_even)
             most = min(context // 2, 1000)
-            sizes = sorted({round(most ** (n / (asked.lengths - 1))) for n in range(asked.lengths)})
+            sizes = [round(most * n / asked.lengths) for n in range(1, asked.lengths + 1)]
             rows = [await compare(model, rates, n, size, asked.repeats) for n, size in enumerate(sizes)]
     right = [rates.pays(tokens) == (moved < read) for tokens, read, moved in rows]
     for (tokens, read, moved), is_right in zip(rows, right, strict=True):
         print(
             f"{tokens:5} tokens: read {1e3 * read:8.2f} ms, restored {1e3 * moved:8.2f} ms {'' if is_right else 'WRONG'}"
         )
-    # Lengths are spaced by their logarithm: the weight of one is its share of all lengths up to the longest.
-    weights = [math.log(2) * tokens for tokens, _, _ in rows]
-    share = sum(weight for weight, good in zip(weights, right, strict=True) if good) / sum(weights)
-    print(
-        f"{sum(right)} of {len(right)} logarithmic lengths right; {100 * share:.1f} % of all lengths up to {rows[-1][0]}"
-    )
+    wrong = [tokens for (tokens, _, _), is_right in zip(rows, right, strict=True) if not is_right]
+    print(f"{sum(right)} of {len(right)} lengths right, evenly spaced up to {rows[-1][0]} tokens; wrong: {wrong}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """Restore a prefix or read it again: the formula with given rates, and the rates of a server whose times are known."""
 
 import json
+import math
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interwhen import ModelError
 from interwhen.models._prefix_rates import PrefixRates, measure_prefix_rates
 
 pytestmark = pytest.mark.anyio
@@ -33,10 +35,11 @@ def test_the_choice_and_the_break_even_length_agree(rates, tokens):
 
 
 class Server:
-    """A llama.cpp server that reads a character a millisecond, and restores 100 bytes of it in 10 ms + 1 us a byte."""
+    """A llama.cpp server that reads a character in *character* ms, and restores 100 bytes of it in 10 ms + *byte* s a byte."""
 
-    def __init__(self):
+    def __init__(self, character=1.0, byte=1e-6):
         self.now, self.size, self.paths = 0.0, 0, set()
+        self.character, self.byte = character, byte
 
     async def exchange(self, method, path, body):
         told = json.loads(body)
@@ -45,11 +48,13 @@ class Server:
             assert told["cache_prompt"] is False
             self.size = len(told["prompt"])
             self.now += 99  # the clock of the client does not count for what the server measures itself
-            return json.dumps({"timings": {"prompt_n": self.size, "prompt_ms": 5 + self.size}}).encode()
+            return json.dumps(
+                {"timings": {"prompt_n": self.size, "prompt_ms": 5 + self.character * self.size}}
+            ).encode()
         assert told == {"filename": "a.kv"}
         if path.endswith("save"):
             return json.dumps({"n_saved": self.size, "n_written": 100 * self.size}).encode()
-        self.now += 0.01 + 1e-6 * 100 * self.size
+        self.now += 0.01 + self.byte * 100 * self.size
         return b"{}"
 
 
@@ -59,3 +64,18 @@ async def test_the_rates_of_a_server_are_measured(context):
     rates = await measure_prefix_rates(server.exchange, slot=1, context=context, file="a.kv", clock=lambda: server.now)
     assert rates == pytest.approx(PrefixRates(prefill=1000.0, restored=1e6, token_bytes=100.0, restore=0.01))
     assert server.paths == {"/completion", "/slots/1?action=save", "/slots/1?action=restore"}
+
+
+@pytest.mark.parametrize("context", [64])
+async def test_states_that_cost_no_time_are_restored_at_any_rate(context):
+    server = Server(byte=0.0)
+    rates = await measure_prefix_rates(server.exchange, slot=1, context=context, file="a.kv", clock=lambda: server.now)
+    assert rates.restored == math.inf
+    assert rates.break_even == pytest.approx(10.0)
+    assert (rates.pays(9), rates.pays(11)) == (False, True)
+
+
+async def test_a_server_that_reads_long_prompts_sooner_is_measured_again():
+    server = Server(character=-0.001)
+    with pytest.raises(ModelError, match="measure again when the server is idle"):
+        await measure_prefix_rates(server.exchange, slot=1, context=4096, file="a.kv", clock=lambda: server.now)

@@ -12,7 +12,7 @@ from anyio.from_thread import start_blocking_portal
 from interwhen import Unknown
 from interwhen.policy import Situation, read_policy
 from interwhen.testing.server import ReceivedRequest, ScriptedServer, Step, reply
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 from policy_shop import RULE, SCHEMA, SITUATIONS, TEXT
 
 pytest.importorskip("z3", reason="the extra 'z3' is not installed")

@@ -14,7 +14,7 @@ import pytest
 from interwhen.cli import _flags
 from interwhen.precompute import open_store
 from interwhen.precompute._contexts import read_context, spending
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 from sums import watch
 from tests.precompute.toys import Sums, ToyModel
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from interwhen.sandbox import Finding, Guarantees
 from interwhen.sandbox import _cli as command
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 
 
 def probed(monkeypatch, *findings):

@@ -8,7 +8,7 @@ import pytest
 from interwhen import ToolCall, UsageError
 from interwhen.training._decontamination import Decontaminator, read_texts
 from interwhen.training._rows import Chat
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 
 
 def call(*arguments):

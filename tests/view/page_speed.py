@@ -159,7 +159,7 @@ def follow(browser, path, folder, seconds):
     growing = folder / "growing.journal"
     begin = next(end for end in ends if end > len(data) // 4)
     growing.write_bytes(data[:begin])
-    start = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
+    start = "import sys; from interwhen_launcher.__main__ import main; main(sys.argv[1:])"
     server = subprocess.Popen([sys.executable, "-c", start, "view", str(growing)], stderr=subprocess.PIPE, text=True)
     stop = threading.Event()
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import httpx2
 import pytest
 from interwhen.view._runs import run_id
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 from tests.view.recorded import PLAIN, REPAIRED, record
 
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_read(tmp_path, capsys):
 
 def test_it_serves_below_a_word_until_it_is_ended(folder):
     process = subprocess.Popen(
-        [sys.executable, "-c", "from interwhen_launcher import main; main()", "view", str(folder)],
+        [sys.executable, "-c", "from interwhen_launcher.__main__ import main; main()", "view", str(folder)],
         stderr=subprocess.PIPE,
         text=True,
     )

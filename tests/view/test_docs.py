@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from interwhen_launcher import main
+from interwhen_launcher.__main__ import main
 
 PAGE = Path(__file__).parents[2] / "docs" / "view.md"
-COMMAND = [sys.executable, "-c", "from interwhen_launcher import main; main()"]
+COMMAND = [sys.executable, "-c", "from interwhen_launcher.__main__ import main; main()"]
 
 
 def test_the_commands_of_the_page_work(tmp_path):

@@ -27,7 +27,7 @@ PLACES = 4
 """Prompts that a server answers at the same time."""
 PAUSES = (0.1, 0.4, 0.1)
 """Seconds of an answer, for each server: the second one is slow, and the third one dies."""
-START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
+START = "import sys; from interwhen_launcher.__main__ import main; main(sys.argv[1:])"
 
 
 class PacedAnswers:

@@ -16,7 +16,7 @@ from interwhen.testing.server import Sleep
 
 from .support import asked, doubling, serving, written
 
-START = "import sys; from interwhen_launcher import main; main(sys.argv[1:])"
+START = "import sys; from interwhen_launcher.__main__ import main; main(sys.argv[1:])"
 
 
 def command(folder, url, out, *more):
