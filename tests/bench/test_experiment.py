@@ -173,7 +173,6 @@ def test_the_fast_transport_is_looked_for_where_it_is_chosen(monkeypatch):
         "compare",
         "overhead",
         "penalty",
-        "precompute",
     ],
 )
 def test_the_command_line_offers_every_benchmark_with_the_same_options(name, capsys):

@@ -4,17 +4,17 @@ import threading
 
 import pytest
 from interwhen import Pass, Unknown, UsageError, Violation
-from interwhen.bench import _precompute
 from interwhen.toolkit.solving import problem
+from tests.benchmarks import precompute
 
 z3 = pytest.importorskip("z3")
-from interwhen.toolkit.solving import WarmProblem, WarmProblems, from_smt2, to_smt2  # noqa: E402  # noqa: E402
+from interwhen.toolkit.solving import WarmProblem, WarmProblems, from_smt2, to_smt2  # noqa: E402
 
 JOBS = 60
 
 
 def conditions(context):
-    return _precompute.timetable(context, JOBS)
+    return precompute.timetable(context, JOBS)
 
 
 def timetable(found):
@@ -23,18 +23,18 @@ def timetable(found):
 
 
 def question(found, number):
-    return _precompute.question(found.context, JOBS, number)
+    return precompute.question(found.context, JOBS, number)
 
 
 def test_warm_and_cold_agree_and_warm_is_ten_times_cheaper():
-    row = _precompute.solver_row(JOBS, 10, minimal=False)
+    row = precompute.solver_row(JOBS, 10, minimal=False)
     assert row.same
     assert row.conditions > 120
     assert row.cold_spent >= 10 * row.warm_spent
 
 
 def test_minimal_reasons_are_paid_for_warm_or_cold():
-    row = _precompute.solver_row(20, 10, minimal=True)
+    row = precompute.solver_row(20, 10, minimal=True)
     assert row.same
     assert row.cold_spent >= 3 * row.warm_spent
 
