@@ -1,4 +1,4 @@
-"""Budget forcing: a model that ends its thinking early is made to think on, and long thinking is ended.
+"""Budget forcing: a model that ends its thinking early is made to think longer, and long thinking is ended.
 
 Source: Muennighoff et al. 2025, "s1: Simple test-time scaling", arXiv 2501.19393.
 

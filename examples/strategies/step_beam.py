@@ -1,4 +1,4 @@
-"""Beam search over steps: several texts grow line by line, and the verifiers choose which of them go on.
+"""Beam search over steps: several texts grow line by line, and the verifiers choose which of them continue.
 
 Source: Snell, Lee, Xu and Kumar 2024, "Scaling LLM test-time compute optimally", arXiv 2408.03314.
 
