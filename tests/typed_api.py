@@ -356,7 +356,7 @@ class Once:
 async def strategies(model: Model) -> tuple[str, int]:
     """Let two strategies attempt a question."""
     question = Question(name="q", prompt="2 + 2?", read=str.strip, monitors=("arithmetic:level=flag",))
-    both: tuple[Strategy, ...] = (Once(), load_strategy("dvts:trees=4"))
+    both: tuple[Strategy, ...] = (Once(), load_strategy("best-of-n:n=4"))
     outcomes = [await attempt(one, model, question, budget=500, seed=1) for one in both]
     exercise = Exercise(question, lambda answer: answer == "4")
     right = sum(exercise.grade(one.answer or "") for one in outcomes if one.answered)

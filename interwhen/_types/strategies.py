@@ -46,12 +46,8 @@ class StrategyTask:
     """The phase in which the text of the model starts."""
     workers: WorkerPool | None = None
     """The pool for checks; ``None``: each run creates its own."""
-    has_tools: bool = False
-    """Whether the model may call tools."""
     is_structured: bool = False
     """Whether the caller asked for JSON."""
-    wants_logprobs: bool = False
-    """Whether the caller asked for the log-probabilities of tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -456,7 +456,7 @@ async def compare(
     api
         The API of that server.
     strategies
-        The strategies, separated by commas, with options after a colon ("dvts:trees=4"). Default: all that are shipped.
+        The strategies, separated by commas, with options after a colon ("best-of-n:n=4"). Default: all shipped ones.
     problems
         How many exercises of each task are used.
     seed

@@ -628,9 +628,7 @@ class StrategyRun:
             seed=seed if isinstance(seed, int) else int.from_bytes(os.urandom(4)) >> 2,
             starts_in=settings.starts_in,
             workers=settings.workers,
-            has_tools=bool(call.body.get("tools") or call.body.get("functions")),
             is_structured=call.is_structured,
-            wants_logprobs=bool(call.body.get("logprobs")),
         )
         try:
             with anyio.move_on_after(settings.budgets.seconds) as scope:

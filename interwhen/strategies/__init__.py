@@ -6,7 +6,7 @@ Why: docs/decisions/0025-strategies-on-one-ledger.md.
 """
 
 from interwhen.strategies._attempts import Exercise, attempt, load_exercises, seed_of
-from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._baselines import BestOf, Greedy, Vote
 from interwhen.strategies._catalog import load_strategies, load_strategy
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import (
@@ -26,7 +26,6 @@ from interwhen.strategies._traces import Trace
 
 __all__ = [
     "BestOf",
-    "BudgetForcing",
     "CheckCounts",
     "Claimed",
     "Exercise",
@@ -36,9 +35,7 @@ __all__ = [
     "Outcome",
     "Question",
     "Reader",
-    "Revision",
     "Solution",
-    "StepSearch",
     "Strategy",
     "StrategyContext",
     "Trace",

@@ -9,7 +9,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.strategies import LiveRun, StrategyChoice, StrategyTask
 from interwhen.registry import STRATEGIES, names_of
 from interwhen.strategies._answers import read_answer, read_json
-from interwhen.strategies._baselines import BestOf, BudgetForcing, Greedy, Revision, StepSearch, Vote
+from interwhen.strategies._baselines import BestOf, Greedy, Vote
 from interwhen.strategies._catalog import SHIPPED, load_strategy
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Question, Strategy, StrategyContext
@@ -100,13 +100,11 @@ class CatalogStrategy:
         if solution.failed:
             raise ModelError(solution.failed)
         trace = solution.trace
-        # Without a strategy, a refuted text is corrected, and not refused: so is the last one of these.
-        is_corrected = isinstance(self._strategy, Revision) and bool(trace.chunks)
         return StrategyChoice(
             chunks=trace.chunks,
             finish_reason=trace.finish_reason,
             recording=trace.recording,
-            gave_up="" if is_corrected else solution.gave_up,
+            gave_up=solution.gave_up,
             remedies=solution.remedies,
         )
 
@@ -125,20 +123,6 @@ class CatalogStrategy:
                 f"steps ({', '.join(monitor.name for monitor in task.monitors)}): add one that knows the task, or "
                 "choose best-of-n"
             )
-        is_partial = isinstance(strategy, StepSearch | BudgetForcing)
-        asks_again = isinstance(strategy, Revision) and strategy.tell
-        if task.has_tools and (is_partial or asks_again):
-            what = "continues a partial text" if is_partial else "asks again with the text of the answer before"
-            raise UsageError(
-                f"strategy {name!r} must be used without tools, because it {what}, and this call has tools: "
-                "leave them out, or choose a strategy that takes whole answers, such as until-verified"
-            )
-        if task.wants_logprobs and is_partial:
-            raise UsageError(
-                f"strategy {name!r} must be used without logprobs, because it puts its answer together from "
-                "several texts, and this call asks for them: leave out logprobs, or choose a strategy that "
-                "takes whole answers, such as best-of-n"
-            )
 
 
 def _short(strategy: Strategy) -> Strategy:
@@ -146,8 +130,6 @@ def _short(strategy: Strategy) -> Strategy:
     match strategy:
         case BestOf() | Vote():
             return replace(strategy, samples=_TEXTS)
-        case Revision():
-            return replace(strategy, rounds=_TEXTS)
         case Interrupt():
             return replace(strategy, restarts=_TEXTS - 1)
         case _:
@@ -155,10 +137,10 @@ def _short(strategy: Strategy) -> Strategy:
 
 
 def _rates(strategy: Strategy) -> bool:
-    """Return whether *strategy* is a shipped one that chooses or tests samples by the verdicts of monitors."""
+    """Return whether *strategy* is a shipped one that chooses samples by the verdicts of monitors."""
     if isinstance(strategy, Vote):
         return strategy.weighted != "not"
-    return isinstance(strategy, BestOf | Revision | StepSearch)
+    return isinstance(strategy, BestOf)
 
 
 class _CallQuestion(Question):

@@ -12,15 +12,7 @@ from msgspec import Meta
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.remedies import LADDER, Auto, Feedback, Repair, Resample
 from interwhen.registry import STRATEGIES, make, names_of
-from interwhen.strategies._baselines import (
-    MOST_SAMPLES,
-    BestOf,
-    BudgetForcing,
-    Greedy,
-    Revision,
-    StepSearch,
-    Vote,
-)
+from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, Greedy, Vote
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Strategy
 
@@ -29,11 +21,9 @@ _BETWEEN = re.compile(r",(?!\s*[A-Za-z_]\w*\s*=)")
 
 
 Samples = Annotated[int, Meta(ge=1, le=MOST_SAMPLES)]
-"""A number of samples, rounds, trees or branches. A client of a gateway may choose it, so it has a limit."""
+"""A number of samples. A client of a gateway may choose it, so it has a limit."""
 Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 """How often something may be repeated."""
-Tokens = Annotated[int, Meta(ge=1)]
-"""A number of tokens."""
 
 
 def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
@@ -54,45 +44,6 @@ def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
 def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
     """Make a strategy in which at most *n* samples vote on the answer, with weights by verifiers."""
     return Vote("weighted-vote", n, "by verifiers")
-
-
-def step_beam(*, width: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make the strategy "beam search over steps", which keeps the *width* best partial texts.
-
-    Each round samples *expansions* next steps for each of them.
-    """
-    return StepSearch(width=width, expansions=expansions)
-
-
-def dvts(*, trees: Samples = 2, expansions: Samples = 2) -> StepSearch:
-    """Make the strategy "diverse verifier tree search" with *trees* independent trees.
-
-    Each round samples *expansions* next steps in each tree, and keeps the best one.
-    """
-    return StepSearch("dvts", trees, 1, expansions)
-
-
-def budget_forcing(
-    *, waits: Repeats = 2, minimum: Tokens | None = None, maximum: Tokens | None = None
-) -> BudgetForcing:
-    """Make the strategy "budget forcing": it appends "Wait" up to *waits* times, so that the model thinks longer.
-
-    *minimum* and *maximum* are numbers of thinking tokens (see :class:`BudgetForcing`).
-    """
-    return BudgetForcing(waits=waits, minimum=minimum, maximum=maximum)
-
-
-def revision(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that lets verifiers test a text, and asks again with feedback; at most *rounds* texts."""
-    return Revision(rounds=rounds)
-
-
-def generate_test(*, rounds: Samples = 16) -> Revision:
-    """Make the strategy that generates texts and tests them, without feedback, at most *rounds* texts.
-
-    It answers with the first one that is finished, has an answer and is not refuted.
-    """
-    return Revision("generate-test", rounds, tell=False)
 
 
 def interrupt(*, restarts: Repeats = 16) -> Interrupt:
@@ -152,11 +103,6 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "until-verified": until_verified,
     "self-consistency": self_consistency,
     "weighted-vote": weighted_vote,
-    "step-beam": step_beam,
-    "dvts": dvts,
-    "budget-forcing": budget_forcing,
-    "generate-test": generate_test,
-    "revision": revision,
     "interrupt": interrupt,
     "interrupt-auto": interrupt_auto,
     "interrupt-repair": interrupt_repair,
@@ -167,16 +113,24 @@ SHIPPED: Mapping[str, Callable[..., Strategy]] = {
 """The strategies that come with this package. Others are entry points of the group ``interwhen.strategies``."""
 
 
-_REMOVED = {"adaptive": "use until-verified, which stops at the first verified answer, or interrupt-auto"}
+_COPY = "copy examples/strategies/{0}.py of the source tree and name it {0}:{1}, or use {2}"
+_REMOVED = {
+    "adaptive": "use until-verified, which stops at the first verified answer, or interrupt-auto",
+    "budget-forcing": _COPY.format("budget_forcing", "BudgetForcing", "greedy"),
+    "dvts": _COPY.format("dvts", "TreeSearch", "until-verified"),
+    "generate-test": _COPY.format("generate_test", "GenerateTest", "until-verified"),
+    "revision": _COPY.format("revision", "Revision", "interrupt-feedback"),
+    "step-beam": _COPY.format("step_beam", "StepBeam", "until-verified"),
+}
 """Strategies that were removed, and what to use instead."""
 
 
 def load_strategy(spec: str) -> Strategy:
-    """Return the strategy that *spec* describes: ``dvts``, ``dvts:trees=4``, or ``module:factory``, which is imported.
+    """Return the strategy that *spec* describes: ``best-of-n``, ``best-of-n:n=4``, or ``module:factory``.
 
-    Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is unknown, or if the
-    value of an option does not fit it. An error of interwhen that the factory raises is passed on, such as a
-    :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
+    A module is imported. Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is
+    unknown, or if the value of an option does not fit it. An error of interwhen that the factory raises is passed on,
+    such as a :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
     """
     spec = spec.strip()
     name = spec.partition(":")[0]
@@ -197,9 +151,9 @@ def load_strategy(spec: str) -> Strategy:
 def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     """Return the strategies that *specs* describes: a text, or several, each with one strategy or more.
 
-    Commas separate the strategies of a text, and also the options of one, as in ``dvts:trees=4,expansions=2``. If
-    *specs* is empty, all shipped strategies are returned. Raises :class:`~interwhen.UsageError` if two have the same
-    name, and the errors of :func:`load_strategy`.
+    Commas separate the strategies of a text, and also the options of one, as in
+    ``interrupt-auto:samples=2,restarts=4``. If *specs* is empty, all shipped strategies are returned. Raises
+    :class:`~interwhen.UsageError` if two have the same name, and the errors of :func:`load_strategy`.
     """
     texts = [specs] if isinstance(specs, str) else list(specs)
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]

@@ -12,7 +12,7 @@ import msgspec
 
 from interwhen._log import log_warning
 from interwhen._run import run
-from interwhen._types.errors import ModelError, UsageError
+from interwhen._types.errors import ModelError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import FinishReason, Model, Prompt, Sampling
@@ -229,18 +229,6 @@ class StrategyContext:
         """Return whether at least *tokens* tokens, and at least one, are left in the budget."""
         return self.model.left >= max(tokens, 1)
 
-    async def need_prefix(self, strategy: str) -> None:
-        """Raise :class:`UsageError`, which names *strategy*, if the model cannot continue a partial text.
-
-        It may send requests to the server.
-        """
-        if await self.model.resume_mode() == "turn":
-            raise UsageError(
-                f"strategy {strategy!r} needs a model that continues a partial text, got "
-                f"{self.model.name!r}, which cannot; use an endpoint that continues a prefix or prefills "
-                "the assistant's turn, or leave the strategy out"
-            )
-
     async def write(
         self, question: Question, sampling: Sampling, trace: Trace | None = None, *, until: str = ""
     ) -> Trace:
@@ -269,13 +257,6 @@ class StrategyContext:
             # What the earlier samples cost is spent: an answer with them is worth more than an error.
             log_warning("strategy.sample_failed", number=number, error=type(error).__name__)
             return None
-
-    async def write_to(self, prompt: Prompt, sampling: Sampling) -> Trace:
-        """Let the model answer *prompt* with *sampling*, and return the trace.
-
-        Raises :class:`~interwhen.ModelError` if the model fails.
-        """
-        return await go_on(self.model, prompt, Trace(), sampling)
 
     async def judge(self, question: Question, trace: Trace, *, partial: bool = False) -> Judgement:
         """Let the monitors of *question* judge *trace*, and add the counts of their checks to ``tally``.

@@ -106,7 +106,7 @@ def test_shared_text_is_generated_once_and_billed_to_each():
 
 def test_sharing_changes_no_row():
     def rows(share):
-        chosen = comparison("greedy,best-of-n:n=2,dvts", count=2, share=share)
+        chosen = comparison("greedy,best-of-n:n=2,examples.strategies.dvts:TreeSearch", count=2, share=share)
         done, _ = play(telling(WRONG, RIGHT), chosen)
         return [(each.exercise, each.right, each.outcome.answer, each.outcome.ledger) for each in attempts(done)]
 
@@ -355,8 +355,10 @@ def test_another_budget_is_named(text):
 
 
 def test_pairs_need_a_strategy_that_is_there(task):
-    with pytest.raises(UsageError, match=r"--against must be one of the strategies \(greedy, dvts\), got 'none'"):
-        command(task=(task,), strategies=("greedy,dvts",), against="none")
+    with pytest.raises(
+        UsageError, match=r"--against must be one of the strategies \(greedy, weighted-vote\), got 'none'"
+    ):
+        command(task=(task,), strategies=("greedy,weighted-vote",), against="none")
 
 
 def test_no_problems_are_refused(task):

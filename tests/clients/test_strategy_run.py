@@ -69,9 +69,13 @@ async def test_the_reader_sees_the_sample_that_is_verified(kind, stream, api, se
         assert found.usage.completion_tokens == 8
 
 
-CHAT = ("greedy", "best-of-n", "until-verified", "self-consistency", "weighted-vote", "generate-test")
-CHAT = (*CHAT, "revision", "interrupt")
-PARTIAL = ("step-beam", "dvts", "budget-forcing")
+GENERATE_TEST = "examples.strategies.generate_test:GenerateTest"
+REVISION = "examples.strategies.revision:Revision"
+STEP_BEAM = "examples.strategies.step_beam:StepBeam"
+BUDGET_FORCING = "examples.strategies.budget_forcing:BudgetForcing"
+CHAT = ("greedy", "best-of-n", "until-verified", "self-consistency", "weighted-vote", GENERATE_TEST)
+CHAT = (*CHAT, REVISION, "interrupt")
+PARTIAL = (STEP_BEAM, "examples.strategies.dvts:TreeSearch", BUDGET_FORCING)
 
 
 @pytest.mark.fault("H10", injected="all samples of a strategy are refuted", happens="corrected or abstained")
@@ -199,7 +203,7 @@ async def test_what_a_gate_has_shown_is_not_taken_back_by_another_run(serve, cli
 async def test_a_strategy_that_gives_up_shows_no_text(serve, clients):
     server = serve(told("BAD\n"))
     monitors = [word(delivery="gate", remedy=Abstain())]
-    text, result, found = await answer(clients, server, "generate-test:rounds=3", stream=True, monitors=monitors)
+    text, result, found = await answer(clients, server, f"{GENERATE_TEST}:rounds=3", stream=True, monitors=monitors)
     assert text == ""
     assert result.status == "abstained"
     assert found[-1].choices[0].finish_reason == "content_filter"
@@ -209,7 +213,7 @@ async def test_a_strategy_that_gives_up_shows_no_text(serve, clients):
 
 async def test_revision_sends_the_text_and_the_criticism_as_messages(serve, clients):
     server = serve(told("BAD\n", "good\n"))
-    text, result, _ = await answer(clients, server, "revision")
+    text, result, _ = await answer(clients, server, REVISION)
     assert (text, result.status) == ("good\n", "verified")
     first, second = (request.json["messages"] for request in server.requests)
     assert second[: len(first)] == first
@@ -294,15 +298,7 @@ async def test_a_refused_tool_call_is_shown_by_no_strategy(bad, serve, clients):
     [
         ("best-of-n:n=2", {"n": 2}, "chat", "n must be 1"),
         ("best-of-n:n=2", {}, "responses", "got /responses"),
-        ("step-beam", {}, "chat", "continues a partial text"),
-        ("dvts", {"tools": [{"type": "function", "function": {"name": "a"}}]}, "chat", "must be used without tools"),
-        (
-            "revision",
-            {"tools": [{"type": "function", "function": {"name": "a"}}]},
-            "chat",
-            "must be used without tools",
-        ),
-        ("budget-forcing", {"logprobs": 1}, "completions", "leave out logprobs"),
+        (STEP_BEAM, {}, "chat", "continues a partial text"),
         ("best-of-n", {"interwhen": {"monitors": []}}, "chat", "choose self-consistency"),
         ("until-verified", {"interwhen": {"monitors": [word()]}}, "chat", "verify only steps"),
     ],
@@ -317,7 +313,7 @@ async def test_what_a_strategy_cannot_do_is_refused(strategy, call, api, why, se
 async def test_messages_with_pictures_are_kept_as_they_are(serve, clients):
     server = serve(told("BAD\n", "good\n"))
     messages = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
-    await answer(clients, server, "revision", call={"messages": messages})
+    await answer(clients, server, REVISION, call={"messages": messages})
     assert server.requests[1].json["messages"][:1] == messages
 
 
@@ -459,7 +455,7 @@ async def test_a_search_over_steps_continues_partial_texts(stream, serve, client
         line = {"q": ("one\n", "BAD\n")[request.number % 2], "qone\n": "two\n"}.get(prompt, "")
         return events([line, "x"] if line else [], api="completions")
 
-    text, result, _ = await answer(clients, serve(script), "step-beam", stream=stream, api="completions")
+    text, result, _ = await answer(clients, serve(script), STEP_BEAM, stream=stream, api="completions")
     assert text == result.text
     assert text.startswith("one\ntwo\n")
     assert "BAD" not in text
@@ -473,7 +469,7 @@ async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
             return reply(404, b"{}")
         return events(["thus 1\n"] if request.number else ["so\n"], api="completions")
 
-    text, result, _ = await answer(clients, serve(script), "budget-forcing:waits=1", stream=True, api="completions")
+    text, result, _ = await answer(clients, serve(script), f"{BUDGET_FORCING}:waits=1", stream=True, api="completions")
     assert text == result.text == "so\nWait,thus 1\n" or "Wait," in text
     (inserted,) = result.insertions
     assert result.text[inserted.span.start : inserted.span.end] == "\nWait,"
@@ -498,7 +494,7 @@ async def test_the_result_says_how_an_earlier_run_continued_its_text(serve, clie
     assert result.resume.mode == "prefix"
 
 
-@pytest.mark.parametrize("strategy", ["step-beam", "best-of-n:n=2"])
+@pytest.mark.parametrize("strategy", [STEP_BEAM, "best-of-n:n=2"])
 @pytest.mark.parametrize("hidden", [0, 9])
 async def test_steps_of_hidden_reasoning_are_not_verified(strategy, hidden, serve, clients):
     """Whether one sample brought the text, or it was put together from several."""

@@ -35,12 +35,12 @@ STRATEGIES = (
     "until-verified",
     "self-consistency",
     "weighted-vote",
-    "generate-test",
-    "revision",
     "interrupt",
-    "step-beam",
-    "dvts",
-    "budget-forcing",
+    "examples.strategies.generate_test:GenerateTest:rounds=4",
+    "examples.strategies.revision:Revision:rounds=4",
+    "examples.strategies.step_beam:StepBeam",
+    "examples.strategies.dvts:TreeSearch",
+    "examples.strategies.budget_forcing:BudgetForcing",
 )
 MOST_TOKENS = 300
 FAMILIES = (tiny_tasks.totals, tiny_tasks.maze, tiny_tasks.countdown)

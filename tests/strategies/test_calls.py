@@ -34,9 +34,7 @@ def test_the_catalogue_is_found_by_its_entry_point():
         catalog.load("no-such")
 
 
-@pytest.mark.parametrize(
-    "spec", ["best-of-n:n=0", "best-of-n:n=65", "dvts:trees=65", "interrupt:restarts=-1", "revision:rounds=0"]
-)
+@pytest.mark.parametrize("spec", ["best-of-n:n=0", "best-of-n:n=65", "weighted-vote:n=65", "interrupt:restarts=-1"])
 def test_options_have_bounds(spec):
     with pytest.raises(PluginError, match="must have a value that fits"):
         CallCatalog().load(spec)
@@ -79,14 +77,13 @@ async def test_samples_of_a_greedy_call_are_warm():
     assert [request.sampling.temperature for request in model.requests] == [0.7, 0.7]
 
 
-@pytest.mark.parametrize("name", ["best-of-n", "self-consistency", "weighted-vote", "generate-test", "revision"])
+@pytest.mark.parametrize("name", ["best-of-n", "self-consistency", "weighted-vote"])
 async def test_a_call_without_options_costs_four_texts(name):
     model = writer(lambda _: "17 * 24 = 418\n")
     await CallCatalog().load(name).choose(task(model))
     assert len(model.requests) == 4
-    option = "rounds" if name in ("generate-test", "revision") else "n"
     model = writer(lambda _: "17 * 24 = 418\n")
-    await CallCatalog().load(f"{name}:{option}=6").choose(task(model))
+    await CallCatalog().load(f"{name}:n=6").choose(task(model))
     assert len(model.requests) == 6
 
 
@@ -95,28 +92,17 @@ def test_an_interrupted_call_begins_four_runs():
     assert CallCatalog().load("interrupt").live(4, ()) is None
 
 
-async def test_the_last_text_of_a_revision_is_corrected():
-    choice = await CallCatalog().load("generate-test").choose(task(writer(lambda _: "17 * 24 = 418\n")))
-    assert choice.gave_up == ""
-    assert "".join(chunk.text for chunk in choice.chunks) == "17 * 24 = 418\n"
-
-
 async def test_a_strategy_that_gives_up_says_why():
-    choice = await CallCatalog().load("generate-test:rounds=2").choose(task(writer(lambda _: "")))
+    choice = (
+        await CallCatalog()
+        .load("examples.strategies.generate_test:GenerateTest:rounds=2")
+        .choose(task(writer(lambda _: "")))
+    )
     assert "gave no answer" in choice.gave_up
 
 
-async def test_what_cannot_be_answered_is_refused():
-    for name in ("step-beam", "dvts", "budget-forcing", "revision"):
-        with pytest.raises(UsageError, match="without tools"):
-            await CallCatalog().load(name).choose(task(ScriptedModel([""]), has_tools=True))
-    for name in ("step-beam", "dvts", "budget-forcing"):
-        with pytest.raises(UsageError, match="leave out logprobs"):
-            await CallCatalog().load(name).choose(task(ScriptedModel([""]), wants_logprobs=True))
-
-
 async def test_a_strategy_that_rates_needs_a_monitor():
-    for name in sorted(SHIPPED.keys() - {"greedy", "self-consistency", "budget-forcing"}):
+    for name in sorted(SHIPPED.keys() - {"greedy", "self-consistency"}):
         if not name.startswith("interrupt"):
             with pytest.raises(UsageError, match="needs a monitor"):
                 await CallCatalog().load(name).choose(task(ScriptedModel([""]), monitors=()))

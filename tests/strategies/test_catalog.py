@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen import PluginError, UsageError
-from interwhen.strategies import BestOf, StepSearch, Strategy, load_strategies, load_strategy
+from interwhen.strategies import BestOf, Strategy, Vote, load_strategies, load_strategy
 from interwhen.strategies._catalog import SHIPPED
 
 
@@ -15,13 +15,15 @@ def test_every_shipped_one_is_a_strategy_under_its_name():
 
 
 def test_options_are_converted_and_show_in_the_name():
-    assert load_strategy("dvts:trees=4,expansions=3") == StepSearch("dvts:trees=4,expansions=3", 4, 1, 3)
+    assert load_strategy("weighted-vote:n=3") == Vote("weighted-vote:n=3", 3, "by verifiers")
     assert load_strategies("best-of-n:n=2") == (BestOf("best-of-n:n=2", 2),)
 
 
 def test_several_stand_between_commas_with_their_options():
-    names = [one.name for one in load_strategies(("greedy, dvts:trees=4,expansions=3,interrupt", "revision"))]
-    assert names == ["greedy", "dvts:trees=4,expansions=3", "interrupt", "revision"]
+    names = [
+        one.name for one in load_strategies(("greedy, interrupt-auto:samples=4,restarts=3,interrupt", "weighted-vote"))
+    ]
+    assert names == ["greedy", "interrupt-auto:samples=4,restarts=3", "interrupt", "weighted-vote"]
 
 
 def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch):
@@ -55,10 +57,10 @@ def test_the_name_of_a_plug_in_shows_its_options_unless_the_factory_names_it(tmp
     ("spec", "message"),
     [
         ("greedi", r"'greedi': not installed .*shipped: .*best-of-n"),
-        ("dvts:tree=4", r"must be among expansions, trees, got 'tree\'"),
-        ("dvts:trees=many", "its option trees must have a value that fits, got 'many'"),
-        ("budget-forcing:maximum=0", "its option maximum must have a value that fits, got '0'"),
-        ("budget-forcing:minimum=-3", "its option minimum must have a value that fits, got '-3'"),
+        ("best-of-n:m=4", r"must be among n, got 'm\'"),
+        ("best-of-n:n=many", "its option n must have a value that fits, got 'many'"),
+        ("best-of-n:n=0", "its option n must have a value that fits, got '0'"),
+        ("interrupt:restarts=-3", "its option restarts must have a value that fits, got '-3'"),
         ("interrupt:restarts", "must have a name and a value"),
         ("no.such:thing", r"the module no.such must load"),
     ],
@@ -74,7 +76,7 @@ def test_two_of_one_name_are_refused():
 
 
 def test_blanks_around_a_strategy_change_nothing():
-    assert load_strategy(" dvts:trees=3 ") == load_strategy("dvts:trees=3")
+    assert load_strategy(" best-of-n:n=3 ") == load_strategy("best-of-n:n=3")
 
 
 def test_a_removed_strategy_names_its_replacement():
