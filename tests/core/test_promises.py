@@ -49,6 +49,7 @@ from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, step_starts
 from interwhen.models import Chunk
+from tests.core.call_texts import OFFER
 from tests.core.worlds import STRICT, drive, monitor, parse
 
 LIVE_AND_GATED = pytest.mark.parametrize("delivery", ["interrupt", "gate"])
@@ -571,14 +572,14 @@ def test_a_known_mistake_closes_the_stream_first():
     assert kinds.index(Close) < kinds.index(Check)
 
 
-def test_a_repair_fits_where_the_server_counts_none():
-    driver = drive(monitor(), max_tokens=6)
-    for token in ("2", "+", "2", "=", "5", "\n"):
+def test_feedback_uses_no_tokens_where_the_server_counts_none():
+    driver = drive(monitor(remedy=Feedback("append")), max_tokens=10)
+    for token in ("3", "+", "2", "=", "9", "\n"):
         driver.feed(token)
     driver.settle()
-    assert [event.violation.remedy for event in driver.of(Remedied)] == ["repair"]
+    assert (driver.state, said(driver)) == ("opening", "3+2=9\nWait, it is 5.\n")
     [*_, request] = [order for order in driver.orders if isinstance(order, Open)]
-    assert request.spent == 4
+    assert request.spent == 5
 
 
 def test_a_sample_after_a_call_keeps_the_line():
@@ -588,7 +589,7 @@ def test_a_sample_after_a_call_keeps_the_line():
     driver.settle()
     assert (driver.state, said(driver), driver.core.transcript.line_end) == ("opening", "1+1=2\n4", "")
     driver.tell(Opened("turn"))
-    assert said(driver) == "1+1=2\n4"
+    assert (said(driver), driver.core.transcript.insertions) == ("1+1=2\n4", [])
 
 
 def test_plain_text_moves_no_frontier_between_checks():
@@ -598,6 +599,8 @@ def test_plain_text_moves_no_frontier_between_checks():
     for _ in range(3):
         driver.feed("text\n")
     assert [event.to for event in driver.of(FrontierMoved)] == [14]
+    driver.end()
+    assert [event.to for event in driver.of(FrontierMoved)] == [14, 29]
 
 
 @pytest.mark.parametrize("trigger", [Lines(), Lines(joins=("so",)), Lines(every=2), Paragraphs(), Sentences()])
@@ -677,3 +680,15 @@ def test_blank_text_in_place_of_a_mistake_is_passed():
     driver.tell(Idle(1.0))
     driver.feed(" more")
     assert (said(driver), driver.core.gates.frontier) == ("     \nwe have many words more", 6)
+
+
+def test_parts_of_a_line_are_one_line_of_its_group():
+    intake = Intake((monitor(trigger=Lines(every=2)),), tags=None, phase="answer")
+    dues = [due for text in ("a\n", "b", "c", "d\n") for due in intake.feed(text, 1, "answer")]
+    assert [due.segment.text for due in dues] == ["a\nbcd"]
+
+
+@pytest.mark.parametrize("text", ["{{", "[[", "<<tool_call>", '{{"name"', "{[{[", "<[{<"])
+def test_signs_that_begin_no_call_are_read_once(text):
+    intake = Intake((monitor(trigger=ToolCalls()),), tags=None, phase="answer", offer=OFFER)
+    assert [*intake.feed(f"{text} so\n", 1, "answer"), *intake.end()] == []
