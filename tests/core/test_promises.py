@@ -682,10 +682,10 @@ def test_blank_text_in_place_of_a_mistake_is_passed():
     assert (said(driver), driver.core.gates.frontier) == ("     \nwe have many words more", 6)
 
 
-def test_parts_of_a_line_are_one_line_of_its_group():
+def test_a_blank_line_counts_for_no_group():
     intake = Intake((monitor(trigger=Lines(every=2)),), tags=None, phase="answer")
-    dues = [due for text in ("a\n", "b", "c", "d\n") for due in intake.feed(text, 1, "answer")]
-    assert [due.segment.text for due in dues] == ["a\nbcd"]
+    dues = [due for text in ("\n", "a\n", "b\n") for due in intake.feed(text, 1, "answer")]
+    assert [due.segment.text for due in dues] == ["a\nb"]
 
 
 @pytest.mark.parametrize("text", ["{{", "[[", "<<tool_call>", '{{"name"', "{[{[", "<[{<"])
