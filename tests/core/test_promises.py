@@ -692,3 +692,28 @@ def test_a_blank_line_counts_for_no_group():
 def test_signs_that_begin_no_call_are_read_once(text):
     intake = Intake((monitor(trigger=ToolCalls()),), tags=None, phase="answer", offer=OFFER)
     assert [*intake.feed(f"{text} so\n", 1, "answer"), *intake.end()] == []
+
+
+def test_an_end_of_the_reasoning_counts_as_no_mistake():
+    driver = drive(monitor(remedy=Conclude(), phase="reasoning", required=False), starts_in="reasoning")
+    driver.feed("3+2=9\n", phase="reasoning")
+    driver.settle()
+    assert [event.violation.place for event in driver.of(Remedied)] == [None]
+
+
+def test_half_a_think_tag_before_a_call_is_text():
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.feed("<think>1+1=2\n</thi")
+    driver.tell(call_of("{}"))
+    assert said(driver) == "<think>1+1=2\n</thicall({})"
+
+
+def test_as_many_calls_are_refused_as_the_budget_says():
+    calls = monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback())
+    driver = drive(calls, budgets=Budgets(repeats=2))
+    for _ in range(3):
+        driver.open()
+        driver.tell(call_of("2+2=5"))
+        driver.settle()
+    assert len([event for event in driver.of(Remedied) if event.violation.remedy == "feedback"]) == 2
+    assert driver.summary.status == "abstained"
