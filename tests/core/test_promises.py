@@ -400,8 +400,9 @@ def test_a_failed_extraction_ends_its_segment():
     assert (driver.shown, driver.core.checks.first_open(0)) == ("1+1=2\n", None)
 
 
-def test_a_repair_may_use_the_room_of_what_it_replaces():
-    driver = drive(monitor(), max_tokens=8, counts_own_text=True)
+@pytest.mark.parametrize("most", [5, 8])
+def test_a_repair_may_use_the_room_of_what_it_replaces(most):
+    driver = drive(monitor(), max_tokens=most, counts_own_text=True)
     for token in ("2", "+", "2", "=", "5", "\n"):
         driver.feed(token)
     driver.settle()
