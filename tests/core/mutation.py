@@ -54,8 +54,6 @@ LEFT_OUT = (
 The tests of docs are left out because they run much code that is not the core."""
 WORLDS = 60
 """The number of worlds of the simulator that are units."""
-REPLAYS = "tests/core/test_machine_replays.py"
-"""Tests that compare runs with what they were before. They run last: what they notice, no other test has noticed."""
 EXAMPLES = 20
 """The most examples of a property-based test."""
 LONGEST = 8.0
@@ -584,7 +582,7 @@ def judge(mutant: Mutant, units: list[Unit], noticing: Counter[str], quick: floa
 def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[list[Unit], bool]:
     """Return the *units* in the order in which they run, and whether these are all.
 
-    Those of `REPLAYS` run last, and have *quick* seconds of their own.
+    They end in *quick* seconds.
     """
     variants: Counter[str] = Counter()
     costs: list[tuple[int, float, int]] = []
@@ -595,13 +593,11 @@ def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[
         costs.append((-noticing[unit.name], unit.seconds * variants[group], len(costs)))
     ranked = [units[number] for _, _, number in sorted(costs)]
     ordered: list[Unit] = []
-    for last in (False, True):
-        spent = 0.0
-        for unit in ranked:
-            if unit.name.startswith(REPLAYS) is last:
-                spent += unit.seconds
-                if spent <= quick:
-                    ordered.append(unit)
+    spent = 0.0
+    for unit in ranked:
+        spent += unit.seconds
+        if spent <= quick:
+            ordered.append(unit)
     return ordered, len(ordered) == len(units)
 
 
@@ -769,13 +765,7 @@ def _report(drawn: list[Mutant], known: _Known, count: int) -> int:
             _say(f"noticed, although it is listed as without effect: {one} by {found.unit}")
     equal = sum(one.key in reasons for one in left)
     by = Counter(
-        "a time limit"
-        if found.late
-        else "a world"
-        if found.unit.startswith("world")
-        else "a recorded run alone"
-        if found.unit.startswith(REPLAYS)
-        else "a test"
+        "a time limit" if found.late else "a world" if found.unit.startswith("world") else "a test"
         for _, found in judged
         if found.unit
     )

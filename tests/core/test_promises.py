@@ -18,6 +18,7 @@ from interwhen import (
     Judged,
     Lines,
     Mention,
+    Paragraphs,
     Pass,
     Remedied,
     Repair,
@@ -25,14 +26,30 @@ from interwhen import (
     Segment,
     Sentences,
     Span,
+    ToolCall,
     ToolCalls,
+    Tracker,
     Violation,
 )
-from interwhen._core.messages import Drop, Extracted, Settled
+from interwhen._core.messages import (
+    Broken,
+    Check,
+    Close,
+    Drop,
+    Extracted,
+    Idle,
+    Invalidate,
+    Open,
+    Opened,
+    Resumed,
+    Settled,
+)
 from interwhen._core.scanners import PollScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, step_starts
+from interwhen.models import Chunk
+from tests.core.call_texts import OFFER
 from tests.core.worlds import STRICT, drive, monitor, parse
 
 LIVE_AND_GATED = pytest.mark.parametrize("delivery", ["interrupt", "gate"])
@@ -40,6 +57,11 @@ LIVE_AND_GATED = pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 
 def said(driver):
     return driver.core.transcript.slice(0, driver.core.transcript.length)
+
+
+def call_of(arguments, name="call"):
+    call = ToolCall(id=name, name=name, arguments=arguments)
+    return Chunk(call.text, call=call)
 
 
 def reasoned(*monitors, **options):
@@ -378,8 +400,9 @@ def test_a_failed_extraction_ends_its_segment():
     assert (driver.shown, driver.core.checks.first_open(0)) == ("1+1=2\n", None)
 
 
-def test_a_repair_may_use_the_room_of_what_it_replaces():
-    driver = drive(monitor(), max_tokens=8, counts_own_text=True)
+@pytest.mark.parametrize("most", [5, 8])
+def test_a_repair_may_use_the_room_of_what_it_replaces(most):
+    driver = drive(monitor(), max_tokens=most, counts_own_text=True)
     for token in ("2", "+", "2", "=", "5", "\n"):
         driver.feed(token)
     driver.settle()
@@ -455,3 +478,243 @@ def test_a_cut_chooses_the_length_of_each_later_part_again():
     transcript.append("bcdef", 1)
     assert len(list(scanner.feed(transcript))) == 3
     assert chosen == [0, 2, 4, 6, 2, 4, 6]
+
+
+# ------------------------------------------------------------------ replaced text, records and events
+
+
+def test_a_line_that_goes_on_is_judged_as_a_whole():
+    calls = monitor("calls", trigger=ToolCalls(), delivery="gate_tools", remedy=Resample(), required=False)
+    driver = drive(monitor(delivery="observe"), calls)
+    driver.feed("4+9=1")
+    driver.tell(call_of("2+2=5"))
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.open()
+    driver.feed("3\n")
+    driver.settle()
+    driver.end()
+    assert (said(driver), driver.summary.status) == ("4+9=13\n", "verified")
+    assert [each.key for each in driver.summary.violations] == ["2+2=5"]
+
+
+def test_each_record_names_the_code_that_judged_it():
+    driver = drive(monitor(), codes=["old"])
+    driver.feed("1+1=2\n")
+    driver.settle()
+    driver.tell(Resumed(codes=("new",)))
+    driver.open()
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.settle()
+    driver.end()
+    assert [(each.key, each.code_sha256) for each in driver.summary.checks] == [
+        ("1+1=2", "old"),
+        ("1+1=2", "old"),
+        ("2+2=4", "new"),
+    ]
+
+
+def chain_after(*lines):
+    """Return the chain of a run whose model wrote *lines*, each after the verdicts on those before."""
+    driver = drive(monitor(remedy=Resample()))
+    for line in lines:
+        driver.feed(line)
+        driver.settle()
+        if driver.state == "opening":
+            driver.open()
+    driver.end()
+    assert driver.summary.text == "1+1=2\n2+2=4\n"
+    return driver.summary.certificate.chain_sha256
+
+
+def test_the_chain_tells_of_checks_on_removed_text():
+    chains = [
+        chain_after("1+1=2\n", "2+2=4\n"),
+        chain_after("1+1=2\n", "2+2=5\n", "2+2=4\n"),
+        chain_after("1+1=2\n", "2+2=6\n", "2+2=4\n"),
+    ]
+    assert len({*chains}) == 3
+    assert chain_after("1+1=2\n", "2+2=4\n") == chains[0]
+
+
+def test_a_cut_moves_the_frontier_back():
+    driver = drive(monitor("early"), monitor("late", verifier=STRICT, required=False, remedy=Resample()))
+    driver.feed("7+1=8\n")
+    driver.extract()
+    driver.answer(driver.job("7+1=8"))
+    driver.feed("\n")
+    assert driver.core.gates.frontier == 6
+    driver.settle()
+    assert (driver.state, said(driver), driver.core.gates.frontier) == ("opening", "", 0)
+
+
+def tracked(**options):
+    return monitor(extractor=Tracker(lambda _: 0, lambda state, segment: (state, parse(segment))), **options)
+
+
+def test_trackers_forget_the_torn_line_before_a_turn():
+    driver = drive(tracked())
+    driver.feed("1+1=2\n2+")
+    driver.tell(Broken("reset", retryable=True))
+    driver.tell(Opened("turn"))
+    assert said(driver) == "1+1=2\n"
+    assert [(order.start, order.end) for order in driver.orders if isinstance(order, Invalidate)] == [(6, 0)]
+
+
+def test_a_known_mistake_closes_the_stream_first():
+    driver = drive(monitor(remedy=Feedback("append")))
+    driver.feed("3+2=9\n")
+    driver.settle()
+    driver.open()
+    driver.orders.clear()
+    driver.feed("1+1=2 3+2=9\n")
+    driver.extract()
+    kinds = [type(order) for order in driver.orders]
+    assert kinds.index(Close) < kinds.index(Check)
+
+
+def test_feedback_uses_no_tokens_where_the_server_counts_none():
+    driver = drive(monitor(remedy=Feedback("append")), max_tokens=10)
+    for token in ("3", "+", "2", "=", "9", "\n"):
+        driver.feed(token)
+    driver.settle()
+    assert (driver.state, said(driver)) == ("opening", "3+2=9\nWait, it is 5.\n")
+    [*_, request] = [order for order in driver.orders if isinstance(order, Open)]
+    assert request.spent == 5
+
+
+def test_a_sample_after_a_call_keeps_the_line():
+    driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Resample()), starts_in="reasoning")
+    driver.feed("1+1=2\n4", phase="reasoning")
+    driver.tell(call_of("2+2=5"))
+    driver.settle()
+    assert (driver.state, said(driver), driver.core.transcript.line_end) == ("opening", "1+1=2\n4", "")
+    driver.tell(Opened("turn"))
+    assert (said(driver), driver.core.transcript.insertions) == ("1+1=2\n4", [])
+
+
+def test_plain_text_moves_no_frontier_between_checks():
+    driver = drive(monitor(trigger=CodeBlocks()))
+    driver.feed("```\n1+1=2\n```\n")
+    driver.settle()
+    for _ in range(3):
+        driver.feed("text\n")
+    assert [event.to for event in driver.of(FrontierMoved)] == [14]
+    driver.end()
+    assert [event.to for event in driver.of(FrontierMoved)] == [14, 29]
+
+
+@pytest.mark.parametrize("trigger", [Lines(), Lines(joins=("so",)), Lines(every=2), Paragraphs(), Sentences()])
+def test_a_silent_model_gets_its_unfinished_segment_checked(trigger):
+    driver = drive(monitor(trigger=trigger))
+    driver.feed("we have 3+2=9 and then more")
+    driver.tell(Idle(1.0))
+    driver.settle()
+    assert [event.violation.key for event in driver.of(Remedied)] == ["3+2=9"]
+
+
+def test_the_last_word_may_join_its_line():
+    intake = Intake((monitor(trigger=Lines(joins=("so",))),), tags=None, phase="answer")
+    dues = [*intake.feed("1+1=2\nso", 1, "answer"), *intake.end()]
+    assert [due.segment.text for due in dues] == ["1+1=2\nso"]
+
+
+def test_plain_text_shows_at_once_after_a_mistake():
+    driver = drive(monitor(trigger=CodeBlocks(), remedy=Feedback("append")))
+    driver.feed("```\n3+2=9\n```\n")
+    driver.settle()
+    driver.open()
+    driver.feed("so ")
+    driver.feed("it is")
+    assert driver.shown == said(driver)
+    assert driver.shown.endswith("so it is")
+
+
+def test_lines_beside_feedback_count_once_if_repeated():
+    driver = drive(monitor(remedy=Feedback("append")), starts_in="reasoning")
+    driver.feed("so 1+1=2\n3+2=9\n", phase="reasoning")
+    driver.settle()
+    driver.tell(Opened("turn"))
+    driver.feed("so 1+1=2\n3+3=6\n", phase="reasoning")
+    driver.settle()
+    assert said(driver).count("so 1+1=2") == 1
+    assert said(driver).endswith("3+3=6\n")
+
+
+@pytest.mark.parametrize("remedy", [Feedback("append"), Auto(order=("feedback",), place="append")])
+def test_reasoning_is_right_after_feedback_about_it(remedy):
+    assert reasoned(monitor(remedy=remedy)).summary.status == "verified"
+
+
+def test_a_text_without_calls_is_passed_whole():
+    driver = drive(monitor(trigger=ToolCalls()), monitor(required=False))
+    driver.feed("1+1=2\n")
+    driver.settle()
+    driver.end()
+    assert driver.core.gates.frontier == 6
+
+
+def test_a_check_that_silence_began_hides_no_pass():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.extract()
+    driver.feed("we have many words")
+    driver.answer(driver.job("1+1=2"))
+    driver.feed(" and")
+    driver.tell(Idle(1.0))
+    driver.answer(driver.job("2+2=4"))
+    driver.feed(" more")
+    assert [event.to for event in driver.of(FrontierMoved)] == [6, 12]
+
+
+def test_blank_text_in_place_of_a_mistake_is_passed():
+    late = monitor("late", verifier=STRICT, required=False, remedy=Resample())
+    driver = drive(monitor("watch", trigger=Sentences(), delivery="observe"), late)
+    driver.feed("3+2=9\n")
+    driver.extract()
+    driver.answer(driver.job("3+2=9"))
+    driver.feed("\n")
+    driver.settle()
+    driver.open()
+    driver.feed("     \n")
+    driver.feed("we have many words")
+    driver.tell(Idle(1.0))
+    driver.feed(" more")
+    assert (said(driver), driver.core.gates.frontier) == ("     \nwe have many words more", 6)
+
+
+def test_a_blank_line_counts_for_no_group():
+    intake = Intake((monitor(trigger=Lines(every=2)),), tags=None, phase="answer")
+    dues = [due for text in ("\n", "a\n", "b\n") for due in intake.feed(text, 1, "answer")]
+    assert [due.segment.text for due in dues] == ["a\nb"]
+
+
+@pytest.mark.parametrize("text", ["{{", "[[", "<<tool_call>", '{{"name"', "{[{[", "<[{<"])
+def test_signs_that_begin_no_call_are_read_once(text):
+    intake = Intake((monitor(trigger=ToolCalls()),), tags=None, phase="answer", offer=OFFER)
+    assert [*intake.feed(f"{text} so\n", 1, "answer"), *intake.end()] == []
+
+
+def test_an_end_of_the_reasoning_counts_as_no_mistake():
+    driver = drive(monitor(remedy=Conclude(), phase="reasoning", required=False), starts_in="reasoning")
+    driver.feed("3+2=9\n", phase="reasoning")
+    driver.settle()
+    assert [event.violation.place for event in driver.of(Remedied)] == [None]
+
+
+def test_half_a_think_tag_before_a_call_is_text():
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.feed("<think>1+1=2\n</thi")
+    driver.tell(call_of("{}"))
+    assert said(driver) == "<think>1+1=2\n</thicall({})"
+
+
+def test_as_many_calls_are_refused_as_the_budget_says():
+    calls = monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback())
+    driver = drive(calls, budgets=Budgets(repeats=2))
+    for _ in range(3):
+        driver.open()
+        driver.tell(call_of("2+2=5"))
+        driver.settle()
+    assert len([event for event in driver.of(Remedied) if event.violation.remedy == "feedback"]) == 2
+    assert driver.summary.status == "abstained"

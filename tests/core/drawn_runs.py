@@ -1,17 +1,9 @@
-"""Runs of the core that are drawn by a number: whatever monitors, texts, verdicts and facts the number says.
-
-A journal is replayed through the core, so the same facts must give the same orders and events in all code that reads it.
-``test_machine_replays.py`` has the digests of these runs. A change of the core that changes one of them changes how a
-journal is resumed: raise `interwhen.journal._files.SCHEMA`, so that older journals are refused, and write the digests
-again: ``python -m tests.core.replays``.
-"""
+"""Runs of the core that are drawn by a number: whatever monitors, texts, verdicts and facts the number says."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from pathlib import Path
 
 import msgspec
 from interwhen import (
@@ -67,9 +59,6 @@ from interwhen.models import Chunk, Usage
 from tests.core.call_texts import OFFER, REACT, TEXTS
 from tests.core.worlds import PLAIN, STRICT, judge, monitor, parse, parse_ungrounded
 
-COUNT = 320
-"""The number of runs."""
-DIGESTS = Path(__file__).with_name("replays.json")
 MOST_FACTS = 160
 TAGS = ("<think>", "</think>")
 TEMPLATE = FeedbackTemplate(
@@ -216,14 +205,20 @@ def _part(dice, *, mild):
     )
 
 
-class Replay:
+class DrawnRun:
     """One run: it plays the model, the engine and the verifiers, and keeps all that the core says."""
 
     def __init__(self, seed: int) -> None:
-        self.dice = Dice(seed)
+        self.seed, self.dice = seed, Dice(seed)
         self.mild = self.dice.chance(0.4)
         self.core = _core(self.dice, mild=self.mild)
         self.lines: list[str] = []
+        self.facts: list = []
+        self.orders: list = []
+        self.events: list = []
+        self.ends: list[tuple[int, int, int]] = []
+        """After each fact: how much is shown, the frontier, and the length of the trace."""
+        self.summary = None
         self.pending: dict[int, Extract | Check] = {}
         self.over = False
         self.phase = self.dice.one("answer", "answer", "reasoning")
@@ -233,16 +228,20 @@ class Replay:
         """Return everything that the core said, a line each."""
         while not self.over and len(self.lines) < MOST_FACTS * 4:
             self.tell(self.fact())
-        self.tell(Chunk("late", tokens=1))  # after the end nothing follows
+        if not self.over:
+            self.tell(Abandoned())
         return "\n".join(self.lines)
 
     def tell(self, fact) -> None:
+        self.facts.append(fact)
         self.lines.append(f"> {_said(fact)}")
         self.take(self.core.step(fact))
         core = self.core
+        self.ends.append((core.released, core.gates.frontier, core.transcript.length))
         self.lines.append(f"  {core.state} {core.released} {core.gates.frontier} {core.counts.tokens()}")
 
     def take(self, orders) -> None:
+        self.orders += orders
         for order in orders:
             self.lines.append(f"  {_said(order)}")
             match order:
@@ -250,10 +249,11 @@ class Replay:
                     self.pending[order.job] = order
                 case Drop(job=job):
                     del self.pending[job]
-                case Finish():
-                    self.over = True
+                case Finish(summary=summary):
+                    self.over, self.summary = True, summary
         while self.core.events:
-            self.lines.append(f"  {_said(self.core.events.popleft())}")
+            self.events.append(self.core.events.popleft())
+            self.lines.append(f"  {_said(self.events[-1])}")
 
     def fact(self):
         """Draw what happens next."""
@@ -342,17 +342,3 @@ def _plain(value):
             return [_plain(each) for each in value]
         case _:
             return value
-
-
-def digest(seed: int) -> str:
-    """Return the digest of the run number *seed*."""
-    return hashlib.sha256(Replay(seed).play().encode()).hexdigest()[:16]
-
-
-def main() -> None:
-    """Write the digests of all runs."""
-    DIGESTS.write_text(json.dumps([digest(seed) for seed in range(COUNT)], indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()
