@@ -31,7 +31,6 @@ COMMANDS = {
     "precompute status": "",
     "demo --plain --speed 10000": "local",
     "run 'Problem: 3 + 4' --model local --max-tokens 20 --plain": "local",
-    "plan explain": "local",
     "bench compare --task chain_sum --problems 1 --max-tokens 8": "tasks",
     "bench overhead --chunks 50 --pairs 2 --closes 2 --uvloop": "fast",
     f"serve --upstream {NOWHERE} --port 0": "gateway",
