@@ -68,7 +68,7 @@ def test_help_fits_the_terminal(columns, monkeypatch):
 )
 def test_the_width_of_a_terminal_without_a_size_is_unknown(columns, terminal, width, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
-    monkeypatch.setattr(interwhen_launcher.os, "get_terminal_size", lambda: os.terminal_size((terminal, 0)))
+    monkeypatch.setattr(interwhen_launcher.os, "get_terminal_size", lambda *_: os.terminal_size((terminal, 0)))
     assert interwhen_launcher._columns() == width
 
 

@@ -40,7 +40,7 @@ def gateway(server):
         return answering(["17 * 24", " = 418\n"] if len(served) % 2 else ["\n"])
 
     server._script = script
-    words = ["-c", "import interwhen_launcher; interwhen_launcher.main()", "serve", "--upstream", server.base_url]
+    words = ["-c", "from interwhen_launcher.__main__ import main; main()", "serve", "--upstream", server.base_url]
     with subprocess.Popen(
         [sys.executable, *words, "--monitor", "arithmetic", "--port", "0"],
         stdout=subprocess.PIPE,

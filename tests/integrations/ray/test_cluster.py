@@ -73,8 +73,17 @@ def descendants():
     return found
 
 
+def parent(pid):
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def actors():
-    return [pid for pid, words in descendants() if "CheckActor" in words]
+    # A worker process that is being started has the command line of its actor for a moment.
+    found = [pid for pid, words in descendants() if "CheckActor" in words]
+    return [pid for pid in found if parent(pid) not in found]
 
 
 async def until_none_is_left():
