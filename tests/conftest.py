@@ -8,6 +8,16 @@ from functools import cache
 from pathlib import Path
 from zlib import crc32
 
+# For the modules that tests share, however pytest was started.
+sys.path.append(str(Path(__file__).parents[1]))
+
+if folder := os.environ.get("INTERWHEN_CORE_COVERAGE"):
+    from tests.core_coverage import CoreCoverage
+
+    CORE_COVERAGE = CoreCoverage(folder)
+else:
+    CORE_COVERAGE = None
+
 import httpcore2
 import pytest
 import structlog
@@ -17,8 +27,6 @@ from interwhen._engine import stream
 from interwhen.journal import _directory, _writer
 from interwhen.testing.server import ScriptedServer
 
-# For the modules that tests share, however pytest was started.
-sys.path.append(str(Path(__file__).parents[1]))
 # A folder of its own, because worker processes must be able to import what is in it.
 sys.path.insert(0, str(Path(__file__).parent / "journal" / "support"))
 sys.path.insert(0, str(Path(__file__).parent / "engine" / "support"))
@@ -153,5 +161,7 @@ def pytest_collection_finish():
 
 def pytest_configure(config):
     reliability_report.start(config, ROWS)
+    if CORE_COVERAGE is not None:
+        config.pluginmanager.register(CORE_COVERAGE)
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailedAtOnce(config))

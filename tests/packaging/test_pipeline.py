@@ -213,9 +213,10 @@ def test_the_script_lists_its_jobs():
         ["bash", ROOT / ".ci" / "run", "--list"], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=True
     )
     names = [line[:22].strip() for line in done.stdout.splitlines()]
-    for name in ("style", "types", "core coverage", "lowest versions", "wheel", "extras", "demo", "vllm"):
+    for name in ("style", "types", "lowest versions", "extras", "demo", "vllm"):
         assert name in names
     assert any(name.startswith("suite ") for name in names)
+    assert any(name.startswith("wheel ") for name in names)
 
 
 def test_a_sample_has_a_file_of_each_folder(tmp_path, request):
@@ -229,7 +230,25 @@ def test_a_sample_has_a_file_of_each_folder(tmp_path, request):
         assert [path for path in paths if not hook.pytest_ignore_collect(path, config)] == kept
 
 
+def test_a_change_of_the_core_or_of_a_dependency_is_found(pipeline, tmp_path):
+    git = ("git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(tmp_path))
+    core, docs = tmp_path / "interwhen" / "_core" / "machine.py", tmp_path / "docs" / "page.md"
+    for file in (core, docs, tmp_path / "pyproject.toml"):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("one")
+    subprocess.run([*git, "init", "--quiet"], check=True)
+    for words in (["add", "."], ["commit", "--quiet", "-m", "one"]):
+        subprocess.run([*git, *words], check=True)
+    docs.write_text("two")
+    assert pipeline.centre_changed("HEAD", tmp_path) == ""
+    core.write_text("two")
+    assert pipeline.centre_changed("HEAD", tmp_path) == "interwhen/_core/machine.py"
+    assert pipeline.centre_changed("", tmp_path) == ""
+    with pytest.raises(pipeline.JobError, match="'nothing'"):
+        pipeline.centre_changed("nothing", tmp_path)
+
+
 @pytest.mark.source
 def test_what_the_jobs_name_is_there(pipeline):
-    for path in (*pipeline.LOWEST, *pipeline.PACKAGES, pipeline.EXTRAS, pipeline.VLLM):
+    for path in (*pipeline.LOWEST, *pipeline.CENTRE, *pipeline.PACKAGES, pipeline.EXTRAS, pipeline.VLLM):
         assert (ROOT / path).exists(), path
