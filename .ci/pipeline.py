@@ -56,7 +56,7 @@ LIBRARIES = (
 """The libraries for which there are adapters. They are in an environment of their own, since they ask for each other's
 versions."""
 INTEGRATIONS = "tests/integrations"
-RAY = ("tests/integrations/ray/test_cluster.py", "tests/bench/evaluation/test_ray_cluster.py")
+RAY = "tests/integrations/ray/test_cluster.py"
 EXTRAS = "tests/packaging/test_extras.py"
 PLAYWRIGHT = "playwright>=1.55"
 """Drives the browser of the system: it downloads none of its own."""
@@ -416,11 +416,16 @@ class Pipeline:
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
             Job("lowest versions", "what talks to a dependency, with the lowest declared versions", self._lowest),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
-            Job("libraries", "the adapters with the real libraries, and a real model's mistake", self._libraries),
-            Job("ray", "checks on clusters of several nodes, which are killed", self._ray),
-            Job("demo", "`make demo`", self._demo),
-            Job("trace page", "its bundle against its sources, and the page in Chromium", self._page),
-            Job("vllm", "`make test-vllm`: a real vLLM on the CPU", self._vllm),
+            Job(
+                "libraries",
+                "the adapters with the real libraries, and a real model's mistake",
+                self._libraries,
+                wide=False,
+            ),
+            Job("ray", "checks on clusters of several nodes, which are killed", self._ray, wide=False),
+            Job("demo", "`make demo`", self._demo, wide=False),
+            Job("trace page", "its bundle against its sources, and the page in Chromium", self._page, wide=False),
+            Job("vllm", "`make test-vllm`: a real vLLM on the CPU", self._vllm, wide=False),
         ]
 
     def _environment(self, shell: Shell) -> None:
@@ -500,7 +505,7 @@ class Pipeline:
 
     def _ray(self, shell: Shell) -> None:
         # One cluster at a time: each node needs several processes.
-        shell.run(self._bin / "python", "-m", "pytest", *RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
+        shell.run(self._bin / "python", "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]

@@ -46,6 +46,7 @@ def report_with(**parts: CrowdPair) -> Report:
     return report_of(added, carried, {"bare": [10.0], "wrapped": [12.0]}, "arithmetic")
 
 
+@pytest.mark.nightly
 def test_a_small_run_gives_a_whole_report() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.gateway._SDK_CHUNKS", 100)

@@ -16,6 +16,7 @@ from tests.benchmarks.journals import Round, RoundWork, journals, report_of
 CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0)
 
 
+@pytest.mark.nightly
 def test_a_small_run_writes_a_journal_for_each_stream_of_one_gateway() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.journals._FLUSHED_SECONDS", 0.0)

@@ -138,6 +138,7 @@ def test_a_slope_is_found_and_noise_is_none() -> None:
     assert slope([(0.0, 1.0)] * 10) is None
 
 
+@pytest.mark.nightly
 def test_a_short_soak_is_clean() -> None:
     pytest.importorskip("httptools", reason="the extra 'fast' is not installed")
     report = anyio.run(lambda: soak(minutes=0.05, streams=8, rate=80.0, seed=5))

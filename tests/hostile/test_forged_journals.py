@@ -22,7 +22,7 @@ from interwhen.testing.server import ScriptedServer, events
 from interwhen.view._app import PageServer, gateway_pages, loopback_only
 from interwhen.view._runs import RunFolder, run_id
 
-COUNT = int(os.environ.get("FORGED_JOURNALS", "200"))
+COUNT = int(os.environ.get("FORGED_JOURNALS", "80"))
 SEED = int(os.environ.get("FORGED_SEED", "36"))
 KEY = "sk-a-planted-key"
 SUPPORT = ("forged_readers", "forged_journals", "journals", "sums", "tests")
@@ -150,7 +150,7 @@ async def test_no_server_that_a_header_names_gets_the_key(tmp_path, monkeypatch,
         assert not any(KEY in str(request.headers) for request in server.requests)
 
 
-# 200 forged journals, and each reader.
+# 80 forged journals, and each reader.
 
 
 def read_all(folder, planted):
@@ -187,7 +187,7 @@ def planted(tmp_path):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.fault("H1", injected="200 forged journals, read in every way", happens="nothing that they name is used")
+@pytest.mark.fault("H1", injected="80 forged journals, read in every way", happens="nothing that they name is used")
 def test_forged_journals_run_ask_and_open_nothing(tmp_path, planted):
     found = read_all(tmp_path / "forged", planted)
     assert not found["wrong"], "\n\n".join((*found["wrong"][:20], f"{len(found['wrong'])} findings"))

@@ -256,6 +256,7 @@ def remembered(monkeypatch):
     monkeypatch.setattr(Judge, "judge", judged)
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @FAULT
 @pytest.mark.parametrize("seed", range(1000, 1020))

@@ -94,6 +94,7 @@ def test_expected_and_unexpected_values(tmp_path):
 
 
 @linux
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize(("reader", "name", "every"), [(mbpp, "mbpp", 90), (verina, "verina", 60)])
