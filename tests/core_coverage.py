@@ -9,18 +9,21 @@ from pathlib import Path
 import coverage
 import pytest
 
-PACKAGE = "interwhen._core"
-TESTS = Path(__file__).parent / "core"
+ROOT = Path(__file__).parents[1]
+TESTS = ROOT / "tests" / "core"
+# The folder and not the name of the package: to find a package by name, coverage imports what is around it, and
+# forgets that again, so that there would be two of each class.
+SOURCE = ROOT / "interwhen" / "_core"
 
 
 class CoreCoverage:
     """A plug-in of pytest. Made before `interwhen` is imported, since importing runs lines too."""
 
     def __init__(self, folder):
-        assert PACKAGE not in sys.modules, f"{PACKAGE} was imported before its lines could be measured"
+        assert "interwhen._core" not in sys.modules, "interwhen._core was imported before its lines could be measured"
         Path(folder).mkdir(parents=True, exist_ok=True)
         self._coverage = coverage.Coverage(
-            data_file=str(Path(folder) / ".coverage"), data_suffix=True, branch=True, source=[PACKAGE]
+            data_file=str(Path(folder) / "combined"), data_suffix=True, branch=True, source=[str(SOURCE)]
         )
         # Tests that count instructions or follow lines take the place of the tracer, and give it back.
         self._coverage.set_option("run:disable_warnings", ["trace-changed", "no-data-collected"])
