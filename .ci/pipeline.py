@@ -406,22 +406,16 @@ class Pipeline:
         oldest, newest = _dotted(self._oldest), _dotted(self._newest)
         return [
             Job("set up", "uv and the external checkers that some tests run", self._envs.prepare),
-            Job("environment", "what `make test` installs, with pip", self._environment),
-            Job("style", "ruff and the import contracts", self._style, wide=False),
-            Job("types", "mypy", self._types, wide=False),
-            # It waits for the network while mypy computes.
+            Job("environment", "what `make test` installs, with pip", self._environment, wide=False),
             Job("vllm environment", "vLLM for the CPU, where it can be installed", self._vllm_environment, wide=False),
+            Job("style", "ruff and the import contracts", self._style),
             Job(f"suite {oldest}", "`make test-all` on the oldest Python, and the coverage of the core", self._suite),
             Job(f"wheel {newest}", "the sdist's tests against the installed wheel: one file in four", self._wheel),
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
             Job("lowest versions", "what talks to a dependency, with the lowest declared versions", self._lowest),
             Job("extras", "the wheel with each extra alone: its commands", self._extras),
-            Job(
-                "libraries",
-                "the adapters with the real libraries, and a real model's mistake",
-                self._libraries,
-                wide=False,
-            ),
+            Job("types", "mypy", self._types, wide=False),
+            Job("libraries", "the adapters with the real libraries", self._libraries, wide=False),
             Job("ray", "checks on clusters of several nodes, which are killed", self._ray, wide=False),
             Job("demo", "`make demo`", self._demo, wide=False),
             Job("trace page", "its bundle against its sources, and the page in Chromium", self._page, wide=False),
@@ -501,11 +495,11 @@ class Pipeline:
         )
         # Their own clients and loops are not always closed, and their own warnings are theirs.
         theirs = ("-p", "no:unraisableexception", "-W", "default")
-        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS)
+        shell.run(python, "-m", "pytest", *theirs, INTEGRATIONS, "--ignore=tests/integrations/ray")
 
     def _ray(self, shell: Shell) -> None:
         # One cluster at a time: each node needs several processes.
-        shell.run(self._bin / "python", "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1"})
+        shell.run(self._bin / "python", "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1", "INTERWHEN_RAY_KILLS": "10"})
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
@@ -540,7 +534,7 @@ class Pipeline:
 
     def _vllm_environment(self, shell: Shell) -> None:
         # Before make, which hides the exit code that says that vLLM cannot be installed here.
-        shell.run(self._bin / "python", VLLM, "--seconds", str(VLLM_SECONDS))
+        shell.run(self._envs.pythons[self._oldest], VLLM, "--seconds", str(VLLM_SECONDS))
         self._has_vllm = True
 
     def _vllm(self, shell: Shell) -> None:
