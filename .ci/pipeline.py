@@ -499,7 +499,8 @@ class Pipeline:
 
     def _ray(self, shell: Shell) -> None:
         # One cluster at a time: each node needs several processes.
-        shell.run(self._bin / "python", "-m", "pytest", RAY, extra={"INTERWHEN_RAY_CLUSTER": "1", "INTERWHEN_RAY_KILLS": "10"})
+        extra = {"INTERWHEN_RAY_CLUSTER": "1", "INTERWHEN_RAY_KILLS": "10"}
+        shell.run(self._bin / "python", "-m", "pytest", RAY, extra=extra)
 
     def _demo(self, shell: Shell) -> None:
         python = self._envs.pythons[self._newest]
