@@ -21,30 +21,24 @@ from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
+from interwhen.policy._builtins import builtin
 from interwhen.policy._evaluation import steps_of
 from interwhen.policy._files import PARTS, check_keys, read_situation
 from interwhen.policy._kind_check import Scope, kind_of
-from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, RecordOf, Text, parts_of
+from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, Quantity, RecordOf, Text, parts_of
 from interwhen.policy._limits import name_fits
 from interwhen.policy._rules import Example, Rule, WrittenPolicy, fits, problems_of
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged
 from interwhen.policy._state import Learning, State
 from interwhen.policy._syntax import (
     Apply,
-    Compare,
-    Comparison,
     Constant,
     ExpressionError,
     Field,
-    If,
-    In,
-    Junction,
     Listed,
     Name,
     Node,
-    Not,
     Quantified,
-    Sum,
     children,
     rebuild,
     show,
@@ -53,17 +47,6 @@ from interwhen.policy._syntax import (
 
 # Mutants of a rule: copies with one small mistake, which the examples of the rule must detect.
 
-_COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
-    "=": ("!=",),
-    "!=": ("=",),
-    "<": ("<=", ">"),
-    "<=": ("<", ">="),
-    ">": (">=", "<"),
-    ">=": (">", "<="),
-}
-_OPAQUE = frozenset(("mentions", "unjudged", "calls", "given"))
-"""Functions whose arguments are not mutated: their literals are words or names, not numbers or conditions."""
-_TWINS = {"max": "min", "min": "max", "first": "last", "last": "first"}
 _TRUE = Constant(True, Bool())  # a positional Boolean, since it is the value
 
 
@@ -96,7 +79,7 @@ def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tu
 
 
 def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
-    yield Not(node)
+    yield _not(node)
     yield _TRUE
     yield from replaced_below(node, words)
 
@@ -108,7 +91,7 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
     the sets of allowed words in the schema.
     """
     yield from _changes(node, words)
-    if isinstance(node, Apply) and node.function in _OPAQUE:
+    if isinstance(node, Apply) and builtin(node).is_opaque:
         return
     below = children(node)
     for at, child in enumerate(below):
@@ -116,37 +99,36 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
             yield rebuild(node, (*below[:at], other, *below[at + 1 :]))
 
 
-def _changes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:  # noqa: C901, PLR0912  # a line for each kind
+def _changes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
     match node:
-        case Junction(op=op, parts=parts):
-            yield replace(node, op="or" if op == "and" else "and")
-            for at in range(len(parts)):
-                left = parts[:at] + parts[at + 1 :]
-                yield left[0] if len(left) == 1 else replace(node, parts=left)
-        case Not(of=of):
-            yield of
-        case Compare(op=op):
-            for other in _COMPARISONS[op]:
-                yield replace(node, op=other)
-        case In():
-            yield Not(node)
         case Quantified(op=op) if op in ("any", "all"):
             yield replace(node, op="all" if op == "any" else "any")
-        case Sum(op=op) if op in ("+", "-"):
-            yield replace(node, op="-" if op == "+" else "+")
-        case If(condition=condition, then=then, otherwise=otherwise):
-            yield If(condition, otherwise, then)
         case Listed(items=items) if len(items) > 1:
             for at in range(len(items)):
                 yield Listed(items[:at] + items[at + 1 :])
-        case Apply(function="assume", arguments=arguments):
-            yield from arguments
-        case Apply(function=function) if function in _TWINS:
-            yield replace(node, function=_TWINS[function])
         case Constant():
             yield from _other_constants(node, words)
-        case _:
-            return
+        case Apply():
+            yield from (replace(node, function=twin) for twin in builtin(node).twins)
+            yield from _other_arguments(node)
+
+
+def _other_arguments(node: Apply) -> Iterator[Node]:
+    match node.function, node.arguments:
+        case "and" | "or", parts:
+            for at in range(len(parts)):
+                left = parts[:at] + parts[at + 1 :]
+                yield left[0] if len(left) == 1 else replace(node, arguments=left)
+        case "not" | "assume", parts:
+            yield from parts
+        case "in", _:
+            yield _not(node)
+        case "if", (condition, then, otherwise):
+            yield Apply("if", (condition, otherwise, then))
+
+
+def _not(node: Node) -> Node:
+    return Apply("not", (node,))
 
 
 def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
@@ -765,21 +747,12 @@ def _read(node: Node, scope: Scope) -> Iterator[Entry]:
         if isinstance(of, RecordOf):
             yield of.name, node.name
     if isinstance(node, Quantified):
+        source = kind_of(node.source, scope)
         yield from _read(node.source, scope)
-        yield from _read(node.body, _inside(node, scope))
+        yield from _read(node.body, scope.inside(node, source) if isinstance(source, ListOf) else scope)
         return
     for child in children(node):
         yield from _read(child, scope)
-
-
-def _inside(node: Quantified, scope: Scope) -> Scope:
-    match kind_of(node.source, scope), node.names:
-        case ListOf(item=PairsOf(left=left, right=right)), (one, other):
-            return scope.adding({one: left, other: right})
-        case ListOf(item=item), (one,):
-            return scope.adding({one: item})
-        case _:
-            return scope
 
 
 def _tables(node: Node) -> Iterator[str]:

@@ -10,21 +10,13 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
 from interwhen.policy._disclosure import answers_of, gives_away
-from interwhen.policy._evaluation import Missing, evaluate, tell
+from interwhen.policy._evaluation import evaluate
 from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
 from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, RecordOf, Text, describe
 from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
-from interwhen.policy._syntax import (
-    Apply,
-    ExpressionError,
-    Name,
-    Node,
-    Quantified,
-    parse,
-    show,
-    walk,
-)
+from interwhen.policy._syntax import Apply, ExpressionError, Name, Node, Quantified, parse, show, walk
+from interwhen.policy._values import Missing, tell
 
 # Messages about a broken rule: texts with expressions in braces.
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from interwhen._types.errors import UsageError
-from interwhen.policy._evaluation import Held, HeldItems, Missing, Value, evaluate, hold, raw_of
-from interwhen.policy._kind_check import Definitions, Scope, joined, kind_of, write_out
-from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Quantity, RecordOf, describe
+from interwhen.policy._evaluation import evaluate
+from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Quantity, RecordOf, describe, joined
 from interwhen.policy._limits import name_fits
 from interwhen.policy._schemas import MadeCall, Schema, Situation
 from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
+from interwhen.policy._values import Held, HeldItems, Missing, Value, hold, raw_of
 
 Key = str | tuple[str, ...]
 """The key of an entry as text; a tuple of texts if the table has several keys."""

@@ -22,12 +22,13 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Message, Model, Request, Sampling
 from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
+from interwhen.policy._builtins import FUNCTIONS
 from interwhen.policy._files import Surroundings, checked_id, inner_folder, is_visible, read_file, read_rule, read_toml
 from interwhen.policy._kind_check import Definitions
 from interwhen.policy._kinds import Anything, Kind, RecordOf, describe, parts_of
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
-from interwhen.policy._syntax import FUNCTIONS, show
+from interwhen.policy._syntax import show
 
 # The messages that ask a model for a rule for one clause.
 
@@ -67,7 +68,7 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
     """Return the message that asks the model for a rule for *clause*, with the whole text of the policy, *policy*."""
-    functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
+    functions = "\n".join(f"  {row.says}" for row in FUNCTIONS if row.name != "calls")  # a name of its own in _LANGUAGE
     parts = [
         _LANGUAGE,
         f"Functions:\n{functions}",
