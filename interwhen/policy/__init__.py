@@ -7,10 +7,10 @@
 Why: docs/decisions/0022-written-policies.md.
 """
 
-from interwhen.policy._admission import Admission, AdmissionProblem, Coverage, Covered, MutantTally, admit
+from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, admit
 from interwhen.policy._files import read_database, read_policy
 from interwhen.policy._limits import name_fits
-from interwhen.policy._rules import Example, Rule, RuleVerdict, WrittenPolicy
+from interwhen.policy._rules import AdmissionProblem, Example, Rule, RuleVerdict, WrittenPolicy
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, Tool
 from interwhen.policy._state import State
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -27,7 +27,7 @@ from interwhen.policy._files import PARTS, check_keys, read_situation
 from interwhen.policy._kind_check import Scope, kind_of
 from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, Quantity, RecordOf, Text, parts_of
 from interwhen.policy._limits import name_fits
-from interwhen.policy._rules import Example, Rule, WrittenPolicy, fits, problems_of
+from interwhen.policy._rules import AdmissionProblem, Example, Rule, WrittenPolicy, misfit_of, problems_of
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged
 from interwhen.policy._state import Learning, State
 from interwhen.policy._syntax import (
@@ -65,16 +65,15 @@ def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tu
     """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
-    changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
-    changed += [
-        (f"require: {show(one)}", one, rule.require, replace(rule, require=one))
-        for one in _mistakes(rule.require, words)
-    ]
-    for says, node, before, mutant in changed:
-        if node != before:
-            found.setdefault(says, Mutant(mutant, says))
+    for part in ("when", "require"):
+        node: Node = getattr(rule, part)
+        for one in _mistakes(node, words):
+            if one != node:
+                says = f"{part}: {show(one)}"
+                change: dict[str, Any] = {part: one}
+                found.setdefault(says, Mutant(replace(rule, **change), says))
     order = sorted(found.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
-    fitting = (mutant for mutant in order if fits(mutant.rule, schema))
+    fitting = (mutant for mutant in order if not misfit_of(mutant.rule, schema))
     return tuple(mutant for _, mutant in zip(range(most), fitting, strict=False))
 
 
@@ -245,23 +244,10 @@ def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Cove
     return Coverage(tuple(found))
 
 
-Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
-"""Why a rule is not admitted."""
 KILLED = 0.95
 """The share of the mutants of a rule that its examples must detect."""
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, Z3 is not asked again: a hard rule may be an attack."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionProblem:
-    """A reason why some rules are not admitted."""
-
-    reason: Reason
-    rules: tuple[str, ...]
-    """The ids of the rules."""
-    says: str
-    """What must be so, what was found, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -382,7 +368,7 @@ def admit(
             problems += unfit
             continue
         fitting.append(rule)
-        problems += [AdmissionProblem(found.trouble, found.rules, found.says) for found in vacuous(rule, policy.schema)]
+        problems += vacuous(rule, policy.schema)
         wrong = [AdmissionProblem("examples", (rule.id,), says) for says in _wrong_examples(rule, policy.schema)]
         problems += wrong
         if not wrong:
@@ -391,7 +377,7 @@ def admit(
     for found in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
         # A rule that has another problem already is taken as the cause of the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
-        problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
+        problems.append(replace(found, rules=tuple(sorted(troubled)) or found.rules))
     refused = {name for problem in problems for name in problem.rules}
     admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
     broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")

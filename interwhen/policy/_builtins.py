@@ -41,7 +41,7 @@ from interwhen.policy._syntax import (
     plain_text,
     show,
 )
-from interwhen.policy._values import Held, HeldItems, Missing, Value, hold
+from interwhen.policy._values import Held, HeldItems, Missing, Value
 
 
 class MisfitError(Exception):
@@ -263,10 +263,7 @@ def _length(of: Held) -> Value:
 def _end(at: int, of: Held) -> Value:
     if of.open or not of.raw:
         return Missing(f"{of.where} is empty")
-    assert isinstance(of.kind, ListOf)
-    if isinstance(of.raw, HeldItems):
-        return of.raw[at]
-    return hold(of.raw[at], of.kind.item, f"{of.where}[{at}]")
+    return of.item(at)
 
 
 def _with_items(function: Callable[..., Value]) -> OnNodes:

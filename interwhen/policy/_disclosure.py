@@ -100,11 +100,16 @@ def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
 
 def _is_of(node: Node, own: set[str]) -> bool:
     """Tell whether *node* is an expression of arguments, or of the variables *own* that stand for their items."""
+    roots = roots_of(node)
+    return bool(roots) and roots <= own
+
+
+def roots_of(node: Node) -> set[str]:
+    """Return the names in *node* that are not variables of its quantifiers, and ``calls(...)`` if it uses calls."""
     parts = list(walk(node))
     bound = {name for part in parts if isinstance(part, Quantified) for name in part.names}
-    roots = {part.name for part in parts if isinstance(part, Name)} - bound
-    has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in parts)
-    return bool(roots) and roots <= own and not has_calls
+    calls = {"calls(...)" for part in parts if isinstance(part, Apply) and part.function == "calls"}
+    return calls | {part.name for part in parts if isinstance(part, Name)} - bound
 
 
 def _form(node: Node, own: set[str]) -> Form:

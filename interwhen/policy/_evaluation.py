@@ -112,10 +112,9 @@ class _Evaluator:
         if not isinstance(source, Held) or not isinstance(source.kind, ListOf):
             yield source if isinstance(source, Missing) else Missing("no list")
             return
-        kind = source.kind.item
-        for at, raw in enumerate(source.raw):
+        for at in range(len(source.raw)):
             self.steps += 1
-            yield raw if isinstance(source.raw, HeldItems) else hold(raw, kind, f"{source.where}[{at}]")
+            yield source.item(at)
         if source.open:
             yield Missing(f"whether {source.where} has more is not known")
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
-from interwhen.policy._disclosure import answers_of, gives_away
+from interwhen.policy._disclosure import answers_of, gives_away, roots_of
 from interwhen.policy._evaluation import evaluate
 from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
 from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, RecordOf, Text, describe
 from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
-from interwhen.policy._syntax import Apply, ExpressionError, Name, Node, Quantified, parse, show, walk
+from interwhen.policy._syntax import ExpressionError, Node, parse, show
 from interwhen.policy._values import Missing, tell
 
 # Messages about a broken rule: texts with expressions in braces.
@@ -47,6 +48,9 @@ class MessageTemplate:
         return "".join(said)[: _limits.MESSAGE]
 
 
+_PIECE = re.compile(r"(?P<text>[^{]++)|(?P<brace>\{\{)|\{(?P<expression>[^}]*+)\}|(?P<unclosed>\{)")
+
+
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
     """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
 
@@ -58,25 +62,17 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
         )
     parts: list[Part] = []
-    at = 0
-    while at < len(text):
-        opened = text.find("{", at)
-        if opened < 0:
-            parts.append(text[at:])
-            break
-        if text.startswith("{{", opened):
-            parts.append(text[at : opened + 1])
-            at = opened + 2
-            continue
-        closed = text.find("}", opened)
-        if closed < 0:
+    for piece in _PIECE.finditer(text):
+        if piece.lastgroup == "unclosed":
             raise ExpressionError(
-                f"each {{ of a message must have a }}, got none for the one at character {opened}: close "
+                f"each {{ of a message must have a }}, got none for the one at character {piece.start()}: close "
                 "it, or write {{ for a brace",
-                opened,
+                piece.start(),
             )
-        parts += [text[at:opened], write_out(parse(text[opened + 1 : closed]), definitions)]
-        at = closed + 1
+        if piece.lastgroup == "expression":
+            parts.append(write_out(parse(piece["expression"]), definitions))
+        else:
+            parts.append("{" if piece.lastgroup == "brace" else piece[0])
     return MessageTemplate(tuple(parts))
 
 
@@ -98,10 +94,7 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
                 f"{level!r} must show single values only, got {{{show(node)}}}, which is {describe(kind)}: show "
                 "a field of it"
             )
-        bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
-        roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
-        has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in walk(node))
-        if level == "why" and (has_calls or not roots <= {"args"}):
+        if level == "why" and not roots_of(node) <= {"args"}:
             return f"'why' must show arguments of the call only, got {{{show(node)}}}: move it to 'witness'"
         if gives_away(node, answers):
             return (
@@ -195,11 +188,6 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
         yield from filter(None, found)
 
 
-def fits(rule: Rule, schema: Schema) -> bool:
-    """Tell whether the conditions of *rule* pass the type check. Its messages are not checked."""
-    return not misfit_of(rule, schema)
-
-
 def misfit_of(rule: Rule, schema: Schema) -> str:
     """Return why the conditions of *rule* fail the type check; empty if they pass."""
     found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
@@ -243,7 +231,8 @@ class RuleVerdict(NamedTuple):
     verdict: Verdict
 
 
-class DatabaseTable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DatabaseTable:
     """How the records of one database table become part of the state.
 
     Each record counts as the result of a call of *tool* whose argument *key* is the key of the record.
@@ -287,3 +276,22 @@ class WrittenPolicy:
         A change is left out if its condition is not true, or if its key or its value is unknown.
         """
         return learn(state, call, self.learnings, self.schema)
+
+
+# Why rules are not admitted.
+
+Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
+"""Why a rule is not admitted. ``vacuous``: it can never apply, never be broken, or never be kept. ``contradiction``: no
+call to which two rules apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a
+rule. ``open``: Z3 did not find out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionProblem:
+    """A reason why some rules are not admitted."""
+
+    reason: Reason
+    rules: tuple[str, ...]
+    """The ids of the rules."""
+    says: str
+    """What must be so, what was found, and what to do."""

@@ -19,7 +19,7 @@ from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen.policy._builtins import BUILTINS, OnNodes
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, RecordOf, Text
-from interwhen.policy._rules import Rule
+from interwhen.policy._rules import AdmissionProblem, Reason, Rule
 from interwhen.policy._schemas import Schema, WhenJudged
 from interwhen.policy._syntax import (
     Apply,
@@ -400,10 +400,6 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
-Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
-"""``vacuous``: a rule can never apply, never be broken, or never be kept. ``contradiction``: no call to which two rules
-apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not
-find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -412,17 +408,7 @@ _MOST_OPEN = 3
 _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or review it by hand"
 
 
-class Defect(NamedTuple):
-    """A defect of rules, or a question about them that Z3 did not answer (*trouble* is then ``open``)."""
-
-    trouble: Trouble
-    rules: tuple[str, ...]
-    """The ids of the rules."""
-    says: str
-    """What must be so, and what was found."""
-
-
-def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
+def vacuous(rule: Rule, schema: Schema) -> Iterator[AdmissionProblem]:
     """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
     At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
@@ -434,31 +420,25 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
         try:
             when, require, broken = asked.truth(rule.when), asked.truth(rule.require), asked.broken(rule)
         except TooLargeError as error:
-            yield Defect("open", (rule.id,), str(error))
+            yield AdmissionProblem("open", (rule.id,), str(error))
             continue
-        if (answer := asked.ask([when])) != "yes":
-            yield _vacuous(
-                rule, answer, f"'when' must be true in some situation {where}", "it never is: correct 'when'"
-            )
-        elif (answer := asked.ask([broken])) != "yes":
-            yield _vacuous(
-                rule, answer, f"a call {where} must be able to break 'require'", "none can: correct 'require'"
-            )
-        elif isinstance(rule.require, Constant) and rule.require.value is False:
-            continue  # a prohibition can never be kept
-        elif (answer := asked.ask([when, require])) != "yes":
-            yield _vacuous(
-                rule,
-                answer,
-                f"a call {where} must be able to keep 'require'",
-                "none can: correct 'require', or write 'false' for a prohibition",
-            )
+        questions = [
+            ([when], f"'when' must be true in some situation {where}", "it never is: correct 'when'"),
+            ([broken], f"a call {where} must be able to break 'require'", "none can: correct 'require'"),
+        ]
+        if not (isinstance(rule.require, Constant) and rule.require.value is False):  # a prohibition is never kept
+            found = "none can: correct 'require', or write 'false' for a prohibition"
+            questions.append(([when, require], f"a call {where} must be able to keep 'require'", found))
+        for conditions, needed, found in questions:
+            if (answer := asked.ask(conditions)) != "yes":
+                yield _problem(answer, "vacuous", (rule.id,), needed, found)
+                break
 
 
-def _vacuous(rule: Rule, answer: str, needed: str, found: str) -> Defect:
+def _problem(answer: Answer, reason: Reason, rules: tuple[str, ...], needed: str, found: str) -> AdmissionProblem:
     if answer == "open":
-        return Defect("open", (rule.id,), f"{needed}, and {_UNANSWERED}")
-    return Defect("vacuous", (rule.id,), f"{needed}, and {found}")
+        return AdmissionProblem("open", rules, f"{needed}, and {_UNANSWERED}")
+    return AdmissionProblem(reason, rules, f"{needed}, and {found}")
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
@@ -471,7 +451,7 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
-) -> Iterator[Defect]:
+) -> Iterator[AdmissionProblem]:
     """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
@@ -488,21 +468,14 @@ def contradictions(
             if pair in seen or max(unanswered[name] for name in pair) >= _MOST_OPEN:
                 continue
             answer = _exclude(asked, one, other)
+            if answer == "no":
+                continue
             if answer == "yes":
                 seen.add(pair)
-                yield Defect(
-                    "contradiction",
-                    pair,
-                    f"a call of {tool} to which both rules apply must be able to keep both, and none can: "
-                    "correct one of them",
-                )
-            elif answer == "open":
+            else:
                 unanswered.update(pair)
-                yield Defect(
-                    "open",
-                    pair,
-                    f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
-                )
+            needed = f"a call of {tool} to which both rules apply must be able to keep both"
+            yield _problem(answer, "contradiction", pair, needed, "none can: correct one of them")
         on_tool()
 
 
@@ -533,7 +506,7 @@ class _Way:
     unanswered: bool = False
 
 
-def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
+def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[AdmissionProblem]:
     """Yield a defect for each tool that is found to be unreachable without breaking a rule, by at most *depth* calls.
 
     The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
@@ -558,11 +531,8 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
-            yield Defect(
-                "open",
-                names,
-                f"a sequence of calls must lead to a call of {tool} that keeps these rules, and {_UNANSWERED}",
-            )
+            needed = f"a sequence of calls must lead to a call of {tool} that keeps these rules"
+            yield _problem("open", "deadlock", names, needed, "")
         if not way.enabled and way.core:
             # Only a complete search shows that there is no sequence.
             found = (
@@ -570,7 +540,7 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
                 if is_cut_off
                 else "none does: correct one of them"
             )
-            yield Defect(
+            yield AdmissionProblem(
                 "open" if is_cut_off else "deadlock",
                 way.core,
                 f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {found}",

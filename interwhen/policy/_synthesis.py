@@ -231,6 +231,7 @@ class _Drafter:
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
+        last = ""
         for _ in range(rounds):
             answer = await self._ask(messages)
             if answer is None:
@@ -242,23 +243,19 @@ class _Drafter:
                 attempts.append(Attempt(answer, ()))
                 return Draft(number, clause, "no rule", tuple(attempts), reason=refusal[1][:_SAID])
             text = "" if block is None else block[1]
+            last = text or last
             rule, problems = await anyio.to_thread.run_sync(judge_candidate, text, clause, self.policy, self.around)
             attempts.append(Attempt(answer, problems))
             if rule is not None and not problems:
                 return Draft(number, clause, "admitted", tuple(attempts), rule, text)
             messages = (*messages[:1], Message("assistant", answer), next_message(problems[:_TOLD]))
-        return Draft(number, clause, "queued", tuple(attempts), text=_last_text(attempts))
+        return Draft(number, clause, "queued", tuple(attempts), text=last)
 
     async def _ask(self, messages: tuple[Message, ...]) -> str | None:
         with anyio.move_on_after(self.seconds):
             found = await self.model.complete(Request(messages, sampling=self.sampling))
             return found.text[:_ANSWER].encode(errors="replace").decode()  # a lone surrogate cannot be encoded
         return None
-
-
-def _last_text(attempts: list[Attempt]) -> str:
-    blocks = [block[1] for attempt in attempts if (block := _BLOCK.search(attempt.answer))]
-    return blocks[-1] if blocks else ""
 
 
 def judge_candidate(

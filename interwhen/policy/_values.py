@@ -52,6 +52,12 @@ class Held:
     open: bool = False
     """Whether a list may have more items than are known."""
 
+    def item(self, at: int) -> Value:
+        """Return the item of a list at the index *at*."""
+        assert isinstance(self.kind, ListOf)
+        raw = self.raw[at]
+        return raw if isinstance(self.raw, HeldItems) else hold(raw, self.kind.item, f"{self.where}[{at}]")
+
 
 Value: TypeAlias = Scalar | Held | Missing
 """The value of an expression: a single exact value, data with parts, or an unknown value with the reason."""
