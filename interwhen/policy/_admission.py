@@ -9,7 +9,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -552,23 +552,13 @@ class Replayed:
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
-@dataclass
-class _Seen:
-    """Counts how often each record and each field occurs in the results of calls."""
-
-    records: Counter[str] = field(default_factory=Counter)
-    """How often each record occurs, by its name."""
-    fields: Counter[Entry] = field(default_factory=Counter)
-    """How often each field has a value other than ``None``, by the names of the record and of the field."""
-
-
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
     Rules that judge after the call get its result. A :class:`Talk` before a call gives the conversation so far. *state*
     is the state at the start of each run. The time is known only if the policy fixes it.
     """
-    seen = _Seen()
+    seen: Counter[tuple[str, ...]] = Counter()  # of records, as (record,), and of fields with a value, as entries
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     reasons: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     calls = results = 0
@@ -592,11 +582,11 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
         calls,
         results,
         {name: ReplayTally(**found, why_unknown=_most(reasons[name])) for name, found in counts.items()},
-        _by_rules(read, lambda entry: bool(seen.records[entry[0]]) and not seen.fields[entry]),
+        _by_rules(read, lambda entry: bool(seen[entry[:1]]) and not seen[entry]),
         {
             record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
             for record in sorted({entry[0] for entries in read.values() for entry in entries})
-            if not seen.records[record]
+            if not seen[record,]
         },
     )
 
@@ -676,14 +666,14 @@ def _most(reasons: Counter[str]) -> str:
     return reasons.most_common(1)[0][0] if reasons else ""
 
 
-def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
+def _look(raw: Any, kind: Kind, seen: Counter[tuple[str, ...]]) -> None:
     """Count the records and fields in *raw*, the result of a call of the kind *kind*, and add the counts to *seen*."""
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
-            seen.records[name] += 1
+            seen[name,] += 1
             for one, inner in fields:
                 if raw.get(one) is not None:
-                    seen.fields[name, one] += 1
+                    seen[name, one] += 1
                     _look(raw[one], inner, seen)
         case ListOf(item=item) if isinstance(raw, list | tuple):
             for one in raw:

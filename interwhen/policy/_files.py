@@ -21,8 +21,8 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.segments import is_hidden
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
-from interwhen.policy._kinds import Kind, MapOf
-from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, kinds_in, misfit_of, read_message
+from interwhen.policy._kinds import MapOf
+from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, misfit_of, read_message
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools, shaped
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
@@ -322,7 +322,6 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     tools = _texts(written.get("tools", []), "tools")
     require = _expression(written, "require", None, definitions)
     why, witness = (read_message(_text(written, key), definitions) for key in ("why", "witness"))
-    kinds: dict[Node, Kind] = kinds_in((why, witness), around.schema, tools[0] if tools else None, moment)
     rule = Rule(
         id=rule_id,
         clauses=_clauses(written.get("clause")),
@@ -333,7 +332,6 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
         witness=witness,
         moment=moment,
         examples=read_examples(written, around.schema, around.situations, around.now, tools),
-        kinds=kinds,
         origin=str(written.get("origin", "")),
     )
     object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # of a frozen class, before anybody has it

@@ -6,7 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
@@ -36,16 +36,24 @@ class MessageTemplate:
         """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
-    def say(self, situation: Situation, schema: Schema, kinds: Mapping[Node, Kind]) -> str:
-        """Return the message with the values that its expressions have in *situation*, at most 600 characters.
+    def say(self, situation: Situation, schema: Schema, moment: WhenJudged) -> str:
+        """Return the message of a rule over *moment* with the values in *situation*, at most 600 characters.
 
-        *kinds* has the kinds of the expressions. An unknown value is shown as a question mark.
+        An unknown value is shown as a question mark.
         """
-        said = [
-            part if isinstance(part, str) else tell(evaluate(part, situation, schema), kinds.get(part, Text()))
+        scope = schema.scope(situation.tool, moment)
+        said = (
+            part if isinstance(part, str) else tell(evaluate(part, situation, schema), _shown_kind(part, scope))
             for part in self.parts
-        ]
+        )
         return "".join(said)[: _limits.MESSAGE]
+
+
+def _shown_kind(node: Node, scope: Scope) -> Kind:
+    try:
+        return kind_of(node, scope)
+    except ExpressionError:  # of a rule that is not admitted
+        return Text()
 
 
 _PIECE = re.compile(r"(?P<text>[^{]++)|(?P<brace>\{\{)|\{(?P<expression>[^}]*+)\}|(?P<unclosed>\{)")
@@ -136,8 +144,6 @@ class Rule:
     examples: tuple[Example, ...] = ()
     origin: str = ""
     """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
-    kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
-    """The kinds of the expressions in the messages of the rule."""
     _misfit: str = field(default="", init=False, repr=False, compare=False)
     """Why the conditions of the rule fail the type check; empty if they pass."""
 
@@ -168,8 +174,8 @@ class Rule:
             return Unknown(kept.why)
         if kept:
             return Pass(f"keeps: {self.clauses[0]}"[:200])
-        why = self.why.say(situation, schema, self.kinds)
-        return Violation(why=why, witness=self.witness.say(situation, schema, self.kinds))
+        why, witness = (message.say(situation, schema, self.moment) for message in (self.why, self.witness))
+        return Violation(why=why, witness=witness)
 
 
 def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
@@ -202,23 +208,6 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
                 yield f"{what} must be true or false, got {describe(found)}: write a condition"
     except ExpressionError as error:
         yield str(error)
-
-
-def kinds_in(
-    rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
-) -> dict[Any, Kind]:
-    """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
-
-    Expressions that fail the type check are left out.
-    """
-    scope, found = schema.scope(tool, moment), {}
-    for message in rule_messages:
-        for node in message.nodes():
-            try:
-                found[node] = kind_of(node, scope)
-            except ExpressionError:
-                continue
-    return found
 
 
 # A written policy: its text, its rules, their schema, and the declarations of its state.
