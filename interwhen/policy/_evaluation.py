@@ -57,6 +57,11 @@ class _Evaluator:
         if self.steps > _limits.STEPS:
             raise _TooLongError
         match node:
+            case Apply(function=function, arguments=arguments):
+                how = BUILTINS[function].value
+                if isinstance(how, OnNodes):
+                    return how.call(self, names, *arguments)  # type: ignore[no-any-return]
+                return self.known(how, arguments, names)
             case Constant(value=value):
                 return value
             case Name(name=name):
@@ -69,19 +74,16 @@ class _Evaluator:
                 return self._quantified(node, names)
             case Listed(items=items):
                 return Held(HeldItems(self.value(item, names) for item in items), ListOf(Bool()), "the list")
-            case Apply(function=function, arguments=arguments):
-                how = BUILTINS[function].value
-                if isinstance(how, OnNodes):
-                    return how.call(self, names, *arguments)  # type: ignore[no-any-return]
-                return self.known(how, arguments, names)
             case _:
                 assert_never(node)
 
     def known(self, function: Callable[..., Value], nodes: tuple[Node, ...], names: Mapping[str, Value]) -> Value:
         """Return *function* of the values of *nodes*, or the first of these values that is missing."""
         values = [self.value(node, names) for node in nodes]
-        missing = next((value for value in values if isinstance(value, Missing)), None)
-        return function(*values) if missing is None else missing
+        for value in values:
+            if isinstance(value, Missing):
+                return value
+        return function(*values)
 
     def _root(self, name: str) -> Value:
         situation = self.situation

@@ -36,12 +36,11 @@ class MessageTemplate:
         """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
-    def say(self, situation: Situation, schema: Schema, moment: WhenJudged) -> str:
-        """Return the message of a rule over *moment* with the values in *situation*, at most 600 characters.
+    def say(self, situation: Situation, schema: Schema, scope: Scope) -> str:
+        """Return the message with the values that its expressions have in *situation*, at most 600 characters.
 
-        An unknown value is shown as a question mark.
+        *scope* has the kinds of the names. An unknown value is shown as a question mark.
         """
-        scope = schema.scope(situation.tool, moment)
         said = (
             part if isinstance(part, str) else tell(evaluate(part, situation, schema), _shown_kind(part, scope))
             for part in self.parts
@@ -174,7 +173,8 @@ class Rule:
             return Unknown(kept.why)
         if kept:
             return Pass(f"keeps: {self.clauses[0]}"[:200])
-        why, witness = (message.say(situation, schema, self.moment) for message in (self.why, self.witness))
+        scope = schema.scope(situation.tool, self.moment)
+        why, witness = (message.say(situation, schema, scope) for message in (self.why, self.witness))
         return Violation(why=why, witness=witness)
 
 
