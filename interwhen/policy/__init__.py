@@ -2,14 +2,15 @@
 
 `read_policy(folder)` reads a policy (`_files.py`), `policy.judge(situation)` judges a call by it (`_rules.py`),
 `policy.learn(state, call)` returns the state after a call (`_state.py`), and `admit(policy)` runs the admission checks
-(`_admission.py`). The language of the rules is in `_syntax.py`, `_kinds.py` and `_evaluation.py`. Start with
-docs/policy.md. Why: docs/decisions/0022-written-policies.md.
+(`_admission.py`). The language of the rules is in `_syntax.py`; each of its operators and functions is one row in
+`_builtins.py`, which the type check, the evaluation and the formulas for Z3 use. Start with docs/policy.md.
+Why: docs/decisions/0022-written-policies.md.
 """
 
-from interwhen.policy._admission import Admission, AdmissionProblem, Coverage, Covered, MutantTally, admit
+from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, admit
 from interwhen.policy._files import read_database, read_policy
 from interwhen.policy._limits import name_fits
-from interwhen.policy._rules import Example, Rule, RuleVerdict, WrittenPolicy
+from interwhen.policy._rules import AdmissionProblem, Example, Rule, RuleVerdict, WrittenPolicy
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, Tool
 from interwhen.policy._state import State
 

@@ -9,10 +9,10 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -21,30 +21,24 @@ from interwhen._types.extensions import OnProgress
 from interwhen._types.models import Message
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
+from interwhen.policy._builtins import builtin
 from interwhen.policy._evaluation import steps_of
 from interwhen.policy._files import PARTS, check_keys, read_situation
 from interwhen.policy._kind_check import Scope, kind_of
-from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, PairsOf, Quantity, RecordOf, Text, parts_of
+from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, Quantity, RecordOf, Text, parts_of
 from interwhen.policy._limits import name_fits
-from interwhen.policy._rules import Example, Rule, WrittenPolicy, fits, problems_of
+from interwhen.policy._rules import AdmissionProblem, Example, Rule, WrittenPolicy, misfit_of, problems_of
 from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged
 from interwhen.policy._state import Learning, State
 from interwhen.policy._syntax import (
     Apply,
-    Compare,
-    Comparison,
     Constant,
     ExpressionError,
     Field,
-    If,
-    In,
-    Junction,
     Listed,
     Name,
     Node,
-    Not,
     Quantified,
-    Sum,
     children,
     rebuild,
     show,
@@ -53,17 +47,6 @@ from interwhen.policy._syntax import (
 
 # Mutants of a rule: copies with one small mistake, which the examples of the rule must detect.
 
-_COMPARISONS: Mapping[Comparison, tuple[Comparison, ...]] = {
-    "=": ("!=",),
-    "!=": ("=",),
-    "<": ("<=", ">"),
-    "<=": ("<", ">="),
-    ">": (">=", "<"),
-    ">=": (">", "<="),
-}
-_OPAQUE = frozenset(("mentions", "unjudged", "calls", "given"))
-"""Functions whose arguments are not mutated: their literals are words or names, not numbers or conditions."""
-_TWINS = {"max": "min", "min": "max", "first": "last", "last": "first"}
 _TRUE = Constant(True, Bool())  # a positional Boolean, since it is the value
 
 
@@ -82,21 +65,20 @@ def mutants(rule: Rule, schema: Schema, *, most: int = 150, seed: int = 0) -> tu
     """
     words = tuple(sorted(set(_words_of(schema)), key=sorted))
     found: dict[str, Mutant] = {}
-    changed = [(f"when: {show(one)}", one, rule.when, replace(rule, when=one)) for one in _mistakes(rule.when, words)]
-    changed += [
-        (f"require: {show(one)}", one, rule.require, replace(rule, require=one))
-        for one in _mistakes(rule.require, words)
-    ]
-    for says, node, before, mutant in changed:
-        if node != before:
-            found.setdefault(says, Mutant(mutant, says))
+    for part in ("when", "require"):
+        node: Node = getattr(rule, part)
+        for one in _mistakes(node, words):
+            if one != node:
+                says = f"{part}: {show(one)}"
+                change: dict[str, Any] = {part: one}
+                found.setdefault(says, Mutant(replace(rule, **change), says))
     order = sorted(found.values(), key=lambda mutant: hashlib.sha256(f"{seed} {mutant.says}".encode()).digest())
-    fitting = (mutant for mutant in order if fits(mutant.rule, schema))
+    fitting = (mutant for mutant in order if not misfit_of(mutant.rule, schema))
     return tuple(mutant for _, mutant in zip(range(most), fitting, strict=False))
 
 
 def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
-    yield Not(node)
+    yield _not(node)
     yield _TRUE
     yield from replaced_below(node, words)
 
@@ -108,7 +90,7 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
     the sets of allowed words in the schema.
     """
     yield from _changes(node, words)
-    if isinstance(node, Apply) and node.function in _OPAQUE:
+    if isinstance(node, Apply) and builtin(node).is_opaque:
         return
     below = children(node)
     for at, child in enumerate(below):
@@ -116,37 +98,36 @@ def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[No
             yield rebuild(node, (*below[:at], other, *below[at + 1 :]))
 
 
-def _changes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:  # noqa: C901, PLR0912  # a line for each kind
+def _changes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
     match node:
-        case Junction(op=op, parts=parts):
-            yield replace(node, op="or" if op == "and" else "and")
-            for at in range(len(parts)):
-                left = parts[:at] + parts[at + 1 :]
-                yield left[0] if len(left) == 1 else replace(node, parts=left)
-        case Not(of=of):
-            yield of
-        case Compare(op=op):
-            for other in _COMPARISONS[op]:
-                yield replace(node, op=other)
-        case In():
-            yield Not(node)
         case Quantified(op=op) if op in ("any", "all"):
             yield replace(node, op="all" if op == "any" else "any")
-        case Sum(op=op) if op in ("+", "-"):
-            yield replace(node, op="-" if op == "+" else "+")
-        case If(condition=condition, then=then, otherwise=otherwise):
-            yield If(condition, otherwise, then)
         case Listed(items=items) if len(items) > 1:
             for at in range(len(items)):
                 yield Listed(items[:at] + items[at + 1 :])
-        case Apply(function="assume", arguments=arguments):
-            yield from arguments
-        case Apply(function=function) if function in _TWINS:
-            yield replace(node, function=_TWINS[function])
         case Constant():
             yield from _other_constants(node, words)
-        case _:
-            return
+        case Apply():
+            yield from (replace(node, function=twin) for twin in builtin(node).twins)
+            yield from _other_arguments(node)
+
+
+def _other_arguments(node: Apply) -> Iterator[Node]:
+    match node.function, node.arguments:
+        case "and" | "or", parts:
+            for at in range(len(parts)):
+                left = parts[:at] + parts[at + 1 :]
+                yield left[0] if len(left) == 1 else replace(node, arguments=left)
+        case "not" | "assume", parts:
+            yield from parts
+        case "in", _:
+            yield _not(node)
+        case "if", (condition, then, otherwise):
+            yield Apply("if", (condition, otherwise, then))
+
+
+def _not(node: Node) -> Node:
+    return Apply("not", (node,))
 
 
 def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
@@ -263,23 +244,10 @@ def coverage(text: str, rules: Sequence[Rule], fired: Mapping[str, int]) -> Cove
     return Coverage(tuple(found))
 
 
-Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
-"""Why a rule is not admitted."""
 KILLED = 0.95
 """The share of the mutants of a rule that its examples must detect."""
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, Z3 is not asked again: a hard rule may be an attack."""
-
-
-@dataclass(frozen=True, slots=True)
-class AdmissionProblem:
-    """A reason why some rules are not admitted."""
-
-    reason: Reason
-    rules: tuple[str, ...]
-    """The ids of the rules."""
-    says: str
-    """What must be so, what was found, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,7 +368,7 @@ def admit(
             problems += unfit
             continue
         fitting.append(rule)
-        problems += [AdmissionProblem(found.trouble, found.rules, found.says) for found in vacuous(rule, policy.schema)]
+        problems += vacuous(rule, policy.schema)
         wrong = [AdmissionProblem("examples", (rule.id,), says) for says in _wrong_examples(rule, policy.schema)]
         problems += wrong
         if not wrong:
@@ -409,7 +377,7 @@ def admit(
     for found in (*contradictions(fitting, policy.schema, advance), *deadlocks(fitting, policy.schema)):
         # A rule that has another problem already is taken as the cause of the conflict.
         troubled = {name for problem in problems for name in problem.rules} & set(found.rules)
-        problems.append(AdmissionProblem(found.trouble, tuple(sorted(troubled)) or found.rules, found.says))
+        problems.append(replace(found, rules=tuple(sorted(troubled)) or found.rules))
     refused = {name for problem in problems for name in problem.rules}
     admitted = tuple(rule.id for rule in policy.rules if rule.id not in refused)
     broken = (rule.id for rule in policy.rules for example in rule.examples if example.expect == "breaks")
@@ -584,23 +552,13 @@ class Replayed:
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
-@dataclass
-class _Seen:
-    """Counts how often each record and each field occurs in the results of calls."""
-
-    records: Counter[str] = field(default_factory=Counter)
-    """How often each record occurs, by its name."""
-    fields: Counter[Entry] = field(default_factory=Counter)
-    """How often each field has a value other than ``None``, by the names of the record and of the field."""
-
-
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
     """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
 
     Rules that judge after the call get its result. A :class:`Talk` before a call gives the conversation so far. *state*
     is the state at the start of each run. The time is known only if the policy fixes it.
     """
-    seen = _Seen()
+    seen: Counter[tuple[str, ...]] = Counter()  # of records, as (record,), and of fields with a value, as entries
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     reasons: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     calls = results = 0
@@ -624,11 +582,11 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
         calls,
         results,
         {name: ReplayTally(**found, why_unknown=_most(reasons[name])) for name, found in counts.items()},
-        _by_rules(read, lambda entry: bool(seen.records[entry[0]]) and not seen.fields[entry]),
+        _by_rules(read, lambda entry: bool(seen[entry[:1]]) and not seen[entry]),
         {
             record: tuple(sorted({rule for rule, entries in read.items() if any(one[0] == record for one in entries)}))
             for record in sorted({entry[0] for entries in read.values() for entry in entries})
-            if not seen.records[record]
+            if not seen[record,]
         },
     )
 
@@ -708,14 +666,14 @@ def _most(reasons: Counter[str]) -> str:
     return reasons.most_common(1)[0][0] if reasons else ""
 
 
-def _look(raw: Any, kind: Kind, seen: _Seen) -> None:
+def _look(raw: Any, kind: Kind, seen: Counter[tuple[str, ...]]) -> None:
     """Count the records and fields in *raw*, the result of a call of the kind *kind*, and add the counts to *seen*."""
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
-            seen.records[name] += 1
+            seen[name,] += 1
             for one, inner in fields:
                 if raw.get(one) is not None:
-                    seen.fields[name, one] += 1
+                    seen[name, one] += 1
                     _look(raw[one], inner, seen)
         case ListOf(item=item) if isinstance(raw, list | tuple):
             for one in raw:
@@ -765,21 +723,12 @@ def _read(node: Node, scope: Scope) -> Iterator[Entry]:
         if isinstance(of, RecordOf):
             yield of.name, node.name
     if isinstance(node, Quantified):
+        source = kind_of(node.source, scope)
         yield from _read(node.source, scope)
-        yield from _read(node.body, _inside(node, scope))
+        yield from _read(node.body, scope.inside(node, source) if isinstance(source, ListOf) else scope)
         return
     for child in children(node):
         yield from _read(child, scope)
-
-
-def _inside(node: Quantified, scope: Scope) -> Scope:
-    match kind_of(node.source, scope), node.names:
-        case ListOf(item=PairsOf(left=left, right=right)), (one, other):
-            return scope.adding({one: left, other: right})
-        case ListOf(item=item), (one,):
-            return scope.adding({one: item})
-        case _:
-            return scope
 
 
 def _tables(node: Node) -> Iterator[str]:

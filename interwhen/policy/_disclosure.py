@@ -11,23 +11,8 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import TypeAlias
 
-from interwhen.policy._syntax import (
-    Apply,
-    Compare,
-    Constant,
-    If,
-    In,
-    Listed,
-    Name,
-    Node,
-    Not,
-    Quantified,
-    Sum,
-    children,
-    rebuild,
-    show,
-    walk,
-)
+from interwhen.policy._builtins import builtin
+from interwhen.policy._syntax import Apply, Constant, Listed, Name, Node, Quantified, children, rebuild, show, walk
 
 Form: TypeAlias = tuple[tuple[str, Fraction], ...]
 """The terms of a sum with their factors, in order. The first factor is 1."""
@@ -52,9 +37,9 @@ def answers_of(require: Node) -> frozenset[Form]:
         if _is_of(mine, own):
             found.update(_form(value, own) for value in _values(other))
         elif not _is_of(other, own):
-            terms = _terms(Sum("-", mine, other))
+            terms = _terms(Apply("-", (mine, other)))
             if any(_is_of(term, own) for term in terms):
-                found.add(_form(Sum("-", mine, other), own))
+                found.add(_form(Apply("-", (mine, other)), own))
     return frozenset(form for form in found if form)
 
 
@@ -67,15 +52,13 @@ def _seen(node: Node) -> Iterator[Node]:
     """Yield *node*, and the expressions whose value it may have, alone or in a list."""
     yield node
     match node:
-        case If(then=one, otherwise=other) | Apply(function="max" | "min" | "zip", arguments=(one, other)):
-            yield from _seen(one)
-            yield from _seen(other)
-        case Sum(op="*", left=left, right=right):
+        case Apply("*", (left, right)):
             for mine, other in ((left, right), (right, left)):
                 if _is_of(mine, {"args"}):
                     yield from _seen(other)
-        case Apply(function="first" | "last" | "flat" | "values" | "keys" | "consecutive", arguments=(of,)):
-            yield from _seen(of)
+        case Apply(arguments=arguments) if builtin(node).shows:
+            for part in arguments[-2:]:
+                yield from _seen(part)
         case Listed(items=items):
             for item in items:
                 yield from _seen(item)
@@ -89,12 +72,9 @@ def _seen(node: Node) -> Iterator[Node]:
 def _values(node: Node) -> Iterator[Node]:
     """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
     yield node
-    match node:
-        case If(then=one, otherwise=other) | Apply(function="max" | "min", arguments=(one, other)):
-            yield from _values(one)
-            yield from _values(other)
-        case _:
-            return
+    if isinstance(node, Apply) and builtin(node).shows == "one":
+        for part in node.arguments[-2:]:
+            yield from _values(part)
 
 
 def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
@@ -102,14 +82,14 @@ def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
     bounds: set[tuple[str, str]] = set()
     for node in walk(require):
         match node:
-            case Compare(op="=", left=left, right=right) | Not(of=Compare(op="!=", left=left, right=right)):
+            case Apply("=", (left, right)) | Apply("not", (Apply("!=", (left, right)),)):
                 yield from ((left, right), (right, left))
-            case In(item=item, among=Listed(items=(only,))):
+            case Apply("in", (item, Listed(items=(only,)))):
                 yield item, only
             case (
-                Compare(op="<=", left=low, right=high)
-                | Compare(op=">=", left=high, right=low)
-                | Not(of=Compare(op=">", left=low, right=high) | Compare(op="<", left=high, right=low))
+                Apply("<=", (low, high))
+                | Apply(">=", (high, low))
+                | Apply("not", (Apply(">", (low, high)) | Apply("<", (high, low)),))
             ):
                 bounds.add((_text(low), _text(high)))
                 if (_text(high), _text(low)) in bounds:
@@ -120,11 +100,16 @@ def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
 
 def _is_of(node: Node, own: set[str]) -> bool:
     """Tell whether *node* is an expression of arguments, or of the variables *own* that stand for their items."""
+    roots = roots_of(node)
+    return bool(roots) and roots <= own
+
+
+def roots_of(node: Node) -> set[str]:
+    """Return the names in *node* that are not variables of its quantifiers, and ``calls(...)`` if it uses calls."""
     parts = list(walk(node))
     bound = {name for part in parts if isinstance(part, Quantified) for name in part.names}
-    roots = {part.name for part in parts if isinstance(part, Name)} - bound
-    has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in parts)
-    return bool(roots) and roots <= own and not has_calls
+    calls = {"calls(...)" for part in parts if isinstance(part, Apply) and part.function == "calls"}
+    return calls | {part.name for part in parts if isinstance(part, Name)} - bound
 
 
 def _form(node: Node, own: set[str]) -> Form:
@@ -143,12 +128,12 @@ def _terms(node: Node) -> _Terms:
     match node:
         case Constant(value=Fraction() as value):
             return {_ONE: value}
-        case Sum(op="+" | "-", left=left, right=right):
-            found, sign = dict(_terms(left)), 1 if node.op == "+" else -1
+        case Apply("+" | "-" as op, (left, right)):
+            found, sign = dict(_terms(left)), 1 if op == "+" else -1
             for term, factor in _terms(right).items():
                 found[term] = found.get(term, Fraction(0)) + sign * factor
             return found
-        case Sum(op="*", left=left, right=right):
+        case Apply("*", (left, right)):
             one, other = _terms(left), _terms(right)
             if set(other) <= {_ONE}:
                 one, other = other, one
@@ -174,9 +159,7 @@ def _normal(node: Node, names: Mapping[str, str]) -> Node:
             return replace(node, names=tuple(inner[name] for name in own), source=source, body=body)
     found = rebuild(node, tuple(_normal(child, names) for child in children(node)))
     match found:
-        case Sum(op="+" | "*", left=left, right=right) if show(left) > show(right):
-            return replace(found, left=right, right=left)
-        case Apply(function="max" | "min", arguments=arguments):
+        case Apply("+" | "*" | "max" | "min", arguments):
             return replace(found, arguments=tuple(sorted(arguments, key=show)))
         case _:
             return found

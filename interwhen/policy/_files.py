@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -21,9 +21,9 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.segments import is_hidden
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
-from interwhen.policy._kinds import Kind, MapOf
-from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, kinds_in, misfit_of, read_message
-from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools
+from interwhen.policy._kinds import MapOf
+from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, misfit_of, read_message
+from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools, shaped
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
 
@@ -50,9 +50,12 @@ def read_examples(
     *now* and the first of *tools* are the defaults for the time and the tool. Raises :class:`UsageError` for examples
     that are not valid, have the same name, or are too many.
     """
-    listed = written.get("example", [])
-    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError(f"the examples must be a list of tables, got {listed!r:.100}: write each as [[example]]")
+    listed = shaped(
+        written.get("example", []),
+        list[dict[str, Any]],
+        "the examples must be a list of tables",
+        ": write each as [[example]]",
+    )
     if len(listed) > _limits.EXAMPLES:
         raise UsageError(f"a rule must have at most {_limits.EXAMPLES} examples, got {len(listed)}: remove some")
     found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
@@ -81,14 +84,15 @@ def _example(
     now: dt.datetime | None,
     tools: tuple[str, ...],
 ) -> Example:
-    name, expect = entry.get("name"), entry.get("expect")
-    if not isinstance(name, str) or not name.strip():
-        raise UsageError(
-            f"the name of an example must be a text that says what it shows, got {name!r:.80} in "
-            f"{dict(entry)!r:.160}: give it one"
-        )
-    if expect not in EXPECTED:
-        raise UsageError(f"expect of the example {name!r:.80} must be one of {', '.join(EXPECTED)}, got {expect!r:.60}")
+    correction = f" in {dict(entry)!r:.160}: give it one"
+    name = shaped(
+        entry.get("name"), _Filled, "the name of an example must be a text that says what it shows", correction
+    )
+    expect = shaped(
+        entry.get("expect"),
+        Literal[EXPECTED],
+        f"expect of the example {name!r:.80} must be one of {', '.join(EXPECTED)}",
+    )
     check_keys(entry, _EXAMPLE_KEYS, f"example {name!r:.80}: ")
     try:
         parts = _parts(entry.get("base", base), situations, 0)
@@ -112,8 +116,8 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
                 f"{base!r:.80}: correct the name, or write the situation"
             )
         base = situations[base]
-    if not isinstance(base, Mapping):
-        raise UsageError(f"base must be a situation (a table) or the name of one, got {base!r:.80}: write one of them")
+    must = "base must be a situation (a table) or the name of one"
+    base = shaped(base, dict[str, Any], must, ": write one of them")
     check_keys(base, _BASE_KEYS, "base: ")
     found = _parts(base.get("base"), situations, depth + 1)
     _change(found, base)
@@ -123,19 +127,11 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
     """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``."""
     parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
-    for path, value in _table(written, "set").items():
+    must = "'set' must be a table of paths, such as 'state.orders.W1.status', and values"
+    for path, value in shaped(written.get("set", {}), dict[str, Any], must).items():
         _put(parts, path, copy.deepcopy(value))
     for path in _texts(written.get("unset", []), "unset"):
         _put(parts, path, None)
-
-
-def _table(written: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = written.get(key, {})
-    if not isinstance(found, Mapping):
-        raise UsageError(
-            f"{key!r} must be a table of paths, such as 'state.orders.W1.status', and values, got {found!r:.80}"
-        )
-    return found
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
@@ -180,9 +176,9 @@ def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | 
     *now* and *tool* are the defaults for parts that are not given. Raises :class:`UsageError`, :class:`ValueError`,
     :class:`TypeError` or :class:`AttributeError` for parts that are not valid.
     """
-    time, plain, beside = parts.get("now"), _plain(parts, 0), parts.get("beside", 0)
-    if not isinstance(beside, int) or isinstance(beside, bool) or beside < 0:
-        raise UsageError(f"'beside' must be how many calls the turn has made before, from 0, got {beside!r:.80}")
+    time, plain = parts.get("now"), _plain(parts, 0)
+    must = "'beside' must be how many calls the turn has made before, from 0"
+    beside = shaped(parts.get("beside", 0), Annotated[int, msgspec.Meta(ge=0)], must)
     moment = now if time is None else dt.datetime.fromisoformat(str(time))
     if moment is not None and moment.tzinfo is not None:  # times of the data have none, and the two cannot be compared
         raise UsageError(f"'now' must have no time zone, got {str(time)!r:.80}: write it in the time zone of the data")
@@ -206,20 +202,16 @@ def _call(written: Mapping[str, Any]) -> MadeCall:
 def _talk(written: Any) -> Talk | None:
     if written is None:
         return None
-    if not isinstance(written, Mapping):
-        raise UsageError(f"'talk' must be a table with 'user' and 'told', got {written!r:.80}: write it as one")
-    check_keys(written, ("user", "told"), "talk: ")
-    told = written.get("told", False)
-    if not isinstance(told, bool):
-        raise UsageError(f"'told' of 'talk' must be true or false, got {told!r:.80}: write it without quotes")
-    return Talk(_texts(written.get("user", []), "user"), told)
+    talk = shaped(written, dict[str, Any], "'talk' must be a table with 'user' and 'told'", ": write it as one")
+    check_keys(talk, ("user", "told"), "talk: ")
+    told = shaped(talk.get("told", False), bool, "'told' of 'talk' must be true or false", ": write it without quotes")
+    return Talk(_texts(talk.get("user", []), "user"), told)
 
 
-def _mapping(parts: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = parts.get(key) or {}
-    if not isinstance(found, Mapping):
-        raise UsageError(f"{key!r} of a situation must be a table, got {found!r:.80}: write it as one")
-    return found
+def _mapping(parts: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return shaped(  # type: ignore[no-any-return]
+        parts.get(key) or {}, dict[str, Any], f"{key!r} of a situation must be a table", ": write it as one"
+    )
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
@@ -324,14 +316,12 @@ def is_visible(char: str) -> bool:
 def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     check_keys(written, _RULE_KEYS)
     rule_id = checked_id(_text(written, "id"))
-    moment = written.get("moment", "before")
-    if moment not in get_args(WhenJudged):
-        raise UsageError(f"moment must be one of {', '.join(get_args(WhenJudged))}, got {moment!r:.60}")
+    must = f"moment must be one of {', '.join(get_args(WhenJudged))}"
+    moment = shaped(written.get("moment", "before"), WhenJudged, must)
     definitions = {**around.definitions, **_defined(written)}
     tools = _texts(written.get("tools", []), "tools")
     require = _expression(written, "require", None, definitions)
     why, witness = (read_message(_text(written, key), definitions) for key in ("why", "witness"))
-    kinds: dict[Node, Kind] = kinds_in((why, witness), around.schema, tools[0] if tools else None, moment)
     rule = Rule(
         id=rule_id,
         clauses=_clauses(written.get("clause")),
@@ -340,9 +330,8 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
         require=require,
         why=why,
         witness=witness,
-        moment=cast("WhenJudged", moment),
+        moment=moment,
         examples=read_examples(written, around.schema, around.situations, around.now, tools),
-        kinds=kinds,
         origin=str(written.get("origin", "")),
     )
     object.__setattr__(rule, "_misfit", misfit_of(rule, around.schema))  # of a frozen class, before anybody has it
@@ -350,10 +339,8 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
 
 
 def _defined(written: Mapping[str, Any]) -> Definitions:
-    found = written.get("define", {})
-    if not isinstance(found, Mapping) or not all(isinstance(body, str) for body in found.values()):
-        raise UsageError(f"'define' must be a table of expressions as texts, got {found!r:.80}")
-    return read_definitions(found)
+    must = "'define' must be a table of expressions as texts"
+    return read_definitions(shaped(written.get("define", {}), dict[str, str], must))
 
 
 def checked_id(text: str) -> str:
@@ -373,17 +360,16 @@ def _clauses(written: Any) -> tuple[str, ...]:
     return found
 
 
+_Filled = Annotated[str, msgspec.Meta(pattern=r"\S")]
+"""A text that is not blank."""
+
+
 def _text(written: Mapping[str, Any], key: str) -> str:
-    found = written.get(key)
-    if not isinstance(found, str) or not found.strip():
-        raise UsageError(f"{key!r} must be a text that is not empty, got {found!r:.80}")
-    return found
+    return shaped(written.get(key), _Filled, f"{key!r} must be a text that is not empty")  # type: ignore[no-any-return]
 
 
 def _texts(written: Any, key: str) -> tuple[str, ...]:
-    if not isinstance(written, list) or not all(isinstance(part, str) for part in written):
-        raise UsageError(f"{key!r} must be a list of texts, got {written!r:.80}")
-    return tuple(written)
+    return shaped(written, tuple[str, ...], f"{key!r} must be a list of texts")  # type: ignore[no-any-return]
 
 
 def _expression(written: Mapping[str, Any], key: str, default: str | None, definitions: Definitions) -> Node:
@@ -464,19 +450,13 @@ def read_policy(folder: Path) -> WrittenPolicy:
         now=_time(head.get("now")),
         definitions=around.definitions,
         learnings=read_learnings(head.get("learn", []), around.definitions, around.schema),
-        database=_shelves(head.get("database", {})),
+        database=shaped(
+            head.get("database", {}),
+            dict[str, DatabaseTable],
+            """'database' in policy.toml must be a table such as orders = { tool = "get_order", key = "id" }""",
+            ": correct it",
+        ),
     )
-
-
-def _shelves(written: Any) -> Mapping[str, DatabaseTable]:
-    try:
-        return {name: DatabaseTable(str(at["tool"]), str(at["key"])) for name, at in written.items()}
-    except (AttributeError, KeyError, TypeError) as error:
-        says = (
-            '\'database\' in policy.toml must be a table such as orders = { tool = "get_order", key = "id" }, '
-            "got another form: correct it"
-        )
-        raise UsageError(says) from error
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:

@@ -3,43 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import assert_never
 
 from interwhen.policy import _limits
-from interwhen.policy._kinds import (
-    Anything,
-    Bool,
-    Date,
-    Kind,
-    ListOf,
-    MapOf,
-    Moment,
-    Number,
-    PairsOf,
-    Quantity,
-    RecordOf,
-    Text,
-    describe,
-)
+from interwhen.policy._builtins import BUILTINS, MisfitError, OnNodes, builtin, common, comparable
+from interwhen.policy._kinds import Bool, Kind, ListOf, MapOf, Number, PairsOf, Quantity, RecordOf, describe
 from interwhen.policy._syntax import (
-    FUNCTIONS,
     Apply,
-    Compare,
     Constant,
     ExpressionError,
     Field,
-    If,
-    In,
     Index,
-    Junction,
     Listed,
     Name,
     Node,
-    Not,
     Quantified,
-    Sum,
     children,
     parse,
     rebuild,
@@ -61,13 +41,37 @@ class Scope:
         """Return a copy of the scope with *names* added. A name that the scope already has gets its new kind."""
         return Scope({**self.names, **names}, self.calls)
 
+    def inside(self, node: Quantified, source: ListOf) -> Scope:
+        """Return the scope of the body of *node*, whose list has the kind *source*.
 
-def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one line for each kind of node
+        Raises :class:`MisfitError` if it has one name for pairs, or two names for other items.
+        """
+        match source.item, node.names:
+            case PairsOf(left=left, right=right), (one, other):
+                return self.adding({one: left, other: right})
+            case item, (name,) if not isinstance(item, PairsOf):
+                return self.adding({name: item})
+            case _:
+                raise MisfitError(
+                    f"'{node.op}' must have two names for pairs and one for other items, got {len(node.names)}",
+                    "correct the names",
+                )
+
+
+def kind_of(node: Node, scope: Scope) -> Kind:
     """Return the kind of *node*, in which the names of *scope* may occur.
 
     Raises :class:`ExpressionError` if *node* fails the type check: for example, if kinds do not match, or a name is not
     defined.
     """
+    try:
+        return _kind_of(node, scope)
+    except MisfitError as error:
+        says, correction = error.args
+        raise ExpressionError(f"{says} in {_short(node)}: {correction}") from None
+
+
+def _kind_of(node: Node, scope: Scope) -> Kind:
     match node:
         case Constant(kind=kind):
             return kind
@@ -81,39 +85,22 @@ def kind_of(node: Node, scope: Scope) -> Kind:  # noqa: C901, PLR0912  # one lin
             return _field(node, scope)
         case Index():
             return _index(node, scope)
-        case Not(of=of):
-            return _must_be(Bool(), of, scope, "'not'")
-        case Junction(op=op, parts=parts):
-            for part in parts:
-                _must_be(Bool(), part, scope, f"'{op}'")
-            return Bool()
-        case Compare():
-            return _compare(node, scope)
-        case In():
-            return _in(node, scope)
-        case Sum():
-            return _sum(node, scope)
         case Quantified():
             return _quantified(node, scope)
         case Listed(items=items):
-            return ListOf(_common([kind_of(item, scope) for item in items], node))
+            parts = tuple(kind_of(item, scope) for item in items)
+            return ListOf(common(parts), parts)
         case Apply():
             return _apply(node, scope)
-        case If(condition=condition, then=then, otherwise=otherwise):
-            _must_be(Bool(), condition, scope, "'if'")
-            return _common([kind_of(then, scope), kind_of(otherwise, scope)], node)
         case _:
             assert_never(node)
 
 
-def _must_be(wanted: Kind, node: Node, scope: Scope, what: str) -> Kind:
-    found = kind_of(node, scope)
-    if type(found) is not type(wanted):
+def _must_be_condition(found: Kind, node: Node, what: str) -> None:
+    if not isinstance(found, Bool):
         raise ExpressionError(
-            f"a part of {what} must be {describe(wanted)}, got {_short(node)}, which is "
-            f"{describe(found)}: compare it with a value"
+            f"a part of {what!r} must be bool, got {_short(node)}, which is {describe(found)}: compare it with a value"
         )
-    return found
 
 
 def _short(node: Node) -> str:
@@ -149,128 +136,8 @@ def _index(node: Index, scope: Scope) -> Kind:
             f"{_short(node.of)} must be looked up with {len(of.keys)} keys, got {len(node.keys)}: give all of them"
         )
     for key, wanted in zip(node.keys, of.keys, strict=True):
-        _same(kind_of(key, scope), wanted, node)
+        comparable(kind_of(key, scope), wanted)
     return of.value
-
-
-def joined(left: Kind, right: Kind) -> Kind | None:
-    """Return the kind that includes both *left* and *right*.
-
-    ``None`` if there is none, or if one of them is :class:`Anything`.
-    """
-    match left, right:
-        case Number(whole=one), Number(whole=other):
-            return Number(one and other)
-        case Quantity(dimension=one), Quantity(dimension=other):
-            return left if one == other else None
-        case Text(words=one), Text(words=other):
-            return Text(None if one is None or other is None else one | other)
-        case ListOf(item=one), ListOf(item=other):
-            item = joined(one, other)
-            return None if item is None else ListOf(item)
-        case (Bool(), Bool()) | (Date(), Date()) | (Moment(), Moment()):
-            return left
-        case _:
-            return left if left == right and not isinstance(left, Anything) else None
-
-
-def _common(kinds: list[Kind], node: Node) -> Kind:
-    if not kinds:
-        raise ExpressionError("a list must have at least one item to compare with, got []: add one")
-    found = kinds[0]
-    for kind in kinds[1:]:
-        both = joined(found, kind)
-        if both is None:
-            raise ExpressionError(
-                f"both sides must be of one kind, got {describe(found)} and {describe(kind)} in "
-                f"{_short(node)}: compare like with like"
-            )
-        found = both
-    return found
-
-
-def _same(left: Kind, right: Kind, node: Node) -> Kind:
-    found = _common([left, right], node)
-    match left, right:
-        case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
-            raise ExpressionError(
-                f"both sides must have a value in common, got {describe(left)[:120]} and {describe(right)[:120]}, "
-                f"which are never equal, in {_short(node)}: correct the word"
-            )
-        case _:
-            return found
-
-
-def _compare(node: Compare, scope: Scope) -> Kind:
-    left, right = kind_of(node.left, scope), kind_of(node.right, scope)
-    found = _same(left, right, node)
-    ordered = isinstance(found, Number | Quantity | Date | Moment)
-    if not ordered and (node.op not in ("=", "!=") or not isinstance(found, Bool | Text)):
-        raise ExpressionError(
-            f"the values of {node.op} must have an order, or be texts or true/false for = and !=, got "
-            f"{describe(found)} in {_short(node)}: compare a field of it"
-        )
-    return Bool()
-
-
-def _in(node: In, scope: Scope) -> Kind:
-    item, among = kind_of(node.item, scope), kind_of(node.among, scope)
-    match among:
-        case ListOf(item=wanted):
-            if isinstance(wanted, ListOf | MapOf | RecordOf | PairsOf | Anything):
-                raise ExpressionError(
-                    f"the items of a list after 'in' must be single values, got {describe(wanted)} in "
-                    f"{_short(node)}: use 'any' and compare a field"
-                )
-            if isinstance(node.among, Listed):
-                for one in node.among.items:  # a word that the item can never be equal to is an error
-                    _same(item, kind_of(one, scope), node)
-            _same(item, wanted, node)
-        case MapOf(keys=(wanted,), open=False):
-            _same(item, wanted, node)
-        case MapOf():
-            raise ExpressionError(
-                f"'in' must ask a map that is known whole, got {_short(node.among)}, of which only single "
-                "entries are known: look the entry up with [...]"
-            )
-        case _:
-            raise ExpressionError(
-                f"'in' must ask a list or a map, got {_short(node.among)}, which is {describe(among)}: correct it"
-            )
-    return Bool()
-
-
-def _sum(node: Sum, scope: Scope) -> Kind:
-    left, right = kind_of(node.left, scope), kind_of(node.right, scope)
-    found = _product(left, right) if node.op == "*" else _added(node.op, left, right)
-    if found is None:
-        raise ExpressionError(
-            f"{node.op} must join numbers, quantities of one unit or times, got {describe(left)} {node.op} "
-            f"{describe(right)} in {_short(node)}: correct it"
-        )
-    return found
-
-
-def _product(left: Kind, right: Kind) -> Kind | None:
-    match left, right:
-        case Number(whole=one), Number(whole=other):
-            return Number(one and other)
-        case (Quantity() as amount, Number()) | (Number(), Quantity() as amount):
-            return Quantity(amount.dimension)
-        case _:
-            return None
-
-
-def _added(op: str, left: Kind, right: Kind) -> Kind | None:
-    match left, right:
-        case (Moment(), Moment()) | (Date(), Date()) if op == "-":
-            return Quantity("time")
-        case Moment(), Quantity(dimension="time"):
-            return left
-        case (Number(), Number()) | (Quantity(), Quantity()):
-            return joined(left, right)
-        case _:
-            return None
 
 
 def _quantified(node: Quantified, scope: Scope) -> Kind:
@@ -281,68 +148,36 @@ def _quantified(node: Quantified, scope: Scope) -> Kind:
         )
     taken = next((name for name in node.names if name in scope.names), None)
     if taken is not None or len(set(node.names)) < len(node.names):
-        raise ExpressionError(
-            f"the name after '{node.op}' must be new, got {taken or node.names[0]!r} in {_short(node)}: "
-            "choose another name"
+        raise MisfitError(
+            f"the name after '{node.op}' must be new, got {taken or node.names[0]!r}", "choose another name"
         )
-    match source.item, node.names:
-        case PairsOf(left=left, right=right), (one, other):
-            inner = scope.adding({one: left, other: right})
-        case item, (name,) if not isinstance(item, PairsOf):
-            inner = scope.adding({name: item})
-        case _:
-            raise ExpressionError(
-                f"'{node.op}' must have two names for pairs and one for other items, got {len(node.names)} "
-                f"in {_short(node)}: correct the names"
-            )
+    found = kind_of(node.body, scope.inside(node, source))
     if node.op != "sum":
-        _must_be(Bool(), node.body, inner, f"'{node.op}'")
+        _must_be_condition(found, node.body, node.op)
         return Number(whole=True) if node.op == "count" else Bool()
-    found = kind_of(node.body, inner)
     if not isinstance(found, Number | Quantity):
-        raise ExpressionError(
-            f"'sum' must add numbers or quantities, got {describe(found)} in {_short(node)}: sum a field of it"
-        )
+        raise MisfitError(f"'sum' must add numbers or quantities, got {describe(found)}", "sum a field of it")
     return found
 
 
 def _apply(node: Apply, scope: Scope) -> Kind:
-    if node.function == "calls":
-        return _calls(node, scope)
-    function = FUNCTIONS.get(node.function)
-    if function is None:
-        known = ", ".join([*FUNCTIONS, "calls"])
-        raise ExpressionError(
-            f"a function must be a definition or one of {known}, got {node.function!r:.80}: correct it"
-        )
-    takes: Callable[..., Kind | None] = function.kind
+    row = builtin(node)
     kinds = [kind_of(argument, scope) for argument in node.arguments]
-    found = takes(*kinds) if len(kinds) == function.arguments else None
+    takes = row.takes[:1] * len(kinds) if row.takes[-1] is ... else row.takes
+    for argument, kind, wanted in zip(node.arguments, kinds, takes, strict=False):
+        if wanted is Bool:
+            _must_be_condition(kind, argument, row.name)
+    found = None
+    if len(kinds) == len(takes) and all(map(isinstance, kinds, takes)):
+        found = row.kind.call(scope, *node.arguments) if isinstance(row.kind, OnNodes) else row.kind(*kinds)
     if found is None:
         given = ", ".join(map(describe, kinds))
         raise ExpressionError(
-            f"the arguments of {node.function} must fit {function.says[:200]!r}, got "
-            f"{node.function}({given[:120]}): correct them"
+            f"the arguments of {row.name} must fit {row.says[:200]!r}, got {row.name}({given[:120]}): correct them"
         )
-    problem = function.problem(node.arguments)
-    if problem:
+    if problem := row.check(*node.arguments):
         raise ExpressionError(f"{problem}, got {_short(node)}: correct it")
     return found
-
-
-def _calls(node: Apply, scope: Scope) -> Kind:
-    match node.arguments:
-        case (Constant(value=str(tool)),) if tool in scope.calls:
-            return ListOf(scope.calls[tool])
-        case (Constant(value=str(tool)),):
-            raise ExpressionError(
-                f"calls(...) must name one of the tools {', '.join(scope.calls)[:200]}, got {tool!r:.80}: correct it"
-            )
-        case _:
-            raise ExpressionError(
-                f"calls(...) must have one argument, the name of a tool as a text, got {_short(node)}: "
-                'write calls("tool")'
-            )
 
 
 # Definitions: named expressions, some with parameters. They are expanded before the type check.
@@ -380,7 +215,7 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
                 raise ExpressionError(
                     f"the head of a definition must be 'name' or 'name(x, y)', got {head!r:.80}: write it so"
                 )
-        if name in FUNCTIONS or name == "calls" or len(set(parameters)) < len(parameters):
+        if name in BUILTINS or len(set(parameters)) < len(parameters):
             raise ExpressionError(
                 "the name of a definition must not be that of a function, and its parameters must differ, got "
                 f"{head!r:.80}: choose other names"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple, TypeAlias, assert_never
 
@@ -101,6 +101,8 @@ class ListOf:
     """A list of values of one kind."""
 
     item: Kind
+    parts: tuple[Kind, ...] = field(default=(), compare=False, repr=False)
+    """The kind of each item, if the list is written out in an expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,25 @@ def describe(kind: Kind) -> str:
             return f"pairs of {describe(left)} and {describe(right)}"
         case _:
             assert_never(kind)
+
+
+def joined(left: Kind, right: Kind) -> Kind | None:
+    """Return the kind that includes both *left* and *right*.
+
+    ``None`` if there is none, or if one of them is :class:`Anything`.
+    """
+    match left, right:
+        case Number(whole=one), Number(whole=other):
+            return Number(one and other)
+        case Quantity(dimension=one), Quantity(dimension=other):
+            return left if one == other else None
+        case Text(words=one), Text(words=other):
+            return Text(None if one is None or other is None else one | other)
+        case ListOf(item=one), ListOf(item=other):
+            item = joined(one, other)
+            return None if item is None else ListOf(item)
+        case _:
+            return left if left == right and not isinstance(left, Anything) else None
 
 
 def read_kind(text: str, records: Mapping[str, Kind], depth: int = 0) -> Kind:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen.policy import _limits
-from interwhen.policy._disclosure import answers_of, gives_away
-from interwhen.policy._evaluation import Missing, evaluate, tell
+from interwhen.policy._disclosure import answers_of, gives_away, roots_of
+from interwhen.policy._evaluation import evaluate
 from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
 from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, PairsOf, RecordOf, Text, describe
 from interwhen.policy._schemas import MadeCall, Schema, Situation, WhenJudged
 from interwhen.policy._state import Learning, State, learn
-from interwhen.policy._syntax import (
-    Apply,
-    ExpressionError,
-    Name,
-    Node,
-    Quantified,
-    parse,
-    show,
-    walk,
-)
+from interwhen.policy._syntax import ExpressionError, Node, parse, show
+from interwhen.policy._values import Missing, tell
 
 # Messages about a broken rule: texts with expressions in braces.
 
@@ -43,16 +36,26 @@ class MessageTemplate:
         """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
-    def say(self, situation: Situation, schema: Schema, kinds: Mapping[Node, Kind]) -> str:
+    def say(self, situation: Situation, schema: Schema, scope: Scope) -> str:
         """Return the message with the values that its expressions have in *situation*, at most 600 characters.
 
-        *kinds* has the kinds of the expressions. An unknown value is shown as a question mark.
+        *scope* has the kinds of the names. An unknown value is shown as a question mark.
         """
-        said = [
-            part if isinstance(part, str) else tell(evaluate(part, situation, schema), kinds.get(part, Text()))
+        said = (
+            part if isinstance(part, str) else tell(evaluate(part, situation, schema), _shown_kind(part, scope))
             for part in self.parts
-        ]
+        )
         return "".join(said)[: _limits.MESSAGE]
+
+
+def _shown_kind(node: Node, scope: Scope) -> Kind:
+    try:
+        return kind_of(node, scope)
+    except ExpressionError:  # of a rule that is not admitted
+        return Text()
+
+
+_PIECE = re.compile(r"(?P<text>[^{]++)|(?P<brace>\{\{)|\{(?P<expression>[^}]*+)\}|(?P<unclosed>\{)")
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
@@ -66,25 +69,17 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
         )
     parts: list[Part] = []
-    at = 0
-    while at < len(text):
-        opened = text.find("{", at)
-        if opened < 0:
-            parts.append(text[at:])
-            break
-        if text.startswith("{{", opened):
-            parts.append(text[at : opened + 1])
-            at = opened + 2
-            continue
-        closed = text.find("}", opened)
-        if closed < 0:
+    for piece in _PIECE.finditer(text):
+        if piece.lastgroup == "unclosed":
             raise ExpressionError(
-                f"each {{ of a message must have a }}, got none for the one at character {opened}: close "
+                f"each {{ of a message must have a }}, got none for the one at character {piece.start()}: close "
                 "it, or write {{ for a brace",
-                opened,
+                piece.start(),
             )
-        parts += [text[at:opened], write_out(parse(text[opened + 1 : closed]), definitions)]
-        at = closed + 1
+        if piece.lastgroup == "expression":
+            parts.append(write_out(parse(piece["expression"]), definitions))
+        else:
+            parts.append("{" if piece.lastgroup == "brace" else piece[0])
     return MessageTemplate(tuple(parts))
 
 
@@ -106,10 +101,7 @@ def problem_of(message: MessageTemplate, level: Literal["why", "witness"], requi
                 f"{level!r} must show single values only, got {{{show(node)}}}, which is {describe(kind)}: show "
                 "a field of it"
             )
-        bound = {name for part in walk(node) if isinstance(part, Quantified) for name in part.names}
-        roots = {part.name for part in walk(node) if isinstance(part, Name)} - bound
-        has_calls = any(isinstance(part, Apply) and part.function == "calls" for part in walk(node))
-        if level == "why" and (has_calls or not roots <= {"args"}):
+        if level == "why" and not roots_of(node) <= {"args"}:
             return f"'why' must show arguments of the call only, got {{{show(node)}}}: move it to 'witness'"
         if gives_away(node, answers):
             return (
@@ -151,8 +143,6 @@ class Rule:
     examples: tuple[Example, ...] = ()
     origin: str = ""
     """The name of the model that wrote the rule; empty if a person wrote or reviewed it."""
-    kinds: Mapping[Node, Kind] = field(default_factory=dict, compare=False, hash=False)
-    """The kinds of the expressions in the messages of the rule."""
     _misfit: str = field(default="", init=False, repr=False, compare=False)
     """Why the conditions of the rule fail the type check; empty if they pass."""
 
@@ -183,8 +173,9 @@ class Rule:
             return Unknown(kept.why)
         if kept:
             return Pass(f"keeps: {self.clauses[0]}"[:200])
-        why = self.why.say(situation, schema, self.kinds)
-        return Violation(why=why, witness=self.witness.say(situation, schema, self.kinds))
+        scope = schema.scope(situation.tool, self.moment)
+        why, witness = (message.say(situation, schema, scope) for message in (self.why, self.witness))
+        return Violation(why=why, witness=witness)
 
 
 def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
@@ -203,11 +194,6 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
         yield from filter(None, found)
 
 
-def fits(rule: Rule, schema: Schema) -> bool:
-    """Tell whether the conditions of *rule* pass the type check. Its messages are not checked."""
-    return not misfit_of(rule, schema)
-
-
 def misfit_of(rule: Rule, schema: Schema) -> str:
     """Return why the conditions of *rule* fail the type check; empty if they pass."""
     found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
@@ -224,23 +210,6 @@ def _misfits(rule: Rule, scope: Scope) -> Iterator[str]:
         yield str(error)
 
 
-def kinds_in(
-    rule_messages: tuple[MessageTemplate, ...], schema: Schema, tool: str | None, moment: WhenJudged
-) -> dict[Any, Kind]:
-    """Return the kind of each expression in *rule_messages*, for a rule that judges calls of *tool* at *moment*.
-
-    Expressions that fail the type check are left out.
-    """
-    scope, found = schema.scope(tool, moment), {}
-    for message in rule_messages:
-        for node in message.nodes():
-            try:
-                found[node] = kind_of(node, scope)
-            except ExpressionError:
-                continue
-    return found
-
-
 # A written policy: its text, its rules, their schema, and the declarations of its state.
 
 
@@ -251,7 +220,8 @@ class RuleVerdict(NamedTuple):
     verdict: Verdict
 
 
-class DatabaseTable(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class DatabaseTable:
     """How the records of one database table become part of the state.
 
     Each record counts as the result of a call of *tool* whose argument *key* is the key of the record.
@@ -295,3 +265,22 @@ class WrittenPolicy:
         A change is left out if its condition is not true, or if its key or its value is unknown.
         """
         return learn(state, call, self.learnings, self.schema)
+
+
+# Why rules are not admitted.
+
+Reason: TypeAlias = Literal["quote", "kinds", "examples", "vacuous", "contradiction", "deadlock", "mutants", "open"]
+"""Why a rule is not admitted. ``vacuous``: it can never apply, never be broken, or never be kept. ``contradiction``: no
+call to which two rules apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a
+rule. ``open``: Z3 did not find out."""
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionProblem:
+    """A reason why some rules are not admitted."""
+
+    reason: Reason
+    rules: tuple[str, ...]
+    """The ids of the rules."""
+    says: str
+    """What must be so, what was found, and what to do."""

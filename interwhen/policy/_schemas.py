@@ -135,6 +135,17 @@ class Schema:
         return Scope(names, {name: self.call_of(name) for name in self.tools})
 
 
+def shaped(value: Any, kind: Any, must: str, correction: str = "") -> Any:
+    """Return *value*, from a file, as a value of the type *kind*.
+
+    Raises :class:`UsageError` if it is none. The message consists of *must*, the value and *correction*.
+    """
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{must}, got {value!r:.80}{correction}") from error
+
+
 def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
     """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
 
@@ -155,13 +166,13 @@ def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schem
             raise UsageError(
                 f"'returns' must name known tools ({', '.join(found)[:200]}), got {name!r:.80}: correct it"
             )
-        found[name] = replace(found[name], returns=read_kind(_text(kind), records))
+        found[name] = replace(found[name], returns=_kind(kind, records))
     return Schema(found, RecordOf("the state", tuple(_tables(_table(written, "state"), records))))
 
 
 def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable[tuple[str, Kind]]:
     for name, kind in written.items():
-        found = read_kind(_text(kind), records)
+        found = _kind(kind, records)
         if not isinstance(found, MapOf):
             raise UsageError(
                 f"the table {name!r:.80} of the state must be a map, got {kind!r:.80}: write map[KEY, KIND]"
@@ -170,28 +181,23 @@ def _tables(written: Mapping[str, Any], records: Mapping[str, Kind]) -> Iterable
 
 
 def _fields(written: Any, records: Mapping[str, Kind], what: str) -> tuple[tuple[str, Kind], ...]:
-    if not isinstance(written, Mapping):
-        raise UsageError(f"{what} must be a table of fields, got {written!r:.80}: write it as one")
-    return tuple((_named(name), read_kind(_text(kind), records)) for name, kind in written.items())
+    fields = shaped(written, dict[str, Any], f"{what} must be a table of fields", ": write it as one")
+    return tuple((_named(name), _kind(kind, records)) for name, kind in fields.items())
 
 
-def _table(written: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = written.get(name, {})
-    if not isinstance(found, Mapping):
-        raise UsageError(f"{name!r} of a schema must be a table, got {found!r:.80}: write it as one")
-    return found
+def _table(written: Mapping[str, Any], name: str) -> dict[str, Any]:
+    must = f"{name!r} of a schema must be a table"
+    return shaped(written.get(name, {}), dict[str, Any], must, ": write it as one")  # type: ignore[no-any-return]
+
+
+def _kind(written: Any, records: Mapping[str, Kind]) -> Kind:
+    return read_kind(shaped(written, str, "the kind of a value must be a text such as 'list[integer]'"), records)
 
 
 def _named(name: str) -> str:
     if _limits.NAME.fullmatch(name) is None:
         raise UsageError(f"a name must be letters, digits and _, at most 64, got {name!r:.80}: choose such a name")
     return name
-
-
-def _text(kind: Any) -> str:
-    if not isinstance(kind, str):
-        raise UsageError(f"the kind of a value must be a text such as 'list[integer]', got {kind!r:.80}")
-    return kind
 
 
 # Reading tools from a file: JSON in the format of the OpenAI API, or Python source, which is never imported.
@@ -240,9 +246,7 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
 
 
 def _from_json(listed: Any) -> Iterator[Tool]:
-    if not isinstance(listed, list):
-        raise UsageError(f"the tools must be a list as in the OpenAI API, got {listed!r:.80}: write such a list")
-    for entry in listed:
+    for entry in shaped(listed, list[Any], "the tools must be a list as in the OpenAI API", ": write such a list"):
         function = entry.get("function", entry) if isinstance(entry, Mapping) else None
         if not isinstance(function, Mapping) or _limits.NAME.fullmatch(str(function.get("name"))) is None:
             raise UsageError(f"a tool must be an object with a valid name, got {entry!r:.120}: correct it")

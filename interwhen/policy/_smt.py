@@ -16,27 +16,21 @@ from itertools import combinations
 from typing import Any, Literal, NamedTuple, TypeAlias, assert_never
 
 from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen.policy._builtins import BUILTINS, OnNodes
 from interwhen.policy._kind_check import Scope
 from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Number, PairsOf, RecordOf, Text
-from interwhen.policy._rules import Rule
+from interwhen.policy._rules import AdmissionProblem, Reason, Rule
 from interwhen.policy._schemas import Schema, WhenJudged
 from interwhen.policy._syntax import (
-    COMPARE,
     Apply,
-    Compare,
     Constant,
     Field,
-    If,
-    In,
     Index,
-    Junction,
     Listed,
     Name,
     Node,
-    Not,
     Quantified,
     Scalar,
-    Sum,
     show,
     walk,
 )
@@ -84,8 +78,11 @@ class Encoder:
     """
 
     def __init__(self, scope: Scope, bound: int = 3) -> None:
+        self.z3: Any = z3
         self.context: Any = z3.Context()
         self.bound = bound
+        self.zero, self.one = (z3.RealVal(number, self.context) for number in (0, 1))
+        self._true, self._false = (z3.BoolVal(value, self.context) for value in (True, False))
         self._scope = scope
         self._text: Any = z3.DeclareSort("Text", self.context)
         self._texts: dict[str, Term] = {}
@@ -106,8 +103,8 @@ class Encoder:
             found.append(z3.Distinct(*self._texts.values()))
         for (test, part), function in self._tests.items():
             for text, term in self._texts.items():
-                holds = text.startswith(part) if test == "starts_with" else part in text
-                found.append(function(term) == z3.BoolVal(holds, self.context))
+                holds: Any = BUILTINS[test].value
+                found.append(function(term) == z3.BoolVal(holds(text, part), self.context))
         return found
 
     def length(self, place: Place) -> Term:
@@ -130,7 +127,7 @@ class Encoder:
 
     # The encoding of each type of node.
 
-    def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:  # noqa: C901, PLR0912  # a line for each kind
+    def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:
         """Return the encoding of *node*. *names* has the encodings of the quantifier variables in scope, by name.
 
         Raises :class:`TooLargeError` if the formula would be too large, or cannot be encoded.
@@ -152,32 +149,15 @@ class Encoder:
                 place = self.encode(of, names)
                 found = tuple(self.encode(key, names) for key in keys)
                 return self._part(f"{place.path}[]", (*place.keys, *found), place.kind.value)
-            case Not(of=of):
-                return z3.Not(self.encode(of, names))
-            case Junction(op=op, parts=parts):
-                found = tuple(self.encode(part, names) for part in parts)
-                return z3.And(*found) if op == "and" else z3.Or(*found)
-            case Compare(op=op, left=left, right=right):
-                return COMPARE[op](self.encode(left, names), self.encode(right, names))
-            case In(item=item, among=among):
-                return self._among(self.encode(item, names), self.encode(among, names))
-            case Sum(op=op, left=left, right=right):
-                return self._sum(op, left, right, names)
             case Quantified():
                 return self._quantified(node, names)
             case Listed(items=items):
-                true = z3.BoolVal(True, self.context)  # a positional Boolean, since it is the value
-                return tuple(ListItem(true, self.encode(item, names)) for item in items)
-            case Apply():
-                return self._applied(node, names)
-            case If(condition=condition, then=then, otherwise=otherwise):
-                found = self.encode(then, names), self.encode(otherwise, names)
-                if not all(map(z3.is_expr, found)):
-                    raise TooLargeError(
-                        "'if' must choose between single values, so that Z3 can examine the rule, got "
-                        f"{show(node)[:160]}: move 'if' out of it"
-                    )
-                return z3.If(self.encode(condition, names), *found)
+                return tuple(ListItem(self._true, self.encode(item, names)) for item in items)
+            case Apply(function=function, arguments=arguments):
+                term = BUILTINS[function].term
+                if isinstance(term, OnNodes):
+                    return term.call(self, names, *arguments)
+                return term(self, *(self.encode(argument, names) for argument in arguments))
             case _:
                 assert_never(node)
 
@@ -222,110 +202,83 @@ class Encoder:
             return whole * _DAY if isinstance(kind, Date) else whole
         return self._function(path, keys, z3.RealSort(self.context))
 
-    def _items(self, listed: Encoded) -> tuple[ListItem, ...]:
+    # The operations on encodings that the rows of `_builtins.py` use.
+
+    def items(self, listed: Encoded) -> tuple[ListItem, ...]:
+        """Return the items of the list *listed*, up to the bound."""
         if isinstance(listed, tuple):
             return listed
-        assert isinstance(listed, Place)
         length = self.length(listed)
-        return tuple(ListItem(length > at, self._item(listed, z3.IntVal(at, self.context))) for at in range(self.bound))
+        return tuple(ListItem(length > at, self.item(listed, at)) for at in range(self.bound))
 
-    def _item(self, listed: Place, at: Term) -> Encoded:
-        assert isinstance(listed.kind, ListOf)
-        return self._part(f"{listed.path}[]", (*listed.keys, at), listed.kind.item)
+    def item(self, listed: Encoded, at: int) -> Encoded:
+        """Return the item of the list *listed* at the index *at*, where -1 is the last one."""
+        if isinstance(listed, tuple):
+            return listed[at].value
+        index = z3.IntVal(at, self.context) if at >= 0 else self.length(listed) - abs(at)
+        return self._part(f"{listed.path}[]", (*listed.keys, index), listed.kind.item)
 
-    def _among(self, item: Term, among: Encoded) -> Term:
+    def among(self, item: Term, among: Encoded) -> Term:
+        """Return the condition that *item* is in the list, or is a key of the map, *among*."""
         if isinstance(among, Place) and isinstance(among.kind, MapOf):
             return self._function(f"key of {among.path}", (*among.keys, item), z3.BoolSort(self.context))
-        return z3.Or(*(z3.And(found.there, found.value == item) for found in self._items(among)), _false(self.context))
+        return z3.Or(*(z3.And(found.there, found.value == item) for found in self.items(among)), self._false)
 
-    def _sum(self, op: str, left: Node, right: Node, names: Mapping[str, Encoded]) -> Term:
-        one, other = self.encode(left, names), self.encode(right, names)
-        if op == "*":
-            return one * other
-        return one + other if op == "+" else one - other
+    def choice(self, names: Mapping[str, Encoded], condition: Node, then: Node, otherwise: Node) -> Term:
+        """Return the encoding of an ``if``. Raises :class:`TooLargeError` if its values are not single ones."""
+        found = self.encode(then, names), self.encode(otherwise, names)
+        if not all(map(z3.is_expr, found)):
+            raise TooLargeError(
+                "'if' must choose between single values, so that Z3 can examine the rule, got "
+                f"{show(Apply('if', (condition, then, otherwise)))[:160]}: move 'if' out of it"
+            )
+        return z3.If(self.encode(condition, names), *found)
 
-    def _quantified(self, node: Quantified, names: Mapping[str, Encoded]) -> Term:
-        bodies = []
-        for there, value in self._items(self.encode(node.source, names)):
-            values = value if len(node.names) > 1 else (value,)
-            bodies.append((there, self.encode(node.body, {**names, **dict(zip(node.names, values, strict=True))})))
-        if node.op == "any":
-            return z3.Or(*(z3.And(there, body) for there, body in bodies), _false(self.context))
-        if node.op == "all":
-            return z3.And(*(z3.Implies(there, body) for there, body in bodies), z3.Not(_false(self.context)))
-        zero, one = z3.RealVal(0, self.context), z3.RealVal(1, self.context)
-        if node.op == "count":
-            return z3.Sum(zero, *(z3.If(z3.And(there, body), one, zero) for there, body in bodies))
-        return z3.Sum(zero, *(z3.If(there, body, zero) for there, body in bodies))
+    def assumed(self, condition: Term, otherwise: Term) -> Term:
+        """Return *condition* or, if it is not known, *otherwise*."""
+        # Z3 gives equal formulas the same id while one of them is alive; the dictionary keeps it alive.
+        fresh = z3.Bool(f"known {len(self._known)}", self.context)
+        _, known = self._known.setdefault(condition.get_id(), (condition, fresh))
+        return z3.If(known, condition, otherwise)
 
-    def _applied(self, node: Apply, names: Mapping[str, Encoded]) -> Encoded:
-        if node.function == "calls":
-            assert isinstance(node.arguments[0], Constant)
-            return self.calls_of(str(node.arguments[0].value))
-        if node.function in ("given", "unjudged"):
-            return z3.Bool(show(node), self.context)
-        if node.function in ("starts_with", "contains", "mentions"):
-            return self._test(node.function, node.arguments[1], self.encode(node.arguments[0], names))
-        values = [self.encode(argument, names) for argument in node.arguments]
-        if node.function == "assume":
-            # Z3 gives equal formulas the same id while one of them is alive; the dictionary keeps it alive.
-            fresh = z3.Bool(f"known {len(self._known)}", self.context)
-            _, known = self._known.setdefault(values[0].get_id(), (values[0], fresh))
-            return z3.If(known, values[0], values[1])
-        return self._pure(node.function, values)
-
-    def _test(self, function: str, part: Node, term: Term) -> Term:
+    def test(self, function: str, part: Node, of: Term) -> Term:
+        """Return the condition that the test *function* for *part* holds of the text *of*. For literals it is known."""
         test = z3.Function(f"{function} {show(part)}", self._text, z3.BoolSort(self.context))
         if isinstance(part, Constant):
             self._tests[function, str(part.value)] = test
-        return test(term)
+        return test(of)
 
-    def _pure(self, function: str, values: list[Any]) -> Encoded:
-        first = values[0]
-        match function:
-            case "length":
-                if isinstance(first, Place):
-                    return z3.ToReal(self.length(first))
-                zero, one = z3.RealVal(0, self.context), z3.RealVal(1, self.context)
-                return z3.Sum(zero, *(z3.If(item.there, one, zero) for item in first))
-            case "first":
-                return self._item(first, z3.IntVal(0, self.context)) if isinstance(first, Place) else first[0].value
-            case "last":
-                return self._item(first, self.length(first) - 1) if isinstance(first, Place) else first[-1].value
-            case "max" | "min":
-                larger = first >= values[1]
-                return z3.If(larger if function == "max" else z3.Not(larger), first, values[1])
-            case "day":
-                return (z3.ToReal(z3.ToInt(first / _DAY)) + 1) * _DAY
-            case "zip" | "consecutive":
-                return tuple(self._pairs(values))
-            case "flat" if not isinstance(first, Place):
-                raise TooLargeError(
-                    "flat(...) must have a list of the data, so that Z3 can examine the rule, got a list that is "
-                    "written out: ask each list by itself"
-                )
-            case _:  # values, keys, flat: a list without further conditions
-                return Place(f"{function}({first.path})", first.keys, _listed(function, first.kind))
+    def pairs(self, left: Sequence[ListItem], right: Sequence[ListItem]) -> tuple[ListItem, ...]:
+        """Return the items of two lists at the same indexes, as the items of a list of pairs."""
+        return tuple(
+            ListItem(z3.And(one.there, other.there), (one.value, other.value))
+            for one, other in zip(left, right, strict=False)
+        )
 
-    def _pairs(self, values: list[Any]) -> Iterator[ListItem]:
-        lists = [self._items(value) for value in values]
-        left, right = (lists[0], lists[0][1:]) if len(lists) == 1 else lists
-        for one, other in zip(left, right, strict=False):
-            yield ListItem(z3.And(one.there, other.there), (one.value, other.value))
+    def free_list(self, function: str, of: Encoded) -> Place:
+        """Return the result of *function*, which is a list, without conditions that relate its items to *of*."""
+        if not isinstance(of, Place):
+            raise TooLargeError(
+                f"{function}(...) must have a list of the data, so that Z3 can examine the rule, got a list that is "
+                "written out: ask each list by itself"
+            )
+        kind: Any = BUILTINS[function].kind
+        return Place(f"{function}({of.path})", of.keys, kind(of.kind))
 
-
-def _listed(function: str, kind: Kind) -> Kind:
-    match kind:
-        case MapOf(keys=keys, value=value):
-            return ListOf(value if function == "values" else keys[0])
-        case ListOf(item=item):
-            return item
-        case _:
-            return kind
-
-
-def _false(context: Any) -> Term:
-    return z3.BoolVal(False, context)  # a positional Boolean, since it is the value
+    def _quantified(self, node: Quantified, names: Mapping[str, Encoded]) -> Term:
+        bodies = []
+        for there, value in self.items(self.encode(node.source, names)):
+            values = value if len(node.names) > 1 else (value,)
+            bodies.append((there, self.encode(node.body, {**names, **dict(zip(node.names, values, strict=True))})))
+        match node.op:
+            case "any":
+                return z3.Or(*(z3.And(there, body) for there, body in bodies), self._false)
+            case "all":
+                return z3.And(*(z3.Implies(there, body) for there, body in bodies), z3.Not(self._false))
+            case "count":
+                return z3.Sum(self.zero, *(z3.If(z3.And(there, body), self.one, self.zero) for there, body in bodies))
+            case "sum":
+                return z3.Sum(self.zero, *(z3.If(there, body, self.zero) for there, body in bodies))
 
 
 # Questions to Z3 about rules: is there a situation in which these conditions hold? (extra ``z3``).
@@ -447,10 +400,6 @@ def smtlib(rule: Rule, schema: Schema) -> str:
 
 # Defects that Z3 finds in rules: rules that never decide, rules that contradict each other, unreachable tools.
 
-Trouble = Literal["vacuous", "contradiction", "deadlock", "open"]
-"""``vacuous``: a rule can never apply, never be broken, or never be kept. ``contradiction``: no call to which two rules
-apply can keep both. ``deadlock``: no sequence of calls can reach a tool without breaking a rule. ``open``: Z3 did not
-find out."""
 _MOST_STATES = 64
 _MOST_OPEN = 3
 """After this many unanswered questions about a rule, its remaining pairs are skipped."""
@@ -459,17 +408,7 @@ _MOST_OPEN = 3
 _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or review it by hand"
 
 
-class Defect(NamedTuple):
-    """A defect of rules, or a question about them that Z3 did not answer (*trouble* is then ``open``)."""
-
-    trouble: Trouble
-    rules: tuple[str, ...]
-    """The ids of the rules."""
-    says: str
-    """What must be so, and what was found."""
-
-
-def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
+def vacuous(rule: Rule, schema: Schema) -> Iterator[AdmissionProblem]:
     """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
 
     At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
@@ -481,31 +420,25 @@ def vacuous(rule: Rule, schema: Schema) -> Iterator[Defect]:
         try:
             when, require, broken = asked.truth(rule.when), asked.truth(rule.require), asked.broken(rule)
         except TooLargeError as error:
-            yield Defect("open", (rule.id,), str(error))
+            yield AdmissionProblem("open", (rule.id,), str(error))
             continue
-        if (answer := asked.ask([when])) != "yes":
-            yield _vacuous(
-                rule, answer, f"'when' must be true in some situation {where}", "it never is: correct 'when'"
-            )
-        elif (answer := asked.ask([broken])) != "yes":
-            yield _vacuous(
-                rule, answer, f"a call {where} must be able to break 'require'", "none can: correct 'require'"
-            )
-        elif isinstance(rule.require, Constant) and rule.require.value is False:
-            continue  # a prohibition can never be kept
-        elif (answer := asked.ask([when, require])) != "yes":
-            yield _vacuous(
-                rule,
-                answer,
-                f"a call {where} must be able to keep 'require'",
-                "none can: correct 'require', or write 'false' for a prohibition",
-            )
+        questions = [
+            ([when], f"'when' must be true in some situation {where}", "it never is: correct 'when'"),
+            ([broken], f"a call {where} must be able to break 'require'", "none can: correct 'require'"),
+        ]
+        if not (isinstance(rule.require, Constant) and rule.require.value is False):  # a prohibition is never kept
+            found = "none can: correct 'require', or write 'false' for a prohibition"
+            questions.append(([when, require], f"a call {where} must be able to keep 'require'", found))
+        for conditions, needed, found in questions:
+            if (answer := asked.ask(conditions)) != "yes":
+                yield _problem(answer, "vacuous", (rule.id,), needed, found)
+                break
 
 
-def _vacuous(rule: Rule, answer: str, needed: str, found: str) -> Defect:
+def _problem(answer: Answer, reason: Reason, rules: tuple[str, ...], needed: str, found: str) -> AdmissionProblem:
     if answer == "open":
-        return Defect("open", (rule.id,), f"{needed}, and {_UNANSWERED}")
-    return Defect("vacuous", (rule.id,), f"{needed}, and {found}")
+        return AdmissionProblem("open", rules, f"{needed}, and {_UNANSWERED}")
+    return AdmissionProblem(reason, rules, f"{needed}, and {found}")
 
 
 def _over(rules: Sequence[Rule], tool: str | None, moment: WhenJudged = "before") -> list[Rule]:
@@ -518,7 +451,7 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
-) -> Iterator[Defect]:
+) -> Iterator[AdmissionProblem]:
     """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
 
     Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
@@ -535,21 +468,14 @@ def contradictions(
             if pair in seen or max(unanswered[name] for name in pair) >= _MOST_OPEN:
                 continue
             answer = _exclude(asked, one, other)
+            if answer == "no":
+                continue
             if answer == "yes":
                 seen.add(pair)
-                yield Defect(
-                    "contradiction",
-                    pair,
-                    f"a call of {tool} to which both rules apply must be able to keep both, and none can: "
-                    "correct one of them",
-                )
-            elif answer == "open":
+            else:
                 unanswered.update(pair)
-                yield Defect(
-                    "open",
-                    pair,
-                    f"a call of {tool} to which both rules apply must be able to keep both, and {_UNANSWERED}",
-                )
+            needed = f"a call of {tool} to which both rules apply must be able to keep both"
+            yield _problem(answer, "contradiction", pair, needed, "none can: correct one of them")
         on_tool()
 
 
@@ -580,7 +506,7 @@ class _Way:
     unanswered: bool = False
 
 
-def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[Defect]:
+def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[AdmissionProblem]:
     """Yield a defect for each tool that is found to be unreachable without breaking a rule, by at most *depth* calls.
 
     The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
@@ -605,11 +531,8 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
     for tool, way in ways.items():
         if way.unanswered:
             names = tuple(rule.id for rule in _over(rules, tool))
-            yield Defect(
-                "open",
-                names,
-                f"a sequence of calls must lead to a call of {tool} that keeps these rules, and {_UNANSWERED}",
-            )
+            needed = f"a sequence of calls must lead to a call of {tool} that keeps these rules"
+            yield _problem("open", "deadlock", names, needed, "")
         if not way.enabled and way.core:
             # Only a complete search shows that there is no sequence.
             found = (
@@ -617,7 +540,7 @@ def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator
                 if is_cut_off
                 else "none does: correct one of them"
             )
-            yield Defect(
+            yield AdmissionProblem(
                 "open" if is_cut_off else "deadlock",
                 way.core,
                 f"a sequence of calls must lead to a call of {tool} that keeps all of these rules, and {found}",

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from interwhen._types.errors import UsageError
-from interwhen.policy._evaluation import Held, HeldItems, Missing, Value, evaluate, hold, raw_of
-from interwhen.policy._kind_check import Definitions, Scope, joined, kind_of, write_out
-from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Quantity, RecordOf, describe
+from interwhen.policy._evaluation import evaluate
+from interwhen.policy._kind_check import Definitions, Scope, kind_of, write_out
+from interwhen.policy._kinds import Anything, Bool, Kind, ListOf, MapOf, Quantity, RecordOf, describe, joined
 from interwhen.policy._limits import name_fits
-from interwhen.policy._schemas import MadeCall, Schema, Situation
+from interwhen.policy._schemas import MadeCall, Schema, Situation, shaped
 from interwhen.policy._syntax import ExpressionError, Node, parse, plain_text
+from interwhen.policy._values import Held, Missing, Value, raw_of
 
 Key = str | tuple[str, ...]
 """The key of an entry as text; a tuple of texts if the table has several keys."""
@@ -143,12 +144,9 @@ def _items(learning: Learning, situation: Situation, schema: Schema) -> Iterator
         yield {}
         return
     listed = evaluate(learning.each, situation, schema)
-    if not isinstance(listed, Held) or not isinstance(listed.kind, ListOf):
-        return
-    for at, raw in enumerate(listed.raw[:_MOST]):
-        item = raw if isinstance(listed.raw, HeldItems) else hold(raw, listed.kind.item, f"{listed.where}[{at}]")
-        if not isinstance(item, Missing):
-            yield {"item": item}
+    if isinstance(listed, Held) and isinstance(listed.kind, ListOf):
+        items = map(listed.item, range(min(len(listed.raw), _MOST)))
+        yield from ({"item": item} for item in items if not isinstance(item, Missing))
 
 
 def _kind_of_entry(learning: Learning, schema: Schema) -> Kind:
@@ -177,8 +175,9 @@ def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tup
 
     Raises :class:`UsageError` for an entry that is not valid.
     """
-    if not isinstance(listed, list) or not all(isinstance(entry, Mapping) for entry in listed):
-        raise UsageError(f"learn in policy.toml must be a list of tables, got {listed!r:.80}: write each as [[learn]]")
+    listed = shaped(
+        listed, list[dict[str, Any]], "learn in policy.toml must be a list of tables", ": write each as [[learn]]"
+    )
     found = []
     for number, entry in enumerate(listed, 1):
         try:
@@ -200,13 +199,11 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
         )
 
     def read(text: Any) -> Node:
-        if not isinstance(text, str):
-            raise UsageError(f"an expression must be a text, got {text!r:.80}: write it in quotes")
-        return write_out(parse(text), definitions)
+        return write_out(parse(shaped(text, str, "an expression must be a text", ": write it in quotes")), definitions)
 
-    for name in ("unanswered", "keep"):
-        if not isinstance(entry.get(name, False), bool):
-            raise UsageError(f"{name!r} must be true or false, got {entry[name]!r:.80}: write it without quotes")
+    def flag(name: str) -> Any:
+        return shaped(entry.get(name, False), bool, f"{name!r} must be true or false", ": write it without quotes")
+
     keys = entry["key"]
     return Learning(
         tools=tuple(map(str, entry["from"])),
@@ -215,8 +212,8 @@ def _read(entry: Mapping[str, Any], definitions: Definitions) -> Learning:
         value=read(entry["value"]) if "value" in entry else None,
         each=read(entry["each"]) if "each" in entry else None,
         when=read(entry["when"]) if "when" in entry else None,
-        unanswered=entry.get("unanswered", False),
-        keep=entry.get("keep", False),
+        unanswered=flag("unanswered"),
+        keep=flag("keep"),
         changes=tuple((name, read(text)) for name, text in entry.get("with", {}).items()),
     )
 

@@ -1,34 +1,22 @@
-"""The expression language of rules: syntax tree, tokens, parser and the list of built-in functions."""
+"""The expression language of rules: syntax tree, tokens and parser. Operators and functions are in `_builtins.py`."""
 
 from __future__ import annotations
 
 import datetime as dt
-import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple, TypeAlias, TypeGuard, assert_never, cast, get_args
+from typing import Any, Literal, NamedTuple, TypeAlias, assert_never, cast, get_args
 
 from interwhen._types.errors import UsageError
 from interwhen.policy import _limits
-from interwhen.policy._kinds import Bool, Date, Kind, ListOf, MapOf, Moment, Number, PairsOf, Quantity, Text, unit_named
+from interwhen.policy._kinds import Bool, Date, Kind, Moment, Number, Quantity, Text, unit_named
 from interwhen.toolkit.quantities import write_number
 
 Scalar: TypeAlias = bool | Fraction | str | dt.date | dt.datetime
-Comparison = Literal["=", "!=", "<", "<=", ">", ">="]
 Counting = Literal["any", "all", "count", "sum"]
-Arithmetic = Literal["+", "-", "*"]
-COMPARE: Mapping[str, Callable[[Any, Any], Any]] = {
-    "=": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-"""The Python function for each comparison operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,47 +52,6 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
-class Not:
-    """The negation of a condition."""
-
-    of: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Junction:
-    """A conjunction (``and``) or a disjunction (``or``) of conditions."""
-
-    op: Literal["and", "or"]
-    parts: tuple[Node, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Compare:
-    """A comparison of two values of the same kind."""
-
-    op: Comparison
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
-class In:
-    """A membership test: whether *item* is in the list *among*, or is a key of the map *among*."""
-
-    item: Node
-    among: Node
-
-
-@dataclass(frozen=True, slots=True)
-class Sum:
-    """A sum, a difference or a product."""
-
-    op: Arithmetic
-    left: Node
-    right: Node
-
-
-@dataclass(frozen=True, slots=True)
 class Quantified:
     """A quantifier or an aggregate over a list: it evaluates *body* for each item of *source*.
 
@@ -126,24 +73,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Apply:
-    """A call of a built-in function, or of a definition that is not expanded yet."""
+    """An operator or a built-in function with its arguments, or a call of a definition that is not expanded yet."""
 
     function: str
+    """The name of the row in `_builtins.py`, such as ``and``, ``=``, ``if`` or ``length``; or that of a definition."""
     arguments: tuple[Node, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class If:
-    """A conditional expression."""
-
-    condition: Node
-    then: Node
-    otherwise: Node
-
-
-Node: TypeAlias = (
-    Constant | Name | Field | Index | Not | Junction | Compare | In | Sum | Quantified | Listed | Apply | If
-)
+Node: TypeAlias = Constant | Name | Field | Index | Quantified | Listed | Apply
 
 
 _NODES = get_args(Node)
@@ -179,7 +116,11 @@ def walk(node: Node) -> Iterator[Node]:
         yield from walk(child)
 
 
-def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of node
+_COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
+_INFIX = frozenset((*_COMPARISONS, "and", "or", "in", "+", "-", "*"))
+
+
+def show(node: Node) -> str:  # noqa: C901  # one line for each kind of node
     """Return the source text of *node*, with brackets around operators and quantifiers.
 
     Amounts are written in the base unit of their dimension: ``24 hours`` becomes ``86400 s``.
@@ -193,22 +134,18 @@ def show(node: Node) -> str:  # noqa: C901, PLR0912  # one line for each kind of
             return f"{show(of)}.{name}"
         case Index(of=of, keys=keys):
             return f"{show(of)}[{_listed(keys)}]"
-        case Not(of=of):
-            return f"(not {show(of)})"
-        case Junction(op=op, parts=parts):
-            return f"({f' {op} '.join(map(show, parts))})"
-        case Compare(op=op, left=left, right=right) | Sum(op=op, left=left, right=right):
-            return f"({show(left)} {op} {show(right)})"
-        case In(item=item, among=among):
-            return f"({show(item)} in {show(among)})"
         case Quantified(op=op, names=names, source=source, body=body):
             return f"({op} {', '.join(names)} in {show(source)}: {show(body)})"
         case Listed(items=items):
             return f"[{_listed(items)}]"
+        case Apply(function="not", arguments=(of,)):
+            return f"(not {show(of)})"
+        case Apply(function="if", arguments=(condition, then, otherwise)):
+            return f"(if {show(condition)} then {show(then)} else {show(otherwise)})"
+        case Apply(function=function, arguments=arguments) if function in _INFIX:
+            return f"({f' {function} '.join(map(show, arguments))})"
         case Apply(function=function, arguments=arguments):
             return f"{function}({_listed(arguments)})"
-        case If(condition=condition, then=then, otherwise=otherwise):
-            return f"(if {show(condition)} then {show(then)} else {show(otherwise)})"
         case _:
             assert_never(node)
 
@@ -370,9 +307,6 @@ def _constant_token(written: str, form: str | None, start: int) -> Constant:
 #     product      unary (* unary)*
 #     place        NAME | NAME(expression, ...) | place.NAME | place[expression, ...] | [expression, ...] | (expression)
 
-__all__ = ["ExpressionError", "parse"]
-
-_COMPARISONS = get_args(Comparison)
 _COUNTING = get_args(Counting)
 
 
@@ -448,14 +382,14 @@ class _Reader:
             self.expect("then")
             then = self.expression()
             self.expect("else")
-            return If(condition, then, self.expression())
+            return Apply("if", (condition, then, self.expression()))
 
     def _junction(self, op: str) -> Node:
         part = self._negation if op == "and" else (lambda: self._junction("and"))
         parts = [part()]
         while self._take(op):
             parts.append(part())
-        return parts[0] if len(parts) == 1 else Junction("and" if op == "and" else "or", tuple(parts))
+        return parts[0] if len(parts) == 1 else Apply(op, tuple(parts))
 
     def _negation(self) -> Node:
         times = 0
@@ -464,18 +398,18 @@ class _Reader:
         self._limit(times, f"negated at most {_limits.DEPTH} times")
         found = self._comparison()
         for _ in range(times):
-            found = Not(found)
+            found = Apply("not", (found,))
         return found
 
     def _comparison(self) -> Node:
         left = self._sum()
-        sign = self._take(*_COMPARISONS)
+        sign = self._take(*_COMPARISONS, "in")
         if sign is not None:
-            return Compare(cast("Comparison", sign.text), left, self._sum())
+            return Apply(sign.text, (left, self._sum()))
         if self._is("not") and self._tokens[self._at + 1].text == "in":
             self._at += 2
-            return Not(In(left, self._sum()))
-        return In(left, self._sum()) if self._take("in") else left
+            return Apply("not", (Apply("in", (left, self._sum())),))
+        return left
 
     def _sum(self) -> Node:
         return self._chain(self._product, ("+", "-"))
@@ -488,7 +422,7 @@ class _Reader:
         while (sign := self._take(*signs)) is not None:
             terms += 1
             self._few(terms)
-            found = Sum(cast("Arithmetic", sign.text), found, part())
+            found = Apply(sign.text, (found, part()))
         return found
 
     def _few(self, number: int) -> None:
@@ -558,103 +492,3 @@ class _Reader:
     def _named(self) -> Node:
         name = self._name()
         return Apply(name, self._list(")")) if self._take("(") else Name(name)
-
-
-# The built-in functions of expressions: a closed list. Each takes time linear in the size of its arguments.
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """The signature of a built-in function.
-
-    ``says`` describes the function in messages, and ``arguments`` is the number of its arguments.
-    """
-
-    says: str
-    arguments: int
-    kind: Callable[..., Kind | None]
-    """Maps the kinds of the arguments to the kind of the result; ``None`` if the arguments have wrong kinds."""
-    problem: Callable[[tuple[Node, ...]], str] = lambda _arguments: ""
-    """Checks the nodes of the arguments. Returns an error message, or an empty text."""
-
-
-def _is_closed(of: Kind) -> TypeGuard[MapOf]:
-    """Tell whether *of* is a map whose entries are all known."""
-    return isinstance(of, MapOf) and not of.open
-
-
-def _item(of: Kind) -> Kind | None:
-    return of.item if isinstance(of, ListOf) else None
-
-
-def _zip(one: Kind, other: Kind) -> Kind | None:
-    return ListOf(PairsOf(one.item, other.item)) if isinstance(one, ListOf) and isinstance(other, ListOf) else None
-
-
-def _larger(one: Kind, other: Kind) -> Kind | None:
-    match one, other:
-        case Number(whole=left), Number(whole=right):
-            return Number(left and right)
-        case Quantity(dimension=left), Quantity(dimension=right) if left == right:
-            return one
-        case _:
-            return None
-
-
-def _all_of(wanted: type[Kind]) -> Callable[..., Kind | None]:
-    """Return a function for :attr:`Function.kind` that gives ``Bool`` if all arguments have the kind *wanted*."""
-    return lambda *kinds: Bool() if all(isinstance(kind, wanted) for kind in kinds) else None
-
-
-def _mentions(of: Kind, words: Kind) -> Kind | None:
-    fits = isinstance(of, Text) and isinstance(words, ListOf) and isinstance(words.item, Text)
-    return Bool() if fits else None
-
-
-def _written(arguments: tuple[Node, ...]) -> str:
-    last = arguments[-1]
-    parts = last.items if isinstance(last, Listed) else (last,)
-    fits = all(isinstance(part, Constant) and str(part.value).strip(" *") for part in parts)
-    return "" if fits else "the last argument must be written out as texts"
-
-
-def _of_arguments(arguments: tuple[Node, ...]) -> str:
-    is_argument = isinstance(arguments[0], Field) and arguments[0].of == Name("args")
-    return "" if is_argument else "the argument of given must be args.NAME"
-
-
-FUNCTIONS: Mapping[str, Function] = {
-    "length": Function(
-        "length(LIST or MAP): how many there are",
-        1,
-        lambda of: Number(whole=True) if isinstance(of, ListOf) or _is_closed(of) else None,
-    ),
-    "first": Function("first(LIST): its first item", 1, _item),
-    "last": Function("last(LIST): its last item", 1, _item),
-    "values": Function("values(MAP): a list", 1, lambda of: ListOf(of.value) if _is_closed(of) else None),
-    "keys": Function(
-        "keys(MAP): a list", 1, lambda of: ListOf(of.keys[0]) if _is_closed(of) and len(of.keys) == 1 else None
-    ),
-    "flat": Function(
-        "flat(LIST of LISTS): one list", 1, lambda of: _item(of) if isinstance(_item(of), ListOf) else None
-    ),
-    "consecutive": Function("consecutive(LIST): each item with the next one", 1, lambda of: _zip(of, of)),
-    "zip": Function("zip(LIST, LIST): the items at the same places", 2, _zip),
-    "max": Function("max(A, B): the larger of two numbers or amounts", 2, _larger),
-    "min": Function("min(A, B): the smaller of two numbers or amounts", 2, _larger),
-    "day": Function("day(MOMENT): its date", 1, lambda of: Date() if isinstance(of, Moment) else None),
-    "starts_with": Function('starts_with(TEXT, "text")', 2, _all_of(Text), _written),
-    "contains": Function('contains(TEXT, "text")', 2, _all_of(Text), _written),
-    "mentions": Function(
-        'mentions(TEXT, ["yes", "go ahead", "confirm*"]): whether it has one of these words or phrases, in any case; '
-        "texts in other scripts are not understood",
-        2,
-        _mentions,
-        _written,
-    ),
-    "given": Function("given(args.NAME): whether the call has this argument", 1, lambda _kind: Bool(), _of_arguments),
-    "unjudged": Function('unjudged("what"): it cannot be decided here, so it is not known', 1, _all_of(Text), _written),
-    "assume": Function("assume(A, B): A; where A is not known, B", 2, _all_of(Bool)),
-}
-"""The built-in functions by name. ``calls("tool")``, the earlier calls of a tool, is handled separately, because its
-kind depends on the schema."""

@@ -22,12 +22,13 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Message, Model, Request, Sampling
 from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
+from interwhen.policy._builtins import FUNCTIONS
 from interwhen.policy._files import Surroundings, checked_id, inner_folder, is_visible, read_file, read_rule, read_toml
 from interwhen.policy._kind_check import Definitions
 from interwhen.policy._kinds import Anything, Kind, RecordOf, describe, parts_of
 from interwhen.policy._rules import Rule, WrittenPolicy
 from interwhen.policy._schemas import Schema
-from interwhen.policy._syntax import FUNCTIONS, show
+from interwhen.policy._syntax import show
 
 # The messages that ask a model for a rule for one clause.
 
@@ -67,7 +68,7 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
     """Return the message that asks the model for a rule for *clause*, with the whole text of the policy, *policy*."""
-    functions = "\n".join(f"  {function.says}" for function in FUNCTIONS.values())
+    functions = "\n".join(f"  {row.says}" for row in FUNCTIONS if row.name != "calls")  # a name of its own in _LANGUAGE
     parts = [
         _LANGUAGE,
         f"Functions:\n{functions}",
@@ -230,6 +231,7 @@ class _Drafter:
         """
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
+        last = ""
         for _ in range(rounds):
             answer = await self._ask(messages)
             if answer is None:
@@ -241,23 +243,19 @@ class _Drafter:
                 attempts.append(Attempt(answer, ()))
                 return Draft(number, clause, "no rule", tuple(attempts), reason=refusal[1][:_SAID])
             text = "" if block is None else block[1]
+            last = text or last
             rule, problems = await anyio.to_thread.run_sync(judge_candidate, text, clause, self.policy, self.around)
             attempts.append(Attempt(answer, problems))
             if rule is not None and not problems:
                 return Draft(number, clause, "admitted", tuple(attempts), rule, text)
             messages = (*messages[:1], Message("assistant", answer), next_message(problems[:_TOLD]))
-        return Draft(number, clause, "queued", tuple(attempts), text=_last_text(attempts))
+        return Draft(number, clause, "queued", tuple(attempts), text=last)
 
     async def _ask(self, messages: tuple[Message, ...]) -> str | None:
         with anyio.move_on_after(self.seconds):
             found = await self.model.complete(Request(messages, sampling=self.sampling))
             return found.text[:_ANSWER].encode(errors="replace").decode()  # a lone surrogate cannot be encoded
         return None
-
-
-def _last_text(attempts: list[Attempt]) -> str:
-    blocks = [block[1] for attempt in attempts if (block := _BLOCK.search(attempt.answer))]
-    return blocks[-1] if blocks else ""
 
 
 def judge_candidate(

@@ -6,37 +6,27 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, get_args
 
 import msgspec
 
 from interwhen._types.errors import UsageError
 from interwhen.training._attempts import AttemptHistory, read_attempts
 from interwhen.training._decontamination import SIZE, Decontaminator
-from interwhen.training._rows import Row, chats, documents, preferences, steps
+from interwhen.training._rows import Row, chat, document, preferences, steps, why_unfit
 
 Format = Literal["tpt", "messages", "prm", "preference"]
 """``tpt``: documents with their thinking; ``messages``: chats; ``prm``: steps with labels; ``preference``: pairs."""
 FORMATS: tuple[Format, ...] = get_args(Format)
 """All formats of an export."""
 
-_Make: TypeAlias = Callable[[AttemptHistory, Counter[str]], Iterator[Row]]
-
-_MAKERS: dict[Format, _Make] = {
-    "tpt": documents,
-    "messages": chats,
+_WHOLE: dict[Format, Callable[[AttemptHistory], Row]] = {"tpt": document, "messages": chat}
+"""The formats with whole traces, which can keep refuted lines."""
+_PARTS: dict[Format, Callable[[AttemptHistory, Counter[str]], Iterator[Row]]] = {
     "prm": steps,
     "preference": preferences,
 }
-
-
-_KEEPING: dict[Format, _Make] = {
-    "tpt": partial(documents, keep_refuted=True),
-    "messages": partial(chats, keep_refuted=True),
-}
-"""The formats with whole traces, which can keep refuted lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +62,7 @@ def export_journals(
     for name, value in (("journals", journals), ("keep_out", keep_out)):
         if isinstance(value, str | os.PathLike):
             raise UsageError(f"{name} must be a list, got {value!r:.80}; write [{value!r:.80}]")
-    make = _maker(format, keep_refuted=keep_refuted)
+    _check(format, keep_refuted=keep_refuted)
     left_out: Counter[str] = Counter()
     paths: list[str] = []
     target = Path(to)
@@ -86,7 +76,9 @@ def export_journals(
                 )
             yield paths[-1]
 
-    lines = list(_lines(read(), make, Decontaminator(keep_out, overlap), left_out))
+    decontaminator = Decontaminator(keep_out, overlap)
+    rows = (row for path in read() for row in _rows(read_attempts(path), format, left_out, keep_refuted=keep_refuted))
+    lines = list(_lines(rows, decontaminator, left_out))
     if not paths:
         raise UsageError("an export needs at least one journal, got none; name some")
     data = b"".join(line + b"\n" for line in lines)
@@ -105,33 +97,31 @@ def export_journals(
     return Exported(len(paths), len(lines), dict(sorted(left_out.items())))
 
 
-def _maker(form: Format, *, keep_refuted: bool) -> _Make:
-    """Return the function that makes the rows of the format *form*."""
+def _check(form: Format, *, keep_refuted: bool) -> None:
     if form not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {form!r}; choose one of these")
-    if not keep_refuted:
-        return _MAKERS[form]
-    if form not in _KEEPING:
-        raise UsageError(f"keep_refuted must be used with {' or '.join(_KEEPING)}, got {form!r}; leave it out")
-    return _KEEPING[form]
+    if keep_refuted and form not in _WHOLE:
+        raise UsageError(f"keep_refuted must be used with {' or '.join(_WHOLE)}, got {form!r}; leave it out")
 
 
-def _lines(
-    paths: Iterable[str],
-    make: _Make,
-    decontaminator: Decontaminator,
-    left_out: Counter[str],
-) -> Iterator[bytes]:
+def _rows(history: AttemptHistory, form: Format, left_out: Counter[str], *, keep_refuted: bool) -> Iterator[Row]:
+    if form in _PARTS:
+        yield from _PARTS[form](history, left_out)
+    elif why := why_unfit(history, keep_refuted=keep_refuted):
+        left_out[why] += 1
+    else:
+        yield _WHOLE[form](history)
+
+
+def _lines(rows: Iterable[Row], decontaminator: Decontaminator, left_out: Counter[str]) -> Iterator[bytes]:
     seen: set[bytes] = set()
-    for path in paths:
-        for row in make(read_attempts(path), left_out):
-            if decontaminator.is_contaminated(row.searched):
-                left_out["rows that overlap with test data"] += 1
-                continue
-            line = _encoded(row)
-            if line in seen:
-                left_out["duplicate rows"] += 1
-                continue
+    for row in rows:
+        line = _encoded(row)
+        if decontaminator.is_contaminated(row.searched):
+            left_out["rows that overlap with test data"] += 1
+        elif line in seen:
+            left_out["duplicate rows"] += 1
+        else:
             seen.add(line)
             yield line
 

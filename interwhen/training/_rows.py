@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -141,30 +140,18 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 # Whole traces as rows: documents with their thinking, and chats.
 
 
-def documents(
-    history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False
-) -> Iterator[ThinkingDocument]:
-    """Yield one row with the problem and the trace of *history*, if its answer was verified.
-
-    A trace with a line that was refuted, and neither cut nor followed by feedback, gives no row; with *keep_refuted*,
-    such a line is marked. Without a row, the run is counted in *left_out*.
-    """
-    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
-        return
-    document, thinking = history.problem, history.last.text
-    spans = tuple(
-        OursSpan(span.start + len(document), span.end + len(document), span.origin) for span in _spans(history)
-    )
-    yield ThinkingDocument(history.name, document + thinking, document, thinking, spans)
+def document(history: AttemptHistory) -> ThinkingDocument:
+    """Return the problem and the trace of *history* as one text."""
+    problem, thinking = history.problem, history.last.text
+    spans = tuple(OursSpan(span.start + len(problem), span.end + len(problem), span.origin) for span in _spans(history))
+    return ThinkingDocument(history.name, problem + thinking, problem, thinking, spans)
 
 
-def chats(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool = False) -> Iterator[Chat]:
-    """Yield one row with the problem and the trace of *history* as messages, on the conditions of :func:`documents`.
+def chat(history: AttemptHistory) -> Chat:
+    """Return the problem and the trace of *history* as messages.
 
     The reasoning, without its tags, is the ``reasoning_content`` of the last message.
     """
-    if not _is_fit(history, left_out, keep_refuted=keep_refuted):
-        return
     number = len(history.turns)
     texts = {"reasoning_content": "", "content": ""}
     spans: list[FieldSpan] = []
@@ -178,27 +165,25 @@ def chats(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool
             calls.append(piece.call)
         elif at not in tags:
             name = "reasoning_content" if piece.phase == "reasoning" else "content"
-            shift = len(texts[name]) - at
-            parts = (span.within(at, end, shift) for span in ours)
-            spans.extend(
-                FieldSpan(number, name, part.start, part.end, part.origin) for part in parts if part is not None
-            )
+            parts = within(ours, at, end, len(texts[name]) - at)
+            spans.extend(FieldSpan(number, name, part.start, part.end, part.origin) for part in parts)
             texts[name] += piece.text
         at = end
     answer = as_turn(Message("assistant", texts["content"], calls=tuple(calls)))
     if texts["reasoning_content"]:
         answer["reasoning_content"] = texts["reasoning_content"]
-    yield Chat(history.name, (*(as_turn(turn) for turn in history.turns), answer), tuple(spans))
+    return Chat(history.name, (*(as_turn(turn) for turn in history.turns), answer), tuple(spans))
 
 
-def _is_fit(history: AttemptHistory, left_out: Counter[str], *, keep_refuted: bool) -> bool:
+def why_unfit(history: AttemptHistory, *, keep_refuted: bool) -> str:
+    """Return why the whole trace of *history* is no training data; empty if it is.
+
+    Its answer must be verified. It must have no line that was refuted, and neither cut nor followed by feedback; with
+    *keep_refuted*, it may.
+    """
     if not history.is_answer_verified:
-        left_out["runs without a verified answer"] += 1
-    elif history.observed and not keep_refuted:
-        left_out["runs with a line that was refuted and not corrected"] += 1
-    else:
-        return True
-    return False
+        return "runs without a verified answer"
+    return "runs with a line that was refuted and not corrected" if history.observed and not keep_refuted else ""
 
 
 def _spans(history: AttemptHistory) -> Sequence[OursSpan]:
@@ -278,58 +263,46 @@ def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
     that is not blank ends the row and is counted in *left_out*. Nothing after the first wrong line of an attempt is a
     step.
     """
+    problem = history.problem
     for number, attempt in enumerate(history.attempts):
-        for place, row in enumerate(_Rows(history, attempt, f"{history.name}-{number}", left_out).all()):
-            yield Steps(f"{row.id}-{place}", row.prompt, row.completions, row.labels, row.prompt_spans)
+        for place, lines in enumerate(_runs(attempt, left_out)):
+            start = lines[0].start
+            yield Steps(
+                f"{history.name}-{number}-{place}",
+                problem + attempt.text[:start],
+                tuple(attempt.text[line.start : line.end].rstrip("\r\n") for line in lines),
+                tuple(line.judgement == "right" for line in lines),
+                within(attempt.ours, 0, start, len(problem)),
+            )
 
 
-@dataclass(slots=True)
-class _Rows:
-    history: AttemptHistory
-    attempt: RecordedAttempt
-    name: str
-    left_out: Counter[str]
-    begun: int = 0
-    texts: list[str] = field(default_factory=list)
-    labels: list[bool] = field(default_factory=list)
-
-    def all(self) -> Iterator[Steps]:
-        """Yield the rows of labelled steps of the attempt, and count other lines before a wrong one in ``left_out``."""
-        for line in lines_of(self.attempt, self.attempt.start):
-            text = self.attempt.text[line.start : line.end]
-            if not text.strip():
-                continue
-            if (label := self._label(line)) is None:
-                yield from self._close()
-                if line.judgement == "wrong":
-                    return
-                continue
-            if not self.texts:
-                self.begun = line.start
-            self.texts.append(text.rstrip("\r\n"))
-            self.labels.append(label)
-            if not label:
-                break
-        yield from self._close()
-
-    def _label(self, line: TraceLine) -> bool | None:
-        # The rest of a line that was cut and repaired is not a step.
-        if line.is_ours or (line.start > 0 and self.attempt.text[line.start - 1] != "\n"):
-            self.left_out["lines with text of interwhen"] += 1
-            return None
-        if line.judgement in ("right", "wrong"):
-            return line.judgement == "right"
-        self.left_out["lines that are open" if line.judgement == "open" else "lines without a claim"] += 1
-        return None
-
-    def _close(self) -> Iterator[Steps]:
-        if not self.texts:
+def _runs(attempt: RecordedAttempt, left_out: Counter[str]) -> Iterator[list[TraceLine]]:
+    """Yield the runs of consecutive steps of *attempt*, and count other lines before a wrong one in *left_out*."""
+    run: list[TraceLine] = []
+    for line in lines_of(attempt, attempt.start):
+        if not attempt.text[line.start : line.end].strip():
+            continue
+        why = _why_no_step(attempt, line)
+        if why:
+            left_out[why] += 1
+        else:
+            run.append(line)
+        if run and (why or line.judgement == "wrong"):
+            yield run
+            run = []
+        if line.judgement == "wrong":
             return
-        problem = self.history.problem
-        spans: tuple[OursSpan, ...] = within(self.attempt.ours, 0, self.begun, len(problem))
-        prompt = problem + self.attempt.text[: self.begun]
-        yield Steps(self.name, prompt, tuple(self.texts), tuple(self.labels), spans)
-        self.texts, self.labels = [], []
+    if run:
+        yield run
+
+
+def _why_no_step(attempt: RecordedAttempt, line: TraceLine) -> str:
+    # The rest of a line that was cut and repaired is not a step.
+    if line.is_ours or (line.start > 0 and attempt.text[line.start - 1] != "\n"):
+        return "lines with text of interwhen"
+    if line.judgement in ("right", "wrong"):
+        return ""
+    return "lines that are open" if line.judgement == "open" else "lines without a claim"
 
 
 # Preference pairs from interrupts: the refuted continuation, and the one that replaced it.

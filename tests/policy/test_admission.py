@@ -156,7 +156,7 @@ def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
     policy = read_policy(write_shop(tmp_path, *rules))
     found = list(deadlocks(policy.rules, policy.schema))
     assert {name for finding in found for name in finding.rules} == {each.id for each in policy.rules}
-    assert {finding.trouble for finding in found} == {"deadlock"}
+    assert {finding.reason for finding in found} == {"deadlock"}
 
 
 def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_search_that_is_cut_off_proves_no_deadlock() -> None:
         schema = schema_of(count)
         wanted = [f'length(calls("t{number}")) >= {0 if number < count - 3 else least}' for number in range(count)]
         text = rule("last-three", " and ".join(wanted), tools="pay", examples="")
-        return [(each.trouble, each.rules) for each in deadlocks([read_rule(text, Surroundings(schema))], schema)]
+        return [(each.reason, each.rules) for each in deadlocks([read_rule(text, Surroundings(schema))], schema)]
 
     assert found(4, "1") == []
     assert found(8, "1") == [("open", ("last-three",))]
@@ -316,7 +316,7 @@ witness = "no"
         return replace(policy, rules=(*over, read_rule(text, around)))
 
     empty = planted("require = '''reservation.cabin in [\"basic_economy\", \"economy\", \"business\"]'''")
-    assert [finding.trouble for finding in vacuous(empty.rules[-1], empty.schema)] == ["vacuous"]
+    assert [finding.reason for finding in vacuous(empty.rules[-1], empty.schema)] == ["vacuous"]
 
     against = planted(
         "when = '''reservation.cabin = \"basic_economy\"'''\nrequire = 'not any f in args.flights: kept(f)'"

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 from interwhen.policy import Situation
-from interwhen.policy._evaluation import Missing, evaluate
+from interwhen.policy._evaluation import evaluate
 from interwhen.policy._files import read_situation
 from interwhen.policy._schemas import read_schema
 from interwhen.policy._syntax import parse
+from interwhen.policy._values import Missing
 from policy_shop import made_shop
 
 SCHEMA = made_shop()

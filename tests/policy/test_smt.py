@@ -13,22 +13,7 @@ from interwhen.policy._evaluation import evaluate
 from interwhen.policy._kinds import Number, Quantity, Text
 from interwhen.policy._schemas import read_schema
 from interwhen.policy._smt import Questions, TooLargeError
-from interwhen.policy._syntax import (
-    Apply,
-    Compare,
-    Constant,
-    Field,
-    If,
-    In,
-    Junction,
-    Listed,
-    Name,
-    Node,
-    Not,
-    Quantified,
-    Sum,
-    parse,
-)
+from interwhen.policy._syntax import Apply, Constant, Field, Listed, Name, Node, Quantified, parse
 from policy_shop import made_shop
 
 z3 = pytest.importorskip("z3", reason="the extra 'z3' is not installed")
@@ -50,43 +35,43 @@ small = st.integers(0, 3).map(number)
 texts: st.SearchStrategy[Node] = st.one_of(words, st.just(Field(ARGS, "id")))
 
 
+def applied(functions: list[str], *arguments: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
+    return st.builds(lambda function, *parts: Apply(function, parts), st.sampled_from(functions), *arguments)
+
+
 def counted(body: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     return st.builds(lambda inner: Quantified("count", ("t",), TAGS, inner), body)
 
 
 of_item = st.one_of(
-    st.builds(Compare, st.sampled_from(["=", "!="]), st.just(Name("t")), texts),
-    st.builds(lambda part: Apply("starts_with", (Name("t"), part)), words),
-    st.builds(lambda part: Apply("contains", (Name("t"), part)), words),
-    st.builds(lambda one, two: In(Name("t"), Listed((one, two))), words, texts),
+    applied(["=", "!="], st.just(Name("t")), texts),
+    applied(["starts_with", "contains"], st.just(Name("t")), words),
+    st.builds(lambda one, two: Apply("in", (Name("t"), Listed((one, two)))), words, texts),
 )
 numbers: st.SearchStrategy[Node] = st.recursive(
     st.one_of(small, st.just(AMOUNT), st.just(Apply("length", (TAGS,))), counted(of_item)),
-    lambda inner: st.one_of(
-        st.builds(Sum, st.sampled_from(["+", "-", "*"]), inner, inner),
-        st.builds(lambda op, one, two: Apply(op, (one, two)), st.sampled_from(["max", "min"]), inner, inner),
-    ),
+    lambda inner: applied(["+", "-", "*", "max", "min"], inner, inner),
     max_leaves=4,
 )
 amounts = st.one_of(
     st.just(PAY),
     st.builds(lambda cents: Constant(Fraction(cents, 2), Quantity("USD")), st.integers(-2, 6)),
-    st.builds(lambda times: Sum("*", PAY, times), small),
+    applied(["*"], st.just(PAY), small),
 )
-ORDERED = st.sampled_from(["=", "!=", "<", "<=", ">", ">="])
+ORDERED = ["=", "!=", "<", "<=", ">", ">="]
 conditions: st.SearchStrategy[Node] = st.recursive(
     st.one_of(
-        st.builds(Compare, ORDERED, numbers, numbers),
-        st.builds(Compare, ORDERED, amounts, amounts),
-        st.builds(Compare, st.sampled_from(["=", "!="]), texts, texts),
+        applied(ORDERED, numbers, numbers),
+        applied(ORDERED, amounts, amounts),
+        applied(["=", "!="], texts, texts),
         st.builds(lambda op, body: Quantified(op, ("t",), TAGS, body), st.sampled_from(["any", "all"]), of_item),
         st.builds(lambda op: parse(f"{op} a, b in consecutive(args.tags): a = b"), st.sampled_from(["any", "all"])),
-        st.builds(lambda item: In(item, TAGS), texts),
+        applied(["in"], texts, st.just(TAGS)),
     ),
     lambda inner: st.one_of(
-        st.builds(Not, inner),
-        st.builds(Junction, st.sampled_from(["and", "or"]), st.tuples(inner, inner)),
-        st.builds(If, inner, inner, inner),
+        applied(["not"], inner),
+        applied(["and", "or"], inner, inner),
+        applied(["if"], inner, inner, inner),
     ),
     max_leaves=4,
 )
@@ -104,12 +89,12 @@ def pinned(given_arguments: dict[str, Any]) -> Node:
     """The arguments as a condition."""
     tags = given_arguments["tags"]
     parts = [
-        Compare("=", Field(ARGS, "id"), word(given_arguments["id"])),
-        Compare("=", AMOUNT, number(given_arguments["amount"])),
-        Compare("=", PAY, Constant(Fraction(given_arguments["pay"]), Quantity("USD"))),
-        Compare("=", Apply("length", (TAGS,)), number(len(tags))),
+        Apply("=", (Field(ARGS, "id"), word(given_arguments["id"]))),
+        Apply("=", (AMOUNT, number(given_arguments["amount"]))),
+        Apply("=", (PAY, Constant(Fraction(given_arguments["pay"]), Quantity("USD")))),
+        Apply("=", (Apply("length", (TAGS,)), number(len(tags)))),
     ]
-    return Junction("and", tuple(parts))
+    return Apply("and", tuple(parts))
 
 
 @given(conditions, arguments)
@@ -121,7 +106,7 @@ def test_formulas_say_what_the_evaluation_says(node: Node, given_arguments: dict
     facts = [asked.truth(pinned(given_arguments))]
     items = asked.encoder.encode(TAGS, {})
     for at, tag in enumerate(given_arguments["tags"]):
-        item = asked.encoder._item(items, z3.IntVal(at, asked.encoder.context))
+        item = asked.encoder.item(items, at)
         facts.append(item == asked.truth(word(tag)))
     formula = asked.truth(node)
     assert asked.ask([*facts, formula]) == ("yes" if found else "no")

@@ -13,20 +13,14 @@ from interwhen.policy._kind_check import read_definitions, write_out
 from interwhen.policy._kinds import Bool, Date, Moment, Number, Quantity, Text
 from interwhen.policy._syntax import (
     Apply,
-    Compare,
     Constant,
     ExpressionError,
     Field,
-    If,
-    In,
     Index,
-    Junction,
     Listed,
     Name,
     Node,
-    Not,
     Quantified,
-    Sum,
     parse,
     show,
 )
@@ -47,17 +41,13 @@ _constants = st.one_of(
 def _larger(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
     two = st.tuples(inner, inner)
     return st.one_of(
-        st.builds(Not, inner),
-        st.builds(Junction, st.sampled_from(["and", "or"]), two),
-        st.builds(Compare, st.sampled_from(["=", "!=", "<", "<=", ">", ">="]), inner, inner),
-        st.builds(In, inner, inner),
-        st.builds(Sum, st.sampled_from(["+", "-", "*"]), inner, inner),
+        st.builds(Apply, st.sampled_from(["not", "length", "mine"]), st.tuples(inner)),
+        st.builds(Apply, st.sampled_from(["and", "or", "=", "!=", "<", "<=", ">", ">=", "in", "+", "-", "*"]), two),
+        st.builds(Apply, st.just("if"), st.tuples(inner, inner, inner)),
         st.builds(
             Quantified, st.sampled_from(["any", "all", "count", "sum"]), st.just(("v",)), _names.map(Name), inner
         ),
         st.builds(Listed, two),
-        st.builds(Apply, st.sampled_from(["length", "mine"]), st.tuples(inner)),
-        st.builds(If, inner, inner, inner),
         st.builds(Field, _names.map(Name), st.just("field")),
         st.builds(Index, _names.map(Name), st.tuples(inner)),
     )
@@ -146,7 +136,7 @@ def test_what_is_too_large_is_an_error(what: str) -> None:
 
 
 def test_a_long_list_is_fine() -> None:
-    assert isinstance(parse("a in [" + ", ".join(["1"] * 900) + "]"), In)
+    assert parse("a in [" + ", ".join(["1"] * 900) + "]").function == "in"  # type: ignore[union-attr]
 
 
 def test_definitions_are_written_out() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen.policy._evaluation import Held, Missing, hold, raw_of, tell
 from interwhen.policy._kinds import Bool, Date, Kind, ListOf, Moment, Number, Quantity, RecordOf, Text, read_amount
+from interwhen.policy._values import Held, Missing, hold, raw_of, tell
 
 GB = Quantity("data", Fraction(10**9))
 
