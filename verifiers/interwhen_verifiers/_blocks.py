@@ -26,18 +26,17 @@ class Block:
     """The offset in the segment at which the last line ends."""
 
 
-def read_block(text: str, indent: str = "") -> Block | None:
+def read_block(text: str) -> Block | None:
     """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
 
-    The last line of *text* is taken for the closing fence. *indent* is the text before the opening fence, or empty. At
-    most the indentation of the fence is removed from a line.
+    The last line of *text* is taken for the closing fence. At most the indentation of the fence is removed from a line.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)
     body, newline, closing = rest.rpartition("\n")
     if opening is None or not newline or not body.strip():
         return None
-    width = len(indent) or len(closing) - len(closing.lstrip(" \t"))
+    width = len(closing) - len(closing.lstrip(" \t"))
     lines, starts, at = [], [], len(head) + 1
     for line in body.split("\n"):
         taken = min(width, len(line) - len(line.lstrip(" \t")))

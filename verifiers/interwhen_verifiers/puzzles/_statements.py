@@ -1,12 +1,14 @@
-"""What the puzzle verifiers share: statements with positions, their claims, and a tracker for each phase."""
+"""What the puzzle verifiers share: statements with positions, their claims, trackers, and a recognizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from interwhen import Claim, Pass, Segment, Task, Tracker, Unknown, Verdict, Violation
+from interwhen import Claim, Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Violation
+from interwhen.toolkit import normalize
 
 PuzzleT = TypeVar("PuzzleT")
 StateT = TypeVar("StateT")
@@ -96,3 +98,31 @@ def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], Puzz
 def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
     """Return a pass with *evidence* if *holds* is true, else a violation with *why* and *witness*."""
     return Pass(evidence) if holds else Violation(why=why, witness=witness)
+
+
+_ANSWER = re.compile(
+    r"(?:answer|solution|result|conclusion)\b[\s*_\"'`]{0,6}"
+    r"(?:is|are|was|would be|should be|must be|be|:|=|-{1,2}>?|\u2192|\u2013)"
+    r"[\s*_:=\"'`($\\]{0,12}(?:boxed\{|text\{)?(?P<it>[^\s*_:=\"'`($\\{])"
+    r"|\\boxed\s?\{\s{0,4}(?:\\text\s?\{)?(?P<box>[^\s{}])|<answer>\s{0,4}(?P<tag>[^\s<])",
+    re.IGNORECASE,
+)
+"""Text that gives an answer. Its groups match the first character of the answer, which a claim must cover."""
+
+
+def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
+    """Return a recognizer that searches the normal form of a segment for answers and for *patterns*.
+
+    It yields the span of each group of a match that is not empty: claims must cover these parts.
+    """
+
+    def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:
+        normal = normalize(segment.text)
+        for pattern in (_ANSWER, *patterns):
+            for match in pattern.finditer(normal.text):
+                for group in range(1, (pattern.groups or 0) + 1):
+                    if match[group]:
+                        found = normal.original(*match.span(group))
+                        yield segment.at(found.start, found.end)
+
+    return recognize

@@ -33,12 +33,18 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown.expressions import Expression
 from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
 from interwhen_verifiers.puzzles._countdown.problem import MAX_PROMPT, NumberPuzzle, Use, read_puzzle
-from interwhen_verifiers.puzzles._statements import Afterwards, Statement, make_statement, track_phases, watch_answer
+from interwhen_verifiers.puzzles._statements import (
+    Afterwards,
+    Statement,
+    make_statement,
+    recognizer,
+    track_phases,
+    watch_answer,
+)
 
 # Judging the steps and answers of a text, by exact arithmetic and a complete search.
 

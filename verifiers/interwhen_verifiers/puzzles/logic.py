@@ -21,7 +21,6 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets
 from interwhen_verifiers.puzzles._logic.orders import ObjectOrder, read_order
@@ -34,6 +33,7 @@ from interwhen_verifiers.puzzles._statements import (
     Statement,
     make_statement,
     prepare_with,
+    recognizer,
     track_phases,
     watch_answer,
 )

@@ -29,7 +29,6 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
 from interwhen_verifiers.puzzles._answers import MAX_LINE, choose, find_answer, is_doubtful, of_answer
 from interwhen_verifiers.puzzles._spatialmap import WAY, MapProblem, MapRelation, read_problem, way_of
 from interwhen_verifiers.puzzles._statements import (
@@ -38,6 +37,7 @@ from interwhen_verifiers.puzzles._statements import (
     Statement,
     make_statement,
     prepare_with,
+    recognizer,
     watch_answer,
 )
 
