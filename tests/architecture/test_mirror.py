@@ -53,7 +53,6 @@ PARTS = {
     "interwhen_verifiers._linear": ("interwhen_verifiers._patterns", "the regular expressions of these verifiers"),
     "interwhen_verifiers._python": ("interwhen_verifiers.python", "its tests give code and look at verdicts"),
     "interwhen_verifiers._tools": ("interwhen_verifiers.tool_policy", "its tests give conversations"),
-    "interwhen_verifiers.puzzles._answers": ("interwhen_verifiers.puzzles.logic", "the answer line of each puzzle"),
     "interwhen_verifiers.puzzles._logic": ("interwhen_verifiers.puzzles.logic", "its tests give lines"),
     "interwhen_verifiers.puzzles._maze": ("interwhen_verifiers.puzzles.maze", "its tests give lines"),
     "interwhen_verifiers.puzzles._plan": ("interwhen_verifiers.puzzles.plan", "its tests give lines"),

@@ -43,7 +43,7 @@ MODULES = (
     *(
         "puzzles._maze.walk",
         "puzzles.spatialmap",
-        "puzzles._answers",
+        "puzzles._statements",
         "puzzles.spatialmap",
     ),
 )

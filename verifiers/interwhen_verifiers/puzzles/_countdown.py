@@ -11,8 +11,7 @@ from fractions import Fraction
 from operator import add, mul, sub, truediv
 from typing import Literal, NamedTuple, TypeAlias
 
-from interwhen_verifiers.puzzles._answers import MAX_LINE, find_answer
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import MAX_LINE, Spanned, find_answer
 
 # The puzzle of a prompt: the numbers, the target, and whether all numbers must be used.
 

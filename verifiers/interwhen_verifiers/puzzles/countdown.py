@@ -33,7 +33,6 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, task_monitor
-from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._countdown import (
     MAX_PROMPT,
     CalculationStep,
@@ -49,6 +48,7 @@ from interwhen_verifiers.puzzles._statements import (
     Afterwards,
     Statement,
     make_statement,
+    of_answer,
     recognizer,
     track_phases,
     watch_answer,
@@ -149,15 +149,9 @@ def _wanted(value: Fraction, target: Fraction, rest: Numbers) -> Iterator[Fracti
         yield sum(rest, Fraction(0))
 
 
-def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
-    yield left + right
-    yield left - right
-    yield right - left
-    yield left * right
-    if right:
-        yield left / right
-    if left:
-        yield right / left
+def _joined(left: Fraction, right: Fraction) -> tuple[Fraction, ...]:
+    quotients = [one / other for one, other in ((left, right), (right, left)) if other]
+    return (left + right, left - right, right - left, left * right, *quotients)
 
 
 @lru_cache(maxsize=4096)

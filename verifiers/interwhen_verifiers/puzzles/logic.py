@@ -21,17 +21,18 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets
 from interwhen_verifiers.puzzles._logic.orders import ObjectOrder, read_order
 from interwhen_verifiers.puzzles._logic.premises import Premises, read_premises
 from interwhen_verifiers.puzzles._logic.sorting import Words, read_words
 from interwhen_verifiers.puzzles._logic.swaps import Swaps, read_swaps
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, FinalAnswer, read_final
+from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, read_final
 from interwhen_verifiers.puzzles._statements import (
     Afterwards,
+    FinalAnswer,
     Statement,
     make_statement,
+    of_answer,
     prepare_with,
     recognizer,
     track_phases,

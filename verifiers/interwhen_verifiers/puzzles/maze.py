@@ -20,7 +20,6 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._maze.grid import MazeProblem, read_problem
 from interwhen_verifiers.puzzles._maze.lines import (
     Count,
@@ -48,6 +47,7 @@ from interwhen_verifiers.puzzles._statements import (
     Afterwards,
     Statement,
     make_statement,
+    of_answer,
     prepare_with,
     recognizer,
     track_phases,

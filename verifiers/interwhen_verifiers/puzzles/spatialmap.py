@@ -30,13 +30,19 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers.puzzles._answers import MAX_LINE, choose, find_answer, is_doubtful, of_answer, read_options
 from interwhen_verifiers.puzzles._statements import (
+    MAX_LINE,
     Afterwards,
+    FinalAnswer,
     Spanned,
     Statement,
+    choose,
+    find_answer,
+    is_doubtful,
     make_statement,
+    of_answer,
     prepare_with,
+    read_options,
     recognizer,
     watch_answer,
 )
@@ -308,14 +314,7 @@ class PlaceCount(Spanned):
     other: str
 
 
-@dataclass(frozen=True, slots=True)
-class MapAnswer(Spanned):
-    """The answer to the question."""
-
-    text: str
-
-
-Said: TypeAlias = Related | PlaceCount | MapAnswer
+Said: TypeAlias = Related | PlaceCount | FinalAnswer
 
 
 class MapGrammar(NamedTuple):
@@ -336,14 +335,11 @@ class Map(NamedTuple):
     grammar: MapGrammar
 
 
-class MapState(NamedTuple):
-    """The map of the prompt, and the place that each name or alias in the text so far stands for.
+MapState: TypeAlias = tuple[Map, Mapping[str, str]]
+"""The map of the prompt, and the place that each name or alias in the text so far stands for.
 
-    An alias that stands for two places has an empty text instead of a place.
-    """
-
-    map: Map
-    aliases: Mapping[str, str]
+An alias that stands for two places has an empty text instead of a place.
+"""
 
 
 def make_grammar(names: tuple[str, ...]) -> MapGrammar:
@@ -376,7 +372,7 @@ def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tup
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
-        return (MapAnswer(answer.start, answer.end, answer.text),)
+        return (answer,)
     return tuple(_statements(line, grammar, aliases))
 
 
@@ -414,21 +410,17 @@ def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
             yield match["alias"], match["name"]
 
 
-def _start(prepared: Map) -> MapState:
-    return MapState(prepared, {name: name for name in prepared.problem.names})
-
-
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
     """Read one line and the aliases in it, in *state*. Return the state after it, and its claims."""
-    grammar = state.map.grammar
-    known = dict(state.aliases)
+    prepared, aliases = state
+    grammar, known = prepared.grammar, dict(aliases)
     for alias, name in read_aliases(segment.text, grammar):
         if alias in known and known[alias] != name:
             known[alias] = _AMBIGUOUS
-        elif len(known) < _MAX_ALIASES + len(state.aliases):
+        elif len(known) < _MAX_ALIASES + len(aliases):
             known[alias] = name
     said = read_line(segment.text, grammar, known)
-    return MapState(state.map, known), [make_statement(segment, each, None) for each in said]
+    return (prepared, known), [make_statement(segment, each, None) for each in said]
 
 
 @verifier(name="spatialmap", version="3", deadline=2.0, worker="inline")
@@ -453,7 +445,7 @@ def check(claim: Statement[Said, None], prepared: Map) -> Verdict:
             if place is None:
                 return Unknown("the place is not on the map")
             return _judge_count(problem, number, relation, place)
-        case MapAnswer(text=text):
+        case FinalAnswer(text=text):
             return of_answer(_judge_final(problem, text))
 
 
@@ -533,7 +525,9 @@ def spatialmap(
     return task_monitor(
         "spatialmap",
         check,
-        watch_answer(Tracker(_start, _read), MapAnswer),
+        watch_answer(
+            Tracker(lambda prepared: (prepared, {name: name for name in prepared.problem.names}), _read), FinalAnswer
+        ),
         prepare_with(_read_map),
         recognizer=recognizer(_RELATION),
         level=level,

@@ -112,18 +112,6 @@ def _as_steps(start: tuple[int, int], ways: list[str], base: int) -> Told:
     return _joined(pieces, "\n", f"S position: {cells[0]}\n")
 
 
-def _as_words(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined(ways, ", ", "Path: ")
-
-
-def _as_lines(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined([f"{at + 1}. Move {way}" for at, way in enumerate(ways)], "\n")
-
-
-def _as_letters(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined([way[0].upper() for way in ways], " ", "Moves: ")
-
-
 def _as_cells(start: tuple[int, int], ways: list[str], base: int) -> Told:
     cells = _cells(start, ways, base)
     return _joined([f" → {cell}" for cell in cells[1:]], "", f"Path: {cells[0]}")
@@ -131,8 +119,8 @@ def _as_cells(start: tuple[int, int], ways: list[str], base: int) -> Told:
 
 _TELLERS: dict[str, Callable[[tuple[int, int], list[str], int], Told]] = {
     "steps": _as_steps,
-    "words": _as_words,
-    "lines": _as_lines,
-    "letters": _as_letters,
+    "words": lambda _start, ways, _base: _joined(ways, ", ", "Path: "),
+    "lines": lambda _start, ways, _base: _joined([f"{at}. Move {way}" for at, way in enumerate(ways, 1)], "\n"),
+    "letters": lambda _start, ways, _base: _joined([way[0].upper() for way in ways], " ", "Moves: "),
     "cells": _as_cells,
 }

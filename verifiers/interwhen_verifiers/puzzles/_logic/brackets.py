@@ -9,8 +9,8 @@ from typing import Final as Constant
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer
-from interwhen_verifiers.puzzles._statements import Spanned, judged
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, judged
 
 PAIRS: Constant = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SIGN = r"[()\[\]{}<>]"

@@ -9,18 +9,16 @@ from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import read_options
 from interwhen_verifiers.puzzles._logic.wording import (
     MAX_PROMPT,
     NUMBERS,
     ORDINAL,
-    FinalAnswer,
     is_doubtful,
     ordinal,
     sentences,
     supposes,
 )
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, read_options
 
 # Ways to say how things stand in a row: left to right, by age, by price, by rank.
 

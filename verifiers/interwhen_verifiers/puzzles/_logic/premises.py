@@ -11,8 +11,8 @@ from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, supposes
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, is_doubtful, sentences, supposes
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned
 
 # Classes and their members: "all A are B", "no A are B", "some A are (not) B", "x is a B", decided exactly.
 #

@@ -11,15 +11,8 @@ from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import (
-    MAX_PROMPT,
-    ORDINAL,
-    FinalAnswer,
-    is_doubtful,
-    ordinal,
-    spelled,
-)
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, ORDINAL, is_doubtful, ordinal, spelled
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned
 
 WORD: Final = r"[^\W_][\w'.\-]{0,40}"
 _ORDER = re.compile(

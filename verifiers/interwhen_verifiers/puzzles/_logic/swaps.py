@@ -9,9 +9,8 @@ from typing import ClassVar, Final
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import read_options
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, spelled
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, is_doubtful, sentences, spelled
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, read_options
 
 NAME: Final = r"(?-i:[A-Z][a-z]{1,14})"
 VERB: Final = (

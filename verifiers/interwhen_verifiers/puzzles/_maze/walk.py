@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import choose
 from interwhen_verifiers.puzzles._maze.grid import (
     TURN_QUESTIONS,
     Asked,
@@ -28,7 +27,7 @@ from interwhen_verifiers.puzzles._maze.grid import (
     turn_between,
 )
 from interwhen_verifiers.puzzles._maze.lines import Count, Field, Located, MazeAnswer, Move, Moves, Pair, Rotation
-from interwhen_verifiers.puzzles._statements import judged
+from interwhen_verifiers.puzzles._statements import choose, judged
 
 _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
