@@ -19,6 +19,7 @@ from interwhen import (
     FunctionVerifier,
     Level,
     Monitor,
+    Pass,
     PhaseFilter,
     Scope,
     Segment,
@@ -82,12 +83,12 @@ def _verifier(
         if claim.doubt:
             return Unknown(claim.doubt)
         found = judge(checker, await run(claim.code), claim.starts, claim.size, before=0, scope=scope)
-        if claim.earlier and not found.passed:
+        if claim.earlier and not isinstance(found, Pass):
             # The earlier blocks may define names that this block uses.
             before = "".join(claim.earlier)
             ran = await run(before + claim.code)
             found = judge(checker, ran, claim.starts, claim.size, before=before.count("\n"), scope=scope)
-        return found.verdict
+        return found
 
     return check
 

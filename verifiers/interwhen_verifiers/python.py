@@ -74,12 +74,9 @@ _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
 """Names of standard modules, and those in ``typing``: the block that uses one must import it."""
-_WORDS = {
-    "Eq": "not what it must be",
-    "NotEq": "what it must not be",
-    "Is": "not what it must be",
-    "IsNot": "what it must not be",
-}
+_EQUAL, _OTHER = ("not what it must be", "must be"), ("what it must not be", "must not be")
+_WORDS = {"Eq": _EQUAL, "Is": _EQUAL, "NotEq": _OTHER, "IsNot": _OTHER}
+"""For each relation: what a value that breaks it is, and what it must be."""
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
@@ -158,19 +155,10 @@ def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:
     values, relation = told["values"], told["relation"]
     where = _where(starts, end, line)
     if len(values) == 2:
-        why = f"{kind} of {test} fails: it is {values[0]}, {_WORDS.get(relation, 'which does not hold')}"
-        return Violation(why=why, witness=f"{test} is {values[0]}, and {_demand(relation)} {values[1]}", where=where)
+        is_wrong, demand = _WORDS.get(relation, ("which does not hold", "is held against"))
+        why = f"{kind} of {test} fails: it is {values[0]}, {is_wrong}"
+        return Violation(why=why, witness=f"{test} is {values[0]}, and {demand} {values[1]}", where=where)
     return Violation(why=f"{kind} {test} fails: {told['call']} is {values[0]}", where=where)
-
-
-def _demand(relation: str) -> str:
-    return (
-        "must be"
-        if relation in ("Eq", "Is")
-        else "must not be"
-        if relation in ("NotEq", "IsNot")
-        else "is held against"
-    )
 
 
 def _raised(error: Told, what: str, starts: tuple[int, ...], end: int) -> Verdict:
