@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -130,3 +130,22 @@ def watching_streams() -> Iterator[WatchedStreams]:
             yield WatchedStreams(seen, streams)
     finally:
         OPENED.reset(token)
+
+
+async def supervised_stream(
+    chunks: AsyncGenerator[T, None], ended: Callable[[WatchedCalls], object]
+) -> AsyncIterator[T]:
+    """Yield *chunks* of the library, and end the call if the reader stops early. Then call *ended* with the calls."""
+    seen: WatchedStreams | None = None
+    try:
+        # The call begins with the first chunk. Between chunks the caller's own code runs in this context.
+        with watching_streams() as seen:
+            first = await anext(chunks, None)
+        if first is not None:
+            yield first
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        if seen is not None:
+            await seen.aclose(chunks)
+            ended(seen.calls)

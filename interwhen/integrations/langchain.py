@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, TypeVar
 
 from interwhen._engine.callbacks import WatchedCalls, watching
-from interwhen.integrations._facts import supervised_class, watching_streams, with_facts, wrapped
+from interwhen.integrations._facts import supervised_class, supervised_stream, watching_streams, with_facts, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -36,18 +36,9 @@ def supervise(model: ModelT, monitors: Iterable[MonitorSpec] = (), **options: An
 class _SupervisedChat:
     """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
 
-    async def astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+    def astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
         """Stream as LangChain does, and end the call if the reader stops early."""
-        chunks = super().astream(*args, **options)  # type: ignore[misc]
-        with watching_streams() as seen:
-            first = await anext(chunks, None)
-        try:
-            if first is not None:
-                yield first
-                async for chunk in chunks:
-                    yield chunk
-        finally:
-            await seen.aclose(chunks)
+        return supervised_stream(super().astream(*args, **options), lambda _calls: None)  # type: ignore[misc]
 
     def _generate(self, *args: Any, **options: Any) -> Any:
         with watching() as seen:

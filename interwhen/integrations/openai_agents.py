@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from typing import Any, TypeVar
 
 from interwhen._engine.callbacks import WatchedCalls, watching
-from interwhen.integrations._facts import KEY, WatchedStreams, facts_of, supervised_copy, watching_streams, wrapped
+from interwhen.integrations._facts import KEY, facts_of, supervised_copy, supervised_stream, wrapped
 from interwhen.registry import MonitorSpec
 
 __all__ = ["supervise"]
@@ -38,21 +38,8 @@ class _SupervisedAgentModel:
             finally:
                 _add_span(seen)
 
-    async def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
-        events = super().stream_response(*args, **options)  # type: ignore[misc]
-        seen: WatchedStreams | None = None
-        try:
-            # The call begins with the first event. Between events the caller's own code runs in this context.
-            with watching_streams() as seen:
-                first = await anext(events, None)
-            if first is not None:
-                yield first
-                async for event in events:
-                    yield event
-        finally:
-            if seen is not None:
-                await seen.aclose(events)  # the reader may stop early
-                _add_span(seen.calls)
+    def stream_response(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
+        return supervised_stream(super().stream_response(*args, **options), _add_span)  # type: ignore[misc]
 
 
 def _add_span(seen: WatchedCalls | None) -> None:

@@ -88,11 +88,14 @@ def pass_table(prepared: PreparedContext) -> Table | None:
     return table
 
 
-def _table(title: str, first: str, *others: str) -> Table:
+_WORDS = ("context", "item", "pass", "state", "step", "steps", "what")
+"""The columns that do not hold numbers."""
+
+
+def _table(title: str | None, *headers: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
-    table.add_column(first, overflow="fold")
-    for header in others:
-        table.add_column(header, justify="right", overflow="fold")
+    for header in headers:
+        table.add_column(header, justify="left" if header in _WORDS else "right", overflow="fold")
     return table
 
 
@@ -353,24 +356,17 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
     if not name and place.store == PLACE and is_missing(PLACE):
         console.print(_NO_CONTEXTS)
         return _exits.OK
-    found = place.open()
-    try:
+    with contextlib.closing(place.open()) as found:
         if name:
             prepared = _prepared(found, name)
-            console.print(_steps(prepared))
-            for table in (pass_table(prepared), worth_table(prepared, read_records(found))):
-                if table is not None:
-                    console.print(table)
+            shown = (_steps(prepared), pass_table(prepared), worth_table(prepared, read_records(found)))
+            console.print(*(table for table in shown if table is not None))
             return _exits.OK
         names = _contexts.contexts_in(found)
-        if names:
-            console.print(_named_contexts([_contexts.summary(_prepared(found, each)) for each in names]))
-        else:
-            console.print(_NO_CONTEXTS)
+        summaries = [_contexts.summary(_prepared(found, each)) for each in names]
+        console.print(_named_contexts(summaries) if names else _NO_CONTEXTS)
         if ruins := found.quarantined():
             console.print(Text(f"in quarantine: {len(ruins)}, the last one because {visible(ruins[-1].why)}"))
-    finally:
-        found.close()
     return _exits.OK
 
 
@@ -385,11 +381,8 @@ def why(name: str, step: str, /, *, place: StoreFlags = _STORE) -> int:
     step
         The name of the step, as "interwhen precompute status NAME" shows it.
     """
-    found = place.open()
-    try:
+    with contextlib.closing(place.open()) as found:
         state, readings = explain(_prepared(found, name), step)
-    finally:
-        found.close()
     lines = [f"{state.step}: {state.state}"]
     item = state.item
     if item is not None:
@@ -426,16 +419,13 @@ def evict(name: str, steps: tuple[str, ...] = (), /, *, place: StoreFlags = _STO
     all_
         Delete the items of all steps. It has no effect if steps are named.
     """
-    found = place.open()
-    try:
+    with contextlib.closing(place.open()) as found:
         prepared = _prepared(found, name)
         if not steps and not all_:
             raise UsageError("there must be at least one step to evict, got none; name steps, or give --all")
         meant = [explain(prepared, step)[0] for step in steps] if steps else states(prepared)
         items = tuple(each.item.id for each in meant if each.item is not None)
         generation = _contexts.evict(found, name, items)
-    finally:
-        found.close()
     stdout_console().print(Text(f"{len(items)} items deleted, generation {generation}"))
     return _exits.OK
 
@@ -468,9 +458,7 @@ def _prepared(store: Store, name: str) -> PreparedContext:
 
 
 def _named_contexts(found: list[Summary]) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for header in ("context", "generation", "pieces", "served", "tokens", "wasted", "steps"):
-        table.add_column(header, justify="left" if header in ("context", "steps") else "right", overflow="fold")
+    table = _table(None, "context", "generation", "pieces", "served", "tokens", "wasted", "steps")
     for each in found:
         spent = each.spending
         counts = (each.generation, each.pieces, each.served, spent.cost.generated, spent.discarded)
@@ -480,9 +468,7 @@ def _named_contexts(found: list[Summary]) -> Table:
 
 
 def _steps(prepared: PreparedContext) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for header in ("step", "state", "tokens", "what"):
-        table.add_column(header, justify="right" if header == "tokens" else "left", overflow="fold")
+    table = _table(None, "step", "state", "tokens", "what")
     for each in states(prepared):
         item = each.item
         what = "" if item is None else item.payload.text or item.why

@@ -69,13 +69,15 @@ def _settings_seen(value: Any, above: tuple[int, ...], parts: Callable[[Any], li
     def seen(each: Any) -> object:
         return _settings_seen(each, deeper, parts)
 
-    if isinstance(value, AbstractSet):
-        return "set", sorted(repr(seen(each)) for each in value)
-    if isinstance(value, Mapping):
-        return "mapping", [(seen(key), seen(each)) for key, each in value.items()]
-    if isinstance(value, Sequence):
-        return "list", [seen(each) for each in value]
-    return [seen(each) for each in parts(value)]
+    match value:
+        case AbstractSet():
+            return "set", sorted(repr(seen(each)) for each in value)
+        case Mapping():
+            return "mapping", [(seen(key), seen(each)) for key, each in value.items()]
+        case Sequence():
+            return "list", [seen(each) for each in value]
+        case _:
+            return [seen(each) for each in parts(value)]
 
 
 def _parts_or_type(value: Any) -> list[object]:
@@ -90,25 +92,26 @@ def _parts(value: Any) -> list[object]:
 
     Raises :class:`Unseen` if objects of the class of *value* have no fingerprint.
     """
-    if isinstance(value, enum.Enum):
-        return [type(value), value.name]
-    if isinstance(value, type | types.BuiltinFunctionType):
-        return [value.__module__, value.__qualname__]
-    if isinstance(value, types.FunctionType):
-        cells = [_content(cell) for cell in value.__closure__ or ()]
-        return [value.__module__, value.__qualname__, value.__defaults__, value.__kwdefaults__, *cells]
-    if isinstance(value, types.MethodType):
-        return [value.__func__, value.__self__]
-    if isinstance(value, functools.partial):
-        return [value.func, value.args, value.keywords]
-    if is_dataclass(value):
-        return [type(value), *(getattr(value, field.name) for field in fields(value))]
-    if isinstance(value, msgspec.Struct):
-        return [type(value), *(getattr(value, name) for name in value.__struct_fields__)]
-    if isinstance(value, re.Pattern):
-        return [value.pattern, value.flags]
-    if isinstance(value, Path):
-        return [str(value)]
+    match value:
+        case enum.Enum():
+            return [type(value), value.name]
+        case type() | types.BuiltinFunctionType():
+            return [value.__module__, value.__qualname__]
+        case types.FunctionType():
+            cells = [_content(cell) for cell in value.__closure__ or ()]
+            return [value.__module__, value.__qualname__, value.__defaults__, value.__kwdefaults__, *cells]
+        case types.MethodType():
+            return [value.__func__, value.__self__]
+        case functools.partial():
+            return [value.func, value.args, value.keywords]
+        case _ if is_dataclass(value):
+            return [type(value), *(getattr(value, field.name) for field in fields(value))]
+        case msgspec.Struct():
+            return [type(value), *(getattr(value, name) for name in value.__struct_fields__)]
+        case re.Pattern():
+            return [value.pattern, value.flags]
+        case Path():
+            return [str(value)]
     raise Unseen(
         f"it holds a {type(value).__name__}, which cannot be compared with another one; use plain values or dataclasses"
     )

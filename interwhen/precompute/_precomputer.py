@@ -200,12 +200,10 @@ class Precomputer:
             raise UsageError(
                 f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
             )
-        for label, value in (("passes", passes), ("step_tokens", step_tokens)):
-            if not is_whole(value) or value < 1:
-                raise UsageError(f"{label} must be a whole number of at least 1, got {value!r}; correct it")
-        for label, value in (("token_budget", token_budget), ("passages", passages)):
-            if not is_whole(value) or value < 0:
-                raise UsageError(f"{label} must be a whole number of at least 0, got {value!r}; correct it")
+        wholes = (("passes", passes, 1), ("step_tokens", step_tokens, 1), ("token_budget", token_budget, 0))
+        for label, value, least in (*wholes, ("passages", passages, 0)):
+            if not is_whole(value) or value < least:
+                raise UsageError(f"{label} must be a whole number of at least {least}, got {value!r}; correct it")
         for label, seconds in (("debounce", debounce), ("fresh_seconds", fresh_seconds)):
             if not seconds >= 0:
                 raise UsageError(f"{label} must be at least 0 seconds, got {seconds!r}; correct it")
@@ -545,7 +543,9 @@ class Precomputer:
 
         With a store in memory it is called directly.
         """
-        return work() if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks else await _in_thread(work)
+        if isinstance(self.store.shelf, MemoryShelf) and not self.store.blocks:
+            return work()
+        return await anyio.to_thread.run_sync(work)
 
     async def aclose(self) -> None:
         """Write the noted questions, and close the store. The caller closes the model.
@@ -591,10 +591,6 @@ class ContextRef(Foreground):
     def serve(self, model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt for a run on *prompt*, as :meth:`Precomputer.serve` does."""
         return self.precomputer.serve(self, model, prompt)
-
-
-async def _in_thread(work: Callable[[], T]) -> T:
-    return await anyio.to_thread.run_sync(work)
 
 
 # Background work: one step of one context at a time. Its item is stored before the next step begins.

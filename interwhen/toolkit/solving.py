@@ -182,6 +182,19 @@ class Problem:
 
 
 @contextmanager
+def _interrupted(context: Any) -> Iterator[threading.Event]:
+    """Interrupt Z3 in *context* if the check is cancelled in the ``with`` block. The event tells whether it was."""
+    cancelled = threading.Event()
+
+    def interrupt() -> None:
+        cancelled.set()
+        context.interrupt()
+
+    with on_cancel(interrupt):
+        yield cancelled
+
+
+@contextmanager
 def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[Problem]:
     """Open a :class:`Problem` for the running check.
 
@@ -190,13 +203,7 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
     process. Both end as ``Unknown``. Cancelling the check interrupts Z3.
     """
     context, _FREE.context = getattr(_FREE, "context", None) or z3.Context(), None
-    cancelled = threading.Event()
-
-    def interrupt() -> None:
-        cancelled.set()
-        context.interrupt()
-
-    with on_cancel(interrupt):
+    with _interrupted(context) as cancelled:
         yield Problem(context, seconds, memory_mb)
     if not cancelled.is_set():
         _FREE.context = context
@@ -320,13 +327,7 @@ class WarmProblems:
         """
         idle = self._take(key)
         found = idle or WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal, ahead=False)
-        cancelled = threading.Event()
-
-        def interrupt() -> None:
-            cancelled.set()
-            found.context.interrupt()
-
-        with on_cancel(interrupt):
+        with _interrupted(found.context) as cancelled:
             if idle is None:
                 found.solve_ahead(seconds)
                 with self._lock:

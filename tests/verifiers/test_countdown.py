@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from interwhen import Feedback, Pass, Segment, Span, Task, Unknown, UsageError, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers.puzzles._countdown.expressions import read_whole, tokenize
-from interwhen_verifiers.puzzles._countdown.problem import NumberPuzzle, read_puzzle
+from interwhen_verifiers.puzzles._countdown import NumberPuzzle, read_puzzle, read_whole, tokenize
 from interwhen_verifiers.puzzles.countdown import countdown, game24, judge_hopeless, reaches
 
 TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInput: {}\n"

@@ -13,8 +13,7 @@ from tests.verifiers.logic_support import judged, kinds, refuted
 
 from interwhen_verifiers.puzzles._logic.premises import ClassStatement as Said
 from interwhen_verifiers.puzzles._logic.premises import (
-    make_classes,
-    make_sentences,
+    make_world,
     read_formula,
     read_premises,
     read_statement,
@@ -59,7 +58,7 @@ def can_hold(*conditions):
 def test_formulas_are_decided_as_z3_decides_them(premises, conclusion):
     # Each letter is there, in a premise that says nothing.
     known = [*premises, *(("or", letter, ("not", letter)) for letter in "PQRS")]
-    world = make_sentences(tuple(read_formula(written(each)) for each in known))
+    world = make_world(tuple(read_formula(written(each)) for each in known))
     given_ = [condition(each) for each in premises]
     assert (world is not None) == can_hold(*given_)
     if world is not None:
@@ -95,7 +94,7 @@ def test_words_and_signs(text, signs):
     def renamed(formula):
         return formula._replace(name=names.get(formula.name, ""), parts=tuple(map(renamed, formula.parts)))
 
-    world = make_sentences((read_formula("A ∨ ¬A"), read_formula("B ∨ ¬B")))
+    world = make_world((read_formula("A ∨ ¬A"), read_formula("B ∨ ¬B")))
     assert world.mask(renamed(read_formula(text))) == world.mask(read_formula(signs))
 
 
@@ -145,10 +144,10 @@ WORLDS = [
 @settings(deadline=None, max_examples=40)
 @given(st.lists(STATEMENTS, min_size=1, max_size=4), STATEMENTS)
 def test_classes_are_decided_as_in_every_world(premises, conclusion):
-    found = make_classes(tuple(premises))
+    found = make_world(tuple(premises))
     left = [(world, tom) for world, tom in WORLDS if all(holds(each, world, tom) for each in premises)]
     assert (found is not None) == bool(left)
-    if found is None or not conclusion.classes <= set(found.names):
+    if found is None or not conclusion.names <= set(found.names):
         return
     if conclusion.quantity not in {"is", "is not"} or conclusion.one in dict(found.people):
         held = {holds(conclusion, world, tom) for world, tom in left}
@@ -258,7 +257,7 @@ def test_what_can_be_concluded_against_reasoning_gym():
     for item in reasoning_gym.create_dataset("propositional_logic", size=80, seed=7):
         problem = logic().prepare(Task(item["question"]))
         answer = item["metadata"]["example_answer"]
-        if problem is None or not read_formula(answer).atoms <= set(problem.world.atoms):
+        if problem is None or not read_formula(answer).names <= set(problem.world.names):
             continue
         seen += 1
         names = {name: z3.Bool(name) for name in "PQRSTUVWXYZ"}

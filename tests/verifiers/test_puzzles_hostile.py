@@ -36,17 +36,14 @@ FRAMES = (
 OWN = [Bait(unit, start, end) for unit in UNITS for start, end in FRAMES]
 MODULES = (
     *(
-        "puzzles._countdown.expressions",
-        "puzzles._countdown.lines",
-        "puzzles._countdown.problem",
+        "puzzles._countdown",
         "puzzles._maze.lines",
         "puzzles._maze.grid",
     ),
     *(
         "puzzles._maze.walk",
         "puzzles.spatialmap",
-        "puzzles._spatialmap",
-        "puzzles._answers",
+        "puzzles._statements",
         "puzzles.spatialmap",
     ),
 )

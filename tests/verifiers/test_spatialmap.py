@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from interwhen import Pass, Segment, Span, Task, Unknown, Verified, Violation
 from interwhen.testing import ScriptedModel
 
-from interwhen_verifiers.puzzles._spatialmap import MapRelation, Premise, make_order, read_problem
-from interwhen_verifiers.puzzles.spatialmap import spatialmap
+from interwhen_verifiers.puzzles.spatialmap import MapRelation, Premise, make_order, read_problem, spatialmap
 
 MAP = (
     "Consider a map with multiple objects: \nBlue Bakery is in the map.  Old Mill is to the Northeast of Blue Bakery.  "

@@ -18,8 +18,7 @@ from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Viol
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
 
-from interwhen_verifiers.puzzles._zebralogic.clues import Cell, HouseRelation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle
+from interwhen_verifiers.puzzles._zebralogic import Cell, HousePuzzle, HouseRelation
 from interwhen_verifiers.puzzles.zebralogic import (
     Finding,
     Prepared,
@@ -136,13 +135,13 @@ def test_what_may_not_be_asserted_is_left_alone(line: str) -> None:
 
 def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
-    from_string = z3.Solver.from_string
-    monkeypatch.setattr(z3.Solver, "from_string", lambda self, text: (read.append(text), from_string(self, text))[1])
+    make = z3.SolverFor
+    monkeypatch.setattr(z3, "SolverFor", lambda logic, ctx: (read.append(logic), make(logic, ctx=ctx))[1])
     wrong = [f"Eric is in house {number}." for number in (2, 3)] + ["Arnold has the bird.", "Eric loves red."]
     wrong += ["Peter is directly left of Eric.", "The cat lover is in house 3."]
     prepared = prepare(Task(PUZZLE))
     del read[:]
-    monkeypatch.setattr("interwhen_verifiers.puzzles.zebralogic._READ", threading.local())
+    monkeypatch.setattr("interwhen_verifiers.puzzles.zebralogic._LAST", threading.local())
     found = [verdicts(line, prepared) for line in (*wrong, *wrong[::-1], *wrong)]
     assert len([each for some in found for each in some if isinstance(each, Violation)]) >= 12
     assert len(read) == 1
@@ -159,7 +158,7 @@ def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none
         cell = cells[number % len(cells)]
         house = (number // len(cells)) % puzzle.houses + 1
         relation = HouseRelation("house", cell, number=house)
-        finding = examine(puzzle, prepared.solved.text, relation)
+        finding = examine(puzzle, relation)
         assert (finding.status == "refuted") == (arrangement[cell.attribute][cell.value] != house)
         if finding.status == "refuted":
             assert findings.setdefault(relation, finding) == finding

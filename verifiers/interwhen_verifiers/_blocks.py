@@ -1,11 +1,12 @@
-"""Reads a fenced code block: its language, its code without the fence's indentation, and the offset of each line."""
+"""Reads fenced code blocks, and makes the claims of the verifiers that check source text."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
-from interwhen import Span
+from interwhen import Claim, Segment, Span
 
 _FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*\{?\.?([^\s`{}]*)")
 LONGEST = 100_000
@@ -26,18 +27,17 @@ class Block:
     """The offset in the segment at which the last line ends."""
 
 
-def read_block(text: str, indent: str = "") -> Block | None:
+def read_block(text: str) -> Block | None:
     """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
 
-    The last line of *text* is taken for the closing fence. *indent* is the text before the opening fence, or empty. At
-    most the indentation of the fence is removed from a line.
+    The last line of *text* is taken for the closing fence. At most the indentation of the fence is removed from a line.
     """
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)
     body, newline, closing = rest.rpartition("\n")
     if opening is None or not newline or not body.strip():
         return None
-    width = len(indent) or len(closing) - len(closing.lstrip(" \t"))
+    width = len(closing) - len(closing.lstrip(" \t"))
     lines, starts, at = [], [], len(head) + 1
     for line in body.split("\n"):
         taken = min(width, len(line) - len(line.lstrip(" \t")))
@@ -56,3 +56,47 @@ def line_span(starts: tuple[int, ...], end: int, line: int) -> Span | None:
         return None
     stop = starts[line] - 1 if line < len(starts) else end
     return Span(starts[line - 1], max(min(stop, end), starts[line - 1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source(Claim):
+    """Source text that is checked: a code block or an answer."""
+
+    code: str
+    """The text, perhaps after the beginning of a function from the task. Empty if it is too long to be checked."""
+    starts: tuple[int, ...]
+    """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
+    earlier: tuple[str, ...] = ()
+    """The last blocks before it that the verifier checks, at most 16, oldest first; empty if it is too long."""
+    doubt: str = ""
+    """Why it is not checked. Empty: it is checked."""
+
+    @property
+    def size(self) -> int:
+        """The length of the claim."""
+        return self.starts[-1] + len(self.code) if self.span is None else len(self.span)
+
+
+def block_source(
+    segment: Segment, block: Block, code: str, earlier: tuple[str, ...], *, more: int = 0, doubt: str = ""
+) -> Source:
+    """Return the claim for *code*: that of *block*, the block in *segment*, perhaps after *more* lines of the task."""
+    base = block.starts[0]
+    return Source(
+        key=f"{block.language}:{digest(code, *earlier)}",
+        span=segment.at(base, block.end),
+        code=code,
+        starts=(0,) * more + tuple(at - base for at in block.starts),
+        earlier=earlier,
+        doubt=doubt,
+    )
+
+
+def doubtful_source(segment: Segment, doubt: str) -> Source:
+    """Return the claim for all of *segment*, which is not checked because of *doubt*."""
+    return Source(key=doubt, span=segment.span, code="", starts=(), doubt=doubt)
+
+
+def digest(*texts: str) -> str:
+    """Return the SHA-256 of *texts*."""
+    return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()

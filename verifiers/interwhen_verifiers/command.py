@@ -6,21 +6,20 @@ sandbox.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Answer,
-    Claim,
     CodeBlocks,
     Delivery,
     Feedback,
     FunctionVerifier,
     Level,
     Monitor,
+    Pass,
     PhaseFilter,
     Scope,
     Segment,
@@ -31,7 +30,7 @@ from interwhen import (
     verifier,
 )
 
-from interwhen_verifiers._blocks import LONGEST, read_block
+from interwhen_verifiers._blocks import LONGEST, Source, block_source, digest, doubtful_source, read_block
 from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern
 from interwhen_verifiers._command.runs import Ran, judge, read_apart, run_inside, run_outside
 from interwhen_verifiers._factories import require_choice, require_positive, require_texts
@@ -42,58 +41,30 @@ Where: TypeAlias = Literal["process", "none"]
 SCOPE: Scope = "answer"
 """The widest scope that a pass can have; it needs the option ``scope="answer"``."""
 _MOST_EARLIER = 16
+_TOO_LONG = f"a text of more than {LONGEST:,} characters is not checked"
 _STARTING = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source(Claim):
-    """A piece of source text."""
-
-    text: str
-    """The text; empty if it is too long to be checked."""
-    starts: tuple[int, ...]
-    """The offsets of its lines, from the start of the claim."""
-    earlier: tuple[str, ...] = ()
-    """The last blocks of the checker's languages before it, at most 16, oldest first."""
-    doubt: str = ""
-    """Why it is not checked. Empty: it is checked."""
 
 
 def _blocks(checker: Checker) -> Tracker[tuple[str, ...]]:
     def step(earlier: tuple[str, ...], segment: Segment) -> tuple[tuple[str, ...], Iterable[Source]]:
         if len(segment.text) > LONGEST:
-            return earlier, (_too_long(segment),)
+            return earlier, (doubtful_source(segment, _TOO_LONG),)
         block = read_block(segment.text)
         if block is None or block.language not in checker.languages:
             return earlier, ()
-        base = block.starts[0]
-        digest = hashlib.sha256("\x1e".join((block.code, *earlier)).encode("utf-8", "surrogatepass")).hexdigest()
-        claim = Source(
-            key=f"{block.language}:{digest}",
-            span=segment.at(base, block.end),
-            text=block.code,
-            starts=tuple(at - base for at in block.starts),
-            earlier=earlier,
-        )
-        return (*earlier, block.code)[-_MOST_EARLIER:], (claim,)
+        return (*earlier, block.code)[-_MOST_EARLIER:], (block_source(segment, block, block.code, earlier),)
 
     return Tracker(lambda _prepared: (), step)
 
 
 def _whole(segment: Segment) -> Iterable[Source]:
     if len(segment.text) > LONGEST:
-        return (_too_long(segment),)
+        return (doubtful_source(segment, _TOO_LONG),)
     starts, at = [], 0
     for line in segment.text.split("\n"):
         starts.append(at)
         at += len(line) + 1
-    digest = hashlib.sha256(segment.text.encode("utf-8", "surrogatepass")).hexdigest()
-    return (Source(key=digest, span=segment.span, text=segment.text, starts=tuple(starts)),)
-
-
-def _too_long(segment: Segment) -> Source:
-    doubt = f"a text of more than {LONGEST:,} characters is not checked"
-    return Source(key=doubt, span=segment.span, text="", starts=(), doubt=doubt)
+    return (Source(key=digest(segment.text), span=segment.span, code=segment.text, starts=tuple(starts)),)
 
 
 def _verifier(
@@ -111,14 +82,13 @@ def _verifier(
     async def check(claim: Source) -> Verdict:
         if claim.doubt:
             return Unknown(claim.doubt)
-        size = len(claim.text) + (claim.starts[-1] if claim.starts else 0) if claim.span is None else len(claim.span)
-        found = judge(checker, await run(claim.text), claim.starts, size, before=0, scope=scope)
-        if claim.earlier and not found.passed:
+        found = judge(checker, await run(claim.code), claim.starts, claim.size, before=0, scope=scope)
+        if claim.earlier and not isinstance(found, Pass):
             # The earlier blocks may define names that this block uses.
             before = "".join(claim.earlier)
-            ran = await run(before + claim.text)
-            found = judge(checker, ran, claim.starts, size, before=before.count("\n"), scope=scope)
-        return found.verdict
+            ran = await run(before + claim.code)
+            found = judge(checker, ran, claim.starts, claim.size, before=before.count("\n"), scope=scope)
+        return found
 
     return check
 

@@ -137,7 +137,7 @@ def critic(
     if model:
         opener = partial(load_model, model, name=served or None, api="chat")
         return Monitor(
-            extractor=Tracker(_nothing_before, _step),
+            extractor=Tracker(lambda _task: "", _step),
             verifier=_asking(opener, criterion, seconds),
             prepare=_task,
             **common,
@@ -190,10 +190,6 @@ def _verdict(reply: _Reply | None, where: Span | None) -> Verdict:
 
 
 # ---------------------------------------------------------------------- by another model
-
-
-def _nothing_before(_task: str) -> str:
-    return ""
 
 
 def _step(before: str, segment: Segment) -> tuple[str, tuple[Piece, ...]]:

@@ -74,7 +74,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
         version="1",
         find=find_secrets,
         action=action,
-        rewrite=_without_secret if action == "rewrite" else None,
+        rewrite=(lambda _text, _finding: "[removed]") if action == "rewrite" else None,
     )
 
 
@@ -105,10 +105,6 @@ def _is_placeholder(value: str, *, variety: int = _VARIETY) -> bool:
 def _bits(value: str) -> float:
     counts = [value.count(char) / len(value) for char in set(value)]
     return -sum(share * log2(share) for share in counts)
-
-
-def _without_secret(_text: PromptText, _finding: PromptFinding) -> str:
-    return "[removed]"
 
 
 # Instructions in the results of tools
@@ -228,7 +224,7 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
         version="1",
         find=find_instructions,
         action=action,
-        rewrite=_without_instruction if action == "rewrite" else None,
+        rewrite=(lambda _text, _finding: "[a part of this result was removed]") if action == "rewrite" else None,
         roles=("tool",),
     )
 
@@ -271,7 +267,3 @@ def _block(text: str, start: int, end: int) -> tuple[int, int]:
         if close < 0 or close >= end:
             return tag.start(), len(text) if close < 0 else close + len(tag["name"]) + 3
     return text.rfind("\n", 0, start) + 1, len(text)
-
-
-def _without_instruction(_text: PromptText, _finding: PromptFinding) -> str:
-    return "[a part of this result was removed]"

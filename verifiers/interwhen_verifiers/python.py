@@ -5,7 +5,6 @@ The model's code is compiled and run only in a sandbox. See ``docs/verifiers/pyt
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 import typing
@@ -14,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from interwhen import (
-    Claim,
     CodeBlocks,
     Delivery,
     Feedback,
@@ -35,7 +33,7 @@ from interwhen import (
 )
 from interwhen.sandbox import Crashed, Denied, Limited, Limits, Outcome
 
-from interwhen_verifiers._blocks import LONGEST, line_span, read_block
+from interwhen_verifiers._blocks import LONGEST, Source, block_source, doubtful_source, line_span, read_block
 from interwhen_verifiers._factories import require_choice, require_positive
 from interwhen_verifiers._python.evaluation import judge
 from interwhen_verifiers._python.given import Given, bare, completed, read_given
@@ -76,12 +74,9 @@ _ELSEWHERE = frozenset(("ImportError", "OSError", "EOFError", "MemoryError"))
 """Errors that the sandbox may cause: it has no installed packages, no files of the user and no input."""
 _IMPORTED = sys.stdlib_module_names | set(typing.__all__)
 """Names of standard modules, and those in ``typing``: the block that uses one must import it."""
-_WORDS = {
-    "Eq": "not what it must be",
-    "NotEq": "what it must not be",
-    "Is": "not what it must be",
-    "IsNot": "what it must not be",
-}
+_EQUAL, _OTHER = ("not what it must be", "must be"), ("what it must not be", "must not be")
+_WORDS = {"Eq": _EQUAL, "Is": _EQUAL, "NotEq": _OTHER, "IsNot": _OTHER}
+"""For each relation: what a value that breaks it is, and what it must be."""
 
 
 def verdict_of(told: Told | Outcome, code: str, starts: tuple[int, ...], end: int, *, late: str) -> Verdict:
@@ -160,19 +155,10 @@ def _failed(told: Told, starts: tuple[int, ...], end: int) -> Verdict:
     values, relation = told["values"], told["relation"]
     where = _where(starts, end, line)
     if len(values) == 2:
-        why = f"{kind} of {test} fails: it is {values[0]}, {_WORDS.get(relation, 'which does not hold')}"
-        return Violation(why=why, witness=f"{test} is {values[0]}, and {_demand(relation)} {values[1]}", where=where)
+        is_wrong, demand = _WORDS.get(relation, ("which does not hold", "is held against"))
+        why = f"{kind} of {test} fails: it is {values[0]}, {is_wrong}"
+        return Violation(why=why, witness=f"{test} is {values[0]}, and {demand} {values[1]}", where=where)
     return Violation(why=f"{kind} {test} fails: {told['call']} is {values[0]}", where=where)
-
-
-def _demand(relation: str) -> str:
-    return (
-        "must be"
-        if relation in ("Eq", "Is")
-        else "must not be"
-        if relation in ("NotEq", "IsNot")
-        else "is held against"
-    )
 
 
 def _raised(error: Told, what: str, starts: tuple[int, ...], end: int) -> Verdict:
@@ -201,22 +187,6 @@ _STARTING = 5.0
 """Seconds to start a sandbox on a busy machine, besides the time for the code itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Code(Claim):
-    """A code block that declares Python."""
-
-    code: str
-    """The program to check: the block, perhaps after the beginning of a function from the task. Empty if the block is
-    too long.
-    """
-    starts: tuple[int, ...]
-    """The offset of each line of ``code``, from the start of the claim; 0 for lines that come from the task."""
-    earlier: tuple[str, ...]
-    """The code of the last 16 Python blocks before it, oldest first; empty if the block is too long."""
-    doubt: str = ""
-    """Why it is not checked. Empty: it is checked."""
-
-
 @dataclass(frozen=True, slots=True)
 class Before:
     """The state of the tracker after some code blocks."""
@@ -231,44 +201,35 @@ def start(given: Given | None) -> Before:
     return Before(given or Given())
 
 
-def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Code]]:
+def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Source]]:
     """Read one code block in the state *before*; return the next state and the block's claim.
 
     A block in another language, or one that quotes the task, has no claim. A block that is too long has a claim with a
     doubt.
     """
     if len(segment.text) > LONGEST:
-        doubt = f"a block of more than {LONGEST:,} characters is not read"
-        return before, (Code(key=doubt, span=segment.span, code="", starts=(), earlier=(), doubt=doubt),)
+        return before, (doubtful_source(segment, f"a block of more than {LONGEST:,} characters is not read"),)
     block = read_block(segment.text)
     if block is None or block.language not in _LANGUAGES or bare(block.code) in before.given.code:
         return before, ()
-    base = block.starts[0]
     code, more = completed(before.given.stub, block.code)
-    digest = hashlib.sha256("\x1e".join((code, *before.blocks)).encode("utf-8", "surrogatepass")).hexdigest()
     # The lines of the task's stub are not in the trace, so they get the offset 0, the start of the claim.
-    claim = Code(
-        key=f"{block.language}:{digest}",
-        span=segment.at(base, block.end),
-        code=code,
-        starts=((0,) * more + tuple(at - base for at in block.starts)),
-        earlier=before.blocks,
-        doubt="the task is about Python 2" if before.given.python_2 else "",
-    )
+    doubt = "the task is about Python 2" if before.given.python_2 else ""
+    claim = block_source(segment, block, code, before.blocks, more=more, doubt=doubt)
     return replace(before, blocks=(*before.blocks, code)[-_MOST_EARLIER:]), (claim,)
 
 
 def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) -> FunctionVerifier:
     limits = Limits(seconds=seconds, cpu_seconds=seconds)
 
-    async def run(claim: Code, given: Given) -> Verdict:
+    async def run(claim: Source, given: Given) -> Verdict:
         told = await judge(claim.code, claim.earlier, given, limits, doctests=doctests)
-        return verdict_of(told, claim.code, claim.starts, _size(claim), late=late)
+        return verdict_of(told, claim.code, claim.starts, claim.size, late=late)
 
     name, more = ("python-types", 2 * SECONDS) if typecheck else ("python", 0.0)
 
     @verifier(name=name, version="2", deadline=2 * _RUNS * seconds + _STARTING + more)
-    async def check(claim: Code, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
+    async def check(claim: Source, given: Given = Given()) -> Verdict:  # noqa: B008  (it is immutable)
         if claim.doubt:
             return Unknown(claim.doubt)
         found = await run(claim, given)
@@ -279,7 +240,7 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
             return Unknown(f"it fails in one run and not, or otherwise, in another: {found.why}")
         if not typecheck or isinstance(found, Violation):
             return found
-        return both(found, await judge_types(claim.code, claim.earlier, claim.starts, _size(claim)))
+        return both(found, await judge_types(claim.code, claim.earlier, claim.starts, claim.size))
 
     return check
 
@@ -289,10 +250,6 @@ def _not_meant(code: str) -> str:
     if _SKELETON.search(code) is not None and _DECLARES.search(code) is None:
         return "it is a skeleton: a body in it is left out"
     return "its first comment may call it wrong" if _CALLED_WRONG.match(code) is not None else ""
-
-
-def _size(claim: Code) -> int:
-    return claim.starts[-1] + len(claim.code) if claim.span is None else len(claim.span)
 
 
 def python(

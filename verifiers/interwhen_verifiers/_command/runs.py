@@ -12,7 +12,6 @@ import sys
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import anyio
 import anyio.abc
@@ -231,16 +230,9 @@ def _text(output: bytearray) -> str:
 _SIGNALS = {-4: "SIGILL", -6: "SIGABRT", -7: "SIGBUS", -8: "SIGFPE", -11: "SIGSEGV"}
 
 
-class Judgement(NamedTuple):
-    """A verdict, and whether the checker accepted the file (``passed``)."""
-
-    verdict: Verdict
-    passed: bool = False
-
-
 def judge(
     checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, *, before: int, scope: Scope = "steps"
-) -> Judgement:
+) -> Verdict:
     """Turn *ran*, the result of the checker's commands, into a verdict on the checked text.
 
     *starts* are the offsets of the lines of the text, *end* is its end, and *before* is the number of lines before it
@@ -249,19 +241,19 @@ def judge(
     """
     line = " ".join(checker.steps[min(ran.step, len(checker.steps) - 1)]).replace("{file}", checker.file)
     if ran.missing:
-        return Judgement(Unknown(f"{line.split()[0]} is not installed; {checker.hint or 'it must be in the PATH'}"))
+        return Unknown(f"{line.split()[0]} is not installed; {checker.hint or 'it must be in the PATH'}")
     if ran.trouble:
-        return Judgement(Unknown(f"{line} did not run to its end: {ran.trouble}"))
+        return Unknown(f"{line} did not run to its end: {ran.trouble}")
     if ran.code == 0:
-        return Judgement(Pass(f"{line} accepts it", scope=scope), passed=True)
+        return Pass(f"{line} accepts it", scope=scope)
     if checker.crash_refutes and ran.step == len(checker.steps) - 1:
         name = _SIGNALS.get(ran.code or 0)
         if name is None:
-            return Judgement(Unknown(f"the program ended with exit code {ran.code}, which says nothing of the file"))
-        return Judgement(Violation(why=f"the program crashes ({name})"))
+            return Unknown(f"the program ended with exit code {ran.code}, which says nothing of the file")
+        return Violation(why=f"the program crashes ({name})")
     if ran.code not in checker.refutes:
-        return Judgement(Unknown(f"{line} ended with exit code {ran.code}, which says nothing of the file"))
-    return Judgement(_refuted(checker, ran, starts, end, before, line))
+        return Unknown(f"{line} ended with exit code {ran.code}, which says nothing of the file")
+    return _refuted(checker, ran, starts, end, before, line)
 
 
 def _refuted(checker: Checker, ran: Ran, starts: tuple[int, ...], end: int, before: int, line: str) -> Verdict:

@@ -184,15 +184,8 @@ class Tests:
         return list(dict.fromkeys((*asked, *(example.question for example in self.examples))))
 
 
-@dataclass
-class _Answers:
-    """The answers of the sandbox so far.
-
-    ``told`` maps questions to their reports, and ``ended`` maps questions without a report to the outcomes.
-    """
-
-    told: dict[Question, Told] = field(default_factory=dict)
-    ended: dict[Question, Outcome] = field(default_factory=dict)
+_Answers: TypeAlias = dict[Question, Told | Outcome]
+"""The reports on questions; for a question without a report, the outcome of the sandbox."""
 
 
 async def judge(code: str, earlier: tuple[str, ...], given: Given, limits: Limits, *, doctests: bool) -> Told | Outcome:
@@ -271,9 +264,8 @@ class _Asking:
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
         looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
-        self._keep((False, False), questions[:_MOST_CALLS], outcomes)
-        told = _told(looked)
-        return looked if told is None else told
+        self._answers[False, False] = dict(zip(questions[:_MOST_CALLS], map(_told, outcomes), strict=True))
+        return _told(looked)
 
     def _calls(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> list[Call]:
         before: list[Json] = [*self._earlier] if earlier else []
@@ -288,37 +280,28 @@ class _Asking:
         At most 100 new questions are evaluated. *earlier*: run the earlier blocks before the code. *bare*: run only the
         definitions of the code.
         """
-        known = self._answers.setdefault((earlier, bare), _Answers())
-        new = [one for one in questions if one not in known.told and one not in known.ended]
+        known = self._answers.setdefault((earlier, bare), {})
+        new = [one for one in questions if one not in known]
         if new:
             outcomes = await self._sandbox.run_each(self._calls(new, earlier=earlier, bare=bare), self._limits)
-            self._keep((earlier, bare), new[:_MOST_CALLS], outcomes)
+            known.update(zip(new[:_MOST_CALLS], map(_told, outcomes), strict=True))
         return known
 
-    def _keep(
-        self, mode: tuple[bool, bool], questions: list[Question], outcomes: list[Outcome] | tuple[Outcome, ...]
-    ) -> None:
-        known = self._answers.setdefault(mode, _Answers())
-        for question, outcome in zip(questions, outcomes, strict=True):
-            told = _told(outcome)
-            if told is None:
-                known.ended[question] = outcome
-            else:
-                known.told[question] = told
-
-    async def hold(self, calls: list[Call]) -> list[Told | None]:
+    async def hold(self, calls: list[Call]) -> list[Told | Outcome]:
         """Run the tests *calls* in processes without the model's code.
 
-        Return a report for each; ``None`` if there is none.
+        Return a report for each; the outcome of the sandbox if there is none.
         """
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
-def _told(outcome: Outcome) -> Told | None:
-    """Return the report in *outcome*, which the harness wrote; ``None`` if there is no report."""
-    if not isinstance(outcome, Returned) or not isinstance(outcome.value, str):
-        return None
-    return read(outcome.value) or None
+def _told(outcome: Outcome) -> Told | Outcome:
+    """Return the report in *outcome*, which the harness wrote; *outcome* itself if there is no report."""
+    match outcome:
+        case Returned(value=str(text)):
+            return read(text) or outcome
+        case _:
+            return outcome
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
@@ -388,13 +371,13 @@ class _Found:
         if isinstance(self.first, dict) and self.first["kind"] == "failed":
             self.failed = test
 
-    def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | None) -> None:
+    def settle(self, waiting: tuple[Case, Call, list[Any]], told: Told | Outcome) -> None:
         """Add the result of the test *waiting*, which needed code of its own to compare values, to the counts.
 
         *told* is the report on the test, if there is one. The first failure becomes ``first``.
         """
         case, _, values = waiting
-        if told is None or told["kind"] != "held" or (id(case) in self.own and not told["held"]):
+        if not isinstance(told, dict) or told["kind"] != "held" or (id(case) in self.own and not told["held"]):
             # The test raises on this value, took too long, or fails where an operator of the code may see it in another
             # way: a person must look.
             self.counts["unreached"] += 1
@@ -424,12 +407,8 @@ def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | 
     """Return the reports on the values of *questions*; if one is missing, return only what says why."""
     found: list[Told] = []
     for question in questions:
-        if question in answers.ended:
-            return answers.ended[question]
-        told = answers.told.get(question)
-        if told is None:
-            return {"kind": "unread", "message": "more tests than are run"}
-        if told["kind"] != "value":
+        told = answers.get(question, {"kind": "unread", "message": "more tests than are run"})
+        if not isinstance(told, dict) or told["kind"] != "value":
             return told
         found.append(told)
     return found

@@ -18,6 +18,8 @@ _REPR = 4_000
 _DEPTH = 5000
 """The recursion limit: higher than usual, so that the frames of the harness do not make a call fail."""
 _NESTED, _PARTS = 60, 20_000
+_DEEPEST = 80
+"""The most values around a value that is decoded."""
 _FILE = "solution"
 _NAMES = (
     "eq ne lt le gt ge contains len bool iter getitem missing neg pos abs invert int float index round add radd sub "
@@ -109,9 +111,9 @@ def hold(setup: str, expression: str, names: list[str], values: list[str]) -> st
     sys.stdout = sys.stderr = _Sink()
     scope: dict[str, Any] = {"__name__": "tests"}
     try:
-        scope.update((name, _decoded(json.loads(value))) for name, value in zip(names, values, strict=True))
+        scope.update((name, decoded(json.loads(value))) for name, value in zip(names, values, strict=True))
         exec(compile(setup, "setup", "exec", dont_inherit=True), scope)  # noqa: S102  (the task's own)
-        scope.update((name, _decoded(json.loads(value))) for name, value in zip(names, values, strict=True))
+        scope.update((name, decoded(json.loads(value))) for name, value in zip(names, values, strict=True))
         return _json({"kind": "held", "held": bool(eval(compile(expression, "test", "eval"), scope))})  # noqa: S307
     except BaseException as error:  # noqa: BLE001  (it is the task's code)
         return _json({"kind": "raised", "what": "the test", **_described(error)})
@@ -157,19 +159,21 @@ class _Encoding:
         self.own = self.own or any(
             kind.__module__ == _FILE and not _OPERATORS.isdisjoint(kind.__dict__) for kind in type(value).__mro__
         )
-        if value is None or value is True or value is False:
-            return {None: "null", True: "true", False: "false"}[value]
-        if isinstance(value, int):
-            return f'{{"i": "{int.__index__(value):x}"}}'
-        if isinstance(value, float):
-            return f'{{"f": "{float.__repr__(value)}"}}'
-        if isinstance(value, complex):
-            return f'{{"c": ["{value.real!r}", "{value.imag!r}"]}}' if type(value) is complex else '{"o": "object"}'
-        if isinstance(value, str):
-            return _string(str.__str__(value))
-        if isinstance(value, bytes):
-            return f'{{"b": "{bytes.hex(value)}"}}'
-        return self._of_many(value, depth + 1)
+        match value:
+            case None | True | False:
+                return {None: "null", True: "true", False: "false"}[value]
+            case int():
+                return f'{{"i": "{int.__index__(value):x}"}}'
+            case float():
+                return f'{{"f": "{float.__repr__(value)}"}}'
+            case complex():
+                return f'{{"c": ["{value.real!r}", "{value.imag!r}"]}}' if type(value) is complex else '{"o": "object"}'
+            case str():
+                return _string(str.__str__(value))
+            case bytes():
+                return f'{{"b": "{bytes.hex(value)}"}}'
+            case _:
+                return self._of_many(value, depth + 1)
 
     def _of_many(self, value: Any, depth: int) -> str:
         kinds: tuple[tuple[Any, str], ...] = ((list, "l"), (tuple, "t"), (set, "s"), (frozenset, "z"))
@@ -183,8 +187,15 @@ class _Encoding:
         return f'{{"o": {_string(_short(type(value).__name__))}}}'
 
 
-def _decoded(told: Any) -> Any:  # one line for each kind
-    if not isinstance(told, dict):
+def decoded(told: Any, opaque: Any = None, depth: int = 0) -> Any:
+    """Return the value that *told* encodes, data from a process with the code, inside *depth* other values.
+
+    *opaque* makes the value for an object that stayed there, from the name of its type. Raises an exception, such as
+    ``ValueError``, if *told* is nothing that this program writes, or is nested too deeply.
+    """
+    if depth > _DEEPEST:
+        raise ValueError
+    if told is None or isinstance(told, bool | str):
         return told
     ((kind, held),) = told.items()
     match kind:
@@ -196,22 +207,26 @@ def _decoded(told: Any) -> Any:  # one line for each kind
             return complex(float(held[0]), float(held[1]))
         case "b":
             return bytes.fromhex(held)
+        case "o":
+            return opaque(str(held)[:80])
         case "d":
-            return {_decoded(key): _decoded(value) for key, value in held}
+            return {decoded(key, opaque, depth + 1): decoded(value, opaque, depth + 1) for key, value in held}
         case _:
             made = {"l": list, "t": tuple, "s": set, "z": frozenset}[kind]
-            return made(map(_decoded, held))
+            return made([decoded(one, opaque, depth + 1) for one in held])
 
 
 def _json(told: Any) -> str:
     """Write plain values as JSON, without the module json, whose import is slow."""
-    if isinstance(told, dict):
-        return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
-    if isinstance(told, list):
-        return "[" + ", ".join(map(_json, told)) + "]"
-    if isinstance(told, str):
-        return _string(told)
-    return "null" if told is None else str(told).lower()  # a number, or a truth value
+    match told:
+        case dict():
+            return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
+        case list():
+            return "[" + ", ".join(map(_json, told)) + "]"
+        case str():
+            return _string(told)
+        case _:
+            return "null" if told is None else str(told).lower()  # a number, or a truth value
 
 
 def _string(text: str) -> str:

@@ -36,13 +36,13 @@ async def judge_types(code: str, earlier: tuple[str, ...], starts: tuple[int, ..
     """
     text = code
     found = judge(_MYPY, await _run(text), starts, size, before=0)
-    if not found.passed and earlier:
+    if earlier and not isinstance(found, Pass):
         before = "".join(earlier)
         text = before + code
         found = judge(_MYPY, await _run(text), starts, size, before=before.count("\n"))
-    if found.passed and _SILENCED.search(text):
+    if isinstance(found, Pass) and _SILENCED.search(text):
         return Unknown("it tells mypy to ignore errors")
-    return found.verdict
+    return found
 
 
 async def _run(text: str) -> Ran:

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_NESTED = 80
+from interwhen_verifiers._python import harness
+
 _NEVER_EQUAL = frozenset(
     (
         "map",
@@ -45,39 +46,15 @@ class Opaque:
         return f"an object of type {self.type}"
 
 
-def decoded(told: Any, depth: int = 0) -> Any:
-    """Return the value that *told*, data from the sandbox, encodes. *depth* is the number of values around it.
+def decoded(told: Any) -> Any:
+    """Return the value that *told*, data from the sandbox, encodes.
 
     Raises :class:`NotPlainError` if *told* is nothing that the sandbox writes, or is nested too deeply.
     """
-    if depth > _NESTED:
-        raise NotPlainError
-    if told is None or isinstance(told, bool | str):
-        return told
     try:
-        ((kind, held),) = told.items()
-        return _of_kind(kind, held, depth + 1)
+        return harness.decoded(told, Opaque)
     except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
         raise NotPlainError from error
-
-
-def _of_kind(kind: str, held: Any, depth: int) -> Any:
-    match kind:
-        case "i":
-            return int(held, 16)
-        case "f":
-            return float(held)
-        case "c":
-            return complex(float(held[0]), float(held[1]))
-        case "b":
-            return bytes.fromhex(held)
-        case "o":
-            return Opaque(str(held)[:80])
-        case "d":
-            return {decoded(key, depth): decoded(value, depth) for key, value in held}
-        case _:
-            made: Callable[[Any], Any] = {"l": list, "t": tuple, "s": set, "z": frozenset}[kind]
-            return made([decoded(one, depth) for one in held])
 
 
 def holds_opaque(value: Any) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
 from interwhen import Segment, ToolCall, UsageError
 from interwhen.policy import name_fits
 
@@ -28,11 +27,6 @@ class ReadCall:
     """The call as it was written; empty if it is too long."""
     problem: str = ""
     """Why it cannot be read. Empty: it was read."""
-
-    @property
-    def raw(self) -> str:
-        """The arguments as JSON text."""
-        return msgspec.json.encode(self.arguments).decode()
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -33,12 +33,26 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
-from interwhen_verifiers.puzzles._answers import of_answer
-from interwhen_verifiers.puzzles._countdown.expressions import Expression
-from interwhen_verifiers.puzzles._countdown.lines import CalculationStep, ExpressionAnswer, Hopeless, Said, read_line
-from interwhen_verifiers.puzzles._countdown.problem import MAX_PROMPT, NumberPuzzle, Use, read_puzzle
-from interwhen_verifiers.puzzles._statements import Afterwards, Statement, make_statement, track_phases, watch_answer
+from interwhen_verifiers.puzzles._countdown import (
+    MAX_PROMPT,
+    CalculationStep,
+    Expression,
+    ExpressionAnswer,
+    Hopeless,
+    NumberPuzzle,
+    Said,
+    read_line,
+    read_puzzle,
+)
+from interwhen_verifiers.puzzles._statements import (
+    Afterwards,
+    Statement,
+    make_statement,
+    of_answer,
+    recognizer,
+    track_phases,
+    watch_answer,
+)
 
 # Judging the steps and answers of a text, by exact arithmetic and a complete search.
 
@@ -49,8 +63,8 @@ from interwhen_verifiers.puzzles._statements import Afterwards, Statement, make_
 # smaller part is listed; what the other must make then follows, and is searched for in turn. So only small parts are
 # ever listed, and six numbers take no longer than the thousands of values of three.
 
-SearchNumbers: TypeAlias = tuple[Fraction, ...]
-"""The numbers of a search, in ascending order."""
+Numbers: TypeAlias = tuple[Fraction, ...]
+"""Numbers; those of a search are in ascending order."""
 
 MOST = 6
 """The search runs only for at most this many numbers."""
@@ -65,7 +79,7 @@ class _Spent(Exception):
 
 
 @lru_cache(maxsize=4096)
-def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -> bool | None:
+def reaches(numbers: Numbers, target: Fraction, *, partly: bool = False) -> bool | None:
     """Tell whether *target* can be made from all *numbers*, which must be sorted, by ``+ - * /`` and brackets.
 
     Return ``None`` if there are too many numbers or the search takes too long. With *partly*, the target may also be
@@ -82,7 +96,7 @@ def reaches(numbers: SearchNumbers, target: Fraction, *, partly: bool = False) -
 
 
 @lru_cache(maxsize=4096)
-def values(numbers: SearchNumbers) -> frozenset[Fraction]:
+def values(numbers: Numbers) -> frozenset[Fraction]:
     """Return all values that can be made from all *numbers*, which must be sorted and at most three."""
     if len(numbers) == 1:
         return frozenset(numbers)
@@ -97,9 +111,9 @@ def values(numbers: SearchNumbers) -> frozenset[Fraction]:
 class _Search:
     def __init__(self) -> None:
         self._looked = 0
-        self._known: dict[tuple[SearchNumbers, Fraction], bool] = {}
+        self._known: dict[tuple[Numbers, Fraction], bool] = {}
 
-    def makes(self, numbers: SearchNumbers, target: Fraction) -> bool:
+    def makes(self, numbers: Numbers, target: Fraction) -> bool:
         self._looked += 1
         if self._looked > _BUDGET:
             raise _Spent
@@ -116,7 +130,7 @@ class _Search:
         return known
 
 
-def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[Fraction]:
+def _wanted(value: Fraction, target: Fraction, rest: Numbers) -> Iterator[Fraction]:
     """Yield each value that gives *target* if one operation combines it with *value*.
 
     If *value* and *target* are 0, any value that *rest* can make will do, so one of them is yielded.
@@ -135,19 +149,13 @@ def _wanted(value: Fraction, target: Fraction, rest: SearchNumbers) -> Iterator[
         yield sum(rest, Fraction(0))
 
 
-def _joined(left: Fraction, right: Fraction) -> Iterable[Fraction]:
-    yield left + right
-    yield left - right
-    yield right - left
-    yield left * right
-    if right:
-        yield left / right
-    if left:
-        yield right / left
+def _joined(left: Fraction, right: Fraction) -> tuple[Fraction, ...]:
+    quotients = [one / other for one, other in ((left, right), (right, left)) if other]
+    return (left + right, left - right, right - left, left * right, *quotients)
 
 
 @lru_cache(maxsize=4096)
-def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers], ...]:
+def _parts(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
     """Return all ways to split *numbers* into two parts, of which the first is not larger than the second."""
     places = range(len(numbers))
     found = {
@@ -157,8 +165,6 @@ def _parts(numbers: SearchNumbers) -> tuple[tuple[SearchNumbers, SearchNumbers],
     }
     return tuple(sorted(found, key=lambda parts: (len(parts[0]), parts)))
 
-
-Numbers: TypeAlias = tuple[Fraction, ...]
 
 _LONGEST = 60
 """The most characters of an expression, or of a value, that a message repeats."""
@@ -441,10 +447,6 @@ class CountdownProblem:
     """Answers in tags in the prompt, which show how to write an answer. The text may quote them."""
 
 
-def _begin(problem: CountdownProblem) -> Numbers | None:
-    return problem.puzzle.numbers
-
-
 def _read(
     problem: CountdownProblem, left: Numbers | None, segment: Segment
 ) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
@@ -506,13 +508,7 @@ def countdown(
     require_choice("countdown", ("prompt", "all", "some"), use=use)
     if target is not None and type(target) is not int:
         raise UsageError(f"countdown: target must be a whole number, got {target!r:.100}; give an int or None")
-    _require_flag("countdown", dead_ends)
-
-    def prepare(task: Task) -> CountdownProblem | None:
-        found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
-        return None if found is None else CountdownProblem(_decided(found, use), dead_ends, _examples(task))
-
-    return _monitor("countdown", prepare, level, delivery, phase)
+    return _monitor("countdown", target, use, dead_ends, level, delivery, phase)
 
 
 @safe_from_data()
@@ -528,38 +524,34 @@ def game24(
     If the prompt says that numbers may be left out, they may. The monitor does nothing if it can read no such puzzle in
     the prompt. The options are those of :func:`countdown`.
     """
-    _require_flag("game24", dead_ends)
-
-    def prepare(task: Task) -> CountdownProblem | None:
-        found = read_puzzle(task.question, 24) or read_puzzle(task.text, 24)
-        if found is None or found.target != 24:
-            return None
-        return CountdownProblem(_decided(found, "all"), dead_ends, _examples(task))
-
-    return _monitor("game24", prepare, level, delivery, phase)
-
-
-def _examples(task: Task) -> frozenset[str]:
-    return frozenset(found[1].strip() for found in _TAG.finditer(task.text[-MAX_PROMPT:]))
-
-
-def _require_flag(factory: str, dead_ends: object) -> None:
-    if not isinstance(dead_ends, bool):
-        raise UsageError(f"{factory}: dead_ends must be true or false, got {dead_ends!r:.100}; give a bool")
-
-
-def _decided(puzzle: NumberPuzzle, use: Literal["prompt", "all", "some"]) -> NumberPuzzle:
-    decided: Use = puzzle.use if use == "prompt" or puzzle.use != "unclear" else use
-    return NumberPuzzle(puzzle.numbers, puzzle.target, decided)
+    return _monitor("game24", 24, "all", dead_ends, level, delivery, phase)
 
 
 def _monitor(
-    name: str, prepare: Callable[[Task], CountdownProblem | None], level: Level, delivery: Delivery, phase: PhaseFilter
+    name: Literal["countdown", "game24"],
+    target: int | None,
+    use: Literal["prompt", "all", "some"],
+    dead_ends: bool,  # noqa: FBT001  (an option of the factories)
+    level: Level,
+    delivery: Delivery,
+    phase: PhaseFilter,
 ) -> Monitor:
+    if not isinstance(dead_ends, bool):
+        raise UsageError(f"{name}: dead_ends must be true or false, got {dead_ends!r:.100}; give a bool")
+
+    def prepare(task: Task) -> CountdownProblem | None:
+        found = read_puzzle(task.question, target) or read_puzzle(task.text, target)
+        if found is None or (name == "game24" and found.target != target):
+            return None
+        if found.use == "unclear" and use != "prompt":
+            found = replace(found, use=use)
+        examples = frozenset(tag[1].strip() for tag in _TAG.finditer(task.text[-MAX_PROMPT:]))
+        return CountdownProblem(found, dead_ends, examples)
+
     return task_monitor(
         name,
         check,
-        watch_answer(track_phases(_begin, _read), ExpressionAnswer),
+        watch_answer(track_phases(lambda problem: problem.puzzle.numbers, _read), ExpressionAnswer),
         prepare,
         recognizer=recognize,
         level=level,

@@ -21,19 +21,20 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
-from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets
 from interwhen_verifiers.puzzles._logic.orders import ObjectOrder, read_order
 from interwhen_verifiers.puzzles._logic.premises import Premises, read_premises
 from interwhen_verifiers.puzzles._logic.sorting import Words, read_words
 from interwhen_verifiers.puzzles._logic.swaps import Swaps, read_swaps
-from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, FinalAnswer, read_final
+from interwhen_verifiers.puzzles._logic.wording import MAX_LINE, read_final
 from interwhen_verifiers.puzzles._statements import (
     Afterwards,
+    FinalAnswer,
     Statement,
     make_statement,
+    of_answer,
     prepare_with,
+    recognizer,
     track_phases,
     watch_answer,
 )
@@ -52,15 +53,11 @@ def _read_problem(prompt: str) -> Problem | None:
     return next((problem for read in _READERS if (problem := read(prompt)) is not None), None)
 
 
-def _begin(problem: Problem) -> Any:
-    return problem.begin()
-
-
 def _read(problem: Any, state: Any, segment: Segment) -> tuple[Any, list[Statement[Any, None]]]:
     """Read one line in *state*. Return the state of the problem after it, and its claims."""
     line = segment.text
     if len(line) > MAX_LINE:
-        return problem.skip(state), []
+        return (state if problem.lost is None else problem.lost), []
     final = read_final(line)
     state, found = problem.read(state, line[: final.start] if final else line)
     return state, [make_statement(segment, said, None) for said in ([*found, final] if final else found)]
@@ -93,7 +90,7 @@ def logic(
     return task_monitor(
         "logic",
         check,
-        watch_answer(track_phases(_begin, _read), FinalAnswer),
+        watch_answer(track_phases(lambda problem: problem.start, _read), FinalAnswer),
         prepare_with(_read_problem),
         recognizer=recognizer(),
         level=level,

@@ -20,8 +20,6 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
-from interwhen_verifiers._puzzles.unread import recognizer
-from interwhen_verifiers.puzzles._answers import of_answer
 from interwhen_verifiers.puzzles._maze.grid import MazeProblem, read_problem
 from interwhen_verifiers.puzzles._maze.lines import (
     Count,
@@ -49,7 +47,9 @@ from interwhen_verifiers.puzzles._statements import (
     Afterwards,
     Statement,
     make_statement,
+    of_answer,
     prepare_with,
+    recognizer,
     track_phases,
     watch_answer,
 )

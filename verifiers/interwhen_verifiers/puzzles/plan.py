@@ -33,14 +33,20 @@ from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers.puzzles._plan.lines import ActionStep, Aside, Doubt, End, Line, corrects, read_line
-from interwhen_verifiers.puzzles._plan.model import Domain, PlanningProblem, State, after, bind, show, unmet
 from interwhen_verifiers.puzzles._plan.pddl import (
     BLOCKSWORLD,
     LONGEST,
+    Domain,
     PddlError,
+    PlanningProblem,
+    State,
+    after,
+    bind,
     read_domain,
     read_problem,
     read_statement,
+    show,
+    unmet,
 )
 
 # Following a plan: the possible states after its actions, one for each way to read the text.
@@ -261,28 +267,19 @@ class WholePlan(Claim):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class TrackerState:
-    """The state of the tracker: the problem, and the progress of the plan."""
-
-    problem: PlanningProblem
-    progress: Progress
+Followed: TypeAlias = tuple[PlanningProblem, Progress]
 
 
-def _start(problem: PlanningProblem) -> TrackerState:
-    return TrackerState(problem, begin(problem))
-
-
-def _follow(state: TrackerState, segment: Segment) -> tuple[TrackerState, Iterable[Action]]:
-    line = read_line(segment.text, state.problem)
-    progress, taken = advance(state.progress, line, state.problem)
+def _follow(state: Followed, segment: Segment) -> tuple[Followed, Iterable[Action]]:
+    problem, progress = state
+    progress, taken = advance(progress, read_line(segment.text, problem), problem)
     claims = []
     for one in taken:
         against = objection(one) if one.against else ""
         span = segment.at(one.step.start, one.step.end)
         key = f"{one.place}: {against}{one.doubt}"
         claims.append(Action(key=key, span=span, against=against, place=one.place, doubt=one.doubt))
-    return TrackerState(state.problem, progress), claims
+    return (problem, progress), claims
 
 
 @verifier(name="plan", version="2-steps", deadline=1.0, worker="inline")
@@ -367,7 +364,7 @@ def plan(
     return Monitor(
         name="plan" if judge == "whole" else "plan_steps",
         trigger=Lines() if judge == "steps" else Answer(),
-        extractor=Tracker(_start, _follow) if judge == "steps" else _whole,
+        extractor=Tracker(lambda problem: (problem, begin(problem)), _follow) if judge == "steps" else _whole,
         verifier=check_step if judge == "steps" else check_whole,
         delivery=delivery,
         phase=phase if judge == "steps" else "answer",

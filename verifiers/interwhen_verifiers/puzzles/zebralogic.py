@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import product
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import z3
@@ -35,8 +37,7 @@ from interwhen.toolkit import safe_from_data
 from interwhen.toolkit.solving import problem
 
 from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement
-from interwhen_verifiers.puzzles._zebralogic.clues import MAX_CLUE, Cell, HouseRelation, read_relation
-from interwhen_verifiers.puzzles._zebralogic.puzzle import HousePuzzle, read_puzzle
+from interwhen_verifiers.puzzles._zebralogic import MAX_CLUE, HousePuzzle, HouseRelation, read_puzzle, read_relation
 
 # Solving puzzles with Z3: the arrangement, and the clues that contradict a statement.
 
@@ -56,12 +57,9 @@ class Solved:
     """How many arrangements fit: one, several or none; ``late``: Z3 did not answer within its limit."""
     arrangement: Arrangement | None = None
     """An arrangement that fits the clues; ``None`` for ``contradiction`` and ``late``."""
-    text: str = ""
-    """The puzzle in the language of Z3, for :func:`examine`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Whether one statement follows from the clues or contradicts them, and which clues show this."""
 
     status: Literal["follows", "refuted", "open", "late"]
@@ -79,169 +77,108 @@ def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
 
 def solve(puzzle: HousePuzzle) -> Solved:
     """Find an arrangement that fits the clues that were understood, and find out whether there is another one."""
-    text = write(puzzle)
     with problem() as found:
         houses = _Houses(puzzle, found.context)
-        solver = z3.SolverFor("QF_FD", ctx=found.context)
-        solver.from_string(text)
-        solver.add(*(_label(clue.number, found.context) for clue in puzzle.understood))
-        answer = _ask(solver)
+        answer = houses.ask(houses.labels)
         if answer != z3.sat:
-            return Solved("contradiction" if answer == z3.unsat else "late", text=text)
-        arrangement = houses.arrangement(solver.model())
-        solver.add(houses.differs_from(arrangement))
-        other = _ask(solver)
+            return Solved("contradiction" if answer == z3.unsat else "late")
+        arrangement = houses.arrangement()
+        with houses.assuming(houses.differs_from(arrangement)):
+            other = houses.ask(houses.labels)
         if other == z3.unknown:
-            return Solved("late", text=text)
-        return Solved("unique" if other == z3.unsat else "open", arrangement, text)
+            return Solved("late")
+        return Solved("unique" if other == z3.unsat else "open", arrangement)
 
 
-def examine(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> Finding:
-    """Tell whether *relation* follows from the clues or contradicts them, and which clues show this.
-
-    *text* is the puzzle in the form that :func:`write` returns.
-    """
-    refuted = _core(puzzle, text, relation)
-    if isinstance(refuted, tuple):
-        return Finding("refuted", refuted)
-    if refuted == "late":
-        return Finding("late")
-    follows = _core(puzzle, text, relation._replace(denied=not relation.denied))
-    return Finding("follows", follows) if isinstance(follows, tuple) else Finding(follows)
-
-
-def write(puzzle: HousePuzzle) -> str:
-    """Return the puzzle as a text for Z3. It has the clues that were understood, each with a label.
-
-    A clue applies only if its label is assumed.
-    """
+def examine(puzzle: HousePuzzle, relation: HouseRelation) -> Finding:
+    """Tell whether *relation* follows from the clues or contradicts them, and which clues show this."""
     with problem() as found:
-        houses = _Houses(puzzle, found.context)
-        solver = houses.writer()
-        for clue in puzzle.understood:
-            assert clue.relation is not None
-            solver.add(z3.Implies(_label(clue.number, found.context), houses.states(clue.relation)))
-        return str(solver.to_smt2()).replace("(check-sat)", "")
+        last: _Houses | None = getattr(_LAST, "houses", None)
+        if last is None or last.context is not found.context or last.puzzle != puzzle:
+            last = _LAST.houses = _Houses(puzzle, found.context)
+        refuted = last.core(relation)
+        if isinstance(refuted, tuple):
+            return Finding("refuted", refuted)
+        follows = last.core(relation._replace(denied=not relation.denied)) if refuted == "open" else refuted
+        return Finding("follows", follows) if isinstance(follows, tuple) else Finding(follows)
 
 
-def _label(number: int, context: Any) -> Any:
-    return z3.Bool(f"clue{number}", context)
-
-
-class _Read(NamedTuple):
-    """A puzzle that Z3 has read, in the context of one thread."""
-
-    text: str
-    context: Any
-    solver: Any
-    """The solver with the clues alone. Each question is added and removed again (``push``, ``pop``)."""
-    houses: _Houses
-    """The variables of the puzzle."""
-    numbers: dict[str, int]
-    """The number of the clue for the name of each label."""
-    labels: tuple[Any, ...]
-    """The labels of the clues, each of which makes its clue apply."""
-
-
-_READ = threading.local()
-"""The last puzzle that each thread has read."""
-
-
-def _read(puzzle: HousePuzzle, text: str, context: Any) -> _Read:
-    """Return the puzzle in *text*, read into the Z3 context *context*. Each thread keeps the last one that it read."""
-    last: _Read | None = getattr(_READ, "last", None)
-    if last is not None and last.text == text and last.context is context:
-        return last
-    solver = z3.SolverFor("QF_FD", ctx=context)
-    solver.from_string(text)
-    numbers = {f"clue{clue.number}": clue.number for clue in puzzle.understood}
-    labels = tuple(_label(number, context) for number in numbers.values())
-    read = _Read(text, context, solver, _Houses(puzzle, context), numbers, labels)
-    _READ.last = read
-    return read
-
-
-def _core(puzzle: HousePuzzle, text: str, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-    """Return the numbers of some clues that contradict *relation*, if possible without clues that are not needed.
-
-    The result is ``"open"`` if the clues do not contradict *relation*, and ``"late"`` if Z3 gave no answer within its
-    limit. *text* is the puzzle in the form that :func:`write` returns.
-    """
-    with problem() as found:
-        read = _read(puzzle, text, found.context)
-        solver = read.solver
-        solver.push()
-        try:
-            solver.add(read.houses.states(relation))
-            answer = _ask(solver, *read.labels)
-            if answer == z3.unsat:
-                return tuple(read.numbers[label.decl().name()] for label in _needed(solver, read.labels))
-        finally:
-            solver.pop()
-        return "open" if answer == z3.sat else "late"
-
-
-def _needed(solver: Any, labels: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a part of *labels* that *solver* still finds contradictory, without labels that are not needed for that.
-
-    A label stays if Z3 does not answer in time.
-    """
-    kept = labels
-    for one in reversed(labels):
-        less = tuple(label for label in kept if label is not one)
-        if _ask(solver, *less) == z3.unsat:
-            kept = less
-    return kept
-
-
-def _ask(solver: Any, *assumed: Any) -> Any:
-    left = time_left() * _SHARE
-    if left != float("inf"):
-        solver.set("timeout", max(int(left * 1000), 1))
-    try:
-        return solver.check(*assumed)
-    except z3.Z3Exception:
-        return z3.unknown
+_LAST = threading.local()
+"""The variables and clues of the last puzzle that each thread has examined: ``houses``."""
 
 
 class _Houses:
-    """The variables of a puzzle: one Boolean for each value and house, true if the value is in the house."""
+    """A puzzle in one Z3 context: its variables, and a solver with the rules and the clues that were understood.
+
+    There is one Boolean for each value and house, true if the value is in the house. A clue applies only if its label
+    is assumed.
+    """
 
     def __init__(self, puzzle: HousePuzzle, context: Any) -> None:
-        self._context = context
+        self.puzzle = puzzle
+        self.context = context
         self._numbers = range(1, puzzle.houses + 1)
-        self._attributes = puzzle.attributes
-        self._rows: dict[tuple[int, int], list[Any]] = {}
-
-    def writer(self) -> Any:
-        """Return a solver with the rules: each value has one house, and each house one value of each attribute."""
-        solver = z3.SimpleSolver(ctx=self._context)
-        for values in self._all():
+        self._rows = [
+            [[z3.Bool(f"a{at}v{value}h{house}", context) for house in self._numbers] for value in range(puzzle.houses)]
+            for at in range(len(puzzle.attributes))
+        ]
+        self._solver = z3.SolverFor("QF_FD", ctx=context)
+        for values in self._rows:
+            # Each value has one house, and each house one value of each attribute.
             for row in (*values, *map(list, zip(*values, strict=True))):
-                solver.add(z3.Or(row))
-                solver.add(z3.AtMost(*row, 1))
-        return solver
+                self._solver.add(z3.Or(row), z3.AtMost(*row, 1))
+        self.labels: dict[int, Any] = {}
+        """The label of each clue, by the number of the clue."""
+        for clue in puzzle.understood:
+            assert clue.relation is not None
+            self.labels[clue.number] = z3.Bool(f"clue{clue.number}", context)
+            self._solver.add(z3.Implies(self.labels[clue.number], self._states(clue.relation)))
 
-    def states(self, relation: HouseRelation) -> Any:
-        """Return *relation* as a condition of Z3 on the variables."""
-        one = self._row(relation.one)
-        if relation.other is None:
-            pairs: Iterable[Sequence[Any]] = (
-                [here] for house, here in zip(self._numbers, one, strict=True) if relation.holds(house, 0)
-            )
-        else:
-            other = self._row(relation.other)
-            pairs = ((one[a - 1], other[b - 1]) for a in self._numbers for b in self._numbers if relation.holds(a, b))
-        cases = [z3.And(*pair) if len(pair) > 1 else pair[0] for pair in pairs]
-        return z3.Or(*cases) if cases else z3.BoolVal(False, self._context)
+    def ask(self, clues: Iterable[int]) -> Any:
+        """Return the answer of Z3 with *clues*; ``unknown`` also if Z3 fails."""
+        left = time_left() * _SHARE
+        if left != float("inf"):
+            self._solver.set("timeout", max(int(left * 1000), 1))
+        try:
+            return self._solver.check(*(self.labels[clue] for clue in clues))
+        except z3.Z3Exception:
+            return z3.unknown
 
-    def arrangement(self, model: Any) -> Arrangement:
-        """Return the house of each value in *model*, a solution that Z3 found."""
+    @contextmanager
+    def assuming(self, condition: Any) -> Iterator[None]:
+        """Add *condition*, for the ``with`` block."""
+        self._solver.push()
+        try:
+            self._solver.add(condition)
+            yield
+        finally:
+            self._solver.pop()
+
+    def core(self, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
+        """Return the numbers of some clues that contradict *relation*, if possible without clues that are not needed.
+
+        The result is ``"open"`` if the clues do not contradict *relation*, and ``"late"`` if Z3 gave no answer within
+        its limit.
+        """
+        with self.assuming(self._states(relation)):
+            answer = self.ask(self.labels)
+            if answer != z3.unsat:
+                return "open" if answer == z3.sat else "late"
+            kept = tuple(self.labels)
+            for one in reversed(kept):
+                less = tuple(clue for clue in kept if clue != one)
+                if self.ask(less) == z3.unsat:
+                    kept = less
+            return kept
+
+    def arrangement(self) -> Arrangement:
+        """Return the house of each value in the solution that Z3 found last."""
+        model = self._solver.model()
         return tuple(
             tuple(
                 next(n for n, here in zip(self._numbers, row, strict=True) if z3.is_true(model[here])) for row in values
             )
-            for values in self._all()
+            for values in self._rows
         )
 
     def differs_from(self, arrangement: Arrangement) -> Any:
@@ -249,23 +186,20 @@ class _Houses:
         return z3.Or(
             [
                 z3.Not(row[house - 1])
-                for values, homes in zip(self._all(), arrangement, strict=True)
+                for values, homes in zip(self._rows, arrangement, strict=True)
                 for row, house in zip(values, homes, strict=True)
             ]
         )
 
-    def _all(self) -> list[list[list[Any]]]:
-        return [
-            [self._row(Cell(number, value)) for value in range(len(attribute.values))]
-            for number, attribute in enumerate(self._attributes)
+    def _states(self, relation: HouseRelation) -> Any:
+        """Return *relation* as a condition of Z3 on the variables."""
+        rows = [self._rows[cell.attribute][cell.value] for cell in (relation.one, relation.other) if cell is not None]
+        cases = [
+            z3.And(*(row[house - 1] for row, house in zip(rows, houses, strict=True)))
+            for houses in product(self._numbers, repeat=len(rows))
+            if relation.holds(*houses)
         ]
-
-    def _row(self, cell: Cell) -> list[Any]:
-        row = self._rows.get(cell)
-        if row is None:
-            names = (f"a{cell.attribute}v{cell.value}h{house}" for house in self._numbers)
-            row = self._rows[cell] = [z3.Bool(name, self._context) for name in names]
-        return row
+        return z3.Or(*cases) if cases else z3.BoolVal(False, self.context)
 
 
 # Reading the statements of a trace about the houses, line by line: sentences, lists, tables and JSON.
@@ -510,10 +444,6 @@ def prepare(task: Task) -> Prepared | None:
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 
 
-def _start(prepared: Prepared) -> ReadingState:
-    return ReadingState(prepared.puzzle)
-
-
 def _step(state: ReadingState, segment: Segment) -> tuple[ReadingState, list[Statement[Stated, None]]]:
     state, found = read_line(state, segment.text, answer=segment.phase == "answer")
     return state, [make_statement(segment, stated, None) for stated in found]
@@ -533,7 +463,7 @@ def check(claim: Statement[Stated, None], prepared: Prepared) -> Verdict:
     fits = f"the {len(puzzle.understood)} clues" + (f" that were understood ({missing} were not)" if missing else "")
     if solved.status == "unique" and solved.arrangement is not None and holds(claim.said.relation, solved.arrangement):
         return Pass(f"it holds in the only arrangement that fits {fits}")
-    finding = examine(puzzle, solved.text, claim.said.relation)
+    finding = examine(puzzle, claim.said.relation)
     match finding.status:
         case "refuted":
             return _violation(puzzle, claim.said.relation, finding)
@@ -585,7 +515,7 @@ def zebralogic(*, level: Level = "witness", delivery: Delivery = "interrupt", ph
     return Monitor(
         name="zebralogic",
         trigger=Lines(),
-        extractor=Tracker(start=_start, step=_step),
+        extractor=Tracker(lambda prepared: ReadingState(prepared.puzzle), _step),
         verifier=check,
         delivery=delivery,
         level=level,

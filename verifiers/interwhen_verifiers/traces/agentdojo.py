@@ -8,7 +8,7 @@ from typing import Any
 
 from interwhen.testing import LabelledTrace
 
-from interwhen_verifiers.traces._conversations import records, turns_of
+from interwhen_verifiers.traces._records import records, turns_of
 
 
 def agentdojo(path: Path) -> Iterator[LabelledTrace]:

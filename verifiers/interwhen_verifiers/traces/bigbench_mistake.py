@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from interwhen.testing import Label, LabelledTrace, Mistake, Turn
+from interwhen.testing import LabelledTrace
 
-from interwhen_verifiers.traces._stepwise import joined, records
-
-_NONE = -1
+from interwhen_verifiers.traces._records import records, stepwise
 
 
 def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
@@ -18,12 +16,4 @@ def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
     A chain with a labelled mistake is ``wrong``. Without one, it is ``right`` if its answer is right, else ``unclear``.
     """
     for record in records(path):
-        text, spans = joined(record["steps"], "\n")
-        first = record["first_error"]
-        sound: Label = "right" if record["final_correct"] else "unclear"
-        yield LabelledTrace(
-            name=record["id"],
-            turns=(Turn(prompt=record["problem"], text=text),),
-            label=sound if first == _NONE else "wrong",
-            mistake=None if first == _NONE else Mistake(turn=0, span=spans[first]),
-        )
+        yield stepwise(record, "\n", "right" if record["final_correct"] else "unclear")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from interwhen.testing import LabelledTrace, Turn
+
+from interwhen_verifiers.traces._records import records
 
 _PROMPTS = {
     "cot": (
@@ -20,12 +20,10 @@ _PROMPTS = {
 
 def game24(path: Path) -> Iterator[LabelledTrace]:
     """Yield the outputs in *path*, a file or the folder with ``gpt4_outputs.jsonl.gz``, as ``right`` or ``wrong``."""
-    file = path / "gpt4_outputs.jsonl.gz" if path.is_dir() else path
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for record in map(json.loads, lines):
-            prompt = _PROMPTS[record["mode"]].format(" ".join(map(str, record["numbers"])))
-            yield LabelledTrace(
-                name=record["id"],
-                turns=(Turn(prompt=prompt, text=record["output"]),),
-                label="right" if record["correct"] else "wrong",
-            )
+    for record in records(path, "gpt4_outputs.jsonl.gz"):
+        prompt = _PROMPTS[record["mode"]].format(" ".join(map(str, record["numbers"])))
+        yield LabelledTrace(
+            name=record["id"],
+            turns=(Turn(prompt=prompt, text=record["output"]),),
+            label="right" if record["correct"] else "wrong",
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 from interwhen.testing import Label, LabelledTrace, Turn
 
-from interwhen_verifiers.traces._stepwise import records
+from interwhen_verifiers.traces._records import records
 
 _NOTE = re.compile(r"<<[^<>]*+>>")
 

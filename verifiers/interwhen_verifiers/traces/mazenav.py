@@ -5,8 +5,6 @@ The data set holds no text, so this module writes the traces.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -15,9 +13,10 @@ from typing import Any, TypeAlias
 from interwhen import Span
 from interwhen.testing import LabelledTrace, Mistake, Turn
 
-Cells: TypeAlias = list[tuple[int, int]]
-Told: TypeAlias = tuple[str, list[tuple[int, int]]]
-"""A text, and the start and end of each move in it."""
+from interwhen_verifiers.traces._records import joined, records
+
+Told: TypeAlias = tuple[str, list[Span]]
+"""A text, and the span of each move in it."""
 
 _STEPS = {"up": (-1, 0), "down": (1, 0), "left": (0, -1), "right": (0, 1)}
 _PROMPT = (
@@ -33,11 +32,9 @@ def mazenav(path: Path) -> Iterator[LabelledTrace]:
 
     Some answer a question about the turns or the exit. Others describe the marked path; a wrong one has one wrong move.
     """
-    file = path / "mazes.jsonl.gz" if path.is_dir() else path
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for number, record in enumerate(map(json.loads, lines)):
-            yield from _answers(record)
-            yield from _paths(record, number)
+    for number, record in enumerate(records(path, "mazes.jsonl.gz")):
+        yield from _answers(record)
+        yield from _paths(record, number)
 
 
 def _answers(record: dict[str, Any]) -> Iterator[LabelledTrace]:
@@ -74,12 +71,11 @@ def _paths(record: dict[str, Any], number: int) -> Iterator[LabelledTrace]:
         for count, other in enumerate(sorted(set(_STEPS) - {way})):
             name = names[(at + count + number) % len(names)]
             text, places = _TELLERS[name](cells[0], [*ways[:at], other, *ways[at + 1 :]], number % 2)
-            wrong = Mistake(turn=0, span=Span(*places[at]))
             yield LabelledTrace(
                 name=f"{record['id']}-{name}-{at}-{other}",
                 turns=(Turn(prompt=prompt, text=text),),
                 label="wrong",
-                mistake=wrong,
+                mistake=Mistake(turn=0, span=places[at]),
             )
 
 
@@ -96,8 +92,9 @@ def _way(one: tuple[int, int], other: tuple[int, int]) -> str:
     return next(way for way, step in _STEPS.items() if (other[0] - one[0], other[1] - one[1]) == step)
 
 
-def _cells(start: tuple[int, int], ways: list[str]) -> Cells:
-    cells = [start]
+def _cells(start: tuple[int, int], ways: list[str], base: int) -> list[tuple[int, int]]:
+    """Return the coordinates, counted from *base*, of the cells that *ways* lead to, beginning with *start*."""
+    cells = [(start[0] + base, start[1] + base)]
     for way in ways:
         step = _STEPS[way]
         cells.append((cells[-1][0] + step[0], cells[-1][1] + step[1]))
@@ -105,43 +102,25 @@ def _cells(start: tuple[int, int], ways: list[str]) -> Cells:
 
 
 def _joined(pieces: list[str], gap: str, before: str = "") -> Told:
-    text = before
-    places: list[tuple[int, int]] = []
-    for piece in pieces:
-        if places:
-            text += gap
-        places.append((len(text), len(text) + len(piece)))
-        text += piece
-    return text, places
+    text, places = joined(pieces, gap)
+    return before + text, [place.shifted(len(before)) for place in places]
 
 
 def _as_steps(start: tuple[int, int], ways: list[str], base: int) -> Told:
-    cells = [(row + base, column + base) for row, column in _cells(start, ways)]
+    cells = _cells(start, ways, base)
     pieces = [f"STEP {at + 1}: Move {way.upper()} from {cells[at]} to {cells[at + 1]}" for at, way in enumerate(ways)]
     return _joined(pieces, "\n", f"S position: {cells[0]}\n")
 
 
-def _as_words(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined(ways, ", ", "Path: ")
-
-
-def _as_lines(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined([f"{at + 1}. Move {way}" for at, way in enumerate(ways)], "\n")
-
-
-def _as_letters(_start: tuple[int, int], ways: list[str], _base: int) -> Told:
-    return _joined([way[0].upper() for way in ways], " ", "Moves: ")
-
-
 def _as_cells(start: tuple[int, int], ways: list[str], base: int) -> Told:
-    cells = [(row + base, column + base) for row, column in _cells(start, ways)]
+    cells = _cells(start, ways, base)
     return _joined([f" → {cell}" for cell in cells[1:]], "", f"Path: {cells[0]}")
 
 
 _TELLERS: dict[str, Callable[[tuple[int, int], list[str], int], Told]] = {
     "steps": _as_steps,
-    "words": _as_words,
-    "lines": _as_lines,
-    "letters": _as_letters,
+    "words": lambda _start, ways, _base: _joined(ways, ", ", "Path: "),
+    "lines": lambda _start, ways, _base: _joined([f"{at}. Move {way}" for at, way in enumerate(ways, 1)], "\n"),
+    "letters": lambda _start, ways, _base: _joined([way[0].upper() for way in ways], " ", "Moves: "),
     "cells": _as_cells,
 }

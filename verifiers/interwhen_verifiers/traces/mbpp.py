@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ast
 import builtins
-import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from interwhen.testing import Label, LabelledTrace, Turn
+
+from interwhen_verifiers.traces._records import records
 
 
 def mbpp(path: Path) -> Iterator[LabelledTrace]:
@@ -23,15 +23,11 @@ def mbpp(path: Path) -> Iterator[LabelledTrace]:
     *path* is the file, or the folder with ``completions.jsonl.gz``. If a completion was not judged, or its failure may
     come from an earlier one of the run, the trace is ``unclear``.
     """
-    file = path / "completions.jsonl.gz" if path.is_dir() else path
     hidden: dict[str, set[str]] = {}
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines):
-            if line.strip():
-                record = json.loads(line)
-                before = hidden.setdefault(record["run"], set())
-                yield _trace(record, number, _label(record, before))
-                before |= _defined(record["completion"])
+    for number, record in enumerate(records(path, "completions.jsonl.gz")):
+        before = hidden.setdefault(record["run"], set())
+        yield _trace(record, number, _label(record, before))
+        before |= _defined(record["completion"])
 
 
 def _label(record: dict[str, Any], hidden: set[str]) -> Label:

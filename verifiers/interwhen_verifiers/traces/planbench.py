@@ -8,7 +8,7 @@ from typing import Any
 
 from interwhen.testing import Label, LabelledTrace, Turn
 
-from interwhen_verifiers.traces._stepwise import records
+from interwhen_verifiers.traces._records import records
 
 _NONE = "[PLAN]\n[PLAN END]\n"
 """A plan without actions, in the format of PlanBench's prompts. An empty text could not be judged."""

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from interwhen.testing import LabelledTrace, Mistake, Turn
+from interwhen.testing import LabelledTrace
 
-from interwhen_verifiers.traces._stepwise import joined, records
-
-_NONE = -1
+from interwhen_verifiers.traces._records import records, stepwise
 
 
 def processbench(path: Path) -> Iterator[LabelledTrace]:
@@ -17,12 +15,4 @@ def processbench(path: Path) -> Iterator[LabelledTrace]:
 
     A trace without a wrong step is ``right``.
     """
-    for record in records(path):
-        text, spans = joined(record["steps"], "\n\n")
-        first = record["first_error"]
-        yield LabelledTrace(
-            name=record["id"],
-            turns=(Turn(prompt=record["problem"], text=text),),
-            label="right" if first == _NONE else "wrong",
-            mistake=None if first == _NONE else Mistake(turn=0, span=spans[first]),
-        )
+    return (stepwise(record, "\n\n", "right") for record in records(path))

@@ -5,8 +5,6 @@ An answer other than the gold one is ``wrong`` where the set says that only one 
 
 from __future__ import annotations
 
-import gzip
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,17 +12,17 @@ from typing import Any
 
 from interwhen.testing import Label, LabelledTrace, Turn
 
+from interwhen_verifiers.traces._records import records
+
 _CONTRARY = {"Northeast": "Southwest", "Southwest": "Northeast", "Northwest": "Southeast", "Southeast": "Northwest"}
 _RELATION = re.compile(r"([^.]+?) is to the (Northeast|Northwest|Southeast|Southwest) of ([^.]+?)\.")
 
 
 def spatialmap(path: Path) -> Iterator[LabelledTrace]:
     """Yield labelled traces for the questions in *path*, a file or the folder with ``questions.jsonl.gz``."""
-    file = path / "questions.jsonl.gz" if path.is_dir() else path
-    with gzip.open(file, "rt", encoding="utf-8") as lines:
-        for record in map(json.loads, lines):
-            yield from _answers(record)
-            yield from _steps(record)
+    for record in records(path, "questions.jsonl.gz"):
+        yield from _answers(record)
+        yield from _steps(record)
 
 
 def _answers(record: dict[str, Any]) -> Iterator[LabelledTrace]:

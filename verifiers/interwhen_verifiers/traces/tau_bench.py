@@ -10,7 +10,7 @@ import msgspec
 from interwhen import Message, ToolCall
 from interwhen.testing import LabelledTrace, Turn
 
-from interwhen_verifiers.traces._conversations import records, turns_of
+from interwhen_verifiers.traces._records import records, turns_of
 
 _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 """Reservations for which the gold calls of the benchmark break its policy."""

@@ -6,13 +6,13 @@ The tasks are written for Lean. This module translates the values that have a co
 from __future__ import annotations
 
 import ast
-import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from interwhen.testing import Label, LabelledTrace, Turn
+
+from interwhen_verifiers.traces._records import records
 
 _ABSENT = object()
 _Row = tuple[tuple[Any, ...], Any, list[Any]]
@@ -25,11 +25,8 @@ def verina(path: Path) -> Iterator[LabelledTrace]:
     A function that returns all expected values of a task is ``right``; one that returns an unexpected value is
     ``wrong``. Tests and tasks that have no counterpart in Python are left out.
     """
-    file = path / "verina.jsonl.gz" if path.is_dir() else path
-    with (gzip.open if file.suffix == ".gz" else open)(file, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            if line.strip():
-                yield from _traces(json.loads(line))
+    for record in records(path, "verina.jsonl.gz"):
+        yield from _traces(record)
 
 
 def _traces(record: dict[str, Any]) -> Iterator[LabelledTrace]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import ClassVar, TypeAlias
 from typing import Final as Constant
-from typing import TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer
-from interwhen_verifiers.puzzles._statements import Spanned, judged
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, judged
 
 PAIRS: Constant = {"(": ")", "[": "]", "{": "}", "<": ">"}
 _SIGN = r"[()\[\]{}<>]"
@@ -81,13 +81,10 @@ class Brackets:
         """The brackets that close everything that is open after the input."""
         return "".join(PAIRS[sign] for sign in reversed(self.stacks[-1]))
 
-    def begin(self) -> int:
-        """Return the state before the first line: no bracket has been read."""
-        return 0
-
-    def skip(self, at: int) -> int:
-        """Return the state after a line that is too long to read: *at*, the state before it."""
-        return at
+    start: ClassVar[int] = 0
+    """The state before the first line: no bracket has been read."""
+    lost: ClassVar[None] = None
+    """A line that is too long to read does not change the state."""
 
     def read(self, at: int, line: str) -> tuple[int, list[Bracketed]]:
         """Return the number of brackets read after *line*, and the statements in the line.

@@ -5,22 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import read_options
 from interwhen_verifiers.puzzles._logic.wording import (
     MAX_PROMPT,
     NUMBERS,
     ORDINAL,
-    FinalAnswer,
     is_doubtful,
     ordinal,
     sentences,
     supposes,
 )
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, read_options
 
 # Ways to say how things stand in a row: left to right, by age, by price, by rank.
 
@@ -146,6 +144,16 @@ class OrderGrammar:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderState:
+    """What the text so far tells about the meaning of its next line."""
+
+    is_supposed: bool = False
+    """Whether the text supposes something, so that later statements may depend on the supposition."""
+    way: Way | None = None
+    """The direction in which the text lists places; ``None`` if it is not known."""
+
+
+@dataclass(frozen=True, slots=True)
 class ObjectOrder:
     """An order problem: the names of the objects, and all arrangements that the clues that were understood allow."""
 
@@ -164,13 +172,10 @@ class ObjectOrder:
         """Tell whether *text* names any of the objects."""
         return re.search(self.grammar.item, text, re.IGNORECASE) is not None
 
-    def begin(self) -> OrderState:
-        """Return the state before the first line."""
-        return OrderState()
-
-    def skip(self, _reading: OrderState) -> OrderState:
-        """Return the state after a line that is too long to read: the line may begin a supposition."""
-        return OrderState(is_supposed=True)
+    start: ClassVar[OrderState] = OrderState()
+    """The state before the first line."""
+    lost: ClassVar[OrderState] = OrderState(is_supposed=True)
+    """The state after a line that is too long to read: the line may begin a supposition."""
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
         """Return the state after *line*, and its statements about the order. *reading* is the state before it.
@@ -182,7 +187,7 @@ class ObjectOrder:
         for start, end in [] if _OPTION.search(line) else sentences(line):
             text = line[start:end]
             if reading.is_supposed or supposes(text, is_about=self.mentions(text)):
-                return OrderState(is_supposed=True), found
+                return self.lost, found
             told, way = _sentence(self, reading.way, text)
             reading = OrderState(way=way)
             found += [_moved(each, start) for each in told]
@@ -201,16 +206,6 @@ class ObjectOrder:
             return Unknown("the answer was not understood")
         verdict = _judge_arrangement(self, ToldFacts(0, len(text), facts))
         return Violation(why="that answer contradicts the clues") if isinstance(verdict, Violation) else verdict
-
-
-@dataclass(frozen=True, slots=True)
-class OrderState:
-    """What the text so far tells about the meaning of its next line."""
-
-    is_supposed: bool = False
-    """Whether the text supposes something, so that later statements may depend on the supposition."""
-    way: Way | None = None
-    """The direction in which the text lists places; ``None`` if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from itertools import pairwise
-from operator import and_
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import ClassVar, Final, Literal, NamedTuple, TypeAlias
 
 from interwhen import Pass, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, supposes
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, is_doubtful, sentences, supposes
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned
 
 # Classes and their members: "all A are B", "no A are B", "some A are (not) B", "x is a B", decided exactly.
 #
@@ -56,9 +56,14 @@ class ClassStatement(NamedTuple):
     other: str
 
     @property
-    def classes(self) -> frozenset[str]:
+    def person(self) -> str | None:
+        """The name of the person that the statement is about; ``None`` if it is about a class."""
+        return self.one if self.quantity in {"is", "is not"} else None
+
+    @property
+    def names(self) -> frozenset[str]:
         """The classes that the statement names."""
-        return frozenset({self.other} if self.quantity in {"is", "is not"} else {self.one, self.other})
+        return frozenset({self.one, self.other} - {self.person})
 
 
 def read_statement(text: str) -> ClassStatement | None:
@@ -84,77 +89,6 @@ def _singular(term: str) -> str:
     return " ".join([*head, last])
 
 
-@dataclass(frozen=True, slots=True)
-class Classes:
-    """Premises about classes.
-
-    A case is a set of classes. A thing is in the case of all the classes that contain it. The premises allow some
-    cases, and require that some cases have a member.
-    """
-
-    names: tuple[str, ...]
-    allowed: int
-    """The allowed cases, one bit for each case."""
-    demands: tuple[int, ...]
-    """For each premise such as "some A are B": the cases of which one must have a member."""
-    people: tuple[tuple[str, int], ...]
-    """For each person's name: the cases that the premises about this person leave."""
-    peopled: tuple[int, ...]
-    """Further demands, for the school of logic in which each named class has a member."""
-
-    def within(self, term: str) -> int:
-        """Return the cases that contain the class *term*, one bit for each case."""
-        return _cases(self.names.index(term), len(self.names))
-
-    def read(self, text: str) -> ClassStatement | None:
-        """Read the statement in *text*. Return ``None`` if it is not understood, or has unknown classes or persons."""
-        found = read_statement(text)
-        if found is None or not found.classes <= set(self.names):
-            return None
-        return found if found.quantity not in {"is", "is not"} or found.one in dict(self.people) else None
-
-    def status(self, statement: ClassStatement, *, are_peopled: bool = False) -> Status:
-        """Tell whether *statement* follows from the premises, contradicts them, or neither (``open``).
-
-        *are_peopled*: assume that each class has a member.
-        """
-        denied = statement._replace(quantity=_CONTRARIES[statement.quantity])
-        if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
-            return "follows"
-        return "open" if self.with_premise(statement).is_consistent(are_peopled=are_peopled) else "contradicts"
-
-    def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Tell whether the premises can all be true at once. *are_peopled*: assume that each class has a member."""
-        people = (cases for _, cases in self.people)
-        return all(self.allowed & each for each in (*self.demands, *people, *(self.peopled if are_peopled else ())))
-
-    def with_premise(self, statement: ClassStatement) -> Classes:
-        """Return these premises with *statement* added. The classes and the person that it names must be known."""
-        cases = self._cases_of(statement)
-        match statement.quantity:
-            case "all" | "no":
-                return replace(self, allowed=self.allowed & ~cases)
-            case "some" | "some not":
-                return replace(self, demands=(*self.demands, cases))
-            case _:
-                people = dict(self.people)
-                people[statement.one] &= cases
-                return replace(self, people=tuple(people.items()))
-
-    def _cases_of(self, statement: ClassStatement) -> int:
-        """Return the cases that *statement* excludes ("all", "no") or requires ("some", a person), one bit for each."""
-        other = self.within(statement.other)
-        match statement.quantity:
-            case "all" | "some not":
-                return self.within(statement.one) & ~other
-            case "no" | "some":
-                return self.within(statement.one) & other
-            case "is":
-                return other
-            case "is not":
-                return ~other
-
-
 _CONTRARIES: Final[dict[Quantity, Quantity]] = {
     "all": "some not",
     "some not": "all",
@@ -163,25 +97,6 @@ _CONTRARIES: Final[dict[Quantity, Quantity]] = {
     "is": "is not",
     "is not": "is",
 }
-
-
-def make_classes(premises: tuple[ClassStatement, ...]) -> Classes | None:
-    """Combine *premises*; ``None`` if there are none, they have too many classes, or they contradict each other."""
-    names = tuple(sorted(frozenset().union(*(premise.classes for premise in premises))))
-    if not 0 < len(names) <= MOST_CLASSES:
-        return None
-    every = (1 << (1 << len(names))) - 1
-    people = dict.fromkeys((each.one for each in premises if each.quantity in {"is", "is not"}), every)
-    peopled = tuple(_cases(at, len(names)) for at in range(len(names)))
-    found = Classes(names, every, (), tuple(people.items()), peopled)
-    for premise in premises:
-        found = found.with_premise(premise)
-    return found if found.is_consistent() else None
-
-
-def _cases(at: int, count: int) -> int:
-    """Return the cases in which class or sentence number *at* of *count* is true, one bit for each case."""
-    return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
 # Formulas over sentences that are true or false: read from words or signs, and decided by all cases.
@@ -239,9 +154,14 @@ class Formula(NamedTuple):
     parts: tuple[Formula, ...] = ()
 
     @property
-    def atoms(self) -> frozenset[str]:
+    def person(self) -> str:
+        """Empty: it is about the world, which is in one of the cases as a person is."""
+        return ""
+
+    @property
+    def names(self) -> frozenset[str]:
         """The atomic sentences in the formula."""
-        return frozenset({self.name}) if self.op == "atom" else frozenset().union(*(part.atoms for part in self.parts))
+        return frozenset({self.name}) if self.op == "atom" else frozenset().union(*(part.names for part in self.parts))
 
 
 def read_formula(text: str) -> Formula | None:
@@ -326,61 +246,108 @@ class _Signs:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sentences:
-    """Premises about atomic sentences, which are true or false.
+# What follows from premises of either kind, by all cases.
 
-    ``cases`` has one bit for each case, an assignment of true or false to the sentences: 1 if all premises hold in it.
+Premise: TypeAlias = ClassStatement | Formula
+_CONNECTED: Final[dict[str, Callable[..., int]]] = {
+    "not": lambda every, one: every ^ one,
+    "and": lambda _every, one, other: one & other,
+    "or": lambda _every, one, other: one | other,
+    "either": lambda _every, one, other: one ^ other,
+    "if": lambda every, one, other: (every ^ one) | other,
+    "iff": lambda every, one, other: every ^ one ^ other,
+}
+"""For each connective, the cases in which a formula is true: from all cases, and those of its parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Premises about classes, or about atomic sentences, which are true or false.
+
+    A case is a set of classes, or of true sentences: one bit. A thing is in the case of all the classes that contain
+    it. The premises allow some cases, and require that some cases have a member.
     """
 
-    atoms: tuple[str, ...]
-    cases: int
+    names: tuple[str, ...]
+    """The classes, or the atomic sentences."""
+    allowed: int
+    """The allowed cases, one bit for each case."""
+    people: tuple[tuple[str, int], ...]
+    """For each person's name: the cases that the premises about this person leave. Formulas are about the person ""."""
+    demands: tuple[int, ...] = ()
+    """For each premise such as "some A are B": the cases of which one must have a member."""
 
-    def mask(self, formula: Formula) -> int:
-        """Return the cases in which *formula* is true, one bit for each case."""
-        every = (1 << (1 << len(self.atoms))) - 1
-        match formula.op, tuple(map(self.mask, formula.parts)):
-            case "atom", _:
-                return _cases(self.atoms.index(formula.name), len(self.atoms))
-            case "not", (one,):
-                return every ^ one
-            case "and", (one, other):
-                return one & other
-            case "or", (one, other):
-                return one | other
-            case "either", (one, other):
-                return one ^ other
-            case "if", (one, other):
-                return (every ^ one) | other
-            case _, (one, other):
-                return every ^ one ^ other
-            case _, parts:
-                raise AssertionError(parts)
+    def mask(self, premise: Premise) -> int:
+        """Return the cases that *premise* excludes ("all", "no") or requires ("some", a person, a formula)."""
+        match premise:
+            case Formula(op="atom", name=name):
+                return self._within(name)
+            case Formula(op=op, parts=parts):
+                return _CONNECTED[op]((1 << (1 << len(self.names))) - 1, *map(self.mask, parts))
+            case ClassStatement("all" | "some not", one, other):
+                return self._within(one) & ~self._within(other)
+            case ClassStatement("no" | "some", one, other):
+                return self._within(one) & self._within(other)
+            case ClassStatement(quantity, _, other):
+                return self._within(other) if quantity == "is" else ~self._within(other)
 
-    def read(self, text: str) -> Formula | None:
-        """Read the formula in *text*. Return ``None`` if it is not understood, or has an unknown sentence."""
-        formula = read_formula(text)
-        return formula if formula and formula.atoms <= set(self.atoms) else None
+    def _within(self, name: str) -> int:
+        return _cases(self.names.index(name), len(self.names))
 
-    def status(self, formula: Formula, *, are_peopled: bool = False) -> Status:  # noqa: ARG002 (there are no classes)
-        """Tell whether *formula* follows from the premises, contradicts them, or neither (``open``).
+    def read(self, text: str) -> Premise | None:
+        """Read the premise in *text*. Return ``None`` if it is not understood, or has an unknown name."""
+        people = dict(self.people)
+        found: Premise | None = read_formula(text) if "" in people else read_statement(text)
+        is_known = found and found.names <= set(self.names) and (found.person is None or found.person in people)
+        return found if is_known else None
 
-        *are_peopled* is ignored.
+    def status(self, premise: Premise, *, are_peopled: bool = False) -> Status:
+        """Tell whether *premise* follows from the premises, contradicts them, or neither (``open``).
+
+        *are_peopled*: assume that each class has a member.
         """
-        cases = self.mask(formula)
-        if not self.cases & ~cases:
+        denied: Premise = (
+            Formula("not", "", (premise,))
+            if isinstance(premise, Formula)
+            else premise._replace(quantity=_CONTRARIES[premise.quantity])
+        )
+        if not self.with_premise(denied).is_consistent(are_peopled=are_peopled):
             return "follows"
-        return "open" if self.cases & cases else "contradicts"
+        return "open" if self.with_premise(premise).is_consistent(are_peopled=are_peopled) else "contradicts"
+
+    def is_consistent(self, *, are_peopled: bool = False) -> bool:
+        """Tell whether the premises can all be true at once. *are_peopled*: assume that each class has a member."""
+        members = map(self._within, self.names) if are_peopled else ()
+        return all(self.allowed & each for each in (*self.demands, *dict(self.people).values(), *members))
+
+    def with_premise(self, premise: Premise) -> World:
+        """Return these premises with *premise* added. All that it names must be known."""
+        cases = self.mask(premise)
+        if premise.person is not None:
+            people = dict(self.people)
+            people[premise.person] &= cases
+            return replace(self, people=tuple(people.items()))
+        if isinstance(premise, ClassStatement) and premise.quantity in {"all", "no"}:
+            return replace(self, allowed=self.allowed & ~cases)
+        return replace(self, demands=(*self.demands, cases))
 
 
-def make_sentences(premises: tuple[Formula, ...]) -> Sentences | None:
-    """Combine *premises*; ``None`` if there are none, they have too many sentences, or they contradict each other."""
-    atoms = tuple(sorted(frozenset().union(*(premise.atoms for premise in premises))))
-    if not 0 < len(atoms) <= MOST_ATOMS:
+@cache
+def _cases(at: int, count: int) -> int:
+    """Return the cases in which class or sentence number *at* of *count* is true, one bit for each case."""
+    return sum(1 << case for case in range(1 << count) if case >> at & 1)
+
+
+def make_world(premises: Sequence[Premise]) -> World | None:
+    """Combine *premises* of one kind; ``None`` if there are none, too many names, or a contradiction."""
+    names = tuple(sorted(frozenset().union(*(premise.names for premise in premises))))
+    most = MOST_ATOMS if any(isinstance(premise, Formula) for premise in premises) else MOST_CLASSES
+    if not 0 < len(names) <= most:
         return None
-    every = Sentences(atoms, (1 << (1 << len(atoms))) - 1)
-    cases = reduce(and_, map(every.mask, premises), every.cases)
-    return Sentences(atoms, cases) if cases else None
+    every = (1 << (1 << len(names))) - 1
+    people = dict.fromkeys((premise.person for premise in premises if premise.person is not None), every)
+    world = reduce(World.with_premise, premises, World(names, every, tuple(people.items())))
+    return world if world.is_consistent() else None
 
 
 _GIVEN = re.compile(
@@ -417,26 +384,23 @@ _YES = re.compile(
 class Concluded(Spanned):
     """The statement that *conclusion* is true."""
 
-    conclusion: Formula | ClassStatement
+    conclusion: Premise
 
 
 @dataclass(frozen=True, slots=True)
 class Premises:
     """A problem about premises: the premises, and the question about them."""
 
-    world: Sentences | Classes
-    query: Formula | ClassStatement | None = None
+    world: World
+    query: Premise | None = None
     """The statement that the question asks about; ``None`` if there is none that is understood."""
     asked: Literal["", "follows", "true", "conclude"] = ""
     """The question: whether the query follows, whether it is true, or what can be concluded; empty: not understood."""
 
-    def begin(self) -> bool:
-        """Return the state before the first line: the text is not inside an assumption."""
-        return False
-
-    def skip(self, _is_supposed: bool) -> bool:  # noqa: FBT001 (a state)
-        """Return the state after a line that is too long to read: the line may begin an assumption."""
-        return True
+    start: ClassVar[bool] = False
+    """The state before the first line: the text is not inside an assumption."""
+    lost: ClassVar[bool] = True
+    """The state after a line that is too long to read: the line may begin an assumption."""
 
     def read(self, is_supposed: bool, line: str) -> tuple[bool, list[Concluded]]:  # noqa: FBT001 (a state)
         """Return whether the text is inside an assumption after *line*, and the conclusions in *line*.
@@ -461,7 +425,7 @@ class Premises:
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.
-        match _status(self.world, said.conclusion):
+        match self.world.status(said.conclusion):
             case "follows":
                 return Pass("it follows from the premises")
             case "contradicts":
@@ -496,16 +460,16 @@ def read_premises(prompt: str) -> Premises | None:
     return Premises(world, asked, "true" if "true" in query["kind"].lower() else "follows")
 
 
-def _world(parts: list[str]) -> Sentences | Classes | None:
+def _world(parts: list[str]) -> World | None:
     if not 0 < len(parts) <= _MOST:
         return None
     statements = [read_statement(part) for part in parts]
     if all(statements):
-        return make_classes(tuple(each for each in statements if each))
+        return make_world([each for each in statements if each])
     formulas = [None if "?" in part else read_formula(part) for part in parts]
-    known = tuple(each for each in formulas if each)
+    known = [each for each in formulas if each]
     # Sentences that nothing connects need no logic.
-    return make_sentences(known) if len(known) == len(parts) and any(each.parts for each in known) else None
+    return make_world(known) if len(known) == len(parts) and any(each.parts for each in known) else None
 
 
 def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concluded]:
@@ -534,28 +498,18 @@ def _beginning(text: str) -> int:
     return at
 
 
-def _status(world: Sentences | Classes, what: Formula | ClassStatement, *, are_peopled: bool = False) -> Status:
-    match world, what:
-        case Sentences(), Formula():
-            return world.status(what)
-        case Classes(), ClassStatement():
-            return world.status(what, are_peopled=are_peopled)
-        case _:
-            return "open"
-
-
 def _judge_reply(problem: Premises, said: FinalAnswer) -> Verdict:
     if problem.asked == "conclude":
         content = problem.world.read(said.text)
         if content is None:
             return Unknown("the answer was not understood")
-        follows = _status(problem.world, content) == "follows"
+        follows = problem.world.status(content) == "follows"
         return Pass("it follows") if follows else Violation(why="that does not follow from the premises")
     word = _YES.match(said.text)
     if problem.query is None or word is None:
         return Unknown("the question or the answer was not understood")
     # Whether each class that is named has a member is left open: both traditions must agree.
-    found = {_status(problem.world, problem.query, are_peopled=peopled) for peopled in (False, True)}
+    found = {problem.world.status(problem.query, are_peopled=peopled) for peopled in (False, True)}
     return _replied(problem, word["word"].lower(), found)
 
 

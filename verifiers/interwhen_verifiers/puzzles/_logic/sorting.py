@@ -7,19 +7,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Final, NamedTuple, TypeAlias
+from typing import ClassVar, Final, NamedTuple, TypeAlias
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._logic.wording import (
-    MAX_PROMPT,
-    ORDINAL,
-    FinalAnswer,
-    is_doubtful,
-    ordinal,
-    spelled,
-)
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, ORDINAL, is_doubtful, ordinal, spelled
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned
 
 WORD: Final = r"[^\W_][\w'.\-]{0,40}"
 _ORDER = re.compile(
@@ -72,13 +65,10 @@ class Words:
                 return f"{word!r} is listed more than once"
         return next((f"{word!r} is missing" for word in given if word not in found), "")
 
-    def begin(self) -> int:
-        """Return the state before the first line: the text does not compare any letter yet, so the state is 0."""
-        return 0
-
-    def skip(self, _rank: int) -> int:
-        """Return the state after a line that is too long to read."""
-        return 0
+    start: ClassVar[int] = 0
+    """The state before the first line: the text does not compare any letter yet."""
+    lost: ClassVar[int] = 0
+    """The state after a line that is too long to read."""
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
         """Return the state after *line*, and the statements in the line. *rank* is the state before the line.

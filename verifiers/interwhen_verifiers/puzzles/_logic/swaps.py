@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import ClassVar, Final
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import read_options
-from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, FinalAnswer, is_doubtful, sentences, spelled
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._logic.wording import MAX_PROMPT, is_doubtful, sentences, spelled
+from interwhen_verifiers.puzzles._statements import FinalAnswer, Spanned, read_options
 
 NAME: Final = r"(?-i:[A-Z][a-z]{1,14})"
 VERB: Final = (
@@ -115,13 +114,10 @@ class Swaps:
         indefinite = "an " if named[:1].lower() in "aeiou" else "a "
         return f"{indefinite if article[0].lower() in {'a ', 'an '} else article[0]}{named}"
 
-    def begin(self) -> SwapState:
-        """Return the state before the first line."""
-        return SwapState()
-
-    def skip(self, _told: SwapState) -> SwapState:
-        """Return the state after a line that is too long to read: the count of swaps is lost."""
-        return LOST
+    start: ClassVar[SwapState] = SwapState()
+    """The state before the first line."""
+    lost: ClassVar[SwapState] = LOST
+    """The state after a line that is too long to read: the count of swaps is lost."""
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
         """Return the state after *line*, and the statements in the line. *told* is the state before it."""

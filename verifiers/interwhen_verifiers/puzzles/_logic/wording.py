@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
-from interwhen_verifiers.puzzles._answers import find_answer
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import FinalAnswer, find_answer
 
 MAX_LINE: Final = 6000
 """Longer lines are not read."""
@@ -48,20 +46,6 @@ _SENTENCE = re.compile(
 
 
 _SO = re.compile(r"\b(?:so|thus|therefore|hence),? the (?:final |correct )?answer is:?\s{1,3}(?=\S)", re.IGNORECASE)
-_LETTER = re.compile(r"[\s*$]{0,4}\(?([A-H])\)?[\s.*$]{0,4}$")
-
-
-@dataclass(frozen=True, slots=True)
-class FinalAnswer(Spanned):
-    """The final answer in a line."""
-
-    text: str
-
-    @property
-    def letter(self) -> str:
-        """The letter of an option if the answer is only such a letter, such as ``(B)``; otherwise empty."""
-        found = _LETTER.match(self.text)
-        return found[1] if found else ""
 
 
 def read_final(line: str) -> FinalAnswer | None:
@@ -70,8 +54,7 @@ def read_final(line: str) -> FinalAnswer | None:
         start = found[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()
         return FinalAnswer(start, start + len(text), text) if text else None
-    answer = find_answer(line)
-    return FinalAnswer(answer.start, answer.end, answer.text) if answer else None
+    return find_answer(line)
 
 
 def ordinal(word: str) -> int:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, product
 from typing import Literal, NamedTuple, TypeAlias
 
-from interwhen_verifiers.puzzles._answers import read_options
+from interwhen_verifiers.puzzles._statements import read_options
 
 Cell: TypeAlias = tuple[int, int]
 """A row and a column, counted from 0 from the top left corner."""

@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from interwhen_verifiers.puzzles._answers import MAX_LINE, find_answer, is_doubtful
 from interwhen_verifiers.puzzles._maze.grid import Direction, Turn
-from interwhen_verifiers.puzzles._statements import Spanned
+from interwhen_verifiers.puzzles._statements import MAX_LINE, FinalAnswer, Spanned, find_answer, is_doubtful
 
 MAX_CELLS = 2000
 """About so many cells of a chain are read."""
@@ -194,10 +193,9 @@ class ExitPlace(Spanned):
 
 
 @dataclass(frozen=True, slots=True)
-class MazeAnswer(Spanned):
+class MazeAnswer(FinalAnswer):
     """The answer: its text, and its moves if it is a list of moves."""
 
-    text: str
     moves: Moves | None
 
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from interwhen import Pass, Span, Unknown, Verdict, Violation
 
-from interwhen_verifiers.puzzles._answers import choose
 from interwhen_verifiers.puzzles._maze.grid import (
     TURN_QUESTIONS,
     Asked,
@@ -28,7 +27,7 @@ from interwhen_verifiers.puzzles._maze.grid import (
     turn_between,
 )
 from interwhen_verifiers.puzzles._maze.lines import Count, Field, Located, MazeAnswer, Move, Moves, Pair, Rotation
-from interwhen_verifiers.puzzles._statements import judged
+from interwhen_verifiers.puzzles._statements import Spanned, choose, judged
 
 _UNPLACED = Unknown("it is not known how the text counts rows and columns")
 
@@ -80,15 +79,17 @@ class Outcome(NamedTuple):
     verdict: Verdict
 
 
-class _Fault(NamedTuple):
-    why: str
-    step: Move
+class _Fault(Exception):
+    """A move cannot be made: why, and the start and end of what is wrong."""
+
+    def __init__(self, why: str, wrong: Spanned) -> None:
+        self.why, self.wrong = why, wrong
 
 
-def begin(problem: MazeProblem, *, is_reasoning: bool = False) -> WalkState:
-    """Return the state before the first line of the reasoning (*is_reasoning*) or of the answer."""
+def begin(problem: MazeProblem) -> WalkState:
+    """Return the state before the first line of the reasoning or of the answer."""
     confirmed = problem.base is not None and bool(problem.order)
-    return WalkState(all_frames(problem), Walk(problem.maze.start), is_reasoning, confirmed)
+    return WalkState(all_frames(problem), Walk(problem.maze.start), is_confirmed=confirmed)
 
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
@@ -141,12 +142,13 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
         return Outcome(_lost(place), Unknown("it may name the directions of straight runs"))
     for cell in dict.fromkeys(cell for cell in starts if cell is not None):
         begun = place.walk if cell == place.walk.cell and not whole else Walk(cell)
-        found = _replay(problem, begun, moves, None)
-        if not isinstance(found, _Fault):
+        try:
+            found = _replay(problem, begun, moves, None)
             if whole and found.cell != problem.maze.goal:
-                return _refuted(place, moves, _Fault("these moves do not end at the exit", moves.steps[-1]), whole=True)
+                return _refuted(place, moves, _Fault("these moves do not end at the exit", moves))
             return Outcome(replace(place, walk=replace(found, number=moves.number)), Pass("the moves were replayed"))
-        first = first or _refuted(place, moves, found)
+        except _Fault as fault:
+            first = first or _refuted(place, moves, fault)
     return first or Outcome(_lost(place), Unknown("it is not known where the walk is"))
 
 
@@ -233,19 +235,17 @@ def _replayed(
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
-        begun = _begun(problem, last, moves, frame)
-        found = begun if isinstance(begun, _Fault) else _replay(problem, begun, moves, frame)
-        if isinstance(found, _Fault):
-            fault = fault or found
-        else:
-            alive.append((frame, found))
+        try:
+            alive.append((frame, _replay(problem, _begun(problem, last, moves, frame), moves, frame)))
+        except _Fault as found:
+            fault = fault or found.with_traceback(None)  # without its frames, which refer to it
     return alive, fault
 
 
-def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk | _Fault:
+def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk:
     """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
 
-    Return a fault if the moves are the next step by their number, and do not begin where the walk ended.
+    Raises :class:`_Fault` if the moves are the next step by their number, and do not begin where the walk ended.
     """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
@@ -258,60 +258,47 @@ def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFram
     if cell == problem.maze.start:
         return Walk(cell)
     if last.number is not None and moves.number == last.number + 1 and last.cell is not None:
-        return _Fault(f"the step before does not end there, but at {frame.pair(last.cell)}", step)
+        raise _Fault(f"the step before does not end there, but at {frame.pair(last.cell)}", step)
     return Walk(cell, is_counted=False)
 
 
-def _replay(problem: MazeProblem, begun: Walk, moves: Moves, frame: CoordinateFrame | None) -> Walk | _Fault:
-    last = begun
+def _replay(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame | None) -> Walk:
+    """Return the walk after *moves*. Raises :class:`_Fault` for a move that cannot be made from where *last* ends."""
+    maze = problem.maze
+    rows, columns = maze.size
     for step in moves.steps:
-        moved_on = _step(problem, last, step, frame)
-        if isinstance(moved_on, str):
-            return _Fault(moved_on, step)
-        last = moved_on
+        if last.cell is None:
+            raise _Fault("it is not known where this begins", step)
+        there = _target(last.cell, step, frame)
+        way = direction_between(last.cell, there)
+        if way is None:
+            raise _Fault("these cells are not in one row or column", step)
+        cell = last.cell
+        while cell != there:
+            cell = moved(cell, way)
+            if not (0 <= cell[0] < rows and 0 <= cell[1] < columns):
+                raise _Fault("that leads out of the maze", step)
+            if cell not in maze.open:
+                raise _Fault("that leads into a wall", step)
+            if maze.marked and cell not in maze.marked:
+                raise _Fault("that leaves the marked path", step)
+        if maze.marked and last.way is not None and turn_between(last.way, way) == "back":
+            raise _Fault("that goes back", step)
+        last = _turned(last, there, way)
     return last
 
 
-def _step(problem: MazeProblem, last: Walk, step: Move, frame: CoordinateFrame | None) -> Walk | str:
-    """Return the walk after *step*, or a text that says why the step cannot be made from *last*."""
-    if last.cell is None:
-        return "it is not known where this begins"
-    there = _target(last.cell, step, frame)
-    if isinstance(there, str):
-        return there
-    way = direction_between(last.cell, there)
-    if way is None:
-        return "these cells are not in one row or column"
-    if blocked := _blocked(problem, last.cell, there, way):
-        return blocked
-    if problem.maze.marked and last.way is not None and turn_between(last.way, way) == "back":
-        return "that goes back"
-    return _turned(last, there, way)
-
-
-def _target(cell: Cell, step: Move, frame: CoordinateFrame | None) -> Cell | str:
+def _target(cell: Cell, step: Move, frame: CoordinateFrame | None) -> Cell:
     if step.after is None or frame is None:
-        return moved(cell, step.way, step.count) if step.way else "no direction"
+        if step.way is None:
+            raise _Fault("no direction", step)
+        return moved(cell, step.way, step.count)
     there = frame.cell(step.after.numbers)
     if there == cell:
-        return "this is no move"
+        raise _Fault("this is no move", step)
     if step.way is not None and direction_between(cell, there) != step.way:
-        return f"that cell is not {_beside(step.way)}"
+        raise _Fault(f"that cell is not {_beside(step.way)}", step)
     return there
-
-
-def _blocked(problem: MazeProblem, cell: Cell, there: Cell, way: Direction) -> str:
-    """Return what blocks the way from *cell* to *there* in the direction *way*; an empty text if nothing does."""
-    maze = problem.maze
-    while cell != there:
-        cell = moved(cell, way)
-        if not (0 <= cell[0] < maze.size[0] and 0 <= cell[1] < maze.size[1]):
-            return "that leads out of the maze"
-        if cell not in maze.open:
-            return "that leads into a wall"
-        if maze.marked and cell not in maze.marked:
-            return "that leaves the marked path"
-    return ""
 
 
 def _turned(last: Walk, there: Cell, way: Direction) -> Walk:
@@ -328,9 +315,8 @@ def _turned(last: Walk, there: Cell, way: Direction) -> Walk:
     )
 
 
-def _refuted(place: WalkState, moves: Moves, fault: _Fault, *, whole: bool = False) -> Outcome:
-    start, end = (moves.start, moves.end) if whole else (fault.step.start, fault.step.end)
-    where = Span(start - moves.start, end - moves.start)
+def _refuted(place: WalkState, moves: Moves, fault: _Fault) -> Outcome:
+    where = Span(fault.wrong.start - moves.start, fault.wrong.end - moves.start)
     return Outcome(_lost(place), Violation(why=fault.why, where=where))
 
 

@@ -6,8 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from interwhen_verifiers.puzzles._plan.model import Atom, PlanningProblem, misfit
-from interwhen_verifiers.puzzles._plan.pddl import read_telling
+from interwhen_verifiers.puzzles._plan.pddl import Atom, PlanningProblem, misfit, read_telling
 
 LONGEST = 20_000
 """Longer lines are not read."""

@@ -1,4 +1,4 @@
-"""Reads the relations between values and houses that clues and other sentences state."""
+"""Reads a puzzle of houses: its attributes and values, and the relations that clues and other sentences state."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ class HouseRelation(NamedTuple):
     number: int = 0
     denied: bool = False
 
-    def holds(self, one: int, other: int) -> bool:
+    def holds(self, one: int, other: int = 0) -> bool:
         """Tell whether the relation holds if its first value is in house *one* and its second in house *other*."""
         match self.kind:
             case "same":
@@ -252,7 +252,7 @@ class HouseRelation(NamedTuple):
 
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
-_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _ORDINAL = rf"(?P<ordinal>{'|'.join(_ORDINALS)}|\d{{1,2}}(?:st|nd|rd|th)|leftmost|rightmost|middle|last)"
 _AT = (
     rf"(?:in|at|living in|occupies|lives in) (?:the )?(?:{_ORDINAL} (?:house|position)"
@@ -268,7 +268,7 @@ _OCCUPANT = re.compile(
 )
 _HOUSE_FIRST = re.compile(r"(?:the )?(?:\w+ )?(?:house|position)\b")
 _BETWEEN = re.compile(
-    rf"there (?:is|are) (?:exactly )?(?P<count>{'|'.join(_NUMBERS[:8])}|no|\d{{1,2}}) houses? between (?P<rest>.*)$",
+    rf"there (?:is|are) (?:exactly )?(?P<count>{'|'.join(_NUMBERS[:9])}|\d{{1,2}}) houses? between (?P<rest>.*)$",
     re.DOTALL,
 )
 _TOGETHER = re.compile(
@@ -298,9 +298,7 @@ def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | N
         return None
     low = plain.lower()
     if match := _BETWEEN.match(low):
-        count = match["count"]
-        number = 0 if count == "no" else _NUMBERS.index(count) + 1 if count in _NUMBERS else int(count)
-        return _related("between", plain[match.start("rest") :], _AND, phrases, number=number)
+        return _related("between", plain[match.start("rest") :], _AND, phrases, number=_count(match["count"]))
     if match := next(filter(None, (pattern.search(low) for pattern in _WHERE)), None):
         return _in_house(phrases.find(plain[: match.start()]), match, houses)
     if match := _TOGETHER.search(low):
@@ -314,6 +312,11 @@ def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | N
     return _related("same", plain, _COPULA, phrases)
 
 
+def _count(word: str) -> int:
+    """Return the number that *word* gives in digits, or as a word from "no" to "ten"."""
+    return _NUMBERS.index(word) if word in _NUMBERS else int(word)
+
+
 def _in_house(one: Cell | None, match: re.Match[str], houses: int) -> HouseRelation | None:
     number = _house_number(match, houses)
     if one is None or number is None:
@@ -324,7 +327,7 @@ def _in_house(one: Cell | None, match: re.Match[str], houses: int) -> HouseRelat
 def _house_number(match: re.Match[str], houses: int) -> int | None:
     digit, ordinal = match["digit"], match["ordinal"]
     if digit:
-        return _NUMBERS.index(digit) + 1 if digit in _NUMBERS else int(digit)
+        return _count(digit)
     named = {"leftmost": 1, "rightmost": houses, "last": houses, "middle": houses // 2 + 1 if houses % 2 else None}
     named |= {word: number for number, word in enumerate(_ORDINALS, 1)}
     return named[ordinal] if ordinal in named else int(ordinal.rstrip("stndrh"))
@@ -352,3 +355,93 @@ def _related(
     if groups.get("side", "").lower() == "right":
         one, other = other, one
     return HouseRelation(kind, one, other, number, denied or no is not None)
+
+
+# The puzzle of a prompt.
+
+MAX_HOUSES = 12
+MAX_ATTRIBUTES = 16
+MAX_CLUES = 120
+MAX_TEXT = 40_000
+"""The most characters of a text that is searched for a puzzle."""
+
+_HOUSES = re.compile(
+    r"\bthere are (\d{1,3}|two|three|four|five|six|seven|eight|nine|ten) houses\b(?! between)", re.IGNORECASE
+)
+_ATTRIBUTE = re.compile(r"[ \t]*[-*\u2022] ([^:\n]{1,200}):[ \t]*([^\n]{1,1000})")
+_CLUE = re.compile(r"[ \t]*(\d{1,3})[.)] ?([^\n]+)")
+_CLUES = re.compile(r"^[#* \t]*clues?\b[:* \t]*$", re.IGNORECASE | re.MULTILINE)
+_END = re.compile(r"^(?:#|===|answer|solution|your task|please)", re.IGNORECASE)
+_TICKED = re.compile(r"`([^`\n]{1,80})`")
+
+
+@dataclass(frozen=True, slots=True)
+class Clue:
+    """A clue with its number, from 1. *relation* is ``None`` if the clue was not understood."""
+
+    number: int
+    text: str
+    relation: HouseRelation | None
+
+
+@dataclass(frozen=True, slots=True)
+class HousePuzzle:
+    """A puzzle: the number of houses, the values, and the clues. Each attribute has one value for each house."""
+
+    houses: int
+    phrases: Phrases
+    clues: tuple[Clue, ...]
+
+    @property
+    def attributes(self) -> tuple[Attribute, ...]:
+        """The attributes, in the order of the text."""
+        return self.phrases.attributes
+
+    @property
+    def understood(self) -> tuple[Clue, ...]:
+        """The clues that were understood."""
+        return tuple(clue for clue in self.clues if clue.relation is not None)
+
+
+def read_puzzle(text: str) -> HousePuzzle | None:
+    """Read the last puzzle in *text*; ``None`` if there is none that can be read, or it exceeds a limit.
+
+    Its attributes must fit the number of houses, and its clues must be numbered from 1.
+    """
+    starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
+    if not starts:
+        return None
+    houses = _count(starts[-1][1].lower())
+    body = text[starts[-1].start() :]
+    border = _CLUES.search(body)
+    if border is None or not 2 <= houses <= MAX_HOUSES:
+        return None
+    attributes = _attributes(body[: border.start()], houses)
+    if attributes is None:
+        return None
+    phrases = Phrases(tuple(attributes))
+    clues = _clues(body[border.end() :], phrases, houses)
+    return HousePuzzle(houses, phrases, clues) if clues is not None and len(clues) <= MAX_CLUES else None
+
+
+def _attributes(text: str, houses: int) -> list[Attribute] | None:
+    """Return the attributes in *text*, each with as many values as there are *houses*, or ``None``."""
+    found = []
+    for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
+        values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
+        if len(values) != houses or len({tuple(stems(value)) for value in values}) != houses or "" in values:
+            return None
+        found.append(Attribute(match[1].strip(), kind_of(match[1]), values))
+    return found if 1 <= len(found) <= MAX_ATTRIBUTES else None
+
+
+def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
+    """Return the clues in *text* that are numbered from 1, up to a heading or another number; ``None`` without any."""
+    clues: list[Clue] = []
+    for line in text.splitlines():
+        match = _CLUE.match(line)
+        if (match and int(match[1]) != len(clues) + 1) or (match is None and _END.match(line)):
+            break
+        if match:
+            clues.append(Clue(len(clues) + 1, match[2].strip(), read_relation(match[2], phrases, houses)))
+    return tuple(clues) or None

@@ -1,1 +1,0 @@
-"""Makes the recognizers of four puzzle verifiers: countdown, logic, maze and spatialmap."""

@@ -1,1 +1,0 @@
-"""The private parts of the countdown verifier."""

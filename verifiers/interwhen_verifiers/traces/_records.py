@@ -1,0 +1,58 @@
+"""Shared parts of the readers: the records of a file or folder, steps joined to one text, turns of a conversation."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from interwhen import Message, Span
+from interwhen.models import read_turn
+from interwhen.testing import Label, LabelledTrace, Mistake, Turn
+
+
+def records(path: Path, file: str = "") -> Iterator[dict[str, Any]]:
+    """Yield the records of a file of JSON lines, which is compressed if its name ends in ``.gz``.
+
+    In a folder, the file named *file* is read, or else all files ``*.jsonl.gz``, sorted by name.
+    """
+    files = [path / file] if file else sorted(path.glob("*.jsonl.gz"))
+    for each in files if path.is_dir() else [path]:
+        with (gzip.open if each.suffix == ".gz" else open)(each, "rt", encoding="utf-8") as lines:
+            yield from map(json.loads, filter(str.strip, lines))
+
+
+def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
+    """Return the text of *steps*, joined by *between*, and the span of each step in it."""
+    spans, at = [], 0
+    for step in steps:
+        spans.append(Span(at, at + len(step)))
+        at += len(step) + len(between)
+    return between.join(steps), spans
+
+
+def stepwise(record: Mapping[str, Any], between: str, sound: Label) -> LabelledTrace:
+    """Return the trace of a *record* whose steps are joined by *between*; its label is *sound* if no step is wrong."""
+    text, spans = joined(record["steps"], between)
+    first = record["first_error"]  # -1: none
+    return LabelledTrace(
+        name=record["id"],
+        turns=(Turn(prompt=record["problem"], text=text),),
+        label=sound if first < 0 else "wrong",
+        mistake=None if first < 0 else Mistake(turn=0, span=spans[first]),
+    )
+
+
+def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
+    """Return the assistant's turns in *messages*. The prompt of a turn is the messages before it.
+
+    Messages with an unknown role are left out.
+    """
+    read = tuple(message for message in map(read_turn, messages) if message is not None)
+    return tuple(_turn(read, at) for at, message in enumerate(read) if message.role == "assistant")
+
+
+def _turn(messages: tuple[Message, ...], at: int) -> Turn:
+    return Turn(prompt=messages[:at], text=messages[at].content, calls=messages[at].calls)
