@@ -32,7 +32,7 @@ from interwhen.clients._chat_codec import BLOCKED, Composer, Part
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
-from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
+from interwhen.clients._upstream import CallModel, CallTransport, KnownResponse, ModelEndpoint, make_buffer
 from interwhen.journal._settings import CallHead, CallJournal
 
 if TYPE_CHECKING:
@@ -483,7 +483,8 @@ async def supervise(
         )
     journal = _journal(origin, call, settings)
     if served.answer:
-        model.answer_first(answer_body(call, served.answer, origin.call_id))
+        body = msgspec.json.encode(answer_body(call, served.answer, origin.call_id))
+        model.answer_first(KnownResponse(body, "application/json"))
     inner = as_part(run)(
         model,
         call.prompt,

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from interwhen._core.turns import whole_lines
@@ -134,23 +135,26 @@ def _item(call: Turn) -> Turn:
 
 Body = dict[str, Any]
 _MAX_BODY = 16 << 20
+_PIECE = 1 << 16
 
 
 class KnownResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose whole body, an event stream, is in memory. Its status is 200."""
+    """An :class:`~interwhen.models.HttpResponse` whose whole *body* is in memory. Its status is 200."""
 
     status = 200
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, content_type: str = "text/event-stream") -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
         """The most bytes of one event, which may hold the whole answer."""
-        self.headers = {"content-type": "text/event-stream"}
+        self.headers = {"content-type": content_type}
         self._body = body
+        self._at = 0
 
     async def receive(self) -> bytes:
-        """Return the whole body at the first call. All later calls return empty bytes."""
-        body, self._body = self._body, b""
-        return body
+        """Return the next bytes of the body. A long answer comes in pieces, so that it does not stop the event loop."""
+        await anyio.lowlevel.checkpoint()
+        start, self._at = self._at, self._at + _PIECE
+        return self._body[start : self._at]
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""
@@ -423,9 +427,9 @@ class CallModel:
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
 
-    def answer_first(self, body: dict[str, Any]) -> None:
-        """Use *body*, a whole answer of the API, in place of the server's response for the first stream."""
-        self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
+    def answer_first(self, response: KnownResponse) -> None:
+        """Use *response* in place of the server's for the first stream."""
+        self._stored = response
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
@@ -459,7 +463,7 @@ class CallModel:
             await self._wait_for_slot()
         trail = counter = None
         if prompt is None or server is None:
-            body = self._body(request, way)
+            body, is_stored = self._body(request, way), self._stored is not None
             try:
                 answer = await self._answer(body)
             except UpstreamError as error:
@@ -470,7 +474,8 @@ class CallModel:
                 answer = await self._answer(self._body(request, way))
                 self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            if self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call)):
+            # A stored answer may be a response to a request that asked for token ids.
+            if is_stored or self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call)):
                 counter = TokenTrail()
                 trail = None if request.pieces else counter
         else:
