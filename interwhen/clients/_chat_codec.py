@@ -21,6 +21,8 @@ from interwhen._types.events import (
 from interwhen._types.models import FinishReason, Piece
 from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord
 from interwhen._types.segments import quote
+from interwhen._types.triggers import ToolCalls
+from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
 from interwhen.clients._known_fields import with_unmonitored
 from interwhen.clients._usage import CHAT, usage_of_call
@@ -345,34 +347,27 @@ class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
     Pieces of tool calls and the finish reason wait for the end, because they cannot be retracted. *buffer* has the
-    server's chunks. With *hold*, all chunks wait for the end. With *splits*, the released part of a chunk is shown at
-    once. With *wants_usage*, a chunk with token counts follows at the end, if they are known. *chat* is true for the
-    chat API, false for the completions API. *trace* returns the trace so far. *correction* are the words before a
-    correction, and *abstention* is the sentence after an answer from which the run abstained; it may be empty.
+    server's chunks. If *call* is not streamed, all chunks wait for the end. With *splits*, the released part of a chunk
+    is shown at once. If the caller asked for them, token counts follow at the end, if they are known. *trace* returns
+    the trace so far. *settings* have the words before a correction, and the sentence after an answer from which the run
+    abstained.
     """
 
     def __init__(
-        self,
-        buffer: ChunkBuffer,
-        trace: Callable[[], str],
-        *,
-        chat: bool,
-        hold: bool,
-        splits: bool,
-        wants_usage: bool,
-        correction: str,
-        abstention: str,
+        self, buffer: ChunkBuffer, trace: Callable[[], str], call: ApiCall, settings: Settings, *, splits: bool
     ) -> None:
         self._buffer = buffer
-        self._chat = chat
-        self._hold = hold
+        self._chat = call.api != "completions"
+        self._hold = not call.streams
         self._splits = splits
-        self._wants_usage = wants_usage
+        self._wants_usage = call.wants_usage or self._hold
         self.prompt_findings: tuple[PromptRecord, ...] = ()
         """What the monitors of the prompt found, which becomes a part of the result."""
         self._template_made: ChunkTemplate | None = None
-        self._corrections = Corrections(trace, correction)
-        self._abstention = abstention
+        self._corrections = Corrections(trace, settings.correction)
+        # A program that reads JSON or tool calls would take the sentence as a part of them.
+        reads_calls = bool(call.tools) or any(isinstance(one.trigger, ToolCalls) for one in settings.monitors)
+        self._abstention = "" if call.is_structured or reads_calls else settings.abstention
         self._is_broken = False
         """Whether the last stream broke, and no other one has begun."""
         self._released = 0

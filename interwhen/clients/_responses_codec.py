@@ -13,6 +13,7 @@ from interwhen._types.errors import DECODE_ERRORS, StreamProtocolError, Unexpect
 from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
+from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part, is_one_request, was_ended
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
@@ -638,25 +639,11 @@ class ResponsesComposer(Composer):
     """
 
     def __init__(
-        self,
-        buffer: ResponsesChunkBuffer,
-        trace: Callable[[], str],
-        *,
-        hold: bool,
-        splits: bool,
-        correction: str,
-        abstention: str,
+        self, buffer: ChunkBuffer, trace: Callable[[], str], call: ApiCall, settings: Settings, *, splits: bool
     ) -> None:
-        super().__init__(
-            buffer,
-            trace,
-            chat=True,
-            hold=hold,
-            splits=splits,
-            wants_usage=False,
-            correction=correction,
-            abstention=abstention,
-        )
+        super().__init__(buffer, trace, call, settings, splits=splits)
+        assert isinstance(buffer, ResponsesChunkBuffer)
+        self._wants_usage = False  # the response has the token counts
         self._own = ResponsesTemplate(buffer)
         self._template_made = self._own  # type: ignore[assignment]
         self._items = OutputItems(buffer.start_of)
