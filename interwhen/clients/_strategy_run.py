@@ -19,10 +19,10 @@ from typing import Any, NamedTuple, Self
 import anyio
 import msgspec
 from anyio.abc import TaskStatus
+from msgspec.structs import replace as replaced
 
 from interwhen._engine.callbacks import LISTENERS
-from interwhen._engine.run import is_off
-from interwhen._run import Run, as_part, run
+from interwhen._engine.run import Run, is_off
 from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, UsageError
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
 from interwhen._types.extensions import Ready
@@ -32,7 +32,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.results import Abstained, Failed, Insertion, Result
 from interwhen._types.segments import Span
 from interwhen._types.strategies import CallStrategy, LiveRun, StrategyChoice, StrategyTask
-from interwhen.clients._calls import ApiCall, Settings
+from interwhen.clients._calls import ApiCall, Settings, run_of_call
 from interwhen.clients._chat_codec import ChunkTemplate, wire_reason
 from interwhen.clients._chunk_buffer import ChunkBuffer, Field
 from interwhen.clients._upstream import CallModel, CallTransport, Facts, KnownResponse, ModelEndpoint, make_buffer
@@ -315,7 +315,7 @@ class _HidingStream(StreamWrapper):
 
     async def receive(self) -> Sequence[Chunk]:
         return [
-            msgspec.structs.replace(chunk, usage=msgspec.structs.replace(chunk.usage or Usage(), hides_reasoning=True))
+            replaced(chunk, usage=replaced(chunk.usage or Usage(), hides_reasoning=True))
             if chunk.finish_reason is not None
             else chunk
             for chunk in await super().receive()
@@ -430,7 +430,10 @@ class StrategyRun:
         """
         while not self._is_over:
             if self._live is None and not self._has_begun:
-                return await self._opened()
+                await self._sampler.opened.wait()
+                self._has_begun = True
+                if self._sampler.accepted and self._crash is None:
+                    return [StreamStarted(0, None)]
             if self._inner is None and (ended := await self._begin()) is not None:
                 return self._end(ended)
             assert self._inner is not None
@@ -478,26 +481,14 @@ class StrategyRun:
             self._solved.set()
             self._sampler.opened.set()
 
-    async def _opened(self) -> list[Event]:
-        """Wait until the server has accepted a request or the strategy has ended; return the event for a begun stream.
-
-        If no request was accepted because of a :class:`~interwhen.ModelError`, return the failed result.
-        """
-        await self._sampler.opened.wait()
-        self._has_begun = True
-        if self._crash is not None:
-            raise self._crash
-        if self.error is not None and not self._sampler.accepted:
-            return self._end(self._failed(self.error))
-        return [StreamStarted(0, None)]
-
     async def _begin(self) -> Result | None:
         """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
 
         If there is nothing to show, return the result of the call.
         """
         if self._live is not None:
-            await self._enter(self._make_live(self._live))
+            self._sampler.show(self._buffer, greedy=self._live.greedy, seed=self._live.seed)
+            await self._enter(self._run(self._live.monitors))
             return None
         await self._solved.wait()
         if self._crash is not None:
@@ -551,40 +542,23 @@ class StrategyRun:
 
     # ------------------------------------------------------------------ runs that the reader sees
 
-    def _make_live(self, live: LiveRun) -> Run:
-        self._sampler.show(self._buffer, greedy=live.greedy, seed=live.seed)
-        return self._run(live.monitors, live)
-
-    def _run(self, monitors: tuple[Monitor, ...], live: LiveRun | None = None) -> Run:
-        settings, call = self._settings, self._call
+    def _run(self, monitors: tuple[Monitor, ...]) -> Run:
+        settings, call, live = self._settings, self._call, self._live
         budgets, sampling = settings.budgets, call.sampling
         if budgets.seconds is not None:
             spent = anyio.current_time() - self._began
-            budgets = msgspec.structs.replace(budgets, seconds=max(budgets.seconds - spent, 0.0))
+            budgets = replaced(budgets, seconds=max(budgets.seconds - spent, 0.0))
         if live is not None:
             seed = None if sampling.seed is None else sampling.seed + live.seed
             sampling = replace(sampling, seed=seed, temperature=0.0 if live.greedy else None)
         journal, self._journal = self._journal, None
-        made = as_part(run)(
-            self._meter,
-            self._call.prompt,
-            monitors=monitors,
-            sampling=sampling,
-            budgets=budgets,
-            feedback=settings.feedback,
-            starts_in=settings.starts_in,
-            min_coverage=settings.min_coverage,
-            workers=settings.workers,
-            threads=settings.threads,
-            processes=settings.processes,
-            journal=journal,
-            context=self._context,
+        made = run_of_call(
+            self._meter, call, settings, monitors, journal, self._context, sampling=sampling, budgets=budgets
         )
         self._began_off = bool(monitors) and is_off()
         if self._began_off and self.when_switched_off is not None:
             self.when_switched_off()
         made.when_switched_off = self.when_switched_off
-        made.delivers_at_end = not call.streams
         return made
 
     async def _enter(self, made: Run) -> None:
@@ -633,7 +607,10 @@ class StrategyRun:
         self._longest = max(self._longest, result.ledger.kept)
         following = self._following(result)
         if following is None:
-            return [*passed, *self._end(self._of_live(result))]
+            return [
+                *passed,
+                *self._end(replaced(result, resume=self._sampler.resume, ledger=self._summed(result.ledger))),
+            ]
         if self._shown:
             passed.append(Retracted(0))
         self._spent.append(result.ledger)
@@ -662,35 +639,29 @@ class StrategyRun:
         self._is_over = True
         return [Finished(result)]
 
-    def _of_live(self, result: Result) -> Result:
-        """Return *result*, the result of the last run, with a ledger that has the cost of all runs of the call."""
-        return msgspec.structs.replace(result, resume=self._sampler.resume, ledger=self._summed(result.ledger))
-
     def _of_chosen(self, result: Result) -> Result:
         """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
         first = None if timing.first_token is None else timing.first_token + waited
-        return msgspec.structs.replace(
+        return replaced(
             result,
             insertions=(*_written(choice, result.text), *result.insertions),
             resume=self._sampler.resume,
             ledger=self._ledger(result.ledger),
-            timing=msgspec.structs.replace(timing, total=timing.total + waited, first_token=first),
+            timing=replaced(timing, total=timing.total + waited, first_token=first),
         )
 
     def _failed(self, error: ModelError) -> Result:
-        ledger = self._ledger()
-        why = f"{type(error).__name__}: {error}"
-        resume = self._sampler.resume
-        return Failed(text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, error=why)
+        return Failed(**self._without_text(), error=f"{type(error).__name__}: {error}")
 
     def _abstained(self, reason: str) -> Result:
-        ledger, resume = self._ledger(), self._sampler.resume
-        return Abstained(
-            text="", reasoning="", answer="", finish_reason=None, resume=resume, ledger=ledger, reason=reason
-        )
+        return Abstained(**self._without_text(), reason=reason)
+
+    def _without_text(self) -> dict[str, Any]:
+        empty = {"text": "", "reasoning": "", "answer": "", "finish_reason": None}
+        return {**empty, "resume": self._sampler.resume, "ledger": self._ledger()}
 
     def _summed(self, last: Ledger) -> Ledger:
         """Return the sum of the ledgers of all runs. Only the text of the run *last* counts as kept."""
@@ -716,7 +687,7 @@ class StrategyRun:
         total = meter.generated + meter.unseen
         written = () if choice is None else choice.chunks
         inserted = sum(len(chunk.text) for chunk in written if not chunk.tokens and chunk.call is None)
-        return msgspec.structs.replace(
+        return replaced(
             meter.ledger(0, remedies=shown.remedies + (0 if choice is None else choice.remedies)),
             kept=min(shown.kept, total),
             discarded=max(total - shown.kept, 0),
@@ -725,8 +696,7 @@ class StrategyRun:
             requests=self._sampler.accepted,
             inserted_chars=shown.inserted_chars + inserted,
             resumes=tuple(
-                msgspec.structs.replace(cost, request=cost.request + self._sampler.accepted - shown.requests)
-                for cost in shown.resumes
+                replaced(cost, request=cost.request + self._sampler.accepted - shown.requests) for cost in shown.resumes
             ),
         )
 

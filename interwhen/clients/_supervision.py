@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
-from interwhen._engine.callbacks import ENDED, Callbacks, SupervisedCall, without_text
-from interwhen._engine.run import is_off
+from interwhen._engine.callbacks import Callbacks, Observation
+from interwhen._engine.run import Run, is_off
 from interwhen._log import log_warning, logs_info
-from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
@@ -26,7 +26,7 @@ from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallOrigin, CallRecord, log_call, record_call
-from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
+from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported, run_of_call
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part
 from interwhen.clients._responses_codec import ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
@@ -67,19 +67,13 @@ class CallEnding:
         self._settings = settings
         self._monitors = monitors
         self._judged = judged
-        self.listeners = origin.listeners
-        """The listeners of the origin; before them, the callbacks of the settings, if there are any."""
+        listeners = origin.listeners
         if settings.on_result is not None or settings.on_event is not None:
-            self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
-        self.are_watching = any(listener.wants_events for listener in self.listeners)
+            listeners = (Callbacks(settings.on_result, settings.on_event), *listeners)
+        self.observation = Observation(origin.call_id, origin.source, call.model, listeners, call.api)
+        """Passes the events and the end of the call to the callbacks of the settings, and to those that watch it."""
+        self.are_watching = any(listener.wants_events for listener in listeners)
         """Whether a listener wants the events."""
-
-    def saw(self, events: Sequence[Event]) -> None:
-        """Pass *events*, except text events, to the listeners that want events."""
-        found = without_text(events)
-        for listener in self.listeners if found else ():
-            if listener.wants_events:
-                listener.saw(self.origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and queue it for the audit file and its journal.
@@ -89,8 +83,8 @@ class CallEnding:
         """
         is_ours = self.origin.source != "gateway"
         try:
-            if is_ours or self.listeners:
-                self._notify(result)
+            if is_ours or self.observation.listeners:
+                self.observation.end(None if result is None else self._judged(result))
             if not is_ours or not (self.journal is not None or self._settings.audit is not None or logs_info()):
                 return
             record = self.record(result)
@@ -106,20 +100,6 @@ class CallEnding:
         if self.journal is not None:
             self.journal.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
 
-    def _notify(self, result: Result | None) -> None:
-        origin, call = self.origin, self._call
-        ended = SupervisedCall(
-            call_id=origin.call_id,
-            source=origin.source,
-            api=call.api,
-            model=str(call.body.get("model") or ""),
-            result=None if result is None else self._judged(result),
-        )
-        if origin.source != "gateway":
-            ENDED.append(ended)
-        for listener in self.listeners:
-            listener.ended(ended)
-
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.
 
@@ -130,7 +110,7 @@ class CallEnding:
         return record_call(
             self.origin,
             api=call.api,
-            model=str(call.body.get("model") or ""),
+            model=call.model,
             strategy="" if settings.strategy is None else settings.strategy.name,
             monitors=self._monitors,
             prompt=call.prompt,
@@ -217,7 +197,12 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that cannot
     be read is a violation, too.
     """
-    required = {tool["name"]: _required(tool) for tool in tools}
+    return _tool_format(tuple((tool["name"], _required(tool)) for tool in tools))
+
+
+@lru_cache(maxsize=256)  # the calls of one agent offer the same tools
+def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
+    required = dict(tools)
     offered = tuple(required)
 
     def extract(segment: Segment) -> Iterator[FormatClaim]:
@@ -332,7 +317,7 @@ class Supervised:
                     raise
             parts = self._composer.take(events)
             if self.ending.are_watching:
-                self.ending.saw(events)
+                self.ending.observation.saw(events)
             if not events or isinstance(events[-1], Finished):
                 self._over = True
                 await self.aclose()
@@ -470,22 +455,16 @@ async def supervise(
         if served.answer:
             body = msgspec.json.encode(answer_body(call, served.answer, origin.call_id))
             model.answer_first(KnownResponse(body, "application/json"))
-        inner = as_part(run)(
+        inner = run_of_call(
             model,
-            call.prompt,
-            monitors=monitors,
+            call,
+            settings,
+            monitors,
+            journal,
+            served.ready,
             sampling=call.sampling,
             budgets=settings.budgets,
-            feedback=settings.feedback,
-            starts_in=settings.starts_in,
-            min_coverage=settings.min_coverage,
-            workers=settings.workers,
-            threads=settings.threads,
-            processes=settings.processes,
-            journal=journal,
-            context=served.ready,
         )
-        inner.delivers_at_end = not call.streams
         shown = monitors
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
@@ -527,7 +506,7 @@ def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJourn
         call_id=origin.call_id,
         source=origin.source,
         api=call.api,
-        model=str(call.body.get("model") or "")[:200],
+        model=call.model[:200],
         trace_id=origin.trace_id,
         streams=call.streams,
         strategy="" if settings.strategy is None else settings.strategy.name,

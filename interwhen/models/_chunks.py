@@ -284,6 +284,22 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
+def chat_completion_of(answer: ChatBody, data: bytes) -> Completion:
+    """Return the completion in *answer*, a whole answer of the chat API. *data* are its undecoded bytes.
+
+    Raises :class:`~interwhen.ModelError` if *answer* has no choice, or if its first choice has no message.
+    """
+    if not answer.choices:
+        raise error_of(answer) or no_choices(data)
+    choice = answer.choices[0]
+    if choice.message is UNSET:
+        raise unknown_shape(data, 0)
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    scores = choice.logprobs
+    return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+
+
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None or milliseconds < 0 else milliseconds / 1e3
 
