@@ -112,7 +112,8 @@ class Part(msgspec.Struct):
 
     def line(self) -> bytes:
         """Return the chunk as JSON on one line. A server may send JSON in several lines of data."""
-        return self.raw.replace(b"\n", b" ") if self.raw is not None else msgspec.json.encode(self.body)
+        raw = self.raw
+        return msgspec.json.encode(self.body) if raw is None else raw.replace(b"\n", b" ")
 
 
 def info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
@@ -485,8 +486,9 @@ class Composer:
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
-            is_last = arrival.kind == "end" or (arrival.kind == "usage" and len(queue) == 1)
-            if arrival.start > released or is_last:
+            if arrival.start > released or (
+                arrival.kind in ("end", "usage") and (arrival.kind == "end" or len(queue) == 1)
+            ):
                 return
             end = arrival.start + len(arrival.text)
             if end > released:

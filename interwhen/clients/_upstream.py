@@ -61,7 +61,6 @@ from interwhen.models._endpoint_support import (
     VLLM,
     EndpointProof,
     ResumeProbe,
-    asks_to_reason,
     choose_prefill,
     continues_raw,
     why_turn,
@@ -477,8 +476,7 @@ class CallModel:
             decode = without_progress(decode, keeps_first=self._call.api == "responses")
         if counter is not None:
             decode = counter.reading(decode, hides=self._hides_ids)
-        if asks_to_reason(self._call.body):
-            decode = noting_question(decode)
+        decode = noting_question(decode, self._call.body)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.way = way
         stream.trail = trail
@@ -493,7 +491,7 @@ class CallModel:
         if known.is_on(VLLM):
             return self._call.api != "responses"
         # Whether the server continues from token ids is known after the first correction.
-        asks = _continues_raw(self._call) and (self._resume or known.known) == "tokens"
+        asks = (self._resume or known.known) == "tokens" and _continues_raw(self._call)
         return asks and sends_ids(known.card if known.has_card else None)
 
     @property
@@ -576,12 +574,12 @@ class CallModel:
         It is false for a transport whose requests cannot be cancelled.
         """
         known = self._endpoint
-        if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
+        if self._call.api != "chat" or self._option != "auto" or self._probe == "never":
             return False
         # The end of a call would wait for a probe in a worker thread.
         if not getattr(self.transport, "is_cancellable", False):
             return False
-        return self._probe == "always" or known.known == "prefill"
+        return (self._probe == "always" or known.known == "prefill") and not known.proof.is_known
 
     async def prove(self) -> int:
         """Test by requests how the server continues kept text, if this is not known yet and may be tested.

@@ -80,7 +80,7 @@ def renderer(api: Api, detail: Detail) -> Render:
             part = parts[0]
             info = part.info
             if detail == "brief" and part.raw is not None and not info.events and not info.lead and info.result is None:
-                return b"data: %b\n\n" % part.line()
+                return b"data: %b\n\n" % part.raw.replace(b"\n", b" ")
         return b"".join([b"data: %b\n\n" % _data(part, detail) for part in parts])
 
     return render

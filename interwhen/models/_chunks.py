@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -441,11 +441,15 @@ def _is_summary(details: Any) -> bool:
     return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
 
 
-def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*, for a request that turns on reasoning.
+def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
+    """Return *decode*, or a function like it if *request*, a body, turns on reasoning.
 
-    In events of one chunk, it sets ``asked_to_reason`` in token counts that have ``completion_tokens``.
+    It does so by the field ``thinking`` (Anthropic, and others). In events of one chunk, the function sets
+    ``asked_to_reason`` in token counts that have ``completion_tokens``.
     """
+    thinking = request.get("thinking")
+    if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
+        return decode
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)

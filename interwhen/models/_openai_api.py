@@ -65,7 +65,6 @@ from interwhen.models._endpoint_support import (
     PROBE_SECONDS,
     EndpointProof,
     ResumeProbe,
-    asks_to_reason,
     choose_prefill,
     continues_raw,
     parse_probe,
@@ -620,8 +619,7 @@ class ChatModel(OpenAICompatible):
         """
         extra = self._extra(request)
         decode = self._reading(extra, decode_chat if self._reasoning_field else self._decode_and_learn)
-        if asks_to_reason(extra):
-            decode = noting_question(decode)
+        decode = noting_question(decode, extra)
         if not request.prefix and not request.side:
             # A first request does not wait for another one. If the resume mode is not known yet, the server is asked
             # for token ids later.
