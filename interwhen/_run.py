@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import msgspec
 
@@ -28,15 +28,13 @@ from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
-from interwhen._types.extensions import Ready, Unprepared, WorkerPool, fits
+from interwhen._types.extensions import Ready, WorkerPool, fits
 from interwhen._types.models import Capabilities, Chunk, Message, Model, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, new_call_id, notebook_page
 from interwhen._types.segments import Phase
-from interwhen._types.verifiers import Worker, is_seconds
 from interwhen.journal import Journal, ModelReference
-from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilt_run import (
     Journaled,
     read_sealed,
@@ -44,6 +42,7 @@ from interwhen.journal._rebuilt_run import (
 )
 from interwhen.journal._records import (
     as_recorded,
+    code_digest,
     recorded_monitors,
     refuse_others,
     with_recorded_remedies,
@@ -57,9 +56,6 @@ from interwhen.registry import (
     load_prompt_monitors,
     load_workers,
 )
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 if TYPE_CHECKING:
     from interwhen._loop_thread import Running
@@ -112,7 +108,6 @@ def run(
     """
     specs = several_specs(monitors)
     watchers = load_monitors(specs)
-    _vet(watchers)
     if is_off():
         specs = watchers = ()
     _vet_type("sampling", sampling, Sampling)
@@ -175,22 +170,6 @@ def _listeners(
     return (*own, *here, *EVERYWHERE)
 
 
-def as_part(make: Callable[P, T]) -> Callable[P, T]:
-    """Wrap *make*, a function such as :func:`run`, so that listeners do not observe the runs that it makes.
-
-    They are parts of a larger call, which is observed as a whole.
-    """
-
-    def made(*args: P.args, **options: P.kwargs) -> T:
-        token = LISTENERS.set(None)
-        try:
-            return make(*args, **options)
-        finally:
-            LISTENERS.reset(token)
-
-    return made
-
-
 def _adapter(model: Model | str) -> Model:
     adapter = load_model(model)
     if not fits(adapter, Model):
@@ -211,21 +190,6 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
     if model is not None and journal.model is None:
         journal = replace(journal, model=ModelReference(model))
     return journal if journal.monitors else replace(journal, monitors=specs)
-
-
-def _vet(watchers: Sequence[Monitor]) -> None:
-    """Raise :class:`UsageError` if a verifier has an invalid ``worker`` or ``deadline``."""
-    for who in (monitor.verifier for monitor in watchers):
-        if who.worker not in get_args(Worker):
-            raise UsageError(
-                f"the worker of verifier {who.name!r:.80} must be one of {', '.join(get_args(Worker))}, got "
-                f"{who.worker!r:.80}"
-            )
-        if not is_seconds(who.deadline):
-            raise UsageError(
-                f"the deadline of verifier {who.name!r:.80} must be a positive number of seconds, got "
-                f"{who.deadline!r:.80}"
-            )
 
 
 def _vet_type(label: str, value: object, kind: type) -> None:
@@ -410,7 +374,6 @@ def resume(
         owns_model=not isinstance(model, Model),
         journal=settings,
         past=past,
-        context=Unprepared(header.offline),
     )
     if listeners is not None:
         made.observation = Observation(new_call_id(), "run", adapter.name, listeners)

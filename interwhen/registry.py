@@ -29,7 +29,7 @@ from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_error
-from interwhen._types.verifiers import Verifier
+from interwhen._types.verifiers import Verifier, Worker, is_seconds
 
 if TYPE_CHECKING:
     import traceback
@@ -563,8 +563,8 @@ def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, o
 def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
     """Return the monitors that *specs* (one specification or several) describe, in order.
 
-    One factory may make several monitors. Raises :class:`UsageError` if two monitors have the same name, and the other
-    errors of :func:`load_monitor`.
+    One factory may make several monitors. Raises :class:`UsageError` if two monitors have the same name, or if a
+    verifier has an invalid ``worker`` or ``deadline``, and the other errors of :func:`load_monitor`.
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
@@ -573,6 +573,17 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
             raise UsageError(
                 f"the names of monitors must differ, got {name!r:.80} twice: give one another name with "
                 "label=... in its options"
+            )
+    for who in (monitor.verifier for monitor in monitors):
+        if who.worker not in get_args(Worker):
+            raise UsageError(
+                f"the worker of verifier {who.name!r:.80} must be one of {', '.join(get_args(Worker))}, got "
+                f"{who.worker!r:.80}"
+            )
+        if not is_seconds(who.deadline):
+            raise UsageError(
+                f"the deadline of verifier {who.name!r:.80} must be a positive number of seconds, got "
+                f"{who.deadline!r:.80}"
             )
     return monitors
 

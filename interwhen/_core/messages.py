@@ -41,11 +41,6 @@ class ToolOffer(msgspec.Struct, frozen=True):
     code: tuple[tuple[str, str], ...] = ()
     """The tags around code, as opening and closing tag, if the prompt is that of an agent that writes code."""
 
-    @property
-    def expects_text(self) -> bool:
-        """Whether a client may run calls that the model writes as text, even quoted ones."""
-        return bool(self.tools or self.react or self.code)
-
 
 NO_OFFER = ToolOffer()
 

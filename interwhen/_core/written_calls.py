@@ -1040,7 +1040,7 @@ class CallScanner(Scanner):
         self._brackets: _Brackets | None = None
         self._known = 0
         """The length of the trace at which the end of the last call was known."""
-        self._expects = self._is_own or offer.expects_text or trigger.formats is not None
+        self._expects = self._is_own or bool(offer.tools or offer.react or offer.code) or trigger.formats is not None
         """Whether somebody may run a call that the model quotes."""
         self._quoting = _Quoting(0, 0)
 

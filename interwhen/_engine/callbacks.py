@@ -176,14 +176,20 @@ def without_text(events: Iterable[Event]) -> list[Event]:
 
 
 class Observation:
-    """Passes the events and the result of one run to the listeners of its context and to the caller's functions."""
+    """Passes the events and the result of one run or call to the listeners of its context and the caller's functions.
 
-    __slots__ = ("_is_over", "call_id", "listeners", "model", "source")
+    *call_id*, *source*, *model* and *api* are fields of the :class:`SupervisedCall`.
+    """
 
-    def __init__(self, call_id: str, source: CallSource, model: str, listeners: tuple[Listener, ...]) -> None:
+    __slots__ = ("_is_over", "api", "call_id", "listeners", "model", "source")
+
+    def __init__(
+        self, call_id: str, source: CallSource, model: str, listeners: tuple[Listener, ...], api: str = ""
+    ) -> None:
         self.call_id = call_id
         self.source: CallSource = source
         self.model = model
+        self.api = api
         self.listeners = listeners
         self._is_over = False
 
@@ -196,13 +202,15 @@ class Observation:
                     listener.saw(self.call_id, found)
 
     def end(self, result: Result | None) -> None:
-        """Pass the *result* of the run to the listeners, as a :class:`SupervisedCall`, which :func:`last` then returns.
+        """Pass the *result* of the run to the listeners, as a :class:`SupervisedCall`.
 
-        *result* is ``None`` if the call ended before its run began.
+        It is then what :func:`last` returns, except for a call of a gateway. *result* is ``None`` if the call ended
+        before its run began.
         """
         self._is_over = True
-        call = SupervisedCall(call_id=self.call_id, source=self.source, model=self.model, result=result)
-        ENDED.append(call)
+        call = SupervisedCall(call_id=self.call_id, source=self.source, api=self.api, model=self.model, result=result)
+        if self.source != "gateway":
+            ENDED.append(call)
         for listener in self.listeners:
             listener.ended(call)
 

@@ -298,7 +298,7 @@ _OUTLINED = 256
 
 
 def open_recorder(
-    settings: Journal | None,
+    settings: Journal,
     past: RebuiltRun | None,
     core: Core,
     model: str,
@@ -307,14 +307,12 @@ def open_recorder(
     offline: Offline,
     prompt_findings: tuple[PromptRecord, ...] = (),
 ) -> Recorder | None:
-    """Return the recorder of a run; ``None`` if the run has no journal, or if its journal is already finished.
+    """Return the recorder of a run; ``None`` if its journal is already finished.
 
     *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
     parameters are written to the header of a new journal. Raises :class:`~interwhen.JournalError` if the file cannot be
     opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
-    if settings is None:
-        return None
     if past is None:
         return _first(settings, core, model, prompt, sampling, offline, prompt_findings)
     if past.summary is not None and past.journaled.result is not None:

@@ -27,29 +27,28 @@ from interwhen._types.verdicts import Errored
 from interwhen.journal._rebuilt_run import RebuiltRun, ShownSegment
 
 
-async def capabilities_for(
-    model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun | None
-) -> Capabilities | ModelError | float:
+async def capabilities_again(
+    model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun
+) -> Capabilities | float:
     """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
 
-    Return the capabilities, the error, or the budget if it ran out. If *past* is a finished run, the result is a
-    placeholder. If an unfinished run is resumed and the model fails, this raises the :class:`ModelError`, so that the
-    run can be resumed later.
+    Return the capabilities, or the budget if it ran out. If *past* is a finished run, the result is a placeholder. If
+    the model fails, this raises the :class:`ModelError`, so that the run can be resumed later.
     """
-    if past is not None and past.summary is not None:
+    if past.summary is not None:
         return Capabilities(resume="prefix")
     able = await ask_capabilities(model, timeouts, budget)
-    if past is not None and isinstance(able, ModelError):
+    if isinstance(able, ModelError):
         raise able
     return able
 
 
-async def restore_watchers(past: RebuiltRun | None, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a new or finished run.
+async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watcher]) -> None:
+    """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a finished run.
 
     Trackers read their segments again. When the time budget of the run is spent, the preparation stops.
     """
-    if past is None or past.summary is not None:
+    if past.summary is not None:
         return
     budget = past.journaled.header.budgets.seconds
     with anyio.move_on_after(None if budget is None else max(budget - past.at, 0.0)):

@@ -30,16 +30,22 @@ from interwhen._engine.jobs import Performer
 from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.monitors import Watcher, check_prompt
 from interwhen._engine.recorders import Recorder, open_recorder
-from interwhen._engine.resumed_runs import capabilities_for, known_result, restore_meters, restore_watchers, unfinished
+from interwhen._engine.resumed_runs import (
+    capabilities_again,
+    known_result,
+    restore_meters,
+    restore_watchers,
+    unfinished,
+)
 from interwhen._engine.run_results import build_result, log_result
-from interwhen._engine.stream import TWO_READERS, Meter, close_model
+from interwhen._engine.stream import TWO_READERS, Meter, ask_capabilities, close_model
 from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
 from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
-from interwhen._types.extensions import Ready, Task, Unprepared, WorkerPool
+from interwhen._types.extensions import Ready, Task, WorkerPool
 from interwhen._types.ledger import Offline
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import HOLDING, Monitor
@@ -47,9 +53,8 @@ from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
-from interwhen.journal._evidence import code_digest
 from interwhen.journal._rebuilt_run import RebuiltRun
-from interwhen.journal._records import options_digest
+from interwhen.journal._records import code_digest, options_digest
 from interwhen.journal._settings import Journal
 
 # A signal for one waiting task. A signal without a waiting task costs nothing.
@@ -123,13 +128,6 @@ def own_template(model: Model) -> FeedbackTemplate | None:
     """Return the attribute ``feedback`` of *model* if it is a feedback template, else ``None``."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
-
-
-def served_by(context: Ready, model: Model, prompt: Prompt) -> tuple[Model, Prompt, Offline]:
-    """Return the model and prompt that a run uses with the prepared *context*, and the prepared items in them."""
-    served = context.serve(model, prompt)
-    used = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
-    return served.model, served.prompt, used
 
 
 def refuse_import() -> None:
@@ -312,10 +310,11 @@ class Run:
         self._owns_workers = workers is None or owns_workers
         self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
         self._owned = model if owns_model else None
-        self._context: Ready = context or Unprepared()
+        self._context = context
         self._journal = journal
         self._past = past
         self._recorder: Recorder | None = None
+        self._offline = Offline()
         self._unsealed: Result | None = None
         self._timeouts: Timeouts = getattr(model, "timeouts", None) or Timeouts()
         self._result: Result | None = None
@@ -356,12 +355,12 @@ class Run:
         past = self._past
         self._clock = loop_clock()
         self._meter = Meter(self._clock)
-        self._context.begin()
+        if self._context is not None:
+            self._context.begin()
         try:
             self._workers.bind()
             await self._check_prompt()
-            self._model, self._prompt, self._offline = served_by(self._context, self._model, self._prompt)
-            able = await capabilities_for(self._model, self._timeouts, self._budgets.seconds, past)
+            able = await self._ask_capabilities(past)
             make = partial(
                 core_for,
                 past,
@@ -377,18 +376,20 @@ class Run:
             # The patterns of thousands of tools take long to compile.
             offers_many = isinstance(tools := self._sampling.extra.get("tools"), list) and len(tools) > _MANY_TOOLS
             self._core = core = await anyio.to_thread.run_sync(make) if offers_many else make()
-            self._recorder = open_recorder(
-                self._journal,
-                past,
-                core,
-                self._model.name,
-                self._prompt,
-                self._sampling,
-                self._offline,
-                self._prompt_findings,
-            )
+            if self._journal is not None:
+                self._recorder = open_recorder(
+                    self._journal,
+                    past,
+                    core,
+                    self._model.name,
+                    self._prompt,
+                    self._sampling,
+                    self._offline,
+                    self._prompt_findings,
+                )
             watchers = tuple(Watcher(monitor) for monitor in self._monitors)
-            await restore_watchers(None if is_off() else past, Task(self._prompt), watchers)
+            if past is not None and not is_off():
+                await restore_watchers(past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
             await self._group.__aenter__()
         except BaseException:
@@ -408,6 +409,18 @@ class Run:
         if is_off() or self._begins_switched_off:
             self._stop_checking()
         return self
+
+    async def _ask_capabilities(self, past: RebuiltRun | None) -> Capabilities | ModelError | float:
+        """Apply the prepared context, and ask the model for its capabilities."""
+        seconds = self._budgets.seconds
+        if past is not None:
+            self._offline = past.journaled.header.offline
+            return await capabilities_again(self._model, self._timeouts, seconds, past)
+        if self._context is not None:
+            served = self._context.serve(self._model, self._prompt)
+            self._model, self._prompt = served.model, served.prompt
+            self._offline = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
+        return await ask_capabilities(self._model, self._timeouts, seconds)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -711,7 +724,8 @@ class Run:
         self._events.append(Finished(result))
 
     async def _give_back(self) -> None:
-        self._context.end()
+        if self._context is not None:
+            self._context.end()
         if self._owned is not None:
             await close_model(self._owned)
 

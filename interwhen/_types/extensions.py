@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 import anyio
 import msgspec
 
-from interwhen._types.ledger import ContextUse, Offline
+from interwhen._types.ledger import ContextUse
 from interwhen._types.models import Chunk, Message, Model, Prompt
 from interwhen._types.verifiers import Verifier
 
@@ -116,26 +116,6 @@ class ContextSource(Protocol):
     def close(self) -> None:
         """Close the store. Soon after, its open contexts change no prompt any more."""
         ...
-
-
-class Unprepared(msgspec.Struct, frozen=True):
-    """Takes the place of the prepared context (:class:`Ready`) in a run that has none. It leaves the prompt unchanged.
-
-    ``used`` is what a resumed run had used of a context, as recorded in its journal.
-    """
-
-    used: Offline = msgspec.field(default_factory=Offline)
-
-    def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return *model* and *prompt* unchanged."""
-        used = self.used
-        return Served(model, prompt, used.items, used.tokens, used.share, use=used.context)
-
-    def begin(self) -> None:
-        """Do nothing: there is no background work."""
-
-    def end(self) -> None:
-        """Do nothing."""
 
 
 # The worker pool: runs the checks that must not run on the event loop.

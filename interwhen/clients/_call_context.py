@@ -67,8 +67,8 @@ class ContextServed:
 class _Applied:
     """Stands in place of the context in the run of a call: it adds no text again, and reports what was used."""
 
-    inner: Ready
-    """The context."""
+    inner: Ready | None
+    """The context; ``None`` if it could not be opened."""
     served: Served
     """What the context has added to the request; the run gets it without a stored answer."""
 
@@ -76,10 +76,12 @@ class _Applied:
         return replace(self.served, model=model, prompt=prompt, answer=())
 
     def begin(self) -> None:
-        self.inner.begin()
+        if self.inner is not None:
+            self.inner.begin()
 
     def end(self) -> None:
-        self.inner.end()
+        if self.inner is not None:
+            self.inner.end()
 
 
 async def serve_context(
@@ -96,7 +98,7 @@ async def serve_context(
         inner = await context.ready() if isinstance(context, NamedContext) else context
     except StoreError as error:
         unread = Served(model, call.prompt, use=ContextUse(name, "unavailable", error.reason))
-        return ContextServed(call, _Applied(_NoContext(), unread), use=unread.use)
+        return ContextServed(call, _Applied(None, unread), use=unread.use)
     prompt = call.prompt
     served = inner.serve(model, prompt)
     lead = lead_of(prompt, served.prompt)
@@ -116,19 +118,6 @@ async def serve_context(
         served = Served(model, prompt, use=ContextUse(name, "none", why))
         changed = call
     return ContextServed(changed, _Applied(inner, served), served.answer, served.use)
-
-
-class _NoContext:
-    """Stands in place of a context that could not be opened. It changes nothing."""
-
-    def serve(self, model: Model, prompt: Prompt) -> Served:
-        return Served(model, prompt)
-
-    def begin(self) -> None:
-        pass
-
-    def end(self) -> None:
-        pass
 
 
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
@@ -202,7 +191,7 @@ def answer_body(call: ApiCall, answer: tuple[Chunk, ...], call_id: str) -> dict[
     """
     reasoning = "".join(chunk.text for chunk in answer if chunk.phase == "reasoning")
     text = "".join(chunk.text for chunk in answer if chunk.phase != "reasoning")
-    common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": str(call.body.get("model") or "")}
+    common: dict[str, Any] = {"id": f"interwhen-{call_id}", "created": 0, "model": call.model}
     if call.api == "responses":
         return common | _response(common["id"], reasoning, text)
     usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}

@@ -11,10 +11,11 @@ import msgspec
 
 from interwhen._core.segmenter import compile_triggers
 from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
+from interwhen._engine.run import Run, is_off
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Ready, WorkerPool, fits
-from interwhen._types.models import Message, Prompt, Sampling
+from interwhen._types.models import Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor, Reading
 from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
@@ -24,6 +25,7 @@ from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext, read_context
 from interwhen.journal._directory import JournalDirectory, open_journals
+from interwhen.journal._settings import CallJournal
 from interwhen.models._endpoint_support import ResumeProbe
 from interwhen.models._messages import read_messages
 from interwhen.registry import STRATEGY_CATALOGS, MonitorSpec, load, load_monitors, load_prompt_monitors
@@ -59,6 +61,11 @@ class ApiCall:
     """Whether the caller asked for a chunk with token counts."""
     limit: str | None
     """The name of the body's field that limits the generated tokens; ``None`` if no such field has an integer."""
+
+    @property
+    def model(self) -> str:
+        """The name of the model; empty if the request has none."""
+        return str(self.body.get("model") or "")
 
     @property
     def sampling(self) -> Sampling:
@@ -318,6 +325,37 @@ class Settings:
             dataclasses.replace(monitor, delivery=change[monitor.delivery]) if monitor.delivery in change else monitor
             for monitor in monitors
         )
+
+
+def run_of_call(
+    model: Model,
+    call: ApiCall,
+    settings: Settings,
+    monitors: tuple[Monitor, ...],
+    journal: CallJournal | None,
+    context: Ready | None,
+    *,
+    sampling: Sampling,
+    budgets: Budgets,
+) -> Run:
+    """Return a run of *model* on the prompt of *call*. No listener observes it: the call is observed as a whole."""
+    made = Run(
+        model,
+        call.prompt,
+        monitors=() if is_off() else monitors,
+        sampling=sampling,
+        budgets=budgets,
+        feedback=settings.feedback,
+        starts_in=settings.starts_in,
+        min_coverage=settings.min_coverage,
+        workers=settings.workers,
+        threads=settings.threads,
+        processes=settings.processes,
+        journal=journal if journal is None or journal.monitors else dataclasses.replace(journal, monitors=monitors),
+        context=context,
+    )
+    made.delivers_at_end = not call.streams
+    return made
 
 
 def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> Settings:

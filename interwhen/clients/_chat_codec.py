@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,10 +19,19 @@ from interwhen._types.events import (
     ViolationFound,
 )
 from interwhen._types.models import FinishReason, Piece
-from interwhen._types.results import CheckRecord, PromptRecord, Result, ViolationRecord
+from interwhen._types.results import (
+    CheckRecord,
+    PromptRecord,
+    Result,
+    Unverified,
+    UnverifiedReason,
+    Verified,
+    ViolationRecord,
+)
 from interwhen._types.segments import quote
+from interwhen._types.triggers import ToolCalls
+from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field
-from interwhen.clients._known_fields import with_unmonitored
 from interwhen.clients._usage import CHAT, usage_of_call
 
 # The supervision info of a chunk.
@@ -100,6 +109,18 @@ class Part(msgspec.Struct):
             return found
         assert self.body is not None
         return self.body
+
+    def line(self) -> bytes:
+        """Return the chunk as JSON on one line. A server may send JSON in several lines of data."""
+        raw = self.raw
+        return msgspec.json.encode(self.body) if raw is None else raw.replace(b"\n", b" ")
+
+
+def info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
+    """Return the supervision info of a complete answer: the events of all *parts*, and the result."""
+    events = tuple(event for part in parts for event in part.info.events)
+    last = parts[-1].info if parts else NO_INFO
+    return SupervisionInfo(events=events, result=last.result, call_id=last.call_id)
 
 
 def supervision_info(chunk: object) -> SupervisionInfo | None:
@@ -341,38 +362,51 @@ def _drop_tokens(choice: Body) -> None:
             choice[name] = None
 
 
+_COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_reasons"]
+
+
+def _with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
+    """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
+
+    *unmonitored* maps the name of each field to a flag: whether its text was held back.
+    """
+    if not unmonitored or not isinstance(result, Verified | Unverified):
+        return result
+    unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
+    common = {name: getattr(result, name) for name in _COMMON}
+    why = "no monitor reads the field {!r:.120} of the answer{}"
+    more = (
+        UnverifiedReason("", None, why.format(name, "; it was held back" if held else ""))
+        for name, held in unmonitored.items()
+    )
+    return Unverified(**common, unverified_reasons=(*unverified_reasons, *more))
+
+
 class Composer:
     """Converts the events of a run to chunks for the reader. A chunk of the server is shown when its text is released.
 
     Pieces of tool calls and the finish reason wait for the end, because they cannot be retracted. *buffer* has the
-    server's chunks. With *hold*, all chunks wait for the end. With *splits*, the released part of a chunk is shown at
-    once. With *wants_usage*, a chunk with token counts follows at the end, if they are known. *chat* is true for the
-    chat API, false for the completions API. *trace* returns the trace so far. *correction* are the words before a
-    correction, and *abstention* is the sentence after an answer from which the run abstained; it may be empty.
+    server's chunks. If *call* is not streamed, all chunks wait for the end. With *splits*, the released part of a chunk
+    is shown at once. If the caller asked for them, token counts follow at the end, if they are known. *trace* returns
+    the trace so far. *settings* have the words before a correction, and the sentence after an answer from which the run
+    abstained.
     """
 
     def __init__(
-        self,
-        buffer: ChunkBuffer,
-        trace: Callable[[], str],
-        *,
-        chat: bool,
-        hold: bool,
-        splits: bool,
-        wants_usage: bool,
-        correction: str,
-        abstention: str,
+        self, buffer: ChunkBuffer, trace: Callable[[], str], call: ApiCall, settings: Settings, *, splits: bool
     ) -> None:
         self._buffer = buffer
-        self._chat = chat
-        self._hold = hold
+        self._chat = call.api != "completions"
+        self._hold = not call.streams
         self._splits = splits
-        self._wants_usage = wants_usage
+        self._wants_usage = call.wants_usage or self._hold
         self.prompt_findings: tuple[PromptRecord, ...] = ()
         """What the monitors of the prompt found, which becomes a part of the result."""
         self._template_made: ChunkTemplate | None = None
-        self._corrections = Corrections(trace, correction)
-        self._abstention = abstention
+        self._corrections = Corrections(trace, settings.correction)
+        # A program that reads JSON or tool calls would take the sentence as a part of them.
+        reads_calls = bool(call.tools) or any(isinstance(one.trigger, ToolCalls) for one in settings.monitors)
+        self._abstention = "" if call.is_structured or reads_calls else settings.abstention
         self._is_broken = False
         """Whether the last stream broke, and no other one has begun."""
         self._released = 0
@@ -431,7 +465,7 @@ class Composer:
         """
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
-        return with_unmonitored(result, self._buffer.field_filter.unmonitored)
+        return _with_unmonitored(result, self._buffer.field_filter.unmonitored)
 
     @property
     def _template(self) -> ChunkTemplate:
@@ -452,7 +486,9 @@ class Composer:
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
-            if arrival.start > released or (arrival.kind in ("end", "usage") and not self._is_early(arrival)):
+            if arrival.start > released or (
+                arrival.kind in ("end", "usage") and (arrival.kind == "end" or len(queue) == 1)
+            ):
                 return
             end = arrival.start + len(arrival.text)
             if end > released:
@@ -466,10 +502,6 @@ class Composer:
                     self._show_piece(arrival, end)
             else:
                 self._show(arrival)
-
-    def _is_early(self, arrival: BufferedChunk) -> bool:
-        """Return whether *arrival*, the first chunk of the queue, has only token counts and others follow it."""
-        return arrival.kind == "usage" and len(self._buffer.queue) > 1
 
     def _show(self, arrival: BufferedChunk) -> None:
         """Show the part of *arrival* that has not been shown yet."""

@@ -1,16 +1,33 @@
-"""Keeps the server's chunks, with the trace offset of their text, until the reader may see them."""
+"""Keeps the server's chunks, with the trace offset of their text, until the reader may see them.
+
+Text in them that no monitor reads is found, and held back by a gate.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.models import Chunk, Piece
-from interwhen.clients._known_fields import FieldFilter
+from interwhen.clients._held_scores import HeldScores
+from interwhen.clients._known_fields import (
+    FIELDS,
+    NAMES_KEPT,
+    OURS,
+    SCORED,
+    RequestStrings,
+    Sifted,
+    Stands,
+    Table,
+    sift,
+    strict_decoder,
+)
 from interwhen.models._chunks import DONE, CallAssembler, Decode, Decoded
 
 Kind = Literal["text", "call", "end", "usage", "ours"]
@@ -27,6 +44,194 @@ Field = Literal["content", "reasoning_content", "reasoning", "text"]
 _BACKSLASH = 92
 
 _NO_PLACES: Mapping[int, int] = MappingProxyType({})
+
+
+_DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
+_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
+"""Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
+_OFTEN = 16
+"""Each of the first 16 filtered chunks may be remembered, then only every 16th."""
+
+
+class FieldFilter:
+    """Finds text that no monitor reads in the answer to *request*. With *holds*, such text is removed or replaced."""
+
+    __slots__ = ("_asked", "_request", "holds", "unmonitored")
+
+    def __init__(self, *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self._request = request
+        self._asked: RequestStrings | None = None
+        self.holds = holds
+        """Whether unmonitored text is removed or replaced."""
+        self.unmonitored: dict[str, bool] = {}
+        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
+
+    def note(self, name: str) -> None:
+        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
+        if len(self.unmonitored) < NAMES_KEPT:
+            self.unmonitored.setdefault(name, self.holds)
+
+    def sift(self, body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
+        """Return *body* without unmonitored text, and the names of its fields; see :func:`sift`."""
+        self._asked = self._asked or RequestStrings(self._request)
+        return sift(body, table, stands, self._asked)
+
+
+class ChunkFieldFilter(FieldFilter):
+    """The filter for the chunks of the chat and the completions API.
+
+    It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
+    differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
+    quotation mark between them, and no backslash directly before ``after``.
+    """
+
+    __slots__ = (
+        "_api",
+        "_decode",
+        "_scores",
+        "_stops",
+        "after",
+        "before",
+        "begin",
+        "has_calls",
+        "least",
+        "looked",
+        "rest",
+    )
+
+    def __init__(
+        self, api: Literal["chat", "completions"], *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})
+    ) -> None:
+        super().__init__(holds=holds, request=request)
+        stop = request.get("stop")
+        self._stops = [stop] if isinstance(stop, str) else [each for each in stop or () if isinstance(each, str)]
+        self._stops += [""] if request.get("stop_token_ids") else []
+        self._api: Literal["chat", "completions"] = api
+        self._decode = _DECODERS[api].decode
+        self.before = self.after = b""
+        """The bytes of the remembered clean chunk before and after its text; empty until one is remembered."""
+        self.begin = self.rest = 0
+        """The lengths of ``before`` and ``after``."""
+        self.least = 1 << 62
+        """The size of the smallest chunk that can match the remembered one."""
+        self.looked = 0
+        """How many chunks were filtered."""
+        self.has_calls = False
+        """Whether the last filtered chunk may hold pieces of tool calls."""
+        self._scores: HeldScores | None = None
+
+    def restart(self) -> None:
+        """Forget the tokens that wait for their text, because another stream begins."""
+        self._scores = None
+
+    def filtered(self, data: bytes) -> bytes:
+        """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
+
+        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is removed.
+        """
+        self.least = 1 << 62
+        self.looked += 1
+        try:
+            chunk = self._decode(data)
+        except DECODE_ERRORS:
+            shown, is_sound = self._sifted(data)
+        else:
+            delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
+            self.has_calls = bool(delta and (delta.tool_calls or delta.function_call))
+            shown, is_sound = data, not _says_two_things(delta)
+            if not is_sound:
+                shown, is_sound = self._sifted(data)
+        if self._scores is not None or SCORED.search(data):
+            shown = self._with_scores(shown)
+            is_sound = is_sound and self._scores is None  # the next chunk has other tokens
+        if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
+            self._remember(data)
+        return shown
+
+    def _with_scores(self, data: bytes) -> bytes:
+        """Return *data*; with *holds*, only with the log-probabilities of tokens whose text has come."""
+        try:
+            choice = msgspec.json.decode(data)["choices"][0]
+        except (*DECODE_ERRORS, LookupError, TypeError):
+            return data
+        found = choice.get("logprobs")
+        if found is None and self._scores is None:
+            return data
+        self._scores = self._scores or HeldScores()
+        said = choice if self._api == "completions" else choice.get("delta") or {}
+        reasoning = said.get("reasoning_content") or said.get("reasoning")
+        texts = [said.get("content"), said.get("text"), *_call_texts(said), reasoning]
+        *answer, reasoning = [text if isinstance(text, str) else "" for text in texts]
+        shown = self._scores.take(found, "".join(answer), reasoning)
+        if choice.get("finish_reason") is not None:
+            self._scores.finish(self._stops)
+        if self._scores.differs:
+            self.note("choices.logprobs")
+        if not self.holds or shown == found:
+            return data
+        body = msgspec.json.decode(data)
+        body["choices"][0]["logprobs"] = shown
+        return msgspec.json.encode(body)
+
+    def _sifted(self, data: bytes) -> tuple[bytes, bool]:
+        """Return *data* as the reader gets it, and whether it is unchanged and without unmonitored text."""
+        try:
+            body: dict[str, Any] = msgspec.json.decode(data)
+        except DECODE_ERRORS:
+            return data, False  # the decoder raises an error for such a chunk
+        ours = body.pop(OURS, None) is not None
+        choices = body.get("choices") or [{}]
+        delta = choices[0].get("delta") if self._api == "chat" else None
+        self.has_calls = bool(delta and (delta.get("tool_calls") or delta.get("function_call")))
+        reasoning = (delta.get("reasoning_content") or delta.get("reasoning") or "") if delta else ""
+
+        def stands(place: str, text: str) -> str:
+            # A server that sends details sends their text as reasoning, too. Encrypted details have no text.
+            assert delta is not None
+            return text if _text_of(delta.get(place.split(".")[-2])) == reasoning else ""
+
+        value, names = self.sift(body, FIELDS[self._api], stands)
+        if reasoning and delta and (other := delta.get("reasoning")) and other != reasoning:
+            names = (*names, "choices.delta.reasoning")
+            value["choices"][0]["delta"]["reasoning"] = ""
+        for name in names:
+            self.note(name)
+        if not (names and self.holds):
+            return (msgspec.json.encode(body) if ours else data), not (names or ours)
+        return msgspec.json.encode(value), False
+
+    def _remember(self, data: bytes) -> None:
+        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
+        found = _TEXT.findall(data)
+        if len(found) != 1:
+            return
+        begin = data.index(found[0]) + len(found[0])
+        end = data.find(b'"', begin)
+        if end < 0 or data[end - 1] == _BACKSLASH:
+            return
+        self.before, self.after, self.begin, self.rest = data[:begin], data[end:], begin, len(data) - end
+        self.least = self.begin + self.rest
+
+
+def _call_texts(said: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the names and arguments in the tool calls of the delta *said*."""
+    calls = [*(said.get("tool_calls") or ()), {"function": said.get("function_call")}]
+    for call in calls:
+        made = (call.get("function") or call.get("custom") or {}) if isinstance(call, Mapping) else {}
+        yield from (made.get(name) for name in ("name", "arguments", "input"))
+
+
+def _says_two_things(delta: Any) -> bool:
+    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields."""
+    return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
+
+
+def _text_of(details: Any) -> str:
+    items = details if isinstance(details, list) else [details]
+    texts = [
+        item.get("text") or item.get("summary") or item.get("thinking") for item in items if isinstance(item, dict)
+    ]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 class BufferedChunk:
@@ -116,7 +321,9 @@ class ChunkBuffer:
         """The first chunk: the template of the chunks that interwhen makes."""
         self.reasoning: Field | None = None
         """The field with the reasoning; ``None`` before any has come."""
-        self.field_filter = FieldFilter("chat" if field == "content" else "completions", holds=holds, request=request)
+        self.field_filter = ChunkFieldFilter(
+            "chat" if field == "content" else "completions", holds=holds, request=request
+        )
         """Finds text that no monitor reads, and holds it back if *holds* is true."""
         self._decode = decode
         self._field: Field = field

@@ -1,4 +1,4 @@
-"""The known fields of each API, in one table for all codecs, and the filter for unmonitored text.
+"""The known fields of each API, in one table for all codecs.
 
 Monitors read the fields of kind ``text``; the other fields of the table repeat such text or hold no text of a model.
 Any other string is unmonitored text: a result with it is not verified, and a gate holds it back.
@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping
-from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS
-from interwhen._types.results import Result, Unverified, UnverifiedReason, Verified
 from interwhen.clients._calls import Api
-from interwhen.clients._held_scores import HeldScores
 
 Kind = Literal["text", "copy", "word", "id", "name", "code", "echo", "labels", "number", "token", "scores"]
 """The kinds of fields:
@@ -406,202 +402,5 @@ def _type(kind: Kind | Table | tuple[Table], name: str) -> Any:
     return _TYPES[kind]
 
 
-_COMMON = [name for name in Unverified.__struct_fields__ if name != "unverified_reasons"]
-
-
-def with_unmonitored(result: Result, unmonitored: Mapping[str, bool]) -> Result:
-    """Return *result*. If it is verified or unverified and there are *unmonitored* fields, it becomes unverified.
-
-    *unmonitored* maps the name of each field to a flag: whether its text was held back.
-    """
-    if not unmonitored or not isinstance(result, Verified | Unverified):
-        return result
-    unverified_reasons = result.unverified_reasons if isinstance(result, Unverified) else ()
-    common = {name: getattr(result, name) for name in _COMMON}
-    why = "no monitor reads the field {!r:.120} of the answer{}"
-    more = (
-        UnverifiedReason("", None, why.format(name, "; it was held back" if held else ""))
-        for name, held in unmonitored.items()
-    )
-    return Unverified(**common, unverified_reasons=(*unverified_reasons, *more))
-
-
-# The filter for the chunks of the chat and the completions API.
-
-_DECODERS = {api: strict_decoder(FIELDS[api], api) for api in ("chat", "completions")}
-_TEXT = re.compile(rb'"(?:content|text|reasoning_content|reasoning)": ?"(?!")')
-"""Matches the beginning of a chunk's text, never inside a JSON string, where quotation marks are escaped."""
 SCORED = re.compile(rb'logprobs"\s*+:\s*+(?!null|\[\s*+\])|\\u')
 """Matches in a chunk that may have log-probabilities, also under an escaped name."""
-_BACKSLASH = 92
-_OFTEN = 16
-"""Each of the first 16 filtered chunks may be remembered, then only every 16th."""
-
-
-class FieldFilter:
-    """Finds text that no monitor reads in the chunks of the answer to *request*. With *holds*, such text is removed.
-
-    It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
-    differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
-    quotation mark between them, and no backslash directly before ``after``.
-    """
-
-    __slots__ = (
-        "_api",
-        "_asked",
-        "_decode",
-        "_scores",
-        "_stops",
-        "after",
-        "before",
-        "begin",
-        "has_calls",
-        "holds",
-        "least",
-        "looked",
-        "rest",
-        "unmonitored",
-    )
-
-    def __init__(
-        self, api: Literal["chat", "completions"], *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})
-    ) -> None:
-        stop = request.get("stop")
-        self._stops = [stop] if isinstance(stop, str) else [each for each in stop or () if isinstance(each, str)]
-        self._stops += [""] if request.get("stop_token_ids") else []
-        self._asked = RequestStrings(request)
-        self._api: Literal["chat", "completions"] = api
-        self._decode = _DECODERS[api].decode
-        self.holds = holds
-        """Whether unmonitored text is removed."""
-        self.unmonitored: dict[str, bool] = {}
-        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
-        self.before = self.after = b""
-        """The bytes of the remembered clean chunk before and after its text; empty until one is remembered."""
-        self.begin = self.rest = 0
-        """The lengths of ``before`` and ``after``."""
-        self.least = 1 << 62
-        """The size of the smallest chunk that can match the remembered one."""
-        self.looked = 0
-        """How many chunks were filtered."""
-        self.has_calls = False
-        """Whether the last filtered chunk may hold pieces of tool calls."""
-        self._scores: HeldScores | None = None
-
-    def restart(self) -> None:
-        """Forget the tokens that wait for their text, because another stream begins."""
-        self._scores = None
-
-    def note(self, name: str) -> None:
-        """Record that the field *name* of the answer has unmonitored text. Only 8 such fields are recorded."""
-        if len(self.unmonitored) < NAMES_KEPT:
-            self.unmonitored.setdefault(name, self.holds)
-
-    def filtered(self, data: bytes) -> bytes:
-        """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
-
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is removed.
-        """
-        self.least = 1 << 62
-        self.looked += 1
-        try:
-            chunk = self._decode(data)
-        except DECODE_ERRORS:
-            shown, is_sound = self._sifted(data)
-        else:
-            delta = getattr(chunk.choices[0], "delta", None) if chunk.choices else None
-            self.has_calls = bool(delta and (delta.tool_calls or delta.function_call))
-            shown, is_sound = data, not _says_two_things(delta)
-            if not is_sound:
-                shown, is_sound = self._sifted(data)
-        if self._scores is not None or SCORED.search(data):
-            shown = self._with_scores(shown)
-            is_sound = is_sound and self._scores is None  # the next chunk has other tokens
-        if is_sound and (self.looked <= _OFTEN or not self.looked % _OFTEN):
-            self._remember(data)
-        return shown
-
-    def _with_scores(self, data: bytes) -> bytes:
-        """Return *data*; with *holds*, only with the log-probabilities of tokens whose text has come."""
-        try:
-            choice = msgspec.json.decode(data)["choices"][0]
-        except (*DECODE_ERRORS, LookupError, TypeError):
-            return data
-        found = choice.get("logprobs")
-        if found is None and self._scores is None:
-            return data
-        self._scores = self._scores or HeldScores()
-        said = choice if self._api == "completions" else choice.get("delta") or {}
-        reasoning = said.get("reasoning_content") or said.get("reasoning")
-        texts = [said.get("content"), said.get("text"), *_call_texts(said), reasoning]
-        *answer, reasoning = [text if isinstance(text, str) else "" for text in texts]
-        shown = self._scores.take(found, "".join(answer), reasoning)
-        if choice.get("finish_reason") is not None:
-            self._scores.finish(self._stops)
-        if self._scores.differs:
-            self.note("choices.logprobs")
-        if not self.holds or shown == found:
-            return data
-        body = msgspec.json.decode(data)
-        body["choices"][0]["logprobs"] = shown
-        return msgspec.json.encode(body)
-
-    def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* as the reader gets it, and whether it is unchanged and without unmonitored text."""
-        try:
-            body: dict[str, Any] = msgspec.json.decode(data)
-        except DECODE_ERRORS:
-            return data, False  # the decoder raises an error for such a chunk
-        ours = body.pop(OURS, None) is not None
-        choices = body.get("choices") or [{}]
-        delta = choices[0].get("delta") if self._api == "chat" else None
-        self.has_calls = bool(delta and (delta.get("tool_calls") or delta.get("function_call")))
-        reasoning = (delta.get("reasoning_content") or delta.get("reasoning") or "") if delta else ""
-
-        def stands(place: str, text: str) -> str:
-            # A server that sends details sends their text as reasoning, too. Encrypted details have no text.
-            assert delta is not None
-            return text if _text_of(delta.get(place.split(".")[-2])) == reasoning else ""
-
-        value, names = sift(body, FIELDS[self._api], stands, self._asked)
-        if reasoning and delta and (other := delta.get("reasoning")) and other != reasoning:
-            names = (*names, "choices.delta.reasoning")
-            value["choices"][0]["delta"]["reasoning"] = ""
-        for name in names:
-            self.note(name)
-        if not (names and self.holds):
-            return (msgspec.json.encode(body) if ours else data), not (names or ours)
-        return msgspec.json.encode(value), False
-
-    def _remember(self, data: bytes) -> None:
-        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
-        found = _TEXT.findall(data)
-        if len(found) != 1:
-            return
-        begin = data.index(found[0]) + len(found[0])
-        end = data.find(b'"', begin)
-        if end < 0 or data[end - 1] == _BACKSLASH:
-            return
-        self.before, self.after, self.begin, self.rest = data[:begin], data[end:], begin, len(data) - end
-        self.least = self.begin + self.rest
-
-
-def _call_texts(said: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the names and arguments in the tool calls of the delta *said*."""
-    calls = [*(said.get("tool_calls") or ()), {"function": said.get("function_call")}]
-    for call in calls:
-        made = (call.get("function") or call.get("custom") or {}) if isinstance(call, Mapping) else {}
-        yield from (made.get(name) for name in ("name", "arguments", "input"))
-
-
-def _says_two_things(delta: Any) -> bool:
-    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields."""
-    return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
-
-
-def _text_of(details: Any) -> str:
-    items = details if isinstance(details, list) else [details]
-    texts = [
-        item.get("text") or item.get("summary") or item.get("thinking") for item in items if isinstance(item, dict)
-    ]
-    return "".join(text for text in texts if isinstance(text, str))

@@ -27,7 +27,7 @@ from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
 from interwhen.clients._call_record import CallOrigin, trace_id_of
 from interwhen.clients._calls import PATHS, ApiCall, Settings, Unsupported, read_call
-from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
+from interwhen.clients._chat_codec import Part, SupervisionInfo, info_of_all, supervision_info
 from interwhen.clients._openai_streams import (
     AsyncBody,
     SupervisedAsyncStream,
@@ -35,7 +35,6 @@ from interwhen.clients._openai_streams import (
     SyncBody,
     attach,
     streamed,
-    supervision_info_of_all,
     whole_response,
     with_info,
 )
@@ -111,6 +110,21 @@ class SdkCall:
             await anyio.sleep(self.client._calculate_retry_timeout(left, self.options))  # noqa: SLF001
         raise AssertionError
 
+    def parsed_whole(
+        self, parts: list[Part], head: httpx2.Response, cast_to: Any
+    ) -> tuple[dict[str, Any], SupervisionInfo]:
+        """Return the arguments with which the SDK parses the whole answer *parts*, and its supervision info."""
+        response, info = whole_response(head, self.call, parts, self.options), info_of_all(parts)
+        options = with_info(self.options, info)
+        cast_to = self.client._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
+        asked = {"cast_to": cast_to, "options": options, "response": response}
+        return {**asked, "stream": False, "stream_cls": None}, info
+
+    def parsed_stream(self, supervised: Supervised, head: httpx2.Response, body: Any, kind: Any) -> dict[str, Any]:
+        """Return the arguments with which the SDK makes a stream of the class *kind*, which reads *body*."""
+        response = streamed(head, supervised, body, self.options)
+        return {"cast_to": kind, "options": self.options, "response": response, "stream": True, "stream_cls": kind}
+
 
 def _trace_id(options: FinalRequestOptions) -> str:
     """Return the trace id in the caller's header ``traceparent``; empty if the header is missing or malformed."""
@@ -132,15 +146,10 @@ def with_collected_info(manager: Any) -> Any:
     If the call is supervised, the events and the final object get supervision info.
     """
     kind: Any = type(manager)
-    made = object.__new__(_helper_class(kind))
+    mixin = _AsyncInfoManager if hasattr(kind, "__aenter__") else _InfoManager
+    made: Any = object.__new__(_class(mixin, kind))
     made.__dict__.update(manager.__dict__)
     return made
-
-
-@functools.cache
-def _helper_class(base: Any) -> Any:
-    mixin: type = _AsyncInfoManager if hasattr(base, "__aenter__") else _InfoManager
-    return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 class _InfoManager:
@@ -201,7 +210,6 @@ def _with_result(method: Callable[[], Any], raw: Any, events: list[Event]) -> Ca
 _FIELD = "interwhen"
 _KNOWN_MODELS = 256
 _METHODS = ("create", "stream", "parse")
-_WHOLE: dict[str, Any] = {"stream": False, "stream_cls": None}
 
 
 ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
@@ -348,15 +356,12 @@ class AsyncSupervising(_Supervising):
         made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
         process = bare._process_response  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
-            parts, head = await made.whole()
-            response = whole_response(head, call, parts, options)
-            options = with_info(options, info := supervision_info_of_all(parts))
-            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
-            return attach(await process(**asked, **_WHOLE, response=response), info)
+            whole, info = made.parsed_whole(*await made.whole(), cast_to)
+            return attach(await process(**whole), info)
         supervised, head = await made.begin()
-        response = streamed(head, supervised, AsyncBody(supervised, head.request), options)
-        kind = _kind(SupervisedAsyncStream, stream_cls, cast_to)
-        return await process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
+        body = AsyncBody(supervised, head.request)
+        kind: Any = SupervisedAsyncStream
+        return await process(**made.parsed_stream(supervised, head, body, kind[_chunk_type(stream_cls, cast_to)]))
 
 
 class SyncSupervising(_Supervising):
@@ -384,15 +389,12 @@ class SyncSupervising(_Supervising):
         made = SdkCall(bare, call, settings, options, self._interwhen_endpoint(call), send, list_models)
         process = bare._process_response  # noqa: SLF001  the SDK's own parsing
         if not call.streams:
-            parts, head = loop.call(made.whole)
-            response = whole_response(head, call, parts, options)
-            options = with_info(options, info := supervision_info_of_all(parts))
-            asked = {"cast_to": _cast(bare, cast_to, options), "options": options}
-            return attach(process(**asked, **_WHOLE, response=response), info)
+            whole, info = made.parsed_whole(*loop.call(made.whole), cast_to)
+            return attach(process(**whole), info)
         supervised, head = loop.call(made.begin)
-        response = streamed(head, supervised, SyncBody(supervised, head.request, loop), options)
-        kind = _kind(SupervisedStream, stream_cls, cast_to)
-        return process(cast_to=cast_to, options=options, response=response, stream=True, stream_cls=kind)
+        body = SyncBody(supervised, head.request, loop)
+        kind: Any = SupervisedStream
+        return process(**made.parsed_stream(supervised, head, body, kind[_chunk_type(stream_cls, cast_to)]))
 
     def close(self) -> None:
         """Close the client that was wrapped, and end the event loop of its calls."""
@@ -400,13 +402,8 @@ class SyncSupervising(_Supervising):
         self._interwhen_bare.close()
 
 
-def _kind(supervised: Any, stream_cls: Any, cast_to: Any) -> Any:
-    """Return the stream class *supervised* for the type of its chunks: that of *stream_cls*, or else *cast_to*."""
-    return supervised[extract_stream_chunk_type(stream_cls) if stream_cls else cast_to]
-
-
-def _cast(bare: Any, cast_to: Any, options: FinalRequestOptions) -> Any:
-    return bare._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
+def _chunk_type(stream_cls: Any, cast_to: Any) -> Any:
+    return extract_stream_chunk_type(stream_cls) if stream_cls else cast_to
 
 
 def _accept(resource: Any) -> Any:

@@ -189,13 +189,6 @@ KEY = "interwhen"
 """The key of the supervised call in ``extensions`` of a response."""
 
 
-def as_event(part: Part) -> bytes:
-    """Encode *part* as the bytes of an event in an event stream."""
-    # A server may send JSON in several lines of data.
-    raw = part.raw.replace(b"\n", b" ") if part.raw is not None else msgspec.json.encode(part.body)
-    return b"data: " + raw + b"\n\n"
-
-
 class AsyncBody(httpx2.AsyncByteStream):
     """The body of a supervised response of an async client, as an event stream of raw bytes.
 
@@ -210,7 +203,7 @@ class AsyncBody(httpx2.AsyncByteStream):
         try:
             while parts := await self._supervised.parts():
                 for part in parts:
-                    yield as_event(part)
+                    yield b"data: %b\n\n" % part.line()
             if not self._supervised.is_cut:
                 yield END_MARK
         except ModelError as error:
@@ -235,7 +228,7 @@ class SyncBody(httpx2.SyncByteStream):
     def __iter__(self) -> Iterator[bytes]:
         try:
             for part in self.feed:
-                yield as_event(part)
+                yield b"data: %b\n\n" % part.line()
             if not self._supervised.is_cut:
                 yield END_MARK
         except ModelError as error:
@@ -250,23 +243,22 @@ OPENED: ContextVar[tuple[list[Any], ...]] = ContextVar("interwhen_opened_streams
 """The lists that get the supervised streams that begin in this context, so that adapters can close them."""
 
 
-def _note_opened(stream: object) -> None:
-    for opened in OPENED.get():
-        opened.append(stream)
+class _Supervised(Generic[_T]):
+    """What the streams of sync and async clients have in common: the call, and how its chunks are made."""
 
-
-class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
-    """An :class:`openai.AsyncStream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
+    response: httpx2.Response
+    _client: Any
+    _cast_to: Any
+    collected: list[Event] | None = None
+    """The events of all chunks so far, or ``None`` if events are not collected."""
 
     def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
         self._supervised: Supervised = response.extensions[KEY]
         # A stream that is dropped before it is read has no generator to close it.
         weakref.finalize(self, self._supervised.leave)
-        _note_opened(self)
-        super().__init__(cast_to=cast_to, response=response, client=client, options=options)
-
-    collected: list[Event] | None = None
-    """The events of all chunks so far, or ``None`` if events are not collected."""
+        for opened in OPENED.get():
+            opened.append(self)
+        super().__init__(cast_to=cast_to, response=response, client=client, options=options)  # type: ignore[call-arg]
 
     @property
     def call_id(self) -> str:
@@ -278,68 +270,48 @@ class SupervisedAsyncStream(AsyncStream[_T], Generic[_T]):
         """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
+    def _maker(self) -> Callable[[Part], Any]:
+        make, collected = _maker(self._client, self._cast_to, self.response), self.collected
+        if collected is None:
+            return make
+
+        def collecting(part: Part) -> Any:
+            collected.extend(part.info.events)
+            return make(part)
+
+        return collecting
+
+
+class SupervisedAsyncStream(_Supervised[_T], AsyncStream[_T], Generic[_T]):
+    """An :class:`openai.AsyncStream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
+
     async def __stream__(self) -> AsyncIterator[_T]:
-        supervised, response = self._supervised, self.response
-        make = _maker(self._client, self._cast_to, response, self.collected)
+        make, parts_of = self._maker(), self._supervised.parts
         try:
-            while parts := await supervised.parts():
+            while parts := await parts_of():
                 for part in parts:
                     yield make(part)
         except ModelError as error:
-            raise_sdk_error(error, response.request)
+            raise_sdk_error(error, self.response.request)
         finally:
-            await response.aclose()
+            await self.response.aclose()
 
 
-class SupervisedStream(Stream[_T], Generic[_T]):
+class SupervisedStream(_Supervised[_T], Stream[_T], Generic[_T]):
     """An :class:`openai.Stream` whose chunks have a :class:`~interwhen.clients.SupervisionInfo`."""
 
-    def __init__(self, *, cast_to: Any, response: httpx2.Response, client: Any, options: Any = None) -> None:
-        self._supervised: Supervised = response.extensions[KEY]
-        weakref.finalize(self, self._supervised.leave)
-        _note_opened(self)
-        super().__init__(cast_to=cast_to, response=response, client=client, options=options)
-
-    collected: list[Event] | None = None
-    """The events of all chunks so far, or ``None`` if events are not collected."""
-
-    @property
-    def call_id(self) -> str:
-        """The id of the call, as in its log event and in the audit file."""
-        return self._supervised.call_id
-
-    @property
-    def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
-        return self._supervised.result
-
     def __stream__(self) -> Iterator[_T]:
-        response = self.response
-        make = _maker(self._client, self._cast_to, response, self.collected)
+        make = self._maker()
         try:
-            for part in cast("SyncBody", response.stream).feed:
+            for part in cast("SyncBody", self.response.stream).feed:
                 yield make(part)
         except ModelError as error:
-            raise_sdk_error(error, response.request)
+            raise_sdk_error(error, self.response.request)
         finally:
-            response.close()
+            self.response.close()
 
 
-def _maker(
-    client: Any, cast_to: Any, response: httpx2.Response, collected: list[Event] | None
-) -> Callable[[Part], Any]:
-    make = _plain_maker(client, cast_to, response)
-    if collected is None:
-        return make
-
-    def collecting(part: Part) -> Any:
-        collected.extend(part.info.events)
-        return make(part)
-
-    return collecting
-
-
-def _plain_maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
+def _maker(client: Any, cast_to: Any, response: httpx2.Response) -> Callable[[Part], Any]:
     process = client._process_response_data  # noqa: SLF001  what the SDK's own streams call
 
     def slow(data: dict[str, Any]) -> Any:
@@ -370,13 +342,6 @@ def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part],
     """
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
-
-
-def supervision_info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
-    """Return the supervision info of a complete answer: the events of all *parts*, and the result."""
-    events: tuple[Event, ...] = tuple(event for part in parts for event in part.info.events)
-    last = parts[-1].info if parts else SupervisionInfo()
-    return SupervisionInfo(events=events, result=last.result, call_id=last.call_id)
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:

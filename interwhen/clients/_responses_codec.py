@@ -13,6 +13,7 @@ from interwhen._types.errors import DECODE_ERRORS, StreamProtocolError, Unexpect
 from interwhen._types.models import Chunk, FinishReason, Piece, Usage
 from interwhen._types.results import Result
 from interwhen._types.segments import ToolCall
+from interwhen.clients._calls import ApiCall, Settings
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part, is_one_request, was_ended
 from interwhen.clients._chunk_buffer import BufferedChunk, ChunkBuffer, Field, Kind
 from interwhen.clients._responses_fields import (
@@ -207,6 +208,7 @@ class OutputItem:
 # items. So each event is changed to fit the events that were sent before.
 
 _OURS: Final = "interwhen.text"
+"""The type of an event with text of interwhen, which :meth:`OutputItems.send` puts into an output item."""
 _PART_ADDED = "response.content_part.added"
 _PART_DONE = "response.content_part.done"
 _TEXT_ITEM = "response.output_text"
@@ -214,14 +216,6 @@ _HOLDS = {"output_text": "message", "summary_text": "reasoning"}
 """For each type of part that interwhen adds: the type of the item that holds the part."""
 _NO_ITEMS = -1
 """Used as the server's number of an item that the server did not send."""
-
-
-def own_text(field: Field, text: str) -> ItemBody:
-    """Return an event with *text*, which interwhen inserted. :meth:`OutputItems.send` puts it into an output item.
-
-    *field* says whether it belongs to the reasoning or to the answer.
-    """
-    return {"type": _OURS, "field": field, "delta": text}
 
 
 class OutputItems:
@@ -244,17 +238,22 @@ class OutputItems:
         self.calls: list[ItemBody] = []
         """The calls that the reader got."""
 
-    def follow(self, event: WireEvent, data: bytes) -> None:
-        """Update the known items after the reader got *event* unchanged, as the bytes *data*."""
+    def follow(self, event: WireEvent, raw: bytes | ItemBody, source: int | None = None) -> None:
+        """Update the known items after the reader got *event*, as the bytes or the JSON object *raw*.
+
+        *source* is the server's index of the item (default: the index in the event).
+        """
         index = event.output_index
         if index is None:
             return
         if event.type == ADDED and event.item is not None:
-            self._shown[index] = self._begin(index, event.item, data, index)
+            item = self._begin(index, event.item, raw, index if source is None else source)
+            if item.source != _NO_ITEMS:
+                self._shown[item.source] = item
         elif event.type == RESPONSE_DONE:
-            self._end(index, event.item, data)
-        elif (item := self._open.get(index)) is not None:
-            item.note(event)
+            self._end(index, event.item, raw)
+        elif (known := self._open.get(index)) is not None:
+            known.note(event)
 
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
         """Yield the events for the reader in place of *body*, an event of the server or of interwhen.
@@ -348,22 +347,8 @@ class OutputItems:
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Update the items for *body*, which is now sent to the reader, and return *body*.
-
-        *source* is the server's index of the item (default: the index in *body*).
-        """
-        event = msgspec.convert(body, WireEvent)
-        index = event.output_index
-        if index is None:
-            return body
-        if event.type == ADDED and event.item is not None:
-            item = self._begin(index, event.item, body, index if source is None else source)
-            if item.source != _NO_ITEMS:
-                self._shown[item.source] = item
-        elif event.type == RESPONSE_DONE:
-            self._end(index, event.item, body)
-        elif (known := self._open.get(index)) is not None:
-            known.note(event)
+        """Update the items for *body*, which is now sent to the reader, and return *body*; see :meth:`follow`."""
+        self.follow(msgspec.convert(body, WireEvent), body, source)
         return body
 
     def _begin(self, index: int, item: WireItem, announced: bytes | ItemBody, source: int) -> OutputItem:
@@ -576,7 +561,9 @@ class ResponsesTemplate:
 
         If *text* is empty, the event only says that the response is in progress.
         """
-        return own_text(field, text) if text else {"type": "response.in_progress", "response": self._first()}
+        if text:
+            return {"type": _OURS, "field": field, "delta": text}
+        return {"type": "response.in_progress", "response": self._first()}
 
     def begin(self, body: Body) -> None:
         """Do nothing, because a response begins with a separate event."""
@@ -638,25 +625,11 @@ class ResponsesComposer(Composer):
     """
 
     def __init__(
-        self,
-        buffer: ResponsesChunkBuffer,
-        trace: Callable[[], str],
-        *,
-        hold: bool,
-        splits: bool,
-        correction: str,
-        abstention: str,
+        self, buffer: ChunkBuffer, trace: Callable[[], str], call: ApiCall, settings: Settings, *, splits: bool
     ) -> None:
-        super().__init__(
-            buffer,
-            trace,
-            chat=True,
-            hold=hold,
-            splits=splits,
-            wants_usage=False,
-            correction=correction,
-            abstention=abstention,
-        )
+        super().__init__(buffer, trace, call, settings, splits=splits)
+        assert isinstance(buffer, ResponsesChunkBuffer)
+        self._wants_usage = False  # the response has the token counts
         self._own = ResponsesTemplate(buffer)
         self._template_made = self._own  # type: ignore[assignment]
         self._items = OutputItems(buffer.start_of)

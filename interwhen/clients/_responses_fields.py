@@ -9,16 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS
+from interwhen.clients._chunk_buffer import FieldFilter
 from interwhen.clients._held_scores import HeldTokens, with_scores_of_text
 from interwhen.clients._known_fields import (
     FIELDS,
-    NAMES_KEPT,
     OURS,
     READ_EVENTS,
     SCORED,
-    RequestStrings,
     Table,
-    sift,
     strict_decoder,
 )
 
@@ -101,18 +99,11 @@ CALL_PIECES: Final = ("response.function_call_arguments.", "response.custom_tool
 """The prefixes of events with the arguments of a call."""
 
 
-class ResponsesFieldFilter:
-    """Finds text that no monitor reads in the events of the answer to *request*.
-
-    With *holds*, such text is removed or replaced.
-    """
+class ResponsesFieldFilter(FieldFilter):
+    """The filter for the events of the Responses API."""
 
     def __init__(self, *, holds: bool, request: Mapping[str, Any] = MappingProxyType({})) -> None:
-        self._asked = RequestStrings(request)
-        self.holds = holds
-        """Whether unmonitored text is removed or replaced."""
-        self.unmonitored: dict[str, bool] = {}
-        """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
+        super().__init__(holds=holds, request=request)
         self._texts: dict[tuple[int | None, int | None, int | None], list[str]] = {}
         """The texts that monitors read, by item and part."""
         self._calls: dict[int | None, list[str]] = {}
@@ -132,11 +123,6 @@ class ResponsesFieldFilter:
             known.clear()
         self._made.clear()
         self.differing.clear()
-
-    def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
-        if len(self.unmonitored) < NAMES_KEPT:
-            self.unmonitored.setdefault(name, self.holds)
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
         """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
@@ -183,7 +169,7 @@ class ResponsesFieldFilter:
         def stands(place: str, text: str) -> str:
             return text if not text or self._stands(event, place, text) else self._instead(place)
 
-        value, names = sift(body, FIELDS["responses"] if is_read else _UNREAD, stands, self._asked)
+        value, names = self.sift(body, FIELDS["responses"] if is_read else _UNREAD, stands)
         for name in names:
             self.note(f"{name} of {kind:.100}")
         if names and self.holds:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
-from interwhen._engine.callbacks import ENDED, Callbacks, SupervisedCall, without_text
-from interwhen._engine.run import is_off
+from interwhen._engine.callbacks import Callbacks, Observation
+from interwhen._engine.run import Run, is_off
 from interwhen._log import log_warning, logs_info
-from interwhen._run import Run, as_part, run
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
@@ -21,99 +21,27 @@ from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback
 from interwhen._types.results import PromptRecord, Result
 from interwhen._types.segments import Claim, Segment, ToolCall
-from interwhen._types.strategies import CallStrategy
 from interwhen._types.triggers import ToolCalls
 from interwhen._types.verdicts import Pass, Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.clients._call_context import ContextServed, answer_body, serve_context
 from interwhen.clients._call_record import CallOrigin, CallRecord, log_call, record_call
-from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported
+from interwhen.clients._calls import Api, ApiCall, Settings, Unsupported, run_of_call
 from interwhen.clients._chat_codec import BLOCKED, Composer, Part
-from interwhen.clients._chunk_buffer import ChunkBuffer
-from interwhen.clients._responses_codec import ResponsesChunkBuffer, ResponsesComposer, whole_of
+from interwhen.clients._responses_codec import ResponsesComposer, whole_of
 from interwhen.clients._strategy_run import StrategyRun
-from interwhen.clients._upstream import CallModel, CallTransport, ModelEndpoint, make_buffer
+from interwhen.clients._upstream import CallModel, CallTransport, KnownResponse, ModelEndpoint, make_buffer
 from interwhen.journal._settings import CallHead, CallJournal
 
 if TYPE_CHECKING:
     import asyncio
 
 
-# A task that keeps a run open, for readers without an `async with`.
-#
-# A stream of an SDK begins in one function and ends in another, perhaps in another task or at garbage collection. But
-# the task that entered a task group must also leave it. So a separate task enters and leaves each run.
-
 _CLOSE_SECONDS = 10.0
 """The time limit for closing, in seconds."""
 
 _tasks: set[asyncio.Task[None]] = set()
 """The running tasks: a reference keeps them from being garbage-collected."""
-
-
-class RunTask:
-    """A background task that enters *run*, and leaves it when :meth:`leave` or :meth:`aclose` is called.
-
-    :meth:`begin` starts the task. At the end of the task, *ending* reports and records the call.
-    """
-
-    def __init__(self, run: Run | StrategyRun, ending: CallEnding | None = None) -> None:
-        self._run = run
-        self._ending = ending
-        self._entered = anyio.Event()
-        self._leaving = anyio.Event()
-        self._left = anyio.Event()
-        self._error: BaseException | None = None
-        self._soon: Callable[[Callable[[], object]], object] | None = None
-
-    def begin(self) -> None:
-        """Start the task. It enters the run later, when the caller awaits something."""
-        self._soon = _start_task(self._hold)
-
-    async def entered(self) -> None:
-        """Wait until the task has entered the run. If entering has raised an exception, raise it here."""
-        await self._entered.wait()
-        if self._error is not None:
-            raise self._error
-
-    @property
-    def result(self) -> Result | None:
-        """The result of the run; ``None`` before its end, and if the run raised an exception."""
-        return self._run.result if self._left.is_set() and self._error is None else None
-
-    def leave(self) -> None:
-        """Ask the task to leave the run, without waiting. Any thread may call this, even after the loop has ended."""
-        if self._soon is not None and not self._left.is_set():
-            try:
-                self._soon(self._leaving.set)
-            except RuntimeError:  # the loop is closed, and everything with it
-                self._soon = None
-
-    async def aclose(self) -> None:
-        """Ask the task to leave the run, and wait until it has left, for at most 10 seconds, even if cancelled."""
-        if self._soon is None:
-            return
-        self._leaving.set()
-        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-            await self._left.wait()
-
-    async def _hold(self) -> None:
-        try:
-            async with self._run:
-                self._entered.set()
-                await self._leaving.wait()
-        except Exception as error:  # noqa: BLE001  (this task has no parent: its starter or reader raises the error)
-            if self._entered.is_set():
-                log_warning("run.failed", error=type(error).__name__)
-            self._error = error
-        finally:
-            try:
-                if self._ending is not None:
-                    # Before the reader continues, so that it finds its call in `watching()` and `last()`.
-                    self._ending.publish(None if self._error is not None else self._run.result)
-            finally:
-                self._left.set()
-                self._entered.set()
 
 
 class CallEnding:
@@ -133,24 +61,19 @@ class CallEnding:
     ) -> None:
         self.journal = journal
         """The journal of the call; ``None`` if it has none."""
-        self._origin = origin
+        self.origin = origin
+        """Identifies the call."""
         self._call = call
         self._settings = settings
         self._monitors = monitors
         self._judged = judged
-        self.listeners = origin.listeners
-        """The listeners of the origin; before them, the callbacks of the settings, if there are any."""
+        listeners = origin.listeners
         if settings.on_result is not None or settings.on_event is not None:
-            self.listeners = (Callbacks(settings.on_result, settings.on_event), *self.listeners)
-        self.are_watching = any(listener.wants_events for listener in self.listeners)
+            listeners = (Callbacks(settings.on_result, settings.on_event), *listeners)
+        self.observation = Observation(origin.call_id, origin.source, call.model, listeners, call.api)
+        """Passes the events and the end of the call to the callbacks of the settings, and to those that watch it."""
+        self.are_watching = any(listener.wants_events for listener in listeners)
         """Whether a listener wants the events."""
-
-    def saw(self, events: Sequence[Event]) -> None:
-        """Pass *events*, except text events, to the listeners that want events."""
-        found = without_text(events)
-        for listener in self.listeners if found else ():
-            if listener.wants_events:
-                listener.saw(self._origin.call_id, found)
 
     def publish(self, result: Result | None) -> None:
         """Tell the listeners that the call has ended, log the call, and queue it for the audit file and its journal.
@@ -158,10 +81,10 @@ class CallEnding:
         For a call of a gateway, this only tells the listeners. *result* is ``None`` if the call raised an exception.
         Errors are only logged.
         """
-        is_ours = self._origin.source != "gateway"
+        is_ours = self.origin.source != "gateway"
         try:
-            if is_ours or self.listeners:
-                self._notify(result)
+            if is_ours or self.observation.listeners:
+                self.observation.end(None if result is None else self._judged(result))
             if not is_ours or not (self.journal is not None or self._settings.audit is not None or logs_info()):
                 return
             record = self.record(result)
@@ -177,20 +100,6 @@ class CallEnding:
         if self.journal is not None:
             self.journal.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
 
-    def _notify(self, result: Result | None) -> None:
-        origin, call = self._origin, self._call
-        ended = SupervisedCall(
-            call_id=origin.call_id,
-            source=origin.source,
-            api=call.api,
-            model=str(call.body.get("model") or ""),
-            result=None if result is None else self._judged(result),
-        )
-        if origin.source != "gateway":
-            ENDED.append(ended)
-        for listener in self.listeners:
-            listener.ended(ended)
-
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.
 
@@ -199,9 +108,9 @@ class CallEnding:
         """
         settings, call = self._settings, self._call
         return record_call(
-            self._origin,
+            self.origin,
             api=call.api,
-            model=str(call.body.get("model") or ""),
+            model=call.model,
             strategy="" if settings.strategy is None else settings.strategy.name,
             monitors=self._monitors,
             prompt=call.prompt,
@@ -288,7 +197,12 @@ def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
     If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that cannot
     be read is a violation, too.
     """
-    required = {tool["name"]: _required(tool) for tool in tools}
+    return _tool_format(tuple((tool["name"], _required(tool)) for tool in tools))
+
+
+@lru_cache(maxsize=256)  # the calls of one agent offer the same tools
+def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
+    required = dict(tools)
     offered = tuple(required)
 
     def extract(segment: Segment) -> Iterator[FormatClaim]:
@@ -329,6 +243,9 @@ class Supervised:
     Call :meth:`parts` until it returns an empty list, or call :meth:`aclose`.
     """
 
+    # A stream of an SDK begins in one function and ends in another, perhaps in another task or at garbage collection.
+    # But the task that entered a task group must also leave it. So a separate task enters and leaves each run.
+
     def __init__(
         self,
         inner: Run | StrategyRun,
@@ -336,35 +253,40 @@ class Supervised:
         composer: Composer,
         settings: Settings,
         ending: CallEnding,
-        call_id: str,
+        context_use: ContextUse | None,
     ) -> None:
         self.ending = ending
         """Makes the record of the call."""
-        self.context_use: ContextUse | None = None
+        self.context_use = context_use
         """What the call uses of its prepared context; ``None`` if it has no context, or if this is not reported."""
-        self.call_id = call_id
+        self.call_id = ending.origin.call_id
         """The id of the call, as in its log event and in the audit file."""
         self._settings = settings
         self._run = inner
         self._model = model
         self._composer = composer
-        self._run_task = RunTask(inner, ending)
+        self._entered, self._leaving, self._left = anyio.Event(), anyio.Event(), anyio.Event()
+        self._error: BaseException | None = None
+        """What entering or leaving the run has raised."""
+        self._soon: Callable[[Callable[[], object]], object] | None = None
         self._waiting: list[Event] = []
         self._over = False
         self._raised = False
         """Whether the error that ended the run was raised."""
 
-    async def start(self, *, ahead: bool, seconds: float | None) -> None:
+    async def start(self, *, ahead: bool) -> None:
         """Send the request and wait until the server has accepted it.
 
-        With *ahead*, the request is sent at once, and the run is entered meanwhile; this waits at most *seconds* for
-        the response. Raises the errors of entering the run, and those of :meth:`parts`.
+        With *ahead*, the request is sent at once, and the run is entered meanwhile; this waits for the response at most
+        as long as the time budget of the call. Raises the errors of entering the run, and those of :meth:`parts`.
         """
         try:
-            self._run_task.begin()
+            self._soon = _start_task(self._hold)
             if ahead:
-                await self._model.send_ahead(seconds)
-            await self._run_task.entered()
+                await self._model.send_ahead(self._settings.budgets.seconds)
+            await self._entered.wait()
+            if self._error is not None:
+                raise self._error  # noqa: TRY301  the run must be left, too
             while not any(isinstance(event, StreamStarted | Finished) for event in self._waiting):
                 batch = await self._run.batch()
                 if not batch:
@@ -395,7 +317,7 @@ class Supervised:
                     raise
             parts = self._composer.take(events)
             if self.ending.are_watching:
-                self.ending.saw(events)
+                self.ending.observation.saw(events)
             if not events or isinstance(events[-1], Finished):
                 self._over = True
                 await self.aclose()
@@ -412,13 +334,17 @@ class Supervised:
     @property
     def result(self) -> Result | None:
         """The result of the run; ``None`` before the run has ended, and if it raised an exception."""
-        result = self._run_task.result
+        result = self._ended_with
         return None if result is None else self._composer.judged(result)
+
+    @property
+    def _ended_with(self) -> Result | None:
+        return self._run.result if self._left.is_set() and self._error is None else None
 
     @property
     def refusal(self) -> ModelError | None:
         """The server's error after which the answer ended as abstained; ``None`` if there was none."""
-        result = self._run_task.result
+        result = self._ended_with
         return self._run.error if result is not None and result.status == "abstained" else None
 
     @property
@@ -429,23 +355,49 @@ class Supervised:
     @property
     def is_cut(self) -> bool:
         """Whether the stream broke off: it had no finish reason and no end mark. False before the end of the run."""
-        result = self._run_task.result
+        result = self._ended_with
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """Ask the run to end, without waiting. Any thread may call this."""
-        self._run_task.leave()
+        """Ask the run to end, without waiting. Any thread may call this, even after the loop has ended."""
+        if self._soon is not None and not self._left.is_set():
+            try:
+                self._soon(self._leaving.set)
+            except RuntimeError:  # the loop is closed, and everything with it
+                self._soon = None
 
     async def aclose(self) -> None:
-        """End the call, even before the end of its answer. This waits for at most 10 seconds."""
-        await self._run_task.aclose()
+        """End the call, even before the end of its answer. This waits for at most 10 seconds, even if cancelled."""
+        if self._soon is None:
+            return
+        self._leaving.set()
+        with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
+            await self._left.wait()
 
     def _raise(self) -> None:
         """If the run failed with an error, raise this error."""
-        result = self._run_task.result
+        result = self._ended_with
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
             raise self._run.error
+
+    async def _hold(self) -> None:
+        """Keep the run open until the reader leaves. At the end, report and record the call."""
+        try:
+            async with self._run:
+                self._entered.set()
+                await self._leaving.wait()
+        except Exception as error:  # noqa: BLE001  (this task has no parent: its starter or reader raises the error)
+            if self._entered.is_set():
+                log_warning("run.failed", error=type(error).__name__)
+            self._error = error
+        finally:
+            try:
+                # Before the reader continues, so that it finds its call in `watching()` and `last()`.
+                self.ending.publish(None if self._error is not None else self._run.result)
+            finally:
+                self._left.set()
+                self._entered.set()
 
 
 async def supervise(
@@ -477,42 +429,55 @@ async def supervise(
     if settings.tools and call.api != "completions" and call.tools:
         monitors = (*monitors, tool_format(call.tools))
     model = CallModel(call, transport, endpoint, buffer, resume=settings.resume, probe=settings.probe)
-    if settings.strategy is not None:
-        return await _by_strategy(
-            settings.strategy, served, settings, monitors, transport, endpoint, buffer, model, origin, findings
+    strategy = settings.strategy
+    if strategy is not None and call.api == "responses":
+        raise Unsupported(
+            f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
+            "got /responses: use one of these, or choose no strategy for this call"
         )
     journal = _journal(origin, call, settings)
-    if served.answer:
-        model.answer_first(answer_body(call, served.answer, origin.call_id))
-    inner = as_part(run)(
-        model,
-        call.prompt,
-        monitors=monitors,
-        sampling=call.sampling,
-        budgets=settings.budgets,
-        feedback=settings.feedback,
-        starts_in=settings.starts_in,
-        min_coverage=settings.min_coverage,
-        workers=settings.workers,
-        threads=settings.threads,
-        processes=settings.processes,
-        journal=journal,
-        context=served.ready,
-    )
+    inner: Run | StrategyRun
+    if strategy is not None:
+        inner = StrategyRun(
+            strategy,
+            call,
+            settings,
+            monitors,
+            transport,
+            endpoint,
+            buffer,
+            journal,
+            is_final=has_held_text and call.streams,
+            context=served.ready,
+        )
+        shown = inner.monitors
+    else:
+        if served.answer:
+            body = msgspec.json.encode(answer_body(call, served.answer, origin.call_id))
+            model.answer_first(KnownResponse(body, "application/json"))
+        inner = run_of_call(
+            model,
+            call,
+            settings,
+            monitors,
+            journal,
+            served.ready,
+            sampling=call.sampling,
+            budgets=settings.budgets,
+        )
+        shown = monitors
 
     def let_through() -> None:  # also text of unknown fields, which gates hold back
         buffer.field_filter.holds = False
 
     inner.when_switched_off = let_through
-    inner.delivers_at_end = not call.streams
-    has_gates = any(monitor.delivery in GATING for monitor in monitors)
-    composer = _composer(call, settings, buffer, inner, splits=has_gates)
+    make = ResponsesComposer if call.api == "responses" else Composer
+    composer = make(buffer, lambda: inner.text, call, settings, splits=any(one.delivery in GATING for one in shown))
     composer.prompt_findings = findings
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
-    supervised.context_use = served.use
+    ending = CallEnding(origin, call, settings, monitors, composer.judged, journal)
+    supervised = Supervised(inner, model, composer, settings, ending, served.use)
     # A run that holds text back opens its stream at once by itself, so the request must not be sent ahead.
-    ahead = not has_held_text and not served.answer
-    await supervised.start(ahead=ahead, seconds=None if settings.budgets is None else settings.budgets.seconds)
+    await supervised.start(ahead=strategy is None and not has_held_text and not served.answer)
     return supervised
 
 
@@ -533,61 +498,6 @@ async def _checked(
         raise
 
 
-async def _by_strategy(
-    strategy: CallStrategy,
-    served: ContextServed,
-    settings: Settings,
-    monitors: tuple[Monitor, ...],
-    transport: CallTransport,
-    endpoint: ModelEndpoint,
-    buffer: ChunkBuffer,
-    model: CallModel,
-    origin: CallOrigin,
-    findings: tuple[PromptRecord, ...],
-) -> Supervised:
-    """Answer the call of *served* with *strategy*; see :func:`supervise`.
-
-    Raises :class:`Unsupported` for a call of the Responses API.
-    """
-    call = served.call
-    if call.api == "responses":
-        raise Unsupported(
-            f"a call with the strategy {strategy.name!r:.80} must go to /chat/completions or /completions, "
-            "got /responses: use one of these, or choose no strategy for this call"
-        )
-    holds = call.streams and any(monitor.delivery in HOLDING for monitor in monitors)
-    journal = _journal(origin, call, settings)
-    inner = StrategyRun(
-        strategy, call, settings, monitors, transport, endpoint, buffer, journal, is_final=holds, context=served.ready
-    )
-
-    def let_through() -> None:
-        buffer.field_filter.holds = False
-
-    inner.when_switched_off = let_through
-    splits = any(monitor.delivery in GATING for monitor in inner.monitors)
-    composer = _composer(call, settings, buffer, inner, splits=splits)
-    composer.prompt_findings = findings
-    supervised = _supervised(inner, model, composer, settings, call, monitors, origin, journal)
-    supervised.context_use = served.use
-    await supervised.start(ahead=False, seconds=None)
-    return supervised
-
-
-def _supervised(
-    inner: Run | StrategyRun,
-    model: CallModel,
-    composer: Composer,
-    settings: Settings,
-    call: ApiCall,
-    monitors: tuple[Monitor, ...],
-    origin: CallOrigin,
-    journal: CallJournal | None,
-) -> Supervised:
-    ending = CallEnding(origin, call, settings, monitors, composer.judged, journal)
-    return Supervised(inner, model, composer, settings, ending, origin.call_id)
-
-
 def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
     """Begin and return the journal of *call*; ``None`` if the settings ask for no journal."""
     if settings.journal is None:
@@ -596,41 +506,13 @@ def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJourn
         call_id=origin.call_id,
         source=origin.source,
         api=call.api,
-        model=str(call.body.get("model") or "")[:200],
+        model=call.model[:200],
         trace_id=origin.trace_id,
         streams=call.streams,
         strategy="" if settings.strategy is None else settings.strategy.name,
     )
     # A client of the gateway must not learn the directories of its host.
     return settings.journal.begin(head, shows_path=origin.source != "gateway")
-
-
-def _composer(
-    call: ApiCall, settings: Settings, buffer: ChunkBuffer, inner: Run | StrategyRun, *, splits: bool
-) -> Composer:
-    hold = not call.streams
-    # A program that reads JSON or tool calls would take the sentence as a part of them.
-    reads_calls = bool(call.tools) or any(isinstance(who.trigger, ToolCalls) for who in settings.monitors)
-    abstention = "" if call.is_structured or reads_calls else settings.abstention
-    if isinstance(buffer, ResponsesChunkBuffer):
-        return ResponsesComposer(
-            buffer,
-            lambda: inner.text,
-            hold=hold,
-            splits=splits,
-            correction=settings.correction,
-            abstention=abstention,
-        )
-    return Composer(
-        buffer,
-        lambda: inner.text,
-        chat=call.api == "chat",
-        hold=hold,
-        splits=splits,
-        wants_usage=call.wants_usage or hold,
-        correction=settings.correction,
-        abstention=abstention,
-    )
 
 
 # Merges the chunks of an answer into one response body.

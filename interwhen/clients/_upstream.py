@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, Literal, NamedTuple, Protocol
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from interwhen._core.turns import whole_lines
@@ -35,24 +36,18 @@ from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
-    ChatText,
     Decode,
     ModelCard,
     card_of,
+    chat_completion_of,
     chat_decoder,
     completion_decoder,
     completion_of,
     count_of,
     decode_chat,
     decode_completion,
-    error_of,
-    finish_reason,
     models_decoder,
-    no_choices,
     noting_question,
-    scored,
-    scored_tokens,
-    usage_of,
     without_progress,
 )
 from interwhen.models._endpoint_support import (
@@ -66,7 +61,6 @@ from interwhen.models._endpoint_support import (
     VLLM,
     EndpointProof,
     ResumeProbe,
-    asks_to_reason,
     choose_prefill,
     continues_raw,
     why_turn,
@@ -134,23 +128,26 @@ def _item(call: Turn) -> Turn:
 
 Body = dict[str, Any]
 _MAX_BODY = 16 << 20
+_PIECE = 1 << 16
 
 
 class KnownResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose whole body, an event stream, is in memory. Its status is 200."""
+    """An :class:`~interwhen.models.HttpResponse` whose whole *body* is in memory. Its status is 200."""
 
     status = 200
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes, content_type: str = "text/event-stream") -> None:
         self.event_bytes = max(len(body), DEFAULT_LIMIT)
         """The most bytes of one event, which may hold the whole answer."""
-        self.headers = {"content-type": "text/event-stream"}
+        self.headers = {"content-type": content_type}
         self._body = body
+        self._at = 0
 
     async def receive(self) -> bytes:
-        """Return the whole body at the first call. All later calls return empty bytes."""
-        body, self._body = self._body, b""
-        return body
+        """Return the next bytes of the body. A long answer comes in pieces, so that it does not stop the event loop."""
+        await anyio.lowlevel.checkpoint()
+        start, self._at = self._at, self._at + _PIECE
+        return self._body[start : self._at]
 
     async def aclose(self) -> None:
         """Do nothing: there is no connection."""
@@ -287,22 +284,35 @@ class CallTransport(Protocol):
         ...
 
 
-class ResumeSupport:
-    """Remembers for a limited time how one model of one server continues kept text.
+class ModelEndpoint:
+    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
 
-    *place* names both, for the log and the stored proof.
+    *model* and *host* name the model and its server, for the log.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
+        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
+        """The timeouts of streams. By default none of them ends a stream, because the transport has timeouts."""
+        self.place = place = f"{model:.100}@{host}"
         """The model and its server, for the log and the stored proof."""
+        self.slots = SlotRelease()
+        """Waits for the slots of closed streams, if the server is llama.cpp."""
+        self.stream = FieldSupport("stream", place)
+        """Whether the model accepts the field ``stream``; some models do not."""
+        self.stream_options = FieldSupport("stream_options", place)
+        """Whether the model accepts the field ``stream_options``, which asks for token counts."""
+        self.options = SamplingSupport(place)
+        """The sampling options that the model refuses."""
+        self.token_ids = FieldSupport("return_token_ids", place)
+        """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
         self.tags = KnownTags()
         """The tags of reasoning, as far as they are known."""
-        self._card: ModelCard | None = None
         self.proof = EndpointProof(place)
         """Remembers what the model was shown to do with an unfinished assistant message."""
         self.why_turn = ""
         """Why the server refused another way to continue a chat; empty if it is not known to have refused one."""
+        self.card: ModelCard | None = None
+        """The entry in ``GET /models`` that was last learned for the model; ``None`` if none was learned."""
         self._mode: ChatMode | None = None
         self._until = self._card_until = 0.0
 
@@ -311,14 +321,13 @@ class ResumeSupport:
         """Whether :attr:`card` was learned within the last ``REMEMBERED_SECONDS``."""
         return anyio.current_time() < self._card_until
 
-    @property
-    def card(self) -> ModelCard | None:
-        """The entry in ``GET /models`` that was last learned for the model; ``None`` if none was learned."""
-        return self._card
-
     def learn_card(self, card: ModelCard | None) -> None:
         """Remember *card*, the model's entry in ``GET /models``, for ``REMEMBERED_SECONDS``."""
-        self._card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
+        self.card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
+
+    def is_on(self, server: str) -> bool:
+        """Return whether the model's entry in ``GET /models`` was learned lately, and names *server*."""
+        return self.has_card and self.card is not None and self.card.owned_by == server
 
     @property
     def known(self) -> ChatMode | None:
@@ -337,29 +346,6 @@ class ResumeSupport:
         self._mode, self._until = mode, anyio.current_time() + REMEMBERED_SECONDS
         log_info("endpoint.resume_learned", mode=mode, model=self.place, seconds=REMEMBERED_SECONDS)
         return mode
-
-
-class ModelEndpoint:
-    """Remembers what calls have learned about one model of a server, such as the fields that it refuses.
-
-    *model* and *host* name the model and its server, for the log.
-    """
-
-    def __init__(self, timeouts: Timeouts | None = None, *, model: str = "", host: str = "") -> None:
-        self.timeouts = timeouts or Timeouts(connect=None, first_token=None, inter_token=None, min_rate=None)
-        """The timeouts of streams. By default none of them ends a stream, because the transport has timeouts."""
-        place = f"{model:.100}@{host}"
-        self.resume = ResumeSupport(place)
-        self.slots = SlotRelease()
-        """Waits for the slots of closed streams, if the server is llama.cpp."""
-        self.stream = FieldSupport("stream", place)
-        """Whether the model accepts the field ``stream``; some models do not."""
-        self.stream_options = FieldSupport("stream_options", place)
-        """Whether the model accepts the field ``stream_options``, which asks for token counts."""
-        self.options = SamplingSupport(place)
-        """The sampling options that the model refuses."""
-        self.token_ids = FieldSupport("return_token_ids", place)
-        """Whether the model accepts the field ``return_token_ids``, which asks for the token ids of a stream."""
 
 
 class _Ahead(NamedTuple):
@@ -407,7 +393,7 @@ class CallModel:
 
         Some transports learn host and port with their first request. Before it, the name ends with ``@``.
         """
-        return f"{self._call.body.get('model', '')}@{self.transport.host}"
+        return f"{self._call.model}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities without sending a request.
@@ -423,9 +409,9 @@ class CallModel:
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
 
-    def answer_first(self, body: dict[str, Any]) -> None:
-        """Use *body*, a whole answer of the API, in place of the server's response for the first stream."""
-        self._stored = KnownResponse(as_events(self._call.api, msgspec.json.encode(body)))
+    def answer_first(self, response: KnownResponse) -> None:
+        """Use *response* in place of the server's for the first stream."""
+        self._stored = response
 
     async def send_ahead(self, seconds: float | None) -> None:
         """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
@@ -459,7 +445,7 @@ class CallModel:
             await self._wait_for_slot()
         trail = counter = None
         if prompt is None or server is None:
-            body = self._body(request, way)
+            body, is_stored = self._body(request, way), self._stored is not None
             try:
                 answer = await self._answer(body)
             except UpstreamError as error:
@@ -470,7 +456,8 @@ class CallModel:
                 answer = await self._answer(self._body(request, way))
                 self._take("turn", PREFILL_REFUSED)
             response = await streamed(self._call.api, answer)
-            if self._asks_ids or (call_has_ids(self._call) and _continues_raw(self._call)):
+            # A stored answer may be a response to a request that asked for token ids.
+            if is_stored or self._asks_ids or (not self._hides_ids and _continues_raw(self._call)):
                 counter = TokenTrail()
                 trail = None if request.pieces else counter
         else:
@@ -489,8 +476,7 @@ class CallModel:
             decode = without_progress(decode, keeps_first=self._call.api == "responses")
         if counter is not None:
             decode = counter.reading(decode, hides=self._hides_ids)
-        if asks_to_reason(self._call.body):
-            decode = noting_question(decode)
+        decode = noting_question(decode, self._call.body)
         stream = TokenStream(response, decode, event_bytes=event_bytes)
         stream.way = way
         stream.trail = trail
@@ -501,18 +487,17 @@ class CallModel:
     @property
     def _asks_ids(self) -> bool:
         """Whether to ask for token ids: to continue from them, and to count the prompt of a stream that is cut."""
-        known = self._endpoint.resume
-        card = known.card if known.has_card else None
-        if card is not None and card.owned_by == VLLM:
+        known = self._endpoint
+        if known.is_on(VLLM):
             return self._call.api != "responses"
         # Whether the server continues from token ids is known after the first correction.
-        return _continues_raw(self._call) and (self._resume or known.known) == "tokens" and sends_ids(card)
+        asks = (self._resume or known.known) == "tokens" and _continues_raw(self._call)
+        return asks and sends_ids(known.card if known.has_card else None)
 
     @property
     def _asks_progress(self) -> bool:
         """Whether to ask llama.cpp for the progress of the prompt, for the prompt tokens of a stream that is cut."""
-        known = self._endpoint.resume
-        return known.has_card and known.card is not None and known.card.owned_by == LLAMACPP
+        return self._endpoint.is_on(LLAMACPP)
 
     async def _wait_for_slot(self) -> None:
         """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached."""
@@ -576,8 +561,7 @@ class CallModel:
             card = await self._card()
         except ModelError:
             card = None
-        name = str(self._call.body.get("model", ""))
-        server = token_server(card.owned_by if card else None, name, self.transport.ask)
+        server = token_server(card.owned_by if card else None, self._call.model, self.transport.ask)
         prompt = await self._token_prompt(request, server)
         if prompt is None:
             return None, None, await self._way(request, by_ids=False)
@@ -589,13 +573,13 @@ class CallModel:
 
         It is false for a transport whose requests cannot be cancelled.
         """
-        known = self._endpoint.resume
-        if self._call.api != "chat" or self._option != "auto" or self._probe == "never" or known.proof.is_known:
+        known = self._endpoint
+        if self._call.api != "chat" or self._option != "auto" or self._probe == "never":
             return False
         # The end of a call would wait for a probe in a worker thread.
         if not getattr(self.transport, "is_cancellable", False):
             return False
-        return self._probe == "always" or known.known == "prefill"
+        return (self._probe == "always" or known.known == "prefill") and not known.proof.is_known
 
     async def prove(self) -> int:
         """Test by requests how the server continues kept text, if this is not known yet and may be tested.
@@ -604,14 +588,18 @@ class CallModel:
         """
         if await self._mode() != "prefill":
             return 0
-        known = self._endpoint.resume
-        return await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe)
+        known = self._endpoint
+        return await known.proof.learn(self, self._call.model, known.card, self._probe)
 
-    @property
-    def _model_name(self) -> str:
-        return str(self._call.body.get("model", ""))
+    async def get(self, path: str) -> bytes:
+        """Ask the server for *path*, for a probe."""
+        return await self.transport.get(path)  # type: ignore[arg-type]
 
-    async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        """Send *body* to *path*, for a probe."""
+        return await self.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
+
+    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
         """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
 
         Raises :class:`~interwhen.ModelError` if the request or the stream fails or takes longer than ``PROBE_SECONDS``.
@@ -643,7 +631,7 @@ class CallModel:
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._mode()
-        known, has_field = self._endpoint.resume, self._buffer.reasoning is not None
+        known, has_field = self._endpoint, self._buffer.reasoning is not None
         # A fork has no kept text to continue if its request has no pieces.
         by_ids = by_ids and _continues_raw(self._call) and bool(request.pieces)
         if by_ids and mode == "tokens":
@@ -657,7 +645,7 @@ class CallModel:
             return ResumeWay("turn", known.why_turn or why_turn(known.card))
         has_template = known.card is not None and known.card.owned_by == LLAMACPP
         if has_template:
-            await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
+            await known.proof.learn(self, self._call.model, known.card, self._probe, generates=False)
         await known.proof.wait()
         why = why_unproven(known.card, self._probe)
         if not _continues_raw(self._call):
@@ -682,7 +670,7 @@ class CallModel:
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
         try:
-            return await TokenPrompts(server, self._endpoint.resume.tags).prompt(
+            return await TokenPrompts(server, self._endpoint.tags).prompt(
                 call.body, pieces, side=request.side or "", trail=trail, tags_in_text=tags_in_text
             )
         except (UpstreamError, StreamProtocolError) as error:
@@ -695,7 +683,7 @@ class CallModel:
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
         """Remember *mode* as the resume mode, because the server refused another one. *why_turn* is the reason."""
-        self._endpoint.resume.learn(mode, why_turn)
+        self._endpoint.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
 
@@ -751,7 +739,7 @@ class CallModel:
     async def _mode(self) -> ChatMode:
         if self._resume is not None:
             return self._resume
-        known = self._endpoint.resume.known
+        known = self._endpoint.known
         if known is not None:
             return known
         try:
@@ -761,17 +749,17 @@ class CallModel:
             return "turn"
         mode = mode_of(card)
         # With the option "always", any server may be shown to continue an assistant message.
-        return self._endpoint.resume.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
+        return self._endpoint.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
         """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
 
         Raises :class:`~interwhen.ModelError` if the request fails.
         """
-        known = self._endpoint.resume
+        known = self._endpoint
         if not known.has_card:
             cards = read_json(await self.transport.get("models"), models_decoder).data
-            known.learn_card(card_of(str(self._call.body.get("model", "")), cards))
+            known.learn_card(card_of(self._call.model, cards))
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
@@ -825,27 +813,6 @@ class CallModel:
         return response
 
 
-class _CallWire:
-    """Sends the requests of a probe over the transport of *model*."""
-
-    def __init__(self, model: CallModel) -> None:
-        self._model = model
-
-    async def get(self, path: str) -> bytes:
-        return await self._model.transport.get(path)  # type: ignore[arg-type]
-
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        return await self._model.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        return await self._model.probe_chat(body)
-
-
-def call_has_ids(call: ApiCall) -> bool:
-    """Return whether the caller asked for token ids in *call*. False for a call of another API than chat."""
-    return call.api == "chat" and bool(call.body.get("return_token_ids"))
-
-
 def _continues_raw(call: ApiCall) -> bool:
     """Return whether ``/v1/completions`` can continue the answer to *call*; false for other APIs than chat."""
     return call.api == "chat" and continues_raw(call.body)
@@ -876,10 +843,6 @@ def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
     return {"logprobs": True} | ({"top_logprobs": most} if most else {})
 
 
-def _completion(data: bytes) -> Completion:
-    return completion_of(read_json(data, completion_decoder), data)
-
-
 def _response(data: bytes) -> Completion:
     body = read_json(data, msgspec.json.Decoder(dict[str, Any]))
     items = [item for item in body.get("output") or () if item.get("type") == "message"]
@@ -889,25 +852,9 @@ def _response(data: bytes) -> Completion:
     return Completion(text, "stop" if body.get("status") == "completed" else "length", counts)
 
 
-def _chat_completion(data: bytes) -> Completion:
-    answer = read_json(data, chat_decoder)
-    if not answer.choices:
-        raise error_of(answer) or no_choices(data)
-    choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, ChatText) else None
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(
-        text or "",
-        reason,
-        usage_of(answer.usage) or Usage(),
-        scored(choice.logprobs)[1],
-        scored_tokens(choice.logprobs),
-    )
-
-
 _WHOLE: Mapping[Api, Callable[[bytes], Completion]] = {
-    "chat": _chat_completion,
-    "completions": _completion,
+    "chat": lambda data: chat_completion_of(read_json(data, chat_decoder), data),
+    "completions": lambda data: completion_of(read_json(data, completion_decoder), data),
     "responses": _response,
 }
 """The decoders of answers without streaming, by API."""

@@ -32,7 +32,8 @@ def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: U
     found: Counts = {}
     for usage in counted:
         _add(found, usage)
-    tokens = {names.prompt: ledger.total_prompt_tokens, names.completion: _generated(ledger)}
+    generated = ledger.kept + ledger.discarded + ledger.fork_tokens
+    tokens = {names.prompt: ledger.total_prompt_tokens, names.completion: generated}
     total = count_of(found.get("total_tokens"))
     # Of some servers the total has more than these two, such as thoughts that are counted nowhere else.
     more = 0 if total is None else total - sum(count_of(found.get(name)) or 0 for name in tokens)
@@ -47,10 +48,6 @@ def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: U
     if details:
         found[f"{names.prompt}_details"] = details
     return found
-
-
-def _generated(ledger: Ledger) -> int:
-    return ledger.kept + ledger.discarded + ledger.fork_tokens
 
 
 def _add(found: Counts, more: Mapping[str, Any]) -> None:

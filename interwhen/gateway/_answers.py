@@ -18,6 +18,7 @@ from interwhen._types.ledger import ContextUse, Ledger
 from interwhen._types.results import Result
 from interwhen.clients import Part, SupervisionInfo
 from interwhen.clients._calls import Api, ApiCall, read_call
+from interwhen.clients._chat_codec import info_of_all
 from interwhen.clients._supervision import Supervised, supervise, whole
 from interwhen.gateway._config import Detail
 from interwhen.gateway._contexts import unknown_context
@@ -72,14 +73,14 @@ def renderer(api: Api, detail: Detail) -> Render:
     if api == "responses":
         return lambda parts: b"".join(_named(_data(part, detail)) for part in parts)
     if detail == "off":
-        return lambda parts: b"".join([b"data: %b\n\n" % _bare(part) for part in parts])
+        return lambda parts: b"".join([b"data: %b\n\n" % part.line() for part in parts])
 
     def render(parts: Sequence[Part]) -> bytes:
         if len(parts) == 1:  # the hot path: one unchanged chunk of the upstream
             part = parts[0]
             info = part.info
             if detail == "brief" and part.raw is not None and not info.events and not info.lead and info.result is None:
-                return b"data: %b\n\n" % _one_line(part.raw)
+                return b"data: %b\n\n" % part.raw.replace(b"\n", b" ")
         return b"".join([b"data: %b\n\n" % _data(part, detail) for part in parts])
 
     return render
@@ -96,7 +97,7 @@ def error_event(api: Api, http_error: HttpError) -> bytes:
             "sequence_number": 0,
         }
         return _named(_encode(said))
-    return b"data: %b\n\n" % _one_line(http_error.body)
+    return b"data: %b\n\n" % http_error.body.replace(b"\n", b" ")
 
 
 def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
@@ -106,9 +107,7 @@ def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
     """
     body = whole(api, parts)
     if detail != "off":
-        events = tuple(event for part in parts for event in part.info.events)
-        last = parts[-1].info if parts else SupervisionInfo()
-        field = _field(SupervisionInfo(events=events, result=last.result, call_id=last.call_id), detail)
+        field = _field(info_of_all(parts), detail)
         if field is not None:
             body[FIELD] = field
     return _encode(body)
@@ -116,20 +115,11 @@ def whole_body(api: Api, parts: Sequence[Part], detail: Detail) -> bytes:
 
 def _data(part: Part, detail: Detail) -> bytes:
     field = None if detail == "off" else _field(part.info, detail)
-    data = _bare(part)
+    data = part.line()
     if field is None:
         return data
     head = data.rstrip()[:-1].rstrip()
     return b'%b%b"%b":%b}' % (head, b"" if head.endswith(b"{") else b",", FIELD.encode(), _encode(field))
-
-
-def _bare(part: Part) -> bytes:
-    return _one_line(part.raw) if part.raw is not None else _encode(part.body)
-
-
-def _one_line(raw: bytes) -> bytes:
-    """Return *raw* on one line, because an upstream may send JSON in several lines of data."""
-    return raw.replace(b"\n", b" ") if b"\n" in raw else raw
 
 
 def _named(data: bytes) -> bytes:

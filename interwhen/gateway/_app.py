@@ -87,7 +87,7 @@ class ApiApp:
         async def work() -> str:
             # Decided only here, because supervision may have been switched off while the call waited for its slot.
             off = gateway.off
-            if choice.is_supervised and not off:
+            if choice.settings.is_active and not off:
                 exchange.monitors, exchange.strategy = choice.names, choice.strategy
                 return await answer(gateway, exchange, api, path, choice)
             exchange.monitors = "none"

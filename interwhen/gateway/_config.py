@@ -545,18 +545,15 @@ class Keys:
         """
         if not self._keys:
             return ""
-        if self._is_ours(headers.get(HEADER, "")):
+        if self.holds(headers.get(HEADER, "")):
             return HEADER
         kind, _, key = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and self._is_ours(key.strip()):
+        if kind.lower() == "bearer" and self.holds(key.strip()):
             return "authorization"
         raise HttpError(401, "invalid_api_key", _WRONG)
 
     def holds(self, key: str) -> bool:
         """Return whether *key* is one of these keys."""
-        return self._is_ours(key)
-
-    def _is_ours(self, key: str) -> bool:
         given = key.encode("utf-8", "surrogateescape")
         found = False
         for known in self._keys:  # compare with all, so that the time does not depend on the match

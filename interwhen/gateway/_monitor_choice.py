@@ -76,11 +76,6 @@ class MonitorChoice:
         strategy = self.settings.strategy
         return "" if strategy is None else strategy.name
 
-    @property
-    def is_supervised(self) -> bool:
-        """Whether the call has monitors (of the answer or the prompt), a strategy or a context."""
-        return self.settings.is_active
-
 
 @dataclass(slots=True)
 class _RequestOptions:

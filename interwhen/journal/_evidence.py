@@ -1,15 +1,8 @@
-"""Checks a recorded result against its certificate and its hashes, and hashes the code of verifiers.
-
-No verifier runs.
-"""
+"""Checks a recorded result against its certificate and its hashes. No verifier runs."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import sys
 from collections.abc import Iterator
-from typing import Any
 
 from interwhen._core.release import merge
 from interwhen._types.results import Certificate, CheckRecord, Result, Verified
@@ -82,30 +75,3 @@ def _check_flaws(check: CheckRecord, text: str) -> Iterator[str]:
         yield f"a check of {check.monitor!r} is at {span!r}, outside its text of {len(text)} characters"
     elif check.claim_sha256 and check.claim_sha256 != sha256(text[span.start : span.end]):
         yield f"a check of {check.monitor!r} at {span!r} judged other text than is there now"
-
-
-# The hash of a verifier's code. A version is only a promise; the hash shows which code ran.
-
-
-def code_digest(verifier: Any) -> str:
-    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
-
-    It does not cover the modules that the file imports. It is cached, so later changes of the file are usually not
-    seen.
-    """
-    check = inspect.unwrap(getattr(verifier, "check", verifier))
-    check = getattr(check, "func", check)  # of a partial
-    module = getattr(check, "__module__", None) or type(verifier).__module__
-    file = getattr(sys.modules.get(module), "__file__", None)
-    return _of_file(file) if isinstance(file, str) else ""
-
-
-@functools.lru_cache(maxsize=256)
-def _of_file(file: str) -> str:
-    try:
-        import hashlib
-        from pathlib import Path
-
-        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-    except OSError:
-        return ""

@@ -7,12 +7,13 @@ does not count.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from operator import is_
 from typing import Any, TypeAlias, get_type_hints
 
@@ -42,7 +43,6 @@ from interwhen._types.results import PromptRecord, Result
 from interwhen._types.segments import Claim, Phase, Segment, sha256
 from interwhen._types.verdicts import Unknown
 from interwhen._types.verifiers import Worker
-from interwhen.journal._evidence import code_digest
 from interwhen.journal._settings import CallHead, ModelReference
 
 RareFact: TypeAlias = (
@@ -435,6 +435,30 @@ def describe(
         options = options_digest(monitor)
         records.append(MonitorRecord(number, forks, fields, code, _writable(spec), tracker, options))
     return tuple(verifiers), tuple(records)
+
+
+def code_digest(verifier: Any) -> str:
+    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
+
+    It does not cover the modules that the file imports. It is cached, so later changes of the file are usually not
+    seen.
+    """
+    check = inspect.unwrap(getattr(verifier, "check", verifier))
+    check = getattr(check, "func", check)  # of a partial
+    module = getattr(check, "__module__", None) or type(verifier).__module__
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return _of_file(file) if isinstance(file, str) else ""
+
+
+@lru_cache(maxsize=256)
+def _of_file(file: str) -> str:
+    try:
+        import hashlib
+        from pathlib import Path
+
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def options_digest(monitor: Monitor) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -284,6 +284,22 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
+def chat_completion_of(answer: ChatBody, data: bytes) -> Completion:
+    """Return the completion in *answer*, a whole answer of the chat API. *data* are its undecoded bytes.
+
+    Raises :class:`~interwhen.ModelError` if *answer* has no choice, or if its first choice has no message.
+    """
+    if not answer.choices:
+        raise error_of(answer) or no_choices(data)
+    choice = answer.choices[0]
+    if choice.message is UNSET:
+        raise unknown_shape(data, 0)
+    text = choice.message.content if isinstance(choice.message, ChatText) else None
+    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
+    scores = choice.logprobs
+    return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+
+
 def _seconds(milliseconds: float | None) -> float | None:
     return None if milliseconds is None or milliseconds < 0 else milliseconds / 1e3
 
@@ -425,11 +441,15 @@ def _is_summary(details: Any) -> bool:
     return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
 
 
-def noting_question(decode: Decode) -> Decode:
-    """Return a function that decodes like *decode*, for a request that turns on reasoning.
+def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
+    """Return *decode*, or a function like it if *request*, a body, turns on reasoning.
 
-    In events of one chunk, it sets ``asked_to_reason`` in token counts that have ``completion_tokens``.
+    It does so by the field ``thinking`` (Anthropic, and others). In events of one chunk, the function sets
+    ``asked_to_reason`` in token counts that have ``completion_tokens``.
     """
+    thinking = request.get("thinking")
+    if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
+        return decode
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         found = decode(data, offset, first)

@@ -22,13 +22,6 @@ from interwhen._types.models import Chunk, Piece, ResumeWay
 from interwhen._types.segments import Phase, sha256
 from interwhen.models._chunks import ModelCard
 
-
-def asks_to_reason(body: Mapping[str, Any]) -> bool:
-    """Return whether *body*, a request, turns on reasoning by the field ``thinking`` (Anthropic, and others)."""
-    thinking = body.get("thinking")
-    return isinstance(thinking, Mapping) and thinking.get("type") in ("enabled", "adaptive")
-
-
 # Find out how an endpoint continues the kept text of a chat, remember it, and choose the way for a request.
 #
 # A server may close an unfinished assistant message, drop the reasoning in it, or start again, and it reports no error.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import anyio.lowlevel
 import msgspec
@@ -13,7 +12,7 @@ from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
-from interwhen.models._wrapper import ModelWrapper
+from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
 
 class MeteredModel(ModelWrapper):
@@ -223,12 +222,12 @@ class MeteredModel(ModelWrapper):
         return replace(request, sampling=replace(request.sampling, max_tokens=most)), most
 
 
-class _MeteredStream:
+class _MeteredStream(StreamWrapper):
     """A stream that ends with ``length`` when the budget of *meter* is used up, or after *most* tokens."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
+        super().__init__(stream)
         self._meter = meter
-        self._stream = stream
         self._left = most
         """How many tokens the stream may still bring; negative after this class has ended it."""
         self._size = size
@@ -236,10 +235,6 @@ class _MeteredStream:
         self._came = 0
         self._is_finished = False
         self._is_settled = False
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
-        return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:
         if self._left < 0:
@@ -266,7 +261,7 @@ class _MeteredStream:
 
     async def aclose(self) -> None:
         self._settle()
-        await self._stream.aclose()
+        await super().aclose()
 
     def settle(self) -> bool:
         """Close the stream and count its tokens, if that needs no waiting. Return whether this call closed it."""

@@ -1,10 +1,11 @@
-"""A base class for models that wrap another model and change some of its calls."""
+"""Base classes for models and streams that wrap another one and change some of its calls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from interwhen._types.models import Capabilities, Completion, Model, Request, Stream
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream
 
 
 class ModelWrapper:
@@ -42,3 +43,22 @@ class ModelWrapper:
     async def aclose(self) -> None:
         """Close the wrapped model."""
         await self._model.aclose()
+
+
+class StreamWrapper:
+    """Passes the calls of a stream on to *stream*. A subclass changes some of them.
+
+    Optional attributes, such as ``way``, ``notes``, ``trail`` and ``abort``, are those of *stream*, too.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    async def receive(self) -> Sequence[Chunk]:
+        return await self._stream.receive()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from interwhen._types.errors import PluginError, UsageError
-from interwhen._types.remedies import LADDER, Auto, Feedback, Repair, Resample
+from interwhen._types.remedies import LADDER, Auto, Feedback, Remedy, Repair, Resample
 from interwhen.registry import STRATEGIES, make, names_of
 from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, Greedy, Vote
 from interwhen.strategies._interrupt import Interrupt
@@ -26,32 +26,25 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 """How often something may be repeated."""
 
 
-def best_of_n(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make the strategy "best-of-N": draw at most *n* samples, and answer with the one that verifiers rate best."""
-    return BestOf(samples=n)
+def _sampling(made: Callable[[int], Strategy]) -> Callable[..., Strategy]:
+    """Return a factory for a strategy that draws at most *n* samples."""
+
+    def factory(*, n: Samples = MOST_SAMPLES) -> Strategy:
+        return made(n)
+
+    return factory
 
 
-def until_verified(*, n: Samples = MOST_SAMPLES) -> BestOf:
-    """Make a strategy that draws at most *n* samples, and stops at the first one whose answer is verified."""
-    return BestOf("until-verified", n, until_verified=True)
-
-
-def self_consistency(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make the strategy "self-consistency": at most *n* samples vote on the answer, with equal weights."""
-    return Vote(samples=n)
-
-
-def weighted_vote(*, n: Samples = MOST_SAMPLES) -> Vote:
-    """Make a strategy in which at most *n* samples vote on the answer, with weights by verifiers."""
-    return Vote("weighted-vote", n, "by verifiers")
-
-
-def interrupt(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the strategy that runs the model under monitors, each of which uses its own remedy.
+def _interrupting(name: str, remedy: Remedy | None) -> Callable[..., Strategy]:
+    """Return a factory for a strategy that runs the model under monitors with *remedy*, or their own if it is ``None``.
 
     If the run gives no answer, at most *restarts* further runs follow.
     """
-    return Interrupt(restarts=restarts)
+
+    def factory(*, restarts: Repeats = 16) -> Strategy:
+        return Interrupt(name, remedy, restarts)
+
+    return factory
 
 
 def interrupt_auto(*, restarts: Repeats = 16, samples: int = Auto().samples, order: str = "") -> Interrupt:
@@ -65,50 +58,18 @@ def interrupt_auto(*, restarts: Repeats = 16, samples: int = Auto().samples, ord
     return Interrupt("interrupt-auto", Auto(order=rungs, samples=samples), restarts)
 
 
-def interrupt_repair_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the strategy that runs the model under monitors that correct a wrong claim, or give feedback on it.
-
-    If the run gives no answer, at most *restarts* further runs follow.
-    """
-    return Interrupt("interrupt-repair-feedback", Repair(), restarts)
-
-
-def interrupt_repair(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the strategy that runs the model under monitors that correct a wrong claim, or let it be written again.
-
-    If the run gives no answer, at most *restarts* further runs follow.
-    """
-    return Interrupt("interrupt-repair", Repair(otherwise=Resample()), restarts)
-
-
-def interrupt_feedback(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the strategy that runs the model under monitors that tell the model what is wrong.
-
-    If the run gives no answer, at most *restarts* further runs follow.
-    """
-    return Interrupt("interrupt-feedback", Feedback(), restarts)
-
-
-def interrupt_resample(*, restarts: Repeats = 16) -> Interrupt:
-    """Make the strategy that runs the model under monitors that cut wrong text, which the model then writes again.
-
-    If the run gives no answer, at most *restarts* further runs follow.
-    """
-    return Interrupt("interrupt-resample", Resample(), restarts)
-
-
 SHIPPED: Mapping[str, Callable[..., Strategy]] = {
     "greedy": Greedy,
-    "best-of-n": best_of_n,
-    "until-verified": until_verified,
-    "self-consistency": self_consistency,
-    "weighted-vote": weighted_vote,
-    "interrupt": interrupt,
+    "best-of-n": _sampling(lambda n: BestOf(samples=n)),
+    "until-verified": _sampling(lambda n: BestOf("until-verified", n, until_verified=True)),
+    "self-consistency": _sampling(lambda n: Vote(samples=n)),
+    "weighted-vote": _sampling(lambda n: Vote("weighted-vote", n, "by verifiers")),
+    "interrupt": _interrupting("interrupt", None),
     "interrupt-auto": interrupt_auto,
-    "interrupt-repair": interrupt_repair,
-    "interrupt-repair-feedback": interrupt_repair_feedback,
-    "interrupt-feedback": interrupt_feedback,
-    "interrupt-resample": interrupt_resample,
+    "interrupt-repair": _interrupting("interrupt-repair", Repair(otherwise=Resample())),
+    "interrupt-repair-feedback": _interrupting("interrupt-repair-feedback", Repair()),
+    "interrupt-feedback": _interrupting("interrupt-feedback", Feedback()),
+    "interrupt-resample": _interrupting("interrupt-resample", Resample()),
 }
 """The strategies that come with this package. Others are entry points of the group ``interwhen.strategies``."""
 

@@ -49,7 +49,7 @@ class SharedModel(ModelWrapper):
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__(model)
-        self._clock = clock
+        self.clock = clock
         self._samples: dict[_Key, _Sample] = {}
         self.borrowed = 0.0
         self.generated = 0
@@ -66,7 +66,7 @@ class SharedModel(ModelWrapper):
         most = request.sampling.max_tokens
         if not sample.chunks or (not sample.ended and not await self._can_continue(sample, most)):
             sample = self._samples[key] = _Sample()
-        stream = _SharedStream(self, request, sample)
+        stream = _SharedStream(self, self._model, request, sample)
         if not sample.chunks:
             # Ask now, so that an error is raised here.
             await stream.ask()
@@ -74,14 +74,6 @@ class SharedModel(ModelWrapper):
 
     async def aclose(self) -> None:
         """Do nothing: the owner of the model closes it."""
-
-    async def ask(self, request: Request) -> Stream:
-        """Open a stream of the wrapped model, without using the recorded texts."""
-        return await self._model.stream(request)
-
-    def now(self) -> float:
-        """Return the time of the clock in seconds."""
-        return self._clock()
 
     async def _can_continue(self, sample: _Sample, most: int | None) -> bool:
         if most is not None and sample.tokens >= most:
@@ -92,8 +84,9 @@ class SharedModel(ModelWrapper):
 class _SharedStream:
     """Streams the recorded text, then the continuation by the model, which it records."""
 
-    def __init__(self, shared: SharedModel, request: Request, sample: _Sample) -> None:
+    def __init__(self, shared: SharedModel, model: Model, request: Request, sample: _Sample) -> None:
         self._shared = shared
+        self._model = model
         self._request = request
         self._sample = sample
         self._next = 0
@@ -102,7 +95,7 @@ class _SharedStream:
         self._stream: Stream | None = None
         self._continues = False
         """Whether the model continues a recorded text."""
-        self._at = shared.now()
+        self._at = shared.clock()
         self._is_closed = False
         self._is_over = False
 
@@ -137,8 +130,8 @@ class _SharedStream:
             # The server now counts the recorded text as a part of the prompt. A request without sharing would not have
             # these prompt tokens, so the recorded usage is reported instead.
             self._continues = True
-        self._at = self._shared.now()
-        self._stream = await self._shared.ask(request)
+        self._at = self._shared.clock()
+        self._stream = await self._model.stream(request)
 
     async def aclose(self) -> None:
         self._is_closed = True
@@ -159,7 +152,7 @@ class _SharedStream:
         """Receive chunks from the model, record them, and return them."""
         assert self._stream is not None
         chunks = await self._stream.receive()
-        now = self._shared.now()
+        now = self._shared.clock()
         seconds, self._at = now - self._at, now
         sample = self._sample
         if self._continues:
@@ -167,7 +160,8 @@ class _SharedStream:
         for chunk in chunks:
             self._returned += chunk.tokens
             self._shared.generated += chunk.tokens
-            sample.usage = _of_prompt(chunk.usage) or sample.usage
+            if chunk.usage is not None:  # only the prompt: the generated tokens differ between the requests
+                sample.usage = Usage(chunk.usage.prompt_tokens, chunk.usage.cached_tokens)
             reason = None if chunk.finish_reason == "length" else chunk.finish_reason
             if chunk.text or chunk.tokens or reason:
                 sample.chunks.append((seconds, msgspec.structs.replace(chunk, finish_reason=reason, usage=None)))
@@ -192,11 +186,6 @@ def _key(request: Request) -> _Key:
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()
-
-
-def _of_prompt(usage: Usage | None) -> Usage | None:
-    """Return only the prompt counts of *usage*, because the generated tokens differ between the requests."""
-    return None if usage is None else Usage(usage.prompt_tokens, usage.cached_tokens)
 
 
 def _pieces(chunks: Any) -> tuple[Piece, ...]:

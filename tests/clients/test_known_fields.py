@@ -11,8 +11,8 @@ from field_page import page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from interwhen import wrap
-from interwhen.clients._chunk_buffer import ChunkBuffer
-from interwhen.clients._known_fields import FIELDS, FieldFilter, RequestStrings, sift, strict_decoder
+from interwhen.clients._chunk_buffer import ChunkBuffer, ChunkFieldFilter
+from interwhen.clients._known_fields import FIELDS, RequestStrings, sift, strict_decoder
 from interwhen.clients._responses_fields import ResponsesFieldFilter, decode_event
 from interwhen.models import MalformedEvent
 from interwhen.models._chunks import decode_chat, decode_completion
@@ -459,7 +459,7 @@ CHUNKS = st.builds(
 @given(st.lists(CHUNKS, max_size=6), st.booleans())
 def test_what_came_before_makes_no_difference(bodies, holds):
     buffer = fed(*bodies, holds=holds)
-    alone = [FieldFilter("chat", holds=holds) for _ in bodies]
+    alone = [ChunkFieldFilter("chat", holds=holds) for _ in bodies]
     shown = [each.filtered(json.dumps(body).encode()) for each, body in zip(alone, bodies, strict=True)]
     assert [arrival.data for arrival in buffer.queue] == shown
     assert set(buffer.field_filter.unmonitored) == {name for each in alone for name in each.unmonitored}

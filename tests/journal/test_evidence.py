@@ -8,8 +8,7 @@ import msgspec
 import pytest
 from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
 from interwhen.journal import flaws
-from interwhen.journal._evidence import code_digest
-from interwhen.journal._records import EndRecord, Header, SealRecord
+from interwhen.journal._records import EndRecord, Header, SealRecord, code_digest
 from interwhen.testing import ScriptedModel
 from sums import adds_up, supervise, watch
 from tests.resealed import put_together, taken_apart
