@@ -223,7 +223,10 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline"):
-    """A part of the timeline, as JSON. A redacted journal has these records instead of text and facts."""
+    """What is new in the timeline, as JSON: :class:`~interwhen.journal._timeline.Notes`.
+
+    A redacted journal has these records instead of text and facts.
+    """
 
     at: float
     part: str

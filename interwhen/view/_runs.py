@@ -16,10 +16,12 @@ import msgspec
 from interwhen._types.errors import DECODE_ERRORS, JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
-from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import MAGIC, Frame, frames
 from interwhen.journal._rebuilt_run import refusing_contradictions, vet_seal
 from interwhen.journal._records import EndRecord, Header, MonitorRecord, SealRecord, decode, link
+from interwhen.journal._scribe import is_refuted
+from interwhen.journal._timeline import PartMark
+from interwhen.journal._timeline_reader import notes_of
 
 T = TypeVar("T")
 _ROWS_KEPT = 20_000
@@ -234,7 +236,9 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
         size=len(data),
     )
     if header.redacted:
-        return header, _outlined(begun, timeline(path).compact)
+        notes = notes_of(path)
+        refuted = sum(map(is_refuted, notes.checks.values()))
+        return header, begun if notes.result is None else _ended(begun, notes.result, refuted)
     while tail and not isinstance(tail[-1][0], SealRecord):
         tail.pop()
     ends = [record for record, _ in tail if isinstance(record, EndRecord)]
@@ -243,10 +247,11 @@ def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
     seal, before = tail[-1]
     assert isinstance(seal, SealRecord)
     vet_seal(seal, before, header.signer, str(path))
-    return header, _ended(begun, ends[-1].result)
+    result = ends[-1].result
+    return header, _ended(begun, result, len(result.violations))
 
 
-def _ended(row: RunRow, result: Result) -> RunRow:
+def _ended(row: RunRow, result: Result, violations: int) -> RunRow:
     ledger = result.ledger
     return msgspec.structs.replace(
         row,
@@ -256,7 +261,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
         tokens=ledger.total_tokens,
         discarded=ledger.discarded,
         remedies=ledger.remedies,
-        violations=len(result.violations),
+        violations=violations,
         found=tuple(_claim(each.key) for each in result.violations[:_FOUND]),
         seconds=result.timing.total,
     )
@@ -265,55 +270,6 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 def _claim(key: str) -> str:
     """Return the readable part of a claim's *key*: at most 120 characters, without the data after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
-
-
-class _OutlinedLedger(msgspec.Struct):
-    kept: int = 0
-    discarded: int = 0
-    fork_tokens: int = 0
-    offline_tokens: int = 0
-    remedies: int = 0
-
-
-class _OutlinedTiming(msgspec.Struct):
-    total: float | None = None
-
-
-class _OutlinedResult(msgspec.Struct):
-    scope: str | None = None
-    ledger: _OutlinedLedger = msgspec.field(default_factory=_OutlinedLedger)
-    timing: _OutlinedTiming = msgspec.field(default_factory=_OutlinedTiming)
-
-
-class _OutlinedCheck(msgspec.Struct):
-    outcome: str = ""
-
-
-class _Outline(msgspec.Struct):
-    status: str | None = None
-    label: str | None = None
-    checks: tuple[_OutlinedCheck, ...] = ()
-    result: _OutlinedResult | None = None
-
-
-def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
-    outline = msgspec.json.decode(form, type=_Outline)
-    if outline.status is None or outline.result is None:
-        return row
-    result = outline.result
-    ledger = result.ledger
-    return msgspec.structs.replace(
-        row,
-        status=outline.status,
-        label=outline.label,
-        scope=result.scope,
-        tokens=ledger.kept + ledger.discarded + ledger.fork_tokens + ledger.offline_tokens,
-        discarded=ledger.discarded,
-        remedies=ledger.remedies,
-        violations=sum(check.outcome == "violation" for check in outline.checks),
-        seconds=result.timing.total,
-    )
 
 
 # A journal that grows.

@@ -195,7 +195,7 @@ async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
     assert form["result"]["ledger"]["kept"] == result.ledger.kept
     key = (files(here) / "hash.key").read_bytes()
     claim = result.checks[0].claim_sha256
-    assert form["checks"][0]["sha256"] == hmac.digest(key, claim.encode(), "sha256").hex()
+    assert form["checks"][0]["key"] == hmac.digest(key, claim.encode(), "sha256").hex()
     for known in (claim, result.certificate.text_sha256, result.certificate.prompt_sha256):
         assert known.encode() not in data  # short texts are found by hashing many
     for function in (interwhen.replay, lambda path: interwhen.resume(path, model=goes_on(), monitors=[watch()])):
