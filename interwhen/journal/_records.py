@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
 from operator import is_
-from typing import Any, TypeAlias, get_type_hints
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._core.checks import plain
 from interwhen._core.messages import (
@@ -45,6 +46,8 @@ from interwhen._types.verifiers import Worker
 from interwhen.journal._evidence import code_digest
 from interwhen.journal._settings import CallHead, ModelReference
 
+Time = Annotated[float, Meta(ge=-1e12, le=1e12)]
+"""The time of a record. Readers convert it to whole microseconds, so it has bounds."""
 RareFact: TypeAlias = (
     Opened | Ended | Broken | Extracted | Settled | OutOfTime | Idle | Abandoned | Resumed | SwitchedOff
 )
@@ -174,14 +177,14 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
     """The record of a chunk that has more than plain text, such as a finish reason, token counts or a tool call."""
 
-    at: float
+    at: Time
     chunk: Chunk
 
 
 class FactRecord(msgspec.Struct, frozen=True, array_like=True, tag="told"):
     """The record of a fact that the core received, of any type except a chunk."""
 
-    at: float
+    at: Time
     length: int
     """The length of the trace in characters before this fact. A rebuilt trace must have the same length."""
     fact: RareFact
@@ -218,7 +221,7 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
     """The record of the end of the run: its time and the result."""
 
-    at: float
+    at: Time
     result: Result
 
 
@@ -303,13 +306,7 @@ def decode(payload: bytes) -> Record:
         found = msgspec.convert(json.loads(found.json), Record)
     if isinstance(found, TextRecord):
         found.times()  # refuses a record whose times and texts do not fit together
-    elif isinstance(found, ChunkRecord | FactRecord | EndRecord) and not abs(found.at) <= _LATEST:
-        raise ValueError(f"the time of a record must be at most {_LATEST:g} s, got {found.at!r}")
     return found
-
-
-_LATEST = 1e12
-"""The latest time in a record, in seconds: readers convert times to whole microseconds."""
 
 
 class TextColumns:

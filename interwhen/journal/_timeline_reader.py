@@ -50,14 +50,12 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """
     found = read_sealed(journal)
     with refusing_contradictions(found.path):
-        return _retold(found.path, found.header, found.records).timeline(found.size, found.left_out)
+        return retold(found).timeline(found.size, found.left_out)
 
 
-def notes_of(journal: str | os.PathLike[str] | Journal) -> RunNotes:
-    """Return the notes of the run in *journal*. Raises the errors of :func:`timeline`."""
-    found = read_sealed(journal)
-    with refusing_contradictions(found.path):
-        return _retold(found.path, found.header, found.records).recording.notes
+def retold(found: Journaled) -> Telling:
+    """Return what the records in *found* say. Raises what any reader of made-up records may raise."""
+    return _retold(found.path, found.header, found.records)
 
 
 class _FollowedRun(RebuiltRun):
@@ -86,7 +84,7 @@ class _FollowedRun(RebuiltRun):
             self.scribe.ended(record.at, record.result)
 
 
-class _Telling:
+class Telling:
     """Notes what the records of a journal say, one after the other. A redacted journal has the notes themselves."""
 
     def __init__(self, path: str, header: Header, *, in_characters: bool = False) -> None:
@@ -147,8 +145,8 @@ def _in_order(entries: Mapping[int, T]) -> tuple[T, ...]:
     return tuple(entries[index] for index in sorted(entries))
 
 
-def _retold(path: str, header: Header, records: Sequence[Record], *, in_characters: bool = False) -> _Telling:
-    telling = _Telling(path, header, in_characters=in_characters)
+def _retold(path: str, header: Header, records: Sequence[Record], *, in_characters: bool = False) -> Telling:
+    telling = Telling(path, header, in_characters=in_characters)
     for record in standing(records):
         telling.take(record)
     return telling
@@ -171,7 +169,7 @@ class TimelineReader:
         """The bytes after ``offset``."""
         self._chain = 0
         self._digest = b""
-        self._telling: _Telling | None = None
+        self._telling: Telling | None = None
         self._mark = PartMark()
         self._restarts = 0
         self._failure = ""
@@ -264,7 +262,7 @@ class TimelineReader:
         telling = self._telling
         if telling is None:
             assert isinstance(record, Header)
-            self._telling = _Telling(self.path, record)
+            self._telling = Telling(self.path, record)
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._telling = _retold(self.path, telling.header, [*telling.records, record])

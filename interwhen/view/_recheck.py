@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,11 @@ from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord
 from interwhen._types.segments import Phase
-from interwhen.journal import Journaled, read_journal, timeline
-from interwhen.journal._compact_form import MonitorData, RunData, row_of, to_json
+from interwhen.journal import Journaled, read_journal
+from interwhen.journal._compact_form import MonitorData, row_of, to_json
+from interwhen.journal._rebuilt_run import refusing_contradictions
 from interwhen.journal._timeline import CheckTimes, TextCut, TextWritten, Timeline
+from interwhen.journal._timeline_reader import retold
 from interwhen.view._runs import RunRow
 from interwhen.view._verify import Units
 
@@ -39,11 +42,13 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
         raise UsageError(
             f"a journal must have its text to be checked again, got {str(path)!r}, which is redacted: use another one"
         )
-    line = timeline(path)
+    with refusing_contradictions(found.path):
+        telling = retold(found)
+        line = telling.timeline(found.size, found.left_out)
+        form = telling.form.whole(found.path, found.size, found.left_out)
     index = {one.name: number for number, one in enumerate(watchers)}
     checks = [check async for check in _checks(found, line, watchers, until)]
     checks.sort(key=lambda placed: placed[0])
-    form = msgspec.json.decode(line.compact, type=RunData)
     form.rechecked, form.status, form.label = title, "rechecked", "rechecked"
     form.monitors = [
         MonitorData(one.name, one.verifier.name, one.verifier.version, delivery="observe") for one in watchers
@@ -66,7 +71,7 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
 
     *form* is what :func:`recheck_form` made with the monitor *spec*. *row* is the row of the recorded run.
     """
-    checks = msgspec.json.decode(form).get("checks", ())
+    checks = json.loads(form).get("checks", ())
     return msgspec.structs.replace(
         row,
         id=name,
