@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import sys
-from array import array
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -147,31 +145,25 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """The record of consecutive chunks of plain text, with their times."""
+    """The record of consecutive chunks of plain text, with their times.
 
-    at: float
+    Raises :class:`ValueError` if there are not as many times as texts.
+    """
+
+    at: Time
     """The time of the first chunk, in seconds since the run began."""
     phase: Phase
     texts: tuple[str, ...]
-    gaps: bytes
-    """When the chunks came: for each chunk a little-endian 64-bit float, in seconds on some clock."""
+    clock: tuple[Time, ...]
+    """When each chunk came, in seconds on some clock."""
+
+    def __post_init__(self) -> None:
+        if len(self.clock) != len(self.texts):
+            raise ValueError(f"there must be a time for each text, got {len(self.clock)} for {len(self.texts)}")
 
     def times(self) -> list[float]:
-        """Return the time of each chunk, in seconds since the run began.
-
-        Times are rounded down to microseconds. Raises :class:`ValueError` if there are not as many times as texts, or
-        if a time is infinite or not a number.
-        """
-        clock = array("d", self.gaps)
-        if sys.byteorder == "big":
-            clock.byteswap()
-        try:
-            found = [int((self.at + time - clock[0]) * 1e6) / 1e6 for time in clock]
-        except OverflowError as error:
-            raise ValueError(f"a time of a text must be a finite number ({error})") from error
-        if len(found) != len(self.texts):
-            raise ValueError(f"a record of text must have a time for each text, got {len(found)} for {len(self.texts)}")
-        return found
+        """Return the time of each chunk, in seconds since the run began, rounded down to microseconds."""
+        return [int((self.at + time - self.clock[0]) * 1e6) / 1e6 for time in self.clock]
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, array_like=True, tag="came"):
@@ -304,8 +296,6 @@ def decode(payload: bytes) -> Record:
         import json
 
         found = msgspec.convert(json.loads(found.json), Record)
-    if isinstance(found, TextRecord):
-        found.times()  # refuses a record whose times and texts do not fit together
     return found
 
 
@@ -339,11 +329,7 @@ class TextColumns:
         if not items or self.phase is None:
             return None
         self.taken += len(items)
-        times = array("d", items[1::2])
-        at = times[0] - self.began
-        if sys.byteorder == "big":
-            times.byteswap()
-        return TextRecord(at, self.phase, tuple(items[::2]), times.tobytes())
+        return TextRecord(items[1] - self.began, self.phase, tuple(items[::2]), tuple(items[1::2]))
 
 
 def is_plain(chunk: Chunk) -> bool:
