@@ -262,7 +262,8 @@ class OutlineRecorder(CallRecorder):
             self._note_spent()
         self._scribe.before()
         orders = self._core.step(fact)
-        self._scribe.after(self._clock() - self._began, fact, orders)
+        # Whole microseconds, because they are short in JSON.
+        self._scribe.after(round(self._clock() - self._began, 6), fact, orders)
         self._entries += 1
         self._over = any(type(order) is Finish for order in orders)
         if self._entries >= _OUTLINED or any(type(order) in _TURNS for order in orders):
@@ -355,7 +356,6 @@ def _of_call(
 
     The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
     """
-    assert settings.slot is not None
     redacted, signer = settings.redacted, settings.signer()
     make = partial(
         _header,

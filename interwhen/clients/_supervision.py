@@ -175,7 +175,7 @@ class CallEnding:
     def keep(self, record: CallRecord) -> None:
         """Add *record*, without its content, to the journal of the call, if the call has one."""
         if self.journal is not None:
-            self.journal.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
+            self.journal.slot.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
 
     def _notify(self, result: Result | None) -> None:
         origin, call = self._origin, self._call

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -107,11 +107,11 @@ class CallHead(msgspec.Struct, frozen=True):
 class CallJournal(Journal):
     """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
 
-    head: CallHead | None = None
+    head: CallHead = field(kw_only=True)
     """The call to which the run belongs."""
     redacted: bool = False
     """Whether the journal gets lengths, hashes and verdicts in place of text."""
-    slot: JournalSlot | None = field(default=None, repr=False)
+    slot: JournalSlot = field(kw_only=True, repr=False)
     """The file of the journal, and what writes it."""
     hash_key: bytes = field(default=b"", repr=False)
     """The key of all hashes of texts in a redacted journal."""
@@ -132,21 +132,6 @@ class CallJournal(Journal):
         import hmac
 
         return hmac.digest(self.hash_key, digest.encode(), "sha256").hex()
-
-    @property
-    def incomplete(self) -> str:
-        """The reason why the journal is incomplete; empty while it is complete."""
-        return "" if self.slot is None else self.slot.incomplete
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a run has begun to write this journal."""
-        return self.slot is not None and self.slot.has_begun
-
-    def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`JournalSlot.called`."""
-        if self.slot is not None:
-            self.slot.called(record, has_problem=has_problem)
 
 
 # The settings of a file, or of a directory, that several calls write to.

@@ -61,7 +61,7 @@ async def call(directory, number=0, *, lines=RIGHT, at=None, has_problem=False, 
     async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=journal) as run:
         result = await run.drain()
     if journal is not None and ends:
-        journal.called(Record(head.call_id), has_problem=has_problem)
+        journal.slot.called(Record(head.call_id), has_problem=has_problem)
     return head.call_id, result
 
 
@@ -472,7 +472,7 @@ async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, 
             here._write()
             assert here.open_files == most
             await run.drain()
-        journal.called(Record(head.call_id), has_problem=False)
+        journal.slot.called(Record(head.call_id), has_problem=False)
         here._write()
         assert (here.open_files, here.kept, len(opened)) == (0, 1, times)
         assert read_journal(files(here) / f"{head.call_id}.journal").result is not None
