@@ -447,10 +447,7 @@ class JournalSlot:
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
-
-        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
-        """
+        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))

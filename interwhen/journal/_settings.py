@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from interwhen._types.errors import UsageError
-from interwhen.journal._files import Clerk, JournalStore
+from interwhen.journal._files import Clerk, JournalFile, JournalStore
 
 if TYPE_CHECKING:
-    from interwhen.journal._directory import JournalSlot
     from interwhen.journal._signatures import Signer
 
 
@@ -103,6 +102,31 @@ class CallHead(msgspec.Struct, frozen=True):
     """The name of the strategy that answers the call; empty for none."""
 
 
+class CallSlot(Clerk, JournalFile, Protocol):
+    """One journal in a directory: its file, and also its clerk, which writes the records in the background."""
+
+    @property
+    def incomplete(self) -> str:
+        """The reason why the journal is incomplete; empty while it is complete."""
+        ...
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run has begun to write this journal."""
+        ...
+
+    def called(self, record: Any, *, has_problem: bool) -> None:
+        """Queue *record*, the record of the call, as the last record of the journal, if a run has begun to write it.
+
+        *has_problem* is true if the call had a violation, a reason for doubt or a failure.
+        """
+        ...
+
+    def gave_up(self, why: str) -> None:
+        """Add one to the number of lost journals. The reason *why* may be logged."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class CallJournal(Journal):
     """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
@@ -111,7 +135,7 @@ class CallJournal(Journal):
     """The call to which the run belongs."""
     redacted: bool = False
     """Whether the journal gets lengths, hashes and verdicts in place of text."""
-    slot: JournalSlot = field(kw_only=True, repr=False)
+    slot: CallSlot = field(kw_only=True, repr=False)
     """The file of the journal, and what writes it."""
     hash_key: bytes = field(default=b"", repr=False)
     """The key of all hashes of texts in a redacted journal."""
