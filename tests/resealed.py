@@ -1,7 +1,5 @@
 """Changes journals for tests: writes records as a file whose checksums are right, with or without right seals."""
 
-import struct
-
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -33,7 +31,7 @@ def put_together(entries, *, reseal=True, sign=None):
 
 def alone(at, phase, text):
     """Return the record of one chunk."""
-    return records.TextRecord(at, phase, (text,), struct.pack("<d", at))
+    return records.TextRecord(at, phase, (text,), (at,))
 
 
 def standing(entries):

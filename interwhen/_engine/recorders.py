@@ -239,18 +239,18 @@ class CallRecorder(Recorder):
 class OutlineRecorder(CallRecorder):
     """Records an outline of the run in place of its text and facts: lengths, times, hashes and verdicts."""
 
-    __slots__ = ("_entries", "_form", "_scribe")
+    __slots__ = ("_entries", "_mark", "_scribe")
 
     def __init__(
         self, settings: CallJournal, writer: JournalWriter, core: Core, header: Header, signer: Signer | None
     ) -> None:
         # Only redacted journals pay for these modules.
-        from interwhen.journal._compact_form import CompactForm
         from interwhen.journal._scribe import Scribe
+        from interwhen.journal._timeline import PartMark
 
         super().__init__(settings, writer, core, signer)
-        self._scribe = Scribe(core, header)
-        self._form = CompactForm(self._scribe, settings.keyed)
+        self._scribe = Scribe(core, header, keyed=settings.keyed)
+        self._mark = PartMark()
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
@@ -262,7 +262,8 @@ class OutlineRecorder(CallRecorder):
             self._note_spent()
         self._scribe.before()
         orders = self._core.step(fact)
-        self._scribe.after(self._clock() - self._began, fact, orders)
+        # Whole microseconds, because they are short in JSON.
+        self._scribe.after(round(self._clock() - self._began, 6), fact, orders)
         self._entries += 1
         self._over = any(type(order) is Finish for order in orders)
         if self._entries >= _OUTLINED or any(type(order) in _TURNS for order in orders):
@@ -278,7 +279,7 @@ class OutlineRecorder(CallRecorder):
         self._scribe.ended(self._clock() - self._began, result)
         self._outline()
         self._writer.close()
-        del self._upstream, self._scribe, self._form
+        del self._upstream, self._scribe
         return result
 
     def _put_spent(self, spent: SpentRecord) -> None:
@@ -288,8 +289,8 @@ class OutlineRecorder(CallRecorder):
         from interwhen.journal._compact_form import to_json
 
         self._entries = 0
-        part = to_json(self._form.part(self._settings.name)).decode()
-        self._writer.put(OutlineRecord(self._scribe.at, part))
+        part = self._scribe.recording.since(self._mark)
+        self._writer.put(OutlineRecord(part.end, to_json(part).decode()))
         self._writer.seal(self._settings.keyed(self._core.checks.chain))
 
 
@@ -353,7 +354,6 @@ def _of_call(
 
     The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
     """
-    assert settings.slot is not None
     redacted, signer = settings.redacted, settings.signer()
     make = partial(
         _header,

@@ -221,8 +221,8 @@ def record_call(
             RecordedMonitor(one.name, one.verifier.name, one.verifier.version, one.delivery) for one in monitors
         ),
         "milliseconds": round((time.monotonic() - origin.clock) * 1000, 3),
-        "journal": "" if journal is None or not journal.has_begun else os.path.basename(journal.name),  # noqa: PTH119
-        "journal_incomplete": "" if journal is None else journal.incomplete,
+        "journal": "" if journal is None or not journal.slot.has_begun else os.path.basename(journal.name),  # noqa: PTH119
+        "journal_incomplete": "" if journal is None else journal.slot.incomplete,
     }
     if result is None:
         return CallRecord(**common, outcome=outcome or "failed")

@@ -98,7 +98,7 @@ class CallEnding:
     def keep(self, record: CallRecord) -> None:
         """Add *record*, without its content, to the journal of the call, if the call has one."""
         if self.journal is not None:
-            self.journal.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
+            self.journal.slot.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
         """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.

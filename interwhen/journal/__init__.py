@@ -1,9 +1,10 @@
 """The journal: the append-only record of a run, from which the run can be replayed or resumed unless it is redacted.
 
 `_files.py` has the file and its format, `_records.py` the records, `_writer.py` and `_directory.py` the threads that
-write them. `_rebuilt_run.py` reads a journal and rebuilds the core of the run. `_scribe.py` notes what a core does;
-`_timeline_reader.py` makes the timeline of it, and `_compact_form.py` the JSON for browsers. `_settings.py` has the
-options. Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
+write them. `_rebuilt_run.py` reads a journal and rebuilds the core of the run. `_timeline.py` has the structs of what
+happened in a run, `_scribe.py` makes them while a core works, `_timeline_reader.py` reads them from a journal, and
+`_compact_form.py` writes them as JSON for browsers. `_settings.py` has the options.
+Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
 """
 
 import importlib

@@ -25,7 +25,6 @@ from msgspec import Meta
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
 from interwhen.journal._background_writer import BackgroundWriter
-from interwhen.journal._files import JournalFile
 from interwhen.journal._records import CalledRecord
 from interwhen.journal._settings import CallHead, CallJournal, Journal, read_settings
 from interwhen.journal._writer import JournalWriter
@@ -213,8 +212,6 @@ class JournalDirectory(BackgroundWriter):
             str(self._folder / name) if shows_path else name,
             flush_seconds=FLUSH_SECONDS,
             buffer_bytes=QUEUED_BYTES,
-            store=slot,
-            clerk=lambda: slot,
             head=head,
             redacted=settings.text == "redacted",
             slot=slot,
@@ -423,16 +420,6 @@ class JournalSlot:
         return self._incomplete if self._writing is None else self._writing.incomplete
 
     # ------------------------------------------------------------------ for the run and the call
-
-    def read(self, name: str, /) -> bytes:
-        """Return the bytes of the journal *name*. Raises :class:`OSError` if the file cannot be read."""
-        return (Path(self._directory.settings.path) / name).read_bytes()
-
-    def open(self, _name: str, /, *, keep: int, found: int) -> JournalFile:
-        """Return this slot itself. *keep* and *found* must be 0, because a call has a new file."""
-        assert not keep
-        assert not found
-        return self
 
     def start(self, writing: Any, _seconds: float) -> None:
         """Store *writing*, the queue of the journal, from which the thread takes records from now on."""

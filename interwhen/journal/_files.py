@@ -123,7 +123,7 @@ def _lock(fd: int) -> bool:
 
 MAGIC = b"\x89IWJ\r\n\x1a\n"
 """Built like the signature of PNG: its line ends and non-ASCII byte reveal a transfer that treated the file as text."""
-SCHEMA = 5
+SCHEMA = 6
 """The version of the journals that this code writes, and the only one that it reads. Raise it when the form of a record
 changes, or what the core makes of the same facts."""
 

@@ -384,14 +384,33 @@ class RebuiltRun:
         self.take(orders)
         return orders
 
-    def take(self, orders: Iterable[Order]) -> None:
+    def take(self, orders: Iterable[Order]) -> None:  # noqa: C901  one case an order
         """Note the work that the *orders* of the core ask for, and forget the work that they drop."""
         for order in orders:
-            if isinstance(order, Invalidate):
-                self.history.append(order)
-            elif isinstance(order, Extract) and order.pieces is None:
-                self.history.append(ShownSegment(order, None))
-            self._take(order)
+            match order:
+                case Extract(job=job) | Check(job=job):
+                    self.pending[job] = order
+                    if isinstance(order, Extract) and order.pieces is None:
+                        self.history.append(ShownSegment(order, None))
+                case Invalidate():
+                    self.history.append(order)
+                case Suspend() | Splice():
+                    pass
+                case Drop(job=job):
+                    self.pending.pop(job, None)
+                case Open():
+                    self.wanted = order
+                case Close():
+                    self.wanted = None
+                    if self.stopped_at is None:
+                        self.stopped_at = self.at
+                    if self.core.state == "draining":
+                        self.ended_at = self.at
+                case Finish(summary=summary):
+                    self.summary = summary
+                    self.finished_at = self.at
+                case _:
+                    assert_never(order)
 
     def _chunk(self, at: float) -> None:
         if self.core.state == "streaming":
@@ -405,28 +424,6 @@ class RebuiltRun:
                 self.history.append(ShownSegment(order, reply))
             for place, claim in enumerate(claims):
                 self.sources[id(claim)] = ClaimSource(claim, order, reply, place)
-
-    def _take(self, order: Order) -> None:
-        match order:
-            case Extract(job=job) | Check(job=job):
-                self.pending[job] = order
-            case Suspend() | Invalidate() | Splice():
-                pass
-            case Drop(job=job):
-                self.pending.pop(job, None)
-            case Open():
-                self.wanted = order
-            case Close():
-                self.wanted = None
-                if self.stopped_at is None:
-                    self.stopped_at = self.at
-                if self.core.state == "draining":
-                    self.ended_at = self.at
-            case Finish(summary=summary):
-                self.summary = summary
-                self.finished_at = self.at
-            case _:
-                assert_never(order)
 
 
 def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core) -> Core:

@@ -6,10 +6,10 @@ docs/decisions/0060-times-in-the-journal.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import takewhile
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
+
+from msgspec.structs import replace
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import (
@@ -31,154 +31,74 @@ from interwhen._core.messages import (
     SwitchedOff,
 )
 from interwhen._types.events import CheckSettled, CheckStarted, Event, FrontierMoved, Remedied, ViolationFound
-from interwhen._types.models import Chunk, ResumeMode, Usage
-from interwhen._types.results import CheckRecord, Result, ViolationRecord
-from interwhen._types.segments import Span
-from interwhen._types.verdicts import Cancelled, Judged, Outcome, Skipped, Violation
+from interwhen._types.ledger import WireReport
+from interwhen._types.models import Chunk
+from interwhen._types.results import Certificate, CheckRecord, Result, Verified, ViolationRecord
+from interwhen._types.segments import Span, sha256
+from interwhen._types.verdicts import Cancelled, Judged, Outcome, Pass, Skipped, TimedOut, Violation
 from interwhen.journal._records import Header, SpentRecord
 from interwhen.journal._tape import Tape
-from interwhen.journal._timeline import Incident
-
-UPSERTED = ("requests", "checks", "forks", "remedies", "incidents")
-"""The lists whose entries a part gives by their index, because most of them can change after they were added."""
-
-
-@dataclass(slots=True)
-class _Request:
-    """One request, as far as it is known. It becomes a :class:`RequestTimes`, which explains the other fields."""
-
-    entry: int
-    """The number of texts on the tape when it began."""
-    start: int
-    number: int
-    sent: float | None = None
-    accepted: float | None = None
-    first: float | None = None
-    ended: float | None = None
-    how: Literal["ended", "closed", "broken", "refused", "open"] = "open"
-    error: str = ""
-    resume: ResumeMode | None = None
-    reason: str = ""
-    usage: Usage | None = None
-    remedy: int | None = None
+from interwhen.journal._timeline import (
+    CheckTimes,
+    ForkTimes,
+    FrontierStep,
+    GrowingNotes,
+    Incident,
+    RemedyTimes,
+    RequestTimes,
+    TextShown,
+)
 
 
-@dataclass(slots=True)
-class _Check:
-    """One check, as far as it is known. It becomes a :class:`CheckTimes`, which explains the other fields."""
+class _OrderedCheck(NamedTuple):
+    """What the scribe must know of a check to find it again. Offsets are in characters."""
 
-    monitor: int
-    """The index of its monitor."""
+    monitor: str
     key: str
     span: Span | None
-    ordered: float
-    number: int
     tokens: int
     """The tokens of the model when it was ordered."""
-    wide: tuple[Span | None, Span | None] | None = None
-    """Span and segment in UTF-16 units; ``None`` if these are the same as characters."""
-    segment: Span | None = None
-    job: int = 0
-    began: float | None = None
-    ended: float | None = None
-    settled: int = 0
-    """The number at which it ended; 0 if it has not."""
-    worker: str = ""
-    record: CheckRecord | None = None
-    lag: int = 0
-    cut: int | None = None
-    remedy: int | None = None
-    interrupted: bool = False
-    fork: int | None = None
-
-
-@dataclass(slots=True)
-class _Fork:
-    """One fork, as far as it is known. It becomes a :class:`ForkTimes`, which explains the other fields."""
-
-    monitor: int
-    """The index of its monitor."""
-    segment: Span
-    ordered: float
-    number: int
-    wide: Span | None = None
-    """The segment in UTF-16 units."""
-    began: float | None = None
-    ended: float | None = None
-    worker: str = ""
-    claims: int = 0
-    outcome: Outcome | None = None
-    tokens: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(slots=True)
-class _Remedy:
-    """One remedy, as far as it is known. It becomes a :class:`RemedyTimes`, which explains the other fields."""
-
-    violation: ViolationRecord
-    check: int | None
-    found: float
-    number: int
-    """The number at which the violation was found."""
-    wide: Span | None = None
-    """The span of the wrong part in UTF-16 units."""
-    closed: float | None = None
-    cut: float | None = None
-    to: int | None = None
-    """The offset to which the trace was cut, in UTF-16 units."""
-    written: float | None = None
-    request: int | None = None
-    removed: int = 0
-    removed_tokens: int = 0
-    entry: int | None = None
-    """The index of the inserted text on the tape."""
 
 
 class Scribe:
-    """Records in memory what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
+    """Notes what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
 
-    Call :meth:`before` and :meth:`after` around each step of the core, which may be live or rebuilt from a journal.
+    Call :meth:`before` and :meth:`after` around each step of the core, which may be live or rebuilt from a journal. If
+    the journal is redacted, the notes have no text, key of a claim or reason, and *keyed* makes the stored hash of each
+    hash. Their offsets are in UTF-16 units, or with *in_characters* in characters.
     """
 
-    def __init__(self, core: Core, header: Header) -> None:
+    def __init__(
+        self, core: Core, header: Header, *, keyed: Callable[[str], str] = str, in_characters: bool = False
+    ) -> None:
         """Start with the *core* of a new run. *header* is that of its journal."""
         self.core = core
-        self.header = header
-        self.result: Result | None = None
-        self.called: Mapping[str, Any] | None = None
-        """The record of the call, if one was read from the journal."""
-        self.at = 0.0
-        """The time of the last fact, or of the end of the run, in seconds since the run began."""
-        self.number = 0
+        self.recording = GrowingNotes()
+        self._notes = notes = self.recording.notes
+        self._keyed = keyed
+        self._redacted = header.redacted
+        self._who = {
+            one.name: (header.verifiers[one.verifier].name, header.verifiers[one.verifier].version)
+            for one in header.monitors
+        }
+        self._inline = {one.name for one in header.monitors if header.verifiers[one.verifier].worker == "inline"}
+        self._names = [one.name for one in header.monitors]
+        self.tape = Tape(core.transcript, notes, in_characters=in_characters, redacted=header.redacted)
+        self._number = 0
         """The number of the last fact or cut: each fact has the next one, and so has the cut that it leads to."""
-        self.numbers = {str(one.fields["name"]): number for number, one in enumerate(header.monitors)}
-        self._workers = [header.verifiers[one.verifier].worker for one in header.monitors]
-        self.tape = Tape(core.transcript)
-        self.frontier: list[tuple[int, float, int, int]] = []
-        """Number, time, offset, offset in UTF-16 units."""
-        self.shown: list[tuple[int, float, int, int]] = []
-        """Number, time, offset (-1: as the trace), offset in UTF-16 units."""
-        self._shows_all = True
-        self._last_shown = 0
-        self.requests: list[_Request] = []
-        self.checks: list[_Check] = []
-        self._open: dict[tuple[int, str, Span | None], list[int]] = {}
+        self._shown: int | None = None
+        """The offset up to which the reader has the trace; ``None``: all of it."""
+        self._claims: list[_OrderedCheck] = []
+        """For each check its claim."""
+        self._open: dict[tuple[str, str, Span | None], list[int]] = {}
         self._uncut: list[int] = []
-        self.forks: list[_Fork] = []
         self._open_forks: dict[int, int] = {}
-        self.remedies: list[_Remedy] = []
-        self.incidents: list[Incident] = []
+        self._answered: set[tuple[object, ...]] = set()
+        """The violations with a remedy."""
         self._closes: list[tuple[int, int | None, float, int]] = []
         """For each stream that we closed: the request, the remedy (set later), and time and number of the order."""
-        self._latencies: tuple[float, ...] = ()
         self._spent = SpentRecord()
         self._fork_counts = (0, 0, 0)
-        self.changes = 0
-        """How often an entry of these lists was added or changed."""
-        self._changed_at: dict[str, dict[int, int]] = {name: {} for name in UPSERTED}
-        """For each entry the number of its last change. The entry that changed last comes last."""
         self._length = 0
         self._count = 0
         # What the current step has shown so far.
@@ -186,8 +106,6 @@ class Scribe:
         """Seconds, queued seconds and worker of the job that ended."""
         self._removed: tuple[int, int, int] | None = None
         """The cut, its characters and its tokens."""
-        self._inserted_at: int | None = None
-        """The entry that was written after the cut."""
         self._finding: int | None = None
         """The fork whose claims are checked."""
 
@@ -198,12 +116,12 @@ class Scribe:
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
-        self._fact_times = self._removed = self._inserted_at = self._finding = None
+        self._fact_times = self._removed = self._finding = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
         """Note what the core changed when it processed *fact* at the time *at* and returned *orders*."""
-        self.at = at
-        self.number += 1
+        self._notes.end = at
+        self._number += 1
         transcript = self.core.transcript
         events = self.core.events
         if is_chunk := isinstance(fact, Chunk):
@@ -219,139 +137,130 @@ class Scribe:
             self._ordered(at, orders)
         for place in range(self._count, len(events)):
             self._event(at, events[place])
-        released = self.core.released
-        shows_all = released == transcript.length
-        if shows_all is not self._shows_all or (not shows_all and released != self._last_shown):
-            self._shows_all, self._last_shown = shows_all, released
-            to, wide = (-1, -1) if shows_all else (released, self.tape.u16(released))
-            self.shown.append((self.number, at, to, wide))
+        released = None if self.core.released == transcript.length else self.core.released
+        if released != self._shown:
+            self._shown = released
+            to = None if released is None else self.tape.units(released)
+            self._notes.shown.append(TextShown(at, to, number=self._number))
 
     def _chunk(self, at: float, chunk: Chunk) -> None:
         transcript = self.core.transcript
-        request = self.requests[-1] if self.requests else None
+        number, request = self._last()
+        is_open = request is not None and request.how == "open"
         if transcript.kept_until >= self._length:
             if transcript.length > self._length:
-                self.tape.grow(self.number, at, self._length, chunk.tokens)
-            elif request is not None and request.how == "open" and chunk.text:
+                self.tape.grow(self._number, at, self._length, chunk.tokens)
+            elif is_open and chunk.text:
                 self.tape.owe(chunk.tokens)
         if request is None:
             return
-        if chunk.text and request.first is None and request.how == "open":
-            request.first = at
-            self._touch("requests", len(self.requests) - 1)
+        if chunk.text and request.first is None and is_open:
+            self._put_request(number, replace(request, first=at))
         if chunk.usage is not None:
-            request.usage = chunk.usage
-            self._touch("requests", len(self.requests) - 1)
+            self._change("requests", number, usage=chunk.usage)
 
     def spent(self, record: SpentRecord) -> None:
         """Store the counters in *record*, and add the times of closed streams to requests and remedies."""
-        self._latencies = record.close_latency
+        notes, known = self._notes, self._spent
+        self._spent = record
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
             number, remedy, found, _ = self._closes[place]
-            if self.requests[number].ended != found + latency:
-                self.requests[number].ended = found + latency
-                self._touch("requests", number)
-            if remedy is not None and self.remedies[remedy].closed is None:
-                self.remedies[remedy].closed = found + latency
-                self._touch("remedies", remedy)
-        if record.behind is not None and self.requests:
-            self.requests[-1].usage = record.behind
-            self._touch("requests", len(self.requests) - 1)
-        counts = (record.fork_tokens, record.fork_prompt_tokens, record.fork_cached_tokens)
-        self._fork_counts = tuple(  # type: ignore[assignment]
-            more + now - was
-            for more, now, was in zip(
-                self._fork_counts,
-                counts,
-                (self._spent.fork_tokens, self._spent.fork_prompt_tokens, self._spent.fork_cached_tokens),
-                strict=True,
-            )
+            if notes.requests[number].ended != found + latency:
+                self._change("requests", number, ended=found + latency)
+            if remedy is not None and notes.remedies[remedy].closed is None:
+                self._change("remedies", remedy, closed=found + latency)
+        if record.behind is not None and notes.requests:
+            self._change("requests", len(notes.requests) - 1, usage=record.behind)
+        tokens, prompt_tokens, cached_tokens = self._fork_counts
+        self._fork_counts = (
+            tokens + record.fork_tokens - known.fork_tokens,
+            prompt_tokens + record.fork_prompt_tokens - known.fork_prompt_tokens,
+            cached_tokens + record.fork_cached_tokens - known.fork_cached_tokens,
         )
-        self._spent = record
 
     def ended(self, at: float, result: Result) -> None:
-        """Record the *result* of the run, which ended at the time *at*.
+        """Note the *result* of the run, which ended at the time *at*.
 
         Remedies in *result* for which the core emitted no event are added.
         """
-        self.at = max(self.at, at)
-        self.result = result
+        notes = self._notes
+        notes.end = max(notes.end, at)
         for record in result.violations:
-            if record.remedy is not None and not any(_same(one.violation, record) for one in self.remedies):
+            if record.remedy is not None and _identity(record) not in self._answered:
                 # The run was given up: the core emits no event for it.
                 self._remedy(at, record)
+        noted = without_text(result, self.tape.span)
+        if isinstance(result, Verified):
+            notes.certified = self._certified(result.certificate)
+        if self._redacted:
+            notes.text_sha256 = self._keyed(sha256(result.text))
+            noted = _without_words(noted, self._keyed)
+        notes.result = noted
+
+    def _certified(self, certificate: Certificate) -> tuple[int, ...]:
+        """Return the indexes of the checks in *certificate*."""
+        checks = self._notes.checks
+        places: dict[object, int] = {
+            (one.monitor, one.key, one.span): place
+            for place, one in enumerate(self._claims)
+            if checks[place].cut is None and checks[place].outcome is not None
+        }
+        known = [places.get((one.monitor, one.key, one.span)) for one in certificate.checks]
+        return tuple(number for number in known if number is not None)
+
+    # ------------------------------------------------------------------ what a redacted journal does not say
+
+    def _unsaid(self, *names: str) -> dict[str, Any]:
+        """Return empty texts for the fields *names* if the journal is redacted; else no changes."""
+        return dict.fromkeys(names, "") if self._redacted else {}
+
+    def _said(self, outcome: Outcome) -> Outcome:
+        """Return *outcome*, without its reason if the journal is redacted."""
+        if not self._redacted or isinstance(outcome, TimedOut):
+            return outcome
+        if not isinstance(outcome, Judged):
+            return type(outcome)("")
+        verdict = outcome.verdict
+        return Judged(Pass(scope=verdict.scope) if isinstance(verdict, Pass) else type(verdict)(why=""))
 
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Record how the current step changed the trace at the time *at*: the text that was cut, and the new text."""
+        """Note how the current step changed the trace at the time *at*: the text that was cut, and the new text."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
-            self.number += 1
-            tokens = self.tape.cut(self.number, at, kept, self._length - kept)
-            number = len(self.tape.cuts) - 1
+            self._number += 1
+            tokens = self.tape.cut(self._number, at, kept, self._length - kept)
+            number = len(self._notes.cuts) - 1
             still = []
             for place in self._uncut:
-                check = self.checks[place]
-                if check.span is not None and check.span.end > kept:
-                    check.cut = number
-                    self._touch("checks", place)
+                span = self._claims[place].span
+                if span is not None and span.end > kept:
+                    self._change("checks", place, cut=number)
                 else:
                     still.append(place)
             self._uncut = still
             self._removed = number, self._length - kept, tokens
         if transcript.length > kept:
-            self._inserted_at = len(self.tape.texts)
-            self.tape.grow(self.number, at, kept, 0)
+            self.tape.grow(self._number, at, kept, 0)
 
     # ------------------------------------------------------------------ facts and orders
 
-    def _fact(self, at: float, fact: Fact) -> None:  # noqa: C901, PLR0912  one case a fact
+    def _fact(self, at: float, fact: Fact) -> None:  # noqa: C901  one case a fact
         match fact:
             case Opened(resume=resume, reason=reason, seconds=seconds):
-                remedy = None
-                if self.remedies and self.remedies[-1].request is None:
-                    remedy = len(self.remedies) - 1
-                    self.remedies[remedy].request = len(self.requests)
-                    self._touch("remedies", remedy)
-                self.requests.append(
-                    _Request(
-                        len(self.tape.texts),
-                        self.core.transcript.length,
-                        self.number,
-                        sent=at - seconds,
-                        accepted=at,
-                        resume=resume,
-                        reason=reason,
-                        remedy=remedy,
-                    )
-                )
-                self._touch("requests", len(self.requests) - 1)
+                self._request(sent=at - seconds, accepted=at, resume=resume, reason=reason, remedy=self._unanswered())
             case Ended():
                 self._end_request(at, "ended")
             case Broken(error=error, seconds=seconds):
-                if self.requests and not self._is_closed():
-                    self._end_request(at, "broken", error)
-                else:
-                    self.requests.append(
-                        _Request(
-                            len(self.tape.texts),
-                            self.core.transcript.length,
-                            self.number,
-                            sent=at - seconds,
-                            ended=at,
-                            how="refused",
-                            error=error,
-                        )
-                    )
-                    self._touch("requests", len(self.requests) - 1)
+                if not self._end_request(at, "broken", error):
+                    self._request(sent=at - seconds, ended=at, how="refused", error=error)
                 self._incident(at, "broken", error)
-            case Extracted(job=job, seconds=seconds, queued=queued, worker=worker, claims=claims):
-                self._end_fork(job, at, seconds, queued, worker, claims=len(claims))
+            case Extracted(job=job, claims=claims):
+                self._end_fork(at, job, fact, claims=len(claims))
             case Settled(job=job, outcome=outcome, seconds=seconds, queued=queued, worker=worker):
-                if job in self._open_forks:
-                    self._end_fork(job, at, seconds, queued, worker, outcome=outcome)
+                self._end_fork(at, job, fact, outcome=self._said(outcome))
                 self._fact_times = seconds, queued, worker
             case OutOfTime(seconds=seconds):
                 self._incident(at, "out_of_time", f"{seconds:g} s")
@@ -360,209 +269,232 @@ class Scribe:
             case Abandoned():
                 self._incident(at, "abandoned")
             case Resumed():
-                if self.requests and not self._is_closed():
-                    self._end_request(at, "broken", "the process ended")
+                self._end_request(at, "broken", "the process ended")
                 self._incident(at, "resumed")
             case SwitchedOff():
                 self._incident(at, "switched_off")
 
-    def _is_closed(self) -> bool:
-        return self.requests[-1].how != "open"
+    def _last(self) -> tuple[int, RequestTimes | None]:
+        number = len(self._notes.requests) - 1
+        return number, self._notes.requests.get(number)
 
-    def _end_request(self, at: float, how: Literal["ended", "closed", "broken"], error: str = "") -> None:
-        if self.requests and not self._is_closed():
-            request = self.requests[-1]
-            request.ended, request.how, request.error = at, how, error
-            self._touch("requests", len(self.requests) - 1)
+    def _unanswered(self) -> int | None:
+        """Return the index of the last remedy, if no request has followed it."""
+        number = len(self._notes.remedies) - 1
+        return number if number >= 0 and self._notes.remedies[number].request is None else None
 
-    def _end_fork(
-        self,
-        job: int,
-        at: float,
-        seconds: float,
-        queued: float,
-        worker: str,
-        *,
-        claims: int = 0,
-        outcome: Outcome | None = None,
-    ) -> None:
+    def _request(self, **fields: Any) -> None:
+        start = self.tape.units(self.core.transcript.length)
+        fields |= self._unsaid("error")
+        self._put_request(len(self._notes.requests), RequestTimes(number=self._number, start=start, **fields))
+
+    def _put_request(self, number: int, request: RequestTimes) -> None:
+        self.recording.put("requests", number, request)
+        if request.remedy is not None:  # whose story ends with the first token of this request
+            times = {"sent": request.sent, "accepted": request.accepted, "first": request.first}
+            self._change("remedies", request.remedy, request=number, **times)
+
+    def _end_request(self, at: float, how: Literal["ended", "closed", "broken"], error: str = "") -> bool:
+        """Note the end of the last request. Return false if there is none that has not ended."""
+        number, request = self._last()
+        if request is None or request.how != "open":
+            return False
+        self._change("requests", number, ended=at, how=how, error="" if self._redacted else error)
+        return True
+
+    def _end_fork(self, at: float, job: int, fact: Extracted | Settled, **ending: Any) -> None:
         place = self._open_forks.pop(job, None)
         if place is None:
             return
-        fork = self.forks[place]
-        fork.ended, fork.claims, fork.outcome, fork.worker = at, claims, outcome, worker
-        if worker:
-            fork.began = at - seconds + queued
-        fork.tokens, fork.prompt_tokens, fork.cached_tokens = self._fork_counts
+        if fact.worker:
+            ending["began"] = at - fact.seconds + fact.queued
+        tokens, prompt_tokens, cached_tokens = self._fork_counts
         self._fork_counts = (0, 0, 0)
+        counts = {"tokens": tokens, "prompt_tokens": prompt_tokens, "cached_tokens": cached_tokens}
+        self._change("forks", place, ended=at, worker=fact.worker, **counts, **ending)
         self._finding = place
-        self._touch("forks", place)
 
     def _ordered(self, at: float, orders: Sequence[Order]) -> None:
+        forks = self._notes.forks
         for order in orders:
             match order:
-                case Extract(job=job, monitor=monitor, segment=segment, pieces=pieces):
-                    if pieces is not None:
-                        self._open_forks[job] = len(self.forks)
-                        self._touch("forks", len(self.forks))
-                        wide = self.tape.u16_span(segment.span)
-                        self.forks.append(_Fork(monitor, segment.span, at, self.number, wide))
-                case Drop(job=job):
-                    place = self._open_forks.pop(job, None)
-                    if place is not None:
-                        self.forks[place].ended = at
-                        self.forks[place].outcome = Cancelled("it is not needed any more")
-                        self._touch("forks", place)
+                case Extract(job=job, monitor=monitor, segment=segment, pieces=pieces) if pieces is not None:
+                    self._open_forks[job] = len(forks)
+                    fork = ForkTimes(
+                        monitor=self._names[monitor],
+                        segment=self.tape.span(segment.span),
+                        ordered=at,
+                        number=self._number,
+                    )
+                    self.recording.put("forks", len(forks), fork)
+                case Drop(job=job) if job in self._open_forks:
+                    outcome = self._said(Cancelled("it is not needed any more"))
+                    self._change("forks", self._open_forks.pop(job), ended=at, outcome=outcome)
                 case Close():
-                    if self.requests and not self._is_closed():
-                        self._end_request(at, "closed")
-                        self._closes.append((len(self.requests) - 1, None, at, self.number))
+                    if self._end_request(at, "closed"):
+                        self._closes.append((self._last()[0], None, at, self._number))
                 case Suspend(verifier=verifier, failures=failures):
                     self._incident(at, "suspended" if failures else "restored", verifier)
                 case _:
                     pass
 
     def _incident(self, at: float, what: Any, text: str = "") -> None:
-        self._touch("incidents", len(self.incidents))
-        self.incidents.append(Incident(at, what, text, number=self.number))
+        self._notes.incidents.append(Incident(at, what, "" if self._redacted else text, number=self._number))
 
     # ------------------------------------------------------------------ events
 
     def _check_event(self, at: float, event: Event) -> None:
         match event:
             case CheckStarted(monitor=monitor, key=key, span=span):
-                self._start(at, self.numbers[monitor], key, span)
+                self._start(at, monitor, key, span)
             case CheckSettled(check=check):
                 self._settle(at, check)
             case ViolationFound(violation=violation):
                 place = self._check_of(violation)
                 if place is not None:
-                    self.checks[place].interrupted = violation.interrupted
-                    self._touch("checks", place)
+                    self._change("checks", place, interrupted=violation.interrupted)
             case _:
                 pass
 
     def _event(self, at: float, event: Event) -> None:
         match event:
             case FrontierMoved(to=to):
-                self.frontier.append((self.number, at, to, self.tape.u16(to)))
+                self._notes.frontier.append(FrontierStep(at, self.tape.units(to), number=self._number))
             case Remedied(violation=violation):
                 self._remedy(at, violation)
             case _:
                 pass
 
-    def _start(self, at: float, monitor: int, key: str, span: Span | None) -> _Check:
-        place = len(self.checks)
-        check = _Check(monitor, key, span, at, self.number, self.tape.model_tokens, fork=self._finding)
-        if self.tape.is_wide:
-            check.wide = (self.tape.u16_span(span), None)
-        self.checks.append(check)
+    def _start(self, at: float, monitor: str, key: str, span: Span | None) -> None:
+        place = len(self._claims)
+        self._claims.append(_OrderedCheck(monitor, key, span, self.tape.model_tokens))
         self._uncut.append(place)
         self._open.setdefault((monitor, key, span), []).append(place)
-        self._touch("checks", place)
-        return check
+        verifier, version = self._who[monitor]
+        check = CheckTimes(
+            number=self._number,
+            monitor=monitor,
+            verifier=verifier,
+            version=version,
+            key="" if self._redacted else key,
+            span=self.tape.span(span),
+            ordered=at,
+            fork=self._finding,
+        )
+        self.recording.put("checks", place, check)
 
     def _settle(self, at: float, record: CheckRecord) -> None:
-        monitor = self.numbers[record.monitor]
-        places = self._open.get((monitor, record.key, record.span))
-        if places:
-            place = places.pop(0)
-            check = self.checks[place]
-            if not places:
-                del self._open[monitor, record.key, record.span]
-        else:  # a cached verdict, a skipped check, or an extraction that failed
-            check = self._start(at, monitor, record.key, record.span)
-            place = len(self.checks) - 1
-            del self._open[monitor, record.key, record.span]
-        check.record, check.segment, check.ended = record, record.segment, at
-        check.settled = self.number
-        if check.wide is not None:
-            check.wide = check.wide[0], self.tape.u16_span(record.segment)
-        check.lag = self.tape.model_tokens - check.tokens
+        claim = (record.monitor, record.key, record.span)
+        if claim not in self._open:  # a cached verdict, a skipped check, or an extraction that failed
+            self._start(at, *claim)
+        places = self._open[claim]
+        place = places.pop(0)
+        if not places:
+            del self._open[claim]
         outcome = record.outcome
+        fields: dict[str, Any] = {"key": self._keyed(record.claim_sha256)} if self._redacted else {}
         if isinstance(outcome, Judged) and outcome.cached:
-            check.worker, check.began = "cache", at
+            fields |= {"worker": "cache", "began": at}
         elif self._fact_times is not None and not isinstance(outcome, Skipped | Cancelled):
             seconds, queued, worker = self._fact_times
-            if worker or self._workers[monitor] == "inline":
-                check.began = max(at - seconds + queued, check.ordered)
-                check.worker = worker or ("inline" if self._workers[monitor] == "inline" else "")
-        self._touch("checks", place)
+            if not worker and record.monitor in self._inline:
+                worker = "inline"
+            if worker:
+                began = max(at - seconds + queued, self._notes.checks[place].ordered)
+                fields |= {"worker": worker, "began": began}
+        self._change(
+            "checks",
+            place,
+            segment=self.tape.span(record.segment),
+            ended=at,
+            settled=self._number,
+            outcome=self._said(outcome),
+            tries=record.tries,
+            lag=self.tape.model_tokens - self._claims[place].tokens,
+            **fields,
+        )
 
     def _check_of(self, violation: ViolationRecord) -> int | None:
         """Return the index of the latest check that found *violation*; ``None`` if there is none."""
-        number = self.numbers[violation.monitor]
-        for place in range(len(self.checks) - 1, -1, -1):
-            check = self.checks[place]
-            if check.monitor == number and check.key == violation.key and _is_violation(check.record):
-                span = check.span
-                if span is None or (span.start <= violation.span.start and violation.span.end <= span.end):
-                    return place
+        for place in range(len(self._claims) - 1, -1, -1):
+            claim = self._claims[place]
+            is_same = (claim.monitor, claim.key) == (violation.monitor, violation.key)
+            is_there = claim.span is None or claim.span.covers(violation.span)
+            if is_same and is_there and is_refuted(self._notes.checks[place]):
+                return place
         return None
 
     def _remedy(self, at: float, violation: ViolationRecord) -> None:
-        number = len(self.remedies)
+        self._answered.add(_identity(violation))
+        tape, number = self.tape, len(self._notes.remedies)
+        fields: dict[str, Any] = {"found": at, "number": self._number}
         place = self._check_of(violation)
-        remedy = _Remedy(violation, place, at, self.number, self.tape.u16_span(violation.span))
         if place is not None:
-            check = self.checks[place]
-            check.remedy, remedy.number = number, check.settled
-            remedy.found = at if check.ended is None else check.ended
-            self._touch("checks", place)
+            self._change("checks", place, remedy=number)
+            check = self._notes.checks[place]
+            fields |= {"found": at if check.ended is None else check.ended, "number": check.settled or self._number}
         if self._removed is not None:
             cut, removed, tokens = self._removed
-            made = self.tape.credit(cut, number)
-            remedy.cut, remedy.to, remedy.removed, remedy.removed_tokens = made.at, made.wide, removed, tokens
+            made = tape.credit(cut, number)
+            fields |= {"cut": made.at, "removed": removed, "removed_tokens": tokens}
             self._removed = None
         if violation.inserted:
-            remedy.written, remedy.entry = at, self._inserted_at
+            fields["written"] = at
         if self._closes:
             request, known, closed, ordered = self._closes[-1]
-            if known is None and request == len(self.requests) - 1 and ordered >= remedy.number:
+            if known is None and request == len(self._notes.requests) - 1 and ordered >= fields["number"]:
                 self._closes[-1] = request, number, closed, ordered
-                if len(self._closes) <= len(self._latencies):
-                    remedy.closed = closed + self._latencies[len(self._closes) - 1]
-        self.remedies.append(remedy)
-        self._touch("remedies", number)
+                if len(self._closes) <= len(self._spent.close_latency):
+                    fields["closed"] = closed + self._spent.close_latency[len(self._closes) - 1]
+        noted = replace(
+            violation,
+            span=tape.span(violation.span),
+            cut=None if violation.cut is None else tape.units(violation.cut),
+            **self._unsaid("key", "quote", "why", "witness", "inserted"),
+        )
+        self.recording.put(
+            "remedies", number, RemedyTimes(violation=noted, remedy=violation.remedy, check=place, **fields)
+        )
 
-    # ------------------------------------------------------------------ which entries have changed
-
-    def entries(self, name: str) -> Sequence[object]:
-        """Return the list with the name *name*: requests, checks, forks, remedies or incidents."""
-        found: Sequence[object] = getattr(self, name)
-        return found
-
-    def changed_after(self, changes: int) -> dict[str, list[int]]:
-        """Return the sorted indexes of the entries that changed since :attr:`changes` was *changes*, by list."""
-        found = {}
-        for name, changed_at in self._changed_at.items():
-            if numbers := sorted(_above(changes, changed_at)):
-                found[name] = numbers
-        return found
-
-    def _touch(self, name: str, number: int) -> None:
-        self.changes += 1
-        changed_at = self._changed_at[name]
-        changed_at.pop(number, None)
-        changed_at[number] = self.changes
-        if name == "requests" and (remedy := self.requests[number].remedy) is not None:
-            self._touch("remedies", remedy)  # its story ends with the first token of this request
+    def _change(self, name: str, index: int, **changes: Any) -> None:
+        """Store the entry at *index* of the list *name* with *changes*."""
+        self.recording.put(name, index, replace(getattr(self._notes, name)[index], **changes))
 
 
-def _above(least: int, values: dict[int, int]) -> Iterator[int]:
-    """Yield the keys whose values are above *least*. The values must ascend."""
-    return takewhile(lambda key: values[key] > least, reversed(values))
+def is_refuted(check: CheckTimes) -> bool:
+    """Tell whether *check* has found a violation."""
+    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation)
 
 
-def _is_violation(record: CheckRecord | None) -> bool:
-    return record is not None and isinstance(record.outcome, Judged) and isinstance(record.outcome.verdict, Violation)
+def _identity(violation: ViolationRecord) -> tuple[object, ...]:
+    return violation.monitor, violation.key, violation.span, violation.remedy, violation.cut
 
 
-def _same(one: ViolationRecord, other: ViolationRecord) -> bool:
-    return (one.monitor, one.key, one.span, one.remedy, one.cut) == (
-        other.monitor,
-        other.key,
-        other.span,
-        other.remedy,
-        other.cut,
-    )
+def without_text(result: Result, span: Callable[[Span | None], Span | None]) -> Result:
+    """Return *result* without its text and what the notes have elsewhere. *span* converts its spans."""
+    fields: dict[str, Any] = {"insertions": tuple(replace(one, span=span(one.span)) for one in result.insertions)}
+    if reasons := getattr(result, "unverified_reasons", ()):
+        fields["unverified_reasons"] = tuple(replace(one, span=span(one.span)) for one in reasons)
+    if isinstance(result, Verified):
+        certificate = result.certificate
+        covered, refuted = tuple(map(span, certificate.covered)), tuple(map(span, certificate.refuted))
+        fields["certificate"] = replace(certificate, checks=(), covered=covered, refuted=refuted, signature="")
+    for name in ("checks", "violations", "precomputed", "prompt_findings", "numbers"):
+        fields[name] = ()
+    return replace(result, text="", reasoning="", answer="", journal=None, context=None, **fields)
+
+
+def _without_words(result: Result, keyed: Callable[[str], str]) -> Result:
+    """Return *result* without reasons, and with the stored forms of its hashes."""
+    fields: dict[str, Any] = {name: "" for name in ("reason", "error") if hasattr(result, name)}
+    if reasons := getattr(result, "unverified_reasons", ()):
+        fields["unverified_reasons"] = tuple(replace(one, why="") for one in reasons)
+    if isinstance(result, Verified):
+        certificate = result.certificate
+        hashes = {name: keyed(getattr(certificate, name)) for name in _HASHES}
+        fields["certificate"] = replace(certificate, **hashes)
+    # The samples of skipped events quote what a server sent.
+    return replace(result, wire=WireReport(), **fields)
+
+
+_HASHES = ("text_sha256", "prompt_sha256", "chain_sha256")

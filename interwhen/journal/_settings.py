@@ -131,11 +131,11 @@ class CallSlot(Clerk, JournalFile, Protocol):
 class CallJournal(Journal):
     """The journal of one call in a :class:`~interwhen.journal._directory.JournalDirectory`."""
 
-    head: CallHead | None = None
+    head: CallHead = field(kw_only=True)
     """The call to which the run belongs."""
     redacted: bool = False
     """Whether the journal gets lengths, hashes and verdicts in place of text."""
-    slot: CallSlot | None = field(default=None, repr=False)
+    slot: CallSlot = field(kw_only=True, repr=False)
     """The file of the journal, and what writes it."""
     hash_key: bytes = field(default=b"", repr=False)
     """The key of all hashes of texts in a redacted journal."""
@@ -156,21 +156,6 @@ class CallJournal(Journal):
         import hmac
 
         return hmac.digest(self.hash_key, digest.encode(), "sha256").hex()
-
-    @property
-    def incomplete(self) -> str:
-        """The reason why the journal is incomplete; empty while it is complete."""
-        return "" if self.slot is None else self.slot.incomplete
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether a run has begun to write this journal."""
-        return self.slot is not None and self.slot.has_begun
-
-    def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
-        if self.slot is not None:
-            self.slot.called(record, has_problem=has_problem)
 
 
 # The settings of a file, or of a directory, that several calls write to.

@@ -1,10 +1,16 @@
-"""The types of the timeline of a run: its events, each with its times. For the units, see :class:`Timeline`."""
+"""The record of a run: its events, each with its times. For the units, see :class:`Timeline`.
+
+These structs are its one shape: the scribe makes them, a redacted journal stores them, ``_compact_form.py`` encodes
+them, and the types of the trace page are generated from them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from itertools import takewhile
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -15,7 +21,9 @@ from interwhen._types.verdicts import Outcome
 from interwhen.journal._records import Header
 
 
-class _Numbered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class TimedEvent(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """An event of a run."""
+
     number: int
     """The place of the event in the order of the run.
 
@@ -24,7 +32,7 @@ class _Numbered(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """
 
 
-class TextWritten(_Numbered, frozen=True, gc=False):
+class TextWritten(TimedEvent, frozen=True, gc=False, omit_defaults=True):
     """Text was added to the trace: text of the model, or text that a remedy inserted."""
 
     at: float
@@ -41,18 +49,18 @@ class TextWritten(_Numbered, frozen=True, gc=False):
     texts from one chunk has its tokens."""
 
 
-class TextCut(_Numbered, frozen=True, gc=False):
+class TextCut(TimedEvent, frozen=True, gc=False, omit_defaults=True):
     """The trace was cut back to offset ``to``."""
 
     at: float
     to: int
     length: int
-    """How many characters were taken back; 0 if the journal is redacted."""
+    """How many characters were taken back."""
     remedy: int | None
     """The index of the remedy that cut; ``None`` if none did, for example after a reconnect or a resume."""
 
 
-class TextShown(_Numbered, frozen=True, gc=False):
+class TextShown(TimedEvent, frozen=True, gc=False, omit_defaults=True):
     """The reader may now have the trace up to offset ``to``. If ``to`` is smaller than before, text was retracted.
 
     These events exist only while text is held back. After one whose ``to`` is ``None``, each text is released when it
@@ -63,41 +71,41 @@ class TextShown(_Numbered, frozen=True, gc=False):
     to: int | None
 
 
-class FrontierStep(_Numbered, frozen=True, gc=False):
+class FrontierStep(TimedEvent, frozen=True, gc=False, omit_defaults=True):
     """The frontier moved forward to offset ``to``. A cut moves it back without an event."""
 
     at: float
     to: int
 
 
-class RequestTimes(_Numbered, frozen=True, gc=False):
+class RequestTimes(TimedEvent, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One request of the main stream.
 
     A time is ``None`` if the step did not happen.
     """
 
-    sent: float | None
+    sent: float | None = None
     """When it was sent to the server."""
-    accepted: float | None
+    accepted: float | None = None
     """When the server accepted it."""
-    first: float | None
+    first: float | None = None
     """When its first text arrived."""
-    ended: float | None
+    ended: float | None = None
     """When its stream ended or was closed, or when it failed."""
-    how: Literal["ended", "closed", "broken", "refused", "open"]
+    how: Literal["ended", "closed", "broken", "refused", "open"] = "open"
     """``ended``: the server ended it. ``closed``: the run closed it. ``broken``: it failed after it was accepted.
     ``refused``: it failed before. ``open``: it has not ended."""
-    error: str
+    error: str = ""
     """Why it was refused or broke; empty if neither happened, or if the journal is redacted."""
-    resume: ResumeMode | None
+    resume: ResumeMode | None = None
     """How it continues kept text; ``None`` if there was no text to continue, or if it was refused."""
-    reason: str
+    reason: str = ""
     """Why it continues the text in this way; empty if ``resume`` is ``None``."""
-    start: int
+    start: int = 0
     """The length of the trace when it began."""
-    usage: Usage | None
+    usage: Usage | None = None
     """The server's token counts; ``None`` if it sent none."""
-    remedy: int | None
+    remedy: int | None = None
     """The index of the remedy after which it was the first accepted request; ``None`` if there is no such remedy."""
 
     @property
@@ -106,7 +114,7 @@ class RequestTimes(_Numbered, frozen=True, gc=False):
         return next((time for time in (self.sent, self.accepted, self.ended) if time is not None), 0.0)
 
 
-class CheckTimes(_Numbered, frozen=True, gc=False):
+class CheckTimes(TimedEvent, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One check of one claim: when it was ordered, began and ended, and its outcome.
 
     A failed extraction and text that could not be read have entries, too, without the key of a claim.
@@ -115,34 +123,36 @@ class CheckTimes(_Numbered, frozen=True, gc=False):
     monitor: str
     verifier: str
     version: str
-    key: str
+    key: str = ""
     """The key of the claim; if the journal is redacted, the hash of the text at ``span``, if that is known."""
-    span: Span | None
+    span: Span | None = None
     """The span of the claim; ``None`` if its position is not known."""
-    segment: Span | None
+    segment: Span | None = None
     """The span of the segment in which it was found; ``None`` if the check has not ended."""
     ordered: float
     """When the core ordered the check."""
-    began: float | None
+    began: float | None = None
     """When it began in its worker; ``None`` if it never began, or if this is not known."""
-    ended: float | None
-    worker: str
+    ended: float | None = None
+    worker: str = ""
     """Where it ran: ``inline``, ``loop``, ``thread 4711``, ``process 4711``, or what another worker pool calls its
     worker; ``cache`` if an earlier verdict was used. Empty: it never began, or this is not known."""
-    outcome: Outcome | None
+    outcome: Outcome | None = None
     """``None`` if the check has not ended. It has no reason if the journal is redacted."""
-    tries: int
+    tries: int = 1
     """How often the verifier was tried; 1 if the check has not ended."""
-    lag: int
+    lag: int = 0
     """How many tokens of the model arrived between ``ordered`` and ``ended``; 0 if the check has not ended."""
-    cut: int | None
+    cut: int | None = None
     """The index of the cut that removed its span or the end of it; ``None`` if the span was not cut."""
-    remedy: int | None
+    remedy: int | None = None
     """The index of the remedy that its violation led to; ``None`` if it led to none."""
-    interrupted: bool
+    interrupted: bool = False
     """Whether its violation could interrupt the run."""
-    fork: int | None
+    fork: int | None = None
     """The index of the fork that found the claim; ``None`` if a parser found it, or if it is not known."""
+    settled: int | None = None
+    """The number of the event at which it ended; ``None`` if it has not. ``number`` is that at which it was ordered."""
 
     @property
     def at(self) -> float:
@@ -150,7 +160,7 @@ class CheckTimes(_Numbered, frozen=True, gc=False):
         return self.ordered
 
 
-class ForkTimes(_Numbered, frozen=True, gc=False):
+class ForkTimes(TimedEvent, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One fork (a short inference that extracts claims): when it was ordered, began and ended."""
 
     monitor: str
@@ -158,18 +168,18 @@ class ForkTimes(_Numbered, frozen=True, gc=False):
     """The segment whose claims the fork extracts."""
     ordered: float
     """When the core ordered the fork."""
-    began: float | None
+    began: float | None = None
     """When the model was asked, or the local parser; ``None`` if this never happened or is not known."""
-    ended: float | None
-    worker: str
+    ended: float | None = None
+    worker: str = ""
     """``model`` or ``local`` (a local parser); empty if the fork never began, or if this is not known."""
-    claims: int
-    outcome: Outcome | None
+    claims: int = 0
+    outcome: Outcome | None = None
     """Why there are no claims, if it failed or was cancelled; else ``None``."""
-    tokens: int
+    tokens: int = 0
     """The tokens that it generated. This and the next two counts may include forks that ran at the same time."""
-    prompt_tokens: int
-    cached_tokens: int
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
 
     @property
     def at(self) -> float:
@@ -177,33 +187,33 @@ class ForkTimes(_Numbered, frozen=True, gc=False):
         return self.ordered
 
 
-class RemedyTimes(_Numbered, frozen=True, gc=False):
+class RemedyTimes(TimedEvent, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One remedy, from the verdict to the first text after it. ``None``: the step did not happen or is not known."""
 
     violation: ViolationRecord
     """The violation that it answers; without texts and key if the journal is redacted."""
-    remedy: RemedyName | None
-    check: int | None
+    remedy: RemedyName | None = None
+    check: int | None = None
     """The index of the check that found the violation; ``None`` if it is not known."""
     found: float
     """When the check ended that found the violation; if that is not known, when the remedy was chosen."""
-    closed: float | None
+    closed: float | None = None
     """When the stream was closed."""
-    cut: float | None
+    cut: float | None = None
     """When the trace was cut."""
-    written: float | None
+    written: float | None = None
     """When text was inserted."""
-    sent: float | None
+    sent: float | None = None
     """When the request after it was sent."""
-    accepted: float | None
+    accepted: float | None = None
     """When the server accepted that request."""
-    first: float | None
+    first: float | None = None
     """When the first text of that request arrived."""
-    request: int | None
+    request: int | None = None
     """The index of the first accepted request between it and the next remedy; ``None`` if there was none."""
-    removed: int
+    removed: int = 0
     """How many characters were cut."""
-    removed_tokens: int
+    removed_tokens: int = 0
     """How many tokens of the model were cut. A chunk that is cut in its middle does not count."""
 
     @property
@@ -212,14 +222,14 @@ class RemedyTimes(_Numbered, frozen=True, gc=False):
         return self.found
 
 
-class Incident(_Numbered, frozen=True, gc=False):
+class Incident(TimedEvent, frozen=True, gc=False, omit_defaults=True):
     """A rare event, such as a broken stream, a silence, a spent time budget, or a resume."""
 
     at: float
     what: Literal["broken", "idle", "out_of_time", "abandoned", "resumed", "switched_off", "suspended", "restored"]
     """``abandoned``: the reader left. ``switched_off``: supervision was turned off. ``suspended`` and ``restored``: a
     verifier."""
-    text: str
+    text: str = ""
     """The error, the seconds of silence or of the budget, or the name of the verifier; empty for others, and if the
     journal is redacted."""
 
@@ -227,6 +237,140 @@ class Incident(_Numbered, frozen=True, gc=False):
 TimelineEvent: TypeAlias = (
     TextWritten | TextCut | TextShown | FrontierStep | RequestTimes | CheckTimes | ForkTimes | RemedyTimes | Incident
 )
+
+
+class RunNotes(msgspec.Struct, omit_defaults=True):
+    """What is known of a run up to now, or what is new or changed in it, which :meth:`add` joins to what was known.
+
+    A redacted journal stores the latter. The texts are columns, because there are so many.
+    """
+
+    end: float = 0.0
+    """As :attr:`Timeline.end`."""
+    text: list[str] = []
+    """The texts in the order in which they were added to the trace; empty if the journal is redacted."""
+    times: list[float] = []
+    """When each text was added."""
+    chars: list[int] = []
+    """The length of each text."""
+    numbers: list[tuple[int, int]] = []
+    """The index of each text whose number is not that of the text before plus one, with its number."""
+    weights: list[tuple[int, int]] = []
+    """The index of each text that does not have one token, with its tokens."""
+    styles: list[tuple[int, Phase, Origin]] = []
+    """The index of each text at which phase or origin change, with the new ones."""
+    cuts: list[TextCut] = []
+    shown: list[TextShown] = []
+    frontier: list[FrontierStep] = []
+    incidents: list[Incident] = []
+    requests: dict[int, RequestTimes] = {}
+    """The requests by index, as the next lists: most of these entries change after they were added."""
+    checks: dict[int, CheckTimes] = {}
+    forks: dict[int, ForkTimes] = {}
+    remedies: dict[int, RemedyTimes] = {}
+    result: Result | None = None
+    """The result of the run without its text and what is noted elsewhere."""
+    certified: tuple[int, ...] = ()
+    """The indexes of the checks in its certificate."""
+    text_sha256: str = ""
+    """The hash of its text, if the journal is redacted."""
+
+    def written(self) -> Iterator[TextWritten]:
+        """Yield the texts as events."""
+        starts = {index: (phase, origin) for index, phase, origin in self.styles}
+        numbers, weights, cuts = dict(self.numbers), dict(self.weights), deque(self.cuts)
+        number = length = 0
+        style: tuple[Phase, Origin] = ("answer", "model")
+        texts = self.text or [""] * len(self.chars)
+        for index, (at, text, chars) in enumerate(zip(self.times, texts, self.chars, strict=True)):
+            number = numbers.get(index, number + 1)
+            while cuts and cuts[0].number <= number:
+                length = min(length, cuts.popleft().to)
+            style = starts.get(index, style)
+            yield TextWritten(at, length, text, chars, *style, weights.get(index, 1), number=number)
+            length += chars
+
+
+APPENDED = (
+    "text",
+    "times",
+    "chars",
+    "numbers",
+    "weights",
+    "styles",
+    "cuts",
+    "shown",
+    "frontier",
+    "incidents",
+)
+"""The lists of :class:`RunNotes` that only grow."""
+KEYED: dict[str, type[TimedEvent]] = {
+    "requests": RequestTimes,
+    "checks": CheckTimes,
+    "forks": ForkTimes,
+    "remedies": RemedyTimes,
+}
+"""The lists of :class:`RunNotes` whose entries may change, with the type of these entries."""
+_ENDING = ("end", "result", "certified", "text_sha256")
+
+
+@dataclass(slots=True)
+class PartMark:
+    """Stores how much of :class:`GrowingNotes` was already returned as parts. Each consumer needs a mark of its own."""
+
+    begun: bool = False
+    """Whether the first part, which has the settings of the run, was returned."""
+    offset: int = 0
+    """The end of the last part in the journal, in bytes."""
+    restarts: int = 0
+    """How often the timeline had begun again when the last part was made."""
+    changes: int = 0
+    """How many changes of entries there were when the last part was made."""
+    counts: tuple[int, ...] = (0,) * len(APPENDED)
+    """The lengths that the lists in :data:`APPENDED` had when the last part was made."""
+
+
+class GrowingNotes:
+    """The notes of a run, which grow, and which of them have changed since a part was returned."""
+
+    def __init__(self) -> None:
+        self.notes = RunNotes()
+        self.called: Mapping[str, Any] | None = None
+        """The record of the call, if one was read from the journal."""
+        self._changes = 0
+        self._changed: dict[tuple[str, int], int] = {}
+        """For each entry the number of its last change. The entry that changed last comes last."""
+
+    def put(self, name: str, index: int, entry: TimedEvent) -> None:
+        """Store *entry* at *index* of the list *name*, one of :data:`KEYED`."""
+        getattr(self.notes, name)[index] = entry
+        self._changes += 1
+        self._changed.pop((name, index), None)
+        self._changed[name, index] = self._changes
+
+    def add(self, part: RunNotes) -> None:
+        """Join *part*, which comes directly after the notes, to them."""
+        for name in _ENDING:
+            setattr(self.notes, name, getattr(part, name))
+        for name in APPENDED:
+            getattr(self.notes, name).extend(getattr(part, name))
+        for name in KEYED:
+            for index, entry in getattr(part, name).items():
+                self.put(name, index, entry)
+
+    def since(self, mark: PartMark) -> RunNotes:
+        """Return what is new or changed since *mark*, and move *mark* to now."""
+        notes = self.notes
+        lists = [getattr(notes, name) for name in APPENDED]
+        part = RunNotes(
+            **{name: getattr(notes, name) for name in _ENDING},
+            **{name: known[count:] for name, known, count in zip(APPENDED, lists, mark.counts, strict=True)},
+        )
+        recent = takewhile(lambda key: self._changed[key] > mark.changes, reversed(self._changed))
+        for name, index in sorted(recent):
+            getattr(part, name)[index] = getattr(notes, name)[index]
+        mark.counts, mark.changes = tuple(map(len, lists)), self._changes
+        return part
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ import ipaddress
 import re
 from base64 import b64decode
 from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 import anyio
@@ -34,6 +33,7 @@ from interwhen.view._verify import verify_claim
 Guard: TypeAlias = Callable[[Request], Response | None]
 """Returns the answer that refuses a request; ``None`` if it may be served."""
 
+S = TypeVar("S", bound=msgspec.Struct)
 _JSON = "application/json"
 _PAGE_ROWS = 200
 _MOST_LIVE = 64
@@ -189,38 +189,35 @@ class PageServer:
             self._live -= 1
 
     async def _check(self, request: Request) -> Response:
-        path = self._path(request)
-        if (refused := _refused_command(request, path)) is not None:
-            return refused
-        assert path is not None
-        try:
-            asked = msgspec.json.decode(await request.body(), type=_Asked)
-            check = partial(anyio.run, verify_claim, path, asked.check)
-            found = await anyio.to_thread.run_sync(check, limiter=self._rechecking)
-        except DECODE_ERRORS as error:
-            return _error(400, f'the body must be {{"check": INDEX}}, got something else ({error}): correct it')
-        except (InterwhenError, OSError) as error:
-            return _error(422, str(error))
-        return Response(to_json(found), media_type=_JSON, headers=_HEADERS)
+        return await self._command(request, _Asked, '{"check": INDEX}', self._verified)
+
+    def _verified(self, path: Path, asked: _Asked) -> bytes:
+        return to_json(anyio.run(verify_claim, path, asked.check))
 
     async def _recheck(self, request: Request) -> Response:
+        return await self._command(request, _AskedMonitor, '{"monitor": NAME}', self._rechecked)
+
+    def _rechecked(self, path: Path, asked: _AskedMonitor) -> bytes:
+        return anyio.run(recheck_form, path, self._chosen(asked.monitor), asked.monitor)
+
+    async def _command(self, request: Request, kind: type[S], form: str, work: Callable[[Path, S], bytes]) -> Response:
+        """Answer a request for work on a run. Its body has the *form* of *kind*."""
+        # A page of another origin cannot send this header without asking first, and is never allowed to.
+        if request.headers.get("x-interwhen") != "page":
+            return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
         path = self._path(request)
-        if (refused := _refused_command(request, path)) is not None:
-            return refused
-        assert path is not None
+        if path is None:
+            return _no_run()
         try:
-            asked = msgspec.json.decode(await request.body(), type=_AskedMonitor)
+            asked = msgspec.json.decode(await request.body(), type=kind)
         except DECODE_ERRORS as error:
-            return _error(400, f'the body must be {{"monitor": NAME}}, got something else ({error}): correct it')
+            return _error(400, f"the body must be {form}, got something else ({error}): correct it")
         try:
             # A long text keeps a loop busy for seconds, so this does not run on the loop of the server.
-            body = await anyio.to_thread.run_sync(self._rechecked, path, asked.monitor, limiter=self._rechecking)
+            body = await anyio.to_thread.run_sync(work, path, asked, limiter=self._rechecking)
         except (InterwhenError, OSError) as error:
             return _error(422, str(error))
         return Response(body, media_type=_JSON, headers=_HEADERS)
-
-    def _rechecked(self, path: Path, monitor: str) -> bytes:
-        return anyio.run(recheck_form, path, self._chosen(monitor), monitor)
 
     def _chosen(self, monitor: str) -> Chosen:
         """Make the monitor that the page calls *monitor*. Raises :class:`UsageError` if it is not allowed."""
@@ -249,14 +246,6 @@ class _Asked(msgspec.Struct):
 
 class _AskedMonitor(msgspec.Struct):
     monitor: str
-
-
-def _refused_command(request: Request, path: Path | None) -> Response | None:
-    """Return the answer that refuses a request for work on the run at *path*; ``None`` if it is allowed."""
-    # A page of another origin cannot send this header without asking first, and is never allowed to.
-    if request.headers.get("x-interwhen") != "page":
-        return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
-    return _no_run() if path is None else None
 
 
 def _follower_from(growing: GrowingRun, begin: int) -> RunFollower:

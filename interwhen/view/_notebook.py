@@ -6,14 +6,14 @@ import html
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from interwhen._types.errors import InterwhenError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import timeline
-from interwhen.journal._compact_form import VERSION, to_json
+from interwhen.journal._compact_form import VERSION, MonitorData, RunData, add_result, row_of, to_json
+from interwhen.journal._scribe import without_text
+from interwhen.journal._timeline import CheckTimes, FrontierStep
 from interwhen.view._page import render_page
-from interwhen.view._verify import Units, check_fields
+from interwhen.view._verify import Units
 
 _MOST_BYTES = 6_000_000
 """The largest data of a run, in bytes, that a page in a notebook shows."""
@@ -60,46 +60,44 @@ def _result_of(shown: Any) -> Result | None:
     return result
 
 
-def form_of_result(result: Result) -> dict[str, Any]:
-    """Return the compact form of *result* without its journal: the JSON object that the page reads.
+def form_of_result(result: Result) -> RunData:
+    """Return the compact form of *result* without its journal.
 
     It contains no text that was cut, no list of remedies, and no times of single checks or tokens.
     """
     units = Units(result.text)
-    names = list(dict.fromkeys(check.monitor for check in result.checks))
     verifiers = {check.monitor: (check.verifier, check.version) for check in result.checks}
-    end = max(1, round(result.timing.total * 1e6))
+    index = {name: number for number, name in enumerate(verifiers)}
     length = units.of(len(result.text))
-    form: dict[str, Any] = {
-        "version": VERSION,
-        "path": "run",
-        "model": result.certificate.model if isinstance(result, Verified) else "",
-        "monitors": [{"name": name, "verifier": verifiers[name][0], "version": verifiers[name][1]} for name in names],
-        "end": end,
-        "status": result.status,
-        "label": result.label,
-        "text": result.text,
-        "tokens": {"chars": [length], "gaps": [0]} if length else {"chars": [], "gaps": []},
-        "frontier": {"gaps": [0], "to": [length if isinstance(result, Verified) else 0], "numbers": [1]},
-        "checks": [check_fields(check, names.index(check.monitor), units) for check in result.checks],
-        "result": {
-            "finish_reason": result.finish_reason,
-            "ledger": msgspec.to_builtins(result.ledger),
-            "timing": msgspec.to_builtins(result.timing),
-            "reason": getattr(result, "reason", ""),
-            "error": getattr(result, "error", ""),
-            "unverified": [
-                {"monitor": each.monitor, "why": each.why} for each in getattr(result, "unverified_reasons", ())
-            ],
-        },
-    }
-    if isinstance(result, Verified):
-        certificate = result.certificate
-        certified = {(one.monitor, one.key, one.span) for one in certificate.checks}
-        form["certificate"] = {
-            "text_sha256": certificate.text_sha256,
-            "scope": certificate.scope,
-            "coverage": certificate.coverage,
-            "checks": [at for at, one in enumerate(result.checks) if (one.monitor, one.key, one.span) in certified],
-        }
+    certificate = result.certificate if isinstance(result, Verified) else None
+    checks = [
+        CheckTimes(
+            number=1,
+            monitor=check.monitor,
+            verifier=check.verifier,
+            version=check.version,
+            key=check.key,
+            span=units.span(check.span),
+            ordered=0.0,
+            ended=0.0,
+            outcome=check.outcome,
+            settled=1,
+        )
+        for check in result.checks
+    ]
+    form = RunData(
+        version=VERSION,
+        path="run",
+        model=certificate.model if certificate is not None else "",
+        monitors=[MonitorData(name, *who) for name, who in verifiers.items()],
+        end=max(1, round(result.timing.total * 1e6)),
+        text=result.text,
+        chars=[length] if length else [],
+        gaps=[0] if length else [],
+        frontier=[row_of(FrontierStep(0.0, length, number=1), index)] if certificate is not None else [],
+        checks=[row_of(check, index) for check in checks],
+    )
+    certified = {(one.monitor, one.key, one.span) for one in certificate.checks} if certificate is not None else ()
+    places = [at for at, one in enumerate(result.checks) if (one.monitor, one.key, one.span) in certified]
+    add_result(form, without_text(result, units.span), places)
     return form

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,10 +19,13 @@ from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord
 from interwhen._types.segments import Phase
-from interwhen.journal import Journaled, read_journal, timeline
-from interwhen.journal._compact_form import to_json
+from interwhen.journal import Journaled, read_journal
+from interwhen.journal._compact_form import MonitorData, row_of, to_json
+from interwhen.journal._rebuilt_run import refusing_contradictions
+from interwhen.journal._timeline import CheckTimes, TextCut, TextWritten, Timeline
+from interwhen.journal._timeline_reader import retold
 from interwhen.view._runs import RunRow
-from interwhen.view._verify import Units, check_fields
+from interwhen.view._verify import Units
 
 
 async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
@@ -39,24 +42,22 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
         raise UsageError(
             f"a journal must have its text to be checked again, got {str(path)!r}, which is redacted: use another one"
         )
-    form: dict[str, Any] = json.loads(timeline(path).compact)
-    rows = [row async for row in _rows(found, form, watchers, until)]
-    rows.sort(key=lambda placed: placed[0])
-    for name in ("remedies", "forks", "frontier", "certificate", "incidents"):
-        form.pop(name, None)
-    result = form.get("result") or {}
-    form |= {
-        "rechecked": title,
-        "status": "rechecked",
-        "label": "rechecked",
-        "monitors": [
-            {"name": one.name, "verifier": one.verifier.name, "version": one.verifier.version, "delivery": "observe"}
-            for one in watchers
-        ],
-        "checks": [row for _, row in rows],
-        # The costs are those of the recorded run; its reasons are not those of this monitor.
-        "result": {name: result[name] for name in ("ledger", "timing", "finish_reason") if name in result},
-    }
+    with refusing_contradictions(found.path):
+        telling = retold(found)
+        line = telling.timeline(found.size, found.left_out)
+        form = telling.form.whole(found.path, found.size, found.left_out)
+    index = {one.name: number for number, one in enumerate(watchers)}
+    checks = [check async for check in _checks(found, line, watchers, until)]
+    checks.sort(key=lambda placed: placed[0])
+    form.rechecked, form.status, form.label = title, "rechecked", "rechecked"
+    form.monitors = [
+        MonitorData(one.name, one.verifier.name, one.verifier.version, delivery="observe") for one in watchers
+    ]
+    form.checks = [row_of(check, index) for _, check in checks]
+    form.remedies, form.forks, form.frontier, form.incidents, form.certificate = [], [], [], [], None
+    # The costs are those of the recorded run; its reasons are not those of this monitor.
+    kept = ("ledger", "timing", "finish_reason")
+    form.result = {name: value for name, value in (form.result or {}).items() if name in kept}
     return to_json(form)
 
 
@@ -65,20 +66,12 @@ def rechecked_id(run: str, spec: str) -> str:
     return f"{run}@{spec}"
 
 
-class _Outcome(msgspec.Struct):
-    outcome: str = ""
-
-
-class _Checks(msgspec.Struct):
-    checks: tuple[_Outcome, ...] = ()
-
-
 def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
     """Return the row of a rechecked run in the page's list of runs. The id of the row is *name*.
 
     *form* is what :func:`recheck_form` made with the monitor *spec*. *row* is the row of the recorded run.
     """
-    checks = msgspec.json.decode(form, type=_Checks).checks
+    checks = json.loads(form).get("checks", ())
     return msgspec.structs.replace(
         row,
         id=name,
@@ -88,7 +81,7 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
         label="rechecked",
         scope=None,
         remedies=0,
-        violations=sum(check.outcome == "violation" for check in checks),
+        violations=sum(check.get("outcome") == "violation" for check in checks),
         found=(),
     )
 
@@ -97,13 +90,11 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
 
 
 class _Piece(NamedTuple):
-    """A part of the tape that is in the trace of a snapshot. The tape is all text that was ever written in the run.
-
-    The offsets are those on the tape, in UTF-16 code units.
-    """
+    """A part of the tape that is in the trace of a snapshot. The tape is all text that was ever written in the run."""
 
     start: int
-    end: int
+    """Its offset on the tape."""
+    text: str
     phase: Phase
 
 
@@ -125,75 +116,59 @@ class _Snapshot:
         """
         at = 0
         for piece in self.pieces:
-            if offset < at + piece.end - piece.start:
+            if offset < at + len(piece.text):
                 return piece.start + offset - at
-            at += piece.end - piece.start
-        return self.pieces[-1].end if self.pieces else 0
+            at += len(piece.text)
+        return self.pieces[-1].start + len(self.pieces[-1].text) if self.pieces else 0
 
 
-def _snapshots(form: dict[str, Any]) -> Iterator[_Snapshot]:
+def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
     """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
-    styles = {number: (phase, origin == "model") for number, phase, origin in form.get("styles", ())}
-    cuts: dict[int, list[tuple[int, int]]] = {}
-    for made, (entry, to, *_) in enumerate(form.get("cuts", ())):
-        cuts.setdefault(entry, []).append((made, to))
-    chars = form.get("tokens", {}).get("chars", [])
     standing: list[_Piece] = []
-    phase: Phase = "answer"
-    is_model = True
-    tape, has_grown = 0, False
-    for number in range(len(chars) + 1):
-        for made, to in cuts.get(number, ()):
-            if has_grown:
-                yield _Snapshot(tuple(standing), made, is_last=False)
-            has_grown = False
-            _cut(standing, to)
-        if number == len(chars):
-            break
-        phase, is_model = styles.get(number, (phase, is_model))
-        standing.append(_Piece(tape, tape + chars[number], phase))
-        tape += chars[number]
-        has_grown |= is_model
-    yield _Snapshot(tuple(standing), len(form.get("cuts", ())), is_last=True)
+    tape, made, has_grown = 0, 0, False
+    events: list[TextCut | TextWritten] = [*line.cuts, *line.texts]  # a cut comes before the text in its place
+    for event in sorted(events, key=lambda event: event.number):
+        if isinstance(event, TextWritten):
+            standing.append(_Piece(tape, event.text, event.phase))
+            tape += event.length
+            has_grown |= event.origin == "model"
+            continue
+        if has_grown:
+            yield _Snapshot(tuple(standing), made, is_last=False)
+        made, has_grown = made + 1, False
+        _cut(standing, event.to)
+    yield _Snapshot(tuple(standing), made, is_last=True)
 
 
 def _cut(standing: list[_Piece], to: int) -> None:
-    length = sum(piece.end - piece.start for piece in standing)
+    length = sum(len(piece.text) for piece in standing)
     while length > to:
         last = standing.pop()
-        length -= last.end - last.start
+        length -= len(last.text)
         if length < to:
-            standing.append(last._replace(end=last.start + to - length))
+            standing.append(last._replace(text=last.text[: to - length]))
             return
 
 
 # The checks.
 
 
-async def _rows(
-    found: Journaled, form: dict[str, Any], watchers: Sequence[Monitor], until: float | None
-) -> AsyncIterator[tuple[tuple[int, int], dict[str, Any]]]:
-    """Yield the row of each check, with the offsets on the tape where its segment ends and where its claim begins."""
-    tape = str(form.get("text", "")).encode("utf-16-le", "surrogatepass")
-    tokens = form.get("tokens", {})
-    ends = list(accumulate(tokens.get("chars", ())))
-    times = list(accumulate(tokens.get("gaps", ())))
-    numbers = list(_entry_numbers(form))
+async def _checks(
+    found: Journaled, line: Timeline, watchers: Sequence[Monitor], until: float | None
+) -> AsyncIterator[tuple[tuple[int, int], CheckTimes]]:
+    """Yield each check, with the offsets on the tape where its segment ends and where its claim begins."""
+    ends = list(accumulate(one.length for one in line.texts))
     recorded = recorded_chunks(found)
-    cut_numbers = [number for *_, number in form.get("cuts", ())]
+    cut_numbers = [one.number for one in line.cuts]
     judged = {
-        (bisect_right(cut_numbers, check["numbers"][0]), check["segment"][1])
-        for check in form.get("checks", ())
-        if "segment" in check
+        (bisect_right(cut_numbers, check.number), check.segment.end)
+        for check in line.checks
+        if check.segment is not None
     }
     """The ends of the segments that the run itself judged, each after the number of cuts before."""
-    names = [one.name for one in watchers]
     seen: set[tuple[object, ...]] = set()
-    for snapshot in _snapshots(form):
-        pieces = [
-            Chunk(tape[2 * piece.start : 2 * piece.end].decode("utf-16-le", "surrogatepass"), piece.phase)
-            for piece in snapshot.pieces
-        ]
+    for snapshot in _snapshots(line):
+        pieces = [Chunk(piece.text, piece.phase) for piece in snapshot.pieces]
         text = "".join(piece.text for piece in pieces)
         # The recorded chunks have the tool calls, too. Feedback that was appended is only on the tape.
         chunks = recorded.get(text, pieces)
@@ -201,31 +176,33 @@ async def _rows(
         result = await observe_recorded(found, chunks, watchers, until=until)
         vet_in_time(result)
         for check in result.checks:
-            end = units.of(check.segment.end)
+            end = check.segment.end
             last = snapshot.on_tape(max(end - 1, 0))
             if not snapshot.is_last and not (_is_whole(check, text) or (snapshot.cuts, end) in judged):
                 continue
-            span = check.span or check.segment
-            a, b = units.of(span.start), units.of(span.end)
+            a, b = (check.span or check.segment).start, (check.span or check.segment).end
             place = (snapshot.on_tape(a), snapshot.on_tape(b - 1) + 1 if b > a else snapshot.on_tape(a))
             key = (check.monitor, check.key, check.span is None, place)
             if key in seen:
                 continue
             seen.add(key)
-            entry = min(bisect_right(ends, last), len(times) - 1)
-            row = check_fields(check, names.index(check.monitor), units)
-            row["segment"] = [units.of(check.segment.start), end]
-            if times:
-                row["ordered"] = row["ended"] = times[entry]
-                row["numbers"] = [numbers[entry], numbers[entry]]
-            yield (last, place[0]), row
-
-
-def _entry_numbers(form: dict[str, Any]) -> Iterator[int]:
-    known, number = dict(form.get("numbers", ())), 0
-    for entry in range(len(form.get("tokens", {}).get("chars", ()))):
-        number = known.get(entry, number + 1)
-        yield number
+            entry = line.texts[min(bisect_right(ends, last), len(ends) - 1)]
+            yield (
+                (last, place[0]),
+                CheckTimes(
+                    number=entry.number,
+                    monitor=check.monitor,
+                    verifier=check.verifier,
+                    version=check.version,
+                    key=check.key,
+                    span=units.span(check.span),
+                    segment=units.span(check.segment),
+                    ordered=entry.at,
+                    ended=entry.at,
+                    outcome=check.outcome,
+                    settled=entry.number,
+                ),
+            )
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:

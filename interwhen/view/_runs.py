@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS, JournalError, UsageError
+from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
-from interwhen.journal._compact_form import PartMark
-from interwhen.journal._files import MAGIC, Frame, frames
-from interwhen.journal._rebuilt_run import refusing_contradictions, vet_seal
-from interwhen.journal._records import EndRecord, Header, MonitorRecord, SealRecord, decode, link
+from interwhen.journal._files import MAGIC
+from interwhen.journal._rebuilt_run import read_sealed, refusing_contradictions
+from interwhen.journal._records import Header, MonitorRecord
+from interwhen.journal._scribe import is_refuted
+from interwhen.journal._timeline import PartMark
+from interwhen.journal._timeline_reader import retold
 
-T = TypeVar("T")
 _ROWS_KEPT = 20_000
 _FORMS_KEPT = 8
 _GROWING_KEPT = 4
@@ -100,9 +102,9 @@ class RunFolder:
                     f"a journal or a folder of journals must exist, got {str(place)!r}, which does not: correct it"
                 )
         self._ids: dict[str, Path] = {}
-        self._rows: OrderedDict[Path, tuple[JournalStat, RunRow]] = OrderedDict()
-        self._forms: OrderedDict[Path, tuple[JournalStat, bytes]] = OrderedDict()
-        self._growing: OrderedDict[Path, GrowingRun] = OrderedDict()
+        self._row = lru_cache(_ROWS_KEPT)(self._read_row)
+        self._form = lru_cache(_FORMS_KEPT)(lambda path, _state: timeline(path).compact)
+        self._growing = lru_cache(_GROWING_KEPT)(GrowingRun)
         self._monitors: dict[str, MonitorRecord] = {}
         self._lock = threading.Lock()
 
@@ -141,18 +143,15 @@ class RunFolder:
     def row(self, path: Path) -> RunRow:
         """Return the row of the journal at *path*. If the journal cannot be read, the row contains the reason."""
         try:
-            state = state_of(path)
-            kept = self._rows.get(path)
-            if kept is not None and kept[0] == state:
-                return kept[1]
-            data = path.read_bytes()
-            with refusing_contradictions(str(path)):
-                header, row = _row(path, data)
+            return self._row(path, state_of(path))
         except (JournalError, OSError) as error:
             return RunRow(run_id(path), str(path), error=str(error))
+
+    def _read_row(self, path: Path, _state: JournalStat) -> RunRow:
+        with refusing_contradictions(str(path)):
+            header, row = _row(path)
         for one in header.monitors:
             self._monitors.setdefault(one.title, one)
-        _keep(self._rows, path, (state, row), _ROWS_KEPT)
         return row
 
     def form(self, path: Path) -> bytes:
@@ -160,20 +159,12 @@ class RunFolder:
 
         Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
         """
-        state = state_of(path)
-        kept = self._forms.get(path)
-        if kept is not None and kept[0] == state:
-            return kept[1]
-        found = timeline(path).compact
-        _keep(self._forms, path, (state, found), _FORMS_KEPT)
-        return found
+        return self._form(path, state_of(path))
 
     def growing(self, path: Path) -> GrowingRun:
         """Return the reader of the journal at *path*. Requests share it as long as it is kept."""
         with self._lock:
-            found = self._growing.get(path) or GrowingRun(path)
-            _keep(self._growing, path, found, _GROWING_KEPT)
-            return found
+            return self._growing(path)
 
     def monitor(self, title: str) -> MonitorRecord | None:
         """Return the record of the monitor *title* in a journal of these folders and files; ``None`` if there is none.
@@ -183,13 +174,6 @@ class RunFolder:
         for path in self.paths():
             self.row(path)
         return self._monitors.get(title)
-
-
-def _keep(kept: OrderedDict[Path, T], path: Path, value: T, most: int) -> None:
-    kept[path] = value
-    kept.move_to_end(path)
-    while len(kept) > most:
-        kept.popitem(last=False)
 
 
 def run_id(path: Path) -> str:
@@ -207,46 +191,25 @@ def _is_journal(path: Path) -> bool:
         return False
 
 
-def _row(path: Path, data: bytes) -> tuple[Header, RunRow]:
-    first = None
-    # The record of the call may follow the end, and each has a seal.
-    last: deque[tuple[Frame, bytes]] = deque(maxlen=4)
-    digest = b""
-    for found in frames(data, str(path)):
-        first = found if first is None else first
-        last.append((found, digest))
-        digest = link(digest, found.payload)
-    if first is None:
-        raise JournalError(str(path), "it must have a whole header, and was cut within it: start the run again")
-    try:
-        header = decode(first.payload)
-        tail = [(decode(found.payload), before) for found, before in last]
-    except (ValueError, *DECODE_ERRORS) as error:
-        raise JournalError(str(path), f"its records must be known to this version, and one is not: {error}") from error
-    if not isinstance(header, Header):
-        raise JournalError(str(path), "its first record must be the header, and is another: restore it from a copy")
-    begun = RunRow(
+def _row(path: Path) -> tuple[Header, RunRow]:
+    found = read_sealed(path)
+    header, result = found.header, found.result
+    row = RunRow(
         id=run_id(path),
         path=str(path),
         written=header.written,
         model=header.model,
         monitors=tuple(one.title for one in header.monitors),
-        size=len(data),
+        size=found.size + found.left_out,
     )
+    violations = 0 if result is None else len(result.violations)
     if header.redacted:
-        return header, _outlined(begun, timeline(path).compact)
-    while tail and not isinstance(tail[-1][0], SealRecord):
-        tail.pop()
-    ends = [record for record, _ in tail if isinstance(record, EndRecord)]
-    if not ends:
-        return header, begun
-    seal, before = tail[-1]
-    assert isinstance(seal, SealRecord)
-    vet_seal(seal, before, header.signer, str(path))
-    return header, _ended(begun, ends[-1].result)
+        notes = retold(found).recording.notes
+        result, violations = notes.result, sum(map(is_refuted, notes.checks.values()))
+    return header, row if result is None else _ended(row, result, violations)
 
 
-def _ended(row: RunRow, result: Result) -> RunRow:
+def _ended(row: RunRow, result: Result, violations: int) -> RunRow:
     ledger = result.ledger
     return msgspec.structs.replace(
         row,
@@ -256,7 +219,7 @@ def _ended(row: RunRow, result: Result) -> RunRow:
         tokens=ledger.total_tokens,
         discarded=ledger.discarded,
         remedies=ledger.remedies,
-        violations=len(result.violations),
+        violations=violations,
         found=tuple(_claim(each.key) for each in result.violations[:_FOUND]),
         seconds=result.timing.total,
     )
@@ -265,55 +228,6 @@ def _ended(row: RunRow, result: Result) -> RunRow:
 def _claim(key: str) -> str:
     """Return the readable part of a claim's *key*: at most 120 characters, without the data after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
-
-
-class _OutlinedLedger(msgspec.Struct):
-    kept: int = 0
-    discarded: int = 0
-    fork_tokens: int = 0
-    offline_tokens: int = 0
-    remedies: int = 0
-
-
-class _OutlinedTiming(msgspec.Struct):
-    total: float | None = None
-
-
-class _OutlinedResult(msgspec.Struct):
-    scope: str | None = None
-    ledger: _OutlinedLedger = msgspec.field(default_factory=_OutlinedLedger)
-    timing: _OutlinedTiming = msgspec.field(default_factory=_OutlinedTiming)
-
-
-class _OutlinedCheck(msgspec.Struct):
-    outcome: str = ""
-
-
-class _Outline(msgspec.Struct):
-    status: str | None = None
-    label: str | None = None
-    checks: tuple[_OutlinedCheck, ...] = ()
-    result: _OutlinedResult | None = None
-
-
-def _outlined(row: RunRow, form: bytes) -> RunRow:
-    """Return *row* completed by the data about the end of the run in *form*, the compact form of a redacted journal."""
-    outline = msgspec.json.decode(form, type=_Outline)
-    if outline.status is None or outline.result is None:
-        return row
-    result = outline.result
-    ledger = result.ledger
-    return msgspec.structs.replace(
-        row,
-        status=outline.status,
-        label=outline.label,
-        scope=result.scope,
-        tokens=ledger.kept + ledger.discarded + ledger.fork_tokens + ledger.offline_tokens,
-        discarded=ledger.discarded,
-        remedies=ledger.remedies,
-        violations=sum(check.outcome == "violation" for check in outline.checks),
-        seconds=result.timing.total,
-    )
 
 
 # A journal that grows.

@@ -141,6 +141,7 @@ REACHES = {
     "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
     "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
     "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
+    "view/page_types.py": ("interwhen", "the types of the page are those of the structs, whose they are"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.recorders",

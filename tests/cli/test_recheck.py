@@ -137,7 +137,7 @@ def test_a_redacted_journal_says_that_it_has_no_text_to_check(tmp_path, capsys):
     journal = directory.begin(head, shows_path=True)
     with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=["arithmetic"], journal=journal) as run:
         run.drain()
-    journal.called({}, has_problem=False)
+    journal.slot.called({}, has_problem=False)
     directory.close()
     [path] = folder.glob("*.journal")
     assert recheck(path) == 2

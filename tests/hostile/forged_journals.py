@@ -43,7 +43,7 @@ def honest(folder):
     journal = calls.begin(CallHead("0193" + "0" * 28, "wrap", "chat", "m"), shows_path=True)
     with interwhen.run_sync(ScriptedModel(PLAIN), "Q", monitors=["arithmetic"], journal=journal) as run:
         run.drain()
-    journal.called({}, has_problem=False)
+    journal.slot.called({}, has_problem=False)
     calls.close()
     for path in (*paths, *folder.glob("calls/*.journal")):
         yield [msgspec.msgpack.decode(found.payload) for found in frames(path.read_bytes(), str(path))]

@@ -24,19 +24,19 @@ pytestmark = pytest.mark.anyio
 def played(form, until=None):
     """Play the tape of the compact *form* up to the entry *until*; return the trace, in UTF-16 units."""
     text = form.get("text", "").encode("utf-16-le", "surrogatepass")
-    chars = form.get("tokens", {}).get("chars", [])
-    cuts = {}
-    for entry, to, *_ in form.get("cuts", []):
-        cuts.setdefault(entry, []).append(to)
-    trace, at = b"", 0
-    for number in range(len(chars) + 1):
-        for to in cuts.get(number, []):
+    chars = form.get("chars", [])
+    known, cuts = dict(form.get("numbers", [])), [*form.get("cuts", [])]
+    trace, at, number = b"", 0, 0
+    for entry in range(len(chars) + 1):
+        number = known.get(entry, number + 1)
+        while cuts and (entry == len(chars) or cuts[0]["number"] <= number):
+            to = cuts.pop(0)["to"]
             assert 2 * to <= len(trace)
             trace = trace[: 2 * to]
-        if number == len(chars) or number == until:
+        if entry in (len(chars), until):
             break
-        trace += text[2 * at : 2 * (at + chars[number])]
-        at += chars[number]
+        trace += text[2 * at : 2 * (at + chars[entry])]
+        at += chars[entry]
     if until is None:
         assert 2 * at == len(text)
     return trace.decode("utf-16-le", "surrogatepass")
@@ -56,7 +56,7 @@ async def test_the_tape_plays_to_the_text_of_the_run(name, path):
     assert form["label"] == result.label
     assert form["result"]["ledger"]["kept"] == result.ledger.kept
     assert len(form.get("requests", [])) == result.ledger.requests
-    model_tokens = len(form["tokens"]["chars"]) + sum(weight - 1 for _, weight in form.get("weights", []))
+    model_tokens = len(form["chars"]) + sum(weight - 1 for _, weight in form.get("weights", []))
     assert model_tokens <= result.ledger.kept + result.ledger.discarded
     # Every check of the result is there, with its outcome, and stands.
     standing = [check for check in line.checks if check.cut is None and check.outcome is not None]
@@ -95,7 +95,8 @@ async def test_offsets_are_those_of_utf16(path):
     form = json.loads(timeline(path).compact)
     assert played(form) == run.result.text == "\U0001f600\U0001f600 so 2+2=4\n"
     [check] = [check for check in form["checks"] if check["outcome"] == "violation"]
-    trace = played(form, form["cuts"][0][0] - 1) + "5"
+    before = next(entry for entry, number in form["numbers"] if number == form["cuts"][0]["number"])
+    trace = played(form, before - 1) + "5"
     wide = trace.encode("utf-16-le")
     assert wide[2 * check["span"][0] : 2 * check["span"][1]].decode("utf-16-le").strip() in ("2+2=5", "2+2=")
 
@@ -111,7 +112,6 @@ TIMES = {
     "began",
     "found",
     "closed",
-    "cut_at",
     "written",
 }
 
@@ -119,8 +119,9 @@ TIMES = {
 def timeless(line):
     """Return the compact form of *line* with no time, and the order of its events."""
     form = json.loads(line.compact, object_hook=lambda one: {name: one[name] for name in one if name not in TIMES})
-    form["cuts"] = [[*cut[:2], *cut[3:]] for cut in form.get("cuts", [])]
-    form["incidents"] = [{**one, "at": 0} for one in form.get("incidents", [])]
+    for name in ("cuts", "shown", "frontier", "incidents"):
+        form[name] = [{**one, "at": 0} for one in form.get(name, [])]
+    form["remedies"] = [{**one, "cut": "cut" in one} for one in form.get("remedies", [])]
     return form, [(type(event).__name__, event.number) for event in line.events]
 
 
@@ -197,7 +198,7 @@ async def test_the_compact_form_of_a_long_run_is_small(path):
             tokens += 1
             tell(Chunk(word))
     tell(Ended())
-    whole = CompactForm(scribe).whole("long.journal", 2_000_000)
-    assert (len(whole["tokens"]["chars"]), len(whole["checks"])) == (tokens, 1010)
+    whole = CompactForm(scribe.recording, header).whole("long.journal", 2_000_000)
+    assert (len(whole.chars), len(whole.checks)) == (tokens, 1010)
     assert tokens > 72_000
     assert len(to_json(whole)) <= 1_500_000

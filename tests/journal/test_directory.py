@@ -61,7 +61,7 @@ async def call(directory, number=0, *, lines=RIGHT, at=None, has_problem=False, 
     async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=journal) as run:
         result = await run.drain()
     if journal is not None and ends:
-        journal.called(Record(head.call_id), has_problem=has_problem)
+        journal.slot.called(Record(head.call_id), has_problem=has_problem)
     return head.call_id, result
 
 
@@ -195,7 +195,7 @@ async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
     assert form["result"]["ledger"]["kept"] == result.ledger.kept
     key = (files(here) / "hash.key").read_bytes()
     claim = result.checks[0].claim_sha256
-    assert form["checks"][0]["sha256"] == hmac.digest(key, claim.encode(), "sha256").hex()
+    assert form["checks"][0]["key"] == hmac.digest(key, claim.encode(), "sha256").hex()
     for known in (claim, result.certificate.text_sha256, result.certificate.prompt_sha256):
         assert known.encode() not in data  # short texts are found by hashing many
     for function in (interwhen.replay, lambda path: interwhen.resume(path, model=goes_on(), monitors=[watch()])):
@@ -472,7 +472,7 @@ async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, 
             here._write()
             assert here.open_files == most
             await run.drain()
-        journal.called(Record(head.call_id), has_problem=False)
+        journal.slot.called(Record(head.call_id), has_problem=False)
         here._write()
         assert (here.open_files, here.kept, len(opened)) == (0, 1, times)
         assert read_journal(files(here) / f"{head.call_id}.journal").result is not None

@@ -7,10 +7,9 @@ import interwhen
 import pytest
 from interwhen import JournalError
 from interwhen.journal import TimelineReader
-from interwhen.journal._compact_form import PartMark
 from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._records import OutlineRecord, encode
-from interwhen.journal._timeline_reader import join_parts, whole_of
+from interwhen.journal._timeline import KEYED, GrowingNotes, PartMark, RequestTimes, RunNotes, TextCut
 from interwhen.testing import End, ScriptedModel
 from journals import KINDS, borders, goes_on, recorded, taken_apart
 from sums import watch
@@ -36,8 +35,19 @@ def joined(parts):
     for part in parts:
         if part["from"] == 0:
             whole = {}
-        join_parts(whole, part)
-    return whole_of(whole)
+        for name, value in part.items():
+            if isinstance(value, list) and name != "monitors":
+                whole.setdefault(name, []).extend(value)
+            elif name == "text":
+                whole[name] = whole.get(name, "") + value
+            elif name in KEYED:
+                whole.setdefault(name, {}).update(value)
+            elif name not in ("from", "offset"):
+                whole[name] = value
+    return {
+        name: [value[index] for index in sorted(value, key=int)] if name in KEYED else value
+        for name, value in whole.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["repairs", "gates", "forks", "slow checks"])
@@ -78,18 +88,16 @@ async def test_several_consumers_share_one_reader(name, path):
 
 def test_parts_are_joined_in_place():
     """Copies of the lists for each part would take quadratic time. The joined parts themselves stay as they are."""
-    whole = {}
-    part = {"tokens": {"chars": [1], "gaps": [2]}, "cuts": [[0, 0, 0, 0]], "text": "a", "checks": {"0": {}}}
-    join_parts(whole, part)
-    lists = whole["tokens"]["chars"], whole["cuts"], whole["checks"]
-    join_parts(whole, part)
-    assert all(
-        one is other
-        for one, other in zip(lists, (whole["tokens"]["chars"], whole["cuts"], whole["checks"]), strict=True)
-    )
-    assert whole["tokens"] == {"chars": [1, 1], "gaps": [2, 2]}
-    assert whole["text"] == "aa"
-    assert part == {"tokens": {"chars": [1], "gaps": [2]}, "cuts": [[0, 0, 0, 0]], "text": "a", "checks": {"0": {}}}
+    cut, request = TextCut(0.0, 0, 1, None, number=2), RequestTimes(number=1)
+    recording = GrowingNotes()
+    part = RunNotes(end=1.0, text=["a"], times=[0.5], chars=[1], cuts=[cut], requests={0: request})
+    recording.add(part)
+    known = recording.notes
+    lists = known.text, known.cuts, known.requests
+    recording.add(part)
+    assert all(one is other for one, other in zip(lists, (known.text, known.cuts, known.requests), strict=True))
+    assert (known.text, known.chars, known.cuts, known.requests) == (["a", "a"], [1, 1], [cut, cut], {0: request})
+    assert part == RunNotes(end=1.0, text=["a"], times=[0.5], chars=[1], cuts=[cut], requests={0: request})
 
 
 async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):

@@ -93,12 +93,13 @@ def tried(cases):
 def trace_at(form, number):
     """Return the trace of the compact *form* at *number*, as the offsets on the tape of its UTF-16 units."""
     known, entry_number = dict(form.get("numbers", [])), 0
-    cuts, trace, tape = list(form.get("cuts", [])), [], 0
-    for entry, chars in enumerate([*form["tokens"]["chars"], None]):
-        while cuts and cuts[0][0] == entry and cuts[0][4] <= number:
-            del trace[cuts.pop(0)[1] :]
+    cuts, trace, tape = [cut for cut in form.get("cuts", []) if cut["number"] <= number], [], 0
+    for entry, chars in enumerate([*form["chars"], None]):
         entry_number = known.get(entry, entry_number + 1)
-        if chars is None or entry_number > number:
+        is_last = chars is None or entry_number > number
+        while cuts and (is_last or cuts[0]["number"] <= entry_number):
+            del trace[cuts.pop(0)["to"] :]
+        if is_last:
             return trace
         trace.extend(range(tape, tape + chars))
         tape += chars
@@ -108,7 +109,7 @@ def trace_at(form, number):
 def place_of(form, check):
     """Return the offsets on the tape at which the claim of *check* begins and ends."""
     start, end = check["span"]
-    places = trace_at(form, check["numbers"][0])[start:end]
+    places = trace_at(form, check["number"])[start:end]
     return places[0], places[-1] + 1
 
 
@@ -116,5 +117,5 @@ def words_of(form, check):
     """Return the text that *check* judged."""
     start, end = check["span"]
     tape = form["text"].encode("utf-16-le", "surrogatepass")
-    units = (tape[2 * at : 2 * at + 2] for at in trace_at(form, check["numbers"][0])[start:end])
+    units = (tape[2 * at : 2 * at + 2] for at in trace_at(form, check["number"])[start:end])
     return b"".join(units).decode("utf-16-le", "surrogatepass")

@@ -32,7 +32,7 @@ async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times
         ("pass", "1092 + 2818 = 3910"),
     ]
     at, tape, times = 0, 0, []
-    for chars, gap in zip(form["tokens"]["chars"], form["tokens"]["gaps"], strict=True):
+    for chars, gap in zip(form["chars"], form["gaps"], strict=True):
         tape, at = tape + chars, at + gap
         times.append((tape, at))
     for check in form["checks"]:
@@ -50,7 +50,7 @@ async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_pa
 
     # The same monitor says the same of the same places, those of taken back text included.
     assert places(form) == places(recorded)
-    assert all(form[name] == recorded[name] for name in ("text", "tokens", "cuts", "requests"))
+    assert all(form[name] == recorded[name] for name in ("text", "chars", "gaps", "cuts", "requests"))
     assert not {"remedies", "frontier", "certificate"} & form.keys()
     assert "unverified" not in form["result"]
 

@@ -64,12 +64,12 @@ def test_an_outline_that_was_made_up_has_a_row_with_the_reason(tmp_path):
     journal = directory.begin(CallHead("0193" + "0" * 28, "wrap", "chat", "m"), shows_path=True)
     with interwhen.run_sync(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=["arithmetic"], journal=journal) as run:
         run.drain()
-    journal.called({}, has_problem=False)
+    journal.slot.called({}, has_problem=False)
     directory.close()
     [path] = tmp_path.glob("*.journal")
     entries = taken_apart(path.read_bytes())
-    at = next(at for at, one in enumerate(entries) if isinstance(one, OutlineRecord) and '"outcome":"pass"' in one.part)
-    part = entries[at].part.replace('"outcome":"pass"', '"outcome":null')
+    at = next(at for at, one in enumerate(entries) if isinstance(one, OutlineRecord) and '"type":"Pass"' in one.part)
+    part = entries[at].part.replace('"type":"Pass"', '"type":null')
     entries[at] = OutlineRecord(entries[at].at, part)
     path.write_bytes(put_together(entries))
     assert "its records must fit together" in RunFolder([path]).row(path).error

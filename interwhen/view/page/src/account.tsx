@@ -3,11 +3,12 @@
 import { bytes, count, duration, oneLine, percent, plural, seconds } from "./format";
 import { type Run, SIGNS, kind } from "./model";
 import { Bar, type BarPart, Facts, Foreign } from "./parts";
+import type { Ledger, Timing } from "./record";
 
 const number = (value: unknown): number => (typeof value === "number" ? value : 0);
 
 export function tokenParts(run: Run): BarPart[] {
-  const ledger = run.data.result?.ledger ?? {};
+  const ledger: Partial<Ledger> = run.data.result?.ledger ?? {};
   const part = (name: string, value: number, colour: string): BarPart => ({ name, value, text: count(value), colour });
   if (!run.data.result) {
     const lost = run.dead.reduce((sum, dead) => sum + dead.b - dead.a, 0);
@@ -84,7 +85,7 @@ export function why(run: Run): string {
   if (!status) return "the run is not over";
   if (status === "failed") return result?.error ?? "";
   if (status === "abstained") return result?.reason ?? "";
-  const reasons = result?.unverified ?? [];
+  const reasons = result?.unverified_reasons ?? [];
   if (status === "verified") return "";
   const first = reasons[0]?.why ?? "";
   return reasons.length > 1 ? `${first} (and ${reasons.length - 1} more)` : first;
@@ -92,12 +93,12 @@ export function why(run: Run): string {
 
 export function Account({ run, onSpan }: { run: Run; onSpan: (span: [number, number]) => void }) {
   const { data } = run;
-  const ledger = data.result?.ledger ?? {};
-  const timing = data.result?.timing ?? {};
+  const ledger: Partial<Ledger> = data.result?.ledger ?? {};
+  const timing: Partial<Timing> = data.result?.timing ?? {};
   const tokens = tokenParts(run);
   const times = timeParts(run);
   const sum = tokens.reduce((all, part) => all + part.value, 0);
-  const reasons = data.result?.unverified ?? [];
+  const reasons = data.result?.unverified_reasons ?? [];
   const certificate = data.certificate;
   const blocked = Array.isArray(timing.blocked_loop) ? timing.blocked_loop.length : 0;
   const outcomes = new Map<string, Map<string, number>>();
@@ -245,9 +246,6 @@ export function Account({ run, onSpan }: { run: Run; onSpan: (span: [number, num
             ))}
           </ul>
         </section>
-      ) : null}
-      {data.differences?.length ? (
-        <p class="warn">This version of interwhen computes from the same facts another {oneLine(data.differences.join(", "), 200)}.</p>
       ) : null}
     </div>
   );

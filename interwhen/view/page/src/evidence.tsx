@@ -1,7 +1,8 @@
 // The evidence of one check, and the list of all of them.
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { CheckData } from "./data";
+import type { CheckTimes } from "./data";
+import type { ClaimVerdict } from "./record";
 import { claimOf, count, duration, oneLine, plural } from "./format";
 import { kind, labelledCase, type Run, SIGNS, spanText, WORDS } from "./model";
 import { Facts, Foreign } from "./parts";
@@ -18,11 +19,11 @@ async function copy(text: string, fallback: (text: string) => void): Promise<voi
 }
 
 /** What a check was about: its words in the text, else its key. */
-function claimText(run: Run, check: CheckData): string {
-  return run.judged(check) || claimOf(check.key) || (check.sha256 ?? "").slice(0, 16);
+function claimText(run: Run, check: CheckTimes): string {
+  return run.judged(check) || (run.data.redacted ? (check.key ?? "").slice(0, 16) : claimOf(check.key));
 }
 
-function Split({ check }: { check: CheckData }) {
+function Split({ check }: { check: CheckTimes }) {
   const ordered = check.ordered ?? 0;
   if (check.ended === undefined) return <>not ended</>;
   const began = check.began ?? check.ended;
@@ -39,15 +40,15 @@ function Split({ check }: { check: CheckData }) {
   );
 }
 
-function Story({ run, check }: { run: Run; check: CheckData }) {
+function Story({ run, check }: { run: Run; check: CheckTimes }) {
   const remedy = check.remedy === undefined ? undefined : run.data.remedies?.[check.remedy];
   if (!remedy) return null;
   const found = remedy.found ?? check.ended ?? 0;
   const rows: [number | undefined, string, number?][] = [
     [found, "violation found"],
     [remedy.closed, "stream closed"],
-    [remedy.cut_at, `cut back to ${remedy.to}: ${plural(remedy.cut_tokens ?? 0, "token")}, ${plural(remedy.cut_chars ?? 0, "character")} taken back`],
-    [remedy.written, remedy.inserted ? `«${oneLine(remedy.inserted, 90)}» written in its place` : "text written"],
+    [remedy.cut, `cut back to ${remedy.violation.cut}: ${plural(remedy.removed_tokens ?? 0, "token")}, ${plural(remedy.removed ?? 0, "character")} taken back`],
+    [remedy.written, remedy.violation.inserted ? `«${oneLine(remedy.violation.inserted, 90)}» written in its place` : "text written"],
     [remedy.sent, "new request sent"],
     [remedy.accepted, "new request accepted"],
     [remedy.first, remedy.first !== undefined && remedy.accepted !== undefined && remedy.first - remedy.accepted > 1e6 ? "first new token: the server read the prefix again" : "first new token"],
@@ -55,7 +56,7 @@ function Story({ run, check }: { run: Run; check: CheckData }) {
   return (
     <section class="story" aria-label="The remedy">
       <h3>
-        Remedy: {remedy.kind}
+        Remedy: {remedy.remedy}
         {remedy.first !== undefined && <span class="cost">{duration(remedy.first - found)}</span>}
       </h3>
       <ol>
@@ -70,12 +71,6 @@ function Story({ run, check }: { run: Run; check: CheckData }) {
       </ol>
     </section>
   );
-}
-
-interface Verified {
-  outcome: string;
-  why?: string;
-  changed?: string;
 }
 
 export function Evidence({ run }: { run: Run }) {
@@ -114,7 +109,7 @@ export function Evidence({ run }: { run: Run }) {
     try {
       const answer = await command(`runs/${encodeURIComponent(name.value)}/verify`, { check: index });
       if (!answer.ok) throw new Error(await reason(answer));
-      const found = (await answer.json()) as Verified;
+      const found = (await answer.json()) as ClaimVerdict;
       const same = found.outcome === outcome;
       const more = [found.why, found.changed].filter(Boolean).join("; ");
       setAgain({ index, text: `${same ? "The same" : "Now another"} outcome: ${WORDS[found.outcome] ?? found.outcome}${more ? ` (${more})` : ""}`, good: same });

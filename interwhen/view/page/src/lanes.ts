@@ -345,7 +345,7 @@ export class LanePicture {
     g.lineWidth = 1;
     g.setLineDash([2, 3]);
     for (const cut of this.run.data.cuts ?? []) {
-      const x = Math.round(this.x(cut[2])) + 0.5;
+      const x = Math.round(this.x(cut.at)) + 0.5;
       g.beginPath();
       g.moveTo(x, top);
       g.lineTo(x, bottom);

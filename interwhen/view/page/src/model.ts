@@ -6,7 +6,7 @@
 // A moment is a number in the order of the run (see data.ts), and Infinity is the end. Times are only for the axis: when a
 // clock stands still, a cut has the time of the check that led to it.
 
-import type { CheckData, Steps as RawSteps, RunData, Span } from "./data";
+import type { CheckTimes, RunData, Span } from "./data";
 import { ACTS } from "./format";
 
 export interface Dead {
@@ -96,7 +96,7 @@ export class Run {
   readonly others: Float64Array;
   private readonly clock: Float64Array;
   readonly end: number;
-  readonly checks: CheckData[];
+  readonly checks: CheckTimes[];
   /** The checks with a place on the tape, by the start of that place. */
   readonly marks: CheckMark[];
   private readonly markEnds: Float64Array;
@@ -104,8 +104,8 @@ export class Run {
   readonly over: boolean;
 
   constructor(readonly data: RunData) {
-    const chars = data.tokens?.chars ?? [];
-    const gaps = data.tokens?.gaps ?? [];
+    const chars = data.chars ?? [];
+    const gaps = data.gaps ?? [];
     const n = (this.count = chars.length);
     this.text = data.text ?? "";
     // With surrogates, a border of a piece may fall between two halves.
@@ -116,7 +116,7 @@ export class Run {
     this.length = new Float64Array(n);
     this.weight = new Map(data.weights ?? []);
     const cuts = data.cuts ?? [];
-    this.cutNumber = Float64Array.from(cuts, (cut) => cut[4]);
+    this.cutNumber = Float64Array.from(cuts, (cut) => cut.number);
     this.dead = [];
     const standing: Standing[] = [];
     let tape = 0;
@@ -130,9 +130,10 @@ export class Run {
     const numbers = data.numbers ?? [];
     const styles = data.styles ?? [];
     for (let i = 0; i <= n; i++) {
-      while (next < cuts.length && (cuts[next][0] <= i || i === n)) {
-        this.kill(standing, cuts[next][1], next);
-        trace = Math.min(trace, cuts[next][1]);
+      number = numbers[listed]?.[0] === i ? numbers[listed++][1] : number + 1;
+      while (next < cuts.length && (cuts[next].number <= number || i === n)) {
+        this.kill(standing, cuts[next].to, next);
+        trace = Math.min(trace, cuts[next].to);
         next++;
       }
       if (i === n) break;
@@ -147,7 +148,6 @@ export class Run {
       tape += chars[i];
       trace += chars[i];
       time += gaps[i] ?? 0;
-      number = numbers[listed]?.[0] === i ? numbers[listed++][1] : number + 1;
       this.number[i] = number;
       this.tapeEnd[i] = tape;
       this.at[i] = latest = Math.max(latest, time);
@@ -177,7 +177,7 @@ export class Run {
   /** The moments of what is no entry, and when each was. */
   private timed(): [Float64Array, Float64Array] {
     const times = new Map<number, number>();
-    (this.data.cuts ?? []).forEach((cut, i) => times.set(this.cutNumber[i], cut[2]));
+    (this.data.cuts ?? []).forEach((cut, i) => times.set(this.cutNumber[i], cut.at));
     for (const steps of [this.frontier, this.shown]) steps?.to.forEach((_, i) => times.set(steps.number[i], steps.at[i]));
     for (const check of this.checks) {
       if (check) times.set(this.ordered(check), check.ordered ?? 0).set(this.settled(check), check.ended ?? check.ordered ?? 0);
@@ -203,7 +203,7 @@ export class Run {
     };
     (this.data.cuts ?? []).forEach((cut, index) => {
       until(this.cutNumber[index]);
-      if (cut[1] < (to[to.length - 1] ?? 0)) push(this.cutNumber[index], cut[2], cut[1]);
+      if (cut.to < (to[to.length - 1] ?? 0)) push(this.cutNumber[index], cut.at, cut.to);
     });
     until(Infinity);
     return new Steps(numbers, Float64Array.from(at), Float64Array.from(to));
@@ -287,11 +287,11 @@ export class Run {
 
   /** The length of the trace at the moment `n`. */
   written(n: number): number {
-    const entries = this.entries(n);
-    let length = this.length[entries - 1] ?? 0;
+    const last = this.entries(n) - 1;
+    let length = this.length[last] ?? 0;
     // A cut after the last entry has nothing written behind it yet.
     const cuts = this.data.cuts ?? [];
-    for (let i = this.cuts(n) - 1; i >= 0 && cuts[i][0] >= entries; i--) length = Math.min(length, cuts[i][1]);
+    for (let i = this.cuts(n) - 1; i >= 0 && cuts[i].number > (this.number[last] ?? 0); i--) length = Math.min(length, cuts[i].to);
     return length;
   }
 
@@ -343,23 +343,23 @@ export class Run {
   }
 
   /** The moment at which a check was ordered. */
-  ordered(check: CheckData): number {
-    return check.numbers[0];
+  ordered(check: CheckTimes): number {
+    return check.number;
   }
 
   /** The moment at which a check ended; that at which it was ordered if it is open. */
-  settled(check: CheckData): number {
-    return check.numbers[check.numbers.length - 1];
+  settled(check: CheckTimes): number {
+    return check.settled ?? check.number;
   }
 
   /** The outcome of a check as it was known at the moment `n`; null: the check had not been ordered. */
-  outcome(check: CheckData, n: number): string | null {
+  outcome(check: CheckTimes, n: number): string | null {
     if (this.ordered(check) > n) return null;
     return this.settled(check) > n ? "open" : (check.outcome ?? "open");
   }
 
   /** The place of a check on the tape: that of its span, as the trace was when it was ordered. */
-  place(check: CheckData): Span | undefined {
+  place(check: CheckTimes): Span | undefined {
     const { span } = check;
     if (!span) return undefined;
     const n = this.ordered(check);
@@ -368,7 +368,7 @@ export class Run {
   }
 
   /** The text that a check judged: what stood at its place when it was ordered. */
-  judged(check: CheckData): string {
+  judged(check: CheckTimes): string {
     const place = this.place(check);
     return place ? this.slice(place[0], place[1], this.ordered(check)) : "";
   }
@@ -416,7 +416,7 @@ export class Run {
 }
 
 /** The check as one line for `interwhen verifiers try`: the text up to its claim, and what should have been said. */
-export function labelledCase(run: Run, check: CheckData, contested: boolean): string {
+export function labelledCase(run: Run, check: CheckTimes, contested: boolean): string {
   const [a, b] = run.place(check) ?? [0, 0];
   // Code points, because the reader of the line counts them.
   const text = run.textAt(run.ordered(check));
@@ -434,12 +434,9 @@ export function labelledCase(run: Run, check: CheckData, contested: boolean): st
   return JSON.stringify(row);
 }
 
-function steps(raw: RawSteps | undefined): Steps {
-  const n = raw?.to.length ?? 0;
-  const at = new Float64Array(n);
-  let time = 0;
-  for (let i = 0; i < n; i++) at[i] = time += raw!.gaps[i] ?? 0;
-  return new Steps(raw?.numbers ?? [], at, Float64Array.from(raw?.to ?? []));
+/** The steps in order. One without an offset says that the reader has all of the trace. */
+function steps(raw: readonly { number: number; at: number; to?: number }[] = []): Steps {
+  return new Steps(raw.map((step) => step.number), Float64Array.from(raw, (step) => step.at), Float64Array.from(raw, (step) => step.to ?? -1));
 }
 
 export const SIGNS: Record<string, string> = {

@@ -162,9 +162,7 @@ function useRows(): (run: Run, cuts: number, width: number) => Rows {
     const known = kept.current.rows.get(key);
     if (known) return known;
     // All that is written before the next cut: moving the cursor within this time only hides rows.
-    const all = run.data.cuts ?? [];
-    const entries = cuts < all.length ? all[cuts][0] : run.count;
-    const tape = entries ? run.tapeEnd[Math.min(entries, run.count) - 1] : 0;
+    const tape = run.tape(cuts < run.cutNumber.length ? run.cutNumber[cuts] - 0.5 : Infinity);
     const made = layOut(run, cuts, tape, width, unfolded.value, fold.value);
     if (kept.current.rows.size > 6) kept.current.rows.clear();
     kept.current.rows.set(key, made);

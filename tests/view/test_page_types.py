@@ -1,0 +1,10 @@
+"""The types of the page's data are those of the structs."""
+
+import pytest
+from tests.view.page_types import FILE, page_types
+
+pytestmark = pytest.mark.source
+
+
+def test_the_types_of_the_page_are_those_of_the_structs():
+    assert FILE.read_text() == page_types(), "run python -m tests.view.page_types"
