@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import re
+import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
