@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 from uuid import uuid4
@@ -21,6 +20,7 @@ from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
 from interwhen._types.models import Chunk, Piece, ResumeWay
 from interwhen._types.segments import Phase, sha256
 from interwhen.models._chunks import ModelCard
+from interwhen.models._token_resume import shared
 
 
 def asks_to_reason(body: Mapping[str, Any]) -> bool:
@@ -215,7 +215,7 @@ def has_tags(pieces: Sequence[Piece]) -> bool:
 # Asking an endpoint.
 
 _MARK = "One and two and three"
-_QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
+QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
 # A cut inside a word: a new message of a model that only saw the text would not begin with the rest of the word.
 _COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
 _FIRST_TOKENS, _NEXT_TOKENS = 64, 12
@@ -239,14 +239,14 @@ class Proven(NamedTuple):
     tokens: int
 
 
-async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card* (``unknown server`` without one), and its version if it can be read."""
+async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | None) -> str:
+    """Return the name of the server in *card*, and its version if *get* can read it; ``unknown server`` without one."""
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
         return owner
     try:
-        found = msgspec.json.decode(await wire.get(path))
+        found = msgspec.json.decode(await get(path))
     except (ModelError, *DECODE_ERRORS):
         return owner
     version = found.get(field) if isinstance(found, dict) else None
@@ -305,19 +305,19 @@ class _TextProbe:
         reasoning, answer = await self._ask(_FIRST_TOKENS)
         field = tags = found = None
         if reasoning.strip():
-            kept = reasoning[: _half(reasoning)]
+            kept = reasoning[: half(reasoning)]
             field = await self._continues(reasoning, kept, "reasoning", {**_both_fields(kept), "content": ""})
             if not field:
                 tags = await self._continues(reasoning, kept, "reasoning", {"content": OPENING + kept})
         elif answer.lstrip().startswith(OPENING):
             inside = answer.partition(CLOSING)[0]
-            kept = inside[: _half(inside)]
+            kept = inside[: half(inside)]
             tags = await self._continues(inside, kept, "answer", {"content": kept})
             answer = ""
         if tags and not reasoning:
             found = True  # the reasoning is part of the content there
         elif len(answer.strip()) > _SAME:
-            kept = answer[: _half(answer)]
+            kept = answer[: half(answer)]
             found = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
         else:
             _, text = await self._ask(_NEXT_TOKENS, {"content": _COUNT})
@@ -340,8 +340,8 @@ class _TextProbe:
                 raise
             return False
         got, expected = reasoning if phase == "reasoning" else answer, whole[len(kept) :]
-        size = _common(got, expected)
-        again = _common(got, whole)
+        size = shared(got, expected)
+        again = shared(got, whole)
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
@@ -351,7 +351,7 @@ class _TextProbe:
         """
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": "user", "content": _QUESTION}],
+            "messages": [{"role": "user", "content": QUESTION}],
             "max_tokens": most,
             "temperature": 0,
         }
@@ -368,12 +368,7 @@ class _TextProbe:
         return texts["reasoning"], texts["answer"]
 
 
-def _common(one: str, other: str) -> int:
-    """Return the length of the common prefix of *one* and *other*."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _half(text: str) -> int:
+def half(text: str) -> int:
     """Return an offset in the first half of *text*, before a space if possible, because tokens usually begin there."""
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
@@ -425,7 +420,7 @@ class EndpointProof:
         may_generate = generates and (probe == "always" or owner in SELF_HOSTED)
         self._running = anyio.Event()
         try:
-            server = await server_of(wire, card)
+            server = await server_of(wire.get, card)
             proof = await _read(self.place, server)
             tokens = 0
             if proof is None:

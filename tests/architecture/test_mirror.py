@@ -31,7 +31,6 @@ PARTS = {
     "interwhen.models._httpx2_transport": ("interwhen.models._fast_transport", "tests run over each transport"),
     "interwhen.models._local_child": ("interwhen.models._local", "the process that holds the local model"),
     "interwhen.models._local_server": ("interwhen.models._local", "starts and stops that process"),
-    "interwhen.models._probe": ("interwhen.cli._doctor", "what the command prints is what the probe found"),
     "interwhen.policy._kinds": ("interwhen.policy._kind_check", "the kinds that the check compares"),
     "interwhen.policy._limits": ("interwhen.policy._files", "the limits of what is read"),
     "interwhen.precompute._fsspec_shelf": ("interwhen.precompute._shelves", "tests run over each shelf"),
