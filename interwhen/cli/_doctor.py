@@ -26,7 +26,7 @@ from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.journal import JournalSettings
-from interwhen.models._questions import Diagnosis, ProbeFinding, Mark, check_contract, probe
+from interwhen.models._questions import Diagnosis, Mark, ProbeFinding, check_contract, probe
 
 _KINDS: dict[Mark, LineKind] = {
     "ok": "passed",
