@@ -15,13 +15,11 @@ from interwhen._types.errors import (
     DECODE_ERRORS,
     ModelError,
     StreamProtocolError,
-    StreamTimeout,
     UnexpectedForm,
     UpstreamError,
 )
 from interwhen._types.models import (
     Capabilities,
-    Chunk,
     Completion,
     Piece,
     Request,
@@ -62,9 +60,9 @@ from interwhen.models._endpoint_support import (
     NO_IDS,
     NOT_RAW,
     PREFILL_REFUSED,
-    PROBE_SECONDS,
     VLLM,
     EndpointProof,
+    ProofWire,
     ResumeProbe,
     asks_to_reason,
     choose_prefill,
@@ -88,6 +86,7 @@ from interwhen.models._transport import (
     SamplingSupport,
     mentions,
     refuses,
+    send_with,
     until_stop,
 )
 
@@ -605,30 +604,23 @@ class CallModel:
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint.resume
-        return await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe)
+        return await known.proof.learn(self._wire, self._model_name, known.card, self._probe)
 
     @property
     def _model_name(self) -> str:
         return str(self._call.body.get("model", ""))
 
-    async def probe_chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
+    @property
+    def _wire(self) -> ProofWire:
+        transport = self.transport
 
-        Raises :class:`~interwhen.ModelError` if the request or the stream fails or takes longer than ``PROBE_SECONDS``.
-        """
-        found: list[Chunk] = []
-        with anyio.move_on_after(PROBE_SECONDS):
-            response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
-            stream = TokenStream(response, decode_chat)
+        async def chat(body: dict[str, Any]) -> TokenStream:
+            asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+            stream = TokenStream(await transport.open(asked), decode_chat)
             self._endpoint.slots.add(stream)
-            try:
-                while chunks := await stream.receive():
-                    found += chunks
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await stream.aclose()
-            return found
-        raise StreamTimeout("total", PROBE_SECONDS)
+            return stream
+
+        return ProofWire(transport.get, lambda path, body: transport.ask(body, f"/{path}"), chat)  # type: ignore[arg-type]
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
@@ -657,7 +649,7 @@ class CallModel:
             return ResumeWay("turn", known.why_turn or why_turn(known.card))
         has_template = known.card is not None and known.card.owned_by == LLAMACPP
         if has_template:
-            await known.proof.learn(_CallWire(self), self._model_name, known.card, self._probe, generates=False)
+            await known.proof.learn(self._wire, self._model_name, known.card, self._probe, generates=False)
         await known.proof.wait()
         why = why_unproven(known.card, self._probe)
         if not _continues_raw(self._call):
@@ -810,35 +802,7 @@ class CallModel:
                 wanted[self._endpoint.token_ids] = True
             if self._asks_progress:
                 body = {"return_progress": True, **body}
-        wanted = {support: value for support, value in wanted.items() if support.is_likely}
-        try:
-            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}}, place)
-        except UpstreamError as error:
-            refused = error
-            unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
-            if not unknown:
-                raise
-        left = {found.field: value for found, value in wanted.items() if found not in unknown}
-        response = await self.transport.open({**body, **left}, place)
-        for support in unknown:
-            support.learn(refused, body)
-        return response
-
-
-class _CallWire:
-    """Sends the requests of a probe over the transport of *model*."""
-
-    def __init__(self, model: CallModel) -> None:
-        self._model = model
-
-    async def get(self, path: str) -> bytes:
-        return await self._model.transport.get(path)  # type: ignore[arg-type]
-
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        return await self._model.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        return await self._model.probe_chat(body)
+        return await send_with(wanted, body, lambda asked: self.transport.open(asked, place))
 
 
 def call_has_ids(call: ApiCall) -> bool:

@@ -96,13 +96,12 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
     cache: int | None = None
 
 
-class CompletionBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/completions``, or an error of the server.
+class AnswerBody(msgspec.Struct, frozen=True, gc=False):
+    """A chunk or a whole answer of either API, without its choices, or an error of the server.
 
     ``prompt_progress`` and ``timings`` are those of llama.cpp.
     """
 
-    choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
     prompt_progress: Any = None
     timings: Any = None
@@ -112,17 +111,16 @@ class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     code: int | str | None = None
 
 
-class ChatBody(msgspec.Struct, frozen=True, gc=False):
+class CompletionBody(AnswerBody, frozen=True, gc=False):
+    """A chunk or a whole answer of ``/v1/completions``, or an error of the server."""
+
+    choices: list[CompletionChoice] | UnsetType | None = UNSET
+
+
+class ChatBody(AnswerBody, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/chat/completions``, or an error of the server."""
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
-    usage: ServerUsage | None = None
-    prompt_progress: Any = None
-    timings: Any = None
-    error: Any = None
-    object: str | None = None
-    message: str | None = None
-    code: int | str | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True, gc=False):
@@ -149,6 +147,12 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
     """The number of the request that the slot serves, or served last."""
 
 
+class RenderedPrompt(msgspec.Struct, frozen=True, gc=False):
+    """The answer of llama.cpp's ``POST /apply-template``: a chat as the text of a prompt."""
+
+    prompt: str
+
+
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
     """The settings in :class:`ServerProps`: the context length in tokens."""
 
@@ -169,8 +173,11 @@ def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
 completion_decoder = msgspec.json.Decoder(CompletionBody)
 chat_decoder = msgspec.json.Decoder(ChatBody)
 models_decoder = msgspec.json.Decoder(ModelList)
+slots_decoder = msgspec.json.Decoder(list[SlotState])
+rendered_decoder = msgspec.json.Decoder(RenderedPrompt)
+props_decoder = msgspec.json.Decoder(ServerProps)
 # msgspec evaluates the annotations of these now, and not while streams are read.
-msgspec.json.Decoder(tuple[Timings, PromptProgress, ServerProps])
+msgspec.json.Decoder(tuple[Timings, PromptProgress])
 
 
 class EndMark(enum.Enum):

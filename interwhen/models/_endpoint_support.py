@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, get_args
 from uuid import uuid4
 
 import anyio
@@ -16,10 +16,10 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
-from interwhen._types.models import Chunk, Piece, ResumeWay
+from interwhen._types.errors import DECODE_ERRORS, ModelError, StreamTimeout, UsageError
+from interwhen._types.models import Chunk, Piece, ResumeWay, Stream
 from interwhen._types.segments import Phase, sha256
-from interwhen.models._chunks import ModelCard
+from interwhen.models._chunks import ModelCard, rendered_decoder
 from interwhen.models._token_resume import shared
 
 
@@ -90,23 +90,18 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the model generated text for this. False if the server only rendered prompts."""
 
 
-class ProofWire(Protocol):
+class ProofWire(NamedTuple):
     """Sends the requests of a probe to one endpoint.
 
-    Each method raises :class:`~interwhen.ModelError` if its request fails.
+    Each function raises :class:`~interwhen.ModelError` if its request fails.
     """
 
-    async def get(self, path: str) -> bytes:
-        """Return the answer to a GET request for *path*, which does not include the version (``/v1``)."""
-        ...
-
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer to a POST request with the JSON *body* for *path*, which does not include the version."""
-        ...
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return the chunks of the stream."""
-        ...
+    get: Callable[[str], Awaitable[bytes]]
+    """Returns the answer to a GET request for a path, which does not include the version (``/v1``)."""
+    post: Callable[[str, dict[str, Any]], Awaitable[bytes]]
+    """Returns the answer to a POST request with a JSON body for a path, which does not include the version."""
+    chat: Callable[[dict[str, Any]], Awaitable[Stream]]
+    """Sends a body to the chat API, and returns the open stream."""
 
 
 # Choosing the way for a request.
@@ -225,13 +220,6 @@ _VERSIONS = {VLLM: ("version", "version"), LLAMACPP: ("props", "build_info"), "s
 """For each server: the path that has its version, and the field there."""
 
 
-class _TemplateText(msgspec.Struct, frozen=True):
-    prompt: str
-
-
-_rendered = msgspec.json.Decoder(_TemplateText)
-
-
 class Proven(NamedTuple):
     """The result of a probe: the proof, ``None`` if nothing was observed, and the tokens that the probe cost."""
 
@@ -279,7 +267,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
     async def rendered(**message: str) -> str:
         turns = [question, {"role": "assistant", **message}] if message else [question]
-        return _rendered.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
+        return rendered_decoder.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
 
     start = await rendered()
     answer = (await rendered(content=_MARK)).endswith(_MARK)
@@ -358,7 +346,7 @@ class _TextProbe:
         if kept is not None:
             body["messages"].append({"role": "assistant", **kept})
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        chunks = await self._wire.chat(body)
+        chunks = await _read_all(self._wire, body)
         usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
         made = sum(chunk.tokens for chunk in chunks)
         self.tokens += made if usage is None else (usage.prompt_tokens or 0) + (usage.completion_tokens or made)
@@ -366,6 +354,20 @@ class _TextProbe:
         for chunk in chunks:
             texts[chunk.phase] += chunk.text
         return texts["reasoning"], texts["answer"]
+
+
+async def _read_all(wire: ProofWire, body: dict[str, Any]) -> list[Chunk]:
+    found: list[Chunk] = []
+    with anyio.move_on_after(PROBE_SECONDS):
+        stream = await wire.chat(body)
+        try:
+            while chunks := await stream.receive():
+                found += chunks
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+        return found
+    raise StreamTimeout("total", PROBE_SECONDS)
 
 
 def half(text: str) -> int:

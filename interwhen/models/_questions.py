@@ -38,7 +38,7 @@ from interwhen._types.models import (
     Usage,
 )
 from interwhen._types.segments import Phase
-from interwhen.models._chunks import ModelCard, ModelList, ServerProps, SlotState
+from interwhen.models._chunks import ModelCard, models_decoder, props_decoder, slots_decoder
 from interwhen.models._endpoint_support import LLAMACPP, QUESTION, half, server_of
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._openai_api import ChatModel, CompletionsModel
@@ -444,7 +444,7 @@ async def _reachable(examiner: _Examiner) -> _Observation:
 async def _models(examiner: _Examiner) -> _Observation:
     model = examiner.text.model
     try:
-        cards = msgspec.json.decode(await examiner.get(examiner.models_path), type=ModelList).data
+        cards = models_decoder.decode(await examiner.get(examiner.models_path)).data
     except DECODE_ERRORS as error:
         return _Observation("absent", f"/models did not return a model list: {error}")
     examiner.card = next((card for card in cards if card.id == model), None)
@@ -466,7 +466,7 @@ async def _context(examiner: _Examiner) -> _Observation:
     size = examiner.card.max_model_len if examiner.card else None
     if not size:
         try:
-            props = msgspec.json.decode(await examiner.get("props"), type=ServerProps)
+            props = props_decoder.decode(await examiner.get("props"))
         except (ModelError, *DECODE_ERRORS):
             return _Observation("unknown", "neither /models nor /props has it")
         size = props.default_generation_settings.n_ctx
@@ -703,7 +703,7 @@ async def _aborts(examiner: _Examiner) -> _Observation:
 async def _busy(examiner: _Examiner) -> bool | None:
     """Return whether the server is generating now; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
     try:
-        slots = msgspec.json.decode(await examiner.get("slots"), type=list[SlotState])
+        slots = slots_decoder.decode(await examiner.get("slots"))
         return any(slot.is_processing for slot in slots)
     except (UpstreamError, *DECODE_ERRORS):
         pass

@@ -629,6 +629,29 @@ class FieldSupport:
         )
 
 
+async def send_with(
+    wanted: Mapping[FieldSupport, Any], body: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
+) -> T:
+    """Call *call* with *body* and the *wanted* fields that the server probably accepts, and return its result.
+
+    If the server refuses such fields, repeat the call without them. Other refusals raise
+    :class:`~interwhen.models.UpstreamError`.
+    """
+    asked = {support: value for support, value in wanted.items() if support.is_likely}
+    try:
+        return await call({**body, **{support.field: value for support, value in asked.items()}})
+    except UpstreamError as error:
+        refused = error
+        unknown = [one for one in asked if refuses(error, one.field) or mentions(error, one.field)]
+        if not unknown:
+            raise
+    left = {support.field: value for support, value in asked.items() if support not in unknown}
+    found = await call({**body, **left})
+    for support in unknown:
+        support.learn(refused, body)
+    return found
+
+
 FORK_OPTIONS = ("temperature", "stop", "logprobs", "top_logprobs", "seed")
 """The sampling options that a fork can do without."""
 _RENAMED = {"max_tokens": "max_completion_tokens"}
