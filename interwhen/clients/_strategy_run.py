@@ -28,6 +28,7 @@ from interwhen._types.events import Delta, Event, Finished, Retracted, StreamSta
 from interwhen._types.extensions import Ready
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import (
+    WARM,
     Capabilities,
     Chunk,
     Completion,
@@ -262,7 +263,7 @@ class CallSampler:
         if greedy:
             body["temperature"] = 0
         elif body.get("temperature") == 0:
-            body["temperature"] = _WARM
+            body["temperature"] = WARM
         if self._call.body.get("seed") is not None:
             body["seed"] = self._call.body["seed"] + seed
         self._shown = self._model(replace(self._call, body=body), self._transport, buffer)
@@ -337,10 +338,6 @@ class CallSampler:
                 "the messages must hold only text for a strategy that adds messages, got messages with more "
                 "than text: choose a strategy that takes whole answers, such as until-verified"
             )
-
-
-_WARM = 0.7
-"""The temperature of a second run if the call has temperature 0, at which it would be the same as the first one."""
 
 
 def _turn(message: Message) -> dict[str, Any]:

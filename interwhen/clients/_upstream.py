@@ -33,24 +33,18 @@ from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._chunk_buffer import ChunkBuffer
 from interwhen.clients._responses_codec import ResponsesChunkBuffer
 from interwhen.models._chunks import (
-    ChatText,
     Decode,
     ModelCard,
     card_of,
+    chat_completion_of,
     chat_decoder,
     completion_decoder,
     completion_of,
     count_of,
     decode_chat,
     decode_completion,
-    error_of,
-    finish_reason,
     models_decoder,
-    no_choices,
     noting_question,
-    scored,
-    scored_tokens,
-    usage_of,
     without_progress,
 )
 from interwhen.models._endpoint_support import (
@@ -854,19 +848,7 @@ def _response(data: bytes) -> Completion:
 
 
 def _chat_completion(data: bytes) -> Completion:
-    answer = read_json(data, chat_decoder)
-    if not answer.choices:
-        raise error_of(answer) or no_choices(data)
-    choice = answer.choices[0]
-    text = choice.message.content if isinstance(choice.message, ChatText) else None
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    return Completion(
-        text or "",
-        reason,
-        usage_of(answer.usage) or Usage(),
-        scored(choice.logprobs)[1],
-        scored_tokens(choice.logprobs),
-    )
+    return chat_completion_of(read_json(data, chat_decoder), data)
 
 
 _WHOLE: Mapping[Api, Callable[[bytes], Completion]] = {

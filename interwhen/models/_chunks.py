@@ -245,7 +245,7 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
     return total - prompt - completion  # Gemini counts its thoughts only in the total
 
 
-def _counted(body: CompletionBody | ChatBody) -> Usage | None:
+def _counted(body: AnswerBody) -> Usage | None:
     """Return the token counts in the event *body*; ``None`` if it has none. llama.cpp also sends them at the start."""
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
@@ -261,7 +261,7 @@ def count_of(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
-def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
+def usage_of_answer(body: AnswerBody) -> Usage:
     """Return the server's token counts for *body*, a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
@@ -285,10 +285,26 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     choice = answer.choices[0]
     if choice.text is UNSET:
         raise unknown_shape(data, 0)
+    return _whole(choice, choice.text if isinstance(choice.text, str) else None, answer)
+
+
+def chat_completion_of(answer: ChatBody, data: bytes) -> Completion:
+    """Return the completion in *answer*, a whole answer of ``/v1/chat/completions``, without its reasoning.
+
+    *data* are its undecoded bytes. Raises the errors of :func:`completion_of`.
+    """
+    if not answer.choices:
+        raise error_of(answer) or no_choices(data)
+    choice = answer.choices[0]
+    if choice.message is UNSET:
+        raise unknown_shape(data, 0)
+    return _whole(choice, choice.message.content if isinstance(choice.message, ChatText) else None, answer)
+
+
+def _whole(choice: CompletionChoice | ChatChoice, text: str | None, answer: AnswerBody) -> Completion:
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    text = choice.text if isinstance(choice.text, str) else ""
     scores = choice.logprobs
-    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+    return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
 
 
 def _seconds(milliseconds: float | None) -> float | None:
@@ -419,7 +435,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     return (thought, answer) if answer else thought
 
 
-def _reason_of(choice: CompletionChoice | ChatChoice, body: CompletionBody | ChatBody) -> str | None:
+def _reason_of(choice: CompletionChoice | ChatChoice, body: AnswerBody) -> str | None:
     """Return the finish reason of *choice*; ``None`` if more may follow. Raises the error that *body* may also have."""
     if body.error and (error := error_of(body)) is not None:
         raise error  # OpenRouter sends it beside a choice
@@ -497,7 +513,7 @@ def no_choices(data: bytes) -> StreamProtocolError:
     )
 
 
-def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
+def error_of(body: AnswerBody) -> UpstreamError | None:
     """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
         return refusal(msgspec.json.encode({"error": body.error}))

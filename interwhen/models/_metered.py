@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import anyio.lowlevel
 import msgspec
@@ -13,7 +12,7 @@ from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout
 from interwhen._types.ledger import Ledger
 from interwhen._types.models import Chunk, Completion, Model, Request, ResumeMode, Stream, Usage
 from interwhen._types.results import BYTES_A_TOKEN, prompt_bytes
-from interwhen.models._wrapper import ModelWrapper
+from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
 
 class MeteredModel(ModelWrapper):
@@ -223,23 +222,18 @@ class MeteredModel(ModelWrapper):
         return replace(request, sampling=replace(request.sampling, max_tokens=most)), most
 
 
-class _MeteredStream:
+class _MeteredStream(StreamWrapper):
     """A stream that ends with ``length`` when the budget of *meter* is used up, or after *most* tokens."""
 
     def __init__(self, meter: MeteredModel, stream: Stream, most: int, size: int) -> None:
+        super().__init__(stream)
         self._meter = meter
-        self._stream = stream
         self._left = most
         """How many tokens the stream may still bring; negative after this class has ended it."""
         self._size = size
         self._usage: Usage | None = None
         self._came = 0
         self._is_finished = False
-        self._is_settled = False
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
-        return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:
         if self._left < 0:
@@ -260,23 +254,9 @@ class _MeteredStream:
         if self._left < 0:
             await self._stream.aclose()
         if self._left < 0 or not chunks:
-            self._settle()
+            self.end()
         self._meter.use()
         return taken
 
-    async def aclose(self) -> None:
-        self._settle()
-        await self._stream.aclose()
-
-    def settle(self) -> bool:
-        """Close the stream and count its tokens, if that needs no waiting. Return whether this call closed it."""
-        settle = getattr(self._stream, "settle", None)
-        if settle is None or not settle():
-            return False
-        self._settle()
-        return True
-
-    def _settle(self) -> None:
-        if not self._is_settled:
-            self._is_settled = True
-            self._meter.settle(self._usage, self._size, came=self._came, finished=self._is_finished)
+    def finish(self) -> None:
+        self._meter.settle(self._usage, self._size, came=self._came, finished=self._is_finished)

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
-from msgspec import UNSET
 
 from interwhen._log import log_warning
 from interwhen._types.errors import (
@@ -40,28 +39,21 @@ from interwhen._types.models import (
 )
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen.models._chunks import (
-    ChatText,
     Decode,
     Decoded,
     ModelCard,
     card_of,
+    chat_completion_of,
     chat_decoder,
     completion_decoder,
     completion_of,
     decode_chat,
     decode_completion,
-    error_of,
-    finish_reason,
     models_decoder,
-    no_choices,
     noting_question,
     reading_calls,
     reasoning_field,
-    scored,
-    scored_tokens,
     scores_of,
-    unknown_shape,
-    usage_of_answer,
 )
 from interwhen.models._endpoint_support import (
     AFTER_CALLS,
@@ -830,16 +822,7 @@ class ChatModel(OpenAICompatible):
             read = decode if self._wants_logprobs(request) else decode_chat
             found = await collect(await self._open("chat/completions", payload, read))
             return replace(found, tokens=tuple(tokens))
-        answer, data = await self._ask("chat/completions", payload, chat_decoder)
-        if not answer.choices:
-            raise error_of(answer) or no_choices(data)
-        choice = answer.choices[0]
-        if choice.message is UNSET:
-            raise unknown_shape(data, 0)
-        text = choice.message.content if isinstance(choice.message, ChatText) else None
-        reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-        scores = choice.logprobs
-        return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+        return chat_completion_of(*await self._ask("chat/completions", payload, chat_decoder))
 
     def _sampled(self, request: Request) -> dict[str, Any]:
         """Return the request body of *request* without its messages: model, sampling options and other settings."""

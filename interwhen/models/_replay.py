@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -15,7 +14,7 @@ import msgspec
 from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
 from interwhen.models._token_stream import GuardedStream
-from interwhen.models._wrapper import ModelWrapper
+from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
 _BATCH = 64
 """The largest number of chunks that one read of a replay returns."""
@@ -186,18 +185,13 @@ class RecordingModel(ModelWrapper):
         return _RecordingStream(await self._model.stream(request), request.prefix, self.recordings)
 
 
-class _RecordingStream:
+class _RecordingStream(StreamWrapper):
     def __init__(self, stream: Stream, prefix: str, recordings: list[Recording]) -> None:
-        self._stream = stream
+        super().__init__(stream)
         self._prefix = prefix
         self._recordings = recordings
         self._arrivals: list[TimedChunk] = []
         self._begun = anyio.current_time()
-        self._is_saved = False
-
-    def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``way``, ``trail`` or ``abort``."""
-        return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:
         chunks = await self._stream.receive()
@@ -205,19 +199,5 @@ class _RecordingStream:
         self._arrivals.extend(TimedChunk(at, chunk) for chunk in chunks)
         return chunks
 
-    def settle(self) -> bool:
-        """Close the stream and save its recording, if that needs no waiting. Return whether this call closed it."""
-        settle = getattr(self._stream, "settle", None)
-        if settle is None or not settle():
-            return False
-        self._save()
-        return True
-
-    async def aclose(self) -> None:
-        self._save()
-        await self._stream.aclose()
-
-    def _save(self) -> None:
-        if not self._is_saved:
-            self._is_saved = True
-            self._recordings.append(Recording(tuple(self._arrivals), self._prefix))
+    def finish(self) -> None:
+        self._recordings.append(Recording(tuple(self._arrivals), self._prefix))

@@ -1,10 +1,11 @@
-"""A base class for models that wrap another model and change some of its calls."""
+"""Base classes for models and streams that wrap another one and change some of its calls."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from interwhen._types.models import Capabilities, Completion, Model, Request, Stream
+from interwhen._types.models import Capabilities, Chunk, Completion, Model, Request, Stream
 
 
 class ModelWrapper:
@@ -42,3 +43,41 @@ class ModelWrapper:
     async def aclose(self) -> None:
         """Close the wrapped model."""
         await self._model.aclose()
+
+
+class StreamWrapper:
+    """Passes the calls of a stream on to *stream*. A subclass changes :meth:`receive`, and learns of the end."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._is_over = False
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
+        if name == "_stream":
+            raise AttributeError(name)
+        return getattr(self._stream, name)
+
+    async def receive(self) -> Sequence[Chunk]:
+        return await self._stream.receive()
+
+    def finish(self) -> None:
+        """Handle the end of the stream. It is called once, before the stream is closed."""
+
+    def settle(self) -> bool:
+        """Close the stream, if that needs no waiting. Return whether this call closed it."""
+        settle = getattr(self._stream, "settle", None)
+        if settle is None or not settle():
+            return False
+        self.end()
+        return True
+
+    async def aclose(self) -> None:
+        self.end()
+        await self._stream.aclose()
+
+    def end(self) -> None:
+        """Call :meth:`finish`, unless it was called before."""
+        if not self._is_over:
+            self._is_over = True
+            self.finish()

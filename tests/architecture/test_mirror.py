@@ -49,7 +49,7 @@ PARTS = {
     "interwhen_verifiers._command": ("interwhen_verifiers.command", "its tests give files and look at verdicts"),
     "interwhen_verifiers._factories": ("interwhen_verifiers.arithmetic", "options that factories share"),
     "interwhen_verifiers._json_schema": ("interwhen_verifiers.json_schema", "its tests give documents"),
-    "interwhen_verifiers._linear": ("interwhen_verifiers._patterns", "the regular expressions of these verifiers"),
+    "interwhen_verifiers._re2": ("interwhen_verifiers._patterns", "the regular expressions of these verifiers"),
     "interwhen_verifiers._puzzles": ("interwhen_verifiers.puzzles.logic", "the recognizer that puzzles share"),
     "interwhen_verifiers._python": ("interwhen_verifiers.python", "its tests give code and look at verdicts"),
     "interwhen_verifiers._tools": ("interwhen_verifiers.tool_policy", "its tests give conversations"),

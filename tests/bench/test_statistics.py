@@ -5,7 +5,8 @@ import statistics
 
 import pytest
 from interwhen.bench import estimate, mcnemar
-from interwhen.bench._statistics import growth_exponent, mean_of, paired, percentile
+from interwhen.bench._statistics import growth_exponent, mean_of, paired
+from interwhen.testing._scores import percentile
 
 
 def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:

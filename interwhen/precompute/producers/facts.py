@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import msgspec
 
 from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
-from interwhen._types.models import Completion, Sampling
+from interwhen._types.models import WARM, Completion, Sampling
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
 from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext, is_whole
@@ -381,7 +381,7 @@ async def _agree(step: Step, context: StepContext, params: _FactParams) -> Propo
     derived = []
     for number in range(params.derivations):
         # The same words at the same temperature would give the same reply.
-        warmth = 0.0 if number < PHRASINGS else 0.7
+        warmth = 0.0 if number < PHRASINGS else WARM
         sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
         reply = await ask(context, ask_to_derive(source, blanks, number), sampling)
         derived.append(read_derived(reply.text))
