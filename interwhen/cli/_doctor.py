@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -114,7 +115,7 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
 
 def _contract(base_url: str | None, model: str, *, json: bool) -> int:
     with ProgressLine("lines of the contract:") as progress:
-        report = anyio.run(_checked, base_url, model, progress.of)
+        report = anyio.run(partial(_diagnosis, contract=True), base_url, model, progress.of)
     if json:
         lines = [
             {"name": line.name, "mark": line.mark, "evidence": line.detail, "promise": line.meaning}
@@ -287,10 +288,11 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
         await server.stop()
 
 
-async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
+async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress, *, contract: bool = False) -> Diagnosis:
+    ask = check_contract if contract else probe
     async with _endpoint(base_url, model) as endpoint:
-        found = await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
-    if base_url is not None:
+        found = await ask(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
+    if base_url is not None or contract:
         return found
     return Diagnosis(found.base_url, found.model, (*found.findings, await _saved_prefixes(model.partition(":")[2])))
 
@@ -311,13 +313,6 @@ async def _saved_prefixes(spec: str) -> ProbeFinding:
     if rates.break_even is None:
         return ProbeFinding("saved prefixes", "no", detail, "reading a prefix again is faster at every length")
     return ProbeFinding("saved prefixes", "ok", detail, f"restoring is faster from {rates.break_even:.0f} tokens on")
-
-
-async def _checked(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
-    async with _endpoint(base_url, model) as endpoint:
-        return await check_contract(
-            endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress
-        )
 
 
 def _show(console: Console, diagnosis: Diagnosis, heads: tuple[str, str, str]) -> None:

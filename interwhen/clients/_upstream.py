@@ -74,11 +74,13 @@ from interwhen.models._token_servers import Place, TokenServer, sends_ids, token
 from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import (
     FORK_OPTIONS,
+    MAX_BODY,
     REMEMBERED_SECONDS,
     FieldSupport,
     HttpResponse,
     SamplingSupport,
     mentions,
+    read_body,
     refuses,
     send_with,
     until_stop,
@@ -126,7 +128,6 @@ def _item(call: Turn) -> Turn:
 # Converts whole answers of servers that do not stream to event streams.
 
 Body = dict[str, Any]
-_MAX_BODY = 16 << 20
 
 
 class KnownResponse:
@@ -156,20 +157,18 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
-    body = bytearray()
     try:
-        while len(body) <= _MAX_BODY and (data := await response.receive()):
-            body += data
+        body = await read_body(response, MAX_BODY)
     finally:
         await response.aclose()
-    if len(body) > _MAX_BODY:
+    if len(body) > MAX_BODY:
         raise StreamProtocolError(
-            f"an answer must have at most {_MAX_BODY} bytes, got more",
-            offset=_MAX_BODY,
-            sample=bytes(body[:200]),
+            f"an answer must have at most {MAX_BODY} bytes, got more",
+            offset=MAX_BODY,
+            sample=body[:200],
             hint="ask for fewer tokens",
         )
-    return KnownResponse(as_events(api, bytes(body)))
+    return KnownResponse(as_events(api, body))
 
 
 def as_events(api: Api, data: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeAlias
 import anyio
 import anyio.to_thread
 
-from interwhen._types.errors import ConnectError, ModelError, UsageError
+from interwhen._types.errors import ConnectError, ModelError, UsageError, check_choice
 from interwhen._types.models import (
     Capabilities,
     Completion,
@@ -444,8 +444,7 @@ def open_local(
     :class:`~interwhen.models.ConnectError` if the server cannot start, and
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
-    if api not in _RESUME:
-        raise UsageError(f"open_local(api=...) must be 'completions' or 'chat', got {api!r:.60}")
+    check_choice("open_local(api=...)", api, _RESUME)
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():

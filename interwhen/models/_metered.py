@@ -87,10 +87,6 @@ class MeteredModel(ModelWrapper):
     @property
     def left(self) -> int:
         """The number of tokens that may still be generated."""
-        return self._unspent
-
-    @property
-    def _unspent(self) -> int:
         return max(self.budget - self.spent, 0)
 
     @property
@@ -174,7 +170,7 @@ class MeteredModel(ModelWrapper):
 
         If not, count them as wasted and return false. *most* is what the stream may still generate.
         """
-        if tokens > min(self._unspent, most):
+        if tokens > min(self.left, most):
             self.wasted += tokens
             return False
         self.generated += tokens
@@ -214,7 +210,7 @@ class MeteredModel(ModelWrapper):
     async def _cap(self, request: Request) -> tuple[Request, int]:
         self.use()
         await anyio.lowlevel.checkpoint()
-        left = self._unspent
+        left = self.left
         if not left:
             raise OutOfTokens(self.budget)
         asked = request.sampling.max_tokens

@@ -22,6 +22,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
     UsageError,
+    check_choice,
     without_user,
 )
 from interwhen._types.models import (
@@ -68,7 +69,6 @@ from interwhen.models._endpoint_support import (
     asks_to_reason,
     choose_prefill,
     continues_raw,
-    parse_probe,
     why_turn,
     why_unproven,
     with_tags,
@@ -121,8 +121,7 @@ class OpenAICompatible:
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
     ) -> None:
-        if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
+        check_choice("malformed", malformed, get_args(Malformed))
         parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
@@ -566,11 +565,11 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        if resume not in get_args(ChatResume):
-            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
+        check_choice("resume", resume, get_args(ChatResume))
+        check_choice("probe", probe, get_args(ResumeProbe))
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
-        self._probe = parse_probe(probe)
+        self._probe: ResumeProbe = probe
         self._proof = EndpointProof(f"{model}@{self._base_url}")
         self._why_turn = ""
         self._known_tags = KnownTags()

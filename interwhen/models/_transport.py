@@ -336,7 +336,7 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 # Sending one request.
 
 _MAX_REDIRECTS = 3
-_MAX_BODY = 16 << 20
+MAX_BODY = 16 << 20
 """The largest size in bytes of a response that is not streamed."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -387,17 +387,17 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     limit = timeouts.first_token if total is None else max(begun + total - anyio.current_time(), 0.0)
     try:
         with anyio.fail_after(limit):
-            body = await _read(response, _MAX_BODY)
+            body = await read_body(response, MAX_BODY)
     except TimeoutError as exc:
         if total is None:
             raise StreamTimeout("first_token", limit or 0.0) from exc
         raise StreamTimeout("total", total) from exc
     finally:
         await response.aclose()
-    if len(body) > _MAX_BODY:
+    if len(body) > MAX_BODY:
         raise StreamProtocolError(
-            f"the response of {request.name!r} must have at most {_MAX_BODY} bytes, got more",
-            offset=_MAX_BODY,
+            f"the response of {request.name!r} must have at most {MAX_BODY} bytes, got more",
+            offset=MAX_BODY,
             sample=body,
             hint="ask for fewer tokens or check base_url",
         )
@@ -497,7 +497,7 @@ async def _excerpt(response: HttpResponse) -> bytes:
     body = b""
     try:
         with anyio.move_on_after(5.0):
-            body = await _read(response, 4 * EXCERPT)
+            body = await read_body(response, 4 * EXCERPT)
     except ModelError:
         pass
     finally:
@@ -505,7 +505,8 @@ async def _excerpt(response: HttpResponse) -> bytes:
     return body
 
 
-async def _read(response: HttpResponse, limit: int) -> bytes:
+async def read_body(response: HttpResponse, limit: int) -> bytes:
+    """Read the body of *response* to its end, or until it has more than *limit* bytes."""
     body = bytearray()
     while len(body) <= limit and (data := await response.receive()):
         body += data

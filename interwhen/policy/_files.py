@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, get_args
 
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.errors import DECODE_ERRORS, UsageError, check_choice
 from interwhen._types.segments import is_hidden
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
@@ -325,8 +325,7 @@ def _rule_of(written: Mapping[str, Any], around: Surroundings) -> Rule:
     check_keys(written, _RULE_KEYS)
     rule_id = checked_id(_text(written, "id"))
     moment = written.get("moment", "before")
-    if moment not in get_args(WhenJudged):
-        raise UsageError(f"moment must be one of {', '.join(get_args(WhenJudged))}, got {moment!r:.60}")
+    check_choice("moment", moment, get_args(WhenJudged))
     definitions = {**around.definitions, **_defined(written)}
     tools = _texts(written.get("tools", []), "tools")
     require = _expression(written, "require", None, definitions)

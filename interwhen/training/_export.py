@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import UsageError, check_choice
 from interwhen.training._attempts import AttemptHistory, read_attempts
 from interwhen.training._decontamination import SIZE, Decontaminator
 from interwhen.training._rows import Row, chats, documents, preferences, steps
@@ -107,8 +107,7 @@ def export_journals(
 
 def _maker(form: Format, *, keep_refuted: bool) -> _Make:
     """Return the function that makes the rows of the format *form*."""
-    if form not in FORMATS:
-        raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {form!r}; choose one of these")
+    check_choice("format", form, FORMATS)
     if not keep_refuted:
         return _MAKERS[form]
     if form not in _KEEPING:
