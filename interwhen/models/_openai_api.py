@@ -776,10 +776,7 @@ class ChatModel(OpenAICompatible):
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
-        chat = {**self._body(request), "messages": prompt_turns(request)}
-        if self._wants_logprobs(request):
-            chat |= {"logprobs": True, "top_logprobs": self._top_logprobs(request)}
-        return chat
+        return {**self._sampled(request), "messages": prompt_turns(request)}
 
     async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
         path = "chat/completions" if place == "call" else place

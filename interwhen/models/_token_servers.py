@@ -19,7 +19,7 @@ from interwhen._types.errors import DECODE_ERRORS, UnexpectedForm
 from interwhen._types.models import Completion
 from interwhen.models._chunks import CompletionBody, ModelCard, RenderedPrompt, completion_of
 from interwhen.models._raw_calls import CALL_TOKENS, RawCalls
-from interwhen.models._token_resume import ChatEvents, Ids, TokenPrompt, completion_body
+from interwhen.models._token_resume import ChatEvents, Ids, Tokenizer, TokenPrompt, completion_body
 from interwhen.models._transport import HttpResponse
 
 Body: TypeAlias = dict[str, Any]
@@ -34,7 +34,7 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 """The fields of a chat that its template reads."""
 
 
-class TokenServer:
+class TokenServer(Tokenizer):
     """Makes the requests to *model* of a server that can continue token ids, and reads the answers.
 
     Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
@@ -47,10 +47,6 @@ class TokenServer:
     def __init__(self, model: str, post: Post) -> None:
         self._model = model
         self._post = post
-
-    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins."""
-        raise NotImplementedError
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM and SGLang ignore it
         """Return the token ids of *text*, without ids that mark its beginning.

@@ -140,6 +140,11 @@ class Transport(Protocol):
         ...
 
 
+KEPT_CONNECTIONS = 64
+"""How many idle connections a pool keeps, at most. The number of connections in use is not limited."""
+KEEPALIVE_SECONDS = 4.0
+"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
+
 # The proxy that the environment names for a server.
 
 
@@ -339,7 +344,7 @@ _MAX_REDIRECTS = 3
 MAX_BODY = 16 << 20
 """The largest size in bytes of a response that is not streamed."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def open_stream(
@@ -485,9 +490,9 @@ def _redacted(request: HttpRequest, location: str) -> str:
 
 def _same_server(old: str, new: str) -> bool:
     before, after = urlsplit(old), urlsplit(new)
-    if before.hostname != after.hostname or after.scheme not in _DEFAULT_PORTS:
+    if before.hostname != after.hostname or after.scheme not in DEFAULT_PORTS:
         return False
-    ports = tuple(parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (before, after))
+    ports = tuple(parts.port or DEFAULT_PORTS[parts.scheme] for parts in (before, after))
     upgraded = (before.scheme, after.scheme, *ports) == ("http", "https", 80, 443)
     return upgraded or (before.scheme == after.scheme and ports[0] == ports[1])
 
