@@ -87,6 +87,11 @@ class MeteredModel(ModelWrapper):
     @property
     def left(self) -> int:
         """The number of tokens that may still be generated."""
+        return self._unspent
+
+    @property
+    def _unspent(self) -> int:
+        # Subclasses let ``left`` be 0 for other reasons, which must not refuse a request that continues a text.
         return max(self.budget - self.spent, 0)
 
     @property
@@ -170,7 +175,7 @@ class MeteredModel(ModelWrapper):
 
         If not, count them as wasted and return false. *most* is what the stream may still generate.
         """
-        if tokens > min(self.left, most):
+        if tokens > min(self._unspent, most):
             self.wasted += tokens
             return False
         self.generated += tokens
@@ -210,7 +215,7 @@ class MeteredModel(ModelWrapper):
     async def _cap(self, request: Request) -> tuple[Request, int]:
         self.use()
         await anyio.lowlevel.checkpoint()
-        left = self.left
+        left = self._unspent
         if not left:
             raise OutOfTokens(self.budget)
         asked = request.sampling.max_tokens
