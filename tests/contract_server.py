@@ -30,8 +30,8 @@ class ContractServer(ScriptedTransport):
             case "/v1/models":
                 card = {"id": "m", "owned_by": self.owner, "max_model_len": self.context}
                 return reply(200, json.dumps({"data": [card]}).encode())
-            case "/version":
-                return reply(200, b'{"version": "9.8.7"}')
+            case "/props":
+                return reply(200, b'{"build_info": "9.8.7"}')
             case "/slots":
                 return reply(200, json.dumps([{"is_processing": self.running > 0}]).encode())
             case _:
@@ -54,6 +54,8 @@ class ContractServer(ScriptedTransport):
             if "too long" in self.flaws:
                 return reply(400, b'{"error": {"message": "bad request"}}')
             return reply(400, b'{"error": {"message": "maximum context length is 1024 tokens"}}')
+        if "refuses" in self.flaws and body["messages"][-1]["role"] == "assistant":
+            return reply(400, b'{"error": {"message": "the last message must be of the user"}}')
         if not body["stream"]:
             return reply(200, b'{"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}')
         if "tools" in body:

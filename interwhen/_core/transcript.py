@@ -448,14 +448,12 @@ class ThinkTags:
             end = at + len(self.closing)
             parts = [TagPart(text[:at], "text"), TagPart(text[at:end], "close"), TagPart(text[end:], "text")]
             return [part for part in parts if part.text]
-        keep = self._partial(text)
+        keep = overlap(text, self.closing)
         self._held = text[len(text) - keep :]
         body = text[: len(text) - keep]
         return [TagPart(body, "text")] if body else []
 
-    def _partial(self, text: str) -> int:
-        """Return how many characters at the end of *text* may be the start of the closing tag."""
-        for size in range(min(len(self.closing) - 1, len(text)), 0, -1):
-            if text.endswith(self.closing[:size]):
-                return size
-        return 0
+
+def overlap(text: str, tag: str) -> int:
+    """Return how many characters at the end of *text* may be the start of *tag*."""
+    return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:size])), 0)

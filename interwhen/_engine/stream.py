@@ -18,6 +18,7 @@ from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.ledger import Timing, WireReport
 from interwhen._types.models import (
+    WARM,
     Capabilities,
     Chunk,
     Model,
@@ -334,7 +335,7 @@ class WireMeter:
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
-RAISED, STEP, HOTTEST = 0.7, 0.1, 1.0
+RAISED, STEP, HOTTEST = WARM, 0.1, 1.0
 """The temperature of a resample if the run samples with temperature 0: its first value, the step for each further
 resample in a row, and the maximum."""
 TWO_READERS = "two tasks read the same run at once"

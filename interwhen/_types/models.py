@@ -81,6 +81,10 @@ class Piece(msgspec.Struct, frozen=True, gc=False):
         return self.text if self.ask is None else self.ask
 
 
+WARM = 0.7
+"""The temperature of further samples of one prompt, which would be equal at temperature 0."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """The sampling options of a request. If an option is ``None``, the default of the model or of the server applies.

@@ -111,10 +111,15 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
         if self.kind == "code":
             raise ValueError(f"the arguments of {self.name!r} are known only when the code runs")
         try:
-            found = msgspec.json.decode(self.arguments)
+            found = decode_once(self.arguments)
         except (msgspec.DecodeError, UnicodeError) as error:
             raise ValueError(
                 f"the arguments of the call of {self.name!r} must be valid JSON, got an error: {error}; "
+                "return Unknown for such a call"
+            ) from error
+        except ValueError as error:
+            raise ValueError(
+                f"the arguments of the call of {self.name!r} must have each name once, got {error}; "
                 "return Unknown for such a call"
             ) from error
         if not isinstance(found, dict):
@@ -122,16 +127,19 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
                 f"the arguments of the call of {self.name!r} must be a JSON object, got {type(found).__name__}; "
                 "return Unknown for such a call"
             )
-        import json  # only calls pay for this module, not the import of the package
-
-        try:
-            json.loads(self.arguments, object_pairs_hook=unique, parse_int=str, parse_float=str)
-        except ValueError as error:
-            raise ValueError(
-                f"the arguments of the call of {self.name!r} must have each name once, got {error}; "
-                "return Unknown for such a call"
-            ) from error
         return found
+
+
+def decode_once(text: str) -> Any:
+    """Return the value of *text*, JSON. Raises :class:`ValueError` if a name is in an object twice.
+
+    Raises :class:`msgspec.DecodeError` or :class:`UnicodeError` if *text* is not valid JSON.
+    """
+    import json  # only calls pay for this module, not the import of the package
+
+    value = msgspec.json.decode(text)
+    json.loads(text, object_pairs_hook=unique, parse_int=str, parse_float=str)
+    return value
 
 
 def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -34,9 +34,10 @@ from interwhen import (
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Chart, Report, Series, Table, lines
-from interwhen.bench._statistics import Estimate, estimate, growth_exponent, percentile
+from interwhen.bench._statistics import Estimate, estimate, growth_exponent
 from interwhen.models import CompletionsModel, HttpRequest, Request, Transport
 from interwhen.testing._paced_server import SentLog, paced_server
+from interwhen.testing._scores import percentile
 
 _MIXED: tuple[Trigger, ...] = (Lines(), Sentences(), Paragraphs(), EveryChars(400))
 SIZES = (1024, 4096, 16384, 65536)

@@ -19,7 +19,7 @@ from interwhen import ModelError, Monitor, UsageError
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
 from interwhen.bench._processes import TransportName
 from interwhen.bench._report import Chart, Point, Report, Row, Series, Table, lines
-from interwhen.bench._statistics import Estimate, estimate, mean_of, paired, percentile
+from interwhen.bench._statistics import Estimate, estimate, mean_of, paired
 from interwhen.bench._streams import (
     PROBLEMS,
     RECORDED,
@@ -36,6 +36,7 @@ from interwhen.bench._streams import (
     record_streams,
 )
 from interwhen.registry import Api, load_monitors
+from interwhen.testing._scores import percentile
 
 Arm = str
 """A condition: ``bare``, ``supervised``, ``control`` (a second bare run), or ``without NAME`` of a monitor."""

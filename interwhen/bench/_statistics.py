@@ -93,15 +93,6 @@ def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> t
     return mean_of(added, unit), mean_of(shares, "%")
 
 
-def percentile(values: Sequence[float], q: float) -> float:
-    """Return the quantile *q* (0 to 1) of *values*: the smallest one that at least the share *q* of them do not exceed.
-
-    *values* must not be empty.
-    """
-    ordered = sorted(values)
-    return ordered[max(math.ceil(q * len(ordered)) - 1, 0)]
-
-
 def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
     """Return how *costs* grow with *sizes*: the least-squares slope of log cost over log size.
 

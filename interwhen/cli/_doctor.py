@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -26,17 +27,18 @@ from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.journal import JournalSettings
-from interwhen.models import probe
-from interwhen.models._contract import ContractMark, ContractReport, check_contract
-from interwhen.models._probe import Diagnosis, Mark, ProbeFinding
+from interwhen.models._questions import Diagnosis, Mark, ProbeFinding, check_contract, probe
 
-_KINDS: dict[Mark, LineKind] = {"ok": "passed", "no": "violated", "unknown": "unproven"}
-_CONTRACT_KINDS: dict[ContractMark, LineKind] = {
+_KINDS: dict[Mark, LineKind] = {
+    "ok": "passed",
+    "no": "violated",
     "holds": "passed",
     "broken": "violated",
     "absent": "unproven",
     "unknown": "unproven",
 }
+_DOCTOR = ("asked", "found", "so")
+_CONTRACT = ("line", "observed", "interwhen relies on")
 _LOOKED_INTO = 200
 """How many journals are read, the newest first."""
 _STILL_WRITTEN = 60.0
@@ -105,7 +107,7 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
     if json:
         print(as_json(diagnosis))
     else:
-        _show(stdout_console(), diagnosis)
+        _show(stdout_console(), diagnosis, _DOCTOR)
     marks = {finding.name: finding.mark for finding in diagnosis.findings}
     is_usable = diagnosis.usable or "reachable" not in marks
     return _exits.OK if is_usable and marks.get("journal directory") != "no" else _exits.FAILED
@@ -113,13 +115,20 @@ def _report(diagnosis: Diagnosis, *, json: bool) -> int:
 
 def _contract(base_url: str | None, model: str, *, json: bool) -> int:
     with ProgressLine("lines of the contract:") as progress:
-        report = anyio.run(_checked, base_url, model, progress.of)
-    console = stdout_console()
+        report = anyio.run(partial(_diagnosis, contract=True), base_url, model, progress.of)
     if json:
-        print(as_json(report))
+        lines = [
+            {"name": line.name, "mark": line.mark, "evidence": line.detail, "promise": line.meaning}
+            for line in report.findings
+        ]
+        print(as_json({"base_url": report.base_url, "model": report.model, "server": report.server, "lines": lines}))
     else:
-        _show_contract(console, report)
-    if not report.is_usable:
+        console = stdout_console()
+        _show(console, report, _CONTRACT)
+        marks = [line.mark for line in report.findings]
+        counts = [f"{marks.count(mark)} {mark}" for mark in ("holds", "broken", "absent", "unknown")]
+        console.print("\n" + ", ".join(counts))
+    if not report.usable:
         return _exits.FAILED
     return _exits.OK if report.is_kept else _exits.BROKEN
 
@@ -279,10 +288,11 @@ async def _endpoint(base_url: str | None, model: str) -> AsyncIterator[_Endpoint
         await server.stop()
 
 
-async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress) -> Diagnosis:
+async def _diagnosis(base_url: str | None, model: str, on_progress: OnProgress, *, contract: bool = False) -> Diagnosis:
+    ask = check_contract if contract else probe
     async with _endpoint(base_url, model) as endpoint:
-        found = await probe(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
-    if base_url is not None:
+        found = await ask(endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress)
+    if base_url is not None or contract:
         return found
     return Diagnosis(found.base_url, found.model, (*found.findings, await _saved_prefixes(model.partition(":")[2])))
 
@@ -305,19 +315,12 @@ async def _saved_prefixes(spec: str) -> ProbeFinding:
     return ProbeFinding("saved prefixes", "ok", detail, f"restoring is faster from {rates.break_even:.0f} tokens on")
 
 
-async def _checked(base_url: str | None, model: str, on_progress: OnProgress) -> ContractReport:
-    """Check what interwhen relies on at the endpoint (see :func:`_endpoint`), and return the report."""
-    async with _endpoint(base_url, model) as endpoint:
-        return await check_contract(
-            endpoint.base_url, endpoint.model, api_key=endpoint.api_key, on_progress=on_progress
-        )
-
-
-def _show(console: Console, diagnosis: Diagnosis) -> None:
+def _show(console: Console, diagnosis: Diagnosis, heads: tuple[str, str, str]) -> None:
     signs = signs_for(console.encoding)
     where = f" at {one_line(diagnosis.base_url)}" if diagnosis.base_url else ""
-    console.print(Text.assemble((one_line(diagnosis.model), "bold"), f"{where}\n"))
-    rows = table("", "asked", "found", "so")
+    server = f": {one_line(diagnosis.server)}" if diagnosis.server else ""
+    console.print(Text.assemble((one_line(diagnosis.model), "bold"), f"{where}{server}\n"))
+    rows = table("", *heads)
     rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
     for finding in diagnosis.findings:
         kind = _KINDS[finding.mark]
@@ -325,20 +328,3 @@ def _show(console: Console, diagnosis: Diagnosis) -> None:
         meaning = Text(one_line(finding.meaning), style="dim")
         rows.add_row(mark, Text(finding.name), Text(one_line(finding.detail)), meaning)
     console.print(rows)
-
-
-def _show_contract(console: Console, report: ContractReport) -> None:
-    signs = signs_for(console.encoding)
-    title = Text.assemble(
-        (one_line(report.model), "bold"), f" at {one_line(report.base_url)}: {one_line(report.server)}\n"
-    )
-    console.print(title)
-    rows = table("", "line", "observed", "interwhen relies on")
-    rows.columns[0].no_wrap = rows.columns[1].no_wrap = True
-    for line in report.lines:
-        kind = _CONTRACT_KINDS[line.mark]
-        mark = Text(f"{signs.of(kind)} {line.mark}", style=STYLES[kind])
-        rows.add_row(mark, Text(line.name), Text(one_line(line.evidence)), Text(line.promise, style="dim"))
-    console.print(rows)
-    counts = {mark: sum(line.mark == mark for line in report.lines) for mark in _CONTRACT_KINDS}
-    console.print("\n" + ", ".join(f"{count} {mark}" for mark, count in counts.items()))

@@ -27,7 +27,7 @@ from interwhen._types.errors import ModelError, OutOfTokens, StreamTimeout, Usag
 from interwhen._types.events import Delta, Event, Finished, Retracted, StreamStarted
 from interwhen._types.extensions import Ready
 from interwhen._types.ledger import Ledger
-from interwhen._types.models import Chunk, Completion, Request, ResumeWay, Stream, Timeouts, Usage
+from interwhen._types.models import WARM, Chunk, Completion, Request, ResumeWay, Stream, Timeouts, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Abstained, Failed, Insertion, Result
 from interwhen._types.segments import Span
@@ -42,9 +42,6 @@ from interwhen.models._sse import END_MARK
 from interwhen.models._token_servers import Place
 from interwhen.models._transport import HttpResponse
 from interwhen.models._wrapper import ModelWrapper, StreamWrapper
-
-_WARM = 0.7
-"""The temperature of a second run if the call has temperature 0, at which it would be the same as the first one."""
 
 
 class RecordedAnswer(NamedTuple):
@@ -171,7 +168,7 @@ class CallSampler(ModelWrapper):
         if greedy:
             body["temperature"] = 0
         elif body.get("temperature") == 0:
-            body["temperature"] = _WARM
+            body["temperature"] = WARM
         if body.get("seed") is not None:
             body["seed"] += seed
         shown = self._made(replace(self._call, body=body), self._transport, buffer)

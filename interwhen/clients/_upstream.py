@@ -16,13 +16,11 @@ from interwhen._types.errors import (
     DECODE_ERRORS,
     ModelError,
     StreamProtocolError,
-    StreamTimeout,
     UnexpectedForm,
     UpstreamError,
 )
 from interwhen._types.models import (
     Capabilities,
-    Chunk,
     Completion,
     Piece,
     Request,
@@ -57,9 +55,9 @@ from interwhen.models._endpoint_support import (
     NO_IDS,
     NOT_RAW,
     PREFILL_REFUSED,
-    PROBE_SECONDS,
     VLLM,
     EndpointProof,
+    ProofWire,
     ResumeProbe,
     choose_prefill,
     continues_raw,
@@ -76,12 +74,15 @@ from interwhen.models._token_servers import Place, TokenServer, sends_ids, token
 from interwhen.models._token_stream import SlotRelease, TokenStream
 from interwhen.models._transport import (
     FORK_OPTIONS,
+    MAX_BODY,
     REMEMBERED_SECONDS,
     FieldSupport,
     HttpResponse,
     SamplingSupport,
     mentions,
+    read_body,
     refuses,
+    send_with,
     until_stop,
 )
 
@@ -127,7 +128,6 @@ def _item(call: Turn) -> Turn:
 # Converts whole answers of servers that do not stream to event streams.
 
 Body = dict[str, Any]
-_MAX_BODY = 16 << 20
 _PIECE = 1 << 16
 
 
@@ -160,20 +160,18 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
     """
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
-    body = bytearray()
     try:
-        while len(body) <= _MAX_BODY and (data := await response.receive()):
-            body += data
+        body = await read_body(response, MAX_BODY)
     finally:
         await response.aclose()
-    if len(body) > _MAX_BODY:
+    if len(body) > MAX_BODY:
         raise StreamProtocolError(
-            f"an answer must have at most {_MAX_BODY} bytes, got more",
-            offset=_MAX_BODY,
-            sample=bytes(body[:200]),
+            f"an answer must have at most {MAX_BODY} bytes, got more",
+            offset=MAX_BODY,
+            sample=body[:200],
             hint="ask for fewer tokens",
         )
-    return KnownResponse(as_events(api, bytes(body)))
+    return KnownResponse(as_events(api, body))
 
 
 def as_events(api: Api, data: bytes) -> bytes:
@@ -589,34 +587,19 @@ class CallModel:
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint
-        return await known.proof.learn(self, self._call.model, known.card, self._probe)
+        return await known.proof.learn(self._wire, self._call.model, known.card, self._probe)
 
-    async def get(self, path: str) -> bytes:
-        """Ask the server for *path*, for a probe."""
-        return await self.transport.get(path)  # type: ignore[arg-type]
+    @property
+    def _wire(self) -> ProofWire:
+        transport = self.transport
 
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Send *body* to *path*, for a probe."""
-        return await self.transport.ask(body, f"/{path}")  # type: ignore[arg-type]
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return all chunks of the answer. Probes use it.
-
-        Raises :class:`~interwhen.ModelError` if the request or the stream fails or takes longer than ``PROBE_SECONDS``.
-        """
-        found: list[Chunk] = []
-        with anyio.move_on_after(PROBE_SECONDS):
-            response = await self.transport.open({**body, "stream": True, "stream_options": {"include_usage": True}})
-            stream = TokenStream(response, decode_chat)
+        async def chat(body: dict[str, Any]) -> TokenStream:
+            asked = {**body, "stream": True, "stream_options": {"include_usage": True}}
+            stream = TokenStream(await transport.open(asked), decode_chat)
             self._endpoint.slots.add(stream)
-            try:
-                while chunks := await stream.receive():
-                    found += chunks
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await stream.aclose()
-            return found
-        raise StreamTimeout("total", PROBE_SECONDS)
+            return stream
+
+        return ProofWire(transport.get, lambda path, body: transport.ask(body, f"/{path}"), chat)  # type: ignore[arg-type]
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
@@ -645,7 +628,7 @@ class CallModel:
             return ResumeWay("turn", known.why_turn or why_turn(known.card))
         has_template = known.card is not None and known.card.owned_by == LLAMACPP
         if has_template:
-            await known.proof.learn(self, self._call.model, known.card, self._probe, generates=False)
+            await known.proof.learn(self._wire, self._call.model, known.card, self._probe, generates=False)
         await known.proof.wait()
         why = why_unproven(known.card, self._probe)
         if not _continues_raw(self._call):
@@ -798,19 +781,7 @@ class CallModel:
                 wanted[self._endpoint.token_ids] = True
             if self._asks_progress:
                 body = {"return_progress": True, **body}
-        wanted = {support: value for support, value in wanted.items() if support.is_likely}
-        try:
-            return await self.transport.open({**body, **{found.field: value for found, value in wanted.items()}}, place)
-        except UpstreamError as error:
-            refused = error
-            unknown = [found for found in wanted if refuses(error, found.field) or mentions(error, found.field)]
-            if not unknown:
-                raise
-        left = {found.field: value for found, value in wanted.items() if found not in unknown}
-        response = await self.transport.open({**body, **left}, place)
-        for support in unknown:
-            support.learn(refused, body)
-        return response
+        return await send_with(wanted, body, lambda asked: self.transport.open(asked, place))
 
 
 def _continues_raw(call: ApiCall) -> bool:

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from interwhen.models._metered import MeteredModel
     from interwhen.models._openai_api import ChatModel, CompletionsModel
     from interwhen.models._orphans import OrphanedStream
-    from interwhen.models._probe import probe
+    from interwhen.models._questions import probe
     from interwhen.models._replay import Recording, RecordingModel, ReplayModel, TimedChunk, load_recordings
     from interwhen.models._token_stream import GuardedStream, IteratorStream, StreamNotes, collect
     from interwhen.models._transport import HttpRequest, HttpResponse, Transport
@@ -139,7 +139,7 @@ _LAZY = {
     "collect": "_token_stream",
     "load_recordings": "_replay",
     "open_local": "_local",
-    "probe": "_probe",
+    "probe": "_questions",
     "read_messages": "_messages",
     "read_turn": "_messages",
 }

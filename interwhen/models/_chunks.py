@@ -96,13 +96,12 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
     cache: int | None = None
 
 
-class CompletionBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of ``/v1/completions``, or an error of the server.
+class AnswerBody(msgspec.Struct, frozen=True, gc=False):
+    """A chunk or a whole answer of either API, without its choices, or an error of the server.
 
     ``prompt_progress`` and ``timings`` are those of llama.cpp.
     """
 
-    choices: list[CompletionChoice] | UnsetType | None = UNSET
     usage: ServerUsage | None = None
     prompt_progress: Any = None
     timings: Any = None
@@ -112,17 +111,16 @@ class CompletionBody(msgspec.Struct, frozen=True, gc=False):
     code: int | str | None = None
 
 
-class ChatBody(msgspec.Struct, frozen=True, gc=False):
+class CompletionBody(AnswerBody, frozen=True, gc=False):
+    """A chunk or a whole answer of ``/v1/completions``, or an error of the server."""
+
+    choices: list[CompletionChoice] | UnsetType | None = UNSET
+
+
+class ChatBody(AnswerBody, frozen=True, gc=False):
     """A chunk or a whole answer of ``/v1/chat/completions``, or an error of the server."""
 
     choices: list[ChatChoice] | UnsetType | None = UNSET
-    usage: ServerUsage | None = None
-    prompt_progress: Any = None
-    timings: Any = None
-    error: Any = None
-    object: str | None = None
-    message: str | None = None
-    code: int | str | None = None
 
 
 class ModelCard(msgspec.Struct, frozen=True, gc=False):
@@ -149,6 +147,12 @@ class SlotState(msgspec.Struct, frozen=True, gc=False):
     """The number of the request that the slot serves, or served last."""
 
 
+class RenderedPrompt(msgspec.Struct, frozen=True, gc=False):
+    """The answer of llama.cpp's ``POST /apply-template``: a chat as the text of a prompt."""
+
+    prompt: str
+
+
 class GenerationSettings(msgspec.Struct, frozen=True, gc=False):
     """The settings in :class:`ServerProps`: the context length in tokens."""
 
@@ -169,8 +173,11 @@ def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
 completion_decoder = msgspec.json.Decoder(CompletionBody)
 chat_decoder = msgspec.json.Decoder(ChatBody)
 models_decoder = msgspec.json.Decoder(ModelList)
+slots_decoder = msgspec.json.Decoder(list[SlotState])
+rendered_decoder = msgspec.json.Decoder(RenderedPrompt)
+props_decoder = msgspec.json.Decoder(ServerProps)
 # msgspec evaluates the annotations of these now, and not while streams are read.
-msgspec.json.Decoder(tuple[Timings, PromptProgress, ServerProps])
+msgspec.json.Decoder(tuple[Timings, PromptProgress])
 
 
 class EndMark(enum.Enum):
@@ -238,7 +245,7 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
     return total - prompt - completion  # Gemini counts its thoughts only in the total
 
 
-def _counted(body: CompletionBody | ChatBody) -> Usage | None:
+def _counted(body: AnswerBody) -> Usage | None:
     """Return the token counts in the event *body*; ``None`` if it has none. llama.cpp also sends them at the start."""
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
@@ -254,7 +261,7 @@ def count_of(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
-def usage_of_answer(body: CompletionBody | ChatBody) -> Usage:
+def usage_of_answer(body: AnswerBody) -> Usage:
     """Return the server's token counts for *body*, a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
@@ -278,23 +285,23 @@ def completion_of(answer: CompletionBody, data: bytes) -> Completion:
     choice = answer.choices[0]
     if choice.text is UNSET:
         raise unknown_shape(data, 0)
-    reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
-    text = choice.text if isinstance(choice.text, str) else ""
-    scores = choice.logprobs
-    return Completion(text, reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
+    return _whole(choice, choice.text if isinstance(choice.text, str) else None, answer)
 
 
 def chat_completion_of(answer: ChatBody, data: bytes) -> Completion:
-    """Return the completion in *answer*, a whole answer of the chat API. *data* are its undecoded bytes.
+    """Return the completion in *answer*, a whole answer of ``/v1/chat/completions``, without its reasoning.
 
-    Raises :class:`~interwhen.ModelError` if *answer* has no choice, or if its first choice has no message.
+    *data* are its undecoded bytes. Raises the errors of :func:`completion_of`.
     """
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
     if choice.message is UNSET:
         raise unknown_shape(data, 0)
-    text = choice.message.content if isinstance(choice.message, ChatText) else None
+    return _whole(choice, choice.message.content if isinstance(choice.message, ChatText) else None, answer)
+
+
+def _whole(choice: CompletionChoice | ChatChoice, text: str | None, answer: AnswerBody) -> Completion:
     reason = "truncated" if choice.finish_reason is None else finish_reason(choice.finish_reason)
     scores = choice.logprobs
     return Completion(text or "", reason, usage_of_answer(answer), scored(scores)[1], scored_tokens(scores))
@@ -428,7 +435,7 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
     return (thought, answer) if answer else thought
 
 
-def _reason_of(choice: CompletionChoice | ChatChoice, body: CompletionBody | ChatBody) -> str | None:
+def _reason_of(choice: CompletionChoice | ChatChoice, body: AnswerBody) -> str | None:
     """Return the finish reason of *choice*; ``None`` if more may follow. Raises the error that *body* may also have."""
     if body.error and (error := error_of(body)) is not None:
         raise error  # OpenRouter sends it beside a choice
@@ -510,7 +517,7 @@ def no_choices(data: bytes) -> StreamProtocolError:
     )
 
 
-def error_of(body: CompletionBody | ChatBody) -> UpstreamError | None:
+def error_of(body: AnswerBody) -> UpstreamError | None:
     """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
         return refusal(msgspec.json.encode({"error": body.error}))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import stat
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple
 from uuid import uuid4
 
 import anyio
@@ -17,10 +16,11 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
-from interwhen._types.models import Chunk, Piece, ResumeWay
+from interwhen._types.errors import DECODE_ERRORS, ModelError, StreamTimeout
+from interwhen._types.models import Chunk, Piece, ResumeWay, Stream
 from interwhen._types.segments import Phase, sha256
-from interwhen.models._chunks import ModelCard
+from interwhen.models._chunks import ModelCard, rendered_decoder
+from interwhen.models._token_resume import shared
 
 # Find out how an endpoint continues the kept text of a chat, remember it, and choose the way for a request.
 #
@@ -56,13 +56,6 @@ MOST_PROBES = 3
 """How often a probe is begun, if each is cancelled. After that it is given up for ``PROVEN_SECONDS``."""
 
 
-def parse_probe(probe: str) -> ResumeProbe:
-    """Return *probe* if it is ``auto``, ``always`` or ``never``; raise :class:`~interwhen.UsageError` otherwise."""
-    if probe not in get_args(ResumeProbe):
-        raise UsageError(f"probe must be one of {', '.join(get_args(ResumeProbe))}, got {probe!r}")
-    return probe  # type: ignore[return-value]
-
-
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How an endpoint was observed to treat an unfinished assistant message: continue it, or not.
 
@@ -83,23 +76,18 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whether the model generated text for this. False if the server only rendered prompts."""
 
 
-class ProofWire(Protocol):
+class ProofWire(NamedTuple):
     """Sends the requests of a probe to one endpoint.
 
-    Each method raises :class:`~interwhen.ModelError` if its request fails.
+    Each function raises :class:`~interwhen.ModelError` if its request fails.
     """
 
-    async def get(self, path: str) -> bytes:
-        """Return the answer to a GET request for *path*, which does not include the version (``/v1``)."""
-        ...
-
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        """Return the answer to a POST request with the JSON *body* for *path*, which does not include the version."""
-        ...
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body* to the chat API, and return the chunks of the stream."""
-        ...
+    get: Callable[[str], Awaitable[bytes]]
+    """Returns the answer to a GET request for a path, which does not include the version (``/v1``)."""
+    post: Callable[[str, dict[str, Any]], Awaitable[bytes]]
+    """Returns the answer to a POST request with a JSON body for a path, which does not include the version."""
+    chat: Callable[[dict[str, Any]], Awaitable[Stream]]
+    """Sends a body to the chat API, and returns the open stream."""
 
 
 # Choosing the way for a request.
@@ -208,7 +196,7 @@ def has_tags(pieces: Sequence[Piece]) -> bool:
 # Asking an endpoint.
 
 _MARK = "One and two and three"
-_QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
+QUESTION = "Start with 64. Add 129. Multiply by 3. What is the result?"
 # A cut inside a word: a new message of a model that only saw the text would not begin with the rest of the word.
 _COUNT, _NEXT = "The days of the week are Monday, Tuesday, Wednes", "day"
 _FIRST_TOKENS, _NEXT_TOKENS = 64, 12
@@ -218,13 +206,6 @@ _VERSIONS = {VLLM: ("version", "version"), LLAMACPP: ("props", "build_info"), "s
 """For each server: the path that has its version, and the field there."""
 
 
-class _TemplateText(msgspec.Struct, frozen=True):
-    prompt: str
-
-
-_rendered = msgspec.json.Decoder(_TemplateText)
-
-
 class Proven(NamedTuple):
     """The result of a probe: the proof, ``None`` if nothing was observed, and the tokens that the probe cost."""
 
@@ -232,14 +213,14 @@ class Proven(NamedTuple):
     tokens: int
 
 
-async def server_of(wire: ProofWire, card: ModelCard | None) -> str:
-    """Return the name of the server in *card* (``unknown server`` without one), and its version if it can be read."""
+async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | None) -> str:
+    """Return the name of the server in *card*, and its version if *get* can read it; ``unknown server`` without one."""
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
         return owner
     try:
-        found = msgspec.json.decode(await wire.get(path))
+        found = msgspec.json.decode(await get(path))
     except (ModelError, *DECODE_ERRORS):
         return owner
     version = found.get(field) if isinstance(found, dict) else None
@@ -272,7 +253,7 @@ async def _by_template(wire: ProofWire, server: str) -> ResumeProof:
 
     async def rendered(**message: str) -> str:
         turns = [question, {"role": "assistant", **message}] if message else [question]
-        return _rendered.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
+        return rendered_decoder.decode(await wire.post("apply-template", {"messages": turns})).prompt.rstrip()
 
     start = await rendered()
     answer = (await rendered(content=_MARK)).endswith(_MARK)
@@ -298,19 +279,19 @@ class _TextProbe:
         reasoning, answer = await self._ask(_FIRST_TOKENS)
         field = tags = found = None
         if reasoning.strip():
-            kept = reasoning[: _half(reasoning)]
+            kept = reasoning[: half(reasoning)]
             field = await self._continues(reasoning, kept, "reasoning", {**_both_fields(kept), "content": ""})
             if not field:
                 tags = await self._continues(reasoning, kept, "reasoning", {"content": OPENING + kept})
         elif answer.lstrip().startswith(OPENING):
             inside = answer.partition(CLOSING)[0]
-            kept = inside[: _half(inside)]
+            kept = inside[: half(inside)]
             tags = await self._continues(inside, kept, "answer", {"content": kept})
             answer = ""
         if tags and not reasoning:
             found = True  # the reasoning is part of the content there
         elif len(answer.strip()) > _SAME:
-            kept = answer[: _half(answer)]
+            kept = answer[: half(answer)]
             found = await self._continues(answer, kept, "answer", {**_both_fields(reasoning), "content": kept})
         else:
             _, text = await self._ask(_NEXT_TOKENS, {"content": _COUNT})
@@ -333,8 +314,8 @@ class _TextProbe:
                 raise
             return False
         got, expected = reasoning if phase == "reasoning" else answer, whole[len(kept) :]
-        size = _common(got, expected)
-        again = _common(got, whole)
+        size = shared(got, expected)
+        again = shared(got, whole)
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
@@ -344,14 +325,14 @@ class _TextProbe:
         """
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": "user", "content": _QUESTION}],
+            "messages": [{"role": "user", "content": QUESTION}],
             "max_tokens": most,
             "temperature": 0,
         }
         if kept is not None:
             body["messages"].append({"role": "assistant", **kept})
             body |= {"continue_final_message": True, "add_generation_prompt": False}
-        chunks = await self._wire.chat(body)
+        chunks = await _read_all(self._wire, body)
         usage = next((chunk.usage for chunk in reversed(chunks) if chunk.usage is not None), None)
         made = sum(chunk.tokens for chunk in chunks)
         self.tokens += made if usage is None else (usage.prompt_tokens or 0) + (usage.completion_tokens or made)
@@ -361,12 +342,21 @@ class _TextProbe:
         return texts["reasoning"], texts["answer"]
 
 
-def _common(one: str, other: str) -> int:
-    """Return the length of the common prefix of *one* and *other*."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+async def _read_all(wire: ProofWire, body: dict[str, Any]) -> list[Chunk]:
+    found: list[Chunk] = []
+    with anyio.move_on_after(PROBE_SECONDS):
+        stream = await wire.chat(body)
+        try:
+            while chunks := await stream.receive():
+                found += chunks
+        finally:
+            with anyio.CancelScope(shield=True):
+                await stream.aclose()
+        return found
+    raise StreamTimeout("total", PROBE_SECONDS)
 
 
-def _half(text: str) -> int:
+def half(text: str) -> int:
     """Return an offset in the first half of *text*, before a space if possible, because tokens usually begin there."""
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
@@ -418,7 +408,7 @@ class EndpointProof:
         may_generate = generates and (probe == "always" or owner in SELF_HOSTED)
         self._running = anyio.Event()
         try:
-            server = await server_of(wire, card)
+            server = await server_of(wire.get, card)
             proof = await _read(self.place, server)
             tokens = 0
             if proof is None:

@@ -12,7 +12,7 @@ import select
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 from urllib.parse import quote, urlsplit
 
 import anyio
@@ -27,6 +27,9 @@ from interwhen._types.errors import (
     UsageError,
 )
 from interwhen.models._transport import (
+    DEFAULT_PORTS,
+    KEEPALIVE_SECONDS,
+    KEPT_CONNECTIONS,
     HttpRequest,
     HttpResponse,
     connect,
@@ -48,26 +51,6 @@ HIGH_WATER = 1 << 20
 """The number of unread bytes above which the loop stops reading from the socket."""
 _MOST_WITHOUT_BODY = 1 << 18
 """How many bytes may arrive in a row without any body: head, trailers or chunk extensions. More is an error."""
-
-
-class ResponseConnection(Protocol):
-    """The methods of a connection that a response uses."""
-
-    def pause(self) -> None:
-        """Stop reading from the socket, because too many bytes are unread."""
-        ...
-
-    def resume(self) -> None:
-        """Read from the socket again."""
-        ...
-
-    def release(self, *, keep: bool) -> None:
-        """Release the connection after a complete response. If *keep* is false, close it."""
-        ...
-
-    def abort(self) -> None:
-        """Close the socket now."""
-        ...
 
 
 class FastResponse:
@@ -98,7 +81,7 @@ class FastResponse:
         "status",
     )
 
-    def __init__(self, name: str, line: ResponseConnection, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, name: str, line: FastConnection, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0  # until the head has come
         self.headers: Mapping[str, str] = {}
         self._name = name
@@ -458,11 +441,6 @@ class FastConnection(asyncio.Protocol):
 
 # The connections on one event loop: those in use, and those kept for the next request.
 
-KEPT_CONNECTIONS = 64
-"""How many idle connections to one server are kept, at most. The number of connections in use is not limited."""
-KEEPALIVE_SECONDS = 4.0
-"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
-
 
 class ServerAddress(NamedTuple):
     """The scheme, host and port of the server of a connection."""
@@ -566,7 +544,6 @@ _NOT_IN_A_HEADER = re.compile(r"[\r\n\0]")
 """The characters that a header must not contain."""
 _SAFE = "/%:@!$&'()*+,;=~?"
 """Characters that are not escaped in the path and the query of a URL."""
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class _Target(NamedTuple):
@@ -712,11 +689,11 @@ def _parse_url(url: str) -> _Target:
         name = parts.netloc.rpartition("@")[2].encode("ascii" if url.isascii() else "idna").decode()
     except ValueError as exc:  # UnicodeError is one
         raise UsageError(f"{not_a_url(url)} ({exc})") from exc
-    if parts.scheme not in _DEFAULT_PORTS or not host or _NOT_IN_A_HEADER.search(name):
+    if parts.scheme not in DEFAULT_PORTS or not host or _NOT_IN_A_HEADER.search(name):
         raise UsageError(not_a_url(url))
     query = f"?{quote(parts.query, safe=_SAFE)}" if parts.query else ""
     target = quote(parts.path or "/", safe=_SAFE) + query
-    return _Target(ServerAddress(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme]), target, name)
+    return _Target(ServerAddress(parts.scheme, host, port or DEFAULT_PORTS[parts.scheme]), target, name)
 
 
 def _encode(request: HttpRequest, place: _Target) -> bytes:

@@ -22,6 +22,8 @@ from interwhen._types.errors import (
     without_user,
 )
 from interwhen.models._transport import (
+    KEEPALIVE_SECONDS,
+    KEPT_CONNECTIONS,
     HttpRequest,
     HttpResponse,
     connect,
@@ -210,10 +212,6 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         await anyio.sleep(seconds)
 
 
-KEPT_CONNECTIONS = 64
-"""How many idle connections a pool keeps, at most. The number of connections in use is not limited."""
-KEEPALIVE_SECONDS = 4.0
-"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
 _CLOSE_SECONDS = 1.0
 
 

@@ -11,9 +11,8 @@ from typing import Literal, Self, TypeAlias
 
 import anyio
 import anyio.to_thread
-import msgspec
 
-from interwhen._types.errors import ConnectError, ModelError, UsageError
+from interwhen._types.errors import ConnectError, ModelError, UsageError, check_choice
 from interwhen._types.models import (
     Capabilities,
     Completion,
@@ -28,7 +27,7 @@ from interwhen._types.models import (
     Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
-from interwhen.models._chunks import ServerProps, SlotState
+from interwhen.models._chunks import props_decoder, rendered_decoder, slots_decoder
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.models._local_weights import (
@@ -52,8 +51,6 @@ from interwhen.models._transport import HttpRequest, Transport, exchange
 MOST_SAVED = 16
 """How many saved states are kept, at most. A further one overwrites the least recently used one."""
 ROUTES: frozenset[Route] = frozenset({"live", "restored", "prefill"})
-
-_states = msgspec.json.Decoder(list[SlotState])
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ class Slots:
 
     async def _free(self, prompt: Prompt) -> int | None:
         """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` without one."""
-        states = read_json(await self._exchange("GET", "/slots", b""), _states)
+        states = read_json(await self._exchange("GET", "/slots", b""), slots_decoder)
         free = [state.id for state in states if not state.is_processing]
         home = self._homes.get(prompt)
         if home is not None and home[0] in free:
@@ -174,16 +171,6 @@ _HEADERS = {"connection": "close"}
 """Closes each connection after its request, because llama.cpp closes idle ones without notice."""
 
 _RESUME: dict[Api, ResumeMode] = {"completions": "prefix", "chat": "prefill"}
-
-
-class _Rendered(msgspec.Struct, frozen=True):
-    """The answer of ``POST /apply-template``: a chat as the text of a prompt."""
-
-    prompt: str
-
-
-_props_decoder = msgspec.json.Decoder(ServerProps)
-_rendered_decoder = msgspec.json.Decoder(_Rendered)
 
 
 class LocalModel:
@@ -365,7 +352,7 @@ class _Running:
 
     async def learn(self, resume: ResumeMode) -> None:
         """Ask the server for its context length, and store it with *resume* and other capabilities."""
-        props = read_json(await self._exchange("GET", "/props"), _props_decoder)
+        props = read_json(await self._exchange("GET", "/props"), props_decoder)
         known = await self.inner.capabilities()
         self.capabilities = replace(
             known, resume=resume, logprobs=True, context_tokens=props.default_generation_settings.n_ctx
@@ -379,7 +366,7 @@ class _Running:
         # The last prompt is cached: all resumes and forks of a run have the same one.
         if self._last is None or self._last[0] != turns:
             body = write_json({"messages": prompt_turns(request)})
-            rendered = read_json(await self._exchange("POST", "/apply-template", body), _rendered_decoder)
+            rendered = read_json(await self._exchange("POST", "/apply-template", body), rendered_decoder)
             self._last = (turns, rendered.prompt)
         return replace(request, prompt=self._last[1])
 
@@ -457,8 +444,7 @@ def open_local(
     :class:`~interwhen.models.ConnectError` if the server cannot start, and
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
-    if api not in _RESUME:
-        raise UsageError(f"open_local(api=...) must be 'completions' or 'chat', got {api!r:.60}")
+    check_choice("open_local(api=...)", api, _RESUME)
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO
@@ -53,18 +53,6 @@ class ServerOptions:
             raise UsageError(f"start_seconds of a local model must be more than 0, got {self.start_seconds!r:.60}")
 
 
-class _Settings(msgspec.Struct, frozen=True):
-    """The settings that the child process reads from its lifeline, a pipe from the parent."""
-
-    model: str
-    api_key: str
-    context: int
-    slots: int
-    threads: int
-    batch: int
-    shelf: str = ""
-
-
 class _ChildReport(msgspec.Struct, frozen=True):
     """The report of the child process: the URL of its server, which has started, or an error."""
 
@@ -100,7 +88,8 @@ class LocalServer:
         # One core stays free. With all cores, a busy process on one of them (such as a verifier) would cost two thirds
         # of the speed, because the threads wait for each other in busy loops.
         threads = options.threads or max(1, _cores() - 1)
-        settings = _Settings(str(weights), key, options.context, options.slots, threads, options.batch, options.shelf)
+        # The child reads the settings from its lifeline, a pipe from the parent.
+        settings = {"model": str(weights), "api_key": key, **asdict(options), "threads": threads}
         server = await cls._spawn(key, msgspec.json.encode(settings) + b"\n")
         try:
             await server.wait_ready(options.start_seconds)

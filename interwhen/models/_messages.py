@@ -203,9 +203,10 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
         return in_turns(turns, request.pieces, request.side, extras)
     pieces = [piece for piece in _kept(request.pieces, request.side) if piece.said]
     for piece in pieces:
-        _join(turns, "user" if piece.origin == "feedback" else "assistant", piece.said, joint=_joint(piece))
+        is_ours = piece.origin == "feedback"
+        _append(turns, 0, "user" if is_ours else "assistant", piece.said, joint="\n\n" if is_ours else "")
     if request.side:
-        _join(turns, "user", request.side, joint="\n\n")
+        _append(turns, 0, "user", request.side, joint="\n\n")
     elif pieces and pieces[-1].origin != "feedback":
         turns.append({"role": "user", "content": CONTINUE})
     return turns
@@ -214,21 +215,6 @@ def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> li
 def _kept(pieces: Sequence[Piece], side: str | None) -> Sequence[Piece]:
     # The question of a fork is about the text up to this place. It does not continue the line.
     return pieces if side else whole_lines(pieces)
-
-
-def _joint(piece: Piece) -> str:
-    return "\n\n" if piece.origin == "feedback" else ""
-
-
-def _join(turns: list[Turn], role: str, text: str, *, joint: str) -> None:
-    """Add *text*, after *joint*, to the last turn in *turns* if that has the same *role* and no tool calls.
-
-    In other cases, add a turn.
-    """
-    if turns and turns[-1]["role"] == role and not turns[-1].keys() & {"tool_calls", "function_call"}:
-        turns[-1] = {"role": role, "content": f"{turns[-1]['content']}{joint}{text}"}
-    else:
-        turns.append({"role": role, "content": text})
 
 
 # Turns with tool calls, and the turns of a wrapped call.

@@ -91,6 +91,7 @@ class MeteredModel(ModelWrapper):
 
     @property
     def _unspent(self) -> int:
+        # Subclasses let ``left`` be 0 for other reasons, which must not refuse a request that continues a text.
         return max(self.budget - self.spent, 0)
 
     @property
@@ -234,7 +235,6 @@ class _MeteredStream(StreamWrapper):
         self._usage: Usage | None = None
         self._came = 0
         self._is_finished = False
-        self._is_settled = False
 
     async def receive(self) -> Sequence[Chunk]:
         if self._left < 0:
@@ -255,23 +255,9 @@ class _MeteredStream(StreamWrapper):
         if self._left < 0:
             await self._stream.aclose()
         if self._left < 0 or not chunks:
-            self._settle()
+            self.end()
         self._meter.use()
         return taken
 
-    async def aclose(self) -> None:
-        self._settle()
-        await super().aclose()
-
-    def settle(self) -> bool:
-        """Close the stream and count its tokens, if that needs no waiting. Return whether this call closed it."""
-        settle = getattr(self._stream, "settle", None)
-        if settle is None or not settle():
-            return False
-        self._settle()
-        return True
-
-    def _settle(self) -> None:
-        if not self._is_settled:
-            self._is_settled = True
-            self._meter.settle(self._usage, self._size, came=self._came, finished=self._is_finished)
+    def finish(self) -> None:
+        self._meter.settle(self._usage, self._size, came=self._came, finished=self._is_finished)

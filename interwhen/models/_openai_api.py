@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from urllib.parse import SplitResult, urlsplit
 
-import anyio
 import msgspec
 
 from interwhen._log import log_warning
@@ -22,6 +22,7 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
     UsageError,
+    check_choice,
     without_user,
 )
 from interwhen._types.models import (
@@ -62,12 +63,11 @@ from interwhen.models._endpoint_support import (
     NO_IDS,
     NOT_RAW,
     PREFILL_REFUSED,
-    PROBE_SECONDS,
     EndpointProof,
+    ProofWire,
     ResumeProbe,
     choose_prefill,
     continues_raw,
-    parse_probe,
     why_turn,
     why_unproven,
     with_tags,
@@ -86,10 +86,9 @@ from interwhen.models._transport import (
     SamplingSupport,
     Transport,
     exchange,
-    mentions,
     open_stream,
-    refuses,
     retrying,
+    send_with,
     until_stop,
 )
 
@@ -121,8 +120,7 @@ class OpenAICompatible:
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
     ) -> None:
-        if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
+        check_choice("malformed", malformed, get_args(Malformed))
         parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
@@ -258,17 +256,12 @@ class OpenAICompatible:
             sent: dict[str, Any] = {**body, "stream": True}
             stop = None if self._abort is None else self._stopper(self._abort, self._abort.mark(sent))
             # Only the OpenAI-compatible APIs have this option.
-            asked = self._stream_options.is_likely and "stream_options" not in sent and not path.startswith("/")
-            if asked:
-                sent["stream_options"] = {"include_usage": True}
-            try:
-                response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
-            except UpstreamError as exc:
-                if not asked or not (refuses(exc, "stream_options") or mentions(exc, "stream_options")):
-                    raise
-                del sent["stream_options"]
-                response = await open_stream(self._transport, self._post(path, sent), self.timeouts)
-                self._stream_options.learn(exc, body)
+            has_option = "stream_options" not in sent and not path.startswith("/")
+            response = await send_with(
+                {self._stream_options: {"include_usage": True}} if has_option else {},
+                sent,
+                lambda asked: open_stream(self._transport, self._post(path, asked), self.timeouts),
+            )
             notes = StreamNotes()
             read = decode if self._malformed == "strict" else lenient(decode, notes)
             if translate is not None:
@@ -512,22 +505,6 @@ def refuses_prefill(error: UpstreamError) -> bool:
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
-class _ModelWire:
-    """Sends the requests of a probe with the address, keys and timeouts of *model*."""
-
-    def __init__(self, model: ChatModel) -> None:
-        self._model = model
-
-    async def get(self, path: str) -> bytes:
-        return await self._model.ask_beside("GET", path)
-
-    async def post(self, path: str, body: dict[str, Any]) -> bytes:
-        return await self._model.ask_beside("POST", path, body)
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        return await self._model.chat(body)
-
-
 class ChatModel(OpenAICompatible):
     """A model that answers chats by ``/v1/chat/completions``.
 
@@ -587,11 +564,11 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        if resume not in get_args(ChatResume):
-            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
+        check_choice("resume", resume, get_args(ChatResume))
+        check_choice("probe", probe, get_args(ResumeProbe))
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
-        self._probe = parse_probe(probe)
+        self._probe: ResumeProbe = probe
         self._proof = EndpointProof(f"{model}@{self._base_url}")
         self._why_turn = ""
         self._known_tags = KnownTags()
@@ -653,7 +630,15 @@ class ChatModel(OpenAICompatible):
 
     async def prove(self) -> int:
         """Find out how the endpoint continues kept text. Return how many tokens this took, as far as they are known."""
-        return await self._proof.learn(_ModelWire(self), self.model, await self._known_card(), self._probe)
+        return await self._proof.learn(self._wire, self.model, await self._known_card(), self._probe)
+
+    @property
+    def _wire(self) -> ProofWire:
+        return ProofWire(
+            partial(self.ask_beside, "GET"),
+            partial(self.ask_beside, "POST"),
+            lambda body: self._open("chat/completions", body, decode_chat),
+        )
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
         """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
@@ -678,7 +663,7 @@ class ChatModel(OpenAICompatible):
         has_template = card is not None and card.owned_by == LLAMACPP
         if has_template:
             # Takes no token. After the first stream of a run, it is known.
-            await self._proof.learn(_ModelWire(self), self.model, card, self._probe, generates=False)
+            await self._proof.learn(self._wire, self.model, card, self._probe, generates=False)
         await self._proof.wait()
         return choose_prefill(
             self._proof.known,
@@ -719,20 +704,15 @@ class ChatModel(OpenAICompatible):
         Ask for token ids if the server may send them.
         """
         trail = TokenTrail()
-        body = self._payload(request, None)
         read = trail.reading(decode)
-        if self._token_ids.is_likely and sends_ids(self._card):
-            try:
-                asking = {**body, "return_token_ids": True}
-                return await self._open("chat/completions", asking, read, trail=trail)
-            except UpstreamError as error:
-                if not (refuses(error, "return_token_ids") or mentions(error, "return_token_ids")):
-                    raise
-                refused = error
-            stream = await self._open("chat/completions", body, decode)
-            self._token_ids.learn(refused, body)
-            return stream
-        return await self._open("chat/completions", body, decode)
+
+        async def send(body: dict[str, Any]) -> TokenStream:
+            if self._token_ids.field in body:
+                return await self._open("chat/completions", body, read, trail=trail)
+            return await self._open("chat/completions", body, decode)
+
+        wanted = {self._token_ids: True} if sends_ids(self._card) else {}
+        return await send_with(wanted, self._payload(request, None), send)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
         """Send *request* with its kept text as token ids, and return the open stream.
@@ -794,10 +774,7 @@ class ChatModel(OpenAICompatible):
 
     def _chat(self, request: Request) -> dict[str, Any]:
         """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
-        chat = {**self._body(request), "messages": prompt_turns(request)}
-        if self._wants_logprobs(request):
-            chat |= {"logprobs": True, "top_logprobs": self._top_logprobs(request)}
-        return chat
+        return {**self._sampled(request), "messages": prompt_turns(request)}
 
     async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
         path = "chat/completions" if place == "call" else place
@@ -865,24 +842,6 @@ class ChatModel(OpenAICompatible):
             body["continue_final_message"] = True
             body["add_generation_prompt"] = False
         return body
-
-    async def chat(self, body: dict[str, Any]) -> list[Chunk]:
-        """Send *body*, a request to the chat API, and return the chunks of its stream. Used by probes.
-
-        Raises :class:`~interwhen.ModelError` if the request or the stream fails, and
-        :class:`~interwhen.models.StreamTimeout` if reading the stream takes more than ``PROBE_SECONDS``.
-        """
-        stream = await self._open("chat/completions", body, decode_chat)
-        found: list[Chunk] = []
-        try:
-            with anyio.fail_after(PROBE_SECONDS):
-                while chunks := await stream.receive():
-                    found += chunks
-        except TimeoutError as error:
-            raise StreamTimeout("total", PROBE_SECONDS) from error
-        finally:
-            await stream.aclose()
-        return found
 
     async def _resume_mode(self) -> ChatMode:
         if self._resume is None:

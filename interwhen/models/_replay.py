@@ -192,7 +192,6 @@ class _RecordingStream(StreamWrapper):
         self._recordings = recordings
         self._arrivals: list[TimedChunk] = []
         self._begun = anyio.current_time()
-        self._is_saved = False
 
     async def receive(self) -> Sequence[Chunk]:
         chunks = await self._stream.receive()
@@ -200,19 +199,5 @@ class _RecordingStream(StreamWrapper):
         self._arrivals.extend(TimedChunk(at, chunk) for chunk in chunks)
         return chunks
 
-    def settle(self) -> bool:
-        """Close the stream and save its recording, if that needs no waiting. Return whether this call closed it."""
-        settle = getattr(self._stream, "settle", None)
-        if settle is None or not settle():
-            return False
-        self._save()
-        return True
-
-    async def aclose(self) -> None:
-        self._save()
-        await super().aclose()
-
-    def _save(self) -> None:
-        if not self._is_saved:
-            self._is_saved = True
-            self._recordings.append(Recording(tuple(self._arrivals), self._prefix))
+    def finish(self) -> None:
+        self._recordings.append(Recording(tuple(self._arrivals), self._prefix))

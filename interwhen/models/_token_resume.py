@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
+from interwhen._core.transcript import overlap
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.models import Chunk, Piece, Usage
 from interwhen._types.segments import Phase
@@ -539,7 +540,7 @@ class RawText:
                 found.append((self.phase, before))
             text = after
             self.phase = "answer" if self.phase == "reasoning" else "reasoning"
-        keep = _overlap(text, self._next_tag())
+        keep = overlap(text, self._next_tag())
         self._held = text[len(text) - keep :]
         if keep < len(text):
             found.append((self.phase, text[: len(text) - keep]))
@@ -563,11 +564,6 @@ class RawText:
         if self.phase == "reasoning":
             return self._markup.closing
         return "" if self._spoken else self._markup.opening
-
-
-def _overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of *text* may be the start of *tag*."""
-    return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if tag.startswith(text[-size:])), 0)
 
 
 def _framed(event: bytes) -> bytes:

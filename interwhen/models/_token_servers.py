@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UnexpectedForm
 from interwhen._types.models import Completion
-from interwhen.models._chunks import CompletionBody, ModelCard, completion_of
+from interwhen.models._chunks import CompletionBody, ModelCard, RenderedPrompt, completion_of
 from interwhen.models._raw_calls import CALL_TOKENS, RawCalls
-from interwhen.models._token_resume import ChatEvents, Ids, TokenPrompt, completion_body
+from interwhen.models._token_resume import ChatEvents, Ids, Tokenizer, TokenPrompt, completion_body
 from interwhen.models._transport import HttpResponse
 
 Body: TypeAlias = dict[str, Any]
@@ -34,8 +34,8 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 """The fields of a chat that its template reads."""
 
 
-class TokenServer(Protocol):
-    """Makes the requests to one model of a server that can continue token ids, and reads the answers.
+class TokenServer(Tokenizer):
+    """Makes the requests to *model* of a server that can continue token ids, and reads the answers.
 
     Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
     answer is invalid.
@@ -44,24 +44,29 @@ class TokenServer(Protocol):
     place: Place
     """Where a prompt of token ids is posted to."""
 
-    async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins."""
-        ...
+    def __init__(self, model: str, post: Post) -> None:
+        self._model = model
+        self._post = post
 
-    async def text_ids(self, text: str, *, special: bool) -> Ids:
+    async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM and SGLang ignore it
         """Return the token ids of *text*, without ids that mark its beginning.
 
         With *special*, text that looks like a special token becomes that token. Some servers do this without *special*,
         too.
         """
-        ...
+        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
+        return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
         """Return the request that continues *prompt* with the settings of *chat*.
 
         With *with_ids*, it asks for the token ids of the continuation.
         """
-        ...
+        raise NotImplementedError
+
+    def converter(self) -> Callable[[Body], Body] | None:
+        """Return a function that converts the events of one answer to the form of `/v1/completions`, if needed."""
+        return None
 
     def events(
         self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
@@ -70,14 +75,19 @@ class TokenServer(Protocol):
 
         *field* is the field for reasoning, and *calls* finds tool calls in the text.
         """
-        ...
+        return ChatEvents(response, prompt, field, read=self.converter(), calls=calls)
 
     def completion(self, data: bytes) -> Completion:
         """Return the completion in *data*, the answer to a request of :meth:`body` without streaming.
 
         Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
         """
-        ...
+        convert = self.converter()
+        if convert is None:
+            return _completion(data, data)
+        return _completion(
+            msgspec.json.encode(convert(_decoded(data, dict[str, Any], "the answer must be a JSON object"))), data
+        )
 
 
 def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
@@ -94,14 +104,10 @@ def sends_ids(card: ModelCard | None) -> bool:
     return card is None or card.owned_by not in ("sglang", "llamacpp")
 
 
-class VllmTokens:
+class VllmTokens(TokenServer):
     """Tokenizes text with vLLM, makes requests that continue a prompt of token ids, and reads the answers."""
 
     place: Place = "completions"
-
-    def __init__(self, model: str, post: Post) -> None:
-        self._model = model
-        self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins.
@@ -111,34 +117,15 @@ class VllmTokens:
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
-    async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM always reads special tokens
-        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
-        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
-        return _tokens(await self._post(body, "/tokenize"))
-
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
         """Return the request body for vLLM that continues *prompt*; see :meth:`TokenServer.body`."""
         return completion_body(chat, prompt, with_ids=with_ids)
 
-    def events(
-        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
-    ) -> HttpResponse:
-        """Return *response*, an answer of vLLM, as events of the chat API; see :meth:`TokenServer.events`."""
-        return ChatEvents(response, prompt, field, calls=calls)
 
-    def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
-        return _completion(data, data)
-
-
-class LlamaCppTokens:
+class LlamaCppTokens(TokenServer):
     """Tokenizes text with llama.cpp, makes requests that continue a prompt of token ids, and reads the answers."""
 
     place: Place = "/completion"
-
-    def __init__(self, model: str, post: Post) -> None:
-        self._model = model
-        self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins.
@@ -147,7 +134,7 @@ class LlamaCppTokens:
         """
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
-        rendered = _decoded(data, _TemplatePrompt, "the answer of /apply-template must have a prompt")
+        rendered = _decoded(data, RenderedPrompt, "the answer of /apply-template must have a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
@@ -180,32 +167,21 @@ class LlamaCppTokens:
             ],
         }
 
-    def events(
-        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
-    ) -> HttpResponse:
-        """Return *response*, an answer of llama.cpp, as events of the chat API; see :meth:`TokenServer.events`."""
-        return ChatEvents(response, prompt, field, read=_llamacpp_event, calls=calls)
-
-    def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
-        return _completion(msgspec.json.encode(_llamacpp_event(_object(data))), data)
+    def converter(self) -> Callable[[Body], Body]:
+        return _llamacpp_event
 
     async def _ids(self, text: str, *, add_special: bool, parse_special: bool) -> Ids:
         body = {"content": text, "add_special": add_special, "parse_special": parse_special}
         return _tokens(await self._post(body, "/tokenize"))
 
 
-class SglangTokens:
+class SglangTokens(TokenServer):
     """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers.
 
     The requests were never sent to a real server.
     """
 
     place: Place = "/generate"
-
-    def __init__(self, model: str, post: Post) -> None:
-        self._model = model
-        self._post = post
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
@@ -224,11 +200,6 @@ class SglangTokens:
         if not answer.choices or not answer.choices[0].prompt_token_ids:
             raise UnexpectedForm(f"{wanted}, got none", offset=0, sample=data, hint=_HINT)
         return tuple(answer.choices[0].prompt_token_ids)
-
-    async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  SGLang always reads special tokens
-        """Return the token ids of *text*. *special* is ignored: text like a special token always becomes that token."""
-        body = {"model": self._model, "prompt": text, "add_special_tokens": False}
-        return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
         """Return the request body for SGLang that continues *prompt*; see :meth:`TokenServer.body`.
@@ -255,15 +226,8 @@ class SglangTokens:
             body |= {"return_logprob": True, "top_logprobs_num": top, "return_text_in_logprobs": True}
         return body
 
-    def events(
-        self, response: HttpResponse, prompt: TokenPrompt, field: str, calls: RawCalls | None = None
-    ) -> HttpResponse:
-        """Return *response*, an answer of SGLang, as events of the chat API; see :meth:`TokenServer.events`."""
-        return ChatEvents(response, prompt, field, read=_SglangEvents().event, calls=calls)
-
-    def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, an answer without streaming; see :meth:`TokenServer.completion`."""
-        return _completion(msgspec.json.encode(_SglangEvents().event(_object(data))), data)
+    def converter(self) -> Callable[[Body], Body]:
+        return _SglangEvents().event
 
 
 _SERVERS: Mapping[str, Callable[[str, Post], TokenServer]] = {
@@ -365,10 +329,6 @@ def _llamacpp_event(body: Body) -> Body:
     return found
 
 
-class _TemplatePrompt(msgspec.Struct, frozen=True):
-    prompt: str
-
-
 class _Tokenized(msgspec.Struct, frozen=True):
     tokens: list[int]
 
@@ -382,7 +342,7 @@ class _ChatAnswer(msgspec.Struct, frozen=True):
 
 
 # msgspec evaluates the annotations of these now, and not while streams are read.
-msgspec.json.Decoder(tuple[_TemplatePrompt, _Tokenized, _ChatAnswer])
+msgspec.json.Decoder(tuple[RenderedPrompt, _Tokenized, _ChatAnswer])
 
 
 def _tokens(data: bytes) -> Ids:
@@ -397,11 +357,6 @@ def _decoded(data: bytes, kind: Any, wanted: str) -> Any:
         return msgspec.json.decode(data, type=kind)
     except DECODE_ERRORS as error:
         raise UnexpectedForm(f"{wanted}, got something else ({error})", offset=0, sample=data, hint=_HINT) from error
-
-
-def _object(data: bytes) -> Body:
-    found: Body = _decoded(data, dict[str, Any], "the answer must be a JSON object")
-    return found
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import anyio
-import msgspec
 
 from interwhen._log import log_info, log_warning
 from interwhen._types.errors import DECODE_ERRORS, ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
-from interwhen.models._chunks import Decode, Decoded, EndMark, SlotState
+from interwhen.models._chunks import Decode, Decoded, EndMark, slots_decoder
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams
 from interwhen.models._sse import DEFAULT_LIMIT, SseDecoder, SseEvent
 from interwhen.models._transport import REMEMBERED_SECONDS, HttpResponse
@@ -428,9 +427,6 @@ server ignores the closed connection."""
 LOOK_SECONDS = 0.002
 
 
-_states = msgspec.json.Decoder(list[SlotState])
-
-
 class SlotRelease:
     """Waits until a llama.cpp server has probably released slots. A slot is the server's memory for one prompt."""
 
@@ -479,7 +475,7 @@ class SlotRelease:
     async def _released(self, ask: Callable[[], Awaitable[bytes]]) -> None:
         before: set[tuple[int, int | None]] | None = None
         for _ in range(MOST_LOOKS):
-            busy = {(state.id, state.id_task) for state in _states.decode(await ask()) if state.is_processing}
+            busy = {(state.id, state.id_task) for state in slots_decoder.decode(await ask()) if state.is_processing}
             before = busy if before is None else before
             self._prune()
             # Other clients may have slots, too, and slots do not show their client. So the end of any task counts.

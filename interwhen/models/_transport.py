@@ -140,6 +140,11 @@ class Transport(Protocol):
         ...
 
 
+KEPT_CONNECTIONS = 64
+"""How many idle connections a pool keeps, at most. The number of connections in use is not limited."""
+KEEPALIVE_SECONDS = 4.0
+"""For how many seconds an idle connection may be used again. Uvicorn closes it after 5 s, so this is less."""
+
 # The proxy that the environment names for a server.
 
 
@@ -336,10 +341,10 @@ def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> floa
 # Sending one request.
 
 _MAX_REDIRECTS = 3
-_MAX_BODY = 16 << 20
+MAX_BODY = 16 << 20
 """The largest size in bytes of a response that is not streamed."""
 _STREAMS = ("text/event-stream", "application/octet-stream", "text/plain")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 async def open_stream(
@@ -387,17 +392,17 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
     limit = timeouts.first_token if total is None else max(begun + total - anyio.current_time(), 0.0)
     try:
         with anyio.fail_after(limit):
-            body = await _read(response, _MAX_BODY)
+            body = await read_body(response, MAX_BODY)
     except TimeoutError as exc:
         if total is None:
             raise StreamTimeout("first_token", limit or 0.0) from exc
         raise StreamTimeout("total", total) from exc
     finally:
         await response.aclose()
-    if len(body) > _MAX_BODY:
+    if len(body) > MAX_BODY:
         raise StreamProtocolError(
-            f"the response of {request.name!r} must have at most {_MAX_BODY} bytes, got more",
-            offset=_MAX_BODY,
+            f"the response of {request.name!r} must have at most {MAX_BODY} bytes, got more",
+            offset=MAX_BODY,
             sample=body,
             hint="ask for fewer tokens or check base_url",
         )
@@ -485,9 +490,9 @@ def _redacted(request: HttpRequest, location: str) -> str:
 
 def _same_server(old: str, new: str) -> bool:
     before, after = urlsplit(old), urlsplit(new)
-    if before.hostname != after.hostname or after.scheme not in _DEFAULT_PORTS:
+    if before.hostname != after.hostname or after.scheme not in DEFAULT_PORTS:
         return False
-    ports = tuple(parts.port or _DEFAULT_PORTS[parts.scheme] for parts in (before, after))
+    ports = tuple(parts.port or DEFAULT_PORTS[parts.scheme] for parts in (before, after))
     upgraded = (before.scheme, after.scheme, *ports) == ("http", "https", 80, 443)
     return upgraded or (before.scheme == after.scheme and ports[0] == ports[1])
 
@@ -497,7 +502,7 @@ async def _excerpt(response: HttpResponse) -> bytes:
     body = b""
     try:
         with anyio.move_on_after(5.0):
-            body = await _read(response, 4 * EXCERPT)
+            body = await read_body(response, 4 * EXCERPT)
     except ModelError:
         pass
     finally:
@@ -505,7 +510,8 @@ async def _excerpt(response: HttpResponse) -> bytes:
     return body
 
 
-async def _read(response: HttpResponse, limit: int) -> bytes:
+async def read_body(response: HttpResponse, limit: int) -> bytes:
+    """Read the body of *response* to its end, or until it has more than *limit* bytes."""
     body = bytearray()
     while len(body) <= limit and (data := await response.receive()):
         body += data
@@ -627,6 +633,29 @@ class FieldSupport:
             status=error.status,
             seconds=REMEMBERED_SECONDS,
         )
+
+
+async def send_with(
+    wanted: Mapping[FieldSupport, Any], body: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
+) -> T:
+    """Call *call* with *body* and the *wanted* fields that the server probably accepts, and return its result.
+
+    If the server refuses such fields, repeat the call without them. Other refusals raise
+    :class:`~interwhen.models.UpstreamError`.
+    """
+    asked = {support: value for support, value in wanted.items() if support.is_likely}
+    try:
+        return await call({**body, **{support.field: value for support, value in asked.items()}})
+    except UpstreamError as error:
+        refused = error
+        unknown = [one for one in asked if refuses(error, one.field) or mentions(error, one.field)]
+        if not unknown:
+            raise
+    left = {support.field: value for support, value in asked.items() if support not in unknown}
+    found = await call({**body, **left})
+    for support in unknown:
+        support.learn(refused, body)
+    return found
 
 
 FORK_OPTIONS = ("temperature", "stop", "logprobs", "top_logprobs", "seed")

@@ -46,19 +46,38 @@ class ModelWrapper:
 
 
 class StreamWrapper:
-    """Passes the calls of a stream on to *stream*. A subclass changes some of them.
-
-    Optional attributes, such as ``way``, ``notes``, ``trail`` and ``abort``, are those of *stream*, too.
-    """
+    """Passes the calls of a stream on to *stream*. A subclass changes :meth:`receive`, and learns of the end."""
 
     def __init__(self, stream: Stream) -> None:
         self._stream = stream
+        self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
+        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
+        if name == "_stream":
+            raise AttributeError(name)
         return getattr(self._stream, name)
 
     async def receive(self) -> Sequence[Chunk]:
         return await self._stream.receive()
 
+    def finish(self) -> None:
+        """Handle the end of the stream. It is called once, before the stream is closed."""
+
+    def settle(self) -> bool:
+        """Close the stream, if that needs no waiting. Return whether this call closed it."""
+        settle = getattr(self._stream, "settle", None)
+        if settle is None or not settle():
+            return False
+        self.end()
+        return True
+
     async def aclose(self) -> None:
+        self.end()
         await self._stream.aclose()
+
+    def end(self) -> None:
+        """Call :meth:`finish`, unless it was called before."""
+        if not self._is_over:
+            self._is_over = True
+            self.finish()

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
 
-from interwhen._types.errors import SandboxUnavailable, UsageError
+from interwhen._types.errors import SandboxUnavailable, UsageError, check_choice
 from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan, boot
 from interwhen.sandbox._sandbox import (
     ALL,
@@ -464,8 +464,7 @@ class ProcessSandbox(BlockingSandbox):
         Raises :class:`UsageError` for an unknown isolation, guarantee or mechanism, if *parallel* is below 1, and if
         *readable* is no list, or has the path ``/`` or a link to it.
         """
-        if isolation not in get_args(Isolation):
-            raise UsageError(f"isolation must be one of {', '.join(get_args(Isolation))}, got {isolation!r:.80}")
+        check_choice("isolation", isolation, get_args(Isolation))
         unknown = set(allow_missing) - set(ALL)
         if unknown:
             raise UsageError(f"allow_missing must name guarantees among {', '.join(ALL)}, got {sorted(unknown)!r:.200}")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS
-from interwhen._types.segments import unique
+from interwhen._types.segments import decode_once
 from interwhen.toolkit.quantities import read_number
 
 ANSWER = r"(?:^|\n)\W{0,4}answer\W{0,3}:\s*([^\n]+)"
@@ -83,8 +82,7 @@ def read_json(text: str) -> str | None:
     """
     said = outside_thoughts(text)
     try:
-        value = msgspec.json.decode(said)
-        json.loads(said, object_pairs_hook=unique, parse_int=str, parse_float=str)
+        value = decode_once(said)
     except (ValueError, *DECODE_ERRORS):
         return None
     return msgspec.json.encode(value, order="deterministic").decode()

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from interwhen._types.errors import InterwhenError, OutOfTokens, PluginError, UpstreamError, UsageError
 from interwhen._types.extensions import WorkerPool
-from interwhen._types.models import Model, Sampling
+from interwhen._types.models import WARM, Model, Sampling
 from interwhen._types.remedies import holds
 from interwhen._types.results import Verified
 from interwhen._types.verdicts import Scope
@@ -65,7 +65,7 @@ async def attempt(
     if not isinstance(budget, int) or budget < 1:
         raise UsageError(f"budget must be a whole number of at least 1 token, got {budget!r}; give such a number")
     meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
-    drawn = sampling or Sampling(temperature=0.7)
+    drawn = sampling or Sampling(temperature=WARM)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
     begun = clock()
     solution = await _solved(strategy, question, context)

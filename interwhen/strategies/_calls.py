@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from interwhen._types.errors import ModelError, OutOfTokens, UsageError
+from interwhen._types.models import WARM
 from interwhen._types.monitors import Monitor
 from interwhen._types.strategies import LiveRun, StrategyChoice, StrategyTask
 from interwhen.registry import STRATEGIES, names_of
@@ -15,8 +16,6 @@ from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import Question, Strategy, StrategyContext
 from interwhen.strategies._traces import Trace
 
-_WARM = 0.7
-"""The temperature of samples if the call has temperature 0, at which all samples would be the same."""
 _TEXTS = 4
 """The largest number of texts that a strategy begins for one call if its options do not say more."""
 
@@ -91,7 +90,7 @@ class CatalogStrategy:
         )
         sampling = task.sampling
         if sampling.temperature == 0.0:
-            sampling = replace(sampling, temperature=_WARM)
+            sampling = replace(sampling, temperature=WARM)
         context = StrategyContext(model=task.model, sampling=sampling, seed=task.seed, workers=task.workers)
         try:
             solution = await self._strategy.solve(question, context)

@@ -14,13 +14,12 @@ the stream that began last, ``GET /tally`` a :class:`LoadTally`, and any other G
 
 from __future__ import annotations
 
+import asyncio
 import bisect
 import functools
-import heapq
 import itertools
 import json
 import os
-import selectors
 import socket
 import subprocess
 import sys
@@ -29,7 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -160,54 +159,49 @@ def _frame(body: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(body), body)
 
 
-# The process has one thread, which waits for sockets and for the next packet.
+# The process has one event loop, whose timers send the packets.
 
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
-_AT_ONCE = 1 << 18
-"""The maximum number of bytes for one call of ``socket.send``."""
 _TICK = 0.001
 """In seconds. With few streams, the last part of a wait is a sleep, because ``epoll`` rounds up to milliseconds."""
 _FEW = 4
 
 
-class _PacedConnection:
-    """A connection, its current stream, and the bytes that are not sent yet."""
+class _PacedConnection(asyncio.Protocol):
+    """A connection, and its current stream. The event loop keeps the bytes that the client does not read yet."""
 
-    def __init__(self, sock: socket.socket, ready: selectors.BaseSelector) -> None:
-        self.socket = sock
+    def __init__(self, server: _LoadServer) -> None:
         self.log = SentLog()
-        self._ready = ready
+        self._server = server
         self._received = b""
-        self._unsent = bytearray()
         self._schedule = Schedule((), ())
         self._next = 0
         self._begun = 0.0
-        self._is_open = True
-        ready.register(sock, selectors.EVENT_READ, self)
+        self._timer: asyncio.TimerHandle | None = None
 
-    def read(self) -> tuple[bytes, bytes] | None:
-        """Read bytes from the socket; return the head and body of a request if these complete one, else ``None``.
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
 
-        If the client has closed the connection, close it here, too.
-        """
-        try:
-            arrived = self.socket.recv(65536)
-        except OSError:
-            arrived = b""
-        if not arrived:
-            self._close()
-            return None
-        self._received += arrived
+    def data_received(self, data: bytes) -> None:
+        self._received += data
         head, found, rest = self._received.partition(b"\r\n\r\n")
         lines = head.lower().split(b"\r\n")
         length = next((int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length")), 0)
-        if not found or len(rest) < length:
-            return None
-        self._received = rest[length:]
-        return head, rest[:length]
+        if found and len(rest) >= length:
+            self._received = rest[length:]
+            self._server.answer(self, head, rest[:length])
 
-    def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> float | None:
-        """Send the head of the response and start *schedule*; return when the first packet is due (see :attr:`due`).
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self.log.closed = time.monotonic()
+        self._stop()
+
+    def reply(self, body: bytes) -> None:
+        """Send *body*, JSON, as a whole response."""
+        head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
+        self._transport.write(head % (len(body), body))
+
+    def begin(self, schedule: Schedule, stamp: Callable[[float], bytes] | None) -> None:
+        """Send the head of the response and start *schedule*.
 
         *stamp* builds the first packet from the current time, in place of the one in *schedule*.
         """
@@ -215,63 +209,42 @@ class _PacedConnection:
         self._begun = time.monotonic()
         if stamp is not None:
             self._schedule = Schedule([stamp(self._begun), *schedule.packets[1:]], schedule.due)
-        self.send(_HEAD)
-        return self.due
+        self._transport.write(_HEAD)
+        self._server.streams += 1
+        self._send()
 
-    @property
-    def due(self) -> float | None:
-        """When the next packet is due, on the clock ``time.monotonic()``.
+    def _send(self) -> None:
+        """Send the packets that are due, and start the timer for the next one."""
+        is_few = self._server.streams <= _FEW
+        while self._next < len(self._schedule.due):
+            due = self._begun + self._schedule.due[self._next]
+            left = due - time.monotonic()
+            if left > (_TICK if is_few else 0.0):
+                self._timer = asyncio.get_running_loop().call_at(due - _TICK if is_few else due, self._send)
+                return
+            if left > 0:
+                time.sleep(left)
+            now = time.monotonic()
+            self._server.count(now - due, held=self._transport.get_write_buffer_size() > 0)
+            self.log.sent.append(now)
+            self._transport.write(self._schedule.packets[self._next])
+            self._next += 1
+        self._stop()
 
-        ``None`` if no packet is left, or the connection is closed.
-        """
-        if not self._is_open or self._next == len(self._schedule.due):
-            return None
-        return self._begun + self._schedule.due[self._next]
-
-    @property
-    def is_held(self) -> bool:
-        """Whether there are unsent bytes."""
-        return bool(self._unsent)
-
-    def send_next(self) -> None:
-        """Send the next packet of the stream, or queue it after unsent bytes, and record the time in ``log``."""
-        packet = self._schedule.packets[self._next]
-        self._next += 1
-        self.log.sent.append(time.monotonic())
-        self.send(packet)
-
-    def send(self, packet: bytes = b"") -> None:
-        """Append *packet* to the unsent bytes, and send as many of them as the socket accepts, at most 256 KiB.
-
-        Close a broken connection.
-        """
-        unsent = self._unsent
-        unsent += packet
-        try:
-            with memoryview(unsent) as view:
-                taken = self.socket.send(view[:_AT_ONCE])
-            del unsent[:taken]  # fast: bytearray does not move the rest
-        except BlockingIOError:
-            pass
-        except OSError:
-            self._close()
-            return
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if unsent else 0)
-        if self._ready.get_key(self.socket).events != events:
-            self._ready.modify(self.socket, events, self)
-
-    def _close(self) -> None:
-        if self._is_open:
-            self._is_open = False
-            self.log.closed = time.monotonic()
-            self._ready.unregister(self.socket)
-            self.socket.close()
+    def _stop(self) -> None:
+        if self._schedule.due:
+            self._server.streams -= 1
+            self._schedule = Schedule((), ())
+        if self._timer is not None:
+            self._timer.cancel()
 
 
 class _LoadServer:
     """Answers requests, and counts how late packets are sent."""
 
     def __init__(self, load: Load) -> None:
+        self.streams = 0
+        """The number of streams that have packets left."""
         self._load = load
         self._log = SentLog()
         self._begin_tally()
@@ -284,28 +257,26 @@ class _LoadServer:
         self._longest = 0.0
         self._since = time.monotonic(), time.process_time()
 
-    def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> float | None:
-        """Answer a request. Return when the first packet of a stream is due; ``None`` for any other answer."""
+    def answer(self, connection: _PacedConnection, head: bytes, body: bytes) -> None:
         line = head.split(b"\r\n", 1)[0]
         if line.startswith(b"GET"):
-            connection.send(_reply(self._page(line)))
-            return None
+            connection.reply(self._page(line))
+            return
         asked = json.loads(body)
         api: Api = "chat" if b"/chat/completions" in line else "completions"
         if not asked.get("stream", True):
             usage = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
             content: dict[str, Any] = {"text": ""} if api == "completions" else {"message": {"content": ""}}
             choice = {"index": 0, "finish_reason": "stop", **content}
-            connection.send(_reply(msgspec.json.encode({"id": "paced", "choices": [choice], "usage": usage})))
-            return None
+            connection.reply(msgspec.json.encode({"id": "paced", "choices": [choice], "usage": usage}))
+            return
         schedule = self._load.schedule(asked["model"], asked.get("prompt", ""), api)
 
         def stamp(now: float) -> bytes:
             return _frame(_event(f"{now:.6f}\n", api))
 
-        due = connection.begin(schedule, stamp if self._load.stamped else None)
+        connection.begin(schedule, stamp if self._load.stamped else None)
         self._log = connection.log
-        return due
 
     def count(self, late: float, *, held: bool) -> None:
         """Count a packet that is sent *late* seconds after it was due. *held*: earlier packets are still unsent."""
@@ -333,57 +304,15 @@ class _LoadServer:
         return tally
 
 
-def _reply(body: bytes) -> bytes:
-    return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-
-
 def serve(listener: socket.socket, load: Load) -> None:
     """Serve the streams of *load* on *listener* until the process ends."""
-    ready = selectors.DefaultSelector()
-    listener.setblocking(False)
-    ready.register(listener, selectors.EVENT_READ)
-    waiting: list[tuple[float, int, _PacedConnection]] = []
-    numbers, clerk = itertools.count(), _LoadServer(load)
-    while True:
-        for key, events in ready.select(_timeout(waiting)):
-            if key.data is None:
-                sock, _ = listener.accept()
-                sock.setblocking(False)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                _PacedConnection(sock, ready)
-                continue
-            connection: _PacedConnection = key.data
-            if events & selectors.EVENT_WRITE:
-                connection.send()
-            if events & selectors.EVENT_READ and (request := connection.read()) is not None:
-                due = clerk.answer(connection, *request)
-                if due is not None:
-                    heapq.heappush(waiting, (due, next(numbers), connection))
-        now = time.monotonic()
-        while waiting and waiting[0][0] <= now:
-            at, number, connection = heapq.heappop(waiting)
-            if connection.due is None:
-                continue  # the client closed the stream
-            clerk.count(time.monotonic() - at, held=connection.is_held)
-            connection.send_next()
-            if (due := connection.due) is not None:
-                heapq.heappush(waiting, (due, number, connection))
 
+    async def main() -> None:
+        server = _LoadServer(load)
+        listening = await asyncio.get_running_loop().create_server(lambda: _PacedConnection(server), sock=listener)
+        await listening.serve_forever()
 
-def _timeout(waiting: list[tuple[float, int, _PacedConnection]]) -> float | None:
-    """Return how many seconds the selector should wait for sockets; ``None``: without limit.
-
-    With few streams, this function sleeps for the last millisecond of the wait.
-    """
-    if not waiting:
-        return None
-    left = max(waiting[0][0] - time.monotonic(), 0.0)
-    if len(waiting) > _FEW:
-        return left
-    if left > _TICK:
-        return left - _TICK
-    time.sleep(left)
-    return 0.0
+    asyncio.run(main())
 
 
 # Processes that serve on loopback: the process itself, and its parent.

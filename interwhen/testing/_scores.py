@@ -70,11 +70,14 @@ class Spread(msgspec.Struct, frozen=True):
         ordered = sorted(values)
         if not ordered:
             return cls()
+        p50, p90, p99 = (percentile(ordered, share) for share in (0.5, 0.9, 0.99))
+        return cls(len(ordered), p50, p90, p99, ordered[-1])
 
-        def at(share: float) -> float:
-            return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
-        return cls(len(ordered), at(0.5), at(0.9), at(0.99), ordered[-1])
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the smallest of *values*, which must not be empty, that at least *share* (0 to 1) do not exceed."""
+    ordered = sorted(values)
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import UsageError, check_choice
 from interwhen.training._attempts import AttemptHistory, read_attempts
 from interwhen.training._decontamination import SIZE, Decontaminator
 from interwhen.training._rows import Row, chat, document, preferences, steps, why_unfit
@@ -98,8 +98,7 @@ def export_journals(
 
 
 def _check(form: Format, *, keep_refuted: bool) -> None:
-    if form not in FORMATS:
-        raise UsageError(f"format must be one of {', '.join(FORMATS)}; got {form!r}; choose one of these")
+    check_choice("format", form, FORMATS)
     if keep_refuted and form not in _WHOLE:
         raise UsageError(f"keep_refuted must be used with {' or '.join(_WHOLE)}, got {form!r}; leave it out")
 

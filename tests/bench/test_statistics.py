@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 from interwhen.bench import estimate, mcnemar
-from interwhen.bench._statistics import growth_exponent, mean_of, paired, percentile
+from interwhen.bench._statistics import growth_exponent, mean_of, paired
 
 
 def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:
@@ -43,12 +43,6 @@ def test_differences_are_taken_within_pairs() -> None:
     added, percent = paired([1.0, 2.0, 0.0], [1.5, 2.5, 0.5], "s")
     assert (added.value, added.low, added.high, added.unit) == (0.5, 0.5, 0.5, "s")
     assert percent.value == pytest.approx(25.0)  # a share of nothing counts as none
-
-
-def test_a_percentile_is_a_value_that_was_measured() -> None:
-    assert percentile([5, 1, 4, 2, 3], 0.5) == 3
-    assert percentile(list(range(1, 101)), 0.99) == 99
-    assert percentile([7], 0.99) == 7
 
 
 def test_the_exponent_tells_linear_from_quadratic() -> None:

@@ -14,9 +14,9 @@ import httpx2
 import msgspec
 from interwhen import Delta, Monitor, run
 from interwhen._log import log_warning
-from interwhen.bench._statistics import percentile
 from interwhen.models import CompletionsModel, HttpRequest, Transport
 from interwhen.testing._paced_server import LoadTally
+from interwhen.testing._scores import percentile
 
 _EVENT = b"data: {"
 _BEGUN = re.compile(rb'"(?:content|text)": ?"(\d+\.\d+)\\n"')

@@ -19,9 +19,10 @@ from interwhen.bench._experiment import Experiment, command_of, observations, re
 from interwhen.bench._overhead import armed
 from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.bench._statistics import Estimate, estimate
 from interwhen.registry import load_monitors
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
+from interwhen.testing._scores import percentile
 from tests.benchmarks.crowd import (
     Crowd,
     Reading,

@@ -12,10 +12,11 @@ from anyio import sleep
 from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, run
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import ModelWrapper, Request, Stream
 from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
 from interwhen.registry import Api
+from interwhen.testing._scores import percentile
 
 PIECES = 2000
 """Pieces of the context: more than the worker should be able to process during the measurement."""

@@ -19,10 +19,11 @@ from interwhen import UsageError
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._processes import Helper, cpu_seconds_of
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.bench._statistics import Estimate, estimate
 from interwhen.journal._directory import BUSY_SECONDS
 from interwhen.models import HttpRequest
 from interwhen.testing._paced_server import paced_server, stream_events
+from interwhen.testing._scores import percentile
 from tests.benchmarks.crowd import Crowd, Reading, judge, read_crowd
 from tests.benchmarks.gateway import read_ways, serving
 

@@ -11,10 +11,11 @@ from interwhen import Message, Sampling, UsageError
 from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
 from interwhen.bench._processes import Memory, memory_of
 from interwhen.bench._report import Report, Row, Table
-from interwhen.bench._statistics import Estimate, estimate, percentile
+from interwhen.bench._statistics import Estimate, estimate
 from interwhen.bench._streams import PROBLEMS
 from interwhen.cli._progress import each as progress_of
 from interwhen.models import LocalModel, Piece, Request, open_local
+from interwhen.testing._scores import percentile
 
 FORKS = (0, 1, 2)
 """The numbers of forks that run at the same time beside the main stream. Each fork has its own slot."""

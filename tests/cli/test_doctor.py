@@ -13,8 +13,8 @@ import pytest
 from interwhen.cli import _doctor as command
 from interwhen.cli._main import main
 from interwhen.models import ConnectError, probe
-from interwhen.models import _probe as probing
-from interwhen.models._probe import QUESTIONS, Diagnosis, ProbeFinding
+from interwhen.models import _questions as probing
+from interwhen.models._questions import QUESTIONS, Diagnosis, ProbeFinding
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, data, reply
 from tests.contract_server import ContractServer
@@ -22,7 +22,8 @@ from tests.hosted_server import Hosted
 from tests.token_server import Vllm
 
 WHOLE = " Wednesday, Thursday, Friday, Saturday, Sunday."
-ALL = [question.name for question in QUESTIONS]
+DOCTOR = {row.doctor.name: row.doctor for row in QUESTIONS if row.doctor}
+ALL = list(DOCTOR)
 
 
 class Endpoint(ScriptedTransport):
@@ -127,7 +128,7 @@ class TestProbe:
         monkeypatch.setattr(probing, "_ABORT_SECONDS", 0.05)
         found = examine(Endpoint(lack))
         assert found[name].mark == mark
-        assert found[name].meaning == next(q.bad for q in QUESTIONS if q.name == name)
+        assert found[name].meaning == DOCTOR[name].bad
         assert found["reachable"].mark == "ok"
         assert found.usable
 
@@ -154,8 +155,12 @@ class TestProbe:
                 "in the reasoning by turn (sglang does not continue",
             ),
             (ContractServer("restarts", owner="sglang"), "no", "in the answer by turn (sglang does not continue"),
-            (ContractServer("closes"), "no", "in the reasoning by turn (llamacpp does not continue inside"),
-            (ContractServer(tags=True), "ok", "in the answer by prefill (llamacpp: its prompt ends with the kept text"),
+            (ContractServer("closes"), "no", "in the reasoning by turn (llamacpp 9.8.7 does not continue inside"),
+            (
+                ContractServer(tags=True),
+                "ok",
+                "in the answer by prefill (llamacpp 9.8.7: its prompt ends with the kept text",
+            ),
             (ContractServer("restarts", owner="openai", tags=True), "no", "in the answer by turn (openai does not"),
         ],
     )
@@ -163,6 +168,35 @@ class TestProbe:
         found = examine(ScriptedTransport(server, owned_by="vllm") if isinstance(server, Vllm) else server)
         assert found["way of resuming"].mark == mark
         assert said in found["way of resuming"].detail
+
+    @pytest.mark.parametrize(
+        ("text", "mark"),
+        # The continuation of " Wednesday, Wednesday, ..." is also how a server would begin again.
+        [(" Wednesday," * 4, "unknown"), (" Wed", "unknown"), (WHOLE, "ok")],
+    )
+    def test_a_cut_that_proves_nothing_is_unknown(self, text, mark):
+        class Other(Endpoint):
+            def text(self, body, chat):
+                return text[len(WHOLE) - len(super().text(body, chat)) :]
+
+        found = examine(Other())
+        assert {found[name].mark for name in ("prefix resume", "assistant prefill")} == {mark}
+
+    def test_one_equal_character_proves_no_resume(self):
+        class Lucky(Endpoint):
+            def text(self, body, chat):
+                rest = super().text(body, chat)
+                return rest if rest == WHOLE else rest[:1]
+
+        found = examine(Lucky())
+        assert {found[name].mark for name in ("prefix resume", "assistant prefill")} == {"no"}
+
+    def test_one_equal_character_proves_no_resume_in_reasoning(self):
+        class Lucky(ContractServer):
+            def deltas(self, last):
+                return super().deltas(last)[:1] if last["role"] == "assistant" else super().deltas(last)
+
+        assert examine(Lucky(owner="sglang"))["resume in reasoning"].mark == "no"
 
     def test_what_is_not_said_is_unknown(self):
         found = examine(Endpoint("/slots", "/metrics", "length", "/props"))
@@ -229,7 +263,7 @@ def run_main(*words):
 
 @pytest.mark.parametrize(("flaw", "code"), [("", 0), ("stop", 1), ("server", 5)])
 def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, monkeypatch, capsys):
-    monkeypatch.setattr("interwhen.models._contract.Httpx2Transport", lambda: ContractServer(flaw))
+    monkeypatch.setattr("interwhen.models._questions.Httpx2Transport", lambda: ContractServer(flaw))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract") == code
     out = capsys.readouterr().out
     assert {"": "0 broken", "stop": "the text does not stop", "server": "no server is there"}[flaw] in " ".join(
@@ -238,7 +272,7 @@ def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, 
 
 
 def test_the_contract_as_json(monkeypatch, capsys):
-    monkeypatch.setattr("interwhen.models._contract.Httpx2Transport", lambda: ContractServer("stop"))
+    monkeypatch.setattr("interwhen.models._questions.Httpx2Transport", lambda: ContractServer("stop"))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert found["server"] == "llamacpp 9.8.7"

@@ -12,14 +12,13 @@ from importlib.metadata import version
 
 import anyio
 from interwhen.models import Httpx2Transport, probe
-from interwhen.models._contract import ContractReport, check_contract
-from interwhen.models._probe import Diagnosis
+from interwhen.models._questions import Diagnosis, check_contract
 from tests.contracts.recorded_http import HttpRecording, RecordingTransport, load_recording, save_recording
 from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, doctor_file_of, file_of, llamacpp
 from tests.vllm.server import vllm_servers
 
 
-async def record(name: str, url: str) -> ContractReport:
+async def record(name: str, url: str) -> Diagnosis:
     """Check the contract with the server at *url*, and write its recording."""
     transport = RecordingTransport(Httpx2Transport())
     try:
@@ -51,10 +50,10 @@ def record_both(name: str, url: str) -> None:
         print(f"  {finding.mark:<8} {finding.name:<24} {ascii(finding.detail)[1:-1][:140]}")
 
 
-def show(name: str, report: ContractReport) -> None:
+def show(name: str, report: Diagnosis) -> None:
     print(f"{name}: {report.server}, {file_of(name).stat().st_size / 1024:.0f} KiB")
-    for line in report.lines:
-        print(f"  {line.mark:<8} {line.name:<24} {ascii(line.evidence)[1:-1][:140]}")
+    for line in report.findings:
+        print(f"  {line.mark:<8} {line.name:<24} {ascii(line.detail)[1:-1][:140]}")
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from interwhen.models import _local
-from interwhen.models._contract import PROMISES, ContractReport
-from interwhen.models._probe import Diagnosis
+from interwhen.models._questions import QUESTIONS, Diagnosis
 
 FOLDER = Path(__file__).parent / "records"
 LLAMACPP = {"llamacpp-tags": "tags", "llamacpp-field": "field"}
@@ -67,12 +66,12 @@ def _is_busy() -> bool:
 
 def expected_of(name: str) -> dict[str, str]:
     """Return the mark of each line of the contract, by the line's name, that the server *name* must have."""
-    return {promise.name: "holds" for promise in PROMISES} | EXPECTED[name]
+    return {row.contract.name: "holds" for row in QUESTIONS if row.contract} | EXPECTED[name]
 
 
-def assert_kept(name: str, report: ContractReport) -> None:
+def assert_kept(name: str, report: Diagnosis) -> None:
     """Assert that the marks of *report* are those of the server *name*. On a busy machine, "abort" may differ."""
-    marks = {line.name: line.mark for line in report.lines}
+    marks = {line.name: line.mark for line in report.findings}
     # On a busy machine, a generation may end before it can be stopped, or stop too late.
     assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if _is_busy() else [])}, report["abort"]
     assert marks == {line: mark for line, mark in expected_of(name).items() if line != "abort"}, report

@@ -40,7 +40,7 @@ from interwhen.testing import (
     try_monitor,
     try_monitor_sync,
 )
-from interwhen.testing._scores import place
+from interwhen.testing._scores import percentile, place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,3 +330,9 @@ def test_a_limit_that_cannot_fail_is_refused(limit):
 def test_a_trial_without_traces_shows_nothing():
     with pytest.raises(AssertionError, match="at least one trace, got none"):
         assert_trial("arithmetic", [])
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    assert percentile([5, 1, 4, 2, 3], 0.5) == 3
+    assert percentile(list(range(1, 101)), 0.99) == 99
+    assert percentile([7], 0.99) == 7

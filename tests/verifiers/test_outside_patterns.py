@@ -23,8 +23,8 @@ from interwhen.policy import name_fits
 from interwhen.testing import ScriptedModel
 
 import interwhen_verifiers
-from interwhen_verifiers import _linear
-from interwhen_verifiers._linear import linear, problems_of
+from interwhen_verifiers import _re2
+from interwhen_verifiers._re2 import linear, problems_of
 from interwhen_verifiers.command import command
 from interwhen_verifiers.json_schema import json_schema
 from interwhen_verifiers.provenance import provenance
@@ -124,7 +124,7 @@ def test_a_large_pattern_is_refused_soon() -> None:
 
 
 def test_without_re2_every_pattern_runs_in_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_linear, "re2", None)
+    monkeypatch.setattr(_re2, "re2", None)
     linear.cache_clear()
     try:
         assert regex(patterns=("a",)).verifier.worker == "process"
@@ -343,7 +343,7 @@ def test_patterns_are_constants_wherever_else_re_is_used() -> None:
         for path in root.rglob("*.py")
         for name in _made_patterns(path)
     }
-    assert found == set(ALLOWED), "a pattern that is made at run time: match it with _linear.linear, or in a process"
+    assert found == set(ALLOWED), "a pattern that is made at run time: match it with _re2.linear, or in a process"
 
 
 # ------------------------------------------------------------------ names with stars

@@ -12,7 +12,7 @@ import openai
 import pytest
 from interwhen import Message, Sampling
 from interwhen.models import ChatModel, Piece, Request, probe
-from interwhen.models._contract import check_contract
+from interwhen.models._questions import check_contract
 from tests.contracts.servers import VLLM, assert_diagnosed, assert_kept
 from tests.vllm.measure import measure, problems, repairing
 from tests.vllm.server import PARSERS

@@ -32,7 +32,7 @@ from interwhen import (
 from interwhen.toolkit import normalize
 
 from interwhen_verifiers._factories import require_choice
-from interwhen_verifiers._linear import Place
+from interwhen_verifiers._re2 import Place
 
 Must: TypeAlias = Literal["absent", "present"]
 Scope: TypeAlias = Literal["sentence", "line", "paragraph", "answer"]

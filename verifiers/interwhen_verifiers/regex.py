@@ -11,8 +11,8 @@ from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verif
 from interwhen.toolkit import normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
-from interwhen_verifiers._linear import MOST_FROM_DATA, Place, linear, problems_of
 from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re
+from interwhen_verifiers._re2 import MOST_FROM_DATA, Place, linear, problems_of
 
 MOST = 64
 """The most patterns of one monitor."""

@@ -19,8 +19,8 @@ from interwhen import (
 from interwhen.toolkit import normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
-from interwhen_verifiers._linear import Place
 from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re
+from interwhen_verifiers._re2 import Place
 from interwhen_verifiers._spelling import Skeleton, look_of
 
 MOST = 1000

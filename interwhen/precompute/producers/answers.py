@@ -12,7 +12,7 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._types.errors import ContextOverflow, ModelError, UsageError
-from interwhen._types.models import Message, Sampling
+from interwhen._types.models import WARM, Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._producer import (
@@ -339,7 +339,7 @@ async def _agreed(
         if votes == params.agreeing or votes + params.derivations - number < params.agreeing:
             break
         # The same words at temperature 0 would give the same reply. Small models are less often right at a higher one.
-        warmth = 0.0 if number < len(_AGAIN) else 0.7
+        warmth = 0.0 if number < len(_AGAIN) else WARM
         sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
         reply = await context.ask(f"{prompt}{_AGAIN[number % len(_AGAIN)]}\n", sampling)
         votes += reply.finish_reason == "stop" and _result_of(reply.text) == result

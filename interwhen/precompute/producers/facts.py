@@ -9,8 +9,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
-from interwhen._types.models import Completion, Sampling
+from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError, check_choice
+from interwhen._types.models import WARM, Completion, Sampling
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
 from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext, is_whole
@@ -106,14 +106,8 @@ class FactProducer:
                 f"facts: limit and max_tokens must be whole numbers of at least 1, and min_gain at least 0, got {got}; "
                 "correct them"
             )
-        if link not in get_args(Link):
-            raise UsageError(
-                f"facts: link must be one of {', '.join(get_args(Link))}; got {link!r}; choose one of these"
-            )
-        if grounding not in get_args(Grounding):
-            raise UsageError(
-                f"facts: grounding must be one of {', '.join(get_args(Grounding))}; got {grounding!r}; choose one"
-            )
+        check_choice("facts: link", link, get_args(Link))
+        check_choice("facts: grounding", grounding, get_args(Grounding))
         if not is_whole(derivations) or derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
             raise UsageError(
                 "facts: derivations must be at least 0, and agreeing between 1 and derivations, got "
@@ -381,7 +375,7 @@ async def _agree(step: Step, context: StepContext, params: _FactParams) -> Propo
     derived = []
     for number in range(params.derivations):
         # The same words at the same temperature would give the same reply.
-        warmth = 0.0 if number < PHRASINGS else 0.7
+        warmth = 0.0 if number < PHRASINGS else WARM
         sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
         reply = await ask(context, ask_to_derive(source, blanks, number), sampling)
         derived.append(read_derived(reply.text))

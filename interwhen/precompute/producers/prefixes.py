@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError
+from interwhen._types.errors import UsageError, check_choice
 from interwhen._types.models import Completion, Message, Prompt, Sampling
 from interwhen._types.results import Result
 from interwhen.precompute._contexts import evict
@@ -56,10 +56,7 @@ class PrefixProducer:
     kind: Kind = "prefixes"
 
     def __init__(self, *, as_: As, share: float) -> None:
-        if as_ not in get_args(As):
-            raise UsageError(
-                f"prefixes: as_ must be one of {', '.join(get_args(As))}; got {as_!r}; choose one of these"
-            )
+        check_choice("prefixes: as_", as_, get_args(As))
         if not 0 < share <= 1:
             raise UsageError(f"prefixes: share must be above 0 and at most 1, got {share!r}; correct it")
         self._params = msgspec.json.encode(_PrefixParams(as_, share))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from interwhen import UsageError
 
-from interwhen_verifiers._linear import problems_of
+from interwhen_verifiers._re2 import problems_of
 
 LINES = re.compile(
     r"^(?P<file>[^\s:]{1,80}):(?P<line>\d{1,7}):(?:(?P<column>\d{1,7}):)? (?P<severity>fatal error|error)"

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
 from interwhen.toolkit import MissingExtraError
 
-from interwhen_verifiers._linear import MOST_FROM_DATA, linear, problems_of
+from interwhen_verifiers._re2 import MOST_FROM_DATA, linear, problems_of
 
 # The schemas that a schema refers to: fetched once, from allowed addresses only, never while judging a document.
 

@@ -2,13 +2,13 @@
 
 import anyio
 import pytest
-from interwhen.models import _probe as probing
-from interwhen.models._contract import PROMISES, check_contract
+from interwhen.models import _questions as probing
+from interwhen.models._questions import QUESTIONS, check_contract
 from interwhen.testing.server import ScriptedTransport, reply
 from tests.contract_server import ANSWER, THOUGHT, ContractServer
 from tests.token_server import Vllm, ids_of
 
-NAMES = [promise.name for promise in PROMISES]
+NAMES = [row.contract.name for row in QUESTIONS if row.contract]
 
 
 def examine(server):
@@ -16,7 +16,7 @@ def examine(server):
 
 
 def marks_of(report):
-    return {line.name: line.mark for line in report.lines}
+    return {line.name: line.mark for line in report.findings}
 
 
 LACKS = {
@@ -35,7 +35,7 @@ def test_each_line_of_the_contract_is_a_step_of_the_progress():
     report = anyio.run(
         lambda: check_contract("http://host/v1", "m", transport=server, on_progress=lambda *step: seen.append(step))
     )
-    assert seen == [(number, len(report.lines)) for number in range(1, len(report.lines) + 1)]
+    assert seen == [(number, len(report.findings)) for number in range(1, len(report.findings) + 1)]
 
 
 @pytest.mark.parametrize("tags", [False, True])
@@ -43,10 +43,10 @@ def test_a_server_that_keeps_the_contract(tags):
     report = examine(ContractServer(tags=tags))
     assert marks_of(report) == ALL
     assert report.is_kept
-    assert report.is_usable
+    assert report.usable
     assert report.server == "llamacpp 9.8.7"
-    assert ("'</think>'" if tags else "a field of its own") in report["reasoning"].evidence
-    assert "assistant prefill: the first" in report["reasoning: chosen way"].evidence
+    assert ("'</think>'" if tags else "a field of its own") in report["reasoning"].detail
+    assert "assistant prefill: the first" in report["reasoning: chosen way"].detail
 
 
 @pytest.mark.parametrize(
@@ -63,9 +63,9 @@ def test_a_server_that_keeps_the_contract(tags):
 )
 def test_a_server_that_breaks_one_line(flaw, broken):
     report = examine(ContractServer(flaw))
-    assert {line.name for line in report.lines if line.mark == "broken"} == broken
+    assert {line.name for line in report.findings if line.mark == "broken"} == broken
     assert not report.is_kept
-    assert report.is_usable
+    assert report.usable
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,6 @@ def test_a_server_that_breaks_one_line(flaw, broken):
         {"tool_calls": 5},
         {"tool_calls": ["x"]},
         {"tool_calls": [{"function": "x"}]},
-        {"tool_calls": [{"function": {"name": "order", "arguments": {"item": "bolts"}}}]},
     ],
 )
 def test_a_delta_of_another_form_breaks_the_line_of_tool_calls(delta):
@@ -87,14 +86,31 @@ def test_a_delta_of_another_form_breaks_the_line_of_tool_calls(delta):
 
     line = examine(Other())["tool calls"]
     assert line.mark == "broken"
-    assert line.evidence.startswith("an event has another form than that of the API: ")
+    assert line.detail.startswith("an event has another form than that of the API: ")
+
+
+def test_arguments_as_an_object_are_read_as_a_run_reads_them():
+    class Other(ContractServer):
+        def call(self):
+            call = {"function": {"name": "order", "arguments": {"item": "bolts"}}}
+            return self.events([{"tool_calls": [call]}], "tool_calls")
+
+    line = examine(Other())["tool calls"]
+    assert line.mark == "holds"
+    assert '{"item":"bolts"}' in line.detail
+
+
+def test_a_refused_prefill_is_no_prefill():
+    report = examine(ContractServer("refuses"))
+    assert report["answer: prefill"].mark == "absent"
+    assert "refuses" in report["answer: prefill"].detail
 
 
 def test_where_the_template_closes_the_reasoning_the_chosen_way_is_a_turn():
     report = examine(ContractServer("closes"))
     assert report["reasoning: prefill"].mark == "absent"
-    assert report["reasoning: chosen way"].evidence.startswith("an extra turn")
-    assert report["answer: chosen way"].evidence.startswith("assistant prefill")
+    assert report["reasoning: chosen way"].detail.startswith("an extra turn")
+    assert report["answer: chosen way"].detail.startswith("assistant prefill")
     assert report.is_kept
 
 
@@ -117,7 +133,7 @@ def test_a_server_without_prefill_keeps_the_contract_by_a_turn():
     report = examine(ContractServer("restarts", owner="somebody"))
     assert report["answer: prefill"].mark == report["reasoning: prefill"].mark == "absent"
     assert report["answer: chosen way"].mark == report["reasoning: chosen way"].mark == "holds"
-    assert "extra turn" in report["answer: chosen way"].evidence
+    assert "extra turn" in report["answer: chosen way"].detail
     assert report.is_kept
 
 
@@ -126,7 +142,7 @@ def test_token_ids_are_the_chosen_way_of_vllm():
     report = examine(ScriptedTransport(Vllm(text=text), owned_by="vllm"))
     for name in ("reasoning: tokens", "answer: tokens", "reasoning: chosen way", "answer: chosen way"):
         assert report[name].mark == "holds", report[name]
-        assert "token ids" in report[name].evidence
+        assert "token ids" in report[name].detail
     assert report["reasoning: prefill"].mark == "absent"
 
 
@@ -146,7 +162,7 @@ def test_without_a_server_nothing_else_is_asked():
     server = ContractServer("server")
     report = examine(server)
     assert marks_of(report) == dict.fromkeys(NAMES, "unknown") | {"server": "broken"}
-    assert not report.is_usable
+    assert not report.usable
     assert len(server.requests) == 1
 
 
@@ -164,4 +180,4 @@ def test_a_generation_that_goes_on_is_seen(monkeypatch):
 
 def test_names_are_unique_and_promises_are_said():
     assert len(set(NAMES)) == len(NAMES)
-    assert all(promise.words for promise in PROMISES)
+    assert all(row.contract.good for row in QUESTIONS if row.contract)
