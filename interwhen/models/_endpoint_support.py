@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol
 from uuid import uuid4
 
 import anyio
@@ -17,7 +17,7 @@ import anyio.to_thread
 import msgspec
 
 from interwhen._log import log_info, log_warning
-from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, ModelError
 from interwhen._types.models import Chunk, Piece, ResumeWay
 from interwhen._types.segments import Phase, sha256
 from interwhen.models._chunks import ModelCard
@@ -61,13 +61,6 @@ PROBE_SECONDS = 60.0
 """The longest time for reading one stream of a probe, in seconds."""
 MOST_PROBES = 3
 """How often a probe is begun, if each is cancelled. After that it is given up for ``PROVEN_SECONDS``."""
-
-
-def parse_probe(probe: str) -> ResumeProbe:
-    """Return *probe* if it is ``auto``, ``always`` or ``never``; raise :class:`~interwhen.UsageError` otherwise."""
-    if probe not in get_args(ResumeProbe):
-        raise UsageError(f"probe must be one of {', '.join(get_args(ResumeProbe))}, got {probe!r}")
-    return probe  # type: ignore[return-value]
 
 
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

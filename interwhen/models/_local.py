@@ -28,6 +28,7 @@ from interwhen._types.models import (
     Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.vetting import require
 from interwhen.models._chunks import ServerProps, SlotState
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local_server import LocalServer, ServerOptions
@@ -457,8 +458,7 @@ def open_local(
     :class:`~interwhen.models.ConnectError` if the server cannot start, and
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
-    if api not in _RESUME:
-        raise UsageError(f"open_local(api=...) must be 'completions' or 'chat', got {api!r:.60}")
+    require("open_local: api", api, Literal["completions", "chat"])
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import anyio
@@ -39,6 +39,7 @@ from interwhen._types.models import (
     Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.vetting import Positive, require
 from interwhen.models._chunks import (
     ChatText,
     Decode,
@@ -76,7 +77,6 @@ from interwhen.models._endpoint_support import (
     asks_to_reason,
     choose_prefill,
     continues_raw,
-    parse_probe,
     why_turn,
     why_unproven,
     with_tags,
@@ -130,8 +130,7 @@ class OpenAICompatible:
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
     ) -> None:
-        if malformed not in get_args(Malformed):
-            raise UsageError(f"malformed must be one of {', '.join(get_args(Malformed))}, got {malformed!r:.60}")
+        require("malformed", malformed, Malformed)
         parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
@@ -444,11 +443,7 @@ class CompletionsModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        if context_tokens not in (None, "ask") and not (isinstance(context_tokens, int) and context_tokens > 0):
-            raise UsageError(
-                f"context_tokens must be at least 1, 'ask' or None, got {context_tokens!r:.60}: give the length of "
-                "the context window in tokens"
-            )
+        require("context_tokens", context_tokens, Positive | Literal["ask"] | None, "give the size of the window")
         self._template = template
         self._context_tokens = context_tokens
 
@@ -596,11 +591,11 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        if resume not in get_args(ChatResume):
-            raise UsageError(f"resume must be one of {', '.join(get_args(ChatResume))}, got {resume!r}")
+        require("resume", resume, ChatResume)
+        require("probe", probe, ResumeProbe)
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
-        self._probe = parse_probe(probe)
+        self._probe = probe
         self._proof = EndpointProof(f"{model}@{self._base_url}")
         self._why_turn = ""
         self._known_tags = KnownTags()

@@ -7,9 +7,9 @@ import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from interwhen._types.errors import UsageError
+from interwhen._types.vetting import require
 from interwhen.testing._server_script import (
     DONE,
     Api,
@@ -62,8 +62,7 @@ def fault(
     *story* is the text of the stream, as a list of tokens. *wrong* is text that a verifier should refute; some faults
     insert it. *seed* selects random choices. Raises :class:`~interwhen.UsageError` for an unknown name.
     """
-    if name not in FAULTS:
-        raise UsageError(f"the fault must be one of {', '.join(FAULTS)}, got {name!r:.80}")
+    require("the fault", name, Literal[*FAULTS])
     return FAULTS[name].script(EventWriter(api, tuple(story), wrong, seed))
 
 
