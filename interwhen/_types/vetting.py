@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, wraps
+from functools import cache, lru_cache, partial, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -36,15 +36,15 @@ def vet(record: object, label: str | None = None, hint: str = "correct it") -> N
 
     *record* is a dataclass or a struct, and *label* the words before the name of the field; its class without them.
     """
-    twin, kinds = _kinds(cast("Any", type(record)))
+    twin, kinds, apart = _kinds(cast("Any", type(record)))
     try:
         msgspec.convert({name: getattr(record, name) for name in twin.__struct_fields__}, twin)
     except msgspec.ValidationError:
-        pass
-    else:
-        kinds = {name: kind for name, kind in kinds.items() if name not in twin.__struct_fields__}
-    for name, kind in kinds.items():
-        require((f"{type(record).__name__}: " if label is None else label) + name, getattr(record, name), kind, hint)
+        apart = {name: _test_of(kind) for name, kind in kinds.items()}
+    for name, test in apart.items():
+        if not test(getattr(record, name)):
+            before = f"{type(record).__name__}: " if label is None else label
+            require(f"{before}{name}", getattr(record, name), kinds[name], hint)
 
 
 def require(label: str, value: object, kind: Any, hint: str = "correct it") -> None:
@@ -94,15 +94,34 @@ def require_distinct(label: str, values: Sequence[object], hint: str) -> None:
 
 def is_of(value: object, kind: Any) -> bool:
     """Tell whether the annotation *kind* allows *value*."""
+    return _test_of(kind)(value)
+
+
+@lru_cache(maxsize=1024)
+def _test_of(kind: Any) -> Callable[[object], bool]:
     origin, inside = get_origin(kind), get_args(kind)
     if origin in _UNIONS:
-        return any(is_of(value, each) for each in inside)
+        tests = tuple(map(_test_of, inside))
+        return lambda value: any(test(value) for test in tests)
     if origin is Annotated and (_needs_isinstance(inside[0]) or not any(isinstance(each, Meta) for each in inside[1:])):
-        return is_of(value, inside[0])
+        return _test_of(inside[0])
     if (found := _class_of(kind)) is not None:
-        return fits(value, found) if getattr(found, "_is_protocol", False) else isinstance(value, found)
+        return partial(_fits if getattr(found, "_is_protocol", False) else _is_instance, found)
     if origin in _LISTS and _needs_isinstance(inside[0]):
-        return isinstance(value, tuple | list) and all(is_of(each, inside[0]) for each in value)
+        test = _test_of(inside[0])
+        return lambda value: isinstance(value, tuple | list) and all(map(test, value))
+    return partial(_converts, kind)
+
+
+def _is_instance(found: type, value: object) -> bool:
+    return isinstance(value, found)
+
+
+def _fits(found: type, value: object) -> bool:
+    return fits(value, found)
+
+
+def _converts(kind: Any, value: object) -> bool:
     try:
         # A subclass of float, such as a number of numpy, is a number, too.
         msgspec.convert(float(value) if isinstance(value, float) else value, kind)
@@ -155,13 +174,14 @@ def _class_of(kind: Any) -> type | None:
 
 
 @cache
-def _kinds(record: type) -> tuple[type[msgspec.Struct], dict[str, Any]]:
-    """Return the annotations of the fields of *record*, and a struct with those that msgspec can compare at once."""
+def _kinds(record: type) -> tuple[type[msgspec.Struct], dict[str, Any], dict[str, Callable[[object], bool]]]:
+    """Return a struct with the fields of *record* that msgspec compares at once, all annotations, and other tests."""
     hints = get_type_hints(record, include_extras=True)
     fields = getattr(record, "__struct_fields__", getattr(record, "__dataclass_fields__", ()))
     kinds = {name: hints[name] for name in fields}
     simple = [(name, kind) for name, kind in kinds.items() if not _needs_isinstance(kind)]
-    return msgspec.defstruct(record.__name__, simple), kinds
+    apart = {name: _test_of(kind) for name, kind in kinds.items() if _needs_isinstance(kind)}
+    return msgspec.defstruct(record.__name__, simple), kinds, apart
 
 
 def _needs_isinstance(kind: Any) -> bool:
