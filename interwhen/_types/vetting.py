@@ -101,8 +101,8 @@ def is_of(value: object, kind: Any) -> bool:
 def _test_of(kind: Any) -> Callable[[object], bool]:
     origin, inside = get_origin(kind), get_args(kind)
     if origin in _UNIONS:
-        tests = tuple(map(_test_of, inside))
-        return lambda value: any(test(value) for test in tests)
+        takes_none, tests = NoneType in inside, tuple(_test_of(each) for each in inside if each is not NoneType)
+        return lambda value: takes_none if value is None else any(test(value) for test in tests)
     if origin is Annotated and (_needs_isinstance(inside[0]) or not any(isinstance(each, Meta) for each in inside[1:])):
         return _test_of(inside[0])
     if (found := _class_of(kind)) is not None:
