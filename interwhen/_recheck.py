@@ -15,7 +15,7 @@ from interwhen._core.messages import Opened, Resumed
 from interwhen._core.release import describe
 from interwhen._core.segmenter import Intake
 from interwhen._engine.resumed_runs import result_of
-from interwhen._engine.run import Run, switched_off
+from interwhen._engine.run import Run, RunOptions, switched_off
 from interwhen._run import recorded_model, several_specs
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
@@ -177,7 +177,8 @@ async def check_again(
     watchers, until = watch_until(chosen, size)
     model = recorded_model(chunks, think_tags=begins[0])
     settled, total = 0, len(result.checks)
-    async with Run(model, asked, monitors=watchers, starts_in=begins[1], budgets=_budgets(until)) as run:
+    options = RunOptions(monitors=watchers, starts_in=begins[1], budgets=_budgets(until))
+    async with Run(model, asked, options) as run:
         async for event in run:
             if isinstance(event, CheckSettled):
                 settled += 1
@@ -452,7 +453,8 @@ async def observe_recorded(
     header = found.header
     model = recorded_model(chunks, think_tags=header.think_tags)
     budgets = _budgets(until)
-    async with Run(model, header.prompt, monitors=observers, starts_in=header.starts_in, budgets=budgets) as run:
+    options = RunOptions(monitors=tuple(observers), starts_in=header.starts_in, budgets=budgets)
+    async with Run(model, header.prompt, options) as run:
         async for event in run:
             on_event(event)
         vet_was_on(run)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
@@ -21,19 +21,19 @@ from interwhen._engine.callbacks import (
     Listener,
     Observation,
     ResultCallback,
-    vet_callback,
 )
-from interwhen._engine.run import ObservedRun, Run, is_off
+from interwhen._engine.run import ObservedRun, Run, RunOptions, is_off
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
-from interwhen._types.extensions import Ready, WorkerPool, fits
-from interwhen._types.models import Capabilities, Chunk, Message, Model, Sampling
+from interwhen._types.extensions import Ready, WorkerPool
+from interwhen._types.models import Capabilities, Chunk, Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, new_call_id, notebook_page
 from interwhen._types.segments import Phase
+from interwhen._types.vetting import fits
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._rebuilt_run import (
     Journaled,
@@ -63,25 +63,26 @@ if TYPE_CHECKING:
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
 
 
-def run(
-    model: Model | str,
-    prompt: str | Sequence[Message | Mapping[str, Any]],
-    *,
-    monitors: Iterable[MonitorSpec] = (),
-    sampling: Sampling | None = None,
-    budgets: Budgets | None = None,
-    feedback: FeedbackTemplate | None = None,
-    starts_in: Phase = "answer",
-    min_coverage: float = 0.0,
-    workers: WorkerPool | str | None = None,
-    threads: int = 8,
-    processes: int = 2,
-    journal: str | os.PathLike[str] | Journal | None = None,
-    context: Ready | None = None,
-    prompt_monitors: Iterable[PromptMonitorSpec] = (),
-    on_result: ResultCallback | None = None,
-    on_event: EventCallback | None = None,
-) -> Run:
+class RunKeywords(TypedDict, total=False):
+    """The options of :func:`run`. ``None`` stands for the default."""
+
+    monitors: Iterable[MonitorSpec]
+    sampling: Sampling | None
+    budgets: Budgets | None
+    feedback: FeedbackTemplate | None
+    starts_in: Phase
+    min_coverage: float
+    workers: WorkerPool | str | None
+    threads: int
+    processes: int
+    journal: str | os.PathLike[str] | Journal | None
+    context: Ready | None
+    prompt_monitors: Iterable[PromptMonitorSpec]
+    on_result: ResultCallback | None
+    on_event: EventCallback | None
+
+
+def run(model: Model | str, prompt: str | Sequence[Message | Mapping[str, Any]], **options: Unpack[RunKeywords]) -> Run:
     """Return a run of *model* on *prompt*, supervised by *monitors*. It starts when it is entered (``async with``).
 
     *model* is an adapter, or the name of a model (``"local"``), which the run then opens and closes. *prompt* is a text
@@ -106,68 +107,40 @@ def run(
     the prompt, or fails and is closed, and :class:`~interwhen.JournalError` if the file for the journal is not empty or
     cannot be written.
     """
-    specs = several_specs(monitors)
+    specs = several_specs(options.get("monitors", ()))
     watchers = load_monitors(specs)
     if is_off():
         specs = watchers = ()
-    _vet_type("sampling", sampling, Sampling)
-    _vet_type("budgets", budgets, Budgets)
-    _vet_type("feedback", feedback, FeedbackTemplate)
-    pool = load_workers(workers)
-    if context is not None and not fits(context, Ready):
-        raise UsageError(
-            f"context must be a prepared context, got {context!r:.200}: give what Precomputer.add() returns"
-        )
-    if starts_in not in get_args(Phase):
-        raise UsageError(f"starts_in must be one of {', '.join(get_args(Phase))}, got {starts_in!r:.80}")
-    if not isinstance(min_coverage, int | float) or not 0.0 <= min_coverage <= 1.0:
-        raise UsageError(f"min_coverage must be a share of the text, from 0 to 1, got {min_coverage!r:.200}")
     if fits(prompt, Model):
         raise UsageError(f"prompt must be a text or messages, got the model {prompt!r:.200}: write run(model, prompt)")
-    owned = isinstance(model, str)
-    listeners = _listeners(on_result, on_event)
-    adapter = _adapter(model)
-    kind = ObservedRun if listeners else Run
-    made = kind(
-        adapter,
+    workers = options.get("workers")
+    loaded: dict[str, Any] = {
+        "monitors": watchers,
+        "workers": load_workers(workers),
+        "journal": _journal(options.get("journal"), model if isinstance(model, str) else None, specs),
+        "prompt_monitors": load_prompt_monitors(options.get("prompt_monitors", ())),
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    return _made(
+        _adapter(model),
         _prompt(prompt),
-        monitors=watchers,
-        sampling=sampling,
-        budgets=budgets,
-        feedback=feedback,
-        starts_in=starts_in,
-        min_coverage=min_coverage,
-        workers=pool,
+        RunOptions(**{**given, **loaded}),
         owns_workers=isinstance(workers, str),
-        threads=threads,
-        processes=processes,
-        owns_model=owned,
-        journal=_journal(journal, model if isinstance(model, str) else None, specs),
-        context=context,
-        prompt_monitors=load_prompt_monitors(prompt_monitors),
+        owns_model=isinstance(model, str),
     )
-    if listeners is not None:
-        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
-    return made
 
 
-def _listeners(
-    on_result: ResultCallback | None = None, on_event: EventCallback | None = None
-) -> tuple[Listener, ...] | None:
-    """Return the listeners for a run that is created now; ``None`` if the run is a part of a larger call.
-
-    They include the functions *on_result* and *on_event*. Raises :class:`UsageError` if one of these cannot be called
-    from a thread.
-    """
-    for label, function in (("on_result", on_result), ("on_event", on_event)):
-        if function is not None:
-            vet_callback(label, function)
+def _made(adapter: Model, prompt: Prompt, options: RunOptions, **inner: Any) -> Run:
+    """Return a run that the listeners of the present context observe, and the functions in *options*."""
     here = LISTENERS.get()
     if here is None:
-        return None
-    has_own = on_result is not None or on_event is not None
-    own: tuple[Listener, ...] = (Callbacks(on_result, on_event),) if has_own else ()
-    return (*own, *here, *EVERYWHERE)
+        return Run(adapter, prompt, options, **inner)
+    has_own = options.on_result is not None or options.on_event is not None
+    own: tuple[Listener, ...] = (Callbacks(options.on_result, options.on_event),) if has_own else ()
+    listeners = (*own, *here, *EVERYWHERE)
+    made = (ObservedRun if listeners else Run)(adapter, prompt, options, **inner)
+    made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
+    return made
 
 
 def _adapter(model: Model | str) -> Model:
@@ -190,11 +163,6 @@ def _journal(journal: object, model: str | None, specs: tuple[MonitorSpec, ...])
     if model is not None and journal.model is None:
         journal = replace(journal, model=ModelReference(model))
     return journal if journal.monitors else replace(journal, monitors=specs)
-
-
-def _vet_type(label: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind | None):
-        raise UsageError(f"{label} must be a {kind.__name__}, got {value!r:.200}: write {label}={kind.__name__}(...)")
 
 
 def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[Message, ...]:
@@ -300,7 +268,7 @@ def run_sync(
     prompt: str | Sequence[Message | Mapping[str, Any]],
     *,
     uvloop: bool = False,
-    **options: Any,
+    **options: Unpack[RunKeywords],
 ) -> SyncRun:
     """Return a run for synchronous code: ``with interwhen.run_sync(...) as run``.
 
@@ -357,27 +325,25 @@ def resume(
         adapter = recorded_model((), name=header.model)
     else:
         adapter = model_of(header, found.path, trust=trust) if model is None else _adapter(model)
-    listeners = _listeners()
-    made = (ObservedRun if listeners else Run)(
+    return _made(
         adapter,
         header.prompt,
-        monitors=watchers,
-        sampling=header.sampling,
-        budgets=header.budgets,
-        feedback=header.template,
-        starts_in=header.starts_in,
-        min_coverage=header.min_coverage,
-        workers=load_workers(workers),
+        RunOptions(
+            monitors=watchers,
+            sampling=header.sampling,
+            budgets=header.budgets,
+            feedback=header.template,
+            starts_in=header.starts_in,
+            min_coverage=header.min_coverage,
+            workers=load_workers(workers),
+            threads=threads,
+            processes=processes,
+            journal=settings,
+        ),
         owns_workers=isinstance(workers, str),
-        threads=threads,
-        processes=processes,
         owns_model=not isinstance(model, Model),
-        journal=settings,
         past=past,
     )
-    if listeners is not None:
-        made.observation = Observation(new_call_id(), "run", adapter.name, listeners)
-    return made
 
 
 def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:

@@ -12,24 +12,24 @@ import time
 import types
 import typing
 import weakref
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import repeat
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar, cast
 
 import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, InterwhenError, PluginError, UsageError, without_user
-from interwhen._types.extensions import WorkerPool, fits
+from interwhen._types.extensions import WorkerPool
 from interwhen._types.models import Model
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import Abstain, Auto, Conclude, Feedback, Remedy, Repair, Resample, Stop
 from interwhen._types.triggers import PhaseFilter
 from interwhen._types.verdicts import Level, OnError, Retry, Scope, read_on_error
-from interwhen._types.verifiers import Verifier, Worker, is_seconds
+from interwhen._types.verifiers import Verifier, Worker
+from interwhen._types.vetting import Seconds, Text, is_of, require, require_distinct
 
 if TYPE_CHECKING:
     import traceback
@@ -284,8 +284,8 @@ GENERIC: Mapping[str, Any] = {
     "unproven": Literal["open", "closed"],
     "on_error": str,
     "required": bool,
-    "label": str,
-    "deadline": float,
+    "label": Text,
+    "deadline": Seconds,
     "remedy": Literal["auto", "repair", "feedback", "resample", "conclude", "stop", "abstain"],
     "place": Place,
     "end": Literal["abstain", "unverified"],
@@ -400,8 +400,6 @@ def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) ->
     """
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in _APART}
     if "label" in options:
-        if not options["label"]:
-            raise PluginError(name, "label must be a name, got ''", "give a name, or leave it out")
         fields["name"] = options["label"]
     if "on_error" in options:
         fields["on_error"] = _on_error(name, options["on_error"])
@@ -435,8 +433,8 @@ def _on_error(name: str, wanted: object) -> OnError:
 def _remedy(name: str, wanted: object, place: Any) -> Remedy:
     remedy = _REMEDIES[wanted] if isinstance(wanted, str) else wanted
     match remedy, place:
-        case ((Auto() | Repair() | Feedback() | Resample() | Conclude() | Stop() | Abstain()), None):
-            return remedy
+        case _, None:
+            return cast("Remedy", remedy)  # split_options has checked it
         case Auto(), "rewind" | "append":
             return msgspec.structs.replace(remedy, place=place)
         case Feedback(), "rewind" | "append":
@@ -460,8 +458,6 @@ def _ending(name: str, remedy: Remedy, end: object) -> Remedy:
 
 
 def _with_deadline(name: str, verifier: Any, seconds: object) -> Any:
-    if not (isinstance(seconds, float) and seconds > 0):
-        raise PluginError(name, f"deadline must be a positive number of seconds, got {seconds!r:.80}", "correct it")
     fields = {f.name for f in dataclasses.fields(verifier)} if dataclasses.is_dataclass(verifier) else set()
     if "deadline" not in fields:
         raise PluginError(
@@ -521,9 +517,7 @@ def _is_list(annotation: Any) -> bool:
 
 
 def _is_record(key: str, value: object) -> bool:
-    if key == "on_error":
-        return isinstance(value, Retry | Mapping)
-    return key == "remedy" and isinstance(value, Auto | Repair | Feedback | Resample | Conclude | Stop | Abstain)
+    return isinstance(value, Retry | Mapping) if key == "on_error" else key == "remedy" and is_of(value, Remedy)
 
 
 # Monitors from a name with options, a mapping, a factory, or a monitor.
@@ -568,23 +562,10 @@ def load_monitors(specs: MonitorSpec | Iterable[MonitorSpec]) -> tuple[Monitor, 
     """
     monitors = tuple(monitor for spec in _several(specs) for monitor in _loaded(spec))
     names = [monitor.name for monitor in monitors]
-    for name in names:
-        if names.count(name) > 1:
-            raise UsageError(
-                f"the names of monitors must differ, got {name!r:.80} twice: give one another name with "
-                "label=... in its options"
-            )
+    require_distinct("the names of monitors", names, "give one another name with label=... in its options")
     for who in (monitor.verifier for monitor in monitors):
-        if who.worker not in get_args(Worker):
-            raise UsageError(
-                f"the worker of verifier {who.name!r:.80} must be one of {', '.join(get_args(Worker))}, got "
-                f"{who.worker!r:.80}"
-            )
-        if not is_seconds(who.deadline):
-            raise UsageError(
-                f"the deadline of verifier {who.name!r:.80} must be a positive number of seconds, got "
-                f"{who.deadline!r:.80}"
-            )
+        require(f"the worker of verifier {who.name!r:.80}", who.worker, Worker)
+        require(f"the deadline of verifier {who.name!r:.80}", who.deadline, Seconds)
     return monitors
 
 
@@ -847,9 +828,7 @@ def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMoni
     if isinstance(specs, str | Mapping) or not isinstance(specs, Iterable):
         raise UsageError(f"prompt_monitors must be a list of monitors, got {specs!r:.200}: put a single one in a list")
     monitors = tuple(map(_load_prompt_monitor, specs))
-    for name, count in Counter(monitor.name for monitor in monitors).items():
-        if count > 1:
-            raise UsageError(f"the names of prompt monitors must differ, got {name!r:.80} twice: remove one")
+    require_distinct("the names of prompt monitors", [monitor.name for monitor in monitors], "remove one")
     return monitors
 
 
@@ -914,8 +893,7 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
             f"the name of a model must be given for {without_user(base_url)!r:.200}, which may serve "
             "several, got none: name one of them"
         )
-    if api not in get_args(Api):
-        raise UsageError(f"api must be one of {', '.join(get_args(Api))}, got {api!r:.60}: choose one of them")
+    require("api", api, Api)
     if api == "chat":
         from interwhen.models._openai_api import ChatModel
 
@@ -932,10 +910,7 @@ def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
     :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
     """
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
-    if found is not None and not fits(found, WorkerPool):
-        raise UsageError(
-            f"workers must be a pool of workers or its name, got {found!r:.200}: write workers=Workers(...) or 'ray'"
-        )
+    require("workers", found, WorkerPool | None, "write workers=Workers(...) or 'ray'")
     return found
 
 

@@ -311,7 +311,7 @@ class TestFaults:
             ("dates:remedy=hope", r"choose one of auto, repair, feedback, resample, conclude, stop, abstain"),
             ("dates:remedy=stop,end=unverified", r"got end='unverified' with Stop"),
             ("dates:remedy=stop,place=rewind", r"got place='rewind' with Stop"),
-            ("dates:deadline=-1", r"deadline must be a positive number of seconds, got -1.0"),
+            ("dates:deadline=-1", r"its option deadline must have a value that fits"),
             ("dates:level", r"must have a name and a value, got 'level'"),
             ("dates:level=flag,level=flag", r"must be given once, got 'level' twice"),
             ("broken", r"acme_broken:make of acme-dates 2.1 does not load: ModuleNotFoundError.*why-failed broken"),
@@ -326,7 +326,7 @@ class TestFaults:
             ("hidden:when=today", r"the annotation of its option 'when' must be resolvable, got 'datetime'"),
             ("unclosed:when=today", r"the annotation of its option 'when' must be resolvable, got .*list\["),
             ("leaves", r"and raised SystemExit: no licence"),
-            ("dates:label=", r"label must be a name, got ''"),
+            ("dates:label=", r"its option label must have a value that fits, got ''"),
             ("dates:tolerance=\ud800", r"option tolerance must have a value that fits"),
         ],
     )

@@ -2,7 +2,7 @@
 
 import interwhen
 import pytest
-from interwhen import UsageError, _recheck
+from interwhen import UsageError, _recheck, _run
 from interwhen.testing import ScriptedModel
 from sums import watch
 
@@ -42,9 +42,9 @@ async def test_what_cannot_be_done_says_so():
         ([], {}, "empty"),
         ("Q", {"threads": 0}, "threads must be .* got 0"),
         ("Q", {"threads": "8"}, "threads must be .* got '8'"),
-        ("Q", {"sampling": {"max_tokens": 4}}, r"sampling=Sampling\(...\)"),
-        ("Q", {"budgets": {"forks": 4}}, r"budgets=Budgets\(...\)"),
-        ("Q", {"feedback": "no"}, r"feedback=FeedbackTemplate\(...\)"),
+        ("Q", {"sampling": {"max_tokens": 4}}, r"sampling must be Sampling\(...\)"),
+        ("Q", {"budgets": {"forks": 4}}, r"budgets must be Budgets\(...\)"),
+        ("Q", {"feedback": "no"}, r"feedback must be FeedbackTemplate\(...\)"),
         ("Q", {"monitors": None}, "put a single monitor in a list"),
         ("Q", {"processes": 0}, "processes must be .* got 0"),
         ("Q", {"starts_in": "middle"}, "starts_in must be .*, got 'middle'"),
@@ -99,3 +99,8 @@ async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
         _, [repeated] = await _recheck.check_again(path, [judge(scope)])
         assert repeated.passes is passes
         assert bool(repeated.why) is not passes
+
+
+def test_the_keywords_of_a_run_are_the_options_of_its_record():
+    assert _run.RunKeywords.__annotations__.keys() == set(_run.RunOptions.__struct_fields__)
+    assert not _run.RunKeywords.__required_keys__

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import operator
 import os
 import sys
 import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from itertools import takewhile
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 import anyio
 
@@ -30,48 +31,40 @@ _WAITS_IN = frozenset(
     ]
 )
 """The files in which an event loop waits for work or starts it. If its innermost frame is there, it is not blocked."""
-_OURS: Mapping[str, str] = {
-    "check_inline": "verifier",
-    "check_aside": "verifier",
-    "_check": "verifier",  # the task of a check: before Python 3.12 only its coroutine is visible
-    "parse": "name",
-}
-"""The engine's functions that call user code, each with its local variable that holds the verifier or the name of the
-monitor."""
 _TIMED = frozenset(("check_inline", "parse"))
-"""The functions in ``_OURS`` whose time is measured and reported by their callers."""
-
-
+"""The engine's functions that call user code and whose callers measure and report the time of this call."""
+_CHECKS = frozenset(("check_aside", "_check"))
+"""The engine's functions that run a check as a task, each with the local variable ``verifier``. Before Python 3.12,
+only the coroutine of the task is visible."""
 _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitors.py", "jobs.py"))
-"""The ends of the paths of the files that define the engine's functions that call user code."""
+"""The ends of the paths of the files that define these functions."""
 
 
-class LoopSample:
-    """The code that an event loop was running at one moment, taken from its stack *frames* (innermost first).
+def blocked_by(frames: Iterable[FrameType]) -> tuple[str, str] | None:
+    """Return what a loop with these stack *frames* (innermost first) runs, and where.
 
-    ``is_timed`` is true if the engine measures and reports this call itself.
+    ``None``: the engine measures and reports this call itself.
     """
-
-    __slots__ = ("is_timed", "what", "where")
-
-    def __init__(self, frames: Iterable[FrameType]) -> None:
-        self.what = "other code"
-        self.is_timed = False
-        trail: list[str] = []
-        for found in frames:
-            code = found.f_code
-            if len(trail) < _FRAMES:
-                trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
-            if code.co_name in _OURS and code.co_filename.endswith(_CALLERS):
-                self.what = _owner(found) or self.what
-                self.is_timed = code.co_name in _TIMED
+    what = "other code"
+    trail: list[str] = []
+    for found in frames:
+        code = found.f_code
+        if len(trail) < _FRAMES:
+            trail.append(f"{code.co_qualname} ({code.co_filename}:{found.f_lineno})")
+        if code.co_filename.endswith(_CALLERS):
+            if code.co_name in _TIMED:
+                return None
+            if code.co_name in _CHECKS:
+                what = _name(found.f_locals.get("verifier"))
                 break
-        self.where = " < ".join(trail)[:600]
+    return what, " < ".join(trail)[:600]
 
 
-def _call(frames: Sequence[FrameType]) -> FrameType:
-    """Return the frame of the function that the event loop called: the outermost of *frames* outside the loop."""
-    return deque(takewhile(lambda frame: not _is_of_loop(frame), frames), maxlen=1).pop()
+def _name(verifier: Any) -> str:
+    try:
+        return f"verifier {verifier.name!r}"
+    except Exception:  # noqa: BLE001  (it may be a property in user code)
+        return "verifier"
 
 
 def _is_of_loop(frame: FrameType) -> bool:
@@ -85,67 +78,6 @@ def _is_loop_function(file: str, function: str) -> bool:
     return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
 
 
-def _owner(frame: FrameType) -> str | None:
-    """Return a text that names the verifier or extractor that *frame*, a function of the engine, calls.
-
-    ``None``: the verifier runs in a thread or process, and so does not block the loop.
-    """
-    local = _OURS[frame.f_code.co_name]
-    role = "verifier" if local == "verifier" else "extractor of"
-    owner: Any = frame.f_locals.get(local)
-    try:
-        if isinstance(owner, str):
-            return f"{role} {owner!r:.100}"
-        runs_elsewhere = owner.worker not in ("inline", "async")
-        name = f"{role} {owner.name!r}"
-    except Exception:  # noqa: BLE001  (both may be properties in user code)
-        return role
-    return None if runs_elsewhere else name
-
-
-class LoopTurn:
-    """Records which code a loop runs while it does not answer the watching thread.
-
-    A turn begins when the watching thread asks the loop to run a callback, and ends with this callback.
-    """
-
-    __slots__ = ("_call", "_first", "_last", "_looked", "_since", "asked", "blocking", "sample")
-
-    def __init__(self, asked: float) -> None:
-        self.asked = asked
-        self.blocking: list[tuple[LoopSample, float]] = []
-        """The calls that blocked the loop, each with the longest time, in seconds, that it can have taken here."""
-        self.sample: LoopSample | None = None
-        """The call that the watching thread saw last."""
-        self._call: FrameType | None = None
-        self._looked = self._since = self._first = self._last = asked
-
-    def see(self, now: float, frames: Sequence[FrameType], limit: float) -> None:
-        """Record the *frames* that the loop was running at the time *now*. *frames* is empty if they cannot be read.
-
-        If the loop runs another call than at the last look, the call before it has ended (:meth:`end_call`).
-        """
-        call = None if not frames or _is_of_loop(frames[0]) else _call(frames)
-        if call is None or call is not self._call:
-            self.end_call(now, limit)
-            self._call, self._since, self._first = call, self._looked, now
-            self.sample = None if call is None else LoopSample(frames)
-        self._looked = self._last = now
-
-    def end_call(self, now: float, limit: float) -> None:
-        """Record that the call seen last has ended by *now*, and add it to ``blocking`` if it was seen long enough.
-
-        *limit* is the time in seconds for which a call may block the loop. A call whose time the engine measures itself
-        is not added.
-        """
-        sample, self.sample, self._call = self.sample, None, None
-        # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
-        # have held the GIL for so long that the thread could not look.
-        is_found = self._last - self._first >= limit / 4 or self._first - self._since > 2 * limit
-        if sample is not None and is_found and not sample.is_timed:
-            self.blocking.append((sample, now - self._since))
-
-
 # Read the frames of a running loop from another thread.
 
 # Before 3.12, CPython clears a frame while it is still the current frame. If another thread reads the current frame at
@@ -155,28 +87,10 @@ SEES_FUNCTIONS = sys.version_info >= (3, 12)
 
 
 def frames_of(loop: object, thread: int) -> list[FrameType]:
-    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read.
-
-    Before Python 3.12, only the frame of the current asyncio task can be read.
-    """
-    if SEES_FUNCTIONS:
-        return _functions(sys._current_frames().get(thread))  # noqa: SLF001
-    return _coroutine(loop)
-
-
-def is_waiting(loop: object, thread: int) -> bool:
-    """Return whether *loop*, which runs in *thread*, waits for work, as far as this can be seen."""
-    if SEES_FUNCTIONS:
-        frame = sys._current_frames().get(thread)  # noqa: SLF001
-        return frame is not None and _is_of_loop(frame)
-    import asyncio
-
-    # Before 3.12 only the current task is visible, so only a blocking task is ever reported.
-    return isinstance(loop, asyncio.AbstractEventLoop) and not loop.is_closed() and asyncio.current_task(loop) is None
-
-
-def _functions(frame: FrameType | None) -> list[FrameType]:
-    found = list[FrameType]()
+    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read."""
+    if not SEES_FUNCTIONS:
+        return _coroutine(loop)
+    frame, found = sys._current_frames().get(thread), list[FrameType]()  # noqa: SLF001
     while frame is not None:
         found.append(frame)
         frame = frame.f_back
@@ -184,8 +98,6 @@ def _functions(frame: FrameType | None) -> list[FrameType]:
 
 
 def _coroutine(loop: object) -> list[FrameType]:
-    import asyncio
-
     if not isinstance(loop, asyncio.AbstractEventLoop):
         return []  # trio does not say which of its tasks is running
     task = asyncio.current_task(loop)
@@ -203,30 +115,14 @@ def _coroutine(loop: object) -> list[FrameType]:
 # With the usual limit of 20 ms, the thread looks 200 times a second at each loop that has a run. It asks a loop that
 # runs code to call back, and leaves a loop alone that waits for work: waking it would cost more than the tokens of a
 # slow stream. Neither adds cost per token. A loop without a run, or in virtual time, is not asked. After the last run,
-# the thread keeps running for a few seconds before it sleeps, because waking a thread takes longer than starting a run,
-# and would delay the first token.
+# the thread keeps running for a few seconds, because starting a thread takes longer than starting a run, and would
+# delay the first token.
 #
 # Many short calls in one turn can delay a loop too, although none of them blocks it. So the thread reads the frames of
 # a late loop more often, and a call must be seen several times to count.
 
 _LINGER_SECONDS, _LINGER_STEP = 5.0, 0.01
 """How long the thread keeps running without a run, and the pause between two looks for a new one, in seconds."""
-
-
-class BlockListener(Protocol):
-    """Receives records of calls that blocked its event loop for longer than ``limit`` seconds."""
-
-    limit: float
-    """The longest time, in seconds, that is not recorded."""
-
-    def record(self, blocked: BlockedLoop) -> None:
-        """Receive the record of one call that blocked the loop."""
-
-    def starve(self, seconds: float) -> Callable[[], object] | None:
-        """Receive, in the watching thread, how long the machine has not run this process since the last such call.
-
-        Return what is to be called on the loop for this, if anything. See :class:`Heartbeat`.
-        """
 
 
 _JITTER = 0.001
@@ -255,61 +151,62 @@ class Heartbeat:
 
 
 class WatchedLoop:
-    """One watched event loop, with its listeners and its current turn.
+    """One watched event loop, with its listeners, and the calls that it runs while it does not answer the thread.
 
     *post* schedules a callback on the loop from another thread. *thread* is the id of the thread that runs the loop.
     """
 
     def __init__(self, post: Callable[[Callable[[], object]], object], loop: object, thread: int) -> None:
-        self.loop = loop
-        self.thread = thread
+        self.loop, self.thread, self._post = loop, thread, post
+        self.listeners: dict[LoopBlocking, None] = {}
+        """Who gets the reports. They are changed and called on the loop only."""
         self.limit = float("inf")
-        """The shortest limit of all listeners, in seconds."""
-        self._listeners: dict[BlockListener, None] = {}
-        self._limits: Counter[float] = Counter()
-        self._post = post
+        """The shortest limit that a listener of this loop has had, in seconds."""
+        self.asked: float | None = None
+        """When the loop was asked to run a callback; ``None`` if it has done so."""
+        self._blocking: list[BlockedLoop] = []
+        """The calls that blocked the loop since then, each with the longest time that it can have taken here."""
+        self._call: FrameType | None = None
+        self._seen: tuple[str, str] | None = None
+        self._since = self._first = self._looked = 0.0
         self._starved = 0.0
-        self.turn: LoopTurn | None = None
-        """The turn that the loop has not answered yet; ``None`` if the loop has answered."""
 
-    def add(self, listener: BlockListener) -> None:
-        """Begin to report to *listener*. Call this on the loop, like all methods that use the listeners."""
-        self._listeners[listener] = None
-        self._limits[listener.limit] += 1
-        self.limit = min(self._limits)
+    def add(self, listener: LoopBlocking) -> None:
+        """Begin to report to *listener*."""
+        self.listeners[listener] = None
+        self.limit = min(self.limit, listener.limit)
 
-    def remove(self, listener: BlockListener) -> bool:
-        """Stop reporting to *listener*; return whether any listener is left."""
-        if listener in self._listeners:
-            del self._listeners[listener]
-            self._limits[listener.limit] -= 1
-            if not self._limits[listener.limit]:
-                del self._limits[listener.limit]
-            self.limit = min(self._limits, default=float("inf"))
-        return bool(self._listeners)
-
-    def look(self, now: float, frames: Callable[[], Sequence[FrameType]], clock: Callable[[], float]) -> None:
-        """Ask the loop to run a callback. If it was asked before and half the limit has passed, record what it runs.
-
-        *frames* returns this code as stack frames. *clock* returns the time, and *now* is the present time, in seconds.
-        """
-        turn = self.turn
-        if turn is None:
-            self.turn = LoopTurn(now)
+    def look(self, now: float, frames: Sequence[FrameType], clock: Callable[[], float]) -> None:
+        """Ask the loop to run a callback. If it was asked before and half the limit has passed, record its *frames*."""
+        if self.asked is None:
+            self.asked = self._looked = now
             self._post(lambda: self.answered(clock()))
-        elif now - turn.asked >= self.limit / 2:
-            turn.see(now, frames(), self.limit)
+        elif now - self.asked >= self.limit / 2:
+            # The function that the event loop called: the outermost frame outside the loop.
+            outside = takewhile(lambda frame: not _is_of_loop(frame), frames)
+            call = next(iter(deque(outside, maxlen=1)), None)
+            if call is None or call is not self._call:
+                self._end_call(now)
+                self._call, self._since, self._first = call, self._looked, now
+                self._seen = blocked_by(frames) if call is not None else None
+            self._looked = now
+
+    def _end_call(self, now: float) -> None:
+        # Seeing a call once is not enough. The thread must have seen it for a quarter of the limit, or the call must
+        # have held the GIL for so long that the thread could not look.
+        is_found = self._looked - self._first >= self.limit / 4 or self._first - self._since > 2 * self.limit
+        if self._seen is not None and is_found:
+            self._blocking.append(BlockedLoop(self._seen[0], now - self._since, self._seen[1]))
+        self._call = self._seen = None
 
     def answered(self, now: float) -> None:
-        """End the turn, and report the code that blocked the loop. The loop runs this method as its callback."""
-        turn, self.turn = self.turn, None
-        if turn is None:
-            return
-        turn.end_call(now, self.limit)
-        for sample, seconds in turn.blocking:
-            for listener in self._listeners:
-                if seconds > listener.limit:
-                    listener.record(BlockedLoop(sample.what, seconds, sample.where))
+        """Report the code that blocked the loop. The loop runs this method as its callback."""
+        self._end_call(now)
+        blocking, self._blocking, self.asked = self._blocking, [], None
+        for blocked in blocking:
+            for listener in self.listeners:
+                if blocked.seconds > listener.limit:
+                    listener.record(blocked)
 
     def starve(self, seconds: float) -> None:
         """Report to the listeners that the process was not run for *seconds*, once this is worth it.
@@ -319,129 +216,93 @@ class WatchedLoop:
         self._starved += seconds
         if self._starved >= self.limit:
             total, self._starved = self._starved, 0.0
-            for listener in list(self._listeners):
+            for listener in list(self.listeners):
                 call = listener.starve(total)
                 if call is not None:
                     self._post(call)
 
-    def place(self, what: str) -> str:
-        """Return the code position at which the thread last saw *what* (a verifier or extractor) in this turn.
-
-        It is empty if the thread did not see it. The thread does not report the call that it saw last.
-        """
-        sample = self.turn.sample if self.turn is not None else None
-        if sample is None:
-            return ""
-        sample.is_timed = True
-        return sample.where if sample.what == what else ""
-
     @property
     def pause(self) -> float:
         """The time in seconds until the thread looks at this loop again."""
-        return self.limit / (4 if self.turn is None else 8)
+        return self.limit / (4 if self.asked is None else 8)
 
 
-class _LoopWatcher:
+class LoopWatcher:
     """The thread that watches the event loops of the process that have a run."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._loops: dict[object, WatchedLoop] = {}
-        self._thread: threading.Thread | None = None
-        self._sleeps = False
+        self._lock = threading.Lock()
+        self.loops: dict[object, WatchedLoop] = {}
+        self.thread: threading.Thread | None = None
 
-    def enter(self, listener: BlockListener) -> WatchedLoop | None:
-        way = _way_in()
-        if way is None:
+    def enter(self, listener: LoopBlocking) -> WatchedLoop | None:
+        """Watch the running loop for *listener*; return the watched loop, or ``None`` in virtual time (tests)."""
+        loop = current_loop()
+        if _is_virtual(loop):
             return None
-        loop, post = way
-        with self._changed:
-            watched = self._loops.get(loop)
+        with self._lock:
+            watched = self.loops.get(loop)
             if watched is None:
-                watched = self._loops[loop] = WatchedLoop(post, loop, threading.get_ident())
+                watched = self.loops[loop] = WatchedLoop(loop_caller(), loop, threading.get_ident())
             watched.add(listener)
-            if self._thread is None or not self._thread.is_alive():  # after os.fork(), the child has no such thread
-                self._sleeps = False
-                self._thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
-                self._thread.start()
-            elif self._sleeps:
-                self._changed.notify()
+            if self.thread is None or not self.thread.is_alive():  # after os.fork(), the child has no such thread
+                self.thread = threading.Thread(target=self._watch, name="interwhen-loop-watch", daemon=True)
+                self.thread.start()
         return watched
 
-    def leave(self, watched: WatchedLoop, listener: BlockListener) -> None:
-        with self._changed:
-            if not watched.remove(listener):
+    def leave(self, watched: WatchedLoop, listener: LoopBlocking) -> None:
+        """Stop watching the loop *watched* for *listener*."""
+        with self._lock:
+            watched.listeners.pop(listener, None)
+            if not watched.listeners:
                 self._forget(watched)
 
     def _forget(self, watched: WatchedLoop) -> None:
-        self._loops = {loop: other for loop, other in self._loops.items() if other is not watched}
+        self.loops = {loop: other for loop, other in self.loops.items() if other is not watched}
 
     def _watch(self) -> None:
         last = time.monotonic()
         heartbeat = Heartbeat()
         while True:
-            with self._changed:
-                if not self._loops and time.monotonic() - last > _LINGER_SECONDS:
-                    self._sleeps = True
-                    self._changed.wait_for(lambda: self._loops)
-                    self._sleeps = False
-                    heartbeat = Heartbeat()
-                loops = list(self._loops.values())
-                pause = min((watched.pause for watched in loops), default=_LINGER_STEP)
+            with self._lock:
+                loops = list(self.loops.values())
+                if loops:
+                    last = time.monotonic()
+                elif time.monotonic() - last > _LINGER_SECONDS:
+                    self.thread = None
+                    return
+            pause = min((watched.pause for watched in loops), default=_LINGER_STEP)
             time.sleep(pause)
             starved = heartbeat.beat(pause)
             for watched in loops:
-                self._look(watched, starved)
-            if loops:
-                last = time.monotonic()
+                self.look(watched, starved)
 
-    def _look(self, watched: WatchedLoop, starved: float = 0.0) -> None:
+    def look(self, watched: WatchedLoop, starved: float = 0.0) -> None:
+        """Look at one loop, after the machine has not run this process for *starved* seconds."""
         try:
             if starved:
                 watched.starve(starved)
-            if watched.turn is None and is_waiting(watched.loop, watched.thread):
-                return  # nothing blocks this loop, and a callback would wake it
-            watched.look(time.monotonic(), lambda: frames_of(watched.loop, watched.thread), time.monotonic)
+            frames = frames_of(watched.loop, watched.thread)
+            waits = not frames or _is_of_loop(frames[0])
+            # Nothing blocks a loop that waits, and a callback would wake it. A closed one is asked, and thus forgotten.
+            if watched.asked is not None or not waits or getattr(watched.loop, "is_closed", bool)():
+                watched.look(time.monotonic(), frames, time.monotonic)
         except Exception as error:  # noqa: BLE001  (the other loops are still watched)
             if not isinstance(error, RuntimeError):  # a closed loop raises RuntimeError
                 log_warning("loop.unwatched", error=f"{type(error).__name__}: {error}")
-            with self._changed:
+            with self._lock:
                 self._forget(watched)
 
 
-def _way_in() -> tuple[object, Callable[[Callable[[], object]], object]] | None:
-    """Return the running loop, and the function that schedules a callback on it from another thread.
+def _is_virtual(loop: object) -> bool:
+    if isinstance(loop, asyncio.AbstractEventLoop):
+        return getattr(loop, "is_virtual", False)
+    import trio
 
-    Returns ``None`` if the loop runs in virtual time, as in tests.
-    """
-    import asyncio
-
-    try:
-        loop = asyncio.get_running_loop()
-    except RuntimeError:
-        import trio
-
-        if type(trio.lowlevel.current_clock()).__name__ != "SystemClock":
-            return None
-        token = trio.lowlevel.current_trio_token()
-        return token, token.run_sync_soon
-    if getattr(loop, "is_virtual", False):
-        return None
-    return loop, loop.call_soon_threadsafe
+    return type(trio.lowlevel.current_clock()).__name__ != "SystemClock"
 
 
-_WATCHER = _LoopWatcher()
-
-
-def enter(listener: BlockListener) -> WatchedLoop | None:
-    """Start watching the running loop for *listener*; return the watched loop, or ``None`` in virtual time (tests)."""
-    return _WATCHER.enter(listener)
-
-
-def leave(watched: WatchedLoop, listener: BlockListener) -> None:
-    """Stop watching the loop *watched* for *listener*."""
-    _WATCHER.leave(watched, listener)
-
+WATCHER = LoopWatcher()
 
 MOST = 16
 """The largest number of records that a run keeps: those with the longest times."""
@@ -450,18 +311,18 @@ MOST = 16
 class LoopBlocking:
     """Collects the code that blocked the event loop of one run for longer than *limit* seconds (``None``: nothing).
 
-    *when_starved* is called as :meth:`BlockListener.starve`.
+    *when_starved* is called in the watching thread with the seconds for which the machine has not run this process
+    since the last such call; see :class:`Heartbeat`. It returns what is to be called on the loop for this, if anything.
     """
 
-    __slots__ = ("_found", "_least", "_logged", "_watch", "_when_starved", "limit", "starved")
+    __slots__ = ("_logged", "_watch", "_when_starved", "found", "limit", "starved")
 
     def __init__(
         self, limit: float | None, when_starved: Callable[[float], Callable[[], object] | None] = lambda _seconds: None
     ) -> None:
         self.limit = limit if limit is not None else float("inf")
-        self._found: list[BlockedLoop] = []
-        self._least = 0.0
-        """The shortest time, in seconds, among the kept records when there are ``MOST`` of them; 0 before that."""
+        self.found: tuple[BlockedLoop, ...] = ()
+        """The records of calls that blocked the loop, in the order in which they were reported."""
         self._logged: set[str] = set()
         self._watch: WatchedLoop | None = None
         self._when_starved = when_starved
@@ -471,17 +332,17 @@ class LoopBlocking:
     def start(self) -> None:
         """Watch the running event loop, unless there is no limit or the loop runs in virtual time."""
         if self.limit != float("inf"):
-            self._watch = enter(self)
+            self._watch = WATCHER.enter(self)
 
     def stop(self) -> None:
         """Stop watching the event loop for this run."""
         if self._watch is not None:
-            leave(self._watch, self)
+            WATCHER.leave(self._watch, self)
             self._watch = None
             self._when_starved = lambda _seconds: None  # the other one refers to the run, which is thus freed at once
 
     def starve(self, seconds: float) -> Callable[[], object] | None:
-        """Count *seconds* in which the machine did not run this process, as :meth:`BlockListener.starve` says."""
+        """Count *seconds* in which the machine did not run this process."""
         self.starved += seconds
         return self._when_starved(seconds)
 
@@ -490,36 +351,19 @@ class LoopBlocking:
 
         *what* names the verifier or extractor, *seconds* is the duration, and *function* is the code that was called.
         """
-        where = self._watch.place(what) if self._watch is not None else ""
-        self.record(BlockedLoop(what, seconds, where or _place(function)))
+        code = getattr(function, "__code__", None)
+        where = f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"[-300:] if code is not None else ""
+        self.record(BlockedLoop(what, seconds, where))
 
     def record(self, blocked: BlockedLoop) -> None:
         """Store *blocked* if it is among the ``MOST`` longest. The first record of a ``what`` is usually logged."""
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
-        found = self._found
-        if blocked.seconds <= self._least:
-            return
-        found.append(blocked)
-        if len(found) > MOST:
-            found.remove(min(found, key=_seconds))
-            self._least = min(map(_seconds, found))
-
-    @property
-    def found(self) -> tuple[BlockedLoop, ...]:
-        """The stored records of calls that blocked the loop, in the order in which they were reported."""
-        return tuple(self._found)
-
-
-_seconds = operator.attrgetter("seconds")
-
-
-def _place(function: Callable[..., object]) -> str:
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ""
-    return f"{code.co_qualname} ({code.co_filename}:{code.co_firstlineno})"[-300:]
+        self.found = (*self.found, blocked)
+        if len(self.found) > MOST:
+            least = min(self.found, key=operator.attrgetter("seconds"))
+            self.found = tuple(each for each in self.found if each is not least)
 
 
 # The clock of the running event loop, which may be asyncio, uvloop, trio or a loop with virtual time.
@@ -527,8 +371,6 @@ def _place(function: Callable[..., object]) -> str:
 
 def loop_clock() -> Callable[[], float]:
     """Return the clock of the running loop, in seconds."""
-    import asyncio
-
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -545,8 +387,6 @@ def loop_caller() -> Callable[[Callable[[], object]], object]:
 
 def current_loop() -> object:
     """Return an object that identifies the running event loop: the asyncio loop or the trio token."""
-    import asyncio
-
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -563,8 +403,6 @@ def is_own_cancellation() -> bool:
 
     On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
     """
-    import asyncio
-
     # If that exception left one of our tasks, it would end the whole task group without an error.
     try:
         task = asyncio.current_task()

@@ -16,16 +16,17 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import anyio
 import anyio.to_thread
 import msgspec
+from msgspec import Meta
 
 from interwhen._core.machine import Core
 from interwhen._core.messages import Abandoned, Finish, Idle, OutOfTime, SwitchedOff
 from interwhen._core.segmenter import offer_for
-from interwhen._engine.callbacks import Observation
+from interwhen._engine.callbacks import EventCallback, Observation, ResultCallback, vet_callback
 from interwhen._engine.jobs import Performer
 from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, loop_clock
 from interwhen._engine.monitors import Watcher, check_prompt
@@ -53,6 +54,7 @@ from interwhen._types.prompts import PromptMonitor, PromptRefused
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import PromptRecord, Result, notebook_page, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Phase
+from interwhen._types.vetting import Positive, Share, vet
 from interwhen.journal._rebuilt_run import RebuiltRun
 from interwhen.journal._records import code_digest, options_digest
 from interwhen.journal._settings import Journal
@@ -79,7 +81,36 @@ class Wakeup:
         await self._event.wait()
 
 
-# Helpers for the start of a run.
+# The options of a run, and helpers for its start.
+
+
+class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The options of a run, with everything loaded. :func:`interwhen.run` documents them.
+
+    Raises :class:`~interwhen.UsageError` on wrong values.
+    """
+
+    monitors: tuple[Monitor, ...] = ()
+    sampling: Sampling = Sampling()
+    budgets: Budgets = Budgets()
+    feedback: FeedbackTemplate | None = None
+    starts_in: Phase = "answer"
+    min_coverage: Share = 0.0
+    workers: Annotated[WorkerPool, Meta(description="a pool of workers")] | None = None
+    threads: Positive = 8
+    processes: Positive = 2
+    journal: Journal | None = None
+    context: Annotated[Ready, Meta(description="a prepared context, from Precomputer.add()")] | None = None
+    prompt_monitors: tuple[PromptMonitor, ...] = ()
+    on_result: ResultCallback | None = None
+    on_event: EventCallback | None = None
+
+    def __post_init__(self) -> None:
+        vet(self, "")
+        for label in ("on_result", "on_event"):
+            if (function := getattr(self, label)) is not None:
+                vet_callback(label, function)
+
 
 _MANY_TOOLS = 100
 """With more tools than this, the core is made in a thread, so that the event loop continues."""
@@ -89,15 +120,10 @@ def core_for(
     past: RebuiltRun | None,
     able: Capabilities | ModelError | float,
     prompt: Prompt,
-    sampling: Sampling,
-    monitors: Sequence[Monitor],
-    budgets: Budgets,
+    options: RunOptions,
     template: FeedbackTemplate | None,
-    starts_in: Phase,
-    *,
-    min_coverage: float = 0.0,
 ) -> Core:
-    """Return a new core for a run with these settings, or the core of *past* if that run is resumed.
+    """Return a new core for a run with these options, or the core of *past* if that run is resumed.
 
     *able* is the answer of the model: its capabilities, an error, or the time budget in seconds, which ran out before.
     Raises :class:`UsageError` if the trigger of a monitor has invalid values.
@@ -105,12 +131,13 @@ def core_for(
     if past is not None:
         return past.core
     known = able if isinstance(able, Capabilities) else None
+    monitors, sampling = options.monitors, options.sampling
     return Core(
         monitors,
-        budgets=budgets,
+        budgets=options.budgets,
         template=template,
         think_tags=known.think_tags if known is not None else None,
-        starts_in=starts_in,
+        starts_in=options.starts_in,
         max_tokens=sampling.max_tokens,
         counts_own_text=sampling.counts_own_text,
         context_tokens=known.context_tokens if known is not None else None,
@@ -119,7 +146,7 @@ def core_for(
         resume=known.resume if known is not None else None,
         codes=[code_digest(monitor.verifier) for monitor in monitors],
         options=[options_digest(monitor) for monitor in monitors],
-        min_coverage=min_coverage,
+        min_coverage=options.min_coverage,
         offer=offer_for(monitors, prompt, sampling.extra),
     )
 
@@ -226,7 +253,6 @@ class Run:
         "__weakref__",
         "_alarm",
         "_begins_switched_off",
-        "_budgets",
         "_clock",
         "_context",
         "_core",
@@ -238,31 +264,25 @@ class Run:
         "_group",
         "_is_awaited",
         "_jobs",
-        "_journal",
         "_meter",
-        "_min_coverage",
         "_model",
-        "_monitors",
         "_news",
         "_offline",
         "_open_for_readers",
+        "_options",
         "_owned",
         "_owns_workers",
         "_past",
         "_prompt",
         "_prompt_findings",
-        "_prompt_monitors",
         "_reads_ahead",
         "_reads_directly",
         "_recorder",
         "_release_performer",
         "_result",
-        "_sampling",
         "_soon",
-        "_starts_in",
         "_step",
         "_tell",
-        "_template",
         "_timeouts",
         "_unsealed",
         "_upstream",
@@ -279,39 +299,21 @@ class Run:
         self,
         model: Model,
         prompt: Prompt,
+        options: RunOptions,
         *,
-        monitors: Sequence[Monitor] = (),
-        sampling: Sampling | None = None,
-        budgets: Budgets | None = None,
-        feedback: FeedbackTemplate | None = None,
-        starts_in: Phase = "answer",
-        min_coverage: float = 0.0,
-        workers: WorkerPool | None = None,
         owns_workers: bool = False,
-        threads: int = 8,
-        processes: int = 2,
         owns_model: bool = False,
-        journal: Journal | None = None,
         past: RebuiltRun | None = None,
-        context: Ready | None = None,
-        prompt_monitors: Sequence[PromptMonitor] = (),
     ) -> None:
         refuse_import()
         self._model = model
         self._prompt = prompt
-        self._prompt_monitors = tuple(prompt_monitors)
+        self._options = options
         self._prompt_findings: tuple[PromptRecord, ...] = ()
-        self._monitors = tuple(monitors)
-        self._sampling = sampling or Sampling()
-        self._budgets = budgets or Budgets()
-        self._template = feedback or own_template(model)
-        self._starts_in: Phase = starts_in
-        self._min_coverage = min_coverage
-        self._owns_workers = workers is None or owns_workers
-        self._workers: WorkerPool = workers or Workers(threads=threads, processes=processes)
+        self._owns_workers = options.workers is None or owns_workers
+        self._workers: WorkerPool = options.workers or Workers(threads=options.threads, processes=options.processes)
         self._owned = model if owns_model else None
-        self._context = context
-        self._journal = journal
+        self._context = options.context
         self._past = past
         self._recorder: Recorder | None = None
         self._offline = Offline()
@@ -324,7 +326,7 @@ class Run:
         self._open_for_readers = False
         self._is_awaited = False
         # Text that is held back may be released while the model is silent: by a verdict, or by the kill switch.
-        self._reads_ahead = any(monitor.delivery in HOLDING for monitor in self._monitors)
+        self._reads_ahead = any(monitor.delivery in HOLDING for monitor in self._options.monitors)
         self._begins_switched_off = False
         self._soon: Callable[..., object] | None = None
         self._wake = Wakeup()
@@ -361,33 +363,24 @@ class Run:
             self._workers.bind()
             await self._check_prompt()
             able = await self._ask_capabilities(past)
-            make = partial(
-                core_for,
-                past,
-                able,
-                self._prompt,
-                self._sampling,
-                self._monitors,
-                self._budgets,
-                self._template,
-                self._starts_in,
-                min_coverage=self._min_coverage,
-            )
+            template = self._options.feedback or own_template(self._model)
+            make = partial(core_for, past, able, self._prompt, self._options, template)
             # The patterns of thousands of tools take long to compile.
-            offers_many = isinstance(tools := self._sampling.extra.get("tools"), list) and len(tools) > _MANY_TOOLS
+            tools = self._options.sampling.extra.get("tools")
+            offers_many = isinstance(tools, list) and len(tools) > _MANY_TOOLS
             self._core = core = await anyio.to_thread.run_sync(make) if offers_many else make()
-            if self._journal is not None:
+            if self._options.journal is not None:
                 self._recorder = open_recorder(
-                    self._journal,
+                    self._options.journal,
                     past,
                     core,
                     self._model.name,
                     self._prompt,
-                    self._sampling,
+                    self._options.sampling,
                     self._offline,
                     self._prompt_findings,
                 )
-            watchers = tuple(Watcher(monitor) for monitor in self._monitors)
+            watchers = tuple(Watcher(monitor) for monitor in self._options.monitors)
             if past is not None and not is_off():
                 await restore_watchers(past, Task(self._prompt), watchers)
             self._group = anyio.create_task_group()
@@ -412,7 +405,7 @@ class Run:
 
     async def _ask_capabilities(self, past: RebuiltRun | None) -> Capabilities | ModelError | float:
         """Apply the prepared context, and ask the model for its capabilities."""
-        seconds = self._budgets.seconds
+        seconds = self._options.budgets.seconds
         if past is not None:
             self._offline = past.journaled.header.offline
             return await capabilities_again(self._model, self._timeouts, seconds, past)
@@ -574,7 +567,7 @@ class Run:
                 self._soon(self._stop_checking)
 
     def _stop_checking(self) -> None:
-        if self.is_over or self.is_switched_off or not self._monitors:
+        if self.is_over or self.is_switched_off or not self._options.monitors:
             return
         self.is_switched_off = True
         self._tell(SwitchedOff())
@@ -601,7 +594,7 @@ class Run:
         performer = Performer(
             self._model,
             self._prompt,
-            self._sampling,
+            self._options.sampling,
             able.resume if isinstance(able, Capabilities) else "prefix",
             core,
             self._group,
@@ -652,11 +645,11 @@ class Run:
     def _start_tasks(self) -> None:
         meter, limits, upstream = self._meter, self._timeouts, self._upstream
         look = upstream.wire.keep_pace(meter, limits.min_rate, self._core.counts.tokens)
-        idle = (lambda after, dead: self._tell(Idle(after, dead))) if self._monitors else None
+        idle = (lambda after, dead: self._tell(Idle(after, dead))) if self._options.monitors else None
         timers = Timers(
             meter,
             limits,
-            self._budgets.seconds,
+            self._options.budgets.seconds,
             on_stall=upstream.stalled,
             on_spent=lambda after: self._tell(OutOfTime(after)),
             look=look,
@@ -707,10 +700,10 @@ class Run:
 
         Raises :class:`PromptRefused` if one refuses it, or fails and is closed.
         """
-        if not self._prompt_monitors or is_off():
+        if not self._options.prompt_monitors or is_off():
             return
         try:
-            self._prompt, self._prompt_findings = await check_prompt(self._prompt, self._prompt_monitors)
+            self._prompt, self._prompt_findings = await check_prompt(self._prompt, self._options.prompt_monitors)
         except PromptRefused as refused:
             if self.observation is not None:
                 self.observation.end(refused.result)

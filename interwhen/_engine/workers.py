@@ -14,10 +14,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Annotated, Any, ClassVar, NamedTuple, Self
 
 import anyio
 import anyio.to_thread
+from msgspec import Meta
 
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, receive, send, serve
@@ -25,6 +26,7 @@ from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
+from interwhen._types.vetting import Positive, Seconds, vetted
 
 # Worker processes for checks. Each process has its own socket, so if it dies, only one check fails.
 #
@@ -296,7 +298,7 @@ def hanging_threads(verifier: str | None = None) -> int:
     )
 
 
-_LEAST_MEMORY = 64 << 20
+_Memory = Annotated[int, Meta(ge=64 << 20)]
 
 
 class Workers:
@@ -311,28 +313,16 @@ class Workers:
     known. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
+    @vetted("Workers: ")
     def __init__(
         self,
         *,
-        threads: int = 8,
-        processes: int = 2,
-        memory: int | None = 2 << 30,
-        blocked_loop_after: float | None = 0.02,
+        threads: Positive = 8,
+        processes: Positive = 2,
+        memory: _Memory | None = 2 << 30,
+        blocked_loop_after: Seconds | None = 0.02,
         when_measured: Callable[[Any, float], object] | None = None,
     ) -> None:
-        for label, value in (("threads", threads), ("processes", processes)):
-            if type(value) is not int or value < 1:
-                raise UsageError(f"Workers: {label} must be a whole number of at least 1, got {value!r}")
-        if memory is not None and (type(memory) is not int or memory < _LEAST_MEMORY):
-            raise UsageError(
-                f"Workers: memory must be at least {_LEAST_MEMORY} bytes, or None for no limit, got {memory!r}"
-            )
-        if blocked_loop_after is not None and not (
-            isinstance(blocked_loop_after, int | float) and blocked_loop_after > 0
-        ):
-            raise UsageError(
-                f"Workers: blocked_loop_after must be a positive number of seconds or None, got {blocked_loop_after!r}"
-            )
         self.blocked_loop_after = blocked_loop_after
         self._when_measured = when_measured
         self._meter = _ThreadMeter()

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from typing import Annotated
-
 import msgspec
-from msgspec import Meta
 
-from interwhen._types.errors import UsageError
-
-Count = Annotated[int, Meta(ge=0)]
-_OPTIONAL = ("prompt_tokens", "seconds", "failures")
-"""The budgets that may be ``None``."""
+from interwhen._types.vetting import Amount, Count, vet
 
 
 class Budgets(msgspec.Struct, frozen=True):
@@ -43,7 +35,7 @@ class Budgets(msgspec.Struct, frozen=True):
     characters: Count = 4_000_000
     """If the trace is longer than this number of characters, the stream is closed at its next text, and counts as ended
     with ``finish_reason="length"``."""
-    seconds: Annotated[float, Meta(ge=0)] | None = None
+    seconds: Amount | None = None
     """The wall time, in seconds from its start, after which the run ends; ``None``: no limit."""
     failures: Count | None = 5
     """After this many failures in a row (errors or timeouts), a verifier is suspended: most of its checks are skipped,
@@ -51,13 +43,4 @@ class Budgets(msgspec.Struct, frozen=True):
     suspension. ``None``: no limit."""
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
-            value = getattr(self, name)
-            if value is None and name in _OPTIONAL:
-                continue
-            is_float = name == "seconds" and type(value) is float and not math.isnan(value)
-            if not is_float and type(value) is not int:
-                kind = "number" if name == "seconds" else "whole number"
-                raise UsageError(f"Budgets: {name} must be a {kind}, got {value!r}; give 0 or more")
-            if value < 0:
-                raise UsageError(f"Budgets: {name} must not be negative, got {value!r}; give 0 or more")
+        vet(self)

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -256,13 +255,6 @@ _USER = re.compile(r"//[^/?#]*@")
 def without_user(url: str) -> str:
     """Return *url* without the user and the password before the host, for error messages."""
     return _USER.sub("//", url)
-
-
-def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
-    """Raise :class:`UsageError` if *value*, given for *name*, is none of *choices*."""
-    known = tuple(choices)
-    if value not in known:
-        raise UsageError(f"{name} must be one of {', '.join(known)}, got {value!r:.80}: choose one of these")
 
 
 def name_value(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -179,18 +178,3 @@ class Task(msgspec.Struct, frozen=True):
     def question(self) -> str:
         """The text of the last message of the user; empty if there is none."""
         return next((turn.content for turn in reversed(self.messages) if turn.role == "user"), "")
-
-
-def fits(value: object, protocol: type) -> bool:
-    """Tell whether *value* has every public method and property that the body of *protocol* defines.
-
-    Members of base classes and annotated attributes are not tested. It is faster than ``isinstance``.
-    """
-    # CPython 3.11 collects the members of a protocol at each call of isinstance. That would be the slowest step at the
-    # start of a run.
-    return all(hasattr(value, name) for name in _members(protocol))
-
-
-@functools.cache
-def _members(protocol: type) -> tuple[str, ...]:
-    return tuple(name for name in vars(protocol) if not name.startswith("_"))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, cast, runtime_checkable
+from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
+from msgspec import Meta
 
-from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError, UsageError
+from interwhen._types.errors import ConnectError, ModelError, StreamTimeout, UpstreamError
 from interwhen._types.segments import Phase, ToolCall
+from interwhen._types.vetting import Amount, Count, Share, Texts, vet
 
 Origin = Literal["model", "repair", "feedback"]
 """Who wrote a piece of the trace: the model, or interwhen (a repaired value, or feedback)."""
@@ -93,13 +95,13 @@ class Sampling:
     :class:`~interwhen.UsageError` on values of another type or range.
     """
 
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
+    max_tokens: Count | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1e9)] | None = None
+    top_p: Share | None = None
     seed: int | None = None
-    stop: tuple[str, ...] = ()
+    stop: Texts = ()
     logprobs: bool = False
-    top_logprobs: int | None = None
+    top_logprobs: Count | None = None
     """With ``logprobs``: the number of most likely tokens to return at each position, with their log-probabilities."""
     extra: Mapping[str, object] = field(default_factory=dict)
     counts_own_text: bool = False
@@ -107,36 +109,7 @@ class Sampling:
     of it. A correction for which no room is left then ends the run, with the finish reason ``length``."""
 
     def __post_init__(self) -> None:
-        for name, fits, form in _OPTIONS:
-            value = getattr(self, name)
-            if not fits(value):
-                raise UsageError(f"{name} must be {form}, got {value!r:.60}: correct it")
-
-
-def _is_count(value: object) -> bool:
-    return value is None or (type(value) is int and value >= 0)
-
-
-def _is_between(value: object, most: float) -> bool:
-    return value is None or (type(value) in (int, float) and 0 <= cast("float", value) <= most)
-
-
-_OPTIONS: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-    ("max_tokens", _is_count, "a whole number of at least 0 or None"),
-    ("temperature", lambda value: _is_between(value, 1e9), "a number of at least 0 or None"),
-    ("top_p", lambda value: _is_between(value, 1.0), "a number from 0 to 1 or None"),
-    ("seed", lambda value: value is None or type(value) is int, "a whole number or None"),
-    (
-        "stop",
-        lambda value: isinstance(value, tuple | list) and all(isinstance(each, str) and each for each in value),
-        "a tuple of texts that are not empty",
-    ),
-    ("logprobs", lambda value: type(value) is bool, "True or False"),
-    ("top_logprobs", _is_count, "a whole number of at least 0 or None"),
-    ("extra", lambda value: isinstance(value, Mapping), "a mapping of fields"),
-    ("counts_own_text", lambda value: type(value) is bool, "True or False"),
-)
-"""For each option of :class:`Sampling`: its name, a test, and the words for what it must be."""
+        vet(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,18 +308,15 @@ class Timeouts:
     sends fewer than ``min_rate`` tokens per second, its run reports this in the log and in ``result.wire``.
     """
 
-    connect: float | None = 10.0
-    first_token: float | None = 120.0
-    inter_token: float | None = 60.0
-    total: float | None = None
-    min_rate: float | None = 1.0
-    idle: float | None = 2.0
+    connect: Amount | None = 10.0
+    first_token: Amount | None = 120.0
+    inter_token: Amount | None = 60.0
+    total: Amount | None = None
+    min_rate: Amount | None = 1.0
+    idle: Amount | None = 2.0
 
     def __post_init__(self) -> None:
-        for name in ("connect", "first_token", "inter_token", "total", "min_rate", "idle"):
-            value = getattr(self, name)
-            if value is not None and not (isinstance(value, int | float) and value >= 0):
-                raise UsageError(f"the timeout {name} must be a number of at least 0 or None, got {value!r:.60}")
+        vet(self)
 
 
 _RNG = random.Random()  # noqa: S311  (shared: seeding one takes longer than the rest of the start of a run)
@@ -362,18 +332,15 @@ class Retries:
     wrong values.
     """
 
-    attempts: int = 2
-    base: float = 0.5
-    cap: float = 8.0
-    budget: float = 30.0
+    attempts: Count = 2
+    base: Amount = 0.5
+    cap: Amount = 8.0
+    budget: Amount = 30.0
     rng: random.Random = field(default=_RNG, repr=False, compare=False)
     """The source of the random waits."""
 
     def __post_init__(self) -> None:
-        for name in ("attempts", "base", "cap", "budget"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and value >= 0):
-                raise UsageError(f"{name} of Retries must be a number of at least 0, got {value!r:.60}")
+        vet(self)
 
     def wait(self, attempt: int, error: ModelError, waited: float) -> float | None:
         """Return how many seconds to wait after failure number *attempt* (from 0); ``None`` to give up.

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
-import msgspec
+from msgspec import Meta
 
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.remedies import Auto, Conclude, Remedy
 from interwhen._types.segments import Claim, Mention, Span
 from interwhen._types.triggers import Answer, Lines, PhaseFilter, ThinkEnd, ToolCalls, Trigger
-from interwhen._types.verdicts import Ending, Level, OnError, Retry, Scope
-from interwhen._types.verifiers import Verifier, is_seconds
+from interwhen._types.verdicts import Ending, Level, OnError, Scope
+from interwhen._types.verifiers import Verifier
+from interwhen._types.vetting import Positive, Seconds, Text, Texts, require, vet
 
 # A tracker: an extractor that carries a state from segment to segment.
 
@@ -87,13 +88,13 @@ class Fork:
 
     prompt: str
     parse: Callable[..., Iterable[Claim]] | Tracker[Any]
-    max_tokens: int = 64
+    max_tokens: Positive = 64
     """The largest number of tokens of the reply."""
-    stop: tuple[str, ...] = ()
+    stop: Texts = ()
     """Stop sequences of the reply. It is requested with temperature 0."""
-    deadline: float = 30.0
+    deadline: Seconds = 30.0
     """How long the fork may take, in seconds, with all waits."""
-    scores: int | None = None
+    scores: Annotated[int, Meta(ge=0, le=MOST_SCORES)] | None = None
     """Requests the log-probability of each token of the reply, and of this many most likely tokens at each position.
     Many endpoints return at most 5, some 20. ``parse`` then gets a :class:`~interwhen.models.Reply` instead of a
     string."""
@@ -108,18 +109,7 @@ class Fork:
                 "Fork: local= must not be used with a tracker, which reads every reply in the order of the text, got "
                 "both; leave one of them out"
             )
-        if not isinstance(self.prompt, str):
-            raise UsageError(f"Fork: prompt must be a text, got {self.prompt!r:.200}")
-        if type(self.max_tokens) is not int or self.max_tokens < 1:
-            raise UsageError(f"Fork: max_tokens must be a whole number of at least 1, got {self.max_tokens!r}")
-        if not is_seconds(self.deadline):
-            raise UsageError(f"Fork: deadline must be positive seconds, got {self.deadline!r}")
-        if isinstance(self.stop, str) or not all(isinstance(each, str) and each for each in self.stop):
-            raise UsageError(f"Fork: stop must be a tuple of texts that are not empty, got {self.stop!r:.200}")
-        if self.scores is not None and (type(self.scores) is not int or not 0 <= self.scores <= MOST_SCORES):
-            raise UsageError(f"Fork: scores must be a whole number from 0 to {MOST_SCORES}, got {self.scores!r}")
-        if self.local is not None and not callable(self.local):
-            raise UsageError(f"Fork: local must be a function, got {self.local!r:.200}")
+        vet(self)
 
     @property
     def wants_reply(self) -> bool:
@@ -139,7 +129,7 @@ def tracks(extractor: Extractor) -> bool:
 class Monitor:
     """Binds a trigger, extractor, verifier, delivery and remedy. Raises :class:`UsageError` on wrong values."""
 
-    name: str
+    name: Text
     verifier: Verifier
     extractor: Extractor
     trigger: Trigger = field(default_factory=Lines)
@@ -169,7 +159,7 @@ class Monitor:
     ``check(claim, prepared)``. Segments wait for the value. If it is ``None``, the monitor checks nothing, and the
     result is not verified if the monitor is required. If ``prepare`` raises or times out, all segments of this monitor
     stay unproven."""
-    prepare_deadline: float = 30.0
+    prepare_deadline: Seconds = 30.0
     """How long ``prepare`` may take, in seconds."""
     recognizer: Recognizer | None = None
     """Finds text that looks like a claim of this monitor. If no claim of the extractor covers such text, the text gets
@@ -183,61 +173,32 @@ class Monitor:
     """The name and options from which the monitor was loaded; ``None`` if it was given as an object or a function."""
 
     def __post_init__(self) -> None:
-        self._vet_identity()
-        for label, value, allowed in (
-            ("delivery", self.delivery, get_args(Delivery)),
-            ("level", self.level, get_args(Level)),
-            ("phase", self.phase, get_args(PhaseFilter)),
-            ("unproven", self.unproven, ("open", "closed")),
-            ("scope", self.scope, get_args(Scope)),
-        ):
-            if value not in allowed:
-                raise UsageError(f"monitor {self.name!r}: {label} must be one of {', '.join(allowed)}, got {value!r}")
-        if not isinstance(self.on_error, Retry) and self.on_error not in (None, "open", "closed"):
+        label = f"monitor {self.name!r}: "
+        if not isinstance(self.verifier, Verifier):
             raise UsageError(
-                f"monitor {self.name!r}: on_error must be open, closed or a Retry(), got {self.on_error!r}"
+                f"{label}the verifier must have name, version, deadline, worker and check, got "
+                f"{self.verifier!r}; decorate a function with @interwhen.verifier(name=...)"
             )
-        self._vet_functions()
+        vet(self, label)
+        # A journal with a value of another type could not be read.
+        require(f"{label}name of its verifier", self.verifier.name, str)
+        require(f"{label}version of its verifier", self.verifier.version, str)
         if self.delivery == "gate_tools" and not isinstance(self.trigger, ToolCalls):
             raise UsageError(
                 f"monitor {self.name!r}: delivery='gate_tools' needs trigger=ToolCalls(), got "
                 f"{self.trigger!r:.100}; change one of the two"
             )
-        self._vet_records()
+        for name, record in (("trigger", self.trigger), ("remedy", self.remedy)):
+            vet(record, f"{label}{name}: ")
+        try:
+            hash(self.trigger)  # equal triggers share one scanner
+        except TypeError as error:
+            raise UsageError(f"{label}trigger must have tuples, not lists, got {self.trigger!r}: correct it") from error
         if isinstance(self.remedy, Conclude):
             self._vet_conclude()
         if self.verifier.worker == "process":
             # 15 ms, which the event loop has now, and not at the first check, while it reads streams.
             import multiprocessing.connection  # noqa: F401
-
-    def _vet_identity(self) -> None:
-        if type(self.name) is not str or not self.name:
-            raise UsageError(f"monitor {self.name!r}: name must be a text that is not empty")
-        if not isinstance(self.verifier, Verifier):
-            raise UsageError(
-                f"monitor {self.name!r}: the verifier must have name, version, deadline, worker and check, got "
-                f"{self.verifier!r}; decorate a function with @interwhen.verifier(name=...)"
-            )
-        for label, text in (("name", self.verifier.name), ("version", self.verifier.version)):
-            # A journal with a value of another type could not be read.
-            if type(text) is not str:
-                raise UsageError(f"monitor {self.name!r}: {label} of its verifier must be a text, got {text!r:.200}")
-        if type(self.required) is not bool:
-            raise UsageError(f"monitor {self.name!r}: required must be True or False, got {self.required!r}")
-
-    def _vet_records(self) -> None:
-        for label, record, kinds in (("trigger", self.trigger, Trigger), ("remedy", self.remedy, Remedy)):
-            if not isinstance(record, kinds):
-                choices = ", ".join(f"{kind.__name__}()" for kind in get_args(kinds))
-                raise UsageError(f"monitor {self.name!r}: {label} must be one of {choices}, got {record!r}")
-            try:
-                msgspec.convert(msgspec.to_builtins(record), type(record))
-                if label == "trigger":
-                    hash(record)  # equal triggers share one scanner
-            except (TypeError, msgspec.ValidationError) as error:
-                raise UsageError(
-                    f"monitor {self.name!r}: {label} must have values of the right types, got {record!r}: {error}"
-                ) from error
 
     def _vet_conclude(self) -> None:
         if self.phase != "reasoning" or isinstance(self.trigger, ThinkEnd | Answer | ToolCalls):
@@ -252,20 +213,3 @@ class Monitor:
                 f"delivery='interrupt' (or 'observe'); got required={self.required!r} and "
                 f"delivery={self.delivery!r}"
             )
-
-    def _vet_functions(self) -> None:
-        if not (isinstance(self.extractor, Fork | Tracker) or callable(self.extractor)):
-            raise UsageError(
-                f"monitor {self.name!r}: extractor must be a function, a Tracker or a Fork, got {self.extractor!r}"
-            )
-        if self.prepare is not None and not callable(self.prepare):
-            raise UsageError(f"monitor {self.name!r}: prepare must be a function, got {self.prepare!r}")
-        if self.recognizer is not None and not callable(self.recognizer):
-            raise UsageError(f"monitor {self.name!r}: recognizer must be a function, got {self.recognizer!r}")
-        if not is_seconds(self.prepare_deadline):
-            raise UsageError(
-                f"monitor {self.name!r}: prepare_deadline must be positive seconds, got {self.prepare_deadline!r}"
-            )
-        parse = self.extractor.parse if isinstance(self.extractor, Fork) else self.extractor
-        if not (isinstance(parse, Tracker) or callable(parse)):
-            raise UsageError(f"monitor {self.name!r}: parse of its Fork must be a function, got {parse!r}")

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Annotated, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._types.errors import InterwhenError, UsageError
 from interwhen._types.models import Role
 from interwhen._types.results import Abstained, PromptRecord
 from interwhen._types.segments import Span
+from interwhen._types.vetting import Seconds, vet
 
 PromptAction: TypeAlias = Literal["observe", "refuse", "rewrite"]
 """What follows a finding. ``observe``: it is recorded. ``refuse``: the model is not asked. ``rewrite``: the function of
@@ -58,47 +60,21 @@ class PromptMonitor:
     """What follows a finding."""
     rewrite: Rewrite | None = None
     """For the action ``rewrite``: returns the text that replaces a finding. ``None`` for the other actions."""
-    roles: tuple[Role, ...] = EVERY_ROLE
+    roles: Annotated[tuple[Role, ...], Meta(min_length=1, description=f"some of {', '.join(EVERY_ROLE)}")] = EVERY_ROLE
     """The roles whose texts the monitor reads."""
     on_error: Literal["open", "closed"] | None = None
     """What follows if *find* or *rewrite* fails or is late, or if *find* still finds something in a rewritten text:
     ``closed`` refuses the prompt, ``open`` sends it without the changes of this monitor. ``None``: ``open`` for
     ``observe``, ``closed`` otherwise."""
-    deadline: float = 5.0
+    deadline: Seconds = 5.0
     """How long the monitor may take for the whole prompt, in seconds."""
 
     def __post_init__(self) -> None:
-        for label, text in (("name", self.name), ("version", self.version)):
-            # A journal with a value of another type could not be read.
-            if type(text) is not str:
-                raise UsageError(f"prompt monitor {self.name!r:.80}: {label} must be a text, got {text!r:.80}")
-        for label, value, allowed in (
-            ("action", self.action, get_args(PromptAction)),
-            ("on_error", self.on_error, (None, "open", "closed")),
-        ):
-            if value not in allowed:
-                raise UsageError(
-                    f"prompt monitor {self.name!r:.80}: {label} must be one of {', '.join(map(str, allowed))}, got "
-                    f"{value!r:.80}"
-                )
-        if not callable(self.find) or not (self.rewrite is None or callable(self.rewrite)):
-            raise UsageError(
-                f"prompt monitor {self.name!r:.80}: find and rewrite must be functions, got {self.find!r:.80} and "
-                f"{self.rewrite!r:.80}"
-            )
+        vet(self, f"prompt monitor {self.name!r:.80}: ")
         if (self.rewrite is None) is (self.action == "rewrite"):
             raise UsageError(
                 f"prompt monitor {self.name!r:.80}: rewrite must be given with action='rewrite' and only then, got "
                 f"{self.rewrite!r:.80} with action={self.action!r}"
-            )
-        unknown = [role for role in self.roles if role not in EVERY_ROLE]
-        if isinstance(self.roles, str) or unknown or not self.roles:
-            raise UsageError(
-                f"prompt monitor {self.name!r:.80}: roles must be among {', '.join(EVERY_ROLE)}, got {self.roles!r:.80}"
-            )
-        if not isinstance(self.deadline, int | float) or not self.deadline > 0:
-            raise UsageError(
-                f"prompt monitor {self.name!r:.80}: deadline must be positive seconds, got {self.deadline!r:.80}"
             )
 
     @property

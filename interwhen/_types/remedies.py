@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import quote
 from interwhen._types.verdicts import Level, Violation
+from interwhen._types.vetting import Positive, Text, vet
 
 if TYPE_CHECKING:
     from interwhen._types.results import ViolationRecord
@@ -59,6 +61,11 @@ LADDER: tuple[Rung, ...] = ("repair", "resample", "resample", "feedback", "resta
 """The default order of the ladder."""
 
 
+_Order = Annotated[
+    tuple[Rung, ...], Meta(min_length=1, description=f"some of {', '.join(RUNGS)}, each once but resample")
+]
+
+
 class Auto(msgspec.Struct, frozen=True, tag=True):
     """Choose the remedy at each violation. This is the default of a monitor.
 
@@ -70,9 +77,11 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     :class:`~interwhen.UsageError` on wrong values.
     """
 
-    order: tuple[Rung, ...] = LADDER
+    order: Annotated[
+        tuple[Rung, ...], Meta(min_length=1, description=f"some of {', '.join(RUNGS)}, each once but resample")
+    ] = LADDER
     """The order of the ladder. ``resample`` may be in it several times. A rung that is left out is not used."""
-    samples: int = 12
+    samples: Positive = 12
     """The largest number of new samples at one place. After them, the ladder moves on."""
     place: Literal["rewind", "append"] | None = None
     """Where feedback is written, as in :class:`Feedback`. ``None``: after the refuted text in the reasoning, and in its
@@ -84,18 +93,12 @@ class Auto(msgspec.Struct, frozen=True, tag=True):
     verified. Monitors that hold text back always abstain."""
 
     def __post_init__(self) -> None:
-        order = self.order if isinstance(self.order, tuple | list) else ()
-        others = [rung for rung in order if rung != "resample"]
-        if not order or not all(rung in RUNGS for rung in order) or len(set(others)) < len(others):
+        vet(self)
+        others = [rung for rung in self.order if rung != "resample"]
+        if len(set(others)) < len(others):
             raise UsageError(
                 f"Auto: order must be some of {', '.join(RUNGS)}, each once but resample; got {self.order!r}"
             )
-        if type(self.samples) is not int or self.samples < 1:
-            raise UsageError(f"Auto: samples must be a whole number of at least 1, got {self.samples!r}")
-        if self.end not in ("abstain", "unverified"):
-            raise UsageError(f"Auto: end must be abstain or unverified, got {self.end!r}")
-        if self.place not in (None, "rewind", "append"):
-            raise UsageError(f"Auto: place must be rewind, append or None, got {self.place!r}")
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True):
@@ -118,16 +121,13 @@ class Conclude(msgspec.Struct, frozen=True, tag=True):
     is empty.
     """
 
-    lead: str = "\n\n"
+    lead: Text = "\n\n"
     """The beginning of the answer. It is written after the tag that closes the reasoning. Must not be empty."""
-    ask: str = "That is enough thinking. Give the final answer now."
+    ask: Text = "That is enough thinking. Give the final answer now."
     """The user turn for a model that can continue only by an extra turn. Must not be empty."""
 
     def __post_init__(self) -> None:
-        if not self.lead or not self.ask:
-            raise UsageError(
-                f"Conclude: lead and ask must not be empty, got {self.lead!r} and {self.ask!r}; give a text for each"
-            )
+        vet(self)
 
 
 Remedy: TypeAlias = Auto | Repair | Feedback | Resample | Conclude | Stop | Abstain
@@ -160,6 +160,7 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
     Empty: the same words each time."""
 
     def __post_init__(self) -> None:
+        vet(self)
         for level, allowed in _ALLOWED.items():
             template = getattr(self, level)
             if "\n" in template:
@@ -178,11 +179,6 @@ class FeedbackTemplate(msgspec.Struct, frozen=True):
                         f"FeedbackTemplate: the template for level {level!r} must not use {{{name}}}, which says "
                         f"more than this level may; got {template!r}; remove it"
                     )
-
-        if not isinstance(self.again, tuple | list) or not all(isinstance(one, FeedbackTemplate) for one in self.again):
-            raise UsageError(
-                f"FeedbackTemplate: again must be a tuple of FeedbackTemplate(...), got {self.again!r:.200}; give one"
-            )
 
     def render(self, level: Level, violation: Violation, wrong_text: str, number: int = 0) -> str:
         """Return the sentence for *violation* at *level*. *wrong_text* is the text that ``{quote}`` shows.

@@ -6,12 +6,14 @@ Wrong values raise :class:`~interwhen.UsageError`, at the latest when a run star
 from __future__ import annotations
 
 import math
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import CallFormat
+from interwhen._types.vetting import vet
 
 DEFAULT_MARKERS = ("Wait", "Hmm", "But wait", "Actually", "Alternatively", "Let me check", "Let me double-check")
 
@@ -97,7 +99,7 @@ class EveryChars(msgspec.Struct, frozen=True, tag=True):
     """The length of a segment, at least 1."""
 
 
-_MOST = 1e100  # beyond it, a length could not be computed
+_Weight = Annotated[float, Meta(ge=1e-100, le=1e100)]  # beyond it, a length could not be computed
 
 
 class Polls(msgspec.Struct, frozen=True, tag=True):
@@ -109,11 +111,11 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     adds its characters. Raises :class:`~interwhen.UsageError` on wrong values.
     """
 
-    cost: float = 240.0
+    cost: _Weight = 240.0
     """The cost of one check, as the number of characters that the model could write for the same cost."""
-    found: float = 1.0
+    found: _Weight = 1.0
     """The number of mistakes seen before the run; may be a guess."""
-    seen: float = 8000.0
+    seen: _Weight = 8000.0
     """The number of characters in which the ``found`` mistakes were seen."""
     least: int = 120
     """The shortest length of a segment, in characters, unless something ends it early, as in :class:`EveryChars`."""
@@ -121,10 +123,7 @@ class Polls(msgspec.Struct, frozen=True, tag=True):
     """The longest length of a segment, in characters."""
 
     def __post_init__(self) -> None:
-        if not all(1 / _MOST <= each <= _MOST for each in (self.cost, self.found, self.seen)):
-            raise UsageError(
-                f"Polls: cost, found and seen must be above 0 and at most {_MOST:g}, got {self!r}: change it"
-            )
+        vet(self)
         if not 1 <= self.least <= self.most:
             raise UsageError(f"Polls: least must be at least 1 and not above most, got {self!r}: change one")
 

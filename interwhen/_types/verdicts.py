@@ -5,12 +5,14 @@ Why: docs/decisions/0004-verdicts-are-relative.md.
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Span
+from interwhen._types.vetting import vet
 
 Level = Literal["flag", "locate", "explain", "witness"]
 """How much feedback may say. ``flag``: that something is wrong. ``locate``: also where. ``explain``: also why.
@@ -125,20 +127,15 @@ class Retry(msgspec.Struct, frozen=True, tag=True):
     verifier. Raises :class:`UsageError` on wrong values.
     """
 
-    times: int = 2
+    times: Annotated[int, Meta(ge=0, le=100)] = 2
     """The largest number of further tries: ``times=2`` allows three tries in all."""
     then: Ending | None = None
     """What follows if all tries fail. ``None``: the same as in a monitor without ``on_error``."""
-    pause: float = 0.1
+    pause: Annotated[float, Meta(ge=0, le=LONGEST_PAUSE)] = 0.1
     """Seconds before the second try; each further pause is twice as long, up to 2 s."""
 
     def __post_init__(self) -> None:
-        if type(self.times) is not int or not 0 <= self.times <= 100:
-            raise UsageError(f"Retry: times must be a whole number from 0 to 100, got {self.times!r}")
-        if self.then not in (None, "open", "closed"):
-            raise UsageError(f"Retry: then must be open or closed, got {self.then!r}")
-        if not isinstance(self.pause, int | float) or not 0 <= self.pause <= LONGEST_PAUSE:
-            raise UsageError(f"Retry: pause must be from 0 to {LONGEST_PAUSE:g} seconds, got {self.pause!r}")
+        vet(self)
 
     def before(self, tries: int) -> float:
         """Return the pause before the next try, in seconds, after the check has failed *tries* times."""

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any, Concatenate, Literal, Protocol, TypeVar, get_args, runtime_checkable
+from typing import Any, Concatenate, Literal, Protocol, TypeVar, runtime_checkable
 
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Claim
 from interwhen._types.verdicts import Verdict
+from interwhen._types.vetting import Seconds, require
 
 Worker = Literal["inline", "thread", "process", "async"]
 """Where a check runs. ``inline`` blocks the event loop: use it only for pure checks that take microseconds."""
@@ -96,11 +97,6 @@ def is_async(function: object) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
-def is_seconds(value: object) -> bool:
-    """Tell whether *value* is a positive number, so not ``nan``."""
-    return isinstance(value, int | float) and value > 0
-
-
 def verifier(
     *, name: str, version: str = "1", deadline: float = 5.0, worker: Worker | None = None
 ) -> Callable[[Callable[Concatenate[ClaimT, ...], Verdict | Awaitable[Verdict]]], FunctionVerifier]:
@@ -122,12 +118,8 @@ def verifier(
                 f"verifier {name!r}: worker must fit the function, got {chosen!r} for {kind}; leave "
                 "worker= out, or change the function"
             )
-        if chosen not in get_args(Worker):
-            raise UsageError(
-                f"verifier {name!r}: worker must be one of {', '.join(get_args(Worker))}, got {chosen!r}; choose one"
-            )
-        if not is_seconds(deadline):
-            raise UsageError(f"verifier {name!r}: deadline must be positive seconds, got {deadline!r}")
+        require(f"verifier {name!r}: worker", chosen, Worker)
+        require(f"verifier {name!r}: deadline", deadline, Seconds)
         return FunctionVerifier(name=name, version=version, deadline=deadline, worker=chosen, check=function)
 
     return decorate

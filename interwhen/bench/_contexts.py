@@ -25,7 +25,8 @@ from cyclopts import Parameter
 
 from interwhen import Message, Model, Sampling, UsageError, run
 from interwhen._types.errors import DECODE_ERRORS
-from interwhen.bench._experiment import command_of, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import command_of, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar, paired
 from interwhen.cli._progress import each as progress_of
@@ -115,6 +116,7 @@ class Prepared:
     """The number of prefixes that the server's counters confirmed."""
 
 
+@vetted("--")
 async def contexts(
     *,
     data: Path,
@@ -124,11 +126,11 @@ async def contexts(
     threads: int | None = None,
     monitor: Annotated[tuple[str, ...], Parameter(negative="")] = ("arithmetic",),
     arm: Annotated[tuple[Arm, ...], Parameter(negative="")] = get_args(Arm),
-    limit: int = 50,
-    tokens: int = 320,
+    limit: Positive = 50,
+    tokens: Positive = 320,
     cold: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Ask questions about contexts with and without work ahead of time: tokens, first token, right answers, cost.
 
@@ -166,7 +168,6 @@ async def contexts(
     minutes
         Begin no further context after this many minutes.
     """
-    require_positive(limit=limit, tokens=tokens, minutes=minutes)
     asked = draw_contexts(read_questions(data), limit, seed)
     found = read_rows(rows)
     opened = _opened(model, base_url, threads)

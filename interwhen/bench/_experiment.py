@@ -215,7 +215,7 @@ def command_of(
         if "keep" in given.parameters:
             options["keep"] = output.keep
         begun: Callable[..., Any] = partial(measure, **options)
-        if inspect.iscoroutinefunction(measure):
+        if inspect.iscoroutinefunction(inspect.unwrap(measure)):
             begun = partial(anyio.run, begun, backend_options={"use_uvloop": True} if on_uvloop else {})
         report: Report = begun()
         bound = given.bind(**options)

@@ -31,7 +31,8 @@ from interwhen import (
     run,
     verifier,
 )
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen._types.vetting import Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Chart, Report, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent
@@ -109,13 +110,14 @@ async def read_supervised(base_url: str, stream: str, transport: Transport, moni
     return time.process_time() - begun
 
 
+@vetted("--")
 async def overhead(
     *,
     transport: TransportName = "httpx2",
-    chunks: int = 20000,
+    chunks: Positive = 20000,
     per_second: float = 0.0,
     pairs: int = 15,
-    closes: int = 200,
+    closes: Positive = 200,
     sizes: Annotated[tuple[int, ...], Parameter(parse=False)] = SIZES,
     seed: int = 0,
     minutes: float | None = None,
@@ -144,7 +146,6 @@ async def overhead(
     minutes
         Begin no further round of the arms after this many minutes, but measure at least one.
     """
-    require_positive(chunks=chunks, closes=closes)
     with paced_server() as url, pinned():
         way = open_transport(transport)
         read = partial(read_supervised, url, f"{chunks}@{per_second:g}", way)

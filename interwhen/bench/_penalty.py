@@ -16,6 +16,7 @@ import anyio
 from cyclopts import Parameter
 
 from interwhen import ModelError, Monitor, UsageError
+from interwhen._types.vetting import Above, Amount, Count, Positive, vetted
 from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
 from interwhen.bench._processes import TransportName
 from interwhen.bench._report import Chart, Point, Report, Row, Series, Table, lines
@@ -465,29 +466,30 @@ def _line(name: str, cells: Mapping[int, Estimate], color: int) -> Series:
     return Series(name, points, tuple((cell.low or 0.0, cell.high or 0.0) for cell in cells.values()), color)
 
 
+@vetted("--")
 async def penalty(
     *,
     model: str = "",
     base_url: Annotated[str, Parameter(alias="--url")] = "",
     api: Api = "chat",
     replay: Path = RECORDED,
-    speed: float = 1.0,
+    speed: Above = 1.0,
     transport: TransportName = "httpx2",
     prompt: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    tokens: int | None = None,
+    tokens: Positive | None = None,
     temperature: float = 0.0,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
-    monitors: int = 5,
-    verifier_ms: float = 100.0,
+    monitors: Count = 5,
+    verifier_ms: Amount = 100.0,
     waiting: Waiting = "async",
-    poll_chars: int | None = None,
+    poll_chars: Positive | None = None,
     forks: bool = False,
-    pairs: int = 20,
-    concurrency: int = 1,
+    pairs: Positive = 20,
+    concurrency: Positive = 1,
     control: bool = False,
     leave_one_out: bool = False,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
     sweep: Axis | None = None,
     values: str = "",
     fail_above: str | None = None,
@@ -568,11 +570,6 @@ async def penalty(
             "got it with one of them; leave one out"
         )
     check_files(record=record)
-    require_positive(speed=speed, tokens=tokens, poll_chars=poll_chars)
-    if monitors < 0 or not verifier_ms >= 0:
-        raise UsageError(
-            f"--monitors and --verifier-ms must not be negative, got {monitors} and {verifier_ms:g}; give 0 or more"
-        )
     if base_url:
         source: Source = ServerSource(base_url, model, api, tokens or 1000, prompt or PROBLEMS, temperature)
     elif model:

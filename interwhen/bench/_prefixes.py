@@ -13,7 +13,8 @@ import anyio
 import httpx2
 
 from interwhen import Failed, Model, Sampling, UsageError, load_model
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive
+from interwhen._types.vetting import Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.models import open_local
@@ -141,6 +142,7 @@ async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor 
     return FirstToken(seconds, ledger.prompt_tokens, ledger.cached_tokens, bool(items), stays, ahead, hits)
 
 
+@vetted("--")
 async def prefixes(
     *,
     model: str = "local",
@@ -148,7 +150,7 @@ async def prefixes(
     api: Api = "completions",
     threads: int | None = None,
     pairs: int = 20,
-    characters: int = 1500,
+    characters: Positive = 1500,
     seed: int = 0,
     minutes: float | None = None,
 ) -> Report:
@@ -178,7 +180,6 @@ async def prefixes(
     minutes
         Begin no further pair after this many minutes, but measure at least one.
     """
-    require_positive(characters=characters)
     rng = random.Random(seed)  # noqa: S311  (texts, not secrets)
     kind, _, spec = model.partition(":")
     opened: Model

@@ -14,6 +14,7 @@ from cyclopts import Group, Parameter
 from interwhen import Budgets, Model, Sampling, UsageError
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import ContextOpener, Ready
+from interwhen._types.vetting import Count, require
 from interwhen.journal import ModelReference
 from interwhen.models import Prompt
 from interwhen.models._messages import as_message
@@ -175,8 +176,7 @@ class ContextFlags:
                     "context, too"
                 )
             return nullcontext()
-        if self.passages < 0:
-            raise UsageError(f"--passages must be at least 0, got {self.passages}; give a number of characters")
+        require("--passages", self.passages, Count)
         opener: ContextOpener = load(CONTEXTS, "store")
         return opener(self.context, model, store=self.store, key_file=self.key_file, passages=self.passages)
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from interwhen import Fork, Span, UsageError
+from interwhen._types.vetting import Count, Positive, Share, vetted
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine
@@ -135,19 +136,20 @@ class _TrialReport(msgspec.Struct, frozen=True):
     """A message for each bar that was missed."""
 
 
+@vetted("--")
 def try_(
     name: str,
     traces: Path,
     /,
     *,
     format: Annotated[str | None, Parameter(alias="-f")] = None,  # noqa: A002  # what the option is called
-    limit: int | None = None,
+    limit: Positive | None = None,
     seed: int = 0,
-    show: int = 3,
+    show: Count = 3,
     json: Annotated[bool, Parameter(negative="")] = False,
-    fail_above_false: float | None = None,
-    fail_below_recall: float | None = None,
-    fail_below_precision: float | None = None,
+    fail_above_false: Share | None = None,
+    fail_below_recall: Share | None = None,
+    fail_below_precision: Share | None = None,
     model: ModelFlags = _MODEL,
 ) -> int:
     """Run the verifier NAME on labelled TRACES: precision, recall, earliness, cost, and the cases to read.
@@ -179,17 +181,6 @@ def try_(
     fail_below_precision
         Exit with 1 if less than this share of the flagged traces is wrong.
     """
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit must be at least 1, got {limit}: leave it out for all traces")
-    if show < 0:
-        raise UsageError(f"--show must be at least 0, got {show}: use 0 for no cases")
-    for bar, share in (
-        ("--fail-above-false", fail_above_false),
-        ("--fail-below-recall", fail_below_recall),
-        ("--fail-below-precision", fail_below_precision),
-    ):
-        if share is not None and not 0 <= share <= 1:
-            raise UsageError(f"{bar} must be a share from 0 to 1, got {share}: correct it")
     monitor = load_monitor_or_path(name)
     if model.is_given and not isinstance(monitor.extractor, Fork):
         raise UsageError(

@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
+from msgspec import Meta
 
 from interwhen._core.segmenter import compile_triggers
 from interwhen._engine.callbacks import EventCallback, ResultCallback, vet_callback
-from interwhen._engine.run import Run, is_off
+from interwhen._engine.run import Run, RunOptions, is_off
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import Ready, WorkerPool, fits
+from interwhen._types.extensions import Ready, WorkerPool
 from interwhen._types.models import Message, Model, Prompt, Sampling
 from interwhen._types.monitors import Delivery, Monitor, Reading
 from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
+from interwhen._types.vetting import Positive, Share, require, vet
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext, read_context
@@ -184,6 +186,8 @@ def _json(value: object) -> str:
 
 # The settings of supervision for a client or a gateway. A single call may override them.
 
+_Override = Annotated[Mapping[Any, Any], Meta(description="a mapping such as {'reading': 'gate'}, or False")]
+
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 Resuming = Literal["auto", "tokens", "prefill", "turn"]
@@ -223,7 +227,7 @@ class Settings:
     """The words of feedback to the model; ``None`` for the default words."""
     starts_in: Phase = "answer"
     """The phase in which the model's text begins."""
-    min_coverage: float = 0.0
+    min_coverage: Share = 0.0
     """The share of the text that passed claims must cover. If they cover less, the result is not verified."""
     correction: str = "Correction: "
     """The words before a correction, if the reader has already seen the text that it replaces."""
@@ -234,15 +238,15 @@ class Settings:
     """Whether to check that each tool call names a tool of the request and, for functions, has valid JSON arguments."""
     workers: WorkerPool | None = None
     """The pool for the checks of all calls; without one, each call has its own ``threads`` and ``processes``."""
-    threads: int = 8
+    threads: Positive = 8
     """The most threads for the checks of one call, if there is no pool in ``workers``."""
-    processes: int = 2
+    processes: Positive = 2
     """The most processes for the checks of one call, if there is no pool in ``workers``."""
     strategy: CallStrategy | None = None
     """Answers the calls with several requests, or with other remedies. ``None`` for no strategy."""
-    strategy_tokens: int = 16_384
+    strategy_tokens: Positive = 16_384
     """How many tokens the strategy may generate for one call, in all of its samples and forks."""
-    strategy_samples: int = 8
+    strategy_samples: Positive = 8
     """How many texts the strategy may begin for one call. Forks, and requests that continue a text, do not count."""
     context: Ready | NamedContext | None = None
     """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
@@ -259,34 +263,7 @@ class Settings:
     """Demotes monitors that find violations in too many calls to ``observe``."""
 
     def __post_init__(self) -> None:
-        for label, value, choices in (
-            ("reading", self.reading, get_args(Reading)),
-            ("resume", self.resume, get_args(Resuming)),
-            ("probe", self.probe, get_args(ResumeProbe)),
-            ("starts_in", self.starts_in, get_args(Phase)),
-        ):
-            if value not in choices:
-                raise UsageError(f"the setting {label} must be one of {', '.join(choices)}, got {value!r:.200}")
-        for label, is_valid, allowed in (
-            ("budgets", isinstance(self.budgets, Budgets), "Budgets(...) or a mapping of its fields"),
-            ("feedback", isinstance(self.feedback, FeedbackTemplate | None), "FeedbackTemplate(...) or a mapping"),
-            ("correction", isinstance(self.correction, str), "a text"),
-            ("abstention", isinstance(self.abstention, str), "a text"),
-            ("tools", isinstance(self.tools, bool), "True or False"),
-            ("workers", isinstance(self.workers, WorkerPool | None), "Workers(...)"),
-            ("min_coverage", _is_share(self.min_coverage), "a share from 0 to 1"),
-            ("threads", _is_count(self.threads), "a number of at least 1"),
-            ("processes", _is_count(self.processes), "a number of at least 1"),
-            ("strategy", isinstance(self.strategy, CallStrategy | None), "a name such as 'best-of-n:n=4'"),
-            ("strategy_tokens", _is_count(self.strategy_tokens), "a number of at least 1"),
-            ("strategy_samples", _is_count(self.strategy_samples), "a number of at least 1"),
-            ("context", _is_context(self.context), "the name of a prepared context, or what Precomputer.add() returns"),
-            ("audit", isinstance(self.audit, AuditFile | None), "a path, or a mapping with a path"),
-            ("journal", isinstance(self.journal, JournalDirectory | None), "a directory, or a mapping with a path"),
-            ("demotion", isinstance(self.demotion, Demotion | None), "Demotion(...)"),
-        ):
-            if not is_valid:
-                raise UsageError(f"the setting {label} must be {allowed}, got {getattr(self, label)!r:.200}")
+        vet(self, "the setting ")
         for label, function in (("on_result", self.on_result), ("on_event", self.on_event)):
             if function is not None:
                 vet_callback(f"the setting {label}", function)
@@ -301,12 +278,8 @@ class Settings:
             return self
         if override is False:
             return dataclasses.replace(self, monitors=(), prompt_monitors=(), strategy=None, context=None)
-        if not isinstance(override, Mapping):
-            raise UsageError(
-                "the argument interwhen of a call must be a mapping such as {'reading': 'gate'}, or "
-                f"False, got {override!r:.200}"
-            )
-        return dataclasses.replace(self, **_known(override, self.context))
+        require("the argument interwhen of a call", override, _Override)
+        return dataclasses.replace(self, **_known(cast("Mapping[str, Any]", override), self.context))
 
     @property
     def is_active(self) -> bool:
@@ -339,9 +312,7 @@ def run_of_call(
     budgets: Budgets,
 ) -> Run:
     """Return a run of *model* on the prompt of *call*. No listener observes it: the call is observed as a whole."""
-    made = Run(
-        model,
-        call.prompt,
+    options = RunOptions(
         monitors=() if is_off() else monitors,
         sampling=sampling,
         budgets=budgets,
@@ -354,6 +325,7 @@ def run_of_call(
         journal=journal if journal is None or journal.monitors else dataclasses.replace(journal, monitors=monitors),
         context=context,
     )
+    made = Run(model, call.prompt, options)
     made.delivers_at_end = not call.streams
     return made
 
@@ -423,15 +395,3 @@ def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> Non
             close = difflib.get_close_matches(str(name), names, n=1)
             meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
             raise UsageError(f"the options of {place} must be among {', '.join(names)}, got {name!r:.200}{meant}")
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
-
-
-def _is_context(value: object) -> bool:
-    return value is None or isinstance(value, NamedContext) or fits(value, Ready)
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and value >= 1

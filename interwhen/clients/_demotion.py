@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from interwhen._log import log_warning
-from interwhen._types.errors import UsageError
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result
+from interwhen._types.vetting import Inside, Positive, vetted
 
 
 class Demotion:
@@ -21,11 +21,8 @@ class Demotion:
     still checks. It stays demoted until :meth:`restore` is called. Raises :class:`UsageError` on invalid values.
     """
 
-    def __init__(self, *, above: float, calls: int = 100) -> None:
-        if not isinstance(above, int | float) or not 0 < above < 1:
-            raise UsageError(f"Demotion(above=...) must be a share between 0 and 1, got {above!r:.80}")
-        if type(calls) is not int or calls < 1:
-            raise UsageError(f"Demotion(calls=...) must be an integer of at least 1, got {calls!r:.80}")
+    @vetted("Demotion: ")
+    def __init__(self, *, above: Inside, calls: Positive = 100) -> None:
         self.above = above
         self.calls = calls
         self.demoted: set[str] = set()

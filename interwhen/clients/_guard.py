@@ -30,6 +30,7 @@ from interwhen._types.segments import Claim, Segment, ToolCall
 from interwhen._types.triggers import ThinkEnd, ToolCalls
 from interwhen._types.verdicts import Verdict, Violation
 from interwhen._types.verifiers import FunctionVerifier
+from interwhen._types.vetting import require
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitors
 
@@ -304,8 +305,7 @@ def guard(
     if tool is None:
         options = {"calls": calls, "results": results, "on_refused": on_refused, "name": name}
         return functools.partial(guard, **options, history=history, context=context)
-    if not callable(tool):
-        raise UsageError(f"guard must get a function, got {tool!r:.200}: to give options, write @guard(calls=[...])")
+    require("what guard gets", tool, Callable[..., Any], "to give options, write @guard(calls=[...])")
     if isinstance(context, str):
         raise UsageError(f"guard(context=...) must be a list of names, got {context!r:.80}: write [{context!r:.80}]")
     for option, given in (("on_refused", on_refused), ("history", history)):

@@ -12,7 +12,8 @@ from typing import Any, cast
 import anyio.to_thread
 
 from interwhen._types.errors import UsageError
-from interwhen._types.extensions import ContextSource, Ready, fits
+from interwhen._types.extensions import ContextSource, Ready
+from interwhen._types.vetting import fits
 from interwhen.registry import CONTEXTS, load
 
 _sources: weakref.WeakValueDictionary[tuple[str, str, int], ContextSource] = weakref.WeakValueDictionary()

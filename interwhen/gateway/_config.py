@@ -16,10 +16,12 @@ from msgspec import Meta
 
 from interwhen._engine.run import means_off
 from interwhen._log import log_warning
-from interwhen._types.budgets import Budgets, Count
+from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.monitors import Reading
 from interwhen._types.segments import Phase
+from interwhen._types.vetting import Above as Seconds
+from interwhen._types.vetting import Count, Positive
 from interwhen.clients._audit import AuditSettings
 from interwhen.clients._calls import ABSTENTION
 from interwhen.gateway._http_errors import HttpError
@@ -31,8 +33,6 @@ Detail = Literal["off", "brief", "full"]
 MonitorEntry: TypeAlias = str | dict[str, Any]
 """A monitor and its options: ``"arithmetic:delivery=gate"`` or ``{"name": "arithmetic", "delivery": "gate"}``."""
 
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(gt=0)]
 SHORTEST_KEY = 8
 """The least number of characters in a key of the gateway."""
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 from interwhen._types.errors import UsageError
+from interwhen._types.vetting import Amount, Count, vet
 from interwhen.journal._files import Clerk, JournalFile, JournalStore
-
-if TYPE_CHECKING:
-    from interwhen.journal._signatures import Signer
+from interwhen.journal._signatures import Signer
 
 
 class ModelReference(msgspec.Struct, frozen=True):
@@ -39,10 +38,10 @@ class Journal:
     the name of the journal in it."""
     fsync: bool = False
     """Whether to call ``fsync`` after each write. The thread of the journal waits for it, not the stream."""
-    flush_seconds: float = 0.05
-    buffer_bytes: int = 8 << 20
+    flush_seconds: Amount = 0.05
+    buffer_bytes: Count = 8 << 20
     """About how many bytes may be queued when the disk is slow. With more, the journal ends, marked as incomplete."""
-    close_seconds: float = 1.0
+    close_seconds: Amount = 1.0
     """How many seconds the end of the run waits at most for the last writes."""
     model: ModelReference | None = None
     """How ``resume`` opens the model again. If it is ``None`` and the model is given by name, the run sets it."""
@@ -56,14 +55,7 @@ class Journal:
     """The file of an Ed25519 key in PEM, with which the run signs its journal and its certificate; empty for none."""
 
     def __post_init__(self) -> None:
-        for name in ("flush_seconds", "buffer_bytes", "close_seconds"):
-            value = getattr(self, name)
-            if not (isinstance(value, int | float) and value >= 0):
-                raise UsageError(f"Journal({name}=...) must be at least 0, got {value!r:.80}: give such a number")
-        if not isinstance(self.path, str | os.PathLike):
-            raise UsageError(f"Journal(path=...) must be a str or a path, got {self.path!r:.80}: give one of them")
-        if not isinstance(self.model, ModelReference | None):
-            raise UsageError(f"Journal(model=...) must be a ModelReference, got {self.model!r:.80}: make one of it")
+        vet(self)
 
     @property
     def name(self) -> str:
@@ -74,8 +66,6 @@ class Journal:
         """Return what signs; ``None`` without ``sign_with``. Raises :class:`UsageError` if the key cannot be used."""
         if not self.sign_with:
             return None
-        from interwhen.journal._signatures import Signer
-
         return Signer(self.sign_with)
 
     def keyed(self, digest: str) -> str:

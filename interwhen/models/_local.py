@@ -12,7 +12,7 @@ from typing import Literal, Self, TypeAlias
 import anyio
 import anyio.to_thread
 
-from interwhen._types.errors import ConnectError, ModelError, UsageError, check_choice
+from interwhen._types.errors import ConnectError, ModelError, UsageError
 from interwhen._types.models import (
     Capabilities,
     Completion,
@@ -27,6 +27,7 @@ from interwhen._types.models import (
     Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.vetting import require
 from interwhen.models._chunks import props_decoder, rendered_decoder, slots_decoder
 from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._local_server import LocalServer, ServerOptions
@@ -444,7 +445,7 @@ def open_local(
     :class:`~interwhen.models.ConnectError` if the server cannot start, and
     :class:`~interwhen.toolkit.MissingExtraError` without the extra ``local``.
     """
-    check_choice("open_local(api=...)", api, _RESUME)
+    require("open_local: api", api, Literal["completions", "chat"])
     weights = parse_weights(spec)
     context = default_context(weights) if context is None else context
     if shelf is not None and not Path(shelf).is_dir():

@@ -17,7 +17,8 @@ import anyio
 import anyio.abc
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS, ConnectError, MissingExtraError, UpstreamError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, ConnectError, MissingExtraError, UpstreamError
+from interwhen._types.vetting import Positive, Seconds, vet
 from interwhen.models import _local_child
 
 STOP_SECONDS = 0.3
@@ -36,21 +37,16 @@ class ServerOptions:
     loading the weights.
     """
 
-    context: int = 4096
-    slots: int = 2
-    threads: int | None = None
-    batch: int = 64
-    start_seconds: float = 120.0
+    context: Positive = 4096
+    slots: Positive = 2
+    threads: Positive | None = None
+    batch: Positive = 64
+    start_seconds: Seconds = 120.0
     shelf: str = ""
     """The folder for saved states of slots. If empty, no states are saved."""
 
     def __post_init__(self) -> None:
-        for name in ("context", "slots", "threads", "batch"):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < 1):
-                raise UsageError(f"{name} of a local model must be an integer of at least 1, got {value!r:.60}")
-        if not self.start_seconds > 0:
-            raise UsageError(f"start_seconds of a local model must be more than 0, got {self.start_seconds!r:.60}")
+        vet(self, "a local model: ")
 
 
 class _ChildReport(msgspec.Struct, frozen=True):

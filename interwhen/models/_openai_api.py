@@ -7,7 +7,7 @@ import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
+from typing import Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 import msgspec
@@ -22,7 +22,6 @@ from interwhen._types.errors import (
     StreamTimeout,
     UpstreamError,
     UsageError,
-    check_choice,
     without_user,
 )
 from interwhen._types.models import (
@@ -39,6 +38,7 @@ from interwhen._types.models import (
     Timeouts,
 )
 from interwhen._types.remedies import FeedbackTemplate
+from interwhen._types.vetting import Positive, require
 from interwhen.models._chunks import (
     Decode,
     Decoded,
@@ -120,7 +120,7 @@ class OpenAICompatible:
         abort: AbortCall | None = None,
         max_orphans: int | None = None,
     ) -> None:
-        check_choice("malformed", malformed, get_args(Malformed))
+        require("malformed", malformed, Malformed)
         parts = _parse_base_url(base_url)
         self.timeouts = timeouts or Timeouts()
         """The timeouts. For a stream, this model enforces ``connect``, and ``first_token`` until the head of the
@@ -428,11 +428,7 @@ class CompletionsModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        if context_tokens not in (None, "ask") and not (isinstance(context_tokens, int) and context_tokens > 0):
-            raise UsageError(
-                f"context_tokens must be at least 1, 'ask' or None, got {context_tokens!r:.60}: give the length of "
-                "the context window in tokens"
-            )
+        require("context_tokens", context_tokens, Positive | Literal["ask"] | None, "give the size of the window")
         self._template = template
         self._context_tokens = context_tokens
 
@@ -564,11 +560,11 @@ class ChatModel(OpenAICompatible):
             abort=abort,
             max_orphans=max_orphans,
         )
-        check_choice("resume", resume, get_args(ChatResume))
-        check_choice("probe", probe, get_args(ResumeProbe))
+        require("resume", resume, ChatResume)
+        require("probe", probe, ResumeProbe)
         self._resume: ChatMode | None = None if resume == "auto" else resume
         self._option: ChatResume = resume
-        self._probe: ResumeProbe = probe
+        self._probe = probe
         self._proof = EndpointProof(f"{model}@{self._base_url}")
         self._why_turn = ""
         self._known_tags = KnownTags()

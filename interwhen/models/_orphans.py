@@ -16,8 +16,8 @@ import anyio
 import msgspec
 
 from interwhen._log import log_warning
-from interwhen._types.errors import UsageError
 from interwhen._types.models import Timeouts
+from interwhen._types.vetting import Positive, require
 from interwhen.models._transport import HttpRequest, Transport, exchange
 
 ORPHAN_SECONDS = 60.0
@@ -63,8 +63,7 @@ class OrphanedStreams:
     """
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
-        if limit < 1:
-            raise UsageError(f"max_orphans must be at least 1, got {limit!r:.60}: use None to trust the server to stop")
+        require("max_orphans", limit, Positive, "use None to trust the server to stop")
         self.limit = limit
         self._clock = clock
         self._streams: list[OrphanedStream] = []

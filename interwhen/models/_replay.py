@@ -13,6 +13,7 @@ import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, ModelError, UsageError
 from interwhen._types.models import Capabilities, Chunk, Completion, FinishReason, Model, Request, Stream, Timeouts
+from interwhen._types.vetting import Amount, require
 from interwhen.models._token_stream import GuardedStream
 from interwhen.models._wrapper import ModelWrapper, StreamWrapper
 
@@ -93,8 +94,7 @@ class ReplayModel:
     ) -> None:
         if not callable(recordings) and not recordings:
             raise UsageError("recordings must hold at least one recording to replay, got none")
-        if not speed >= 0:
-            raise UsageError(f"speed of a replay must be 0 (no waiting) or more, got {speed!r:.60}")
+        require("the speed of a replay", speed, Amount, "use 0 for no waiting")
         self._choose = recordings if callable(recordings) else None
         self._left = [] if callable(recordings) else list(recordings)
         self._speed = speed

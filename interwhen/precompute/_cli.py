@@ -15,6 +15,7 @@ from rich.text import Text
 
 from interwhen._run import run as start
 from interwhen._types.errors import UsageError
+from interwhen._types.vetting import Positive, vetted
 from interwhen.cli import _exits, _flags
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, run_to_end, show_run
@@ -131,6 +132,7 @@ _STORE = StoreFlags()
 
 
 @app.command
+@vetted("--")
 def add(
     name: str,
     files: tuple[Path, ...],
@@ -138,7 +140,7 @@ def add(
     *,
     place: StoreFlags = _STORE,
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
-    passes: int = 3,
+    passes: Positive = 3,
     size: int = PIECE,
 ) -> int:
     """Store files as a context. A long file is cut into pieces; of several files, each short one is a piece.
@@ -156,8 +158,6 @@ def add(
     size
         The most characters of a piece of a long file, at least 16. Choose less for a model with a small context window.
     """
-    if passes < 1:
-        raise UsageError(f"--passes must be at least 1, got {passes}; give a larger number")
     bare = [path.name for path in files]
     if twice := next((each for each in bare if bare.count(each) > 1), ""):
         raise UsageError(f"each file of a context must have its own name, got {twice!r} twice; rename one")
@@ -173,6 +173,7 @@ def add(
 
 
 @app.command
+@vetted("--")
 def run(
     names: tuple[str, ...] = (),
     /,
@@ -183,7 +184,7 @@ def run(
     questions: Annotated[tuple[Path, ...], Parameter(negative="")] = (),
     place: StoreFlags = _STORE,
     token_budget: int = 100_000,
-    slices: int | None = None,
+    slices: Positive | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Do the due work, step by step, until there is none or the budget is spent. It can be stopped at any time.
@@ -210,8 +211,6 @@ def run(
     json
         Write a line of JSON for each step, and nothing else on stdout.
     """
-    if slices is not None and slices < 1:
-        raise UsageError(f"--slices must be at least 1, got {slices}; give a larger number")
     asked = [question for path in questions for question in read_questions(path)]
     producers = with_questions(producer, asked)
     with ProgressLine("steps", slices) as progress:
@@ -291,6 +290,7 @@ async def _work(
 
 
 @app.command
+@vetted("--")
 def ask(
     name: str,
     question: str,
@@ -300,7 +300,7 @@ def ask(
     monitor: Annotated[tuple[str, ...], Parameter(name=("--monitor", "-m"), negative="")] = (),
     place: StoreFlags = _STORE,
     sampling: _flags.SamplingFlags = _SAMPLING,
-    passages: int | None = None,
+    passages: Positive | None = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     plain: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
@@ -325,8 +325,6 @@ def ask(
     plain
         Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
     """
-    if passages is not None and passages < 1:
-        raise UsageError(f"--passages must be at least 1, got {passages}; give a number of characters")
     if not question.strip():
         raise UsageError(f"the question must not be blank, got {question!r}; write it after the name of the context")
     monitors = load_monitors(monitor)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import msgspec
+from msgspec import Meta
 
-from interwhen._types.errors import UsageError
+from interwhen._types.vetting import Above, Amount, Inside, Positive, Share, require, vet
 
 # Confidence sequences: intervals for a mean that stay valid if they are examined after each value.
 
@@ -37,8 +38,7 @@ class ConfidenceSequence:
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
 
     def __init__(self, alpha: float = 0.05) -> None:
-        if not 0 < alpha < 1:
-            raise UsageError(f"alpha must be between 0 and 1, got {alpha!r}; give for example 0.05")
+        require("alpha", alpha, Inside, "give for example 0.05")
         self.alpha = alpha
         self._values: list[float] = []
         self._bets: list[float] = []
@@ -67,8 +67,7 @@ class ConfidenceSequence:
 
     def observe(self, value: float) -> None:
         """Add the next *value*. Raises :class:`UsageError` if it is not in [-1, 1]."""
-        if not -1 <= value <= 1:
-            raise UsageError(f"a value must be from -1 to 1, got {value!r}; divide it by the largest possible value")
+        require("a value", value, Annotated[float, Meta(ge=-1, le=1)], "divide it by the largest possible value")
         scaled = (value + 1) / 2
         bet = self._next_bet()
         self._values.append(scaled)
@@ -128,17 +127,13 @@ class Weights(msgspec.Struct, frozen=True):
     Raises :class:`UsageError` if *test* is not above 0 or *reading* is below 0.
     """
 
-    test: float = 10.0
+    test: Above = 10.0
     """The price of a token that is generated while a reader waits."""
-    reading: float = 0.2
+    reading: Amount = 0.2
     """The price of a prompt token, relative to a token that is generated in the same run."""
 
     def __post_init__(self) -> None:
-        if not (self.test > 0 and self.reading >= 0):
-            raise UsageError(
-                f"Weights: test must be above 0 and reading at least 0, got {self.test!r} and "
-                f"{self.reading!r}; correct them"
-            )
+        vet(self)
 
 
 PLAIN = Weights(test=1.0)
@@ -202,29 +197,24 @@ class GateRule(msgspec.Struct, frozen=True):
     Raises :class:`UsageError` for a value out of range.
     """
 
-    alpha: float = 0.05
+    alpha: Inside = 0.05
     """The error level: how probable a move of an item to a wrong stage may be."""
-    trial: float = 0.5
+    trial: Share = 0.5
     """The share of the queries on trial that run both with and without the item, after the first pairs."""
-    holdout: float = 0.02
+    holdout: Share = 0.02
     """The same share after the trial."""
-    share: float = 0.03
+    share: Share = 0.03
     """No further shadow run is made while they have cost more than this share of the cost of the readers' runs, after
     the first pairs."""
-    first: int = 3
+    first: Positive = 3
     """The least number of pairs at the start that run whatever they cost."""
-    early: float = 1.2
+    early: Amount = 1.2
     """At the start, ``early * weights.test`` pairs (12 by default) run whatever they cost."""
     weights: Weights = Weights()
     """The prices of tokens, with which runs are compared."""
 
     def __post_init__(self) -> None:
-        parts = (self.trial, self.holdout, self.share)
-        if not (0 < self.alpha < 1 and all(0 <= part <= 1 for part in parts) and self.first >= 1 and self.early >= 0):
-            raise UsageError(
-                "the rule of the gate: alpha, trial, holdout and share must be between 0 and 1, "
-                f"first at least 1, and early at least 0; got {self!r}; correct these"
-            )
+        vet(self)
 
     @property
     def first_pairs(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from interwhen._engine.run import Run
+from interwhen._engine.run import Run, RunOptions
 from interwhen._engine.workers import Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import WorkerPool
@@ -174,16 +174,19 @@ class Judge:
             run = Run(
                 ReplayModel([_untimed(text)], forks=forks, capabilities=able, name="recited"),
                 prompt,
-                monitors=self.monitors,
-                budgets=Budgets(failures=None, characters=len(text) + 1),
-                workers=workers,
+                RunOptions(
+                    monitors=self.monitors,
+                    budgets=Budgets(failures=None, characters=len(text) + 1),
+                    workers=workers,
+                ),
             )
             await stack.enter_async_context(run)
             return self._judgement(text, await run.drain())
 
     async def supervise(self, model: Model, prompt: Prompt, sampling: Sampling) -> Result:
         """Let *model* answer *prompt* with *sampling* under the monitors, and return the result of the run."""
-        async with Run(model, prompt, monitors=self._acting, sampling=sampling, workers=self._workers) as run:
+        options = RunOptions(monitors=self._acting, sampling=sampling, workers=self._workers)
+        async with Run(model, prompt, options) as run:
             return await run.drain()
 
     def _judgement(self, text: str, result: Result) -> Judgement:

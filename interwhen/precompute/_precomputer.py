@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -25,6 +25,7 @@ from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, Usa
 from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
 from interwhen._types.models import Message, Model, Prompt
+from interwhen._types.vetting import Amount, Count, Positive, Seconds, Share, require, vetted
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
     ContextRecord,
@@ -44,7 +45,6 @@ from interwhen.precompute._producer import (
     ContextPiece,
     PlannedStep,
     ProducerSpec,
-    is_whole,
     load_producers,
 )
 from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
@@ -175,6 +175,7 @@ class Precomputer:
     :class:`StoreError` if the store cannot be opened.
     """
 
+    @vetted("")
     def __init__(
         self,
         store: Store | str | os.PathLike[str],
@@ -182,35 +183,21 @@ class Precomputer:
         monitors: Iterable[MonitorSpec] = (),
         *,
         producers: Sequence[ProducerSpec] | None = None,
-        passes: int = 3,
-        token_budget: int = 100_000,
-        step_tokens: int = 512,
-        step_seconds: float = 120.0,
-        debounce: float = 0.5,
+        passes: Positive = 3,
+        token_budget: Count = 100_000,
+        step_tokens: Positive = 512,
+        step_seconds: Seconds = 120.0,
+        debounce: Amount = 0.5,
         tokenizer: str = "",
         serving: ServingPolicy | None = None,
-        least_coverage: float = 0.0,
-        fresh_seconds: float = FRESH_SECONDS,
-        passages: int = 0,
+        least_coverage: Share = 0.0,
+        fresh_seconds: Amount = FRESH_SECONDS,
+        passages: Count = 0,
         notes_questions: bool = False,
         workers: WorkerPool | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if not isinstance(model, Model):
-            raise UsageError(
-                f"model must be a Model, got {model!r:.200}; give an adapter, such as CompletionsModel(...)"
-            )
-        wholes = (("passes", passes, 1), ("step_tokens", step_tokens, 1), ("token_budget", token_budget, 0))
-        for label, value, least in (*wholes, ("passages", passages, 0)):
-            if not is_whole(value) or value < least:
-                raise UsageError(f"{label} must be a whole number of at least {least}, got {value!r}; correct it")
-        for label, seconds in (("debounce", debounce), ("fresh_seconds", fresh_seconds)):
-            if not seconds >= 0:
-                raise UsageError(f"{label} must be at least 0 seconds, got {seconds!r}; correct it")
-        if not step_seconds > 0:
-            raise UsageError(f"step_seconds must be more than 0, got {step_seconds!r}; give for example 120.0")
-        if not 0 <= least_coverage <= 1:
-            raise UsageError(f"least_coverage must be from 0 to 1, got {least_coverage!r}; correct it")
+        require("model", model, Model, "give an adapter, such as CompletionsModel(...)")
         self.store = store if isinstance(store, Store) else open_store(store)
         self.model = model
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
@@ -255,10 +242,7 @@ class Precomputer:
         :meth:`refresh` after the context was stored.
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
-        if unknown := set(wanted) - set(get_args(Kind)):
-            raise UsageError(
-                f"kinds must be among {', '.join(get_args(Kind))}; got {sorted(unknown)}; choose some of these"
-            )
+        require("kinds", wanted, tuple[Kind, ...])
         record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
@@ -420,8 +404,8 @@ class Precomputer:
         :class:`UsageError` if *ref* is not current or a limit is below 0, and :class:`~interwhen.ModelError` if
         *embedder* fails.
         """
-        if not (most >= 0 and budget >= 0):
-            raise UsageError(f"most and budget must be at least 0, got {most!r} and {budget!r}; correct them")
+        require("most", most, Count)
+        require("budget", budget, Amount)
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
         nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
@@ -440,8 +424,7 @@ class Precomputer:
         text = "" if context is None else context.text
         if room is None:
             room = characters_in(window, text)
-        if not room >= 0:
-            raise UsageError(f"room must be at least 0 characters, got {room!r}; correct it")
+        require("room", room, Amount)
         if len(text) <= room:
             return text
         found = await self.passages(ref, question, budget=min(BUDGET, room))

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
+from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
+
+from msgspec import Meta
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
+from interwhen._types.vetting import Count, require, require_distinct
 from interwhen.precompute._items import Basis, Digest, Item, Kind, Payload, Proof, digest
 from interwhen.registry import (
     PRODUCERS,
@@ -260,13 +263,11 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
     Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, lacks the interface of one, or gets an
     invalid option, and :class:`~interwhen.UsageError` if two have the same name or *given* cannot be read.
     """
-    if isinstance(given, str | Mapping):
-        raise UsageError(f"producers must be a list of producers, got {given!r}; put a single one in a list")
+    require("producers", given, Sequence[Any] | None, "put a single one in a list")
     wanted: Sequence[ProducerSpec] = [each.name for each in producers()] if given is None else given
     found = tuple(_loaded(each) if isinstance(each, str | Mapping) else _vetted(each) for each in wanted)
     names = [each.name for each in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"each producer must have its own name, got {twice[0]!r} more than once; rename one")
+    require_distinct("the names of producers", names, "rename one")
     return found
 
 
@@ -275,9 +276,11 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def is_whole(value: object) -> bool:
-    """Return whether *value* is a whole number: an ``int``, and no ``bool``."""
-    return type(value) is int
+def vet_derivations(producer: str, derivations: int, agreeing: int) -> None:
+    """Raise :class:`UsageError` unless *agreeing* of *derivations* answers can be the same; 0 is no derivation."""
+    require(f"{producer}: derivations", derivations, Count)
+    if derivations:
+        require(f"{producer}: agreeing", agreeing, Annotated[int, Meta(ge=1, le=derivations)])
 
 
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

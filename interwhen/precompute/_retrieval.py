@@ -17,8 +17,9 @@ from operator import mul
 
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS, UpstreamError, UsageError
+from interwhen._types.errors import DECODE_ERRORS, UpstreamError
 from interwhen._types.models import Timeouts
+from interwhen._types.vetting import Positive, require
 from interwhen.models._transport import HttpRequest, Transport, exchange
 from interwhen.precompute._items import Digest, digest
 from interwhen.precompute._producer import ContextPiece
@@ -212,8 +213,7 @@ class Embedder:
         timeouts: Timeouts | None = None,
         batch: int = 64,
     ) -> None:
-        if batch < 1:
-            raise UsageError(f"batch must be at least 1, got {batch!r}; correct it")
+        require("batch", batch, Positive)
         self._url = f"{base_url.rstrip('/')}/embeddings"
         self._model = model
         self._transport = transport

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias
 import msgspec
 
 from interwhen._run import run
-from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Model, Prompt
 from interwhen._types.results import Result
+from interwhen._types.vetting import Positive, require
 from interwhen.precompute._gate import (
     PLAIN,
     Arm,
@@ -99,10 +99,7 @@ class Savings:
         is_sound: Callable[[Result], bool] | None = None,
         seed: int | None = None,
     ) -> None:
-        if limit < 1:
-            raise UsageError(
-                f"limit must be at least 1, got {limit!r}; give the largest number of tokens that a run may generate"
-            )
+        require("limit", limit, Positive, "give the largest number of tokens that a run may generate")
         self.rule = rule or GateRule()
         self._store = store
         self._limit = limit

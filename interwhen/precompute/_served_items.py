@@ -8,9 +8,10 @@ from typing import Protocol
 
 import msgspec
 
-from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Chunk, Message, Model, Prompt
+from interwhen._types.vetting import Count, vet
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._items import Basis, Digest, Item
 from interwhen.precompute._retrieval import index_of
@@ -39,20 +40,15 @@ class ServeReady:
     characters are used.
     """
 
-    most: int = 6
-    budget: int = 600
+    most: Count = 6
+    budget: Count = 600
     allows: Callable[[Item], bool] = everything
     """Tells whether an item may be used, for example by a gate."""
     paraphrases: bool = True
     """Whether a stored answer may serve its question in other words, if fixed rules show that it is the same."""
 
     def __post_init__(self) -> None:
-        """Raise :class:`~interwhen.UsageError` if *most* or *budget* is below 0."""
-        if not (self.most >= 0 and self.budget >= 0):
-            raise UsageError(
-                f"ServeReady: most and budget must be at least 0, got most={self.most!r}, budget={self.budget!r}; "
-                "correct them"
-            )
+        vet(self)
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
         """Return the model and the prompt of the run, and the ids of the items that it uses.

@@ -23,7 +23,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
 
-from interwhen._types.errors import SandboxUnavailable, UsageError, check_choice
+from interwhen._types.errors import SandboxUnavailable, UsageError
+from interwhen._types.vetting import require
 from interwhen.sandbox._inside.plan import KeeperAnswer, RunPlan, boot
 from interwhen.sandbox._sandbox import (
     ALL,
@@ -464,15 +465,9 @@ class ProcessSandbox(BlockingSandbox):
         Raises :class:`UsageError` for an unknown isolation, guarantee or mechanism, if *parallel* is below 1, and if
         *readable* is no list, or has the path ``/`` or a link to it.
         """
-        check_choice("isolation", isolation, get_args(Isolation))
-        unknown = set(allow_missing) - set(ALL)
-        if unknown:
-            raise UsageError(f"allow_missing must name guarantees among {', '.join(ALL)}, got {sorted(unknown)!r:.200}")
-        strange = set(without) - set(get_args(Mechanism))
-        if strange:
-            raise UsageError(
-                f"without must name mechanisms among {', '.join(get_args(Mechanism))}, got {sorted(strange)!r:.200}"
-            )
+        require("isolation", isolation, Isolation)
+        require("allow_missing", tuple(allow_missing), tuple[Guarantee, ...])
+        require("without", tuple(without), tuple[Mechanism, ...])
         if isinstance(readable, str | os.PathLike):
             raise UsageError(f"readable must be a list of paths, got {readable!r:.200}: give a list")
         executable = python or (sys.executable if site else interpreter())

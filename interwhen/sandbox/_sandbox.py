@@ -7,15 +7,17 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias, TypeVar, get_args
+from typing import Annotated, Literal, Protocol, Self, TypeAlias, TypeVar, get_args
 
 import anyio
 import anyio.to_thread
+from msgspec import Meta
 
 from interwhen._types.errors import UsageError
+from interwhen._types.vetting import Positive, require, vet
 
 # The guarantees of a sandbox, and the mechanisms that enforce them on this machine.
 
@@ -80,6 +82,8 @@ LimitName: TypeAlias = Literal[
 """The name of a limit that a program can reach."""
 
 MIB = 1 << 20
+_Limit = Annotated[int, Meta(gt=0, lt=1 << 60)]
+_Seconds = Annotated[float, Meta(gt=0, lt=1 << 60)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,40 +95,30 @@ class Limits:
     if another limit than those in seconds is not a whole number.
     """
 
-    seconds: float = 5.0
+    seconds: _Seconds = 5.0
     """The wall-clock time of the program."""
-    cpu_seconds: float = 5.0
+    cpu_seconds: _Seconds = 5.0
     """Processor time of each process, rounded up to whole seconds. In :class:`MontySandbox`, the smaller one of
     ``seconds`` and ``cpu_seconds`` limits the wall-clock time."""
-    memory_bytes: int = 256 * MIB
+    memory_bytes: _Limit = 256 * MIB
     """The most address space of each process and, where it can be measured, the most memory of all processes together.
     In :class:`MontySandbox`, the memory of the program, as the interpreter counts it."""
-    output_bytes: int = 64 * 1024
+    output_bytes: _Limit = 64 * 1024
     """The most bytes of stdout, of stderr, and of a returned value as JSON with a short mark, each.
     :class:`MontySandbox` counts characters."""
-    disk_bytes: int = 16 * MIB
+    disk_bytes: _Limit = 16 * MIB
     """The most bytes in any single file and, on a machine with mount namespaces, in the program's own directory."""
-    files: int = 512
+    files: _Limit = 512
     """The most files and directories in the program's own directory. Without mount namespaces, there is no limit."""
-    open_files: int = 64
+    open_files: Annotated[int, Meta(ge=8, lt=1 << 60)] = 64
     """The most files that each process may have open."""
-    processes: int = 16
+    processes: _Limit = 16
     """The most processes and threads at a time."""
-    recursion: int = 1000
+    recursion: _Limit = 1000
     """The deepest nesting of calls, in :class:`MontySandbox`."""
 
     def __post_init__(self) -> None:
-        for limit in fields(self):
-            value, whole = getattr(self, limit.name), not limit.name.endswith("seconds")
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not fits or not 0 < value < 1 << 60:
-                number = "whole number" if whole else "number"
-                raise UsageError(f"Limits({limit.name}=...) must be a positive {number} below 2**60, got {value!r:.80}")
-        if self.open_files < 8:
-            raise UsageError(
-                "Limits(open_files=...) must be at least 8, because an interpreter needs them to start, "
-                f"got {self.open_files!r:.80}"
-            )
+        vet(self)
 
 
 # The programs of a sandbox: a function, a script, or a command.
@@ -409,8 +403,7 @@ class BlockingSandbox(abc.ABC):
     """
 
     def __init__(self, parallel: int | None) -> None:
-        if parallel is not None and not parallel >= 1:
-            raise UsageError(f"parallel must be at least 1, got {parallel!r:.80}: give a larger number, or None")
+        require("parallel", parallel, Positive | None)
         self._parallel = parallel or os.cpu_count() or 1
         self._limiter: anyio.CapacityLimiter | None = None
 

@@ -15,6 +15,7 @@ from interwhen._types.models import WARM, Model, Sampling
 from interwhen._types.remedies import holds
 from interwhen._types.results import Verified
 from interwhen._types.verdicts import Scope
+from interwhen._types.vetting import Positive, require, require_distinct
 from interwhen.models._metered import MeteredModel
 from interwhen.registry import TASKS, make
 from interwhen.strategies._strategy import (
@@ -62,8 +63,7 @@ async def attempt(
     model fails in a supervised run, it is ``failed``. Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a
     model that the strategy cannot use, and :class:`~interwhen.ModelError` if the model fails in another way.
     """
-    if not isinstance(budget, int) or budget < 1:
-        raise UsageError(f"budget must be a whole number of at least 1 token, got {budget!r}; give such a number")
+    require("budget", budget, Positive, "give a number of tokens")
     meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
     drawn = sampling or Sampling(temperature=WARM)
     context = StrategyContext(model=meter, sampling=drawn, seed=seed_of(seed, question.name), workers=workers)
@@ -158,8 +158,7 @@ def load_exercises(
     or broken, or if an option is wrong, and :class:`~interwhen.UsageError` if *count* is below 1, or the task has fewer
     exercises, or two with the same name.
     """
-    if count < 1:
-        raise UsageError(f"task {spec!r}: the number of problems must be at least 1, got {count}; ask for more")
+    require(f"task {spec!r}: the number of problems", count, Positive)
     made = make(TASKS, spec, shipped, count=count, seed=seed)
     if not isinstance(made, Iterable):
         raise PluginError(
@@ -185,8 +184,5 @@ def load_exercises(
             f"task {spec!r} must have the {count} exercises that were asked for, got {len(found)}; ask for fewer"
         )
     names = [one.question.name for one in found]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(
-            f"task {spec!r}: each exercise must have its own name, got {twice[0]!r:.100} twice; correct its factory"
-        )
+    require_distinct(f"task {spec!r}: the names of exercises", names, "correct its factory")
     return found

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.errors import PluginError
 from interwhen._types.remedies import LADDER, Auto, Feedback, Remedy, Repair, Resample
+from interwhen._types.vetting import require_distinct
 from interwhen.registry import STRATEGIES, make, names_of
 from interwhen.strategies._baselines import MOST_SAMPLES, BestOf, Greedy, Vote
 from interwhen.strategies._interrupt import Interrupt
@@ -120,6 +121,5 @@ def load_strategies(specs: str | Iterable[str] = ()) -> tuple[Strategy, ...]:
     names = [name.strip() for text in texts for name in _BETWEEN.split(text) if name.strip()]
     made = tuple(load_strategy(name) for name in names or SHIPPED)
     known = [one.name for one in made]
-    if len(set(known)) < len(known):
-        raise UsageError(f"each strategy must have its own name, got {', '.join(known)}; leave one of each pair out")
+    require_distinct("the names of strategies", known, "leave one out")
     return made

@@ -7,9 +7,9 @@ import json
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from interwhen._types.errors import check_choice
+from interwhen._types.vetting import require
 from interwhen.testing._server_script import (
     DONE,
     Api,
@@ -62,7 +62,7 @@ def fault(
     *story* is the text of the stream, as a list of tokens. *wrong* is text that a verifier should refute; some faults
     insert it. *seed* selects random choices. Raises :class:`~interwhen.UsageError` for an unknown name.
     """
-    check_choice("the fault", name, FAULTS)
+    require("the fault", name, Literal[*FAULTS])
     return FAULTS[name].script(EventWriter(api, tuple(story), wrong, seed))
 
 

@@ -29,6 +29,7 @@ import msgspec
 
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
+from interwhen._engine.run import RunOptions
 from interwhen._recheck import vet_was_on
 from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
@@ -300,10 +301,12 @@ async def _try(
         async with Run(
             ReplayModel([Recording.untimed(chunks, finish_reason=None)], forks=model, name="trial"),
             turn.prompt,
-            monitors=(observer,),
-            budgets=Budgets(failures=None, forks=_UNLIMITED, characters=max(len(turn.trace), 1) + 1),
-            starts_in="reasoning" if "</think>" in turn.text and "<think>" not in turn.text else "answer",
-            workers=workers,
+            RunOptions(
+                monitors=(observer,),
+                budgets=Budgets(failures=None, forks=_UNLIMITED, characters=max(len(turn.trace), 1) + 1),
+                starts_in="reasoning" if "</think>" in turn.text and "<think>" not in turn.text else "answer",
+                workers=workers,
+            ),
         ) as run:
             result = await run.drain()
             vet_was_on(run)

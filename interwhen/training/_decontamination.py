@@ -9,6 +9,7 @@ from pathlib import Path
 from unicodedata import normalize
 
 from interwhen._types.errors import UsageError
+from interwhen._types.vetting import Positive, require
 
 SIZE = 13
 """The number of consecutive words that count as an overlap: as in Brown et al. 2020, appendix C."""
@@ -24,8 +25,7 @@ class Decontaminator:
     """
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
-        if size < 1:
-            raise UsageError(f"the overlap must be at least 1 word, got {size}; give a larger number")
+        require("the overlap", size, Positive)
         self._sizes: dict[int, set[tuple[str, ...]]] = {}
         for text in texts:
             words = words_of(text)

@@ -11,7 +11,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from interwhen._types.errors import UsageError, check_choice
+from interwhen._types.errors import UsageError
+from interwhen._types.vetting import require
 from interwhen.training._attempts import AttemptHistory, read_attempts
 from interwhen.training._decontamination import SIZE, Decontaminator
 from interwhen.training._rows import Row, chat, document, preferences, steps, why_unfit
@@ -98,7 +99,7 @@ def export_journals(
 
 
 def _check(form: Format, *, keep_refuted: bool) -> None:
-    check_choice("format", form, FORMATS)
+    require("format", form, Format)
     if keep_refuted and form not in _WHOLE:
         raise UsageError(f"keep_refuted must be used with {' or '.join(_WHOLE)}, got {form!r}; leave it out")
 

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import anyio
 from cyclopts import Parameter
+from msgspec import Meta
 from rich.console import Console
 from rich.text import Text
 
@@ -18,6 +19,7 @@ from interwhen._consent import monitors_given
 from interwhen._recheck import recheck as check_recorded
 from interwhen._recheck import replay
 from interwhen._types.errors import MissingExtraError, UsageError
+from interwhen._types.vetting import vetted
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine, each, is_quiet
 from interwhen.cli._text import as_json, one_line, stdout_console, table, visible
@@ -28,10 +30,12 @@ from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form, rechecked_id, rechecked_row
 from interwhen.view._runs import RunFolder, RunRow, run_id
 
+_Port = Annotated[int, Meta(ge=0, le=65_535)]
 _HALVES = 2
 """The most runs that are shown side by side."""
 
 
+@vetted("--")
 def view(
     places: Annotated[list[Path], Parameter(negative="")],
     /,
@@ -40,7 +44,7 @@ def view(
     html: Annotated[Path | None, Parameter(alias="-o")] = None,
     plain: Annotated[bool, Parameter(negative="")] = False,
     json: Annotated[bool, Parameter(negative="")] = False,
-    port: int = 0,
+    port: _Port = 0,
 ) -> int:
     """Show recorded runs: what was cut, on what evidence, and what it cost.
 
@@ -150,8 +154,6 @@ def _serve(folder: RunFolder, port: int, recheck: tuple[str, ...]) -> int:
         from interwhen.view._server import serve_pages
     except ModuleNotFoundError as error:
         raise MissingExtraError("interwhen view without --html or --plain", "gateway") from error
-    if not 0 <= port <= 65_535:
-        raise UsageError(f"--port must be from 0 to 65535, got {port}: choose another one, or 0 for a free one")
     try:
         listener = socket.create_server(("127.0.0.1", port))
     except OSError as error:

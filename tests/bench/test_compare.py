@@ -362,5 +362,5 @@ def test_pairs_need_a_strategy_that_is_there(task):
 
 
 def test_no_problems_are_refused(task):
-    with pytest.raises(UsageError, match="must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="must be a whole number of at least 1, got 0"):
         command(task=(task,), problems=0)

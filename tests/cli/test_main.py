@@ -107,7 +107,7 @@ class TestUsage:
             (("run", "p", "--chat", "c.json"), "got PROMPT and --chat"),
             (("run", "--prompt-file", "/no/such/file"), "must be readable UTF-8 text, got '/no/such/file'"),
             (("run", "p", "--max-tokens", "many"), "--max-tokens"),
-            (("run", "p", "--max-remedies", "-1"), "Budgets: remedies must not be negative, got -1"),
+            (("run", "p", "--max-remedies", "-1"), "Budgets: remedies must be a whole number of at least 0, got -1"),
             (("run", "p", "--monitor", "arithmetics"), "did you mean 'arithmetic'?"),
             (("run", "p", "--model", "locale"), "'locale': not installed"),
             (("run", "p", "--api", "chat"), "--api must be used with --base-url only"),

@@ -15,7 +15,7 @@ BAD = [
     ({"readin": "live"}, ", got 'readin'; did you mean 'reading'?"),
     ({"monitors": "missing"}, "plug-in 'missing': not installed"),
     ({"monitors": 3}, "a factory, or a Monitor, got 3"),
-    ({"budgets": 3}, "budgets must be Budgets(...) or a mapping of its fields, got 3"),
+    ({"budgets": 3}, "budgets must be Budgets(...), got 3"),
     (
         {"budgets": {"remedis": 1}},
         ", got 'remedis'; did you mean 'remedies'?",
@@ -24,13 +24,13 @@ BAD = [
     ({"budgets": {"seconds": -1}}, "Expected `float` >= 0.0 - at `$.seconds`"),
     ({"feedback": {"x": 1}}, "the options of feedback must be among flag, locate, explain, witness, again, got 'x'"),
     ({"feedback": {"flag": 1}}, "Expected `str`, got `int` - at `$.flag`"),
-    ({"feedback": "Wait."}, "feedback must be FeedbackTemplate(...) or a mapping, got 'Wait.'"),
+    ({"feedback": "Wait."}, "feedback must be FeedbackTemplate(...) or None, got 'Wait.'"),
     ({"correction": 3}, "correction must be a text, got 3"),
     ({"tools": "no"}, "tools must be True or False, got 'no'"),
-    ({"min_coverage": True}, "min_coverage must be a share from 0 to 1, got True"),
-    ({"threads": 0}, "threads must be a number of at least 1, got 0"),
-    ({"processes": True}, "processes must be a number of at least 1, got True"),
-    ({"workers": 3}, "workers must be Workers(...), got 3"),
+    ({"min_coverage": True}, "min_coverage must be a number from 0 to 1, got True"),
+    ({"threads": 0}, "threads must be a whole number of at least 1, got 0"),
+    ({"processes": True}, "processes must be a whole number of at least 1, got True"),
+    ({"workers": 3}, "workers must be a WorkerPool or None, got 3"),
     ({1: 2}, ", got 1: correct or remove it"),
 ]
 

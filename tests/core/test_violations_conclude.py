@@ -285,7 +285,7 @@ def test_ending_the_reasoning_proves_nothing(options):
 
 @pytest.mark.parametrize("options", [{"lead": ""}, {"ask": ""}])
 def test_a_conclusion_says_something(options):
-    with pytest.raises(UsageError, match="must not be empty"):
+    with pytest.raises(UsageError, match="must be a text that is not empty"):
         Conclude(**options)
 
 

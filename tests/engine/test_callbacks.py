@@ -252,9 +252,9 @@ class Later:
 
 @pytest.mark.parametrize("function", [later, Later(), "print"])
 def test_functions_that_cannot_be_called_from_a_thread_are_refused(function):
-    with pytest.raises(interwhen.UsageError, match="on_result must be a function that is not async"):
+    with pytest.raises(interwhen.UsageError, match="on_result must be a function"):
         interwhen.run(ScriptedModel(["x"]), "q", on_result=function)
-    with pytest.raises(interwhen.UsageError, match="on_result must be a function that is not async"):
+    with pytest.raises(interwhen.UsageError, match="on_result must be a function"):
         interwhen.wrap(openai.OpenAI(api_key="k"), on_result=function)
 
 

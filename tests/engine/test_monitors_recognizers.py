@@ -145,7 +145,7 @@ async def test_a_scope_that_is_none_is_no_verdict():
 def test_a_monitor_refuses_another_scope_and_another_recognizer():
     with pytest.raises(interwhen.UsageError, match="scope must be one of answer, steps, got 'all'"):
         watch(scope="all")
-    with pytest.raises(interwhen.UsageError, match="recognizer must be a function, got 'x'"):
+    with pytest.raises(interwhen.UsageError, match="recognizer must be a function or None, got 'x'"):
         watch(recognizer="x")
 
 

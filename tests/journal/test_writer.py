@@ -424,11 +424,11 @@ async def test_what_has_no_form_is_said_at_once(path):
     with pytest.raises(UsageError, match="must be a path or a Journal"):
         interwhen.run(goes_on(), "Q", journal=3)
     for setting, value in (("close_seconds", -1), ("flush_seconds", float("nan")), ("buffer_bytes", "1")):
-        with pytest.raises(UsageError, match=rf"{setting}=.* must be at least 0, got {value!r}"):
+        with pytest.raises(UsageError, match=rf"Journal: {setting} must be a .*number of at least 0, got {value!r}"):
             Journal(path, **{setting: value})
-    with pytest.raises(UsageError, match=r"path=.* must be a str or a path, got b'x'"):
+    with pytest.raises(UsageError, match=r"Journal: path must be a text or PathLike\(...\), got b'x'"):
         Journal(b"x")
-    with pytest.raises(UsageError, match=r"model=.* must be a ModelReference, got 'local'"):
+    with pytest.raises(UsageError, match=r"Journal: model must be ModelReference\(...\) or None, got 'local'"):
         Journal(path, model="local")  # its header could not be read again
     with pytest.raises(JournalError, match=r"must be a writable file, and is not .*embedded null"):
         async with interwhen.run(goes_on(), "Q", journal="a\0b"):

@@ -114,7 +114,7 @@ def test_an_option_that_cannot_be_is_refused_by_name(fake_gguf, options):
 
 
 def test_an_unknown_api_is_refused(fake_gguf):
-    with pytest.raises(UsageError, match="must be one of completions, chat"):
+    with pytest.raises(UsageError, match="api must be one of completions, chat"):
         open_local(str(fake_gguf), api="responses")
 
 

@@ -191,7 +191,7 @@ async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
 
 @pytest.mark.parametrize("tokens", [0, -5, "aks", 1.5])
 async def test_a_context_of_no_tokens_is_refused(tokens):
-    with pytest.raises(UsageError, match="context_tokens must be at least 1"):
+    with pytest.raises(UsageError, match="context_tokens must be a whole number of at least 1"):
         CompletionsModel("http://h/v1", "m", context_tokens=tokens)
 
 

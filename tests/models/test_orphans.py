@@ -178,7 +178,7 @@ def test_an_orphan_counts_until_its_tokens_or_its_time_are_over():
 
 
 def test_a_limit_of_no_orphan_at_all_cannot_be_promised():
-    with pytest.raises(UsageError, match="max_orphans must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="max_orphans must be a whole number of at least 1, got 0"):
         OrphanedStreams(0)
 
 

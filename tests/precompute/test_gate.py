@@ -160,5 +160,5 @@ def test_rules_that_cannot_work_are_refused(wrong):
 
 
 def test_tokens_that_cost_nothing_are_refused():
-    with pytest.raises(UsageError, match="test must be above 0"):
+    with pytest.raises(UsageError, match="test must be a number above 0"):
         Weights(test=0.0)

@@ -79,11 +79,11 @@ def test_nothing_seen_is_nothing_known():
 
 @pytest.mark.parametrize("value", [1.01, -1.5, float("nan")])
 def test_a_value_that_was_not_scaled_is_refused(value):
-    with pytest.raises(UsageError, match="must be from -1 to 1"):
+    with pytest.raises(UsageError, match="must be a number from -1 to 1"):
         ConfidenceSequence().observe(value)
 
 
 @pytest.mark.parametrize("alpha", [0, 1, 2])
 def test_an_error_that_is_no_probability_is_refused(alpha):
-    with pytest.raises(UsageError, match="must be between 0 and 1"):
+    with pytest.raises(UsageError, match="must be a number above 0 and below 1"):
         ConfidenceSequence(alpha)

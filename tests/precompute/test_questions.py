@@ -84,7 +84,7 @@ def test_questions_go_to_the_producers_that_take_some():
         ("answers:anticipat=2", "its options must be among agreeing, anticipate, derivations, max_tokens, questions"),
         ("answers:anticipate=two", "its option anticipate must have a value that fits"),
         ("answers:deadline=2", "its options must be among agreeing, anticipate"),
-        ("answers:anticipate=-1", "anticipate and seen must be at least 0"),
+        ("answers:anticipate=-1", "anticipate must be a whole number of at least 0"),
         ({"anticipate": 2}, "must be described with its name"),
         ("anwers", "not installed"),
     ],

@@ -292,11 +292,11 @@ def test_calls_after_a_failure_to_start_have_the_same_outcome():
 def test_bad_settings_are_the_callers_fault(sandbox, tmp_path):
     with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")
-    with pytest.raises(UsageError, match=r"allow_missing must name guarantees .*, got \['walls'\]"):
+    with pytest.raises(UsageError, match=r"allow_missing must be .* network, files, .*, got \('walls',\)"):
         ProcessSandbox(allow_missing={"walls"})
-    with pytest.raises(UsageError, match=r"without must name mechanisms .*, got \['walls'\]"):
+    with pytest.raises(UsageError, match=r"without must be .* root, user, .*, got \('walls',\)"):
         ProcessSandbox(without={"walls"})
-    with pytest.raises(UsageError, match="parallel must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="parallel must be a whole number of at least 1 or None, got 0"):
         ProcessSandbox(parallel=0)
     for path in ("folder", tmp_path):
         with pytest.raises(UsageError, match="readable must be a list of paths"):

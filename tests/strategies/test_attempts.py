@@ -146,7 +146,7 @@ async def test_an_answer_that_was_handed_over_is_told_apart():
 
 @pytest.mark.parametrize("budget", [0, 1.5, float("nan"), float("inf")])
 async def test_a_budget_that_is_no_number_of_tokens_is_refused(budget):
-    with pytest.raises(UsageError, match=f"budget must be a whole number of at least 1 token, got {budget}"):
+    with pytest.raises(UsageError, match=f"budget must be a whole number of at least 1, got {budget}"):
         await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=budget)
 
 

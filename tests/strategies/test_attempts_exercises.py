@@ -52,7 +52,7 @@ def test_as_many_are_taken_as_are_asked_for():
     ("spec", "kind", "message"),
     [
         ("few", UsageError, "must have the 2 exercises that were asked for, got 1"),
-        ("twice", UsageError, "each exercise must have its own name, got 'a' twice"),
+        ("twice", UsageError, "the names of exercises must differ, got 'a' twice"),
         ("breaks", PluginError, "must make exercises, got OSError: disk"),
         ("odd", PluginError, "must make Exercise objects, got 'x' as exercise 1"),
         ("nothing", PluginError, "must return an iterable of Exercise, got 3"),
@@ -66,5 +66,7 @@ def test_what_cannot_be_is_named(spec, kind, message):
 
 
 def test_at_least_one_is_needed():
-    with pytest.raises(UsageError, match="task 'many': the number of problems must be at least 1, got 0"):
+    with pytest.raises(
+        UsageError, match="task 'many': the number of problems must be a whole number of at least 1, got 0"
+    ):
         load("many", count=0)

@@ -71,7 +71,7 @@ def test_what_cannot_be_is_named(spec, message):
 
 
 def test_two_of_one_name_are_refused():
-    with pytest.raises(UsageError, match="must have its own name, got greedy, greedy"):
+    with pytest.raises(UsageError, match="the names of strategies must differ, got 'greedy' twice"):
         load_strategies("greedy,greedy")
 
 

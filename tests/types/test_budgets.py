@@ -13,9 +13,9 @@ def test_a_negative_budget_is_refused(name):
 
 @pytest.mark.parametrize("value", [None, 1.5, "3", True, float("nan")], ids=repr)
 def test_a_budget_of_another_type_is_refused(value):
-    with pytest.raises(UsageError, match="Budgets: remedies must be a whole number, got"):
+    with pytest.raises(UsageError, match="Budgets: remedies must be a whole number of at least 0, got"):
         Budgets(remedies=value)
     if value is not None and value != 1.5:
-        with pytest.raises(UsageError, match="Budgets: seconds must be a number, got"):
+        with pytest.raises(UsageError, match="Budgets: seconds must be a number of at least 0 or None, got"):
             Budgets(seconds=value)
     Budgets(prompt_tokens=None, seconds=1.5, failures=None)

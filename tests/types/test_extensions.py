@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen import Model, Workers
-from interwhen._types.extensions import WorkerPool, fits
+from interwhen._types.extensions import WorkerPool
+from interwhen._types.vetting import fits
 from interwhen.models import CompletionsModel
 from interwhen.testing import ScriptedModel, VirtualWorkers
 

@@ -24,19 +24,19 @@ def test_a_message_is_written_without_what_it_leaves_out():
 
 @pytest.mark.parametrize("stop", ["END", ("",), ("a", ""), (5,)])
 def test_stop_sequences_are_texts_in_a_tuple(stop):
-    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+    with pytest.raises(UsageError, match="stop must be a tuple, each item a text that is not empty"):
         Sampling(stop=stop)
-    with pytest.raises(UsageError, match="stop must be a tuple of texts"):
+    with pytest.raises(UsageError, match="stop must be a tuple, each item a text that is not empty"):
         Fork("Which sums?", parse=lambda reply, segment: (), stop=stop)
 
 
 @pytest.mark.parametrize("value", [-1, float("nan"), "5"])
 def test_times_are_numbers_of_at_least_0(value):
     for name in ("connect", "first_token", "inter_token", "total", "min_rate", "idle"):
-        with pytest.raises(UsageError, match=f"the timeout {name} must be"):
+        with pytest.raises(UsageError, match=f"Timeouts: {name} must be"):
             Timeouts(**{name: value})
     for name in ("attempts", "base", "cap", "budget"):
-        with pytest.raises(UsageError, match=f"{name} of Retries must be"):
+        with pytest.raises(UsageError, match=f"Retries: {name} must be"):
             Retries(**{name: value})
 
 

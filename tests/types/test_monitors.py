@@ -22,7 +22,6 @@ def nothing(_segment):
         {"phase": "none"},
         {"unproven": "maybe"},
         {"extractor": 3},
-        {"extractor": Fork(prompt="?", parse=None)},
         {"trigger": "Lines"},
         {"trigger": interwhen.Lines},
         {"remedy": "feedback"},
@@ -38,7 +37,6 @@ def nothing(_segment):
         {"trigger": interwhen.Lines(joins=["so"])},
         {"trigger": interwhen.EveryChars(1.5)},
         {"trigger": interwhen.Markers(words="Wait")},
-        {"trigger": interwhen.Polls(least=1.5)},
         {"trigger": interwhen.ToolCalls(opening=5)},
         {"remedy": interwhen.Repair(otherwise="feedback")},
         {"remedy": interwhen.Feedback(place="before")},
@@ -48,6 +46,13 @@ def nothing(_segment):
 def test_a_monitor_that_cannot_work_is_refused(options):
     with pytest.raises(UsageError, match="monitor 'm'"):
         Monitor(**{"name": "m", "verifier": check, "extractor": nothing, **options})
+
+
+def test_the_parts_of_a_monitor_refuse_wrong_values():
+    with pytest.raises(UsageError, match=r"Fork: parse must be a function or Tracker\(...\), got None"):
+        Fork(prompt="?", parse=None)
+    with pytest.raises(UsageError, match=r"Polls: least must be a whole number, got 1\.5"):
+        interwhen.Polls(least=1.5)
 
 
 def test_a_fork_is_an_extractor():
@@ -68,7 +73,7 @@ def test_the_name_of_a_monitor_is_a_text(name):
         ({"max_tokens": 1.5}, "max_tokens must be a whole number of at least 1"),
         ({"deadline": 0}, "deadline must be positive"),
         ({"deadline": float("nan")}, "deadline must be positive"),
-        ({"stop": "abc"}, "stop must be a tuple of texts"),
+        ({"stop": "abc"}, "stop must be a tuple, each item a text"),
         ({"scores": 1.5}, "scores must be a whole number from 0 to 20"),
         ({"scores": 21}, "scores must be a whole number from 0 to 20"),
         ({"local": 5}, "local must be a function"),

@@ -158,5 +158,5 @@ def test_an_order_that_cannot_work_is_refused(order):
 
 @pytest.mark.parametrize("again", ["Again.", ("Again.",), None])
 def test_other_words_must_be_templates(again):
-    with pytest.raises(UsageError, match="again must be a tuple of FeedbackTemplate"):
+    with pytest.raises(UsageError, match="again must be a tuple, each item FeedbackTemplate"):
         FeedbackTemplate(again=again)

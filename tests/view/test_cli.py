@@ -56,7 +56,7 @@ def test_the_terminal_and_programs(folder, capsys):
 @pytest.mark.parametrize("port", ["-1", "65536"])
 def test_a_port_that_is_none_is_refused(port, folder, capsys):
     assert view(folder, f"--port={port}") == 2
-    assert f"--port must be from 0 to 65535, got {port}" in capsys.readouterr().err
+    assert f"--port must be a whole number from 0 to 65535, got {port}" in capsys.readouterr().err
 
 
 def test_the_page_does_not_overwrite_a_journal(folder, tmp_path, capsys):

@@ -11,7 +11,7 @@ from cyclopts import Group, Parameter
 from rich.table import Table
 
 from interwhen import UsageError
-from interwhen.bench._experiment import require_positive
+from interwhen._types.vetting import Above, Amount, Positive, vetted
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
 from interwhen.bench.evaluation._results import EvaluationSummary, summarize
@@ -29,6 +29,7 @@ _PROMPTS, _SERVERS, _ENGINE = Group("Prompts", sort_key=0), Group("Servers", sor
 _LIMITS = Group("Limits", sort_key=4)
 
 
+@vetted("--")
 def evaluate(
     *,
     task: Annotated[str, Parameter(group=_PROMPTS)],
@@ -36,23 +37,23 @@ def evaluate(
     model: Annotated[str, Parameter(group=_SERVERS)],
     out: Path,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m", negative="")] = (),
-    count: Annotated[int | None, Parameter(group=_PROMPTS)] = None,
+    count: Annotated[Positive | None, Parameter(group=_PROMPTS)] = None,
     task_seed: Annotated[int, Parameter(group=_PROMPTS)] = 0,
     prompt_field: Annotated[str, Parameter(group=_PROMPTS)] = "prompt",
     answer_field: Annotated[str, Parameter(group=_PROMPTS)] = "answer",
     answer: Annotated[str, Parameter(group=_PROMPTS)] = ANSWER,
     api: Annotated[Api, Parameter(group=_SERVERS)] = "chat",
-    concurrency: Annotated[int, Parameter(group=_SERVERS)] = 8,
-    max_concurrency: Annotated[int, Parameter(group=_SERVERS)] = 256,
-    patience: Annotated[float, Parameter(group=_SERVERS)] = 300.0,
-    tries: Annotated[int, Parameter(group=_SERVERS)] = 3,
+    concurrency: Annotated[Positive, Parameter(group=_SERVERS)] = 8,
+    max_concurrency: Annotated[Positive, Parameter(group=_SERVERS)] = 256,
+    patience: Annotated[Above, Parameter(group=_SERVERS)] = 300.0,
+    tries: Annotated[Positive, Parameter(group=_SERVERS)] = 3,
     engine: Annotated[Literal["local", "ray"], Parameter(group=_ENGINE)] = "local",
     ray_address: Annotated[str | None, Parameter(group=_ENGINE)] = None,
-    ray_tasks: Annotated[int | None, Parameter(group=_ENGINE)] = None,
-    shard_size: Annotated[int, Parameter(group=_LIMITS)] = 1000,
-    budget_tokens: Annotated[int | None, Parameter(group=_LIMITS)] = None,
-    price_prompt: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
-    price_tokens: Annotated[float, Parameter(group=_LIMITS)] = 0.0,
+    ray_tasks: Annotated[Positive | None, Parameter(group=_ENGINE)] = None,
+    shard_size: Annotated[Positive, Parameter(group=_LIMITS)] = 1000,
+    budget_tokens: Annotated[Positive | None, Parameter(group=_LIMITS)] = None,
+    price_prompt: Annotated[Amount, Parameter(group=_LIMITS)] = 0.0,
+    price_tokens: Annotated[Amount, Parameter(group=_LIMITS)] = 0.0,
     json: Annotated[bool, Parameter(negative="")] = False,
     sampling: SamplingFlags = _SAMPLING,
     budgets: BudgetFlagsWithoutReconnects = _BUDGETS,
@@ -117,20 +118,6 @@ def evaluate(
     json
         Write the summary as JSON.
     """
-    require_positive(
-        concurrency=concurrency,
-        max_concurrency=max_concurrency,
-        patience=patience,
-        tries=tries,
-        shard_size=shard_size,
-        ray_tasks=ray_tasks,
-        budget_tokens=budget_tokens,
-    )
-    if not (price_prompt >= 0 and price_tokens >= 0):
-        raise UsageError(
-            f"--price-prompt and --price-tokens must not be negative, got {price_prompt:g} and {price_tokens:g}; give "
-            "0 or more"
-        )
     if engine == "local" and (ray_address is not None or ray_tasks is not None):
         raise UsageError(
             "--ray-address and --ray-tasks must be used with --engine ray, got --engine local; change it, or leave "

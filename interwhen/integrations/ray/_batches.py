@@ -12,6 +12,7 @@ from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Message, Model, Prompt, Sampling
 from interwhen._types.results import Result, Unverified, Verified
+from interwhen._types.vetting import Positive, require
 from interwhen.registry import Api, load_model, load_monitors
 
 COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
@@ -124,8 +125,7 @@ def map_batches(
     cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
-        if number < 1:
-            raise UsageError(f"map_batches: {label} must be at least 1, got {number}")
+        require(f"map_batches: {label}", number, Positive)
     load_monitors(tuple(monitors))  # a wrong name is an error here, and not later in an actor
     return dataset.map_batches(
         SupervisedBatches,

@@ -30,6 +30,7 @@ from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
 from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
+from interwhen._types.vetting import Count, vetted
 from interwhen.integrations.ray._cluster import RayCluster
 from interwhen.integrations.ray._messages import (
     CheckItem,
@@ -102,18 +103,17 @@ class RayWorkers:
     an actor. Raises :class:`~interwhen.UsageError` for an invalid value, or if Ray is not installed.
     """
 
+    @vetted("RayWorkers: ")
     def __init__(
         self,
         *,
         address: str = "",
-        actors: int = 0,
+        actors: Count = 0,
         threads: int = 8,
         processes: int = 2,
         memory: int | None = 2 << 30,
         blocked_loop_after: float | None = 0.02,
     ) -> None:
-        if type(actors) is not int or actors < 0:
-            raise UsageError(f"RayWorkers: actors must be a whole number of at least 0, got {actors!r}")
         if find_spec("ray") is None:
             raise UsageError("workers='ray' needs Ray, and it is not installed; run: pip install 'interwhen[ray]'")
         self.blocked_loop_after = blocked_loop_after

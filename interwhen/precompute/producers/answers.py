@@ -11,9 +11,10 @@ from functools import lru_cache
 import anyio.to_thread
 import msgspec
 
-from interwhen._types.errors import ContextOverflow, ModelError, UsageError
+from interwhen._types.errors import ContextOverflow, ModelError
 from interwhen._types.models import WARM, Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
+from interwhen._types.vetting import Count, Positive, require, vetted
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._producer import (
     Accepted,
@@ -24,7 +25,7 @@ from interwhen.precompute._producer import (
     Rejected,
     Step,
     StepContext,
-    is_whole,
+    vet_derivations,
 )
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
 from interwhen.precompute.producers._statements import LONGEST, ask, is_plain_text
@@ -97,31 +98,19 @@ class AnswerProducer:
     version = "2"
     kind: Kind = "answers"
 
+    @vetted("answers: ")
     def __init__(
         self,
         *,
         questions: Sequence[str],
-        anticipate: int,
-        max_tokens: int,
-        seen: int = 0,
+        anticipate: Count,
+        max_tokens: Positive,
+        seen: Count = 0,
         derivations: int = 0,
         agreeing: int = 2,
     ) -> None:
-        if isinstance(questions, str):
-            raise UsageError(
-                f"answers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
-            )
-        if not all(map(is_whole, (anticipate, max_tokens, seen))) or anticipate < 0 or max_tokens < 1 or seen < 0:
-            got = f"anticipate={anticipate!r}, max_tokens={max_tokens!r}, seen={seen!r}"
-            raise UsageError(
-                f"answers: anticipate and seen must be at least 0 and max_tokens at least 1, all whole, got {got}; "
-                "correct them"
-            )
-        if not is_whole(derivations) or derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
-            raise UsageError(
-                "answers: derivations must be at least 0, and agreeing between 1 and derivations, got "
-                f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"
-            )
+        require("answers: questions", questions, Sequence[str], "put a single text in a list")
+        vet_derivations("answers", derivations, agreeing)
         self._derivations = derivations
         self._agreeing = agreeing if derivations else 0
         self._seen = seen

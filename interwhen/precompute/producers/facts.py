@@ -5,15 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
-from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError, check_choice
+from interwhen._types.errors import ContextOverflow, UpstreamError, UsageError
 from interwhen._types.models import WARM, Completion, Sampling
+from interwhen._types.vetting import Amount, Positive, vetted
 from interwhen.precompute._documents import pieces_of
 from interwhen.precompute._items import Item, Kind, Payload
-from interwhen.precompute._producer import Accepted, Context, Nothing, Proposal, Rejected, Step, StepContext, is_whole
+from interwhen.precompute._producer import (
+    Accepted,
+    Context,
+    Nothing,
+    Proposal,
+    Rejected,
+    Step,
+    StepContext,
+    vet_derivations,
+)
 from interwhen.precompute.producers._agreement import (
     PHRASINGS,
     ask_to_derive,
@@ -88,31 +98,20 @@ class FactProducer:
     version = "6"
     kind: Kind = "facts"
 
+    @vetted("facts: ")
     def __init__(
         self,
         *,
-        limit: int,
-        min_gain: float,
-        max_tokens: int,
+        limit: Positive,
+        min_gain: Amount,
+        max_tokens: Positive,
         link: Link,
         grounding: Grounding,
         derivations: int,
         agreeing: int,
         structured: bool,
     ) -> None:
-        if not is_whole(limit) or not is_whole(max_tokens) or limit < 1 or max_tokens < 1 or not min_gain >= 0:
-            got = f"limit={limit!r}, max_tokens={max_tokens!r}, min_gain={min_gain!r}"
-            raise UsageError(
-                f"facts: limit and max_tokens must be whole numbers of at least 1, and min_gain at least 0, got {got}; "
-                "correct them"
-            )
-        check_choice("facts: link", link, get_args(Link))
-        check_choice("facts: grounding", grounding, get_args(Grounding))
-        if not is_whole(derivations) or derivations < 0 or (derivations and not 1 <= agreeing <= derivations):
-            raise UsageError(
-                "facts: derivations must be at least 0, and agreeing between 1 and derivations, got "
-                f"derivations={derivations!r}, agreeing={agreeing!r}; correct them"
-            )
+        vet_derivations("facts", derivations, agreeing)
         self._grounding = grounding
         self._derivations = derivations
         self._agreeing = agreeing if derivations else 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
-from interwhen._types.errors import UsageError, check_choice
 from interwhen._types.models import Completion, Message, Prompt, Sampling
 from interwhen._types.results import Result
+from interwhen._types.vetting import vetted
 from interwhen.precompute._contexts import evict
 from interwhen.precompute._items import Item, ItemId, Kind, Payload
 from interwhen.precompute._precomputer import ContextRef
@@ -55,10 +56,8 @@ class PrefixProducer:
     version = "1"
     kind: Kind = "prefixes"
 
-    def __init__(self, *, as_: As, share: float) -> None:
-        check_choice("prefixes: as_", as_, get_args(As))
-        if not 0 < share <= 1:
-            raise UsageError(f"prefixes: share must be above 0 and at most 1, got {share!r}; correct it")
+    @vetted("prefixes: ")
+    def __init__(self, *, as_: As, share: Annotated[float, Meta(gt=0, le=1)]) -> None:
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:

@@ -23,6 +23,7 @@ from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
 from interwhen._types.monitors import Monitor
+from interwhen._types.vetting import require
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._judge import Unseen, settings_of
 from interwhen.precompute._precomputer import ContextRef
@@ -174,10 +175,7 @@ class VerifierProducer:
     kind: Kind = "verifiers"
 
     def __init__(self, *, monitors: Iterable[MonitorSpec], questions: Sequence[str]) -> None:
-        if isinstance(questions, str):
-            raise UsageError(
-                f"verifiers: questions must be a list of texts, got a single text {questions!r:.80}; put it in a list"
-            )
+        require("verifiers: questions", questions, Sequence[str], "put a single text in a list")
         self._monitors: dict[str, Monitor] = {}
         for each in load_monitors(tuple(monitors)):
             if each.prepare is None:

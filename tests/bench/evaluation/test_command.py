@@ -88,7 +88,7 @@ def test_the_summary_names_what_is_left(tmp_path, capsys):
 def test_wrong_options_are_refused(tmp_path):
     written(tmp_path, 1)
     task = str(tmp_path / "prompts.jsonl")
-    with pytest.raises(UsageError, match="--tries must be at least 1"):
+    with pytest.raises(UsageError, match="--tries must be a whole number of at least 1"):
         evaluate(task=task, endpoint=("http://a/v1",), model="m", out=tmp_path / "out", tries=0)
 
 
@@ -100,11 +100,11 @@ def test_progress_says_what_runs_and_what_failed():
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ({"patience": float("nan")}, "--patience must be more than 0"),
-        ({"patience": -1.0}, "--patience must be more than 0"),
-        ({"budget_tokens": 0}, "--budget-tokens must be at least 1"),
-        ({"max_concurrency": 0}, "--max-concurrency must be at least 1"),
-        ({"price_tokens": -1.0}, "must not be negative"),
+        ({"patience": float("nan")}, "--patience must be a number above 0"),
+        ({"patience": -1.0}, "--patience must be a number above 0"),
+        ({"budget_tokens": 0}, "--budget-tokens must be a whole number of at least 1"),
+        ({"max_concurrency": 0}, "--max-concurrency must be a whole number of at least 1"),
+        ({"price_tokens": -1.0}, "--price-tokens must be a number of at least 0"),
     ],
     ids=str,
 )

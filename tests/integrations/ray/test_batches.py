@@ -70,7 +70,7 @@ def test_wrong_names_and_numbers_are_refused_before_any_actor_starts():
     rows = Rows({"question": ["x"]})
     with pytest.raises(UsageError, match="no_such"):
         map_batches(rows, "http://a/v1", model="m", monitors=["no_such"])
-    with pytest.raises(UsageError, match="actors must be at least 1"):
+    with pytest.raises(UsageError, match="actors must be a whole number of at least 1"):
         map_batches(rows, "http://a/v1", model="m", actors=0)
     with pytest.raises(UsageError, match=r"'prompt'.*question"):
         map_batches(rows, "http://a/v1", model="m")

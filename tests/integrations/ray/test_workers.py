@@ -369,7 +369,7 @@ async def test_a_run_gets_the_pool_by_name(monkeypatch, pool_on):
     assert away == "the cluster was not connected yet" or "it does not answer" in away
     assert run.result.status == "verified"
     assert made[0]._wanted == 7
-    with pytest.raises(UsageError, match="must be a pool"):
+    with pytest.raises(UsageError, match="workers must be a WorkerPool or None"):
         load_workers(7)
 
 
