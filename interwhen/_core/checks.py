@@ -21,7 +21,7 @@ from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, refutation
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import CheckSettled, CheckStarted, Event, ViolationFound
-from interwhen._types.monitors import Fork, Monitor, tracks
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.remedies import Conclude
 from interwhen._types.results import CheckRecord
 from interwhen._types.segments import Claim, Mention, Segment, Span, sha256
@@ -239,6 +239,11 @@ class _MonitorSegments:
         at = bisect_left(self._unclear, span)
         if self._unclear[at : at + 1] == [span]:
             del self._unclear[at]
+
+
+def tracks(extractor: Extractor) -> bool:
+    """Tell whether *extractor* is a tracker, or a fork whose ``parse`` is a tracker."""
+    return isinstance(extractor.parse if isinstance(extractor, Fork) else extractor, Tracker)
 
 
 class CheckTable:

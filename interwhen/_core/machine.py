@@ -12,7 +12,7 @@ from typing import Literal, assert_never
 
 import msgspec
 
-from interwhen._core.checks import CheckTable, Job
+from interwhen._core.checks import CheckTable, Job, tracks
 from interwhen._core.messages import (
     NO_OFFER,
     Abandoned,
@@ -58,7 +58,7 @@ from interwhen._core.violations import (
 from interwhen._types.budgets import Budgets
 from interwhen._types.events import Delta, Event, Remedied, Retracted, StreamBroken, StreamEnded, StreamStarted
 from interwhen._types.models import Chunk, FinishReason, ResumeMode, ResumeWay, Usage
-from interwhen._types.monitors import GATING, Monitor, tracks
+from interwhen._types.monitors import GATING, Monitor
 from interwhen._types.remedies import DEFAULT_TEMPLATE, FeedbackTemplate
 from interwhen._types.results import BYTES_A_TOKEN, CheckRecord, NumberCount, Status, UnverifiedReason
 from interwhen._types.segments import Phase, Span, ToolCall

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import operator
 import os
@@ -98,6 +97,8 @@ def frames_of(loop: object, thread: int) -> list[FrameType]:
 
 
 def _coroutine(loop: object) -> list[FrameType]:
+    import asyncio
+
     if not isinstance(loop, asyncio.AbstractEventLoop):
         return []  # trio does not say which of its tasks is running
     task = asyncio.current_task(loop)
@@ -295,6 +296,8 @@ class LoopWatcher:
 
 
 def _is_virtual(loop: object) -> bool:
+    import asyncio
+
     if isinstance(loop, asyncio.AbstractEventLoop):
         return getattr(loop, "is_virtual", False)
     import trio
@@ -371,6 +374,8 @@ class LoopBlocking:
 
 def loop_clock() -> Callable[[], float]:
     """Return the clock of the running loop, in seconds."""
+    import asyncio
+
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -387,6 +392,8 @@ def loop_caller() -> Callable[[Callable[[], object]], object]:
 
 def current_loop() -> object:
     """Return an object that identifies the running event loop: the asyncio loop or the trio token."""
+    import asyncio
+
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -403,6 +410,8 @@ def is_own_cancellation() -> bool:
 
     On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
     """
+    import asyncio
+
     # If that exception left one of our tasks, it would end the whole task group without an error.
     try:
         task = asyncio.current_task()

@@ -120,11 +120,6 @@ class Fork:
 Extractor: TypeAlias = Parser | Tracker[Any] | Fork
 
 
-def tracks(extractor: Extractor) -> bool:
-    """Tell whether *extractor* is a tracker, or a fork whose ``parse`` is a tracker."""
-    return isinstance(extractor.parse if isinstance(extractor, Fork) else extractor, Tracker)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Monitor:
     """Binds a trigger, extractor, verifier, delivery and remedy. Raises :class:`UsageError` on wrong values."""

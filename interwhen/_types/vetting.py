@@ -47,6 +47,12 @@ def vet(record: object, label: str | None = None, hint: str = "correct it") -> N
             require(f"{before}{name}", getattr(record, name), kinds[name], hint)
 
 
+def prepare(*records: type) -> None:
+    """Read the annotations of *records* now, so that the first :func:`vet` of each compiles nothing."""
+    for record in records:
+        _kinds(record)
+
+
 def require(label: str, value: object, kind: Any, hint: str = "correct it") -> None:
     """Raise :class:`UsageError` if the annotation *kind* does not allow *value*. *hint* says what to do."""
     if not is_of(value, kind):

@@ -20,14 +20,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import GaugeMetricFamily, Metric
 from starlette.types import ASGIApp
 
-from interwhen._engine.run import is_off, switch
+from interwhen._engine.run import RunOptions, is_off, switch
 from interwhen._engine.workers import hanging_threads
 from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
-from interwhen._types.models import Timeouts
+from interwhen._types.models import Retries, Timeouts
+from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result
+from interwhen._types.triggers import Lines
 from interwhen._types.verdicts import Judged
+from interwhen._types.vetting import prepare
 from interwhen.clients._audit import open_audit
+from interwhen.clients._calls import Settings
 from interwhen.gateway._config import SHORTEST_KEY, Config, GatewayLimits, UpstreamConfig, load_keys
 from interwhen.gateway._exchange import Bodies, Exchange
 from interwhen.gateway._http_errors import HttpError, head_too_large, overloaded, shutting_down, too_many
@@ -35,6 +39,7 @@ from interwhen.gateway._monitor_choice import MonitorChooser
 from interwhen.gateway._routes import mode_of
 from interwhen.gateway._upstream import UpstreamServer
 from interwhen.journal._directory import JournalDirectory, open_journals
+from interwhen.journal._settings import CallJournal, Journal
 from interwhen.models._transport import Transport
 from interwhen.registry import PAGES, load
 
@@ -287,6 +292,7 @@ class Gateway:
             group = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(group.cancel_scope.cancel)
             group.start_soon(self._end_stalled, name="stalled calls")
+            prepare(Monitor, Lines, Settings, RunOptions, Journal, CallJournal, Retries)
             self._stack = stack.pop_all()
         return self
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, TypeAlias, get_type_hints
 import msgspec
 from msgspec import Meta
 
-from interwhen._core.checks import plain
+from interwhen._core.checks import plain, tracks
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -37,7 +37,7 @@ from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, JournalError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, ResumeMode, Sampling, Usage
-from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker, tracks
+from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.remedies import Auto, FeedbackTemplate
 from interwhen._types.results import PromptRecord, Result
 from interwhen._types.segments import Claim, Phase, Segment, sha256

@@ -99,7 +99,7 @@ def export_journals(
 
 
 def _check(form: Format, *, keep_refuted: bool) -> None:
-    require("format", form, Format)
+    require("format", form, Format, "choose one of these")
     if keep_refuted and form not in _WHOLE:
         raise UsageError(f"keep_refuted must be used with {' or '.join(_WHOLE)}, got {form!r}; leave it out")
 
