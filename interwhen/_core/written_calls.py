@@ -36,6 +36,11 @@ _DESCRIBED_PARAMETER = re.compile(r"([A-Za-z_]\w*)\s*(?::\s*([^,=]+))?")
 _CODE = re.compile(r"(?:<code>|```\S{0,40})[ \t]{0,9}\n[ \t]{0,40}def [A-Za-z_]")
 
 
+def expects_text(offer: ToolOffer) -> bool:
+    """Whether a client may run calls that the model writes as text, even quoted ones."""
+    return bool(offer.tools or offer.react or offer.code)
+
+
 def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
     """Return what *prompt* and *extra*, the additional fields of the request's body, say about tool calls.
 
@@ -1040,7 +1045,7 @@ class CallScanner(Scanner):
         self._brackets: _Brackets | None = None
         self._known = 0
         """The length of the trace at which the end of the last call was known."""
-        self._expects = self._is_own or bool(offer.tools or offer.react or offer.code) or trigger.formats is not None
+        self._expects = self._is_own or expects_text(offer) or trigger.formats is not None
         """Whether somebody may run a call that the model quotes."""
         self._quoting = _Quoting(0, 0)
 

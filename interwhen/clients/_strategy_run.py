@@ -108,12 +108,12 @@ class _SampleStream(StreamWrapper):
         self._transport = transport
         self._timeouts = timeouts
         self._has_text = False
-        self._is_over = False
+        self._is_whole = False
 
     @property
     def recording(self) -> RecordedAnswer | None:
         """The whole answer as the server sent it; ``None`` if the stream was not read to its end. Read this once."""
-        return self._transport.recorded() if self._is_over else None
+        return self._transport.recorded() if self._is_whole else None
 
     async def receive(self) -> Sequence[Chunk]:
         seconds = self._timeouts.inter_token if self._has_text else self._timeouts.first_token
@@ -123,7 +123,7 @@ class _SampleStream(StreamWrapper):
         if scope.cancelled_caught:
             raise StreamTimeout("inter_token" if self._has_text else "first_token", seconds or 0.0)
         self._has_text = self._has_text or bool(chunks)
-        self._is_over = not chunks
+        self._is_whole = not chunks
         buffer, known = self._buffer, self._known
         known.first, known.reasoning = known.first or buffer.first, known.reasoning or buffer.reasoning
         buffer.queue.clear()

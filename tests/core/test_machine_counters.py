@@ -18,6 +18,7 @@ from interwhen._core.messages import (
     ToolOffer,
 )
 from interwhen._core.release import UnverifiedReason, unverified_reasons
+from interwhen._core.written_calls import expects_text
 from interwhen.models import Usage
 from tests.core.worlds import STRICT, drive, monitor
 
@@ -59,12 +60,12 @@ def test_the_summary_of_a_run_that_said_nothing():
 def test_facts_have_plain_defaults():
     assert (Idle(1.0).dead, Resumed().void) == (False, False)
     assert (Open((), 0, 0).after, Open((), 0, 0).room, Open((), 0, 0).resamples) == (0.0, None, 0)
-    assert not ToolOffer().expects_text
+    assert not expects_text(ToolOffer())
 
 
 @pytest.mark.parametrize("tool", [{"tools": {"f": {}}}, {"react": True}, {"code": (("a", "b"),)}])
 def test_an_offer_of_any_kind_expects_calls_in_the_text(tool):
-    assert ToolOffer(**tool).expects_text
+    assert expects_text(ToolOffer(**tool))
 
 
 def test_pauses_grow_while_remedies_make_no_progress():

@@ -16,6 +16,7 @@ from interwhen._core.written_calls import (
     Opening,
     _Brackets,
     _Quoting,
+    expects_text,
     openings_of,
     read_offer,
     read_written,
@@ -317,7 +318,7 @@ def test_formats_without_tags_are_read_if_the_request_shows_them():
 
 def test_the_defaults_of_an_offer_and_of_an_opening():
     assert (NO_OFFER.tools, NO_OFFER.in_field, NO_OFFER.react, NO_OFFER.code) == ({}, False, False, ())
-    assert not NO_OFFER.expects_text
+    assert not expects_text(NO_OFFER)
     opening = Opening("x", "phi")
     assert (opening.marked, opening.closings) == (True, ())
     found = openings_of(ToolCalls(), EVERYTHING)

@@ -4,7 +4,7 @@ import pytest
 from interwhen import Lines, Message, Monitor, Pass, ToolCalls, verifier
 from interwhen._core.messages import NO_OFFER
 from interwhen._core.segmenter import offer_for
-from interwhen._core.written_calls import read_offer
+from interwhen._core.written_calls import expects_text, read_offer
 from tests.core.call_texts import WEATHER
 
 TYPES = {"get_weather": {"city": "string", "days": "integer"}}
@@ -19,7 +19,7 @@ def test_tools_in_a_field(extra):
     offer = read_offer("q", extra)
     assert offer.tools == TYPES
     assert offer.in_field
-    assert offer.expects_text
+    assert expects_text(offer)
     assert not offer.react
     assert not offer.code
 

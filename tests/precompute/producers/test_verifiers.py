@@ -175,5 +175,5 @@ async def test_the_puzzles_that_ship_can_be_kept():
 
 
 def test_one_text_is_no_list_of_questions():
-    with pytest.raises(UsageError, match="put it in a list"):
+    with pytest.raises(UsageError, match="put a single text in a list"):
         verifiers(questions="Which?")
