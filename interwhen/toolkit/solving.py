@@ -6,16 +6,12 @@ Without the extra, the import of this module raises :class:`~interwhen.toolkit.M
 from __future__ import annotations
 
 import io
-import re
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-
-from interwhen._types.errors import DECODE_ERRORS, MissingExtraError, UsageError
+from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen._types.verdicts import Pass, Unknown, Verdict, Violation
 from interwhen._types.verifiers import on_cancel, time_left
 
@@ -25,7 +21,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
 
-__all__ = ["Build", "Problem", "WarmProblem", "WarmProblems", "from_smt2", "problem", "to_smt2", "z3_text"]
+__all__ = ["Problem", "problem", "z3_text"]
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""
@@ -159,7 +155,7 @@ class Problem:
         """Let Z3 solve the conditions. Return its answer (``sat`` or ``unsat``), or the reason why there is none."""
         self.reasons = ()
         left = min(time_left(), self._seconds if self._seconds is not None else float("inf")) * _SHARE
-        # Set each time, because a warm problem keeps the limit of the check before.
+        # Set each time: a method may solve several times, and the check has less time left then.
         self._solver.set("timeout", max(int(min(left * 1000, _NO_TIMEOUT)), 1))
         try:
             found = self._solver.check()
@@ -207,202 +203,3 @@ def problem(*, seconds: float | None = None, memory_mb: int = 1024) -> Iterator[
         yield Problem(context, seconds, memory_mb)
     if not cancelled.is_set():
         _FREE.context = context
-
-
-# Warm problems: Z3 problems that are kept between checks, and can be stored as SMT-LIB (extra ``z3``).
-#
-# A check that builds a new problem must create the context, add the conditions, and let Z3 repeat its deductions about
-# them. A warm problem has done this already. A check adds its question (``push``), solves, and removes it (``pop``).
-
-Build = Callable[[Problem], None]
-"""A function that adds conditions to a new problem, with variables in the ``context`` of the problem."""
-
-_NAME: Final = re.compile(r"^; interwhen: (.*)$", re.MULTILINE)
-
-
-class WarmProblem(Problem):
-    """A problem that is used for many checks. *build* is a function that adds its conditions once, at the start.
-
-    With *ahead*, Z3 also solves them then. Without *minimal*, the reasons of a verdict may include unnecessary
-    conditions, which is faster. Only one thread at a time may use the problem, and another than the one that made it
-    must use :meth:`lent`.
-    """
-
-    def __init__(self, build: Build, *, memory_mb: int = 1024, minimal: bool = True, ahead: bool = True) -> None:
-        super().__init__(z3.Context(), None, memory_mb)
-        self._solver.set("core.minimize", minimal)
-        build(self)
-        self._conditions = len(self._names)
-        self._floor = 0
-        self._verdict: Verdict | None = None
-        self._because: tuple[str, ...] = ()
-        if ahead:
-            self.solve_ahead(None)
-
-    def solve_ahead(self, seconds: float | None) -> None:
-        """Let Z3 solve the conditions now, in at most *seconds* (``None``: no limit of its own), for later checks."""
-        self._seconds = seconds
-        self._verdict, self._because = super().consistent(), self.reasons
-        self._seconds = None
-
-    @property
-    def spent(self) -> int:
-        """The work that Z3 has done on this problem so far, in its deterministic unit (``rlimit count``)."""
-        return int(self._solver.statistics().get_key_value("rlimit count"))
-
-    @property
-    def size(self) -> int:
-        """The number of conditions in this problem."""
-        return len(self._names)
-
-    def consistent(self) -> Verdict:
-        """Return a verdict as :meth:`Problem.consistent` does.
-
-        A pass or a violation that was found at the start is returned again for checks that add no conditions.
-        """
-        if isinstance(self._verdict, Pass | Violation) and self._is_as_built():
-            self.reasons = self._because
-            return self._verdict
-        return super().consistent()
-
-    @contextmanager
-    def lent(self, seconds: float | None) -> Iterator[None]:
-        """Let the current thread use the problem in a ``with`` block.
-
-        *seconds* limits the time of Z3, as for :class:`Problem`. Conditions that the block adds are removed at its end.
-        """
-        self._thread = threading.get_ident()
-        self._seconds = seconds
-        names = dict(self._names)
-        self._solver.push()
-        self._floor = self._solver.num_scopes()
-        try:
-            yield
-        finally:
-            self._solver.pop()
-            self._floor = self._solver.num_scopes()
-            self._names = names
-
-    def _solve(self) -> Any:
-        if isinstance(self._verdict, Pass) and self._is_as_built():
-            self.reasons = ()
-            return z3.sat
-        return super()._solve()
-
-    def _is_as_built(self) -> bool:
-        return self._solver.num_scopes() == self._floor and len(self._names) == self._conditions
-
-
-class WarmProblems:
-    """A pool of warm problems, each identified by a key, for the checks of all threads.
-
-    At most *most* idle problems are kept. *memory_mb* limits the memory of Z3 in this process. Without *minimal*, the
-    reasons of a verdict may include unnecessary conditions, which is faster. Raises :class:`UsageError` if *most* is
-    below 1.
-
-    Problems with equal keys must have equal conditions; the pool does not check this. So a key must identify everything
-    that the conditions are made from, for example by a digest of the policy.
-    """
-
-    def __init__(self, *, most: int = 16, memory_mb: int = 1024, minimal: bool = True) -> None:
-        if most < 1:
-            raise UsageError(
-                f"WarmProblems: most must be at least 1, got {most!r}; give the number of idle problems to keep"
-            )
-        self._most = most
-        self._memory_mb = memory_mb
-        self._minimal = minimal
-        self._idle: OrderedDict[int, tuple[str, WarmProblem]] = OrderedDict()
-        self._lock = threading.Lock()
-        self._number = 0
-        self.built = 0
-        """How many problems were built, because none with the key was idle."""
-
-    @contextmanager
-    def problem(self, key: str, build: Build, *, seconds: float | None = None) -> Iterator[WarmProblem]:
-        """Lend a problem with this *key* to the running check, for the ``with`` block.
-
-        If none is idle, a new one is made with *build*, and Z3 solves it once. *seconds* is as for :func:`problem`. If
-        the check is cancelled or the block raises, the problem is not used again.
-        """
-        idle = self._take(key)
-        found = idle or WarmProblem(build, memory_mb=self._memory_mb, minimal=self._minimal, ahead=False)
-        with _interrupted(found.context) as cancelled:
-            if idle is None:
-                found.solve_ahead(seconds)
-                with self._lock:
-                    self.built += 1
-            with found.lent(seconds):
-                yield found
-        if not cancelled.is_set():
-            self._give_back(key, found)
-
-    def _take(self, key: str) -> WarmProblem | None:
-        with self._lock:
-            number = next((number for number, (name, _) in reversed(self._idle.items()) if name == key), None)
-            return None if number is None else self._idle.pop(number)[1]
-
-    def _give_back(self, key: str, problem: WarmProblem) -> None:
-        with self._lock:
-            self._number += 1
-            self._idle[self._number] = (key, problem)
-            if len(self._idle) > self._most:
-                self._idle.popitem(last=False)
-
-
-def to_smt2(conditions: Mapping[str, Any]) -> str:
-    """Return named *conditions* (Booleans of one Z3 context) as SMT-LIB 2, which other solvers can often read, too.
-
-    Raises :class:`UsageError` if there are none.
-    """
-    if not conditions:
-        raise UsageError(
-            "to_smt2: conditions must hold at least one condition, got none; give a mapping of names to conditions"
-        )
-    solver = z3.Solver(ctx=next(iter(conditions.values())).ctx)
-    for condition in conditions.values():
-        solver.add(condition)
-    names = "".join(f"; interwhen: {msgspec.json.encode(name).decode()}\n" for name in conditions)
-    return names + str(solver.to_smt2())
-
-
-def from_smt2(text: str) -> Build:
-    """Return a function that adds the conditions in *text*, which :func:`to_smt2` wrote, to a problem.
-
-    Raises :class:`UsageError` if *text* names no condition, or if a name is not a JSON string. The returned function
-    raises it if it cannot add all conditions.
-    """
-    names = _names(text)
-
-    def build(problem: Problem) -> None:
-        try:
-            conditions = z3.parse_smt2_string(text, ctx=problem.context)
-        except z3.Z3Exception as error:
-            raise UsageError(
-                f"from_smt2: the text must be SMT-LIB that Z3 can read, got an error of Z3: {error}; use "
-                "a text that to_smt2 wrote"
-            ) from error
-        if len(conditions) != len(names):
-            raise UsageError(
-                f"from_smt2: SMT-LIB text was modified: it asserts {len(conditions)} conditions but names "
-                f"{len(names)}; use it as to_smt2 wrote it"
-            )
-        for name, condition in zip(names, conditions, strict=True):
-            problem.require(name, condition)
-
-    return build
-
-
-def _names(text: str) -> list[str]:
-    try:
-        found = [msgspec.json.decode(name, type=str) for name in _NAME.findall(text)]
-    except DECODE_ERRORS as error:
-        raise UsageError(
-            f"from_smt2: the name of a condition must be a JSON string, got an error: {error}; use a "
-            "text that to_smt2 wrote"
-        ) from error
-    if not found:
-        raise UsageError(
-            "from_smt2: the text must name its conditions, got none that is named; use a text that to_smt2 wrote"
-        )
-    return found

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import random
 import statistics
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, get_args
 
-from interwhen import Model, Sampling, UsageError, Verdict, run
+from interwhen import Model, Sampling, UsageError, run
 from interwhen.bench._experiment import Experiment, command_of, require_positive, say
 from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate
@@ -23,7 +22,6 @@ from interwhen.precompute._served_items import ServeReady, choose_facts, with_fa
 from interwhen.precompute.producers._statements import ask_for, numbered, read_statements
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.precompute.producers.facts import facts, notes_of
-from interwhen.toolkit import MissingExtraError
 from tests.benchmarks.precompute_local import measure_local
 from tests.benchmarks.precompute_world import (
     FAMILIES,
@@ -376,89 +374,6 @@ def _shares(stages: Sequence[Stage]) -> tuple[float, float]:
     return stages.count("kept") / len(stages), (stages.count("demoted") + stages.count("evicted")) / len(stages)
 
 
-# Z3, warm and cold: the same questions about the same timetable. Z3 counts its own work, and the time is measured.
-
-
-def timetable(context: Any, jobs: int) -> dict[str, Any]:
-    """Return the Z3 conditions of a timetable of *jobs* jobs, by name. *context* is the Z3 context."""
-    import z3
-
-    job = [z3.Int(f"job {number}", context) for number in range(jobs)]
-    found = {f"job {at} is in time": z3.And(job[at] >= 0, job[at] <= 2 * jobs) for at in range(jobs)}
-    for at in range(jobs - 3):
-        found[f"job {at + 3} follows job {at}"] = job[at + 3] >= job[at] + 2 + at % 4
-    for at in range(0, jobs - 1, 2):
-        found[f"jobs {at} and {at + 1} share a machine"] = z3.Or(job[at] + 3 <= job[at + 1], job[at + 1] + 2 <= job[at])
-    return found
-
-
-def question(context: Any, jobs: int, number: int) -> Any:
-    """Return a Z3 condition in *context*: job *number* of the timetable with *jobs* jobs starts by a certain time."""
-    import z3
-
-    return z3.Int(f"job {number}", context) <= (3 * jobs // 2 if number % 2 else 2 * jobs + 5)
-
-
-class SolverCost(NamedTuple):
-    """The mean cost of a question about a timetable, for a new problem (cold) and for one that is loaded (warm).
-
-    ``*_spent`` is Z3's own deterministic count (``rlimit count``), ``*_ms`` the time in milliseconds.
-    """
-
-    conditions: int
-    """The number of Z3 conditions of the timetable."""
-    questions: int
-    """The number of questions that were asked."""
-    cold_spent: float
-    warm_spent: float
-    cold_ms: float
-    warm_ms: float
-    same: bool
-    """Whether warm and cold problems gave the same kinds of verdicts."""
-
-
-def solver_row(jobs: int, questions: int, *, minimal: bool) -> SolverCost:
-    """Ask questions about a timetable of *jobs* jobs, and return what they cost on average.
-
-    Each question is asked twice: to a Z3 problem that is already loaded (warm), and to a new one (cold). With
-    *minimal*, Z3 also removes unnecessary conditions from the reasons of verdicts.
-    """
-    from interwhen.toolkit.solving import Problem, WarmProblem, WarmProblems
-
-    def build(found: Problem) -> None:
-        for name, condition in timetable(found.context, jobs).items():
-            found.require(name, condition)
-
-    pool = WarmProblems(minimal=minimal)
-    with pool.problem("timetable", build) as found:
-        found.follows(question(found.context, jobs, 0))
-        size = found.size
-    spent, seconds = [0, 0], [0.0, 0.0]
-    kinds: tuple[list[type[Verdict]], list[type[Verdict]]] = ([], [])
-    for number in range(0, jobs, max(jobs // questions, 1)):
-        begun = time.perf_counter()
-        with pool.problem("timetable", build) as found:
-            before = found.spent
-            kinds[0].append(type(found.follows(question(found.context, jobs, number))))
-            spent[0] += found.spent - before
-        seconds[0] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        fresh = WarmProblem(build, minimal=minimal, ahead=False)
-        kinds[1].append(type(fresh.follows(question(fresh.context, jobs, number))))
-        seconds[1] += time.perf_counter() - begun
-        spent[1] += fresh.spent
-    asked = len(kinds[0])
-    return SolverCost(
-        conditions=size,
-        questions=asked,
-        cold_spent=spent[1] / asked,
-        warm_spent=spent[0] / asked,
-        cold_ms=1e3 * seconds[1] / asked,
-        warm_ms=1e3 * seconds[0] / asked,
-        same=kinds[0] == kinds[1],
-    )
-
-
 # The report.
 
 PASSES = 4
@@ -598,12 +513,10 @@ async def simulate(
     minutes: float | None = None,
     predictable: Sequence[float] = (1.0, 0.5, 0.0),
     families: Sequence[FamilyName] = tuple(FAMILIES),
-    jobs: Sequence[int] = (20, 40, 60),
 ) -> Report:
     """Run the whole simulated benchmark of precompute, and return its report.
 
-    After *minutes* minutes, no further context of a family and share begins. *jobs* are the sizes of the timetables for
-    the questions to Z3; without Z3, their table is empty.
+    After *minutes* minutes, no further context of a family and share begins.
     """
     rates = MistakeRates()
     costs: list[Row] = []
@@ -639,7 +552,6 @@ async def simulate(
             Table("The gate (simulated items)", tuple(_gate_rows(gate_items, seed))),
             Table("Queries until the gate decides (simulated items)", tuple(_speed_rows(gate_items, seed))),
             Table("Items that make no difference, looked at after each pair", tuple(_error_rows(gate_items, seed))),
-            Table("Z3, a question", tuple(_solver_rows(jobs)), "Cold and warm in Z3's own count (rlimit count)."),
         ),
         charts=tuple(_passes_chart(family, by_arm) for family, by_arm in points.items()),
     )
@@ -689,30 +601,6 @@ def _error_rows(items: int, seed: int) -> Iterator[Row]:
         row = error_row(item, items=20 * items, seed=seed)
         both = _percent(row["kept"] + row["dropped"], limit=5.0)
         yield {"item": item, "kept": _percent(row["kept"]), "dropped": _percent(row["dropped"]), "together": both}
-
-
-def _solver_rows(sizes: Sequence[int], questions: int = 12) -> Iterator[Row]:
-    """Yield a table row on the cost of Z3's answers for each of *sizes*; then again, without unnecessary reasons.
-
-    The sizes are numbers of jobs in a timetable. Without Z3, there are no rows.
-    """
-    try:
-        for minimal in (False, True):
-            for jobs in sizes:
-                cost = solver_row(jobs, questions, minimal=minimal)
-                yield {
-                    "conditions": f"{cost.conditions}",
-                    "reasons": "minimal" if minimal else "any",
-                    "cold": cost.cold_spent,
-                    "warm": cost.warm_spent,
-                    "times cheaper": cost.cold_spent / cost.warm_spent,
-                    "cold, ms": cost.cold_ms,
-                    "warm, ms": cost.warm_ms,
-                    "times faster": cost.cold_ms / cost.warm_ms,
-                    "same verdicts": "yes" if cost.same else "NO",
-                }
-    except MissingExtraError:
-        return
 
 
 def _passes_chart(family: str, points: Mapping[tuple[str, int], CurvePoint]) -> Chart:

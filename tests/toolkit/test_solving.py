@@ -11,7 +11,7 @@ z3 = pytest.importorskip("z3", reason="the extra 'z3' is not installed")
 
 from interwhen import Claim, Pass, Span, Unknown, UsageError, Violation  # noqa: E402  # noqa: E402
 from interwhen._types.verifiers import Ticket, hold  # noqa: E402  # noqa: E402
-from interwhen.toolkit.solving import WarmProblems, problem, z3_text  # noqa: E402  # noqa: E402
+from interwhen.toolkit.solving import problem, z3_text  # noqa: E402
 
 
 def ages(found, *more):
@@ -146,47 +146,6 @@ def test_a_check_that_is_called_off_interrupts_z3():
     ticket.cancel()
     thread.join(60)
     assert [type(verdict) for verdict in verdicts] == [Unknown]
-
-
-def test_the_first_solve_of_a_warm_problem_has_the_limits_of_the_check():
-    begun = time.monotonic()
-    with WarmProblems().problem("hard", hard, seconds=0.2) as found:
-        assert isinstance(found.consistent(), Unknown)
-    assert time.monotonic() - begun < 30
-
-
-def test_a_check_that_is_cancelled_interrupts_the_first_solve_of_a_warm_problem():
-    ticket, pool, verdicts, ready = Ticket(600.0), WarmProblems(), [], threading.Event()
-
-    def build(found):
-        hard(found, 14)
-        ready.set()
-
-    def work():
-        with hold(ticket), pool.problem("hard", build) as found:
-            verdicts.append(found._verdict)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    assert ready.wait(60)
-    wait_until_z3_works(thread)
-    ticket.cancel()
-    thread.join(60)
-    assert [type(verdict) for verdict in verdicts] == [Unknown]
-
-
-def test_a_warm_problem_does_not_keep_the_limit_of_an_earlier_check():
-    pool = WarmProblems()
-
-    def build(found):
-        found.require("even", z3.Int("x", found.context) % 2 == 0)
-
-    with pool.problem("x", build, seconds=0.001) as found:
-        found.follows(z3.Int("x", found.context) == 2)
-    with pool.problem("x", build) as found:
-        hard(found, 7)
-        assert isinstance(found.consistent(), Violation)
-    assert pool.built == 1
 
 
 @pytest.mark.fault("V4", injected="a question that needs more memory than it may have", happens="Unknown")
