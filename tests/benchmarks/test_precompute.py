@@ -80,7 +80,7 @@ def test_false_moves_are_rare(item):
 
 async def test_the_report_is_whole():
     report = await simulate(contexts=1, questions=2, predictable=(1.0,), families=("lookups",), gate_items=1)
-    assert len(report.tables) == 6
+    assert len(report.tables) == 5
     costs, passes, *_ = report.tables
     assert [row["prepared"] for row in costs.rows] == ["nothing", "facts", "answers", "both"]
     assert {row["notes"] for row in passes.rows} == {"verified", "leaky", "unverified", "verbatim"}

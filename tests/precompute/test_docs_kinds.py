@@ -24,7 +24,7 @@ def test_the_examples_run(number):
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 2
 
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
