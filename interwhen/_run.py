@@ -33,7 +33,7 @@ from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.results import Result, new_call_id, notebook_page
 from interwhen._types.segments import Phase
-from interwhen._types.vetting import fits
+from interwhen._types.vetting import fits, require_known
 from interwhen.journal import Journal, ModelReference
 from interwhen.journal._rebuilt_run import (
     Journaled,
@@ -107,6 +107,7 @@ def run(model: Model | str, prompt: str | Sequence[Message | Mapping[str, Any]],
     the prompt, or fails and is closed, and :class:`~interwhen.JournalError` if the file for the journal is not empty or
     cannot be written.
     """
+    require_known("the options of a run", options, tuple(RunKeywords.__annotations__))
     specs = several_specs(options.get("monitors", ()))
     watchers = load_monitors(specs)
     if is_off():

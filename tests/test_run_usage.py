@@ -32,6 +32,8 @@ async def test_what_cannot_be_done_says_so():
 @pytest.mark.parametrize(
     ("prompt", "options", "why"),
     [
+        ("Q", {"allocator": object()}, "'allocator', which was removed: choose the strategy until-verified"),
+        ("Q", {"monitor": []}, "the options of a run must be among .*, got 'monitor'; did you mean 'monitors'"),
         ([{"role": "user"}], {}, "message 0"),
         ([{"role": "user", "content": None}], {}, "message 0"),
         ([{"role": "boss", "content": "x"}], {}, "message 0.*boss"),

@@ -45,7 +45,7 @@ class CheckRecord(msgspec.Struct, frozen=True, gc=False):
     tries: int = 1
     """The number of tries; ``outcome`` is the outcome of the last one. 1 if the check was cancelled."""
     claim_sha256: str = ""
-    """The hash of the claim's text in the trace; empty if the claim has no span, and in records of older versions."""
+    """The hash of the claim's text in the trace; empty if the claim has no span."""
     code_sha256: str = ""
     """The hash of the source file that defines the verifier's check; empty if there is no such file."""
     judge_sha256: str = ""
@@ -78,7 +78,7 @@ class ViolationRecord(msgspec.Struct, frozen=True, gc=False):
     """The number of characters of the trace before the segment, without white space, feedback, and refuted text that
     feedback answers. ``None``: it was not recorded, for example because there was no remedy."""
     phase: Phase | None = None
-    """The phase of the refuted segment; ``None``: there was no remedy, or an older version wrote this."""
+    """The phase of the refuted segment; ``None``: there was no remedy."""
 
 
 PromptOutcome = Literal["observed", "refused", "rewritten", "failed"]

@@ -7,7 +7,7 @@ The annotation is the only place that says what a value may be: a type, a ``Lite
 from __future__ import annotations
 
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, lru_cache, partial, wraps
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, cast, get_args, get_origin, get_type_hints
@@ -96,6 +96,27 @@ def require_distinct(label: str, values: Sequence[object], hint: str) -> None:
     for value in values:
         if values.count(value) > 1:
             raise UsageError(f"{label} must differ, got {value!r:.80} twice: {hint}")
+
+
+REMOVED = {
+    "allocator": "choose the strategy until-verified, or the remedy auto, which stop at a verified answer",
+    "learner": "use the remedy Auto, and set its order if you want another one: Auto(order=...)",
+}
+"""Options that were removed, and what to use instead."""
+
+
+def require_known(label: str, names: Iterable[object], known: Sequence[str]) -> None:
+    """Raise :class:`UsageError` if one of *names* is not in *known*. It says so if this option was removed."""
+    for name in names:
+        if name in known:
+            continue
+        if name in REMOVED:
+            raise UsageError(f"{label} must exist, got {name!r}, which was removed: {REMOVED[str(name)]}")
+        import difflib  # only for the message of an error
+
+        close = difflib.get_close_matches(str(name), known, n=1)
+        meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
+        raise UsageError(f"{label} must be among {', '.join(known)}, got {name!r:.200}{meant}")
 
 
 def is_of(value: object, kind: Any) -> bool:

@@ -23,11 +23,13 @@ REMOVED = {
     },
     "bench contexts": "write interwhen precompute measure contexts",
     "bench prefixes": "write interwhen precompute measure prefixes",
+    "doctor --record": "write python -m tests.contracts.record in a checkout of the repository",
+    "remedies": "docs/remedies.md has the measurements on models",
     "replay": "write interwhen view --plain FILE",
     "sandbox": "write interwhen doctor --sandbox",
     "simulate": "write python -m tests.simulation in a checkout of the repository",
 }
-"""The commands that were removed, and what to do instead."""
+"""The commands and options that were removed, and what to do instead."""
 _MISSING = "error: the command line needs an extra that is not installed: pip install 'interwhen[cli]'"
 
 
@@ -94,9 +96,11 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _removed(arguments: Sequence[str]) -> str | None:
-    """Return the name of the removed command that *arguments* call, one word or two."""
+    """Return the removed command that *arguments* call, one word or two, or that command and the removed option."""
     words = [word for word in arguments if not word.startswith("-")]
-    return next((name for name in (" ".join(words[:2]), *words[:1]) if name in REMOVED), None)
+    options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    called = (" ".join(words[:2]), *words[:1], *(f"{words[0]} {option}" for option in options if words))
+    return next((name for name in called if name in REMOVED), None)
 
 
 def _known(error: InterwhenError | BaseExceptionGroup[Any]) -> InterwhenError | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, cast
 
@@ -22,7 +22,7 @@ from interwhen._types.prompts import PromptMonitor
 from interwhen._types.remedies import FeedbackTemplate
 from interwhen._types.segments import Phase
 from interwhen._types.strategies import CallStrategy, StrategyCatalog
-from interwhen._types.vetting import Positive, Share, require, vet
+from interwhen._types.vetting import Positive, Share, require, require_known, vet
 from interwhen.clients._audit import AuditFile, open_audit
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext, read_context
@@ -347,7 +347,7 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
     Raises :class:`UsageError` for an unknown option, or for a value that cannot be converted.
     """
     found = dict(options)
-    _vet_names("interwhen", found, [item.name for item in dataclasses.fields(Settings)])
+    require_known("the options of interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
         found["monitors"] = load_monitors(found["monitors"])
     if "prompt_monitors" in found:
@@ -378,20 +378,10 @@ def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> Struct
 
     Raises :class:`UsageError` if a field is unknown or invalid.
     """
-    _vet_names(option, fields, kind.__struct_fields__)
+    require_known(f"the options of {option}", fields, kind.__struct_fields__)
     try:
         return msgspec.convert(dict(fields), kind)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"{option} must have valid values, got {dict(fields)!r:.200}: {error}; correct this field"
         ) from error
-
-
-def _vet_names(place: str, given: Iterable[object], names: Sequence[str]) -> None:
-    for name in given:
-        if name not in names:
-            import difflib  # only for the message of an error
-
-            close = difflib.get_close_matches(str(name), names, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
-            raise UsageError(f"the options of {place} must be among {', '.join(names)}, got {name!r:.200}{meant}")

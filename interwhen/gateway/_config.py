@@ -21,7 +21,7 @@ from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.monitors import Reading
 from interwhen._types.segments import Phase
 from interwhen._types.vetting import Above as Seconds
-from interwhen._types.vetting import Count, Positive
+from interwhen._types.vetting import Count, Positive, require_known
 from interwhen.clients._audit import AuditSettings
 from interwhen.clients._calls import ABSTENTION
 from interwhen.gateway._http_errors import HttpError
@@ -392,7 +392,7 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the name of each environment variable that sets a field, with that field. Old names are left out."""
+    """Yield the name of each environment variable that sets a field, with that field."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
@@ -414,15 +414,9 @@ def _named(environment: Mapping[str, str]) -> Path | None:
     return Path(FILE) if Path(FILE).is_file() else None
 
 
-_OLD_NAMES = {"tell": "detail"}
-"""Old names of settings, which files and variables may still use, and the current names."""
-_REMOVED = {"allocator": "choose the strategy until-verified, or the remedy auto, which stop at a verified answer"}
-"""Settings that were removed, and what to use instead."""
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _renamed(tomllib.loads(path.read_text(encoding="utf-8")))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(
             f"the configuration file {str(path)!r} must be readable UTF-8 text, and is not ({error}): "
@@ -434,19 +428,8 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _renamed(fields: dict[str, Any]) -> dict[str, Any]:
-    """Replace old names of settings in *fields* and its rules for models by the current names, and return *fields*."""
-    rules = fields.get("models")
-    for table in (fields, *(rule for rule in (rules if isinstance(rules, list) else ()) if isinstance(rule, dict))):
-        for old, new in _OLD_NAMES.items():
-            if old in table and new not in table:
-                table[new] = table.pop(old)
-                log_warning("config.setting_renamed", old=old, new=new)
-    return fields
-
-
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    known = dict(variables()) | {f"{PREFIX}{old.upper()}": new for old, new in _OLD_NAMES.items()}
+    known = dict(variables())
     found: dict[str, Any] = {}
     for name, text in environment.items():
         if name in known:
@@ -491,26 +474,13 @@ def _merge(fields: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def _vet(fields: Mapping[str, Any], place: str) -> Config:
-    _vet_names(fields, place)
+    require_known(f"the settings in {place}", fields, Config.__struct_fields__)
     try:
         return msgspec.convert(fields, Config, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(
             f"the settings in {place} must be valid, and one is not: {error}; correct this setting"
         ) from error
-
-
-def _vet_names(fields: Mapping[str, Any], place: str) -> None:
-    known = [field.name for field in msgspec.structs.fields(Config)]
-    for name in fields:
-        if name not in known:
-            if name in _REMOVED:
-                raise UsageError(
-                    f"the settings in {place} must exist, got {name!r}, which was removed: {_REMOVED[name]}"
-                )
-            close = difflib.get_close_matches(str(name), known, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ": correct or remove it"
-            raise UsageError(f"the settings in {place} must be among {', '.join(known)}, got {name!r:.80}{meant}")
 
 
 # The gateway's own keys.

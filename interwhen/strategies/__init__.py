@@ -5,9 +5,11 @@ strategies from the literature, `_interrupt.py` the strategy of this project. St
 Why: docs/decisions/0025-strategies-on-one-ledger.md.
 """
 
+from typing import TYPE_CHECKING
+
 from interwhen.strategies._attempts import Exercise, attempt, load_exercises, seed_of
 from interwhen.strategies._baselines import BestOf, Greedy, Vote
-from interwhen.strategies._catalog import load_strategies, load_strategy
+from interwhen.strategies._catalog import REMOVED_NAMES, load_strategies, load_strategy
 from interwhen.strategies._interrupt import Interrupt
 from interwhen.strategies._strategy import (
     CheckCounts,
@@ -48,3 +50,11 @@ __all__ = [
     "load_strategy",
     "seed_of",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+
+    def __getattr__(name: str) -> object:
+        if name in REMOVED_NAMES:
+            # Python replaces the message of an AttributeError in "from ... import".
+            raise ImportError(f"{__name__}.{name} was removed: {REMOVED_NAMES[name]}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -85,6 +85,18 @@ _REMOVED = {
     "step-beam": _COPY.format("step_beam", "StepBeam", "until-verified"),
 }
 """Strategies that were removed, and what to use instead."""
+_RATES = "call measure_prefix_rates() of a local model, and forks restore a saved prefix where that is faster"
+REMOVED_NAMES = {
+    "AdaptiveAllocator": _REMOVED["adaptive"],
+    "BudgetForcing": _REMOVED["budget-forcing"],
+    "ForkPlanner": _RATES,
+    "PlannedModel": _RATES,
+    "RemedyBeliefs": "use the remedy Auto, and set its order if you want another one",
+    "Revision": _REMOVED["revision"],
+    "StepSearch": _REMOVED["step-beam"],
+    "probe_rates": _RATES,
+}
+"""Names of :mod:`interwhen.strategies` that were removed, and what to use instead."""
 
 
 def load_strategy(spec: str) -> Strategy:

@@ -116,6 +116,11 @@ class TestUsage:
             (("rum",), 'Did you mean "run"?'),
             (("plan", "explain"), "'interwhen plan explain' was removed: interwhen doctor"),
             (("plan", "capacity", "x"), "'interwhen plan capacity' was removed: load-test the gateway"),
+            (("remedies", "x.db"), "'interwhen remedies' was removed: docs/remedies.md"),
+            (
+                ("doctor", "--contract", "--record", "x"),
+                "'interwhen doctor --record' was removed: write python -m tests.contr",
+            ),
             (("doctor", "--base-url", "http://localhost:1/v1"), "--model must be given with --base-url"),
             (("doctor", "--model", "acme:x"), "--model must be 'local' or 'local:PATH.gguf' without --base-url"),
             (("verifiers", "show", "zzz"), "'zzz': not installed"),

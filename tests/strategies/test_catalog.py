@@ -1,5 +1,6 @@
 """Strategies by name, with options, and what is said where that cannot be."""
 
+import interwhen.strategies
 import pytest
 from interwhen import PluginError, UsageError
 from interwhen.strategies import BestOf, Strategy, Vote, load_strategies, load_strategy
@@ -82,3 +83,20 @@ def test_blanks_around_a_strategy_change_nothing():
 def test_a_removed_strategy_names_its_replacement():
     with pytest.raises(PluginError, match=r"'adaptive': .*was removed.*use until-verified"):
         load_strategy("adaptive:share=0.5")
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("AdaptiveAllocator", "use until-verified"),
+        ("ForkPlanner", "measure_prefix_rates"),
+        ("StepSearch", "step_beam.py"),
+    ],
+)
+def test_a_removed_name_names_its_replacement(name, instead):
+    with pytest.raises(ImportError, match=f"interwhen.strategies.{name} was removed: .*{instead}"):
+        exec(f"from interwhen.strategies import {name}")
+
+
+def test_a_name_that_never_existed_is_no_attribute():
+    assert not hasattr(interwhen.strategies, "Unheard")
