@@ -4,7 +4,8 @@ import importlib
 import typing
 
 from interwhen._engine.callbacks import last, watching
-from interwhen._run import Run, Workers, resume, resume_sync, run, run_sync
+from interwhen._run.run import Run, Workers, resume, resume_sync, run, run_sync
+from interwhen._types import __version__
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import InterwhenError, JournalError, ModelError, PluginError, UsageError
 from interwhen._types.events import (
@@ -76,12 +77,11 @@ from interwhen._types.verdicts import (
     Violation,
 )
 from interwhen._types.verifiers import FunctionVerifier, Verifier, on_cancel, time_left, verifier
-from interwhen._version import __version__
 from interwhen.journal import Journal, read_journal
 from interwhen.registry import load_model, load_monitor
 
 if typing.TYPE_CHECKING:
-    from interwhen._recheck import recheck, replay
+    from interwhen._run.recheck import recheck, replay
     from interwhen.clients import Refused, SupervisionInfo, guard, supervision_info, wrap
     from interwhen.journal import timeline
 
@@ -192,7 +192,7 @@ __all__ = [
 # A program that only calls `run` does not pay for the codecs of the clients' APIs, nor for what reads journals.
 _LATER = {
     **dict.fromkeys(("Refused", "SupervisionInfo", "guard", "supervision_info", "wrap"), "interwhen.clients"),
-    **dict.fromkeys(("recheck", "replay"), "interwhen._recheck"),
+    **dict.fromkeys(("recheck", "replay"), "interwhen._run.recheck"),
     "timeline": "interwhen.journal",
 }
 

@@ -59,7 +59,7 @@ def answer(arguments: Sequence[str]) -> str | None:
 def version() -> str:
     """Return the version of interwhen, read from its source."""
     # To read it from the package's metadata takes 40 ms. Importing pathlib would double the time of this function.
-    place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_version.py")
+    place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_types", "__init__.py")
     with open(place, encoding="utf-8") as source:
         return source.read().rpartition("= ")[2].strip().strip('"')
 

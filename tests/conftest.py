@@ -22,8 +22,8 @@ import httpcore2
 import pytest
 import structlog
 from hypothesis import settings
-from interwhen import _recheck
 from interwhen._engine import stream
+from interwhen._run import recheck
 from interwhen.journal import _directory, _writer
 from interwhen.testing.server import ScriptedServer
 
@@ -94,7 +94,7 @@ def unhurried(request, monkeypatch):
         _writer.ThreadClerk, "ended", lambda self, seconds: _journal_ended(self, max(seconds, 30.0 * (seconds >= 0.5)))
     )
     monkeypatch.setattr(_directory, "_CLOSE_SECONDS", 30.0)
-    monkeypatch.setattr(_recheck, "_SECONDS", 60.0)  # to start a worker process takes a second or more
+    monkeypatch.setattr(recheck, "_SECONDS", 60.0)  # to start a worker process takes a second or more
     backend = request.getfixturevalue("anyio_backend") if "anyio_backend" in request.fixturenames else "asyncio"
     if isinstance(backend, str) or "clock" not in backend[1]:  # virtual time counts exactly
         monkeypatch.setattr(stream, "STREAM_SECONDS", 30.0)

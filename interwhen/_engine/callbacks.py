@@ -19,9 +19,9 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import msgspec
 
 from interwhen._engine.run_results import result_line
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.events import Delta, Event
+from interwhen._types.log import log_warning
 from interwhen._types.results import (
     CheckRecord,
     Result,

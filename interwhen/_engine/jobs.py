@@ -39,9 +39,9 @@ from interwhen._engine.monitors import (
     without_repair,
 )
 from interwhen._engine.stream import Meter, ModelReader
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import name_error
 from interwhen._types.extensions import Task, WorkerPool
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Model, Prompt, Reply, Request, ResumeMode, Sampling
 from interwhen._types.monitors import Fork
 from interwhen._types.remedies import Auto, Remedy, Repair

@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 
-from interwhen._log import log_warning
 from interwhen._types.ledger import BlockedLoop
+from interwhen._types.log import log_warning
 
 # Find out, from its stack frames, what a loop is running. This part uses no clock and no thread, so it is easy to test.
 

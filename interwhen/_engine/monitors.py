@@ -21,9 +21,9 @@ from interwhen._core.checks import tracks
 from interwhen._core.messages import Drop, Extract, Extracted, Fact, Invalidate, Settled
 from interwhen._core.release import merge
 from interwhen._engine.loop_blocking import is_own_cancellation
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import name_error, name_value
 from interwhen._types.extensions import Task, WorkerPool
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Message, Prompt, Reply
 from interwhen._types.monitors import Fork, Monitor, Prepare, Recognizer, Tracker
 from interwhen._types.prompts import PromptAction, PromptFinding, PromptMonitor, PromptRefused, PromptText

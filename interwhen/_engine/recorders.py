@@ -14,6 +14,7 @@ from interwhen._core.machine import Core
 from interwhen._core.messages import Close, Fact, Finish, Open, Order, Settled
 from interwhen._engine.jobs import ForkMeter
 from interwhen._engine.stream import Meter, ModelReader
+from interwhen._types import __version__
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.ledger import Offline, WireReport
 from interwhen._types.models import Chunk, Prompt, Sampling
@@ -22,7 +23,6 @@ from interwhen._types.results import (
     PromptRecord,
     Result,
 )
-from interwhen._version import __version__
 from interwhen.journal._files import Files, frame, preamble
 from interwhen.journal._rebuilt_run import Journaled, RebuiltRun
 from interwhen.journal._records import (

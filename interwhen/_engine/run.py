@@ -42,12 +42,12 @@ from interwhen._engine.run_results import build_result, log_result
 from interwhen._engine.stream import TWO_READERS, Meter, ask_capabilities, close_model
 from interwhen._engine.timers import Alarm, Timers
 from interwhen._engine.workers import Workers
-from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import ModelError, UsageError
 from interwhen._types.events import Event, Finished
 from interwhen._types.extensions import Ready, Task, WorkerPool
 from interwhen._types.ledger import Offline
+from interwhen._types.log import log_warning
 from interwhen._types.models import Capabilities, Model, Prompt, Sampling, Timeouts
 from interwhen._types.monitors import HOLDING, Monitor
 from interwhen._types.prompts import PromptMonitor, PromptRefused

@@ -10,8 +10,9 @@ import msgspec
 from interwhen._core.machine import WRITTEN_AS_TEXT
 from interwhen._core.messages import RunSummary
 from interwhen._engine.jobs import ForkMeter
-from interwhen._log import log_info, log_warning
+from interwhen._types import __version__
 from interwhen._types.ledger import BlockedLoop, Ledger, Offline, ResumeCost, Timing, WireReport
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Usage
 from interwhen._types.results import (
     Abstained,
@@ -21,7 +22,6 @@ from interwhen._types.results import (
     Verified,
 )
 from interwhen._types.segments import quote
-from interwhen._version import __version__
 
 
 def _cost(request: int, first_token: float | None, usage: Usage | None) -> ResumeCost:

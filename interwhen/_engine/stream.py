@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Ended, Fact, Open, Opened, Order, Splice
 from interwhen._engine.loop_blocking import is_own_cancellation
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError, UsageError
 from interwhen._types.ledger import Timing, WireReport
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import (
     WARM,
     Capabilities,

@@ -22,9 +22,9 @@ from msgspec import Meta
 
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT, GarbledMessage, children_seconds, receive, send, serve
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
+from interwhen._types.log import log_warning
 from interwhen._types.verifiers import Ticket, Verifier, hold, note_work
 from interwhen._types.vetting import Positive, Seconds, vetted
 

@@ -5,3 +5,5 @@ Most are frozen records that only validate their fields. No module here imports 
 `extensions.py` defines the Protocols for optional parts of a run: precompute, worker pools.
 Start with `monitors.py` to write a verifier, with `results.py` to read a result.
 """
+
+__version__ = "0.1.0"

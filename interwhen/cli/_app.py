@@ -10,7 +10,7 @@ import structlog
 from cyclopts import App, Parameter
 from interwhen_launcher import COMMANDS, EXIT_CODES, SUMMARY
 
-from interwhen._version import __version__
+from interwhen._types import __version__
 from interwhen.cli._progress import say, set_quiet
 from interwhen.cli._text import PipeAwareConsole
 

@@ -80,7 +80,7 @@ def doctor(
         Print the findings as one JSON object; with --sandbox, as one JSON array.
     """
     if sandbox:
-        from interwhen.sandbox._cli import show_guarantees
+        from interwhen.cli._sandbox import show_guarantees
 
         return show_guarantees(json=json)
     if journals is not None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from interwhen import UsageError
-from interwhen._recheck import RepeatedCheck, check_again
+from interwhen._run.recheck import RepeatedCheck, check_again
 from interwhen.cli import _exits
 from interwhen.cli._flags import read_prompt
 from interwhen.cli._progress import ProgressLine

@@ -10,8 +10,8 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from interwhen import Journal, Model, Phase, UsageError, read_journal
-from interwhen._run import resume as resume_run
-from interwhen._run import run as start
+from interwhen._run.run import resume as resume_run
+from interwhen._run.run import run as start
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run

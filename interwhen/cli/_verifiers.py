@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from interwhen import Monitor, UsageError, registry
-from interwhen._version import __version__
+from interwhen._types import __version__
 from interwhen.cli import _exits
 from interwhen.cli._scopes import scopes_of
 from interwhen.cli._text import (

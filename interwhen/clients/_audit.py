@@ -18,8 +18,8 @@ from typing import Annotated, ClassVar
 import msgspec
 from msgspec import Meta
 
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
+from interwhen._types.log import log_info, log_warning
 from interwhen.clients._call_record import CallRecord
 from interwhen.journal._background_writer import BackgroundWriter
 from interwhen.journal._settings import read_settings

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from interwhen._engine.callbacks import EVERYWHERE, LISTENERS, Listener
-from interwhen._log import log_info
 from interwhen._types.ledger import Ledger, Timing
+from interwhen._types.log import log_info
 from interwhen._types.models import FinishReason, Prompt, ResumeMode
 from interwhen._types.monitors import Delivery, Monitor
 from interwhen._types.results import PromptRecord, RemedyName, Result, Unverified, Verified, new_call_id, prompt_sha256

@@ -6,7 +6,7 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from interwhen._log import log_warning
+from interwhen._types.log import log_warning
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result
 from interwhen._types.vetting import Inside, Positive, vetted

@@ -18,10 +18,10 @@ from typing import Any, TypeAlias, TypeVar, cast, overload
 
 import msgspec
 
-from interwhen._log import log_warning
-from interwhen._loop_thread import LoopThread
-from interwhen._run import run
+from interwhen._engine.loop_thread import LoopThread
+from interwhen._run.run import run
 from interwhen._types.errors import InterwhenError, UsageError
+from interwhen._types.log import log_warning
 from interwhen._types.models import Capabilities, Chunk, Message
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Stop

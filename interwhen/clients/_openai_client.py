@@ -21,8 +21,8 @@ from openai._models import FinalRequestOptions
 from openai._streaming import extract_stream_chunk_type
 from openai._utils import is_given
 
+from interwhen._engine.loop_thread import LoopThread
 from interwhen._engine.run import is_off
-from interwhen._loop_thread import LoopThread
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event
 from interwhen.clients._call_record import CallOrigin, trace_id_of

@@ -18,7 +18,7 @@ from openai._constants import RAW_RESPONSE_HEADER
 from openai._models import FinalRequestOptions
 from openai._utils import is_given
 
-from interwhen._loop_thread import Running
+from interwhen._engine.loop_thread import Running
 from interwhen._types.errors import ModelError, StreamClosed
 from interwhen._types.events import Event
 from interwhen._types.results import Result

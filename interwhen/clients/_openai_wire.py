@@ -17,7 +17,7 @@ import msgspec
 from openai._base_client import AsyncHttpxClientWrapper, SyncHttpxClientWrapper
 from openai._models import FinalRequestOptions
 
-from interwhen._loop_thread import Running
+from interwhen._engine.loop_thread import Running
 from interwhen._types.errors import DECODE_ERRORS, ConnectError, ModelError, StreamClosed, StreamTimeout, UpstreamError
 from interwhen.clients._upstream import Facts
 from interwhen.models._token_servers import Place

@@ -12,10 +12,10 @@ import msgspec
 
 from interwhen._engine.callbacks import Callbacks, Observation
 from interwhen._engine.run import Run, is_off
-from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError
 from interwhen._types.events import Event, Finished, StreamStarted
 from interwhen._types.ledger import ContextUse
+from interwhen._types.log import log_warning, logs_info
 from interwhen._types.monitors import GATING, HOLDING, Monitor
 from interwhen._types.prompts import PromptRefused
 from interwhen._types.remedies import Feedback

@@ -11,7 +11,6 @@ import anyio.lowlevel
 import msgspec
 
 from interwhen._core.turns import whole_lines
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import (
     DECODE_ERRORS,
     ModelError,
@@ -19,6 +18,7 @@ from interwhen._types.errors import (
     UnexpectedForm,
     UpstreamError,
 )
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import (
     Capabilities,
     Completion,

@@ -17,8 +17,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from interwhen._log import log_warning, logs_info
 from interwhen._types.errors import ModelError, UpstreamError
+from interwhen._types.log import log_warning, logs_info
 from interwhen._types.models import Timeouts
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import log_call, record_call

@@ -15,9 +15,9 @@ import msgspec
 from msgspec import Meta
 
 from interwhen._engine.run import means_off
-from interwhen._log import log_warning
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
+from interwhen._types.log import log_warning
 from interwhen._types.monitors import Reading
 from interwhen._types.segments import Phase
 from interwhen._types.vetting import Above as Seconds

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from interwhen._log import log_warning
 from interwhen._types.errors import StoreError
+from interwhen._types.log import log_warning
 from interwhen.clients._calls import Api, ApiCall
 from interwhen.clients._named_context import NamedContext, open_source
 from interwhen.gateway._config import ContextsConfig

@@ -22,8 +22,8 @@ from starlette.types import ASGIApp
 
 from interwhen._engine.run import RunOptions, is_off, switch
 from interwhen._engine.workers import hanging_threads
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
+from interwhen._types.log import log_warning
 from interwhen._types.models import Retries, Timeouts
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result

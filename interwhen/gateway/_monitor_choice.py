@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import Any, get_args
 
 from interwhen._core.segmenter import compile_triggers
-from interwhen._run import Workers
+from interwhen._run.run import Workers
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.monitors import Reading

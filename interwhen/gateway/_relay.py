@@ -9,8 +9,8 @@ from typing import Any, Literal, cast
 import anyio
 import msgspec
 
-from interwhen._log import log_warning
 from interwhen._types.errors import DECODE_ERRORS, ModelError, StreamTimeout
+from interwhen._types.log import log_warning
 from interwhen.gateway._exchange import Exchange, returned, sent
 from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._http_errors import Headers, HttpError, http_error_of

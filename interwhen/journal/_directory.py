@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 import msgspec
 from msgspec import Meta
 
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import UsageError
+from interwhen._types.log import log_info, log_warning
 from interwhen.journal._background_writer import BackgroundWriter
 from interwhen.journal._records import CalledRecord
 from interwhen.journal._settings import CallHead, CallJournal, Journal, read_settings

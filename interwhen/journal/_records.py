@@ -76,7 +76,7 @@ class MonitorRecord(msgspec.Struct, frozen=True):
     """The names of its other fields that are functions, without ``verifier`` and ``extractor``."""
     untrusted_spec: str | dict[str, Any] | None = msgspec.field(default=None, name="spec")
     """The name and options of the monitor; ``None`` if they are not known or cannot be stored, for example because an
-    option may be a secret. Anybody may have written them, so only :mod:`interwhen._consent` makes monitors of them."""
+    option may be a secret. Anybody may have written them: only :mod:`interwhen._run.consent` makes monitors of them."""
     tracks: bool = False
     """Whether its extractor, or the parser of its fork, is a tracker."""
     options_sha256: str = ""
@@ -110,7 +110,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
     """The name of the model."""
     untrusted_model: ModelReference | None
     """How the run opened its model; ``None`` if that is not known. Anybody may have written it, so only
-    :mod:`interwhen._consent` opens it."""
+    :mod:`interwhen._run.consent` opens it."""
     prompt: Prompt
     prompt_sha256: str
     sampling: Sampling

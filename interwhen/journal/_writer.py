@@ -14,7 +14,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._log import log_warning
+from interwhen._types.log import log_warning
 from interwhen._types.segments import Phase
 from interwhen.journal._files import Clerk, JournalFile, Writing, add_frame
 from interwhen.journal._records import OutlineRecord, Record, SealRecord, TextColumns, encode, link

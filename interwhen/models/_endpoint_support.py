@@ -15,8 +15,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import DECODE_ERRORS, ModelError, StreamTimeout
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Chunk, Piece, ResumeWay, Stream
 from interwhen._types.segments import Phase, sha256
 from interwhen.models._chunks import ModelCard, rendered_decoder

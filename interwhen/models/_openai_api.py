@@ -12,7 +12,6 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
-from interwhen._log import log_warning
 from interwhen._types.errors import (
     DECODE_ERRORS,
     ContextOverflow,
@@ -24,6 +23,7 @@ from interwhen._types.errors import (
     UsageError,
     without_user,
 )
+from interwhen._types.log import log_warning
 from interwhen._types.models import (
     Capabilities,
     Chunk,

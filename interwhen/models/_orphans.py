@@ -15,7 +15,7 @@ from uuid import uuid4
 import anyio
 import msgspec
 
-from interwhen._log import log_warning
+from interwhen._types.log import log_warning
 from interwhen._types.models import Timeouts
 from interwhen._types.vetting import Positive, require
 from interwhen.models._transport import HttpRequest, Transport, exchange

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from interwhen._log import log_info, log_warning
 from interwhen._types.errors import DECODE_ERRORS, ConnectError, MalformedEvent, ModelError, StreamClosed
 from interwhen._types.ledger import SkippedEvent
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Chunk, Completion, FinishReason, ResumeWay, Stream, Usage
 from interwhen.models._chunks import Decode, Decoded, EndMark, slots_decoder
 from interwhen.models._orphans import OrphanedStream, OrphanedStreams

@@ -17,7 +17,6 @@ from urllib.parse import urljoin, urlsplit
 import anyio
 import msgspec
 
-from interwhen._log import log_info
 from interwhen._types.errors import (
     DECODE_ERRORS,
     ConnectError,
@@ -31,6 +30,7 @@ from interwhen._types.errors import (
     UsageError,
     without_user,
 )
+from interwhen._types.log import log_info
 from interwhen._types.models import Retries, Timeouts
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
+from interwhen._types.log import log_warning
 from interwhen.precompute._items import digest
 from interwhen.precompute._producer import ContextPiece
 

@@ -19,11 +19,11 @@ import anyio.to_thread
 import msgspec
 from msgspec.structs import replace as replaced
 
-from interwhen._log import log_info, log_warning
-from interwhen._run import Run, run
+from interwhen._run.run import Run, run
 from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, UsageError
 from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
+from interwhen._types.log import log_info, log_warning
 from interwhen._types.models import Message, Model, Prompt
 from interwhen._types.vetting import Amount, Count, Positive, Seconds, Share, require, vetted
 from interwhen.models._metered import MeteredModel

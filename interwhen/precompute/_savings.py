@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from interwhen._run import run
+from interwhen._run.run import run
 from interwhen._types.extensions import Served, Task
 from interwhen._types.models import Model, Prompt
 from interwhen._types.results import Result

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from interwhen._log import log_warning
 from interwhen._types.errors import PluginError, StoreError, UsageError
 from interwhen._types.extensions import Served, Task
 from interwhen._types.ledger import ContextUse
+from interwhen._types.log import log_warning
 from interwhen._types.models import Model, Prompt, Request
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.precompute._access import PLACE, bare_model, is_same_model, open_place

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from interwhen._log import log_warning
 from interwhen._types.errors import StoreError
+from interwhen._types.log import log_warning
 from interwhen.precompute._shelves import latest_of, numbered
 
 T = TypeVar("T")

@@ -20,8 +20,8 @@ from typing import TypeVar
 
 import msgspec
 
-from interwhen._log import log_warning
 from interwhen._types.errors import DECODE_ERRORS, StoreConflict, StoreError, UsageError
+from interwhen._types.log import log_warning
 from interwhen.precompute._items import Digest, Item, ItemId, SlotId, digest
 from interwhen.precompute._shelves import MemoryShelf, Shelf, latest_of, number_of, numbered
 

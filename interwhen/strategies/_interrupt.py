@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import ClassVar, assert_never
 
-from interwhen._run import run
+from interwhen._run.run import run
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.remedies import Conclude, Feedback, Remedy, Repair, Resample

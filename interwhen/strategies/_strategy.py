@@ -10,11 +10,11 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
-from interwhen._log import log_warning
-from interwhen._run import run
+from interwhen._run.run import run
 from interwhen._types.errors import ModelError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.ledger import Ledger
+from interwhen._types.log import log_warning
 from interwhen._types.models import FinishReason, Model, Prompt, Sampling
 from interwhen._types.monitors import Fork, Monitor
 from interwhen._types.results import Result

@@ -30,8 +30,8 @@ import msgspec
 from interwhen._core.segmenter import scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen._engine.run import RunOptions
-from interwhen._recheck import vet_was_on
-from interwhen._run import Run, Workers
+from interwhen._run.recheck import vet_was_on
+from interwhen._run.run import Run, Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model

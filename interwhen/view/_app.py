@@ -21,7 +21,7 @@ from starlette.responses import RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from interwhen._consent import Chosen, monitors_given, monitors_named, monitors_of
+from interwhen._run.consent import Chosen, monitors_given, monitors_named, monitors_of
 from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen.journal._compact_form import to_json
 from interwhen.registry import VERIFIERS, names_of

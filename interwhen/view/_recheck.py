@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from interwhen._consent import Chosen
-from interwhen._recheck import observe_recorded, recorded_chunks, vet_in_time, watch_until
+from interwhen._run.consent import Chosen
+from interwhen._run.recheck import observe_recorded, recorded_chunks, vet_in_time, watch_until
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from interwhen._recheck import check_claim_again
+from interwhen._run.recheck import check_claim_again
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Span
 from interwhen.journal import timeline

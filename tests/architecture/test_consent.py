@@ -9,7 +9,7 @@ from tests.architecture.mirror import modules
 pytestmark = pytest.mark.source
 
 FIELDS = {"untrusted_spec", "untrusted_model"}
-READERS = {"interwhen._consent", "interwhen.journal._records"}
+READERS = {"interwhen._run.consent", "interwhen.journal._records"}
 """The second one declares the fields, and shows the name of a plug-in."""
 
 

@@ -17,13 +17,21 @@ PARTS = {
     "interwhen._engine.worker_child": ("interwhen._engine.workers", "the other end of the pipe to a worker"),
     "interwhen._types.events": ("interwhen._types.results", "records: they hold results, and survive JSON together"),
     "interwhen._types.ledger": ("interwhen._types.results", "records: part of each result"),
-    "interwhen._consent": ("interwhen.cli._recheck", "the command uses the monitors that are chosen here"),
-    "interwhen._loop_thread": ("interwhen.clients._openai_client", "the loop in which the calls of a client run"),
-    "interwhen._recheck": ("interwhen.cli._recheck", "the command prints what is found here"),
-    "interwhen._version": ("interwhen.cli._app", "one constant, which the launcher prints"),
+    "interwhen._run.consent": ("interwhen.cli._recheck", "the command uses the monitors that are chosen here"),
+    "interwhen._engine.loop_thread": (
+        "interwhen.clients._openai_client",
+        "the loop in which the calls of a client run",
+    ),
+    "interwhen._run.recheck": ("interwhen.cli._recheck", "the command prints what is found here"),
     "interwhen.bench._cli": ("interwhen.bench._overhead", "declares the commands of all benchmarks"),
     "interwhen.cli._exits": ("interwhen.cli._main", "exit codes"),
     "interwhen.cli._flags": ("interwhen.cli._demo", "options that several commands share"),
+    "interwhen.cli._export": ("interwhen.training._export", "tests/training/test_cli.py: the command of this package"),
+    "interwhen.cli._policy": ("interwhen.policy._files", "tests/policy/test_cli.py: the command of this package"),
+    "interwhen.cli._precompute": ("interwhen.precompute._step", "tests/precompute/test_cli.py: its command"),
+    "interwhen.cli._sandbox": ("interwhen.cli._doctor", "the part of the command about the sandbox"),
+    "interwhen.cli._serve": ("interwhen.gateway._config", "tests/gateway/test_cli_process.py: its command"),
+    "interwhen.cli._view_command": ("interwhen.view._app", "tests/view/test_cli.py: the command of this package"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
     "interwhen.journal._records": ("interwhen.journal._rebuilt_run", "records: written to a file and rebuilt from it"),
@@ -61,7 +69,7 @@ PARTS = {
     "interwhen_verifiers.terms": ("interwhen_verifiers._patterns", "tested together with `regex`"),
     "interwhen_verifiers.traces": ("interwhen_verifiers.traces", "tests read each data set of a kind"),
 }
-MOST_WITH_ONE_IMPORTER = 25
+MOST_WITH_ONE_IMPORTER = 20
 
 
 def _part_of(name: str) -> str | None:
@@ -123,7 +131,7 @@ REACHES = {
     "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
     "clients/test_openai_client_loop_thread.py": (
-        "interwhen._loop_thread",
+        "interwhen._engine.loop_thread",
         "its loop runs in a thread for all clients",
     ),
     "conftest.py": ("interwhen", "on a busy machine what is being closed has more time"),
@@ -133,6 +141,7 @@ REACHES = {
         "a check is given its deadline as by a worker",
     ),
     "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
+    "gateway/test_deployment_files.py": ("interwhen.cli._serve", "the options that deployment files pass to it"),
     "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
     "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
     "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
@@ -156,8 +165,8 @@ REACHES = {
     "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
     "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
     "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
-    "view/test_page_": ("interwhen._consent", "the user of the page names the monitors"),
-    "view/test_recheck.py": ("interwhen._consent", "the user of the page names the monitors"),
+    "view/test_page_": ("interwhen._run.consent", "the user of the page names the monitors"),
+    "view/test_recheck.py": ("interwhen._run.consent", "the user of the page names the monitors"),
     "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
     "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),
 }

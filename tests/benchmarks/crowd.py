@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import httpx2
 import msgspec
 from interwhen import Delta, Monitor, run
-from interwhen._log import log_warning
+from interwhen._types.log import log_warning
 from interwhen.models import CompletionsModel, HttpRequest, Transport
 from interwhen.testing._paced_server import LoadTally
 from interwhen.testing._scores import percentile

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import anyio
 from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, TimedOut, Verdict, run, verifier
-from interwhen._log import log_warning
+from interwhen._types.log import log_warning
 from interwhen._types.models import Retries
 from interwhen.bench._experiment import command_of, require_positive, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport

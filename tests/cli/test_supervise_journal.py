@@ -41,8 +41,8 @@ def model(monkeypatch):
         return ScriptedModel(lambda request: cut_into(WRONG[len(request.prefix) :], 5))
 
     monkeypatch.setattr(_flags, "load_model", load)
-    monkeypatch.setattr("interwhen._run.load_model", load)
-    monkeypatch.setattr("interwhen._consent.load_model", load)
+    monkeypatch.setattr("interwhen._run.run.load_model", load)
+    monkeypatch.setattr("interwhen._run.consent.load_model", load)
     return made
 
 

@@ -167,7 +167,9 @@ def test_errors_and_logs_are_one_line_each(capsys, record_property):
 
 
 def test_logs_of_the_library_without_structlog_are_one_line_each(capsys):
-    code = "import logging, sys, interwhen._log as l; logging.basicConfig(); l.log_warning('a.b', error=sys.argv[1])"
+    code = (
+        "import logging, sys, interwhen._types.log as l; logging.basicConfig(); l.log_warning('a.b', error=sys.argv[1])"
+    )
     text = "x\n\x1b[2J\x9b\u202e level=info"
     done = subprocess.run([sys.executable, "-c", code, text], capture_output=True, text=True, check=True)
     assert done.stderr.count("\n") == 1

@@ -12,7 +12,7 @@ import anyio
 import openai
 import pytest
 from interwhen import wrap
-from interwhen._loop_thread import LoopThread, Running
+from interwhen._engine.loop_thread import LoopThread, Running
 from interwhen.testing.server import events
 from watchers import passing
 
@@ -20,18 +20,18 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "q"}]}
 
 SCRIPTS = {
     "a loop that was not ended": """
-        from interwhen._loop_thread import LoopThread
+        from interwhen._engine.loop_thread import LoopThread
         loop = LoopThread()
         loop.running()
         """,
     "a loop with a task that continues": """
         import anyio
-        from interwhen._loop_thread import LoopThread
+        from interwhen._engine.loop_thread import LoopThread
         loop = LoopThread()
         loop.running().start(anyio.sleep_forever)
         """,
     "a loop that is collected without its end": """
-        from interwhen._loop_thread import Running
+        from interwhen._engine.loop_thread import Running
         Running()
         """,
     "a tool that was guarded": """
@@ -56,7 +56,7 @@ SCRIPTS = {
         """,
     "a fork of a process with a loop": """
         import os, sys
-        from interwhen._loop_thread import LoopThread
+        from interwhen._engine.loop_thread import LoopThread
         loop = LoopThread()
         async def seven():
             return 7
@@ -128,7 +128,7 @@ def test_a_loop_may_be_ended_by_its_own_thread():
 
 
 def test_a_loop_that_is_blocked_holds_nobody_up_for_ever(monkeypatch):
-    monkeypatch.setattr("interwhen._loop_thread._END_SECONDS", 0.1)
+    monkeypatch.setattr("interwhen._engine.loop_thread._END_SECONDS", 0.1)
     loop, blocked = Running(), threading.Event()
     loop.soon(lambda: blocked.wait(100))
     began = time.monotonic()

@@ -33,7 +33,7 @@ def options(words):
     """Parse the options of ``interwhen serve`` in *words*, and return them by name."""
     import inspect
 
-    from interwhen.gateway._cli import serve
+    from interwhen.cli._serve import serve
 
     assert words[:2] == ["interwhen", "serve"]
     found = dict(word.removeprefix("--").split("=", 1) for word in words[2:])

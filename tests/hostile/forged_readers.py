@@ -14,7 +14,7 @@ import anyio
 import httpx2
 import interwhen
 from forged_journals import forged
-from interwhen._recheck import check_again
+from interwhen._run.recheck import check_again
 from interwhen.cli._main import main
 from interwhen.journal import TimelineReader
 from interwhen.precompute._questions import read_questions

@@ -9,7 +9,7 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import JournalError
-from interwhen._recheck import check_again
+from interwhen._run.recheck import check_again
 from interwhen.journal import Journal, TimelineReader, verify
 from interwhen.journal import _records as records
 from interwhen.journal._files import frame, frames, preamble

@@ -125,7 +125,7 @@ async def test_a_resume_with_other_code_says_which_code_judged(path, monkeypatch
     entries = taken_apart(path.read_bytes())
     seal = next(at for at, one in enumerate(entries) if isinstance(one, records.SealRecord))
     path.write_bytes(put_together(entries[: seal + 1]))
-    monkeypatch.setattr("interwhen._run.code_digest", lambda _verifier: "c" * 64)
+    monkeypatch.setattr("interwhen._run.run.code_digest", lambda _verifier: "c" * 64)
     model = ScriptedModel(lambda request: [TEXT[len(request.prefix) :], End("stop")])
     async with interwhen.resume(path, model=model, monitors=[watch()]) as run:
         result = await run.drain()

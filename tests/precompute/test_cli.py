@@ -33,7 +33,7 @@ def run(*arguments):
 def producer(monkeypatch):
     """The toy, as the one installed producer; the toy model; and the toy's monitor under the name ``toy``."""
     made = Sums()
-    monkeypatch.setattr("interwhen.precompute._cli.load_producers", lambda _names: (made,))
+    monkeypatch.setattr("interwhen.cli._precompute.load_producers", lambda _names: (made,))
     monkeypatch.setattr("interwhen.precompute._precomputer.load_producers", lambda _names: (made,))
     monkeypatch.setattr(_flags, "load_model", lambda *_args, **_options: ToyModel())
     monkeypatch.setattr("interwhen.precompute._judge.load_monitors", lambda specs: [watch() for _ in specs])

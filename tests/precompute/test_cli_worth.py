@@ -4,7 +4,7 @@ import io
 
 import msgspec
 import pytest
-from interwhen.precompute._cli import pass_table, worth_table
+from interwhen.cli._precompute import pass_table, worth_table
 from interwhen.precompute._contexts import PreparedContext
 from interwhen.precompute._freshness import CurrentItems, KeySettings, PlanInputs, planned
 from interwhen.precompute._gate import Arm, Gate, Pair

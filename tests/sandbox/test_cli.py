@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from interwhen.cli import _sandbox as command
 from interwhen.sandbox import Finding, Guarantees
-from interwhen.sandbox import _cli as command
 from interwhen_launcher.__main__ import main
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, assert_never
 
 import anyio
 import msgspec
-from interwhen._run import Run, resume, run
+from interwhen._run.run import Run, resume, run
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.events import Event, Finished

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-from interwhen._recheck import replay
+from interwhen._run.recheck import replay
 from interwhen._types.errors import InterwhenError
 from interwhen._types.events import (
     CheckSettled,

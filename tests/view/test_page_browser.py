@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 import anyio
 import pytest
-from interwhen._consent import monitors_given
+from interwhen._run.consent import monitors_given
 from interwhen.journal._files import frames
 from interwhen.view._page import render_page
 from interwhen.view._recheck import recheck_form

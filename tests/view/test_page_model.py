@@ -9,7 +9,7 @@ from pathlib import Path
 import interwhen
 import pytest
 from interwhen import Resample
-from interwhen._consent import monitors_given
+from interwhen._run.consent import monitors_given
 from interwhen.journal._compact_form import to_json
 from interwhen.testing import ScriptedModel
 from interwhen.view._notebook import form_of_result

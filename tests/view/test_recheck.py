@@ -4,7 +4,7 @@ import json
 
 import interwhen
 import pytest
-from interwhen._consent import monitors_given
+from interwhen._run.consent import monitors_given
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.view._recheck import recheck_form
 from interwhen.view._runs import RunFolder

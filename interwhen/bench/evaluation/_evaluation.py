@@ -28,7 +28,7 @@ from interwhen import (
     Verified,
     Workers,
 )
-from interwhen._run import run as start
+from interwhen._run.run import run as start
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import PromptRow, Prompts
 from interwhen.bench.evaluation._results import ResultRow, Results

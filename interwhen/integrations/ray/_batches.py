@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 
-from interwhen._run import run
+from interwhen._run.run import run
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import UsageError
 from interwhen._types.models import Message, Model, Prompt, Sampling

@@ -26,9 +26,9 @@ import msgspec
 from interwhen._engine.loop_blocking import current_loop
 from interwhen._engine.worker_child import KEPT
 from interwhen._engine.workers import BOOT_SECONDS, Workers
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError, name_error
 from interwhen._types.extensions import WorkDone
+from interwhen._types.log import log_warning
 from interwhen._types.verifiers import Verifier, note_cluster_away, note_work
 from interwhen._types.vetting import Count, vetted
 from interwhen.integrations.ray._cluster import RayCluster

@@ -19,9 +19,9 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from interwhen._log import log_warning
 from interwhen._types.errors import UsageError
 from interwhen._types.extensions import Task
+from interwhen._types.log import log_warning
 from interwhen._types.monitors import Monitor
 from interwhen._types.vetting import require
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest

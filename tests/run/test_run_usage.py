@@ -2,7 +2,9 @@
 
 import interwhen
 import pytest
-from interwhen import UsageError, _recheck, _run
+from interwhen import UsageError
+from interwhen._run import recheck
+from interwhen._run import run as runs
 from interwhen.testing import ScriptedModel
 from sums import watch
 
@@ -77,7 +79,7 @@ async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_
     path = tmp_path / "run.journal"
     async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
-    check = getattr(_recheck, again)
+    check = getattr(recheck, again)
     await check(path, [watch()])
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     with pytest.raises(UsageError, match="supervision must be on"):
@@ -98,11 +100,11 @@ async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
     result = await interwhen.run(ScriptedModel(["It is 4.\n"]), "Q", monitors=[judge("answer")], journal=path)
     assert result.label == "answer verified"
     for scope, passes in (("answer", True), ("steps", False)):
-        _, [repeated] = await _recheck.check_again(path, [judge(scope)])
+        _, [repeated] = await recheck.check_again(path, [judge(scope)])
         assert repeated.passes is passes
         assert bool(repeated.why) is not passes
 
 
 def test_the_keywords_of_a_run_are_the_options_of_its_record():
-    assert _run.RunKeywords.__annotations__.keys() == set(_run.RunOptions.__struct_fields__)
-    assert not _run.RunKeywords.__required_keys__
+    assert runs.RunKeywords.__annotations__.keys() == set(runs.RunOptions.__struct_fields__)
+    assert not runs.RunKeywords.__required_keys__

@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from rich.table import Table
 from rich.text import Text
 
-from interwhen._run import run as start
+from interwhen._run.run import run as start
 from interwhen._types.errors import UsageError
 from interwhen._types.vetting import Positive, vetted
 from interwhen.cli import _exits, _flags

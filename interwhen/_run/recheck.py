@@ -10,13 +10,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from interwhen._consent import Chosen, monitors_given, monitors_of
 from interwhen._core.messages import Opened, Resumed
 from interwhen._core.release import describe
 from interwhen._core.segmenter import Intake
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, RunOptions, switched_off
-from interwhen._run import recorded_model, several_specs
+from interwhen._run.consent import Chosen, monitors_given, monitors_of
+from interwhen._run.run import recorded_model, several_specs
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken

@@ -15,9 +15,9 @@ from msgspec import Meta
 from rich.console import Console
 from rich.text import Text
 
-from interwhen._consent import monitors_given
-from interwhen._recheck import recheck as check_recorded
-from interwhen._recheck import replay
+from interwhen._run.consent import monitors_given
+from interwhen._run.recheck import recheck as check_recorded
+from interwhen._run.recheck import replay
 from interwhen._types.errors import MissingExtraError, UsageError
 from interwhen._types.vetting import vetted
 from interwhen.cli import _exits

@@ -83,7 +83,7 @@ def test_what_cannot_be_done_says_so():
 
 
 def test_a_missing_uvloop_is_named(monkeypatch):
-    monkeypatch.setattr("interwhen._run.find_spec", lambda name: None)
+    monkeypatch.setattr("interwhen._run.run.find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         interwhen.run_sync(ScriptedModel(["x"]), "Q", uvloop=True).__enter__()
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack
 
 import msgspec
 
-from interwhen._consent import model_of, monitors_of
 from interwhen._engine.callbacks import (
     EVERYWHERE,
     LISTENERS,
@@ -24,6 +23,7 @@ from interwhen._engine.callbacks import (
 )
 from interwhen._engine.run import ObservedRun, Run, RunOptions, is_off
 from interwhen._engine.workers import Workers
+from interwhen._run.consent import model_of, monitors_of
 from interwhen._types.budgets import Budgets
 from interwhen._types.errors import JournalError, MissingExtraError, UsageError
 from interwhen._types.events import Event
@@ -58,7 +58,7 @@ from interwhen.registry import (
 )
 
 if TYPE_CHECKING:
-    from interwhen._loop_thread import Running
+    from interwhen._engine.loop_thread import Running
 
 __all__ = ["Run", "SyncRun", "Workers", "run", "run_sync"]
 
@@ -207,7 +207,7 @@ class SyncRun:
         # Ctrl-C may interrupt any line here, also while this thread waits for the other one. The exit stack then ends
         # the loop and waits a limited time; anyio's own portal would wait forever.
         with ExitStack() as stack:
-            from interwhen._loop_thread import Running  # only synchronous code needs threads for loops
+            from interwhen._engine.loop_thread import Running  # only synchronous code needs threads for loops
 
             loop = Running(options)
             stack.callback(loop.end)
