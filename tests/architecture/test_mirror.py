@@ -29,9 +29,7 @@ PARTS = {
     "interwhen.cli._export": ("interwhen.training._export", "tests/training/test_cli.py: the command of this package"),
     "interwhen.cli._policy": ("interwhen.policy._files", "tests/policy/test_cli.py: the command of this package"),
     "interwhen.cli._precompute": ("interwhen.precompute._step", "tests/precompute/test_cli.py: its command"),
-    "interwhen.cli._sandbox": ("interwhen.cli._doctor", "the part of the command about the sandbox"),
     "interwhen.cli._serve": ("interwhen.gateway._config", "tests/gateway/test_cli_process.py: its command"),
-    "interwhen.cli._view_command": ("interwhen.view._app", "tests/view/test_cli.py: the command of this package"),
     "interwhen.cli._run": ("interwhen.cli._supervise", "the command that this module carries out"),
     "interwhen.clients._responses_fields": ("interwhen.clients._responses_codec", "the events that the codec reads"),
     "interwhen.journal._records": ("interwhen.journal._rebuilt_run", "records: written to a file and rebuilt from it"),
@@ -150,6 +148,7 @@ REACHES = {
     "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
     "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
     "view/page_types.py": ("interwhen", "the types of the page are those of the structs, whose they are"),
+    "cli/test_view_command.py": ("interwhen.view._runs", "the command shows the runs that are listed there"),
     "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
     "journal/test_writer.py": (
         "interwhen._engine.recorders",
