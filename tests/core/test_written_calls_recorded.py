@@ -1,27 +1,22 @@
 """Calls that models wrote as text in a public benchmark, compared with those that its harness ran; and public prose.
 
-The data is not part of the repo: see DATA.
+The data is not part of the repository: see tests/public_sets.py.
 """
 
 import gzip
 import json
-import os
-from pathlib import Path
 
 import pytest
 from interwhen._core.messages import NO_OFFER, ToolOffer
 from tests.core.test_written_calls import found_in
+from tests.public_sets import public_set
 
-DATA = Path(os.environ.get("INTERWHEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 KNOWN = ToolOffer(tools={"send_money": {}, "get_weather": {}, "search": {}, "calculator": {}, "final_answer": {}})
 PROSE = ("long_cot", "zeroeval", "mbpp", "gsm8k", "game24", "processbench", "mrben", "reasoning_gym_eval", "tau_bench")
 
 
 def records(name):
-    files = sorted((DATA / name).glob("**/*.jsonl.gz"))
-    if not files:
-        pytest.skip(f"the data set {name!r} is not there (in the folder that INTERWHEN_DATA names, or ../shared/data)")
-    for file in files:
+    for file in sorted(public_set(name).glob("**/*.jsonl.gz")):
         with gzip.open(file, "rt", encoding="utf-8") as lines:
             yield from map(json.loads, lines)
 

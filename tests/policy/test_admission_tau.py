@@ -12,13 +12,14 @@ import pytest
 from interwhen import Message, Monitor, Pass, Segment, Span, Task, ToolCall, Tracker, Unknown, Verdict, Violation
 from interwhen.policy import read_policy
 from interwhen.policy._admission import replay, run_of
+from tests.public_sets import FOLDER, needs
 
 import interwhen_verifiers
 from interwhen_verifiers.tool_policy import tool_policy
 from interwhen_verifiers.traces.tau_bench import tau_bench
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "tau_bench"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the data set is not at {DATA}")
+DATA = FOLDER / "tau_bench"
+needs_data = needs("tau_bench")
 
 
 def verdicts(monitor: Monitor, prompt: Any, calls: Iterable[ToolCall]) -> list[Verdict]:

@@ -6,7 +6,6 @@ import json
 import re
 import time
 from itertools import pairwise
-from pathlib import Path
 
 import interwhen
 import pytest
@@ -15,14 +14,13 @@ from hypothesis import strategies as st
 from interwhen import Pass, PluginError, Segment, Span, Task, Unknown, UsageError, Violation, load_monitor
 from interwhen.testing import LabelledTrace, Pause, ScriptedModel, Turn, recut, try_monitor_sync
 from interwhen.testing.complexity import assert_linear, assert_quick, read_and_check, suspicious
+from tests.public_sets import public_set
 
 from interwhen_verifiers.puzzles import plan as replay
 from interwhen_verifiers.puzzles._plan import lines, pddl
 from interwhen_verifiers.puzzles._plan.pddl import DEEPEST, PddlError, parse, read_domain, read_problem
 from interwhen_verifiers.puzzles.plan import check_whole, plan
 from interwhen_verifiers.traces.planbench import planbench
-
-DATA = Path(__file__).parents[3] / "shared" / "data" / "planbench"
 
 EXAMPLE = """[STATEMENT]
 As initial conditions I have that, the white block is clear, the hand is empty and the white block is on the table.
@@ -384,9 +382,8 @@ class TestReader:
             ("[PLAN]\n[PLAN END]\n", "unclear"),
         ]
 
-    @pytest.mark.skipif(not DATA.exists(), reason="the public data set is not there")
     def test_the_verdicts_of_the_validator(self):
-        traces = list(planbench(DATA))
+        traces = list(planbench(public_set("planbench")))
         assert len(traces) > 900
         for one in try_monitor_sync(plan(), traces):
             assert (one.passed, one.violated) == ((1, 0) if one.trace.label == "right" else (0, 1)), one.trace.name

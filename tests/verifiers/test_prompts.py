@@ -1,7 +1,6 @@
 """The shipped monitors of the prompt: what they find, what they leave alone, and in what time."""
 
 import time
-from pathlib import Path
 
 import interwhen
 import pytest
@@ -9,6 +8,7 @@ from interwhen import Message
 from interwhen.registry import load_prompt_monitors
 from interwhen.testing import ScriptedModel
 from interwhen.toolkit import PromptText
+from tests.public_sets import public_set
 
 from interwhen_verifiers.prompts import find_instructions, find_secrets, secrets, tool_instructions
 
@@ -231,14 +231,12 @@ def test_time_is_linear(find, text):
 
 
 def test_public_runs_of_agents():
-    folder = Path(__file__).parents[3] / "shared" / "data"
-    if not (folder / "tau_bench" / "airline_gpt4o.jsonl.gz").exists():
-        pytest.skip("the public sets are not here")
+    runs = public_set("tau_bench/airline_gpt4o.jsonl.gz")
     import gzip
     import json
 
     both = load_prompt_monitors(["secrets", "tool_instructions"])
-    with gzip.open(folder / "tau_bench" / "airline_gpt4o.jsonl.gz", "rt") as lines:
+    with gzip.open(runs, "rt") as lines:
         for run in map(json.loads, lines):
             for message in run["messages"]:
                 if isinstance(message.get("content"), str):

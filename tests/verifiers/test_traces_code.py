@@ -5,17 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from pathlib import Path
 
 import anyio
 import pytest
 from interwhen import Pass, Segment, Span, Task, Violation
+from tests.public_sets import public_set
 
 from interwhen_verifiers.python import python, start, step
 from interwhen_verifiers.traces.mbpp import mbpp
 from interwhen_verifiers.traces.verina import verina
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
 MONITOR = python()
 
@@ -99,8 +98,6 @@ def test_expected_and_unexpected_values(tmp_path):
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize(("reader", "name", "every"), [(mbpp, "mbpp", 90), (verina, "verina", 60)])
 def test_a_sample_of_the_data_sets(reader, name, every, part):
-    if not (DATA / name).exists():
-        pytest.skip(f"{DATA / name} is not here")
-    traces = [trace for trace in reader(DATA / name) if trace.label != "unclear"]
+    traces = [trace for trace in reader(public_set(name)) if trace.label != "unclear"]
     assert len(traces) > 500
     assert agreement(traces[part * every // 2 :: every]) == []

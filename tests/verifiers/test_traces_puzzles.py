@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections import Counter
 from itertools import permutations
-from pathlib import Path
 
 import pytest
 from interwhen import Pass, Segment, Span, Task, Unknown, Violation
+from tests.public_sets import public_set
 
 from interwhen_verifiers.puzzles.countdown import game24
 from interwhen_verifiers.puzzles.maze import maze
@@ -19,16 +18,6 @@ from interwhen_verifiers.puzzles.spatialmap import spatialmap
 from interwhen_verifiers.traces.game24 import game24 as game24_traces
 from interwhen_verifiers.traces.mazenav import mazenav
 from interwhen_verifiers.traces.spatialmap import spatialmap as spatialmap_traces
-
-DATA = Path(os.environ.get("INTERWHEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-def folder(name):
-    if not (DATA / name).is_dir():
-        pytest.skip(
-            f"the data set {name!r} is not at hand (looked in the folder that INTERWHEN_DATA names, or ../shared/data)"
-        )
-    return DATA / name
 
 
 def verdicts(monitor, prompt, text):
@@ -71,13 +60,13 @@ def count(monitor, traces):
 
 
 def test_game24():
-    counts, flagged = count(game24(), game24_traces(folder("game24")))
+    counts, flagged = count(game24(), game24_traces(public_set("game24")))
     assert counts["wrong", False] <= 0.01 * (counts["wrong", True] + counts["wrong", False])
     assert len(flagged) <= 0.027 * (counts["right", True] + counts["right", False])
 
 
 def test_every_puzzle_of_the_game_of_24_can_be_solved():
-    with gzip.open(folder("game24") / "puzzles.jsonl.gz", "rt") as lines:
+    with gzip.open(public_set("game24") / "puzzles.jsonl.gz", "rt") as lines:
         for record in map(json.loads, lines):
             prompt = f"Game of 24. Numbers: {' '.join(map(str, record['numbers']))}. Use each once."
             ((_, verdict),) = verdicts(game24(), prompt, "Answer: no solution")
@@ -86,20 +75,20 @@ def test_every_puzzle_of_the_game_of_24_can_be_solved():
 
 @pytest.mark.slow
 def test_mazenav():
-    counts, flagged = count(maze(), mazenav(folder("mazenav")))
+    counts, flagged = count(maze(), mazenav(public_set("mazenav")))
     assert not flagged
     assert not counts["wrong", False]
 
 
 def test_some_of_mazenav():
-    traces = (trace for number, trace in enumerate(mazenav(folder("mazenav"))) if number % 20 == 0)
+    traces = (trace for number, trace in enumerate(mazenav(public_set("mazenav"))) if number % 20 == 0)
     counts, flagged = count(maze(), traces)
     assert not flagged
     assert not counts["wrong", False]
 
 
 def test_spatialmap():
-    traces = (trace for number, trace in enumerate(spatialmap_traces(folder("spatialmap"))) if number % 4 == 0)
+    traces = (trace for number, trace in enumerate(spatialmap_traces(public_set("spatialmap"))) if number % 4 == 0)
     counts, flagged = count(spatialmap(), traces)
     assert not flagged
     assert not counts["wrong", False]
@@ -108,7 +97,7 @@ def test_spatialmap():
 def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
     """Where the set names more than one possible option, or another one than the gold, the text leaves it open."""
     passed = Counter()
-    with gzip.open(folder("spatialmap") / "questions.jsonl.gz", "rt") as lines:
+    with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for record in map(json.loads, lines):
             ((_, verdict),) = verdicts(spatialmap(), record["text"], f"Answer: {record['gold_option']}")
             assert isinstance(verdict, Pass | Unknown)
@@ -163,7 +152,7 @@ def possible_answers(text):
 def test_every_answer_to_spatialmap_that_is_flagged_is_impossible():
     """The set names one option; the others are neither right nor wrong by it."""
     flagged = Counter()
-    with gzip.open(folder("spatialmap") / "questions.jsonl.gz", "rt") as lines:
+    with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for number, record in enumerate(map(json.loads, lines)):
             if number % 4:
                 continue

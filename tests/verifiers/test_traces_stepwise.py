@@ -2,16 +2,14 @@
 
 import gzip
 import json
-from pathlib import Path
 
 import pytest
 from interwhen.testing import read_traces, score, try_monitor_sync
+from tests.public_sets import public_set
 
 from interwhen_verifiers.traces.bigbench_mistake import bigbench_mistake
 from interwhen_verifiers.traces.gsm8k import gsm8k
 from interwhen_verifiers.traces.processbench import processbench
-
-DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 def write(path, *records):
@@ -59,12 +57,11 @@ def test_a_chain_without_a_known_mistake_is_right_only_if_its_answer_is(tmp_path
     assert found[2].turns[0].text[span.start : span.end] == "Two."
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the public data sets are not beside this repository")
 @pytest.mark.parametrize(
     ("name", "most"), [("gsm8k", 4), ("processbench", 0)]
 )  # the four of GSM8K are equations that are false as written
 def test_arithmetic_raises_no_more_false_alarms_than_are_known(name, most):
-    found = score(try_monitor_sync("arithmetic", read_traces(DATA / name, name)))
+    found = score(try_monitor_sync("arithmetic", read_traces(public_set(name), name)))
     assert found.false_interrupts.hits <= most
     assert found.before == 0
     assert found.troubles == 0

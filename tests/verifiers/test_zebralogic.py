@@ -6,7 +6,6 @@ import gzip
 import itertools
 import json
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -17,6 +16,7 @@ import z3
 from interwhen import Pass, Segment, Span, Task, Tracker, Unknown, Verdict, Violation
 from interwhen.testing import ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick
+from tests.public_sets import needs, public_set
 
 from interwhen_verifiers.puzzles._zebralogic import Cell, HousePuzzle, HouseRelation
 from interwhen_verifiers.puzzles.zebralogic import (
@@ -31,7 +31,7 @@ from interwhen_verifiers.puzzles.zebralogic import (
     zebralogic,
 )
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "zebra" / "puzzles.jsonl.gz"
+PUZZLES = "zebra/puzzles.jsonl.gz"
 PUZZLE = """There are 3 houses, numbered 1 to 3 from left to right. Each house has a unique attribute:
  - Each person has a unique name: `Eric`, `Peter`, `Arnold`
  - People have unique hair colors: `red`, `black`, `gray`
@@ -280,9 +280,9 @@ def test_hostile_lines_are_read_in_linear_time() -> None:
     assert_quick(read, baits=baits, size=5_000, seconds=2.0)
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="the evaluation data is not there")
+@needs(PUZZLES)
 def test_every_puzzle_of_the_data_set_has_one_arrangement() -> None:
-    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
+    with gzip.open(public_set(PUZZLES), "rt", encoding="utf-8") as lines:
         for line in itertools.islice(lines, 0, None, 5):
             record = json.loads(line)
             prepared = prepare(Task(record["puzzle"]))
