@@ -41,7 +41,7 @@ verifiers-table: $(TEST)/.ready  ## the table in docs/verifiers.md, from the pub
 	@echo "==> judging the verifiers"
 	@$(TEST)/bin/python -m tests.measurements.judge_verifiers "$(DATA)" --write docs/verifiers.md
 
-check: $(TEST)/.ready  ## lint, types and import contracts
+check: $(TEST)/.ready  ## lint, types, import contracts and workflows
 	@echo "==> ruff"
 	@$(TEST)/bin/ruff check .
 	@$(TEST)/bin/ruff format --check .
@@ -49,6 +49,11 @@ check: $(TEST)/.ready  ## lint, types and import contracts
 	@$(TEST)/bin/mypy
 	@echo "==> import contracts"
 	@$(TEST)/bin/lint-imports
+	@echo "==> workflows"
+	@$(TEST)/bin/zizmor --offline --quiet .github
+
+changelog: $(TEST)/.ready  ## the changelog of the next release, as its fragments stand
+	@$(TEST)/bin/towncrier build --draft --version "next release"
 
 cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@echo "==> branch coverage of interwhen/_core"
