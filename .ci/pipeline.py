@@ -408,7 +408,7 @@ class Pipeline:
             Job("set up", "uv and the external checkers that some tests run", self._envs.prepare),
             Job("environment", "what `make test` installs, with pip", self._environment, wide=False),
             Job("vllm environment", "vLLM for the CPU, where it can be installed", self._vllm_environment, wide=False),
-            Job("style", "ruff and the import contracts", self._style),
+            Job("style", "ruff, the import contracts, and the workflows of the public host", self._style),
             Job(f"suite {oldest}", "`make test-all` on the oldest Python, and the coverage of the core", self._suite),
             Job(f"wheel {newest}", "the sdist's tests against the installed wheel: one file in four", self._wheel),
             *(Job(f"smoke {_dotted(each)}", "a sample of the suite", partial(self._smoke, each)) for each in between),
@@ -433,6 +433,7 @@ class Pipeline:
         shell.run(self._bin / "ruff", "check", ".")
         shell.run(self._bin / "ruff", "format", "--check", ".")
         shell.run(self._bin / "lint-imports")
+        shell.run(self._bin / "zizmor", "--offline", "--quiet", ".github")
 
     def _types(self, shell: Shell) -> None:
         shell.run(self._bin / "mypy")

@@ -1,12 +1,15 @@
-"""Writes demo.svg, the README's picture: the second run of ``interwhen demo`` as the terminal shows it.
+"""Writes demo.svg, the README's picture: the first two runs of ``interwhen demo`` as the terminal shows them.
 
-Run it with the Python that interwhen is installed in: ``python docs/pictures/make_demo.py``.
+``make picture``, or ``python docs/pictures/make_demo.py`` with the Python that interwhen is installed in. A test
+compares the text of the picture with what the program prints.
 """
 
 from __future__ import annotations
 
+import html
 import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,23 +19,26 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 PICTURE = Path(__file__).with_name("demo.svg")
-COLUMNS = 112
-FIRST, LAST = "Run 2 of 3", "certificate"
+COLUMNS = 90
+FIRST, AFTER = "Run 1 of 3", "Run 3 of 3"
 # rich's own template loads its font from a third host; a picture in a README must not.
 FONTS = 'Menlo, "DejaVu Sans Mono", Consolas, monospace'
 
 
 def terminal_lines() -> list[str]:
-    """Return the lines of the second run, with their colours as ANSI codes."""
+    """Return the lines of the first two runs, with their colours as ANSI codes."""
     command = [str(Path(sys.executable).with_name("interwhen")), "demo", "--speed", "0"]
     environment = {**os.environ, "COLUMNS": str(COLUMNS), "FORCE_COLOR": "1", "TERM": "xterm-256color"}
     output = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
     lines = output.splitlines()
-    start = next(number for number, line in enumerate(lines) if FIRST in line)
-    end = next(number for number in range(start, len(lines)) if LAST in lines[number])
-    # The sentence under the heading introduces the demo, and the picture speaks for itself.
-    begin = next(number for number in range(start, end) if "Take 59" in lines[number])
-    return lines[begin : end + 1]
+    start, end = (next(at for at, line in enumerate(lines) if heading in line) for heading in (FIRST, AFTER))
+    return lines[start : end - 1]
+
+
+def words_of(svg: str) -> list[str]:
+    """Return the words that *svg* shows, in their order, without the title of its window."""
+    shown = svg[svg.index('class="demo-matrix"') :]
+    return html.unescape(re.sub(r"<[^>]+>", " ", shown)).split()
 
 
 def svg_of(lines: list[str]) -> str:

@@ -1,7 +1,7 @@
 """The checks of a run, from a complete segment to the verdicts on its claims.
 
 :class:`CheckTable` owns the open segments, jobs, verdicts and records. Start reading there.
-Why a failing verifier is suspended: docs/decisions/0014-when-a-verifier-fails.md.
+Why a failing verifier is suspended: docs/decisions/failures.md.
 """
 
 from __future__ import annotations

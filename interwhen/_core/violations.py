@@ -1,6 +1,6 @@
 """The violations of a run: which one gets the remedy, what the remedy is, and what is recorded.
 
-Why: docs/decisions/0005-earliest-violation.md.
+Why: docs/decisions/verdicts.md.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from interwhen._types.verdicts import LEVELS, Level, Violation
 
 # The ladder of the remedy ``Auto``: which remedy follows, from what was tried at the same place. All functions are
 # pure: what the choice depends on is in the arguments, so a journal replays to the same choices.
-# Why: docs/decisions/0043-the-ladder-of-remedies.md.
+# Why: docs/decisions/remedies.md.
 
 FEEDBACKS = 2
 """How often feedback is given at one place, at most. The second one may say more."""

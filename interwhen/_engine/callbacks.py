@@ -1,7 +1,7 @@
 """Observes supervised calls: collects them, and calls the functions of the user.
 
 A context variable holds the listeners of a context. A call takes them when it begins, so that it is collected wherever
-its tasks and threads run. Why: docs/decisions/0051-callbacks-and-context.md.
+its tasks and threads run. Why: docs/decisions/records.md.
 """
 
 from __future__ import annotations

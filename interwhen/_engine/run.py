@@ -3,7 +3,7 @@
 The task that iterates over the run also reads the model's stream; in a run with gates, a separate task reads it.
 Checks, except inline ones, run in a task group. A remedy closes an open stream, which ends the current read.
 
-Why: docs/decisions/0002-the-reader-reads.md.
+Why: docs/decisions/reading-streams.md.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def refuse_import() -> None:
 # their gates hold back. They stay unchecked to their end, even if supervision is turned on again. Runs that begin while
 # it is off are not checked at all.
 #
-# Why: docs/decisions/0039-the-kill-switch.md.
+# Why: docs/decisions/failures.md.
 
 VARIABLE = "INTERWHEN_OFF"
 _ON = ("", "0", "false", "no", "off")

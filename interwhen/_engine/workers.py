@@ -1,6 +1,6 @@
 """Threads and processes for checks that do not run on the event loop, for one run or for many.
 
-Why: docs/decisions/0006-worker-processes.md.
+Why: docs/decisions/workers.md.
 """
 
 from __future__ import annotations

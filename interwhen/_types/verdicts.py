@@ -1,6 +1,6 @@
 """Verdicts, which a verifier returns, and outcomes, which say how a check ended.
 
-Why: docs/decisions/0004-verdicts-are-relative.md.
+Why: docs/decisions/verdicts.md.
 """
 
 from __future__ import annotations

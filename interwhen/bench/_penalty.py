@@ -1,6 +1,6 @@
 """``interwhen bench penalty``: measures in pairs of runs what verifiers cost a reader when nothing is wrong.
 
-Why: docs/decisions/0023-measuring-the-penalty.md.
+Why: docs/decisions/measuring.md.
 """
 
 from __future__ import annotations

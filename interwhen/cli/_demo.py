@@ -1,37 +1,55 @@
-"""``interwhen demo``: a tiny model solves three problems while a verifier checks them."""
+"""``interwhen demo``: a tiny model solves problems, first alone and then supervised."""
 
 from __future__ import annotations
 
 import math
+import os
+import shutil
+import sys
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Self
 
 import anyio
 from cyclopts import Parameter
 from rich.console import Console
-from rich.padding import Padding
-from rich.table import Table
+from rich.live import Live
 from rich.text import Text
 
-from interwhen import Budgets, Message, Model, Result, Sampling, UsageError, run
+from interwhen import Abstained, Budgets, Event, Failed, Message, Model, Result, Sampling, UsageError, run
 from interwhen._types.results import Label, Status
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._supervise import closing, show_run
-from interwhen.cli._text import STYLES, LineKind, Signs, signs_for, stdout_console, visible
-from interwhen.cli._view import legend, viewer_for
+from interwhen.cli._text import (
+    FEEDBACK,
+    REPAIR,
+    RETRACTED,
+    STYLES,
+    LineKind,
+    Signs,
+    is_live,
+    one_line,
+    signs_for,
+    stdout_console,
+    visible,
+)
+from interwhen.cli._view import Viewer, ViewState, apply, render
 from interwhen.models import Chunk, GuardedStream, ModelWrapper, Request, Stream
 from interwhen.registry import load_monitor
 
-# The three runs of ``interwhen demo``: problem, monitor, and introduction.
+# The three runs of ``interwhen demo``.
 #
 # Nothing in them is staged: the model answers greedily. The problems were chosen with
 # ``python -m tools.train_tiny.pick_demo``, which tries many and prints those that end as wanted.
 
 MODEL = "local:tiny"
 SAMPLING = Sampling(max_tokens=400, temperature=0.0)
+REPAIRED = "Take 59. Multiply by 12. Subtract 63. What do you get?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +59,10 @@ class Scene:
     introduction: str
     """The text before the run."""
     problem: str
-    monitor: str
-    """The name of the monitor, with its options."""
+    right: str
+    """The right answer."""
+    monitor: str | None
+    """The name of the monitor, with its options. ``None``: the model runs alone."""
     budgets: Budgets | None = None
     """The budgets of the run; ``None``: the default ones."""
     ends: Label
@@ -58,26 +78,27 @@ class Scene:
 
 SCENES = (
     Scene(
-        introduction="A problem that the model can solve. The checks run beside the stream; while nothing is wrong, "
-        "only the signs in the margin show them.",
-        problem="Eve has 52 stamps, buys 11, gets 76 more and gets 645 more. How many stamps are there now?",
-        monitor="arithmetic",
-        ends="steps verified",
+        introduction="The model alone: nothing shows that a step is wrong.",
+        problem=REPAIRED,
+        right="645",
+        monitor=None,
+        ends="unverified",
         interrupts=(0, 0),
     ),
     Scene(
-        introduction="A problem on which it makes a mistake. The wrong value stops the stream; the right one is "
-        "written in its place, and the same model continues from there.",
-        problem="Take 59. Multiply by 12. Subtract 63. What do you get?",
+        introduction="The same with interwhen: a wrong value stops the stream, the right\n"
+        "one is written in its place, and the model continues from there.",
+        problem=REPAIRED,
+        right="645",
         monitor="arithmetic:remedy=repair",
         ends="steps verified",
         interrupts=(1, 2),
     ),
     Scene(
-        introduction="A long problem with little help: the feedback says only that something is wrong, at most twice. "
-        "After that no answer is given, rather than a guess.",
-        problem="Sue has 1471 cards, wins 830, loses 357, gives away 1471, wins 3387, wins 3010, uses 2052, uses 3154 "
-        "and gets 3172 more. How many cards are there now?",
+        introduction="A harder one. Feedback says only that something is wrong, twice.\n"
+        "After that interwhen gives no answer, rather than a wrong one.",
+        problem="Compute 656 × 86.",  # noqa: RUF001 (the model was trained with this sign)
+        right="56416",
         monitor="arithmetic:remedy=feedback,place=append,level=flag",
         budgets=Budgets(remedies=2),
         ends="abstained",
@@ -123,6 +144,38 @@ class _PacedStream(GuardedStream):
         await self._stream.aclose()
 
 
+class SceneViewer(Viewer):
+    """Redraws the whole trace while the model writes, and prints it once at the end, without the numbers of a run."""
+
+    def __init__(self, console: Console, *, plain: bool, watched: bool) -> None:
+        self._console = console
+        self._watched = watched
+        self._state = ViewState()
+        can_redraw = is_live(console) and not plain
+        # No scene is longer than a screen.
+        frames = Live(get_renderable=self._picture, console=console, transient=True)
+        self._frames = frames if can_redraw else nullcontext()
+
+    def __enter__(self) -> Self:
+        self._frames.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._frames.__exit__(kind, error, traceback)
+        self._console.print(self._picture(), soft_wrap=True)
+
+    def show(self, event: Event) -> None:
+        """Remember *event*; the next frame of the picture shows it."""
+        self._state = apply(self._state, event)
+
+    def _picture(self) -> Text:
+        # Without a monitor, no text waits for a check.
+        state = self._state if self._watched else replace(self._state, frontier=self._state.end)
+        return render(state, signs_for(self._console.encoding))
+
+
 _KINDS: dict[Status, LineKind] = {
     "verified": "passed",
     "unverified": "unproven",
@@ -138,7 +191,7 @@ def demo(
     plain: Annotated[bool, Parameter(negative="")] = False,
     speed: float = 60.0,
 ) -> int:
-    """Watch interwhen at work: a tiny model solves three problems, and a verifier checks its steps.
+    """Watch interwhen at work: a tiny model makes mistakes, first alone and then supervised.
 
     By default, the model is one of 2.7 million parameters that comes with interwhen. The exit code is 5 if a run
     failed.
@@ -146,7 +199,7 @@ def demo(
     Parameters
     ----------
     plain
-        Append lines instead of redrawing a picture. Always so if stdout is not a terminal.
+        Print each run when it has ended, instead of redrawing it. Always so if stdout is not a terminal.
     speed
         About how many tokens a second are shown, because the model writes faster than people read. 0: no limit.
     """
@@ -155,39 +208,46 @@ def demo(
     is_ours = not (model.model or model.base_url)
     opened = (ModelFlags(MODEL) if is_ours else model).open(SCENES[0].prompt)
     console = stdout_console()
-    signs = signs_for(console.encoding)
     shown: Model = PacedModel(opened, speed) if speed else opened
-    _introduce(console, shown, signs, is_ours=is_ours)
-    if speed:
-        console.print(
-            f"\nThe text is slowed down to {speed:g} tokens a second for reading; --speed 0 shows it at full speed."
-        )
+    _introduce(console, shown, is_ours=is_ours)
 
     async def main() -> list[Result]:
         async with closing(shown):
             return await _play(console, shown, plain=plain)
 
     results = anyio.run(main)
-    _conclude(console, results, signs)
-    return _exits.FAILED if any(result.status == "failed" for result in results) else _exits.OK
+    if any(result.status == "failed" for result in results):
+        return _exits.FAILED
+    console.print(NEXT_STEPS.format(program=_program("interwhen"), python=_program("python")), soft_wrap=True)
+    return _exits.OK
 
 
-def _introduce(console: Console, model: Model, signs: Signs, *, is_ours: bool) -> None:
-    console.print(Text.assemble("Starting ", (visible(model.name), "bold"), " for three runs. Signs and colours:\n"))
-    console.print(legend(signs))
+def _introduce(console: Console, model: Model, *, is_ours: bool) -> None:
+    signs = signs_for(console.encoding)
+    (struck, unstruck), (left, right) = signs.retracted, signs.quotes
+    console.print(Text.assemble((visible(model.name), "bold"), " writes. Signs of interwhen:"))
+    legend = (
+        (signs.passed, STYLES["passed"], "right"),
+        (signs.violated, STYLES["violated"], "wrong"),
+        (f"{struck}25{unstruck}", RETRACTED, "taken back"),
+        (f"{left}24{right}", REPAIR, "a repair"),
+        (f"{left}Wait{right}", FEEDBACK, "feedback"),
+    )
+    console.print(Text.assemble(*(part for sign, style, word in legend for part in ("  ", (sign, style), f" {word}"))))
     if not is_ours:
-        console.print(f"\nThe problems were chosen for {MODEL}; this model may do better or worse.")
+        console.print(f"The problems were chosen for {MODEL}; this model may do better or worse.")
 
 
 async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
     """Run the scenes with *model* one after the other, show them, and return the results. Stop after a failed run."""
     results: list[Result] = []
     for number, scene in enumerate(SCENES, start=1):
-        console.print(_heading(number, scene))
-        viewer = viewer_for(console, json=False, plain=plain)
-        monitors = (load_monitor(scene.monitor),)
+        console.print(_heading(number, scene), soft_wrap=True)
+        monitors = (load_monitor(scene.monitor),) if scene.monitor else ()
         supervised = run(model, scene.prompt, monitors=monitors, sampling=SAMPLING, budgets=scene.budgets)
+        viewer = SceneViewer(console, plain=plain, watched=bool(monitors))
         results.append(await show_run(supervised, viewer))
+        console.print(_conclusion(results[-1], scene, signs_for(console.encoding)), soft_wrap=True)
         if results[-1].status == "failed":
             break
     return results
@@ -196,22 +256,50 @@ async def _play(console: Console, model: Model, *, plain: bool) -> list[Result]:
 def _heading(number: int, scene: Scene) -> Text:
     return Text.assemble(
         (f"\nRun {number} of {len(SCENES)}. ", "bold"),
-        scene.introduction,
-        (f"\n\n  {scene.problem}\n", "bold"),
-        (f"  monitor: {scene.monitor}\n", "dim"),
+        f"{scene.introduction}\n",
+        (f"  {scene.problem}", "bold"),
+        (f"\n  monitor: {scene.monitor}" if scene.monitor else "", "dim"),
     )
 
 
-def _conclude(console: Console, results: list[Result], signs: Signs) -> None:
-    """Print for each of *results* how the run ended and how many tokens it took."""
-    table = Table.grid(padding=(0, 3))
-    for number, result in enumerate(results, start=1):
-        ledger, kind = result.ledger, _KINDS[result.status]
-        interrupts = sum(violation.interrupted for violation in result.violations)
-        table.add_row(
-            Text(f"Run {number}"),
-            Text(f"{signs.of(kind)} {result.label}", style=STYLES[kind]),
-            Text(f"{ledger.kept + ledger.discarded} tokens, {ledger.discarded} of them discarded"),
-            Text(f"{interrupts} interrupt{'' if interrupts == 1 else 's'}"),
-        )
-    console.print(Padding(table, (1, 0, 0, 0)))
+def _conclusion(result: Result, scene: Scene, signs: Signs) -> Text:
+    """Return a line that says how the run ended, whether its answer is right, and how many tokens it took."""
+    is_right = result.answer.split()[-1:] == [scene.right]
+    match result:
+        case Abstained(reason=why) | Failed(error=why):
+            end = one_line(why)
+        case _:
+            end = "the answer is right" if is_right else f"the answer is wrong; {scene.right} is right"
+    kind = _KINDS[result.status] if scene.monitor or is_right else "violated"
+    interrupts = sum(violation.interrupted for violation in result.violations)
+    ledger = result.ledger
+    return Text.assemble(
+        (f"  {signs.of(kind)} {result.label}", f"bold {STYLES[kind]}"),
+        f": {end}\n    {ledger.kept + ledger.discarded} tokens, {ledger.discarded} of them discarded, "
+        f"{interrupts} interrupt{'' if interrupts == 1 else 's'}",
+    )
+
+
+NEXT_STEPS = """
+Next. 1. Wrap your calls. In {python}
+(OPENAI_API_KEY is your key; your own server: OPENAI_BASE_URL, another model):
+
+import interwhen, openai
+client = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"])
+print(client.responses.create(model="gpt-5-mini", input="17 * 24?").output_text)
+
+2. Write a verifier: a package with tests, which works from the first minute on.
+
+{program} verifiers new my_verifier
+
+3. Measure what a correct run pays (about a minute).
+
+{program} bench penalty --speed 2 --pairs 3"""
+
+
+def _program(name: str) -> str:
+    """Return how to call *name* of this environment from the working directory."""
+    path = Path(sys.executable).with_name(name)
+    if shutil.which(name) == str(path):
+        return name
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)

@@ -2,7 +2,7 @@
 
 Start with `supervise` in `_supervision.py`: it starts a run for a request, which `_calls.py` has read. `_upstream.py`
 presents the caller's server as a `Model`, and the codecs convert events of the run to chunks of an API. Only the
-`_openai_*.py` files know the SDK. Why: docs/decisions/0009-wrapping-calls.md.
+`_openai_*.py` files know the SDK. Why: docs/decisions/wrapping-calls.md.
 """
 
 from interwhen._engine.callbacks import SupervisedCall, WatchedCalls

@@ -1,6 +1,6 @@
 """One record per call: what was called, what watched it, how it ended, and what it cost.
 
-Why: docs/decisions/0050-one-record-a-call.md.
+Why: docs/decisions/records.md.
 """
 
 from __future__ import annotations

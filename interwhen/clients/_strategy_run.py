@@ -4,7 +4,7 @@
 takes the place of a `Run`: it replays the chosen answer in a supervised run of its own, which corrects it if it is
 refuted. If a strategy answers with one run (`interrupt`, `greedy`), that run is shown while the model writes.
 
-Why: docs/decisions/0044-strategies-behind-the-url.md.
+Why: docs/decisions/strategies.md.
 """
 
 from __future__ import annotations

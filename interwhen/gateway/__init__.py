@@ -2,7 +2,7 @@
 
 `_app.py` handles each request, as the table in `_routes.py` decides. `_answers.py` answers supervised calls,
 `_relay.py` passes the others on. `_gateway.py` has the state that all requests share, `_config.py` the settings. Start
-with `ApiApp` in `_app.py`. Why: docs/decisions/0010-the-gateway.md.
+with `ApiApp` in `_app.py`. Why: docs/decisions/gateway.md.
 """
 
 from __future__ import annotations

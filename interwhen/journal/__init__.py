@@ -4,7 +4,7 @@
 write them. `_rebuilt_run.py` reads a journal and rebuilds the core of the run. `_timeline.py` has the structs of what
 happened in a run, `_scribe.py` makes them while a core works, `_timeline_reader.py` reads them from a journal, and
 `_compact_form.py` writes them as JSON for browsers. `_settings.py` has the options.
-Start with `read_journal`. Why: docs/decisions/0012-the-journal.md.
+Start with `read_journal`. Why: docs/decisions/journal.md.
 """
 
 import importlib

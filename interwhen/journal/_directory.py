@@ -1,7 +1,7 @@
 """A directory of journals: one file a call, written by one thread for all calls of a process that use the directory.
 
 A journal that the disk does not take is given up and counted; its call continues. Why:
-docs/decisions/0061-journals-of-calls.md.
+docs/decisions/journal.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The scribe of a run: notes what its core does with each fact, and when.
 
 What the core does not know, such as when a check began in its worker, is in the facts and counts of the engine. Why:
-docs/decisions/0060-times-in-the-journal.md.
+docs/decisions/journal.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A fast HTTP transport for asyncio and uvloop. The event loop passes the bytes to the parser of httptools.
 
-Needs the extra ``fast``. See ``docs/decisions/0020-a-transport-of-our-own.md``.
+Needs the extra ``fast``. See ``docs/decisions/reading-streams.md``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finds the weights of a local model: in this package, in another package, in a file, or on the Hugging Face hub.
 
-Why: docs/decisions/0011-a-model-of-our-own.md.
+Why: docs/decisions/tiny-model.md.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 `policy.learn(state, call)` returns the state after a call (`_state.py`), and `admit(policy)` runs the admission checks
 (`_admission.py`). The language of the rules is in `_syntax.py`; each of its operators and functions is one row in
 `_builtins.py`, which the type check, the evaluation and the formulas for Z3 use. Start with docs/policy.md.
-Why: docs/decisions/0022-written-policies.md.
+Why: docs/decisions/policies.md.
 """
 
 from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, admit

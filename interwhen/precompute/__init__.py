@@ -2,7 +2,7 @@
 
 Start with `Precomputer.add` (`_precomputer.py`). Producers (`producers/`) propose items, `_judge.py` judges them, and
 `_store.py` keeps them. `_freshness.py` decides which items are current, `_served_items.py` which of them a run uses.
-Why: docs/decisions/0029-background-precompute.md.
+Why: docs/decisions/precompute.md.
 """
 
 from interwhen._types.errors import StoreConflict, StoreError, UnknownContext

@@ -2,7 +2,7 @@
 
 `ProcessSandbox` (`_process.py`) runs CPython code or any command; the code in `_inside/` is for the processes between
 ours and the program. `MontySandbox` (`_monty.py`) runs small functions and scripts. `_sandbox.py` defines their
-guarantees. Why: docs/decisions/0015-sandboxes.md.
+guarantees. Why: docs/decisions/sandboxes.md.
 """
 
 from interwhen._types.errors import SandboxUnavailable

@@ -2,7 +2,7 @@
 
 `_strategy.py` has the interface of a strategy, `_catalog.py` lists the strategies by name. `_baselines.py` has the
 strategies from the literature, `_interrupt.py` the strategy of this project. Start with `attempt` in `_attempts.py`.
-Why: docs/decisions/0025-strategies-on-one-ledger.md.
+Why: docs/decisions/strategies.md.
 """
 
 from typing import TYPE_CHECKING

@@ -8,7 +8,7 @@
 Each turn of a trace is one run. Its model replays the turn in chunks of random sizes. The monitor only observes,
 whatever its delivery and remedy are, so that the trial finds violations after the first one, too.
 
-Why: docs/decisions/0019-trying-verifiers.md.
+Why: docs/decisions/writing-verifiers.md.
 """
 
 from __future__ import annotations

@@ -2,5 +2,5 @@
 
 `_page.py` puts the data of runs into the bundled page, `_runs.py` reads the journals of a folder, `_app.py` serves
 both, and `_cli.py` is the command. The page's source is in `page/`, and `_page.html` is its bundle. Why:
-docs/decisions/0062-the-trace-page.md.
+docs/decisions/trace-page.md.
 """

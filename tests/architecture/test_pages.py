@@ -80,3 +80,19 @@ def test_pages_for_users_name_no_private_module():
 def test_no_page_keeps_the_marks_of_a_merge():
     marked = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
     assert [str(page.relative_to(ROOT)) for page in pages() if marked.search(page.read_text())] == []
+
+
+def links():
+    """Yield each file with the targets of its relative links: of pages, and of what the sources say of pages."""
+    for page in pages():
+        text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", text):
+            yield page, page.parent / target
+    for folder in SOURCES:
+        for path in (ROOT / folder).rglob("*.py"):
+            for target in re.findall(r"\bdocs/[\w/-]+\.md\b", path.read_text(encoding="utf-8")):
+                yield path, ROOT / target
+
+
+def test_each_link_leads_to_a_file():
+    assert [(path.name, str(target)) for path, target in links() if not target.exists()] == []

@@ -1,8 +1,8 @@
 """Search problems for ``interwhen demo``: ``python -m tools.train_tiny.pick_demo`` in the root of the source.
 
-Each problem is run greedily as each scene of the demo would run it. Printed are those that end as the scene says and
-with the right answer, the surest first: by the least probability that the model gave to any token it chose. The lower
-it is, the sooner another processor with other rounding chooses otherwise.
+Each problem is run greedily as each supervised scene of the demo would run it. Printed are those that end as the scene
+says and with the right answer, the surest first: by the least probability that the model gave to any token it chose.
+The lower it is, the sooner another processor with other rounding chooses otherwise.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
 async def main(tries: int, show: int, seed: int) -> None:
     """Print the problems that fit each scene."""
     for number, scene in enumerate(SCENES, start=1):
+        if scene.monitor is None:
+            continue
         found = await search(scene, tries, seed)
         print(f"\nRun {number} ({scene.monitor}): {len(found)} of {tries} problems end {scene.ends} as wanted")
         for surety, interrupts, lines, problem in found[:show]:

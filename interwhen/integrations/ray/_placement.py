@@ -1,6 +1,6 @@
 """Decides which checks leave this machine, and how many of them one call to an actor carries. No I/O, no clock.
 
-Why: docs/decisions/0064-checks-on-a-cluster.md.
+Why: docs/decisions/workers.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A pool of workers on a Ray cluster.
 
-Why: docs/decisions/0064-checks-on-a-cluster.md.
+Why: docs/decisions/workers.md.
 """
 
 from __future__ import annotations

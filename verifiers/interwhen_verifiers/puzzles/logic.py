@@ -1,7 +1,7 @@
 """The shipped verifier ``logic``: it judges small problems of state and order in their usual words.
 
 It finds one problem in the prompt: things that people swap, words to sort, objects in an order, brackets to close, or
-premises. See ``docs/verifiers/logic.md`` and docs/decisions/0021-five-small-problems.md.
+premises. See ``docs/verifiers/logic.md`` and docs/decisions/own-readers.md.
 """
 
 from __future__ import annotations
