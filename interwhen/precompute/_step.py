@@ -16,7 +16,7 @@ from interwhen._types.results import Result
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._drafts import DraftedModel, Drafts
 from interwhen.precompute._freshness import KeySettings, full_name, is_judged
-from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
+from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Proof, digest
 from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import (
     Accepted,
@@ -40,7 +40,7 @@ class StepWork:
     """What the producer of the step *planned* may use; implements :class:`~interwhen.precompute.StepContext`.
 
     *settled* maps the full name of each finished step to its current item. *step_tokens* limits a request that sets no
-    limit, and *drafts* has the text of interrupted requests, which is continued only for facts and answers.
+    limit, and *drafts* has the text of interrupted requests, which is continued only for answers.
     """
 
     def __init__(
@@ -151,8 +151,8 @@ class StepWork:
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers; for
-        other kinds, the run has failed.
+        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for answers; for other kinds,
+        the run has failed.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -206,14 +206,11 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
             return {"status": "nothing", "why": why}
         case Proposal(basis="guess", payload=payload):
             return {"status": "guess", "payload": payload}
-        case Proposal(basis=basis) if basis not in BASES[producer.kind]:
+        case Proposal(basis=basis) if basis != (needed := BASES[producer.kind]):
             raise PluginError(
                 producer.name,
-                (
-                    f"the basis of a proposal of kind {producer.kind!r} must be "
-                    f"{' or '.join(BASES[producer.kind])}, got {basis!r}"
-                ),
-                "use one of these, or 'guess' for an item that only guides later steps",
+                f"the basis of a proposal of kind {producer.kind!r} must be {needed}, got {basis!r}",
+                f"use {needed!r}, or 'guess' for an item that only guides later steps",
             )
         case Proposal(basis="derived") if spent.requests:
             raise PluginError(
@@ -225,7 +222,7 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
                 "use the basis 'judged'",
             )
         case Proposal(basis="judged"):
-            return await _judged(made, work, producer.kind)
+            return await _judged(made, work)
         case Proposal():
             seen = digest(made.payload.text, made.payload.data, made.evidence)
             proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
@@ -236,10 +233,10 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
             )
 
 
-async def _judged(proposal: Proposal, work: StepWork, kind: Kind) -> dict[str, Any]:
+async def _judged(proposal: Proposal, work: StepWork) -> dict[str, Any]:
     judgement = await work.judge(proposal.payload.text, proposal.prompt)
     match judgement:
-        case Accepted(proof) if kind == "answers" and proof.scope != "answer":
+        case Accepted(proof) if proof.scope != "answer":
             return {"status": "unknown", "why": "its steps were verified, and no check judged the answer itself"}
         case Accepted(proof):
             return {"status": "accepted", "payload": proposal.payload, "proof": proof}

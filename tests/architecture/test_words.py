@@ -8,7 +8,6 @@ pytestmark = pytest.mark.source
 
 # Words of problems, models, prompts and names of users: not ours to choose.
 DELIBERATE = {
-    "interwhen/precompute/producers/_statements.py",
     "tests/core/test_scanners.py",
     "tests/precompute/producers/test_answers.py",
     "tests/verifiers/doubtful_texts.py",
