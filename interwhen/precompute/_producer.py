@@ -169,13 +169,6 @@ class StepContext(Protocol):
         """
         ...
 
-    def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, in the order of :attr:`Step.premises`, and record them as inputs.
-
-        Items for which :meth:`premise` returns ``None`` are left out.
-        """
-        ...
-
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """Send *prompt* to the model with *sampling* (default: greedy), and return its answer, which may be cut.
 
@@ -190,10 +183,6 @@ class StepContext(Protocol):
         :class:`~interwhen.models.ContextOverflow` for answers. If the model fails otherwise, the result is a
         :class:`~interwhen.Failed`.
         """
-        ...
-
-    async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*."""
         ...
 
 
