@@ -11,7 +11,7 @@ from typing import Any
 
 from interwhen import InterwhenError
 
-_NO_FACTS = "facts that a model proposes save nothing; docs/precompute-kinds.md has the measurements"
+_CONTEXTS = "write interwhen precompute measure prefixes; docs/precompute-kinds.md has what was measured of answers"
 REMOVED = {
     "plan explain": "interwhen doctor --model local:FILE.gguf prints from which length on a saved prefix is restored",
     "bench allocation": "docs/strategies.md has the measurements on models",
@@ -22,11 +22,11 @@ REMOVED = {
         f"bench {name}": f"write python -m tests.benchmarks {name} in a checkout of the repository"
         for name in ("gateway", "idle", "journals", "ledger", "local", "precompute", "resumes", "soak")
     },
-    "bench contexts": _NO_FACTS,
+    "bench contexts": _CONTEXTS,
     "bench prefixes": "write interwhen precompute measure prefixes",
     "doctor --record": "write python -m tests.contracts.record in a checkout of the repository",
-    "precompute add --passes": _NO_FACTS,
-    "precompute measure contexts": _NO_FACTS,
+    "precompute add --passes": "leave it out; only facts had passes, and they saved nothing (docs/precompute-kinds.md)",
+    "precompute measure contexts": _CONTEXTS,
     "remedies": "docs/remedies.md has the measurements on models",
     "replay": "write interwhen view --plain FILE",
     "sandbox": "write interwhen doctor --sandbox",

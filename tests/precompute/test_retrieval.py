@@ -5,7 +5,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Message, UsageError
+from interwhen import Message, UsageError, precompute
 from interwhen.models import Capabilities
 from interwhen.precompute import ContextPiece, MemoryShelf, Precomputer, Store, pieces_of
 from interwhen.precompute._retrieval import PassageIndex, characters_in, passage_of, within
@@ -149,3 +149,11 @@ def test_any_text_can_be_looked_up(texts, question):
     found = ranked(texts, question)
     assert len(set(found)) == len(found)
     assert set(found) <= set(range(len(texts)))
+
+
+@pytest.mark.parametrize(("name", "instead"), [("Embedder", "by your own embeddings"), ("LlamaSlots", "POST /slots/0")])
+def test_removed_names_say_what_to_use_instead(name, instead):
+    with pytest.raises(ImportError, match=f"interwhen.precompute.{name} was removed: .*{instead}"):
+        getattr(precompute, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing_at_all'"):
+        _ = precompute.Nothing_at_all
