@@ -79,11 +79,13 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     if not hmac.compare_digest(found, _sum(name, schema, payload, key)):
         raise Damaged("its checksum does not match" if key is None else "it is not sealed with the key of this store")
     if schema != SCHEMA:
-        raise Inaccessible(
-            f"its entries must have schema {SCHEMA}, got {schema} of "
-            + ("a newer version of interwhen: update interwhen, or " if schema > SCHEMA else "an older version: ")
-            + "use another store and prepare the contexts again (interwhen precompute add, interwhen precompute run)"
+        made_by = (
+            "a newer version of interwhen; update interwhen, or use another store"
+            if schema > SCHEMA
+            else "an older version of interwhen; delete this store, or use another one, and prepare the contexts again "
+            "(interwhen precompute add, then run)"
         )
+        raise Inaccessible(f"its entries must have schema {SCHEMA}, got {schema} of {made_by}")
     return payload
 
 

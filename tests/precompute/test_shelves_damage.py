@@ -137,7 +137,8 @@ def test_an_entry_under_another_name(log):
 
 @pytest.mark.fault("P6", injected="an entry of another schema", happens="StoreError that says what to do; no change")
 @pytest.mark.parametrize(
-    ("schema", "hint"), [(1, "an older version: use another store"), (99, "a newer version of interwhen: update")]
+    ("schema", "hint"),
+    [(1, "an older version of interwhen; delete this store"), (99, "a newer version of interwhen; update")],
 )
 def test_a_store_of_another_version_is_refused_and_not_changed(schema, hint, monkeypatch, log):
     shelf = MemoryShelf()
