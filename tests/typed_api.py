@@ -319,7 +319,7 @@ class Shouting:
     """A producer of precomputed things."""
 
     name, version = "shouting", "1"
-    kind: Kind = "facts"
+    kind: Kind = "answers"
 
     def plan(self, context: Context) -> list[Step]:
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
@@ -335,7 +335,7 @@ def serve_none(items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
 
 async def ahead_of_time(model: Model) -> Result:
     pre = Precomputer(open_store("store.db"), model, ["arithmetic"], producers=[Shouting()], serving=serve_none)
-    ref = await pre.add("book", {"one": "text"}, kinds=["facts"])
+    ref = await pre.add("book", {"one": "text"}, kinds=["answers"])
     async with pre.idle(), interwhen.run(model, "Q", context=ref) as run:
         return await run.drain()
 

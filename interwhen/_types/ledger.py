@@ -98,9 +98,9 @@ class Ledger(msgspec.Struct, frozen=True, gc=False):
 
 
 ContextPart = Literal["answer", "facts", "passages", "none", "unavailable"]
-"""What a run used of a prepared context. ``answer``: a stored answer. ``facts``: prepared text before the question.
-``passages``: pieces of the text before the question, and no facts.
-``none``: nothing fitted the question. ``unavailable``: the context could not be read, or is not current."""
+"""What a run used of a prepared context. ``answer``: a stored answer. ``facts``: prepared text before the question,
+which a serving policy of your own put there. ``passages``: only pieces of the text before the question. ``none``:
+nothing fitted the question. ``unavailable``: the context could not be read, or is not current."""
 
 
 class ContextUse(msgspec.Struct, frozen=True, gc=False):

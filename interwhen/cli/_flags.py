@@ -155,7 +155,7 @@ class ContextFlags:
     """Options that select the prepared context of a run."""
 
     context: Annotated[str | None, Parameter(group=_CONTEXT)] = None
-    """A context that "interwhen precompute" has prepared: its answer or facts are used if they fit the prompt."""
+    """A context that "interwhen precompute" has prepared: its answer to this prompt is used."""
     store: Annotated[str | None, Parameter(group=_CONTEXT)] = None
     """The store of that context: a path or a URL; default: interwhen-precompute.db."""
     key_file: Annotated[Path | None, Parameter(group=_CONTEXT)] = None

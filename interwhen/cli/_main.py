@@ -11,6 +11,7 @@ from typing import Any
 
 from interwhen import InterwhenError
 
+_CONTEXTS = "write interwhen precompute measure prefixes; docs/precompute-kinds.md has what was measured of answers"
 REMOVED = {
     "plan explain": "interwhen doctor --model local:FILE.gguf prints from which length on a saved prefix is restored",
     "bench allocation": "docs/strategies.md has the measurements on models",
@@ -21,9 +22,11 @@ REMOVED = {
         f"bench {name}": f"write python -m tests.benchmarks {name} in a checkout of the repository"
         for name in ("gateway", "idle", "journals", "ledger", "local", "precompute", "resumes", "soak")
     },
-    "bench contexts": "write interwhen precompute measure contexts",
+    "bench contexts": _CONTEXTS,
     "bench prefixes": "write interwhen precompute measure prefixes",
     "doctor --record": "write python -m tests.contracts.record in a checkout of the repository",
+    "precompute add --passes": "leave it out; only facts had passes, and they saved nothing (docs/precompute-kinds.md)",
+    "precompute measure contexts": _CONTEXTS,
     "remedies": "docs/remedies.md has the measurements on models",
     "replay": "write interwhen view --plain FILE",
     "sandbox": "write interwhen doctor --sandbox",
@@ -96,10 +99,11 @@ def _exit_code(arguments: list[str]) -> int:
 
 
 def _removed(arguments: Sequence[str]) -> str | None:
-    """Return the removed command that *arguments* call, one word or two, or that command and the removed option."""
+    """Return the removed command that *arguments* call, one to three words, or that command and an option."""
     words = [word for word in arguments if not word.startswith("-")]
     options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
-    called = (" ".join(words[:2]), *words[:1], *(f"{words[0]} {option}" for option in options if words))
+    commands = [" ".join(words[:number]) for number in (3, 2, 1)]
+    called = (*commands, *(f"{command} {option}" for command in commands for option in options))
     return next((name for name in called if name in REMOVED), None)
 
 

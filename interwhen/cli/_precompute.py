@@ -37,16 +37,15 @@ from interwhen.precompute._contexts import (
 )
 from interwhen.precompute._documents import OVERLAP, PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
-from interwhen.precompute._items import Item, ItemId
+from interwhen.precompute._items import ItemId
 from interwhen.precompute._precomputer import Precomputer
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute._usage import note_questions
 from interwhen.precompute.producers.answers import compose
-from interwhen.precompute.producers.facts import notes_of, pass_of
 from interwhen.registry import load_monitors
 
-# Tables for ``interwhen precompute status``: the savings of items, and facts by pass.
+# The table of ``interwhen precompute status`` with the savings of items.
 
 _RULE = GateRule()
 
@@ -72,24 +71,7 @@ def worth_table(prepared: PreparedContext, records: Mapping[ItemId, GateRecord])
     return table
 
 
-def pass_table(prepared: PreparedContext) -> Table | None:
-    """Return a table of the accepted facts of each pass of the fact producer; ``None`` without such a pass."""
-    passes: dict[int, list[Item]] = {}
-    for each in prepared.plan:
-        item = prepared.current.items.get(each.name)
-        if item is not None and item.key.producer == "facts" and (number := pass_of(each.step)):
-            passes.setdefault(number, []).append(item)
-    if not passes:
-        return None
-    table = _table("Facts by pass", "pass", "facts", "tokens", "facts per 1,000 tokens")
-    for at, items in sorted(passes.items()):
-        facts = sum(len(notes_of(item).facts) for item in items if item.status == "accepted")
-        tokens = sum(item.cost.generated for item in items)
-        table.add_row(f"{at}", f"{facts}", f"{tokens:,}", f"{1000 * facts / tokens:.1f}" if tokens else "")
-    return table
-
-
-_WORDS = ("context", "item", "pass", "state", "step", "steps", "what")
+_WORDS = ("context", "item", "state", "step", "steps", "what")
 """The columns that do not hold numbers."""
 
 
@@ -103,11 +85,11 @@ def _table(title: str | None, *headers: str) -> Table:
 app = App(name="precompute", help="Prepare contexts ahead of time, and show the results.")
 _measure = App(name="measure", help="Measure on your endpoint what work ahead of time saves.")
 app.command(_measure)
-for _name, _help in {
-    "contexts": "Ask questions about contexts, with and without work ahead of time.",
-    "prefixes": "Measure what a prefix cache that was warmed ahead of time saves at the first token.",
-}.items():
-    _measure.command(f"interwhen.bench._{_name}:command", name=_name, help=_help)
+_measure.command(
+    "interwhen.bench._prefixes:command",
+    name="prefixes",
+    help="Measure what a prefix cache that was warmed ahead of time saves at the first token.",
+)
 _MODEL, _SAMPLING = _flags.ModelFlags(), _flags.SamplingFlags()
 _NO_CONTEXTS = "no contexts: interwhen precompute add NAME FILE"
 _SHOWN: tuple[State, ...] = ("accepted", "guess", "rejected", "unknown", "nothing", "due", "waiting")
@@ -140,7 +122,6 @@ def add(
     *,
     place: StoreFlags = _STORE,
     kind: Annotated[tuple[Kind, ...], Parameter(negative="")] = (),
-    passes: Positive = 3,
     size: int = PIECE,
 ) -> int:
     """Store files as a context. A long file is cut into pieces; of several files, each short one is a piece.
@@ -152,9 +133,7 @@ def add(
     files
         Text files, in UTF-8. No two files may have the same name without their folders: it names their pieces.
     kind
-        The kinds to prepare: facts, verifiers, answers, prefixes. Default: all. May be given several times.
-    passes
-        The largest number of passes of consolidation.
+        The kinds to prepare: verifiers, answers, prefixes. Default: all. May be given several times.
     size
         The most characters of a piece of a long file, at least 16. Choose less for a model with a small context window.
     """
@@ -165,7 +144,7 @@ def add(
     if not texts:
         raise UsageError("a context needs at least one file, got none; name the files after the context")
     pieces = _cut(next(iter(texts.values())), size) if len(texts) == 1 else tuple(_of_files(texts, size))
-    record = ContextRecord.of(pieces, kind or get_args(Kind), passes)
+    record = ContextRecord.of(pieces, kind or get_args(Kind))
     with contextlib.closing(place.open(creates=True)) as found:
         generation = write_context(found, name, record)
     stdout_console().print(Text(f"{visible(name)}: {len(pieces)} pieces, generation {generation}"))
@@ -201,8 +180,8 @@ def run(
         several times.
     questions
         A file with questions to answer in advance: one a line, or JSON lines with the field "question", or a journal
-        of a run, whose question counts; or a folder of journals, such as that of a gateway. What the questions
-        are about is prepared earlier, too. May be given several times.
+        of a run, whose question counts; or a folder of journals, such as that of a gateway. May be given several
+        times.
     token_budget
         How many generated tokens one context may cost in all its generations. Processes that work on it at the same
         time can exceed this.
@@ -314,7 +293,7 @@ def ask(
         The context. Its text and the question are the prompt. Of a text that is long for the context window of the
         model, only the passages are used that belong to the question.
     question
-        The question. A stored answer is used only for the same question, perhaps in other words.
+        The question. A stored answer is used only for exactly this question.
     monitor
         A monitor of the run, as in "interwhen run". May be given several times.
     passages
@@ -357,7 +336,7 @@ def status(name: str = "", /, *, place: StoreFlags = _STORE) -> int:
     with contextlib.closing(place.open()) as found:
         if name:
             prepared = _prepared(found, name)
-            shown = (_steps(prepared), pass_table(prepared), worth_table(prepared, read_records(found)))
+            shown = (_steps(prepared), worth_table(prepared, read_records(found)))
             console.print(*(table for table in shown if table is not None))
             return _exits.OK
         names = _contexts.contexts_in(found)

@@ -249,7 +249,7 @@ class Settings:
     strategy_samples: Positive = 8
     """How many texts the strategy may begin for one call. Forks, and requests that continue a text, do not count."""
     context: Ready | NamedContext | None = None
-    """The prepared context of the calls: a stored answer to a call's question, or facts before it."""
+    """The prepared context of the calls: a stored answer to a call's question, or passages before it."""
     audit: AuditFile | None = None
     """The file that gets one record per call; ``None`` for no file."""
     on_result: ResultCallback | None = None

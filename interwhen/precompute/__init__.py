@@ -5,6 +5,8 @@ Start with `Precomputer.add` (`_precomputer.py`). Producers (`producers/`) propo
 Why: docs/decisions/precompute.md.
 """
 
+from typing import TYPE_CHECKING
+
 from interwhen._types.errors import StoreConflict, StoreError, UnknownContext
 from interwhen._types.extensions import Served
 from interwhen._types.ledger import ContextUse
@@ -43,11 +45,9 @@ from interwhen.precompute._producer import (
     installed_producers,
     load_producers,
 )
-from interwhen.precompute._retrieval import Embedder
 from interwhen.precompute._savings import Savings
 from interwhen.precompute._served_items import ServeReady, ServingPolicy
 from interwhen.precompute._shelves import MemoryShelf, Shelf
-from interwhen.precompute._slots import LlamaSlots
 from interwhen.precompute._store import Document, Quarantined, Store, open_store
 
 __all__ = [
@@ -61,7 +61,6 @@ __all__ = [
     "Cost",
     "Digest",
     "Document",
-    "Embedder",
     "ForegroundGate",
     "GateRule",
     "IdleWork",
@@ -72,7 +71,6 @@ __all__ = [
     "Judge",
     "Judgement",
     "Kind",
-    "LlamaSlots",
     "MemoryShelf",
     "Nothing",
     "Payload",
@@ -104,3 +102,16 @@ __all__ = [
     "open_store",
     "pieces_of",
 ]
+
+_REMOVED_NAMES = {
+    "Embedder": "Precomputer.passages ranks by words; rank Context.pieces by your own embeddings",
+    "LlamaSlots": "POST /slots/0?action=save (or restore) to the llama.cpp server yourself, as its documentation says",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+
+    def __getattr__(name: str) -> object:
+        if name in _REMOVED_NAMES:
+            # Python replaces the message of an AttributeError in "from ... import".
+            raise ImportError(f"{__name__}.{name} was removed: {_REMOVED_NAMES[name]}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -29,17 +29,15 @@ class ContextRecord(msgspec.Struct, frozen=True):
     """The name and the text of each piece, in order."""
     kinds: tuple[Kind, ...]
     """The kinds of items to prepare."""
-    passes: int = 1
-    """The largest number of passes of a consolidating producer."""
     leads: dict[str, str] = {}
     """The lead of each piece of a long document (see :attr:`ContextPiece.lead`), by its name."""
 
     @classmethod
-    def of(cls, pieces: Iterable[ContextPiece], kinds: Iterable[Kind], passes: int) -> ContextRecord:
-        """Build the record of a context from its *pieces*, the *kinds* of items to prepare, and the most *passes*."""
+    def of(cls, pieces: Iterable[ContextPiece], kinds: Iterable[Kind]) -> ContextRecord:
+        """Build the record of a context from its *pieces* and the *kinds* of items to prepare."""
         found = tuple(pieces)
         leads = {piece.name: piece.lead for piece in found if piece.lead}
-        return cls(tuple((piece.name, piece.text) for piece in found), tuple(sorted(set(kinds))), passes, leads)
+        return cls(tuple((piece.name, piece.text) for piece in found), tuple(sorted(set(kinds))), leads)
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
@@ -93,8 +91,8 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
     """Return the latest generation of the context *name* (0 if there is none), and its record.
 
-    The record is ``None`` if it is missing, damaged, or written by another version of interwhen. Raises
-    :class:`msgspec.DecodeError` if undamaged data has another form.
+    The record is ``None`` if it is missing or damaged. Raises :class:`msgspec.DecodeError` if undamaged data has
+    another form, and ``StoreError`` for a store of another version of interwhen.
     """
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
@@ -189,7 +187,7 @@ class PreparedContext:
         pieces = tuple(ContextPiece(name, text, record.leads.get(name, "")) for name, text in record.pieces)
         asked = tuple(seen_questions(store, self.name))
         model, tokenizer = key_settings.model, key_settings.tokenizer
-        self.context = context = Context(self.name, pieces, model, tokenizer, record.passes, asked)
+        self.context = context = Context(self.name, pieces, model, tokenizer, asked)
         self.digest = context.digest
         plan = planned((each for each in producers if each.kind in record.kinds), context)
         self.plan_inputs = PlanInputs.of(plan, {piece.name: piece.sha256 for piece in pieces}, key_settings)
@@ -302,13 +300,13 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
     """Return the settings of the last worker that was recorded for the context *name*.
 
-    ``None`` if there was none, or if they are damaged or of another version of interwhen.
+    ``None`` if there was none, or if they are damaged.
     """
     return store.decoded(f"worker:{name}", WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
-    """Return the sorted names of the contexts in *store*. Damaged ones, and those of other versions, are left out."""
+    """Return the sorted names of the contexts in *store*. Damaged ones are left out."""
     start = context_document("")
     return tuple(name.removeprefix(start) for name in store.documents(start))
 

@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from interwhen._types.errors import PluginError
-from interwhen.precompute._items import Digest, Input, Item, ItemKey, Kind, digest
+from interwhen.precompute._items import BASES, Digest, Input, Item, ItemKey, Kind, digest
 from interwhen.precompute._producer import SEPARATOR, Context, PlannedStep, Producer, Step
 
 NO_JUDGES = Digest("")
@@ -99,7 +99,7 @@ class KeySettings:
 
 def is_judged(kind: Kind) -> bool:
     """Return whether monitors judge items of *kind*. If so, the keys of these items depend on the monitors."""
-    return kind in ("facts", "answers")
+    return BASES[kind] == "judged"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,22 +19,17 @@ SlotId = NewType("SlotId", str)
 ItemId = NewType("ItemId", str)
 """The id of an item: its slot, a slash, and the digest of its inputs."""
 
-Kind = Literal["facts", "verifiers", "answers", "prefixes"]
-"""``facts``: statements that follow from a context. ``verifiers``: results of the ``prepare`` of monitors. ``answers``:
-answers to likely questions. ``prefixes``: records that a context was in the server's prefix cache."""
+Kind = Literal["verifiers", "answers", "prefixes"]
+"""``verifiers``: results of the ``prepare`` of monitors. ``answers``: answers to likely questions. ``prefixes``:
+records that a context was in the server's prefix cache."""
 
-Basis = Literal["judged", "agreed", "derived", "observed", "guess"]
-"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``agreed``: the model derived it again in
-other words; this is weaker than a check. ``derived``: code computed it from the sources. ``observed``: a counter of
-the server confirmed it. ``guess``: there is no such reason, and it is not served."""
+Basis = Literal["judged", "derived", "observed", "guess"]
+"""The reason to trust a proposal. ``judged``: the monitors passed its text. ``derived``: code computed it from the
+sources. ``observed``: a counter of the server confirmed it. ``guess``: there is no such reason, and it is not
+served."""
 
-BASES: dict[Kind, tuple[Basis, ...]] = {
-    "facts": ("judged", "agreed"),
-    "verifiers": ("derived",),
-    "answers": ("judged", "agreed"),
-    "prefixes": ("observed",),
-}
-"""The bases on which an item of each kind may be served."""
+BASES: dict[Kind, Basis] = {"verifiers": "derived", "answers": "judged", "prefixes": "observed"}
+"""The basis on which an item of each kind may be served."""
 
 Status = Literal["accepted", "guess", "rejected", "unknown", "nothing"]
 """The outcome of making an item. Only ``accepted`` items are served."""
@@ -166,17 +161,15 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def may_be_served(self) -> bool:
-        """Whether the item was accepted on a basis that suffices for its kind (:data:`BASES`).
+        """Whether the item was accepted on the basis that its kind needs (:data:`BASES`).
 
-        On the basis ``judged``, its proof must name a verifier and be for exactly this text, and an answer needs the
-        scope ``answer``.
+        On the basis ``judged``, its proof must name a verifier, have the scope ``answer`` and be for exactly this text.
         """
         proof = self.proof
-        if self.status != "accepted" or proof is None or proof.basis not in BASES[self.key.kind]:
-            return False
-        if self.key.kind == "answers" and proof.basis == "judged" and proof.scope != "answer":
+        if self.status != "accepted" or proof is None or proof.basis != BASES[self.key.kind]:
             return False
         return proof.basis != "judged" or (
-            bool(proof.verifiers)
+            proof.scope == "answer"
+            and bool(proof.verifiers)
             and proof.text_sha256 == hashlib.sha256(self.payload.text.encode("utf-8", "surrogatepass")).hexdigest()
         )

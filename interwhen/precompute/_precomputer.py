@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any, Literal, Self, TypeVar
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
-import msgspec
 from msgspec.structs import replace as replaced
 
 from interwhen._run.run import Run, run
@@ -24,7 +22,7 @@ from interwhen._types.errors import OutOfTokens, StoreError, UnknownContext, Usa
 from interwhen._types.extensions import Served, Task, WorkerPool
 from interwhen._types.ledger import ContextPart, ContextUse
 from interwhen._types.log import log_info, log_warning
-from interwhen._types.models import Message, Model, Prompt
+from interwhen._types.models import Model, Prompt
 from interwhen._types.vetting import Amount, Count, Positive, Seconds, Share, require, vetted
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._contexts import (
@@ -47,19 +45,12 @@ from interwhen.precompute._producer import (
     ProducerSpec,
     load_producers,
 )
-from interwhen.precompute._retrieval import BUDGET, MOST, Embedder, characters_in, passage_of, similarity, within
+from interwhen.precompute._retrieval import BUDGET, MOST, characters_in, passage_of, within
 from interwhen.precompute._served_items import PASSAGES, ServeReady, ServingPolicy, before_question, last_line
 from interwhen.precompute._shelves import MemoryShelf
 from interwhen.precompute._step import StepWork, make
 from interwhen.precompute._store import Store, open_store
-from interwhen.precompute._usage import (
-    QuestionLog,
-    conversation_piece,
-    demand,
-    most_wanted,
-    questions_document,
-    seen_questions,
-)
+from interwhen.precompute._usage import QuestionLog
 from interwhen.registry import MonitorSpec
 
 # Foreground runs pre-empt background work.
@@ -159,16 +150,15 @@ class Precomputer:
     """Prepares items for contexts with *model*, lets *monitors* judge them, and offers the ready items to runs.
 
     *store* is a :class:`~interwhen.precompute.Store`, a path (one SQLite file) or a URL (extra ``precompute``).
-    *producers* are names with options, or objects (default: all installed ones). *passes* limits how often a
-    consolidating producer goes over a context. *token_budget* limits the generated tokens for one context, in all its
-    generations together. *step_tokens* is the token limit of a request for which its producer sets none. One slice of
-    work may take *step_seconds*, and begins when no run has needed the model for *debounce* seconds. *serving* chooses
-    the items that a run uses (default: :class:`~interwhen.precompute.ServeReady`). If the prompt of a run lacks the
-    text of the context, pieces that belong to its question are added, with at most *passages* characters (0: none).
-    With *notes_questions*, the questions of runs are stored, and steps that they ask about come earlier.
-    *least_coverage* and *workers* go to :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part
-    of item keys. *fresh_seconds* is explained at :meth:`ready`. *clock* returns the time of creation of items, in
-    seconds since 1970.
+    *producers* are names with options, or objects (default: all installed ones). *token_budget* limits the generated
+    tokens for one context, in all its generations together. *step_tokens* is the token limit of a request for which its
+    producer sets none. One slice of work may take *step_seconds*, and begins when no run has needed the model for
+    *debounce* seconds. *serving* chooses the items that a run uses (default:
+    :class:`~interwhen.precompute.ServeReady`). If the prompt of a run lacks the text of the context, pieces that belong
+    to its question are added, with at most *passages* characters (0: none). With *notes_questions*, the questions of
+    runs are stored, for producers that prepare their answers. *least_coverage* and *workers* go to
+    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
+    explained at :meth:`ready`. *clock* returns the time of creation of items, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
     :class:`UsageError` for an invalid argument and for a producer or monitor that cannot be loaded, and
@@ -183,7 +173,6 @@ class Precomputer:
         monitors: Iterable[MonitorSpec] = (),
         *,
         producers: Sequence[ProducerSpec] | None = None,
-        passes: Positive = 3,
         token_budget: Count = 100_000,
         step_tokens: Positive = 512,
         step_seconds: Seconds = 120.0,
@@ -203,7 +192,6 @@ class Precomputer:
         self.monitors: tuple[MonitorSpec, ...] = tuple(monitors)
         self.producers = load_producers(producers)
         self.foreground_gate = ForegroundGate(debounce)
-        self._passes = passes
         self._serving: ServingPolicy = ServeReady() if serving is None else serving
         self._fresh_seconds = fresh_seconds
         self._passages = passages
@@ -243,7 +231,7 @@ class Precomputer:
         """
         wanted = tuple(sorted(set(kinds))) if kinds is not None else tuple(sorted({p.kind for p in self.producers}))
         require("kinds", wanted, tuple[Kind, ...])
-        record = ContextRecord.of(as_pieces(pieces), wanted, self._passes)
+        record = ContextRecord.of(as_pieces(pieces), wanted)
         await self.in_store(lambda: write_context(self.store, name, record, expect=expect))
         return await self._entered(name)
 
@@ -270,20 +258,6 @@ class Precomputer:
         changed = replaced(record, pieces=named, leads=leads)
         await self.in_store(lambda: write_context(self.store, ref.name, changed, expect=generation))
         return await self._entered(ref.name)
-
-    async def remember(self, name: str, turns: Sequence[Message]) -> ContextRef:
-        """Add what the user said in the conversation *turns* to the context *name*, and return its reference.
-
-        The messages of the user become one piece, with at most 4,000 characters of each. Replies of the assistant are
-        left out, because nothing has checked them. A missing context is created. Raises the errors of :meth:`edit` and
-        :meth:`add`.
-        """
-        piece = conversation_piece(turns)
-        _, record = await self.in_store(lambda: read_context(self.store, name))
-        if record is None:
-            return await self.add(name, {} if piece is None else {piece.name: piece.text})
-        ref = await self.open(name)
-        return ref if piece is None else await self.edit(ref, {piece.name: piece.text})
 
     async def open(self, name: str) -> ContextRef:
         """Load the context *name* from the store, wake the idle worker, and return the reference for ``run(context=)``.
@@ -338,9 +312,8 @@ class Precomputer:
     def ready(self, ref: ContextRef) -> tuple[Item, ...]:
         """Return the items that may be served now for the context of *ref*: accepted and current.
 
-        Items on the basis ``agreed`` were not checked (see :attr:`Item.may_be_served`). This makes no network request,
-        because a reader waits: of a store behind a network, the generation that was read within ``fresh_seconds``
-        counts as the latest. It returns no items if :meth:`lack_of` gives a reason.
+        This makes no network request, because a reader waits: of a store behind a network, the generation that was read
+        within ``fresh_seconds`` counts as the latest. It returns no items if :meth:`lack_of` gives a reason.
         """
         return () if self.lack_of(ref) else self._prepared[ref.name].served
 
@@ -389,27 +362,18 @@ class Precomputer:
         return replace(served, prompt=before_question(served.prompt, lines), use=use)
 
     async def passages(
-        self,
-        ref: ContextRef,
-        question: str,
-        *,
-        most: int = MOST,
-        budget: int = BUDGET,
-        embedder: Embedder | None = None,
+        self, ref: ContextRef, question: str, *, most: int = MOST, budget: int = BUDGET
     ) -> tuple[ContextPiece, ...]:
         """Return those pieces of the context of *ref* that fit *question*, best first.
 
-        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25),
-        and with *embedder* also by the similarity of embeddings; those of the pieces are stored. Raises
-        :class:`UsageError` if *ref* is not current or a limit is below 0, and :class:`~interwhen.ModelError` if
-        *embedder* fails.
+        At most *most* pieces are returned, with at most *budget* characters in all. They are ranked by words (BM25).
+        Raises :class:`UsageError` if *ref* is not current or a limit is below 0.
         """
         require("most", most, Count)
         require("budget", budget, Amount)
         prepared = self._current(ref)
         index = await self.in_store(lambda: prepared.index)
-        nearness = None if embedder is None else await self._nearness(prepared, question, embedder)
-        return within(index.ranked(question, nearness), most=most, budget=budget)
+        return within(index.ranked(question), most=most, budget=budget)
 
     async def text_for(self, ref: ContextRef, question: str, *, room: int | None = None) -> str:
         """Return the text of the context of *ref* for a prompt with *question*.
@@ -438,20 +402,6 @@ class Precomputer:
         if lack := self.lack_of(ref):
             raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
         return self._prepared[ref.name]
-
-    async def _nearness(self, prepared: PreparedContext, question: str, embedder: Embedder) -> dict[Digest, float]:
-        """Return the similarity (-1 to 1) of *question* to each piece, by the digest of the piece."""
-        pieces = () if prepared.context is None else prepared.context.pieces
-        document = f"vectors:{prepared.name}:{embedder.name[:16]}"
-        known = await self.in_store(lambda: self.store.decoded(document, dict[Digest, bytes])) or {}
-        vectors = {key: array("f", data) for key, data in known.items()}
-        missing = {piece.sha256: passage_of(piece) for piece in pieces if piece.sha256 not in vectors}
-        if missing:
-            vectors.update(zip(missing, await embedder.embed(list(missing.values())), strict=True))
-            data = msgspec.msgpack.encode({piece.sha256: vectors[piece.sha256].tobytes() for piece in pieces})
-            await self.in_store(lambda: self.store.update(document, lambda _old: data))
-        [asked] = await embedder.embed([question])
-        return {piece.sha256: similarity(asked, vectors[piece.sha256]) for piece in pieces}
 
     def _serve_items(self, ref: ContextRef, model: Model, prompt: Prompt) -> Served:
 
@@ -631,7 +581,6 @@ class IdleWorker:
         self._clock = clock
         self._troubles: dict[tuple[str, str, int], _Trouble] = {}
         self._drafts: dict[str, Drafts] = {}
-        self._demand: dict[str, tuple[tuple[int, int], Mapping[str, float]]] = {}
         self._turn = 0
         self._news: anyio.Event | None = None
         self._is_working = False
@@ -692,8 +641,10 @@ class IdleWorker:
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
         """Return a context that has a due step within the token budget, and that step; ``None`` without one.
 
-        Contexts take turns. One that cannot be read or planned is logged and left out.
+        Contexts take turns. One that cannot be read or planned is logged and left out. Noted questions are stored.
         """
+        if self._host.questions is not None:
+            await self._host.in_store(self._host.questions.save)
         names = list(self._host.contexts)
         self._turn += 1
         for at in range(len(names)):
@@ -707,24 +658,8 @@ class IdleWorker:
                 continue
             due = [step for step in prepared.current.due if not self._is_in_trouble(prepared, step)]
             if due:
-                return prepared, prepared.context, most_wanted(due, await self._wanted(prepared))
+                return prepared, prepared.context, due[0]
         return None
-
-    async def _wanted(self, prepared: PreparedContext) -> Mapping[str, float]:
-        """Return for each piece of the context how often readers ask about it. The noted questions are stored first."""
-        host = self._host
-
-        def look() -> Mapping[str, float]:
-            if host.questions is not None:
-                host.questions.save()
-            key = (prepared.generation, host.store.generation(questions_document(prepared.name)))
-            known = self._demand.get(prepared.name)
-            if known is None or known[0] != key:
-                asked = seen_questions(host.store, prepared.name)
-                known = self._demand[prepared.name] = key, demand(prepared.index, asked) if asked else {}
-            return known[1]
-
-        return await host.in_store(look)
 
     async def _up_to_date(self, name: str) -> PreparedContext:
         prepared = self._host.contexts[name]

@@ -7,22 +7,21 @@ records them. If it reads anything else, such as a file, its items can become st
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
-
-from msgspec import Meta
+from typing import Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
 
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
-from interwhen._types.vetting import Count, require, require_distinct
+from interwhen._types.vetting import require, require_distinct
 from interwhen.precompute._items import Basis, Digest, Item, Kind, Payload, Proof, digest
 from interwhen.registry import (
     PRODUCERS,
     Plugin,
     call_factory,
     load,
+    names_of,
     own_options,
     parse_options,
     producers,
@@ -58,8 +57,6 @@ class Context:
     model: str = ""
     """``model`` and ``tokenizer``: their names are part of the key of each item."""
     tokenizer: str = ""
-    passes: int = 1
-    """The largest number of passes of a consolidating producer over the pieces."""
     questions: tuple[str, ...] = ()
     """The questions that were noted about the context when it was loaded, the most frequent first."""
 
@@ -172,13 +169,6 @@ class StepContext(Protocol):
         """
         ...
 
-    def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, in the order of :attr:`Step.premises`, and record them as inputs.
-
-        Items for which :meth:`premise` returns ``None`` are left out.
-        """
-        ...
-
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
         """Send *prompt* to the model with *sampling* (default: greedy), and return its answer, which may be cut.
 
@@ -190,19 +180,15 @@ class StepContext(Protocol):
         """Let the model answer *prompt* under the monitors, and return the result of this run.
 
         The default of *sampling* is greedy. If the prompt is too long, this raises
-        :class:`~interwhen.models.ContextOverflow` for facts and answers. If the model fails otherwise, the result is a
+        :class:`~interwhen.models.ContextOverflow` for answers. If the model fails otherwise, the result is a
         :class:`~interwhen.Failed`.
         """
-        ...
-
-    async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*."""
         ...
 
 
 @runtime_checkable
 class Producer(Protocol):
-    """A plug-in that precomputes one kind of item, such as facts: it plans steps and makes the item of each."""
+    """A plug-in that precomputes one kind of item, such as answers: it plans steps and makes the item of each."""
 
     @property
     def name(self) -> str:
@@ -216,7 +202,7 @@ class Producer(Protocol):
 
     @property
     def kind(self) -> Kind:
-        """The kind of its items. Annotate it in a class: ``kind: Kind = "facts"``."""
+        """The kind of its items. Annotate it in a class: ``kind: Kind = "answers"``."""
         ...
 
     def plan(self, context: Context) -> Iterable[Step]:
@@ -244,6 +230,14 @@ class PlannedStep:
 
 
 # Producers by name, from the entry points in the group ``interwhen.producers``.
+
+_NO_CHECK = "no cheap check can tell which statements of a model about a text are true"
+REMOVED = {
+    "facts": f"{_NO_CHECK}: 0 of 24 true sentences were accepted by its check; prepare answers or prefixes",
+    "answers:agreeing": "a model that agrees with itself is no evidence; use a monitor that knows the task",
+    "answers:derivations": "a model that agrees with itself is no evidence; use a monitor that knows the task",
+}
+"""Producers and options of producers that were removed, and what to do instead."""
 
 __all__ = ["Plugin", "ProducerSpec", "installed_producers", "load_producers"]
 
@@ -276,13 +270,6 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def vet_derivations(producer: str, derivations: int, agreeing: int) -> None:
-    """Raise :class:`UsageError` unless *agreeing* of *derivations* answers can be the same; 0 is no derivation."""
-    require(f"{producer}: derivations", derivations, Count)
-    if derivations:
-        require(f"{producer}: agreeing", agreeing, Annotated[int, Meta(ge=1, le=derivations)])
-
-
 def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
 
@@ -298,14 +285,22 @@ def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return name, options
 
 
+def factory_of(name: str) -> Callable[..., Any]:
+    """Return the factory of the installed producer *name*. Raises :class:`~interwhen.PluginError` if there is none."""
+    if name in REMOVED and name not in names_of(PRODUCERS):
+        raise PluginError(name, "it must be a producer that exists, got one that was removed", REMOVED[name])
+    return load(PRODUCERS, name)
+
+
 def _loaded(spec: str | Mapping[str, Any]) -> Producer:
     name, options = read_spec(spec)
-    factory = load(PRODUCERS, name)
+    factory = factory_of(name)
     known = own_options(factory)
     # Options such as "deadline", which every monitor has, are unknown here.
     if unknown := [key for key in options if key not in known and "**" not in known]:
         names = ", ".join(sorted(known)) or "none"
-        raise PluginError(name, f"its options must be among {names}, got {unknown[0]!r:.80}", "correct or remove it")
+        hint = REMOVED.get(f"{name}:{unknown[0]}", "correct or remove it")
+        raise PluginError(name, f"its options must be among {names}, got {unknown[0]!r:.80}", hint)
     own, _ = split_options(name, factory, options)
     return _vetted(call_factory(name, factory, options=own))
 

@@ -14,8 +14,8 @@ from interwhen._types.extensions import Task
 from interwhen.journal import read_journal
 from interwhen.journal._files import MAGIC
 from interwhen.precompute._access import read_text
-from interwhen.precompute._producer import read_spec
-from interwhen.registry import PRODUCERS, converted, load, own_options, producers
+from interwhen.precompute._producer import factory_of, read_spec
+from interwhen.registry import converted, own_options, producers
 
 LONGEST = 400
 """Longer questions, in characters, are left out."""
@@ -70,7 +70,7 @@ def _in_journal(path: Path) -> list[str]:
         prompt = read_journal(path).header.prompt
     except InterwhenError as error:
         raise UsageError(f"the journal {str(path)!r} must be readable, got an error ({error}); leave it out") from error
-    # A run with a context has the text and the prepared facts before its question.
+    # A run with a context may have passages of its text before its question.
     paragraphs = [part.strip() for part in Task(prompt).question.split("\n\n")]
     return [next((part for part in reversed(paragraphs) if part), "")]
 
@@ -96,7 +96,7 @@ def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence
     producer has this option.
     """
     read = [read_spec(spec) for spec in specs or [each.name for each in producers()]]
-    takers = [name for name, _ in read if questions and "questions" in own_options(load(PRODUCERS, name))]
+    takers = [name for name, _ in read if questions and "questions" in own_options(factory_of(name))]
     if questions and not takers:
         raise UsageError(
             "questions must be used with a producer that takes some, and none of "

@@ -8,7 +8,6 @@ from typing import Any, assert_never
 
 import anyio
 import anyio.lowlevel
-import msgspec
 
 from interwhen._types.errors import ContextOverflow, PluginError, UsageError
 from interwhen._types.models import Completion, Model, Prompt, Request, Sampling, Usage
@@ -16,7 +15,7 @@ from interwhen._types.results import Result
 from interwhen.models._metered import MeteredModel
 from interwhen.precompute._drafts import DraftedModel, Drafts
 from interwhen.precompute._freshness import KeySettings, full_name, is_judged
-from interwhen.precompute._items import BASES, Cost, Digest, Input, Item, ItemId, Kind, Proof, digest
+from interwhen.precompute._items import BASES, Cost, Input, Item, ItemId, Proof, digest
 from interwhen.precompute._judge import Judge
 from interwhen.precompute._producer import (
     Accepted,
@@ -40,7 +39,7 @@ class StepWork:
     """What the producer of the step *planned* may use; implements :class:`~interwhen.precompute.StepContext`.
 
     *settled* maps the full name of each finished step to its current item. *step_tokens* limits a request that sets no
-    limit, and *drafts* has the text of interrupted requests, which is continued only for facts and answers.
+    limit, and *drafts* has the text of interrupted requests, which is continued only for answers.
     """
 
     def __init__(
@@ -64,7 +63,6 @@ class StepWork:
         self._settled = settled
         self._judge = judge
         self._step_tokens = step_tokens
-        self._judged: dict[Digest, Judgement] = {}
         self.inputs: set[Input] = set()
         self.premise_ids: list[ItemId] = []
 
@@ -111,14 +109,6 @@ class StepWork:
         own_guess = item.status == "guess" and item.key.producer == self._planned.producer.name
         return item if item.may_be_served or own_guess else None
 
-    def premises(self) -> tuple[Item, ...]:
-        """Return the items of all premises, and record all as inputs.
-
-        Items for which :meth:`premise` returns ``None`` are left out of the result.
-        """
-        found = (self.premise(name) for name in self._planned.premises)
-        return tuple(item for item in found if item is not None)
-
     @property
     def reused(self) -> int:
         """The number of tokens from drafts of earlier slices that this slice used."""
@@ -151,8 +141,8 @@ class StepWork:
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
         """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
 
-        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for facts and answers; for
-        other kinds, the run has failed.
+        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for answers; for other kinds,
+        the run has failed.
         """
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
@@ -163,12 +153,9 @@ class StepWork:
             raise overflow
         return result
 
-    async def judge(self, text: str, prompt: Prompt = "") -> Judgement:
-        """Let the monitors judge *text* as a continuation of *prompt*. A repeated call returns the same judgement."""
-        asked = digest(text, prompt if isinstance(prompt, str) else msgspec.json.encode(prompt))
-        if asked not in self._judged:
-            self._judged[asked] = await self._judge.judge(text, prompt, forks=self.model)
-        return self._judged[asked]
+    async def judge(self, proposal: Proposal) -> Judgement:
+        """Let the monitors judge the text of *proposal* as a continuation of its prompt."""
+        return await self._judge.judge(proposal.payload.text, proposal.prompt, forks=self.model)
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
@@ -200,32 +187,26 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
     Raises :class:`~interwhen.PluginError` for an invalid result or basis, and for the basis ``derived`` after a
     request.
     """
-    producer = planned.producer
+    producer, needed = planned.producer, BASES[planned.producer.kind]
     match made:
         case Nothing(why):
             return {"status": "nothing", "why": why}
         case Proposal(basis="guess", payload=payload):
             return {"status": "guess", "payload": payload}
-        case Proposal(basis=basis) if basis not in BASES[producer.kind]:
+        case Proposal(basis=basis) if basis != needed:
             raise PluginError(
                 producer.name,
-                (
-                    f"the basis of a proposal of kind {producer.kind!r} must be "
-                    f"{' or '.join(BASES[producer.kind])}, got {basis!r}"
-                ),
-                "use one of these, or 'guess' for an item that only guides later steps",
+                f"the basis of a proposal of kind {producer.kind!r} must be {needed}, got {basis!r}",
+                f"use {needed!r}, or 'guess' for an item that only guides later steps",
             )
         case Proposal(basis="derived") if spent.requests:
             raise PluginError(
                 producer.name,
-                (
-                    "an item on the basis 'derived' must be made without a model, got one with "
-                    f"{spent.requests} requests to it"
-                ),
-                "use the basis 'judged'",
+                f"an item on the basis 'derived' must be made without a model, got {spent.requests} requests to one",
+                "use the kind 'answers', whose text monitors judge",
             )
         case Proposal(basis="judged"):
-            return await _judged(made, work, producer.kind)
+            return await _judged(made, work)
         case Proposal():
             seen = digest(made.payload.text, made.payload.data, made.evidence)
             proof = Proof(basis=made.basis, verdict=seen, evidence=made.evidence)
@@ -236,10 +217,10 @@ async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Co
             )
 
 
-async def _judged(proposal: Proposal, work: StepWork, kind: Kind) -> dict[str, Any]:
-    judgement = await work.judge(proposal.payload.text, proposal.prompt)
+async def _judged(proposal: Proposal, work: StepWork) -> dict[str, Any]:
+    judgement = await work.judge(proposal)
     match judgement:
-        case Accepted(proof) if kind == "answers" and proof.scope != "answer":
+        case Accepted(proof) if proof.scope != "answer":
             return {"status": "unknown", "why": "its steps were verified, and no check judged the answer itself"}
         case Accepted(proof):
             return {"status": "accepted", "payload": proposal.payload, "proof": proof}

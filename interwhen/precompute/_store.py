@@ -42,8 +42,8 @@ T = TypeVar("T")
 MAGIC = b"IWPC"
 KEYED = b"IWSK"
 """The magic of an entry with a keyed checksum."""
-SCHEMA = 1
-"""Increase it when the meaning of a payload changes. Entries with another schema are treated as missing."""
+SCHEMA = 2
+"""Increase it when the meaning of a payload changes. A store with entries of another schema is refused."""
 _HEAD = struct.Struct(">4sH32s")
 
 
@@ -51,16 +51,8 @@ class Damaged(Exception):
     """Raised if an entry has no valid header, or no valid checksum for its name and the key of the store."""
 
 
-class Foreign(Exception):
-    """Raised for undamaged bytes with the schema number *schema*, which this version of interwhen cannot read."""
-
-    def __init__(self, schema: int) -> None:
-        self.schema = schema
-        super().__init__(f"schema {schema}, and this version reads {SCHEMA}")
-
-
-class Locked(Exception):
-    """Raised if the bytes are sealed with a key, but this store was opened without one and cannot check them."""
+class Inaccessible(Exception):
+    """Raised for undamaged bytes that this store cannot read: of another schema, or sealed with a key that it lacks."""
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
@@ -72,7 +64,7 @@ def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     """Check *entry*, found under *name*, and return its payload without the header.
 
-    Raises :class:`Damaged` (also if the entry is not sealed with *key*), :class:`Foreign`, or :class:`Locked`.
+    Raises :class:`Damaged` (also if the entry is not sealed with *key*), or :class:`Inaccessible`.
     """
     if len(entry) < _HEAD.size:
         raise Damaged(f"an entry must have at least {_HEAD.size} bytes, got {len(entry)}")
@@ -81,13 +73,19 @@ def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
     if magic not in (MAGIC, KEYED):
         raise Damaged(f"an entry must begin with the mark of a store, got {magic!r}")
     if key is None and magic == KEYED:
-        raise Locked("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
+        raise Inaccessible("it is sealed with a key: open the store with it (key=, --key-file or INTERWHEN_STORE_KEY)")
     if key is not None and magic == MAGIC:
         raise Damaged("it is not sealed with the key of this store")
     if not hmac.compare_digest(found, _sum(name, schema, payload, key)):
         raise Damaged("its checksum does not match" if key is None else "it is not sealed with the key of this store")
     if schema != SCHEMA:
-        raise Foreign(schema)
+        made_by = (
+            "a newer version of interwhen; update interwhen, or use another store"
+            if schema > SCHEMA
+            else "an older version of interwhen; delete this store, or use another one, and prepare the contexts again "
+            "(interwhen precompute add, then run)"
+        )
+        raise Inaccessible(f"its entries must have schema {SCHEMA}, got {schema} of {made_by}")
     return payload
 
 
@@ -127,7 +125,7 @@ class Document:
     generation: int
     """0 if it was never written."""
     data: bytes | None
-    """``None`` if it was never written, is damaged, or was written by another version of interwhen."""
+    """``None`` if it was never written or is damaged."""
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -145,7 +143,7 @@ class Store:
 
     Raises :class:`UsageError` for a shorter key, and :class:`~interwhen.precompute.StoreError` for a file that other
     users can write to, if there is no key. Most methods raise :class:`~interwhen.precompute.StoreError` if the
-    shelf fails, or if an entry is sealed with a key and the store has none.
+    shelf fails, if an entry is sealed with a key and the store has none, or if another version of interwhen wrote it.
     """
 
     def __init__(
@@ -205,7 +203,7 @@ class Store:
     # ------------------------------------------------------------------ items
 
     def get(self, id_: ItemId) -> Item | None:
-        """Return the item *id_*; ``None`` if it is missing, damaged, or of another version of interwhen."""
+        """Return the item *id_*; ``None`` if it is missing or damaged."""
         name = f"{_ITEMS}/{id_}"
         payload = self._payload(name, self.shelf.read(name))
         if payload is None:
@@ -227,9 +225,8 @@ class Store:
     def put(self, item: Item) -> Item:
         """Store *item* and return it. If this item is stored already, return the stored one.
 
-        An entry of an older version of interwhen is replaced. Of the other items of its slot and context, the newest
-        are kept (:data:`KEPT`). Raises :class:`~interwhen.precompute.StoreError` if the item cannot be written, or if a
-        newer version has stored it.
+        Of the other items of its slot and context, the newest are kept (:data:`KEPT`). Raises
+        :class:`~interwhen.precompute.StoreError` if the item cannot be written.
         """
         name = f"{_ITEMS}/{item.id}"
         payload = msgspec.msgpack.encode(item)
@@ -242,8 +239,7 @@ class Store:
                 return item
             if (found := self.get(item.id)) is not None:
                 return found
-            # The name was taken by a damaged entry, which is in quarantine now, or by one of another version.
-            self._make_room(name)
+            # The name was taken by a damaged entry, which is in quarantine now.
         raise StoreError(
             self.place,
             (
@@ -252,25 +248,10 @@ class Store:
             ),
         )
 
-    def _make_room(self, name: str) -> None:
-        """Delete the entry *name* if an older version of interwhen wrote it, which this one cannot read."""
-        try:
-            unseal(name, self.shelf.read(name) or b"", self._key)
-        except Foreign as error:
-            if error.schema > SCHEMA:
-                raise StoreError(
-                    self.place,
-                    f"{name!r} must have at most schema {SCHEMA}, got {error.schema} of a newer version of interwhen; "
-                    "update interwhen, or use another store",
-                ) from error
-            self.shelf.delete(name)
-        except (Damaged, Locked):
-            return
-
     def candidates(self, slot: SlotId, known: Mapping[ItemId, Item] = _NONE) -> tuple[Item, ...]:
         """Return the stored items of the *slot* (one step with the same settings), whatever their inputs, oldest first.
 
-        Items in *known* are not read again. Damaged items, and those of another version of interwhen, are left out.
+        Items in *known* are not read again. Damaged items are left out.
         """
         ids = [_id_of(name) for name in self.shelf.names(f"{_ITEMS}/{slot}")]
         for gone in {*self._known.get(slot, ())}.difference(ids):
@@ -279,7 +260,7 @@ class Store:
         return tuple(sorted((item for item in found if item is not None), key=lambda item: item.created))
 
     def items(self) -> Iterator[Item]:
-        """Yield the items. Damaged ones, and those of another version of interwhen, are left out."""
+        """Yield the items. Damaged ones are left out."""
         for name in self.shelf.names(_ITEMS):
             item = self.get(_id_of(name))
             if item is not None:
@@ -314,7 +295,7 @@ class Store:
             try:
                 payload = unseal(name, entry or b"", self._key)
                 found.append(msgspec.msgpack.decode(payload, type=Quarantined))
-            except (Damaged, Foreign, Locked, *DECODE_ERRORS):
+            except (Damaged, Inaccessible, *DECODE_ERRORS):
                 continue
         return tuple(sorted(found, key=lambda each: each.at))
 
@@ -391,8 +372,7 @@ class Store:
     def decoded(self, name: str, kind: type[T]) -> T | None:
         """Return the latest data of document *name*, decoded as *kind*.
 
-        ``None`` if it is missing, damaged, or of another version of interwhen. Raises :class:`msgspec.DecodeError` if
-        the data has another form.
+        ``None`` if it is missing or damaged. Raises :class:`msgspec.DecodeError` if the data has another form.
         """
         data = self.document(name).data
         return None if data is None else msgspec.msgpack.decode(data, type=kind)
@@ -428,11 +408,7 @@ class Store:
             return unseal(name, entry, self._key)
         except Damaged as error:
             self._isolate(name, str(error), stays=stays)
-        except Foreign as error:
-            if name not in self._warned:
-                self._warned.add(name)
-                log_warning("store.foreign", place=self.place, entry=name, schema=error.schema)
-        except Locked as error:
+        except Inaccessible as error:
             raise StoreError(self.place, str(error)) from error
         return None
 

@@ -13,7 +13,7 @@ _COMMANDS = {
     "journals": "Measure what journals cost in the gateway: CPU per chunk, and the first chunk.",
     "ledger": "Compare the ledgers of many runs with what their endpoint counted.",
     "local": "Measure the local model: start, speed, memory, and what forks do to its stream.",
-    "precompute": "Measure what work ahead of time saves, and what the serving gate decides.",
+    "precompute": "Measure what prepared answers to identical questions save.",
     "resumes": "Measure what a correction costs on llama.cpp: prompt tokens read again, and the first new token.",
     "soak": "Supervise many streams for a long time against a server that breaks at random.",
 }

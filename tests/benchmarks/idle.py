@@ -30,7 +30,7 @@ class AskingProducer:
     """
 
     name, version = "asking", "1"
-    kind: Kind = "facts"
+    kind: Kind = "answers"
 
     def __init__(self, tokens: int) -> None:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})

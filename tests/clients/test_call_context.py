@@ -1,4 +1,4 @@
-"""Prepared contexts in calls of the real `openai` package: stored answers, facts before the question, and neither."""
+"""Prepared contexts in calls of the real `openai` package: stored answers, passages before the question, and neither."""
 
 import shutil
 import sqlite3
@@ -11,15 +11,16 @@ from both import KINDS, ask, read
 from interwhen import Message, Resample, UsageError
 from interwhen.clients._call_context import lead_of
 from interwhen.precompute import MemoryShelf, Precomputer, Store
-from interwhen.precompute.producers.facts import facts
+from interwhen.precompute.producers.answers import answers
 from interwhen.testing.server import counts, events
 from responses_writer import Writer
-from tests.precompute.prepared import ANSWER, FACT, QUESTION, TEXT, named, prepare
+from tests.precompute.prepared import ANSWER, QUESTION, TEXT, named, prepare
 from watchers import passing, word
 
 pytestmark = pytest.mark.anyio
 OTHER = "What does Jo earn in dollars by 4 days?"
-LEAD = f"Checked against the text:\n{FACT}\n\n"
+LINES = TEXT.replace("\n\n", "\n")
+LEAD = f"From the text:\n{LINES}\n\n"
 
 
 @pytest.fixture(scope="module")
@@ -80,37 +81,30 @@ async def test_a_stored_answer_is_the_answer_and_the_server_is_not_asked(kind, s
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
-async def test_facts_stand_before_the_question_in_the_request(stream, api, place, serve, clients):
+async def test_passages_stand_before_the_question_in_the_request(stream, api, place, serve, clients):
     server = serve(told(api=api)) if api != "responses" else serve(responses)
-    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
+    client = interwhen.wrap(
+        clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place, "passages": 500}
+    )
     found = await ask(client, api, stream=stream, **asking(api, OTHER))
     last = (await read(found))[-1] if stream else found
     [request] = [request for request in server.requests if request.method == "POST"]
     sent = request.json
     said = sent["messages"][-1]["content"] if api == "chat" else sent["prompt" if api == "completions" else "input"]
     assert said == LEAD + OTHER
-    assert last.interwhen.result.context.used == "facts"
-    assert len(last.interwhen.result.precomputed) == 1
+    assert last.interwhen.result.context.used == "passages"
+    assert last.interwhen.result.precomputed == ()
 
 
 def responses(_request):
     return Writer().text("180\n").steps()
 
 
-async def test_passages_of_the_text_stand_before_the_question_if_the_prompt_lacks_it(place, serve, clients):
+async def test_a_question_in_parts_gets_the_passages_as_its_first_part(place, serve, clients):
     server = serve(told())
-    context = {"name": "wages", "store": place, "passages": 500}
-    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context=context)
-    found = await ask(client, **asking("chat", "Which lamps does the shop sell?"))
-    said = server.requests[-1].json["messages"][-1]["content"]
-    assert "sells lamps, chairs and red tables" in said
-    assert said.endswith("\n\nWhich lamps does the shop sell?")
-    assert found.interwhen.result.context.used in ("passages", "facts")
-
-
-async def test_a_question_in_parts_gets_the_facts_as_its_first_part(place, serve, clients):
-    server = serve(told())
-    client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
+    client = interwhen.wrap(
+        clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place, "passages": 500}
+    )
     turns = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": [{"type": "text", "text": OTHER}]},
@@ -197,16 +191,16 @@ async def test_a_stored_answer_is_gated_like_any_other(reading, place, serve, cl
     assert text_of(chunks, "chat", stream=True) == ANSWER
 
 
-async def test_a_strategy_gets_the_facts_and_no_stored_answer(place, serve, clients):
+async def test_a_strategy_gets_the_passages_and_no_stored_answer(place, serve, clients):
     server = serve(lambda _: (*events(["180\n"], api="chat")[:-1], counts(3, 2), events(["x"], api="chat")[-1]))
     client = interwhen.wrap(
         clients(openai.AsyncOpenAI, server),
         monitors=[passing()],
         strategy="best-of-n:n=2",
-        context={"name": "wages", "store": place},
+        context={"name": "wages", "store": place, "passages": 500},
     )
     found = await ask(client, **asking("chat", OTHER))
-    assert found.interwhen.result.context.used == "facts"
+    assert found.interwhen.result.context.used == "passages"
     assert {request.json["messages"][-1]["content"] for request in server.requests} == {LEAD + OTHER}
     found = await ask(client, **asking("chat", QUESTION))
     assert (found.interwhen.result.context.used, found.choices[0].message.content) == ("none", "180\n")
@@ -230,15 +224,13 @@ async def test_a_locked_store_costs_the_context_and_not_the_call(place, serve, c
 
 async def test_a_context_of_the_same_process_stops_its_background_work(serve, clients):
     server = serve(told())
-    pre = Precomputer(
-        Store(MemoryShelf()), named("m", [f"{FACT} [S1 S2]"]), ["arithmetic"], producers=[facts()], passes=1
-    )
-    ref = await pre.add("wages", {"all": TEXT.replace("\n\n", "\n")})
+    pre = Precomputer(Store(MemoryShelf()), named("m"), producers=[answers()], passages=500)
+    ref = await pre.add("wages", {"all": LINES})
     await pre.work()
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context=ref)
     changes = pre.foreground_gate._changes
     found = await ask(client, **asking("chat", OTHER))
-    assert found.interwhen.result.context.used == "facts"
+    assert found.interwhen.result.context.used == "passages"
     assert pre.foreground_gate._changes == changes + 2  # it began and ended
 
 

@@ -9,11 +9,12 @@ from helpers import ASK, post, refused, sse
 from interwhen import UsageError
 from interwhen.gateway import Config, Gateway
 from interwhen.testing.server import events
-from tests.precompute.prepared import ANSWER, FACT, QUESTION, TEXT, prepare
+from tests.precompute.prepared import ANSWER, QUESTION, TEXT, prepare
 from watchers import passing
 
 OTHER = "What does Jo earn in dollars by 4 days?"
-LEAD = f"Checked against the text:\n{FACT}\n\n"
+LINES = TEXT.replace("\n\n", "\n")
+LEAD = f"From the text:\n{LINES}\n\n"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ WAYS = {"header": ({}, {"X-Interwhen-Context": "wages"}), "field": ({"interwhen"
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_request_names_its_context(way, streamed, upstream, gateway, place):
     server = upstream(told)
-    running = gateway(server, watchers=[passing()], contexts={"store": place, "names": ["w*"]})
+    running = gateway(server, watchers=[passing()], contexts={"store": place, "names": ["w*"], "passages": 500})
     fields, headers = WAYS[way]
     answer = post(running, asking(QUESTION, stream=streamed, **fields), headers=headers)
     assert answer.headers["x-interwhen-context"] == "wages; used=answer"
@@ -69,7 +70,7 @@ def test_a_request_names_its_context(way, streamed, upstream, gateway, place):
         result = answer.json()["interwhen"]["result"]
     assert (result["type"], result["context"]["used"], len(result["precomputed"])) == ("verified", "answer", 1)
     answer = post(running, asking(OTHER, **fields), headers=headers)
-    assert answer.headers["x-interwhen-context"] == "wages; used=facts"
+    assert answer.headers["x-interwhen-context"] == "wages; used=passages"
     [sent] = posts(server)
     assert sent["messages"] == [{"role": "user", "content": LEAD + OTHER}]
     assert "interwhen" not in sent
@@ -97,14 +98,14 @@ def test_a_tenant_uses_its_own_contexts_and_another_tenant_does_not(upstream, ga
     monkeypatch.setenv("PLAN_KEY", "the-key-of-the-planners")
     monkeypatch.setenv("WAGE_KEY", "the-key-of-the-clerks")
     tenants = [{"key_env": "PLAN_KEY", "names": ["secret-*"]}, {"key_env": "WAGE_KEY", "names": ["wages"]}]
-    running = gateway(upstream(told), contexts={"store": place, "tenants": tenants, "recognize": 20})
+    running = gateway(upstream(told), contexts={"store": place, "tenants": tenants, "recognize": 20, "passages": 500})
 
     def ask(key, name="", **fields):
         headers = {"X-Interwhen-Key": key} | ({"X-Interwhen-Context": name} if name else {})
         return post(running, asking(OTHER, **fields), headers=headers)
 
-    assert ask("the-key-of-the-planners", "secret-plan").headers["x-interwhen-context"] == "secret-plan; used=facts"
-    assert ask("the-key-of-the-clerks", "wages").headers["x-interwhen-context"] == "wages; used=facts"
+    assert ask("the-key-of-the-planners", "secret-plan").headers["x-interwhen-context"] == "secret-plan; used=passages"
+    assert ask("the-key-of-the-clerks", "wages").headers["x-interwhen-context"] == "wages; used=passages"
     refused(ask("the-key-of-the-clerks", "secret-plan"), 400, "unknown_context")
     refused(ask("the-key-of-the-planners", "wages"), 400, "unknown_context")
     assert ask("no-such-key", "wages").status_code == 401
@@ -112,7 +113,7 @@ def test_a_tenant_uses_its_own_contexts_and_another_tenant_does_not(upstream, ga
     turns = {"messages": [{"role": "system", "content": TEXT}, {"role": "user", "content": OTHER}]}
     for key, name in (("the-key-of-the-planners", "secret-plan"), ("the-key-of-the-clerks", "wages")):
         answer = post(running, {"model": "m", **turns}, headers={"X-Interwhen-Key": key})
-        assert answer.headers["x-interwhen-context"] == f"{name}; used=facts"
+        assert answer.headers["x-interwhen-context"] == f"{name}; used=passages"
 
 
 def test_a_long_prompt_is_recognised_if_the_operator_wants_it(upstream, gateway, place):
@@ -129,7 +130,10 @@ def test_a_long_prompt_is_recognised_if_the_operator_wants_it(upstream, gateway,
     completion = post(running, {"model": "m", "prompt": f"{TEXT}\n{QUESTION}"}, "completions")
     assert completion.json()["choices"][0]["text"] == ANSWER
     assert posts(server) == []
-    assert post(running, asking(OTHER, system)).headers["x-interwhen-context"] == "wages; used=facts"
+    assert (
+        post(running, asking(OTHER, system)).headers["x-interwhen-context"]
+        == 'wages; used=none; why="nothing fits the question"'
+    )
     assert (
         "x-interwhen-context" not in post(running, asking(QUESTION, {"role": "system", "content": "Be brief."})).headers
     )

@@ -12,7 +12,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HOST = "https://code.example.org/people/interwhen"
-INPUTS = ("pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "tools/package_page.py", "interwhen/_types/__init__.py")
+INPUTS = (
+    "pyproject.toml",
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "tools/package_page.py",
+    "interwhen/_types/__init__.py",
+)
 
 pytestmark = pytest.mark.source
 

@@ -6,7 +6,7 @@ from interwhen.precompute import Cost, Input, Item, ItemKey, Payload, Proof, dig
 def item(number=0, text="1+1=2"):
     return Item(
         key=ItemKey(
-            kind="facts",
+            kind="answers",
             producer="p",
             version="1",
             model="m",

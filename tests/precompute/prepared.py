@@ -1,4 +1,4 @@
-"""A store that a worker has prepared: one accepted fact, and one accepted answer."""
+"""A store that a worker has prepared: one accepted answer."""
 
 import re
 
@@ -9,7 +9,6 @@ from interwhen.precompute._contexts import WorkerSettings, note_worker
 from interwhen.testing import ScriptedModel
 
 TEXT = "Jo earns 45 dollars a day.\n\nJo works 4 days.\n\nThe shop where Jo works sells lamps, chairs and red tables."
-FACT = "Jo earns 45 * 4 = 180 dollars."
 QUESTION = "How many dollars does Jo earn?"
 ANSWER = "45 * 4 = 180\nAnswer: 180"
 
@@ -22,10 +21,6 @@ def check(_claim: Claim):
 def lines(segment):
     for found in re.finditer(r"\S[^\n]*", segment.text):
         yield Claim(key=found[0], span=segment.at(*found.span()))
-
-
-def reply(request):
-    return [ANSWER] if isinstance(request.prompt, str) else [f"{FACT} [S1 S2]"]
 
 
 class Named(ScriptedModel):
@@ -44,7 +39,7 @@ def named(model, say=("",)):
     return Named(model, say if callable(say) else list(say))
 
 
-async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
+async def prepare(place, name="wages", *, text=TEXT, model="m", say=(ANSWER,)):
     """Prepare the context *name* of the store at *place*, as ``interwhen precompute run`` does, and close the store.
 
     Fails if an item is not accepted.
@@ -52,15 +47,13 @@ async def prepare(place, name="wages", *, text=TEXT, model="m", say=reply):
     store = open_place(str(place), creates=True)
     try:
         asleep = named(model, say)
-        specs = [{"name": "facts"}, {"name": "answers", "questions": [QUESTION]}]
+        specs = [{"name": "answers", "questions": [QUESTION]}]
         watch = Monitor(name="lines", verifier=check, extractor=lines, scope="answer")
-        pre = Precomputer(store, asleep, [watch], producers=specs, passes=1, debounce=0.0)
+        pre = Precomputer(store, asleep, [watch], producers=specs, debounce=0.0)
         await pre.add(name, {"all": text} if "\n\n" not in text else {"all": text.replace("\n\n", "\n")})
         around = pre.key_settings
         options = {"answers": {"questions": [QUESTION]}}
-        note_worker(
-            store, name, WorkerSettings(around.model, around.tokenizer, around.judges, ("facts", "answers"), options)
-        )
+        note_worker(store, name, WorkerSettings(around.model, around.tokenizer, around.judges, ("answers",), options))
         done = await pre.work()
         assert {each.outcome for each in done} <= {"accepted"}, done
     finally:

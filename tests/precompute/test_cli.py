@@ -10,13 +10,14 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+import anyio
 import pytest
 from interwhen.cli import _flags
 from interwhen.precompute import open_store
 from interwhen.precompute._contexts import read_context, spending
 from interwhen_launcher.__main__ import main
-from sums import watch
-from tests.precompute.toys import Sums, ToyModel
+from tests.precompute.prepared import QUESTION, named, prepare
+from tests.precompute.toys import Sums, ToyModel, watcher
 
 # Long paragraphs, so that each is a piece.
 TEXT = "\n\n".join(f"{'some words and ' * 90}the number {3 * at}" for at in range(8))
@@ -36,7 +37,7 @@ def producer(monkeypatch):
     monkeypatch.setattr("interwhen.cli._precompute.load_producers", lambda _names: (made,))
     monkeypatch.setattr("interwhen.precompute._precomputer.load_producers", lambda _names: (made,))
     monkeypatch.setattr(_flags, "load_model", lambda *_args, **_options: ToyModel())
-    monkeypatch.setattr("interwhen.precompute._judge.load_monitors", lambda specs: [watch() for _ in specs])
+    monkeypatch.setattr("interwhen.precompute._judge.load_monitors", lambda specs: [watcher() for _ in specs])
     return made
 
 
@@ -89,10 +90,10 @@ def test_an_edit_is_explained_by_what_has_changed(producer, tmp_path, monkeypatc
     for at, text in enumerate(["number 5", "number 9"]):
         (tmp_path / f"{at}.txt").write_text(text)
     files = (tmp_path / "0.txt", tmp_path / "1.txt")
-    assert run("add", "book", *files, "--kind", "facts") == 0
+    assert run("add", "book", *files, "--kind", "answers") == 0
     assert run("run", "-m", "toy") == 0
     files[0].write_text("number 6")
-    assert run("add", "book", *files, "--kind", "facts") == 0
+    assert run("add", "book", *files, "--kind", "answers") == 0
     capsys.readouterr()
     assert run("why", "book", "sum/0.txt") == 0
     out = capsys.readouterr().out
@@ -150,18 +151,27 @@ def test_one_line_and_code_2(arguments, said, producer, book, capsys):
     assert out == ""
 
 
-def test_a_question_is_asked_with_what_was_prepared(producer, book, capsys):
-    run("add", "book", book)
-    run("run", "-m", "toy")
-    capsys.readouterr()
-    assert run("ask", "book", "add 3 4", "--plain") == 3  # nothing watches this run
+def test_a_question_is_asked_with_what_was_prepared(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_flags, "load_model", lambda *_args, **_options: named("m"))
+    anyio.run(prepare, "interwhen-precompute.db")
+    assert run("ask", "wages", QUESTION, "--plain") == 3  # nothing watches this run
     out = capsys.readouterr().out
     assert "prepared items used" in out
     with pytest.raises(SystemExit) as caught:
-        main(["run", "add 3 4", "--context", "book", "--json"])
+        main(["run", QUESTION, "--context", "wages", "--json"])
     assert caught.value.code == 3
     *_, last = capsys.readouterr().out.splitlines()
     assert json.loads(last)["result"]["precomputed"]
+
+
+def test_removed_options_name_what_to_do_instead(capsys):
+    for arguments, hint in (
+        (("add", "book", "book.txt", "--passes", 2), "leave it out"),
+        (("measure", "contexts", "--data", "asked.jsonl"), "write interwhen precompute measure prefixes"),
+    ):
+        assert run(*arguments) == 2
+        assert f"was removed: {hint}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("options", "used"), [((), "none"), (("--passages", "4000"), "passages")])
@@ -243,6 +253,7 @@ def test_text_of_a_model_cannot_act_on_the_terminal(producer, tmp_path, monkeypa
 WORKER = """
 import sys, anyio
 from interwhen.precompute import open_store
+from tests.precompute.prepared import QUESTION, named, prepare
 from tests.precompute.toys import ToyModel, numbers, precomputer
 
 async def main():

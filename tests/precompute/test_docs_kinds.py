@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 from interwhen.precompute import Producer
 from interwhen.precompute.producers.answers import answers
-from interwhen.precompute.producers.facts import facts
 from interwhen.precompute.producers.prefixes import prefixes
 from interwhen.precompute.producers.verifiers import verifiers
 
 PAGE = (Path(__file__).parents[2] / "docs" / "precompute-kinds.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-FACTORIES = {"facts": facts, "answers": answers, "verifiers": verifiers, "prefixes": prefixes}
+FACTORIES = {"answers": answers, "verifiers": verifiers, "prefixes": prefixes}
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))

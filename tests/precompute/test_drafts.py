@@ -7,7 +7,7 @@ from interwhen.models import ConnectError, Usage
 from interwhen.precompute import MemoryShelf, Nothing, Payload, Precomputer, Proposal, Step, Store
 from interwhen.precompute._contexts import spending
 from interwhen.testing import Pause, ScriptedModel
-from sums import watch
+from tests.precompute.toys import watcher
 
 pytestmark = pytest.mark.anyio
 TEXT = "".join(f"{at}+1={at + 1}\n" for at in range(40))
@@ -16,7 +16,7 @@ TEXT = "".join(f"{at}+1={at + 1}\n" for at in range(40))
 class Slow:
     """One step: what the model says to "count", asked or worked out under the monitors."""
 
-    name, version, kind = "slow", "1", "facts"
+    name, version, kind = "slow", "1", "answers"
 
     def __init__(self, way="ask", *, sampling=None, fails=False):
         self.way, self.sampling, self.fails = way, sampling, fails
@@ -51,7 +51,7 @@ class Counting(ScriptedModel):
 
 def asleep(model, producer, store=None, **options):
     options = {"step_seconds": 10.5, "debounce": 0.0, **options}
-    return Precomputer(store or Store(MemoryShelf()), model, [watch()], producers=[producer], **options)
+    return Precomputer(store or Store(MemoryShelf()), model, [watcher()], producers=[producer], **options)
 
 
 async def until_made(pre, most=20):

@@ -256,7 +256,7 @@ async def test_what_cannot_work_is_refused_at_once():
         (lambda: pre.add("", {"a": "x"}), "the name of a context or piece must be a text that is not empty, got ''"),
         (lambda: pre.add("\ud800", {"a": "x"}), "the name of a context or piece must be"),
         (lambda: pre.add("book", 7), "must be a text or a mapping of names to texts, got 7"),
-        (lambda: pre.add("book", {}, kinds=["fax"]), "kinds must be a tuple, each item one of facts, verifiers"),
+        (lambda: pre.add("book", {}, kinds=["fax"]), "kinds must be a tuple, each item one of verifiers"),
         (lambda: pre.open("never"), "context 'never' must be in the store"),
     ):
         with pytest.raises(UsageError, match=said):
@@ -264,7 +264,6 @@ async def test_what_cannot_work_is_refused_at_once():
     with pytest.raises(UsageError, match="context must be a prepared context"):
         interwhen.run(ScriptedModel([""]), "Q", context="book")
     for options, said in (
-        ({"passes": 0}, "passes must be .* at least 1, got 0"),
         ({"token_budget": -1}, "token_budget must be .* got -1"),
         ({"passages": -1}, "passages must be .* at least 0, got -1"),
         ({"debounce": float("nan")}, "debounce must be .* got nan"),
@@ -272,9 +271,9 @@ async def test_what_cannot_work_is_refused_at_once():
         ({"step_seconds": 0}, "step_seconds must be positive seconds, got 0"),
         ({"least_coverage": float("nan")}, "least_coverage must be a number from 0 to 1, got nan"),
         ({"producers": [Sums(), Sums()]}, "names of producers must differ, got 'sums' twice"),
-        ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "kind must be one of facts"),
+        ({"producers": [dataclasses.replace(Sums(), kind="fax")]}, "kind must be one of verifiers"),
         ({"producers": ["missing"]}, "not installed"),
-        ({"producers": "facts"}, "put a single one in a list"),
+        ({"producers": "answers"}, "put a single one in a list"),
     ):
         with pytest.raises(UsageError, match=said):
             type(pre)(Store(), pre.model, **options)

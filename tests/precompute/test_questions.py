@@ -4,7 +4,7 @@ import json
 
 import interwhen
 import pytest
-from interwhen import UsageError
+from interwhen import PluginError, UsageError
 from interwhen.precompute import load_producers
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.testing import ScriptedModel
@@ -43,7 +43,7 @@ def test_marks_and_separators_of_unicode_are_read_as_such(tmp_path):
 
 async def test_a_journal_has_the_question_of_its_run(tmp_path):
     path = tmp_path / "run.iwj"
-    prompt = "Checked against the text:\nJo earns 180 dollars.\n\nHow many dollars does Jo earn?"
+    prompt = "From the text:\nJo earns 180 dollars.\n\nHow many dollars does Jo earn?"
     async with interwhen.run(ScriptedModel(["180\n"]), prompt, journal=path) as run:
         await run.drain()
     assert read_questions(path) == ["How many dollars does Jo earn?"]
@@ -66,29 +66,36 @@ async def test_a_folder_has_the_questions_of_its_journals(tmp_path):
 
 
 def test_questions_go_to_the_producers_that_take_some():
-    specs = with_questions(["facts:limit=3", 'answers:anticipate=2,questions=["a?"]'], ["b?", "c?"])
+    specs = with_questions(["prefixes:share=0.5", 'answers:anticipate=2,questions=["a?"]'], ["b?", "c?"])
     assert specs == [
-        {"name": "facts", "limit": "3"},
+        {"name": "prefixes", "share": "0.5"},
         {"name": "answers", "anticipate": "2", "questions": ["a?", "b?", "c?"]},
     ]
-    facts, answers = load_producers(specs)
-    assert (facts._limit, answers._anticipate, len(answers._questions)) == (3, 2, 3)
-    assert {spec["name"] for spec in with_questions([], [])} == {"facts", "answers", "verifiers", "prefixes"}
-    with pytest.raises(UsageError, match=r"none of facts does; add --producer answers"):
-        with_questions(["facts"], ["a?"])
+    _, answers = load_producers(specs)
+    assert (answers._anticipate, len(answers._questions)) == (2, 3)
+    assert {spec["name"] for spec in with_questions([], [])} == {"answers", "verifiers", "prefixes"}
+    with pytest.raises(UsageError, match=r"none of prefixes does; add --producer answers"):
+        with_questions(["prefixes"], ["a?"])
 
 
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        ("answers:anticipat=2", "its options must be among agreeing, anticipate, derivations, max_tokens, questions"),
+        ("answers:anticipat=2", "its options must be among anticipate, max_tokens, questions"),
         ("answers:anticipate=two", "its option anticipate must have a value that fits"),
-        ("answers:deadline=2", "its options must be among agreeing, anticipate"),
+        ("answers:deadline=2", "its options must be among anticipate, max_tokens"),
         ("answers:anticipate=-1", "anticipate must be a whole number of at least 0"),
         ({"anticipate": 2}, "must be described with its name"),
         ("anwers", "not installed"),
+        ("facts", "got one that was removed .no cheap check .*: 0 of 24 true sentences were accepted"),
+        ("answers:derivations=2", "got 'derivations' .a model that agrees with itself is no evidence"),
     ],
 )
 def test_an_option_that_no_producer_has_is_an_error(spec, why):
     with pytest.raises(interwhen.InterwhenError, match=why):
         load_producers([spec])
+
+
+def test_questions_for_a_removed_producer_say_that_it_was_removed():
+    with pytest.raises(PluginError, match="got one that was removed"):
+        with_questions(["facts"], ["Who?"])

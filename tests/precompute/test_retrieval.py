@@ -1,15 +1,15 @@
 """Passages of a long document: the right ones are found, and a run gets them unless its prompt has them already."""
 
-import json
 import random
 
 import pytest
-from interwhen import Message, UsageError
-from interwhen.models import Capabilities, UpstreamError
-from interwhen.precompute import Embedder, MemoryShelf, Precomputer, Store, pieces_of
+from hypothesis import given
+from hypothesis import strategies as st
+from interwhen import Message, UsageError, precompute
+from interwhen.models import Capabilities
+from interwhen.precompute import ContextPiece, MemoryShelf, Precomputer, Store, pieces_of
 from interwhen.precompute._retrieval import PassageIndex, characters_in, passage_of, within
 from interwhen.testing import ScriptedModel
-from interwhen.testing.server import Head, ScriptedTransport, Send
 
 pytestmark = pytest.mark.anyio
 TOWNS = [
@@ -134,44 +134,26 @@ async def test_an_edited_context_gives_no_old_passages(towns):
     assert "From the text:" not in pre.model.requests[-1].prompt
 
 
-def embedding(*, short=False):
-    """A server whose vectors say whether a text is about water or about fire; and the texts that it was sent."""
-    sent = []
-
-    def answer(request):
-        texts = json.loads(request.body)["input"]
-        sent.append(texts)
-        data = [
-            {"index": at, "embedding": [float(any(w in text for w in ("river", "boat"))), float("oven" in text), 0.1]}
-            for at, text in enumerate(texts)
-        ]
-        return Head(200, {}, chunked=False), Send(json.dumps({"data": data[: -1 if short else None][::-1]}).encode())
-
-    return ScriptedTransport(answer), sent
+def ranked(texts, question):
+    found = PassageIndex([ContextPiece(str(at), text) for at, text in enumerate(texts)]).ranked(question)
+    return [int(piece.name) for piece in found]
 
 
-async def test_embeddings_find_what_shares_no_word_and_are_kept_in_the_store():
-    store = Store(MemoryShelf())
-    pre = Precomputer(store, ScriptedModel(["So."]), producers=[], debounce=0.0)
-    ref = await pre.add("town", {"a": "The oven burns.", "b": "A river runs there.", "c": "The oven is hot."})
-    transport, sent = embedding()
-    embedder = Embedder("http://h:1/v1", "m", transport)
-    assert [piece.name for piece in await pre.passages(ref, "Is there a boat?", most=1)] == []
-    found = await pre.passages(ref, "Is there a boat?", most=1, embedder=embedder)
-    assert [piece.name for piece in found] == ["b"]
-    assert [len(texts) for texts in sent] == [3, 1]
-    ref = await pre.edit(ref, {"c": "The oven is cold."})
-    await pre.passages(ref, "Is there a boat?", most=1, embedder=embedder)
-    assert [len(texts) for texts in sent[2:]] == [1, 1]
+def test_rare_words_count_more():
+    assert ranked(["the dog", "the cat", "the cow", "the owl"], "the owl") == [3]
+    assert ranked(["an old dog", "an old cat", "an old cow", "an old owl"], "an old owl") == [3, 0, 1, 2]
 
 
-async def test_a_server_that_returns_too_few_embeddings_is_named():
-    with pytest.raises(UpstreamError, match="must return an embedding for each of 2 texts"):
-        await Embedder("http://h:1/v1", "m", embedding(short=True)[0]).embed(["a", "b"])
+@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
+def test_any_text_can_be_looked_up(texts, question):
+    found = ranked(texts, question)
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(range(len(texts)))
 
 
-@pytest.mark.parametrize("body", [b'{"data": "\xff"}', b"[" * 100_000, b"<html>"], ids=["bytes", "deep", "page"])
-async def test_a_server_that_returns_something_else_is_named(body):
-    transport = ScriptedTransport(lambda request: [Head(200, {}, chunked=False), Send(body)])
-    with pytest.raises(UpstreamError, match="must return an embedding for each of 1 texts"):
-        await Embedder("http://h:1/v1", "m", transport).embed(["a"])
+@pytest.mark.parametrize(("name", "instead"), [("Embedder", "by your own embeddings"), ("LlamaSlots", "POST /slots/0")])
+def test_removed_names_say_what_to_use_instead(name, instead):
+    with pytest.raises(ImportError, match=f"interwhen.precompute.{name} was removed: .*{instead}"):
+        getattr(precompute, name)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing_at_all'"):
+        _ = precompute.Nothing_at_all

@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 from interwhen import Budgets, UsageError
 from interwhen.models import ConnectError
-from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store, _savings
+from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Served, Store, _savings
 from interwhen.precompute._savings import read_records, worth
+from interwhen.precompute._served_items import before_question
 from interwhen.precompute.producers.answers import answers, compose
-from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
@@ -20,25 +20,29 @@ LONG = "1 step above Ann is Bob.\n2 steps above Ann is Cid.\n3 steps above Ann i
 
 
 def model(*, helps):
-    """A model that is brief with the fact, and long without; or the other way round."""
+    """A model that is brief with the fact in its prompt, and long without; or the other way round."""
 
     def reply(request):
-        if not isinstance(request.prompt, str):
-            return [f"{FACT} [S1 S2 S3]"]
         brief = (FACT in request.prompt) == helps
         return [FACT] if brief else list(LONG)
 
     return ScriptedModel(reply)
 
 
+def as_notes(items, model, prompt):
+    """Put the last line of each prepared answer before its question, so that the model still writes the reply."""
+    used = items if QUESTION in prompt else []
+    lines = "\n".join(item.payload.text.splitlines()[-1] for item in used)
+    return Served(model, before_question(prompt, lines) if used else prompt, tuple(item.id for item in used))
+
+
 async def prepared(found, store, **options):
-    books = Savings(store, limit=100, seed=7, **options)
+    books = Savings(store, limit=100, seed=7, serving=as_notes, **options)
     precomputer = Precomputer(
         store,
         found,
         [sources()],
-        producers=[facts(grounding="monitors"), answers()],
-        passes=1,
+        producers=[answers(questions=[QUESTION])],
         debounce=0.0,
         serving=books,
     )
@@ -207,3 +211,15 @@ async def test_newer_pairs_that_push_one_out_while_it_is_settled_stay(monkeypatc
     assert books.waiting == 1
     assert await books.settle(precomputer) == 1
     assert books.waiting == 0
+
+
+async def test_a_stored_answer_is_kept_after_its_first_pairs():
+    store, found = Store(MemoryShelf()), model(helps=True)
+    books = Savings(store, limit=100, seed=7, rule=GateRule(share=1.0))
+    pre = Precomputer(store, found, [sources()], producers=[answers(questions=[QUESTION])], debounce=0.0, serving=books)
+    ref = await pre.add("people", {"people": TEXT})
+    await pre.work()
+    await live(books, pre, ref, 15)
+    (record,) = books.records.values()
+    assert record.stage == "kept"
+    assert {pair.used.generated for pair in record.pairs} == {0}

@@ -1,14 +1,10 @@
-"""Serving: a stored answer to the very question, else few facts that bear on it; and nothing else."""
+"""Serving: a stored answer to the very question, and nothing else."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from interwhen import Claim, Lines, Message, Monitor, Pass, UsageError, Violation, verifier
+from interwhen import Claim, Lines, Message, Monitor, Pass, Violation, verifier
 from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, ServeReady, Step, Store
-from interwhen.precompute._retrieval import FactIndex
-from interwhen.precompute._served_items import HEADING, choose_facts, last_line, with_facts
+from interwhen.precompute._served_items import before_question, last_line
 from interwhen.precompute.producers.answers import answers, compose
-from interwhen.precompute.producers.facts import facts
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
@@ -19,9 +15,7 @@ SAID = "1 step above Ann is Bob.\n2 steps above Ann is Cid."
 
 
 def model():
-    return ScriptedModel(
-        lambda request: ["3 steps above Ann is Dot. [S1 S2 S3]" if not isinstance(request.prompt, str) else SAID]
-    )
+    return ScriptedModel([SAID])
 
 
 async def prepared(found, **serving):
@@ -29,8 +23,7 @@ async def prepared(found, **serving):
         Store(MemoryShelf()),
         found,
         [sources()],
-        producers=[answers(questions=[WHO]), facts(grounding="monitors")],
-        passes=1,
+        producers=[answers(questions=[WHO])],
         debounce=0.0,
         serving=ServeReady(**serving),
     )
@@ -86,29 +79,16 @@ async def test_a_stored_answer_that_the_readers_monitors_refute_is_gone_on_with_
     assert len(found.requests) > asked
 
 
-@pytest.mark.parametrize("question", ["Who is 3 steps above Ann?", "Who is 2 steps below Ann?", f"Not: {WHO}"])
+@pytest.mark.parametrize(
+    "question",
+    ["Who is 3 steps above Ann?", "Who is 2 steps below Ann?", f"Not: {WHO}", "Please: who is 2 steps above Ann?"],
+)
 async def test_another_question_gets_no_stored_answer(question):
     found = model()
     precomputer, ref = await prepared(found)
     asked = len(found.requests)
     await run(precomputer, ref, compose(TEXT, question), monitors=[])
     assert len(found.requests) == asked + 1
-
-
-async def test_facts_that_bear_on_the_question_stand_before_it():
-    found = model()
-    precomputer, ref = await prepared(found)
-    result = await run(precomputer, ref, compose(TEXT, "Who is 3 steps above Ann?"), monitors=[])
-    assert found.requests[-1].prompt.startswith(f"{HEADING}\n3 steps above Ann is Dot.\n\n{TEXT}")
-    assert result.precomputed
-
-
-async def test_what_bears_on_nothing_is_left_out():
-    found = model()
-    precomputer, ref = await prepared(found)
-    result = await run(precomputer, ref, "How warm will it be?", monitors=[])
-    assert found.requests[-1].prompt == "How warm will it be?"
-    assert result.precomputed == ()
 
 
 async def test_what_the_gate_does_not_allow_is_not_used():
@@ -122,72 +102,31 @@ async def test_what_the_gate_does_not_allow_is_not_used():
 class Others:
     """A producer of somebody else, with data of its own."""
 
-    version = "1"
-
-    def __init__(self, kind):
-        self.name, self.kind = f"others' {kind}", kind
+    name, version, kind = "others", "1", "answers"
 
     def plan(self, _context):
         return [Step(name="only", reads=("people",))]
 
     async def make(self, _step, context):
-        return Proposal(payload=Payload("3 steps above Ann is Dot.\n", b"\x00not ours"), prompt=context.read("people"))
+        return Proposal(payload=Payload(SAID, b"\x00not ours"), prompt=f"{context.read('people')}\n{WHO}")
 
 
-@pytest.mark.parametrize("kind", ["facts", "answers"])
-async def test_items_of_other_producers_are_used_as_far_as_they_say_what_they_are(kind):
+async def test_answers_of_other_producers_without_their_question_are_not_used():
     found = model()
-    precomputer = Precomputer(Store(MemoryShelf()), found, [sources()], producers=[Others(kind)], debounce=0.0)
+    precomputer = Precomputer(Store(MemoryShelf()), found, [sources()], producers=[Others()], debounce=0.0)
     ref = await precomputer.add("people", {"people": TEXT})
     await precomputer.work()
-    result = await run(precomputer, ref, "Who is 3 steps above Ann?", monitors=[])
-    assert len(found.requests) == 1
-    assert bool(result.precomputed) == (kind == "facts")
-    assert found.requests[0].prompt.startswith(HEADING) == (kind == "facts")
+    assert [item.payload.text for item in precomputer.ready(ref)] == [SAID]
+    result = await run(precomputer, ref, WHO, monitors=[])
+    assert found.requests[0].prompt == WHO
+    assert result.precomputed == ()
 
 
-def test_facts_stand_in_the_last_turn_of_the_user():
+def test_lines_before_the_question_stand_in_the_last_turn_of_the_user():
     turns = (Message("system", "Be brief."), Message("user", "Who?"), Message("assistant", "Hm."))
-    assert with_facts(turns, ["A fact."])[1].content == f"{HEADING}\nA fact.\n\nWho?"
-    assert with_facts((Message("system", "x"),), ["A fact."])[0].content.startswith(HEADING)
-
-
-@given(
-    st.lists(st.text(min_size=1, max_size=60), max_size=20),
-    st.text(max_size=60),
-    st.integers(1, 5),
-    st.integers(0, 200),
-)
-def test_facts_stay_within_their_budget(statements, question, most, budget):
-    chosen, _ = choose_facts([(said, "item") for said in statements], question, most=most, budget=budget)
-    assert len(chosen) <= most
-    assert sum(len(said) + 1 for said in chosen) <= budget or not chosen
-    assert set(chosen) <= set(statements)
-
-
-def test_the_nearest_number_bears_most():
-    found = FactIndex([f"After step {at} the value is 1." for at in (12, 36, 37, 90)]).scores("after step 37")
-    assert sorted(found, key=lambda at: -found[at])[:2] == [2, 1]
-
-
-def test_rare_words_count_more():
-    found = FactIndex(["the dog", "the cat", "the cow", "the owl"]).scores("the owl")
-    assert set(found) == {3}
-    both = FactIndex(["an old dog", "an old cat", "an old cow", "an old owl"]).scores("an old owl")
-    assert max(both, key=both.get) == 3
-    assert both[0] == both[1] > 0
-
-
-@given(st.lists(st.text(max_size=30), max_size=12), st.text(max_size=30))
-def test_any_text_can_be_looked_up(statements, question):
-    found = FactIndex(statements).scores(question)
-    assert all(0 <= at < len(statements) and mark > 0 for at, mark in found.items())
-
-
-def test_only_statements_that_share_a_word_or_are_near_are_marked():
-    found = FactIndex([f"Item {at} is blue {chr(97 + at % 26)}." for at in range(5_000)]).scores("Does 700 cost c?")
-    assert max(found, key=found.get) == 700 // 26 * 26 + 2 or max(found, key=found.get) == 700
-    assert len(found) < 5_000 / 26 + 100
+    assert before_question("Who?", "A line.") == "A line.\n\nWho?"
+    assert before_question(turns, "A line.")[1].content == "A line.\n\nWho?"
+    assert before_question((Message("system", "x"),), "A line.")[0] == Message("system", "A line.")
 
 
 def test_the_question_is_the_last_line():
@@ -209,9 +148,3 @@ async def test_a_question_inside_of_something_else_is_another_one(before):
     served = ref.serve(precomputer.model, (*before, Message("user", WHO)))
     kinds = {item.key.kind for item in precomputer.ready(ref) if item.id in served.items}
     assert "answers" not in kinds
-
-
-@pytest.mark.parametrize("options", [{"most": -1}, {"budget": -1}, {"budget": float("nan")}], ids=str)
-def test_a_negative_limit_is_refused(options):
-    with pytest.raises(UsageError, match=r"ServeReady: (most|budget) must be a whole number of at least 0"):
-        ServeReady(**options)

@@ -135,43 +135,31 @@ def test_an_entry_under_another_name(log):
     assert "checksum" in store.quarantined()[0].why
 
 
-@pytest.mark.fault("P6", injected="a whole entry of another schema", happens="a miss and a warning; it is not changed")
-def test_an_entry_of_another_version_is_left_alone(monkeypatch, log):
+@pytest.mark.fault("P6", injected="an entry of another schema", happens="StoreError that says what to do; no change")
+@pytest.mark.parametrize(
+    ("schema", "hint"),
+    [(1, "an older version of interwhen; delete this store"), (99, "a newer version of interwhen; update")],
+)
+def test_a_store_of_another_version_is_refused_and_not_changed(schema, hint, monkeypatch, log):
     shelf = MemoryShelf()
     good = item()
-    monkeypatch.setattr(framing_module, "SCHEMA", 2)
+    monkeypatch.setattr(framing_module, "SCHEMA", schema)
     Store(shelf).put(good)
+    Store(shelf).commit("d", b"1", expect=0)
     before = dict(shelf.entries)
     monkeypatch.undo()
     store = Store(shelf)
-    assert store.get(good.id) is None
+    for use in (
+        lambda: store.get(good.id),
+        lambda: store.put(good),
+        lambda: store.document("d"),
+        lambda: store.documents(""),
+        lambda: tuple(store.items()),
+    ):
+        with pytest.raises(StoreError, match=f"must have schema {framing_module.SCHEMA}, got {schema} of {hint}"):
+            use()
     assert shelf.entries == before
-    assert [line["event"] for line in log] == ["store.foreign"]
-
-
-def test_an_item_replaces_that_of_an_older_version(monkeypatch, log):
-    """After an update that changes the schema, the items of the old version are made again and stored."""
-    shelf = MemoryShelf()
-    good = item()
-    Store(shelf).put(good)
-    monkeypatch.setattr(framing_module, "SCHEMA", 2)
-    store = Store(shelf)
-    assert store.get(good.id) is None
-    assert store.put(good) == good
-    assert store.get(good.id) == good
-    assert store.quarantined() == ()
-
-
-def test_an_item_of_a_newer_version_is_not_replaced(monkeypatch, log):
-    shelf = MemoryShelf()
-    good = item()
-    monkeypatch.setattr(framing_module, "SCHEMA", 2)
-    Store(shelf).put(good)
-    before = dict(shelf.entries)
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="at most schema 1, got 2 of a newer version"):
-        Store(shelf).put(good)
-    assert shelf.entries == before
+    assert log == []
 
 
 def test_a_shelf_that_cannot_be_written_still_misses(log):

@@ -12,7 +12,7 @@ from interwhen.precompute import UnknownContext, _source
 from interwhen.precompute._access import open_place
 from interwhen.precompute._contexts import evict
 from interwhen.precompute._source import StoredContexts
-from tests.precompute.prepared import ANSWER, FACT, QUESTION, TEXT, named, prepare
+from tests.precompute.prepared import ANSWER, QUESTION, TEXT, named, prepare
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 OTHER = "What does Jo earn in dollars by 4 days?"
@@ -40,7 +40,7 @@ def until(holds):
         time.sleep(0.005)
 
 
-async def test_a_context_serves_its_answer_and_its_facts_and_says_so(source):
+async def test_a_context_serves_its_answer_and_says_so(source):
     model = named("m")
     context = source.open("wages")
     assert source.find("wages") is context
@@ -48,10 +48,8 @@ async def test_a_context_serves_its_answer_and_its_facts_and_says_so(source):
     assert "".join(chunk.text for chunk in served.answer) == ANSWER
     assert (served.use.name, served.use.used, served.use.why) == ("wages", "answer", "")
     served = context.serve(model, OTHER)
-    assert served.prompt == f"Checked against the text:\n{FACT}\n\n{OTHER}"
-    assert (served.model, served.use.used) == (model, "facts")
-    served = context.serve(model, "Who?")
-    assert (served.prompt, served.use.used, served.use.why) == ("Who?", "none", "nothing fits the question")
+    assert (served.model, served.prompt) == (model, OTHER)
+    assert (served.use.used, served.use.why) == ("none", "nothing fits the question")
 
 
 async def test_a_run_of_another_model_gets_nothing_and_is_told_why(source):

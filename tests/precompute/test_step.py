@@ -14,9 +14,9 @@ pytestmark = pytest.mark.anyio
 class Odd:
     """A producer whose one step does what a test says."""
 
-    name, version, kind = "odd", "1", "facts"
+    name, version, kind = "odd", "1", "answers"
 
-    def __init__(self, does, kind="facts", **step):
+    def __init__(self, does, kind="answers", **step):
         self._does = does
         self.kind = kind
         self._step = {"name": "it", **step}
@@ -39,8 +39,8 @@ async def ended(does, **options):
 @pytest.mark.parametrize(
     ("kind", "basis", "asks", "said"),
     [
-        ("facts", "derived", False, "of kind 'facts' must be judged or agreed, got 'derived'"),
-        ("answers", "observed", False, "of kind 'answers' must be judged or agreed, got 'observed'"),
+        ("answers", "derived", False, "of kind 'answers' must be judged, got 'derived'"),
+        ("answers", "observed", False, "of kind 'answers' must be judged, got 'observed'"),
         ("verifiers", "judged", False, "of kind 'verifiers' must be derived, got 'judged'"),
         ("verifiers", "derived", True, "must be made without a model"),
     ],
@@ -161,7 +161,9 @@ async def test_guesses_guide_their_own_producer_and_nobody_else():
         return found
 
     pre = precomputer()
-    pre = type(pre)(Store(), pre.model, producers=[producer("odd", "facts"), producer("even", "answers")], debounce=0.0)
+    pre = type(pre)(
+        Store(), pre.model, producers=[producer("odd", "answers"), producer("even", "verifiers")], debounce=0.0
+    )
     ref = await pre.add("book", {"a": "1"})
     assert len(await pre.work()) == 3
     assert seen["odd"].payload.text == "perhaps"

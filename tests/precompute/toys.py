@@ -8,12 +8,26 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 
-from interwhen import Sampling
+import msgspec
+from interwhen import Pass, Sampling, verifier
 from interwhen.precompute import Nothing, Payload, Precomputer, Proposal, Step, Store
+from interwhen.precompute.producers.answers import Answered, asked
 from interwhen.testing import ScriptedModel, cut_into
-from sums import watch
+from sums import judge, watch
 
 NUMBERS = re.compile(r"\d+")
+
+
+@verifier(name="sums", version="1", worker="inline")
+def adds_up(claim):
+    """The check of the toy: a right sum is the right answer."""
+    found = judge(claim)
+    return Pass(found.evidence, scope="answer") if isinstance(found, Pass) else found
+
+
+def watcher():
+    """Return the monitor of the toy."""
+    return watch(adds_up, scope="answer")
 
 
 def value_of(text):
@@ -65,7 +79,7 @@ def per_piece(context):
 
 @dataclass
 class Sums:
-    """A producer of facts. *shape* is a function that returns the plans of its steps for a context.
+    """A producer of items of the kind answers. *shape* is a function that returns the plans of its steps for a context.
 
     *made* has the names of the steps that were made, in order.
     """
@@ -73,7 +87,7 @@ class Sums:
     shape: object = per_piece
     name: str = "sums"
     version: str = "1"
-    kind: str = "facts"
+    kind: str = "answers"
     made: list = field(default_factory=list)
     plans: dict = field(default_factory=dict)
 
@@ -98,7 +112,8 @@ class Sums:
             return Nothing("eleven divides the next one")
         prompt = f"add {values[0] if values else 0} {sum(values[1:]) + int(self.version)}"
         said = await context.ask(prompt, Sampling(max_tokens=40))
-        return Proposal(payload=Payload(said.text), prompt=prompt)
+        data = msgspec.json.encode(Answered(prompt, 1.0, (asked(prompt),)))
+        return Proposal(payload=Payload(said.text, data), prompt=prompt)
 
 
 def expected(shape, context, model="scripted", version="1"):
@@ -142,7 +157,7 @@ def precomputer(store=None, producer=None, model=None, **options):
     return Precomputer(
         Store() if store is None else store,
         ToyModel() if model is None else model,
-        [watch()],
+        [watcher()],
         producers=[Sums() if producer is None else producer],
         **options,
     )

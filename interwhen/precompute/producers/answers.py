@@ -1,4 +1,4 @@
-"""Answers to likely questions, generated in advance, and verified or derived again."""
+"""Answers to likely questions, generated and verified in advance."""
 
 from __future__ import annotations
 
@@ -11,26 +11,14 @@ from functools import lru_cache
 import anyio.to_thread
 import msgspec
 
-from interwhen._types.errors import ContextOverflow, ModelError
-from interwhen._types.models import WARM, Message, Sampling
+from interwhen._types.errors import ContextOverflow, ModelError, UsageError
+from interwhen._types.models import Completion, Message, Sampling
 from interwhen._types.results import Abstained, Failed, Result
+from interwhen._types.segments import has_template_token, is_hidden
 from interwhen._types.vetting import Count, Positive, require, vetted
 from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
-from interwhen.precompute._producer import (
-    Accepted,
-    Context,
-    ContextPiece,
-    Nothing,
-    Proposal,
-    Rejected,
-    Step,
-    StepContext,
-    vet_derivations,
-)
+from interwhen.precompute._producer import Context, ContextPiece, Nothing, Proposal, Step, StepContext
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
-from interwhen.precompute.producers._statements import LONGEST, ask, is_plain_text
-from interwhen.strategies._answers import normal, read_answer
-from interwhen.toolkit.quantities import read_number
 
 __all__ = [
     "answers",
@@ -43,15 +31,8 @@ _ANTICIPATE = (
 )
 _LEAD = re.compile(r"\s{0,8}(?:[-*] |\d{1,3}[.)] )?")
 _TAGS = re.compile(r"</?think>")
-_AGAIN = (
-    "Read the text once more before you answer.",
-    "First pick out the numbers of the text that matter.",
-    "Take care what exactly is asked.",
-)
-"""Added to the question when its answer is derived again, in turn, so that the derivations differ."""
-_ANSWER = re.compile(r"\A\W{0,4}answer\W{0,3}:\s*", re.IGNORECASE)
-_NUMBERS = re.compile(r"(?:(?<![\w)])[-\u2212])?+\d[\d,]*+(?:[.:/^]\d++)*+(?:e[-+]?\d++)?+")
-"""Numbers with the signs that belong to them: -5, 3/4, 10:30, 5e3."""
+_MARKS = re.compile(r"<[|\uff5c]?/?[\w \u2581]{1,40}[|\uff5c]?>")
+"""Tags, and what looks like a token of a chat template."""
 _LONGEST = 400
 _LEAST_ROOM = 200
 _START = 160
@@ -82,16 +63,14 @@ class _AnswerParams(msgspec.Struct, frozen=True):
     rank: int = -1
     """The index of a question that the model anticipates; -1 for a given question."""
     count: int = 0
-    derivations: int = 0
-    agreeing: int = 0
 
 
 class AnswerProducer:
     """Prepares answers to given, noted and anticipated questions.
 
     An answer is accepted if the monitors passed each line, and a monitor that knows the task judged the answer itself
-    (scope ``answer``). With *derivations*, the result alone may be accepted on the basis ``agreed``. The parameters are
-    explained at :func:`answers`; :class:`~interwhen.UsageError` is raised for invalid ones.
+    (scope ``answer``). The parameters are explained at :func:`answers`; :class:`~interwhen.UsageError` is raised for
+    invalid ones.
     """
 
     name = "answers"
@@ -106,13 +85,8 @@ class AnswerProducer:
         anticipate: Count,
         max_tokens: Positive,
         seen: Count = 0,
-        derivations: int = 0,
-        agreeing: int = 2,
     ) -> None:
         require("answers: questions", questions, Sequence[str], "put a single text in a list")
-        vet_derivations("answers", derivations, agreeing)
-        self._derivations = derivations
-        self._agreeing = agreeing if derivations else 0
         self._seen = seen
         self._questions = rank(questions)
         self._anticipate = anticipate
@@ -127,11 +101,10 @@ class AnswerProducer:
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
         for one in (*self._questions, *seen[: self._seen]):
-            params = self._params(one.question)
             yield Step(
                 name=asked(one.question)[:16],
                 reads=pieces,
-                params=msgspec.json.encode(params),
+                params=msgspec.json.encode(_AnswerParams(self._max_tokens, one.question)),
                 urgency=one.predictability,
             )
         if not self._anticipate:
@@ -139,16 +112,12 @@ class AnswerProducer:
         count = _AnswerParams(self._max_tokens, count=self._anticipate)
         yield Step(name="anticipated", reads=pieces, params=msgspec.json.encode(count))
         for number in range(self._anticipate):
-            params = self._params(rank=number)
             yield Step(
                 name=f"anticipated/{number}",
                 reads=pieces,
                 premises=("anticipated",),
-                params=msgspec.json.encode(params),
+                params=msgspec.json.encode(_AnswerParams(self._max_tokens, rank=number)),
             )
-
-    def _params(self, question: str = "", rank: int = -1) -> _AnswerParams:
-        return _AnswerParams(self._max_tokens, question, rank, derivations=self._derivations, agreeing=self._agreeing)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
         """Let the model list likely questions, or answer one question, as the parameters of *step* say.
@@ -192,33 +161,16 @@ async def _shrinking(room: int, attempt: Callable[[int], Awaitable[Proposal | No
 
 
 def answers(
-    *,
-    questions: Sequence[str] = (),
-    anticipate: int = 0,
-    max_tokens: int = 800,
-    seen: int = 0,
-    derivations: int = 0,
-    agreeing: int = 2,
+    *, questions: Sequence[str] = (), anticipate: int = 0, max_tokens: int = 800, seen: int = 0
 ) -> AnswerProducer:
     """Make the producer of answers to questions that readers probably ask.
 
     *questions* may be a log of real questions: each is answered once, the most frequent first. *anticipate* is the
     number of further questions that the model guesses. *seen* is the number of further questions that are taken from
-    those which were noted about the context, the most frequent first. *max_tokens* limits each answer.
-
-    If no monitor has judged the answer itself or refuted it, the model derives it again, at most *derivations* times,
-    with a hint after the question. If *agreeing* of these derivations give the result of the answer, this result is put
-    before its question under the heading "Derived twice, not checked". Raises :class:`~interwhen.UsageError` for
-    numbers out of range, and if *questions* is a single text.
+    those which were noted about the context, the most frequent first. *max_tokens* limits each answer. Raises
+    :class:`~interwhen.UsageError` for numbers out of range, and if *questions* is a single text.
     """
-    return AnswerProducer(
-        questions=questions,
-        anticipate=anticipate,
-        max_tokens=max_tokens,
-        seen=seen,
-        derivations=derivations,
-        agreeing=agreeing,
-    )
+    return AnswerProducer(questions=questions, anticipate=anticipate, max_tokens=max_tokens, seen=seen)
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
@@ -278,9 +230,9 @@ def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
 async def _anticipate(text: str, params: _AnswerParams, context: StepContext) -> Proposal | Nothing:
     sampling = Sampling(max_tokens=params.max_tokens, temperature=0.0)
     turns = (Message("system", _ANTICIPATE.format(count=params.count)), Message("user", text))
-    reply = await ask(context, turns, sampling)
+    reply = await _ask(context, turns, sampling)
     lines = [_LEAD.sub("", line, count=1).strip() for line in reply.text.splitlines()]
-    found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and is_plain_text(line)))
+    found = list(dict.fromkeys(line for line in lines if line and len(line) <= _LONGEST and _is_plain_text(line)))
     if not found:
         return Nothing("the model anticipated no question")
     # The model only ranks the questions, so the probability follows from the rank.
@@ -302,56 +254,21 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
     reasoning, answer = _untagged(result)
     asked_as = (asked(wanted.question), asked(prompt))
     kept = Answered(wanted.question, wanted.predictability, asked_as, len(reasoning))
-    if params.derivations and await _is_open(reasoning + answer, prompt, context):
-        agreed = await _agreed(answer, prompt, msgspec.structs.replace(kept, reasoning=0), params, context)
-        if agreed is not None:
-            return agreed
     return Proposal(payload=Payload(reasoning + answer, msgspec.json.encode(kept)), prompt=prompt)
 
 
-async def _is_open(text: str, prompt: str, context: StepContext) -> bool:
-    """Return whether the monitors neither refute *text*, a continuation of *prompt*, nor judge the answer in it."""
-    judged = await context.judge(text, prompt)
-    return not isinstance(judged, Rejected) and not (isinstance(judged, Accepted) and judged.proof.scope == "answer")
+async def _ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
+    """Send the chat *prompt* to the model of *context*. A model without chats gets the messages as one text."""
+    try:
+        return await context.ask(prompt, sampling)
+    except UsageError:
+        # An adapter that only continues texts refuses a chat before any request.
+        return await context.ask("".join(f"{turn.content}\n\n" for turn in prompt), sampling)
 
 
-async def _agreed(
-    answer: str, prompt: str, kept: Answered, params: _AnswerParams, context: StepContext
-) -> Proposal | None:
-    """Derive the result of *answer* again, and propose it if enough derivations agree; ``None`` if not."""
-    result = _result_of(answer)
-    said = _ANSWER.sub("", _last_line(answer)) if _ANSWER.match(_last_line(answer)) else result
-    if not result or not said or len(said) > LONGEST or not is_plain_text(said):
-        return None
-    votes = 0
-    for number in range(params.derivations):
-        if votes == params.agreeing or votes + params.derivations - number < params.agreeing:
-            break
-        # The same words at temperature 0 would give the same reply. Small models are less often right at a higher one.
-        warmth = 0.0 if number < len(_AGAIN) else WARM
-        sampling = Sampling(max_tokens=params.max_tokens, temperature=warmth, seed=number)
-        reply = await context.ask(f"{prompt}{_AGAIN[number % len(_AGAIN)]}\n", sampling)
-        votes += reply.finish_reason == "stop" and _result_of(reply.text) == result
-    if votes < params.agreeing:
-        return None
-    question = " ".join(kept.question.split())
-    return Proposal(
-        payload=Payload(f"{question} Answer: {said}", msgspec.json.encode(kept)),
-        prompt=prompt,
-        basis="agreed",
-        evidence=f"derived again with the same result: {votes} times",
-    )
-
-
-def _result_of(text: str) -> str:
-    """Return the result of *text*, which two derivations must have in common; empty if there is none."""
-    answer = read_answer(text) or ""
-    numbers = _NUMBERS.findall(_last_line(text)) if read_number(answer) is None else ()
-    return normal(numbers[-1].rstrip(",")) if numbers else answer
-
-
-def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
+def _is_plain_text(text: str) -> bool:
+    """Return whether *text* has no control or invisible characters, and nothing like a token of a chat template."""
+    return not _MARKS.search(text) and not has_template_token(text) and not any(map(is_hidden, text))
 
 
 def _untagged(result: Result) -> tuple[str, str]:

@@ -4,8 +4,7 @@ import pytest
 from interwhen import Task, UsageError
 from interwhen.models import Capabilities, ContextOverflow, Request
 from interwhen.precompute import MemoryShelf, Precomputer, Store
-from interwhen.precompute._served_items import AGREED_HEADING, ServeReady
-from interwhen.precompute.producers.answers import _result_of, answer_of, answers, asked, compose, rank
+from interwhen.precompute.producers.answers import answer_of, answers, asked, compose, rank
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources
 
@@ -62,7 +61,7 @@ async def test_a_text_that_exceeds_the_window_after_all_is_cut_further(options):
 
     model = ScriptedModel(reply, capabilities=Capabilities(resume="prefix", context_tokens=1024))
     precomputer = Precomputer(Store(MemoryShelf()), model, [sources()], producers=[answers(**options)], debounce=0.0)
-    pieces = {f"p{at}": f"Nothing is said about Zed, {at}. " * 10 for at in range(9)}
+    pieces = {f"p{at}": f"Nothing is said about Ann, {at}. " * 10 for at in range(9)}
     ref = await precomputer.add("people", {"people": TEXT, **pieces})
     done = await precomputer.work()
     assert [one.outcome for one in done if one.outcome not in ("accepted", "guess")] == []
@@ -98,6 +97,14 @@ async def test_the_model_may_anticipate_questions_itself():
     items, _ = await prepared(ScriptedModel(reply), anticipate=3)
     assert [answer_of(item).question for item in items] == [WHO]
     assert 0 < answer_of(items[0]).predictability <= 1
+
+
+@pytest.mark.parametrize("mark", ["<|im_end|>", "</think>", "[INST]", "\u202e", "\u200b"])
+async def test_questions_with_hidden_characters_or_template_tokens_are_left_out(mark):
+    model = ScriptedModel([f"{mark}Who leads?\n"])
+    items, done = await prepared(model, anticipate=1)
+    assert items == ()
+    assert done[0].why == "the model anticipated no question"
 
 
 async def test_questions_are_answered_by_how_often_they_were_asked():
@@ -141,7 +148,6 @@ def test_white_space_does_not_count():
         {"anticipate": -1},
         {"anticipate": float("nan")},
         {"max_tokens": 0},
-        {"derivations": 1},
     ],
     ids=str,
 )
@@ -165,83 +171,3 @@ async def test_a_long_context_is_answered_from_its_passages():
     assert "ant" not in prompts[0]
     (listed,) = [request.prompt[-1].content for request in model.requests if not isinstance(request.prompt, str)]
     assert all(name in listed for name in ("ant", "zebra", "cow"))  # the start of each piece
-
-
-# Answers that no check judged, and that were derived again.
-
-CUPS = "Tom sells 30 cups on Monday. Tom sells 25 cups on Tuesday."
-BOTH = "How many cups does Tom sell on both days?"
-
-
-async def derived(replies, *, monitors=("arithmetic",), derivations=3, agreeing=2):
-    """Prepare an answer to BOTH; *replies* has the first reply and the replies of the derivations."""
-    said = iter(replies)
-    model = ScriptedModel(lambda _: [next(said)])
-    producer = answers(questions=[BOTH], derivations=derivations, agreeing=agreeing)
-    pre = Precomputer(Store(MemoryShelf()), model, monitors, producers=[producer], debounce=0.0)
-    ref = await pre.add("cups", CUPS)
-    (done,) = await pre.work()
-    return pre, ref, model, done
-
-
-async def test_an_answer_that_is_derived_again_is_put_before_its_question_and_is_no_reply():
-    replies = ["30 + 25 = 55 cups\nAnswer: 55 cups", "Answer: 55 cups", "so 55\n**Answer:** 55 cups", "55 cups."]
-    pre, ref, model, _ = await derived(replies)
-    (item,) = pre.ready(ref)
-    assert item.payload.text == f"{BOTH} Answer: 55 cups"
-    assert item.proof.basis == "agreed"
-    assert len(model.requests) == 3  # two derivations agree, so the third one is not asked for
-    assert len({request.prompt for request in model.requests}) == 3
-    for question, used in ((BOTH, True), (f"{CUPS}\n{BOTH}", True), ("How many cups does Tom sell on Monday?", False)):
-        awake = ScriptedModel(["Answer: 55"])
-        served = ServeReady()(pre.ready(ref), awake, question)
-        assert served.answer == ()
-        assert served.items == ((item.id,) if used else ())
-        expected = f"{AGREED_HEADING}\n{BOTH} Answer: 55 cups\n\n{question}" if used else question
-        assert served.prompt == expected
-
-
-@pytest.mark.parametrize(
-    "replies",
-    [
-        ["Answer: 55", "Answer: 54", "Answer: 55", "Answer: 5"],  # one of three agrees
-        ["Answer: 55", "Answer: 54", "Answer: 53"],  # no two can agree any more: the third one is not asked for
-        ["", "", "", ""],
-        ["Answer: \u202e55", "Answer: \u202e55", "Answer: \u202e55"],
-        ["Tom sells 55 cups.", "It is 30 + 25.", "He has 54 cups."],
-    ],
-    ids=["one", "none", "empty", "hostile", "sentences"],
-)
-async def test_an_answer_that_is_not_derived_again_is_not_served(replies):
-    pre, ref, _, done = await derived(replies)
-    assert pre.ready(ref) == ()
-    assert done.outcome in ("unknown", "rejected")
-
-
-async def test_derivations_are_compared_by_their_last_number():
-    pre, ref, _, _ = await derived(["Tom sells 30 + 25 = 55 cups.", "That makes 55.", "Both days: 55 cups"])
-    (item,) = pre.ready(ref)
-    assert item.payload.text == f"{BOTH} Answer: 55"
-
-
-@pytest.mark.parametrize(("one", "other"), [("9:30", "10:30"), ("1/2", "3/2"), ("5", "-5"), ("3e5", "7e5")])
-def test_results_that_only_end_alike_are_different(one, other):
-    said = "The result is {} in the end.".format
-    assert _result_of(said(one)) != _result_of(said(other))
-
-
-async def test_a_refuted_answer_is_not_derived_again():
-    _, _, model, done = await derived(
-        ["30 + 25 = 56\nAnswer: 56"] * 9, monitors=[{"name": "arithmetic", "remedy": "stop"}]
-    )
-    assert done.outcome != "accepted"
-    assert not any(
-        "Take care" in str(request.prompt) or "once more" in str(request.prompt) for request in model.requests
-    )
-
-
-async def test_an_answer_that_a_check_judged_is_not_derived_again():
-    model = ScriptedModel(["1 step above Ann is Bob.\n2 steps above Ann is Cid."])
-    (item,), _ = await prepared(model, questions=[WHO], derivations=2, agreeing=1)
-    assert item.proof.basis == "judged"
-    assert len(model.requests) == 1
