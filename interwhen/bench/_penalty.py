@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from interwhen import ModelError, Monitor, UsageError
 from interwhen._types.vetting import Above, Amount, Count, Positive, vetted
-from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
+from interwhen.bench._experiment import Experiment, check_files, command_of, say
 from interwhen.bench._processes import TransportName
 from interwhen.bench._report import Chart, Point, Report, Row, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, mean_of, paired
@@ -137,7 +137,6 @@ class Setup:
 
     async def measure(self) -> Penalty:
         """Run the pairs, and return what supervision added. The runs of a pair have the same request and seed."""
-        require_positive(concurrency=self.concurrency)
         watching = self.watching()
         arms: dict[Arm, Sequence[Monitor] | None] = {"bare": None, "supervised": watching}
         if self.control:
