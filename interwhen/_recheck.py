@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from interwhen._consent import Chosen, monitors_given, monitors_of
-from interwhen._core.release import describe
+from interwhen._core.release import describe, passed, refuted
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, RunOptions, switched_off
 from interwhen._run import recorded_model, several_specs
@@ -24,7 +24,7 @@ from interwhen._types.models import Chunk, Piece, Prompt
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Abstained, CheckRecord, Result, Verified, prompt_sha256
 from interwhen._types.segments import Phase, Span
-from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
+from interwhen._types.verdicts import Judged, Outcome, Pass, Scope
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.journal import Journal
 from interwhen.journal._evidence import flaws
@@ -116,7 +116,7 @@ async def recheck(
                 continue
             seen.add(key)
             findings.append(RecheckFinding(number, violation, violation.monitor in acting))
-        unproven = tuple(check for check in result.checks if _is_open(check))
+        unproven = tuple(check for check in result.checks if not passed(check.outcome) and not refuted(check.outcome))
     return Recheck(found, tuple(trace.text for trace in traces), tuple(findings), unproven)
 
 
@@ -182,7 +182,6 @@ async def check_again(
         vet_was_on(run)
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
-    passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
     is_late = isinstance(again, Abstained)
     return result, tuple(
         _repeated(
@@ -191,7 +190,8 @@ async def check_again(
             chosen.left_out.get(check.monitor, _LATE if is_late else ""),
             is_answer=result.answer_verified,
         )
-        for check in passed
+        for check in result.checks
+        if passed(check.outcome)
     )
 
 
@@ -314,10 +314,6 @@ def _recorded(
     return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None, len(data))
 
 
-def _is_pass(check: CheckRecord) -> bool:
-    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
-
-
 _NOT = "not rechecked"
 
 
@@ -326,7 +322,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None, absent: str, *, is_an
         return RepeatedCheck(check, passes=False, why=f"{_NOT}: {absent}", left_out=True)
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
-    why = "" if _is_pass(now) else describe(now.outcome)
+    why = "" if passed(now.outcome) else describe(now.outcome)
     if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
         why = "it passes only as a step now, and passed as the answer"
     if not why and now.verifier != check.verifier:
@@ -445,7 +441,3 @@ class _CheckedCharacters:
             share = min(1.0, self._settled / self._started) if self._started else 1.0
             self._estimate = max(self._estimate, min(int(self._read * share), self._total))
             self._on_progress(self._estimate, self._total)
-
-
-def _is_open(check: CheckRecord) -> bool:
-    return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))

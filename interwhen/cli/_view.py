@@ -23,7 +23,6 @@ from interwhen import (
     CheckSettled,
     CheckStarted,
     Delta,
-    Errored,
     Event,
     Finished,
     FrontierMoved,
@@ -33,13 +32,10 @@ from interwhen import (
     Remedied,
     Result,
     Retracted,
-    Skipped,
     Span,
     StreamBroken,
     StreamEnded,
     StreamStarted,
-    TimedOut,
-    Unknown,
     Violation,
     ViolationFound,
     ViolationRecord,
@@ -62,6 +58,7 @@ from interwhen.cli._text import (
     signs_for,
     visible,
 )
+from interwhen.journal._compact_form import outcome_words
 
 # The state of a view, as a value: each event makes a new state of the one before.
 
@@ -462,20 +459,10 @@ def _settled_line(check: CheckRecord, log: PlainLog) -> list[Text]:
         case "passed":
             return [Text(f" {signs.passed} {name}", style=STYLES["passed"])]
         case "unproven":
-            why = one_line(_open_reason(check.outcome))
+            why = one_line(outcome_words(check.outcome).why)
             return [Text(f" {signs.unproven} {name} ({why})", style=STYLES["unproven"])]
         case _:
             return []
-
-
-def _open_reason(outcome: Outcome) -> str:
-    match outcome:
-        case Judged(verdict=Unknown(why=why)) | Skipped(why=why) | Errored(error=why):
-            return why
-        case TimedOut(deadline=deadline):
-            return f"no verdict within {deadline:g} s"
-        case _:
-            return type(outcome).__name__.lower()
 
 
 def visible_name(name: str) -> str:

@@ -39,8 +39,9 @@ from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
 from interwhen._types.segments import Phase, Segment, Span
 from interwhen._types.triggers import Trigger
-from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verdicts import Judged, Pass, Retry, Unknown, Violation
 from interwhen._types.verifiers import is_async
+from interwhen.journal._compact_form import outcome_words
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
@@ -374,8 +375,9 @@ def _tally(number: int, turn: Turn, result: Result) -> _TurnTally:
                 tally.violated += 1
                 if check.span is not None:
                     tally.found.append(_found(number, text, check, check.span, violation))
-            case (Errored() | TimedOut() | Cancelled() | Skipped()) as outcome:
-                tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=_said(outcome)))
+            case outcome:
+                what = outcome_words(outcome).why
+                tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=what))
     return tally
 
 
@@ -390,13 +392,3 @@ def _found(number: int, text: str, check: CheckRecord, claim: Span, violation: V
         witness=violation.witness,
         repair=violation.repair,
     )
-
-
-def _said(outcome: Errored | TimedOut | Cancelled | Skipped) -> str:
-    match outcome:
-        case Errored(error=error):
-            return error
-        case TimedOut(deadline=deadline):
-            return f"the verifier gave no verdict within its deadline of {deadline:g} s"
-        case Cancelled(why=why) | Skipped(why=why):
-            return why

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from interwhen._core.release import refuted
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilt_run import read_sealed, refusing_contradictions
 from interwhen.journal._records import Header, MonitorRecord
-from interwhen.journal._scribe import is_refuted
 from interwhen.journal._timeline import PartMark
 from interwhen.journal._timeline_reader import retold
 
@@ -205,7 +205,7 @@ def _row(path: Path) -> tuple[Header, RunRow]:
     violations = 0 if result is None else len(result.violations)
     if header.redacted:
         notes = retold(found).recording.notes
-        result, violations = notes.result, sum(map(is_refuted, notes.checks.values()))
+        result, violations = notes.result, sum(refuted(one.outcome) for one in notes.checks.values())
     return header, row if result is None else _ended(row, result, violations)
 
 
