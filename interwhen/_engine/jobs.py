@@ -464,8 +464,10 @@ class Performer:
                 self.upstream.splice(order)
             case Drop() | Invalidate():
                 self.jobs.forget(order)
+            case Suspend(verifier=verifier, failures=0):
+                log_info("verifier.restored", verifier=verifier)
             case Suspend(verifier=verifier, failures=failures):
-                log_suspended(verifier, failures)
+                log_warning("verifier.suspended", verifier=verifier, failures=failures)
             case Finish():
                 self._on_finish(order)
 
@@ -489,11 +491,3 @@ def _writes_repairs(remedy: Remedy) -> bool:
 
 def _nothing(*_: object) -> None:
     """Do nothing. This replaces the callbacks of a run that has ended."""
-
-
-def log_suspended(verifier: str, failures: int) -> None:
-    """Log that *verifier* is suspended after *failures* consecutive failures. With 0, log that its suspension ended."""
-    if failures:
-        log_warning("verifier.suspended", verifier=verifier, failures=failures)
-    else:
-        log_info("verifier.restored", verifier=verifier)

@@ -35,7 +35,7 @@ from interwhen._run import Run, Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model
-from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
+from interwhen._types.monitors import Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
 from interwhen._types.segments import Phase, Segment, Span
 from interwhen._types.triggers import Trigger
@@ -45,6 +45,7 @@ from interwhen.journal._compact_form import outcome_words
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
+from interwhen.testing.complexity import mapped_extractor
 
 # Measures the time that a monitor spends on preparing and extracting.
 
@@ -67,19 +68,12 @@ class Stopwatch:
 
     def on(self, monitor: Monitor) -> Monitor:
         """Return a copy of *monitor* whose extractor and ``prepare`` report to this stopwatch."""
-        return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
-
-    def _extractor(self, extractor: Extractor) -> Extractor:
-        match extractor:
-            case Tracker(start=start, step=step):
-                return Tracker(start, self._timed(step, _taken_step))
-            case Fork(parse=Tracker(start=start, step=step)):
-                return replace(extractor, parse=Tracker(start, self._timed(step, _taken_step)))
-            case Fork(parse=parse):
-                assert not isinstance(parse, Tracker)
-                return replace(extractor, parse=self._timed(parse, _taken))
-            case parser:
-                return self._timed(parser, _taken)
+        timed = mapped_extractor(
+            monitor.extractor,
+            lambda tracker: Tracker(tracker.start, self._timed(tracker.step, _taken_step)),
+            lambda parser: self._timed(parser, _taken),
+        )
+        return replace(monitor, extractor=timed, prepare=self._prepare(monitor.prepare))
 
     def _timed(self, function: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
