@@ -440,7 +440,7 @@ class Performer:
         self.do(self._step(fact))
         self._on_told()
 
-    def do(self, orders: list[Order]) -> None:
+    def do(self, orders: list[Order]) -> None:  # noqa: C901  one case an order
         """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
         pending = deque(orders)
         step = self._step
@@ -455,21 +455,16 @@ class Performer:
                     self.upstream.close()
                 case Open():
                     self.upstream.wanted = order
-                case Drop() | Invalidate() | Suspend() | Splice() | Finish():
-                    self._perform_rare(order)
-
-    def _perform_rare(self, order: Drop | Invalidate | Suspend | Splice | Finish) -> None:
-        match order:
-            case Splice():
-                self.upstream.splice(order)
-            case Drop() | Invalidate():
-                self.jobs.forget(order)
-            case Suspend(verifier=verifier, failures=0):
-                log_info("verifier.restored", verifier=verifier)
-            case Suspend(verifier=verifier, failures=failures):
-                log_warning("verifier.suspended", verifier=verifier, failures=failures)
-            case Finish():
-                self._on_finish(order)
+                case Splice():
+                    self.upstream.splice(order)
+                case Drop() | Invalidate():
+                    self.jobs.forget(order)
+                case Suspend(verifier=verifier, failures=0):
+                    log_info("verifier.restored", verifier=verifier)
+                case Suspend(verifier=verifier, failures=failures):
+                    log_warning("verifier.suspended", verifier=verifier, failures=failures)
+                case Finish():
+                    self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
         """Perform *order* and return its fact if it is known at once. Otherwise start its job and return ``None``."""
