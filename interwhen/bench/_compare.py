@@ -76,16 +76,6 @@ class Comparison:
     when_made: Callable[[GradedAttempt], None] = lambda _: None
     """Called with each new attempt."""
 
-    async def run(
-        self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
-    ) -> Attempts:
-        """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
-
-        Attempts in :attr:`made` are taken over. After each exercise, *keep* is called with the attempts so far.
-        """
-        kept = None if keep is None else lambda found: keep(found[""])
-        return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
-
 
 class _Rounds:
     """Makes the attempts of one comparison with *model*, one exercise at a time."""
