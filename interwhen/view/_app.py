@@ -191,16 +191,17 @@ class PageServer:
             self._live -= 1
 
     async def _check(self, request: Request) -> Response:
-        return await self._command(request, _Asked, '{"check": INDEX}', self._verified)
-
-    def _verified(self, path: Path, asked: _Asked) -> bytes:
-        return to_json(anyio.run(verify_claim, path, asked.check))
+        return await self._command(
+            request, _Asked, '{"check": INDEX}', lambda path, asked: to_json(anyio.run(verify_claim, path, asked.check))
+        )
 
     async def _recheck(self, request: Request) -> Response:
-        return await self._command(request, _AskedMonitor, '{"monitor": NAME}', self._rechecked)
-
-    def _rechecked(self, path: Path, asked: _AskedMonitor) -> bytes:
-        return anyio.run(recheck_form, path, self._chosen(asked.monitor), asked.monitor)
+        return await self._command(
+            request,
+            _AskedMonitor,
+            '{"monitor": NAME}',
+            lambda path, asked: anyio.run(recheck_form, path, self._chosen(asked.monitor), asked.monitor),
+        )
 
     async def _command(self, request: Request, kind: type[S], form: str, work: Callable[[Path, S], bytes]) -> Response:
         """Answer a request for work on a run. Its body has the *form* of *kind*."""
