@@ -24,9 +24,10 @@ from interwhen._types.models import Chunk, Piece, Prompt
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Abstained, CheckRecord, Result, Verified, prompt_sha256
 from interwhen._types.segments import Phase, Span
-from interwhen._types.verdicts import Judged, Outcome, Pass, Scope
+from interwhen._types.verdicts import Judged, Pass, Scope
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.journal import Journal
+from interwhen.journal._compact_form import outcome_words
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilt_run import (
@@ -233,15 +234,18 @@ def vet_in_time(result: Result) -> None:
         raise UsageError(f"{_NOT}: {_LATE}")
 
 
-class ClaimAgain(NamedTuple):
-    """The outcome of repeating the check of one recorded claim, and what changed in its verifier since then."""
+class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of checking a claim again."""
 
-    outcome: Outcome
-    changed: str
+    outcome: str
+    """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
+    why: str = ""
+    """The reason for the outcome; for a pass its evidence, and for a violation its witness, if it has one."""
+    changed: str = ""
     """As :attr:`RepeatedCheck.changed`."""
 
 
-async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimVerdict:
     """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
     *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
@@ -263,7 +267,9 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
         result = await observe_recorded(found, trace.chunks, watchers, until=until)
         again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
         if again is not None:
-            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded[0].verifier], again))
+            words = outcome_words(again.outcome)
+            changed = _changes(header.verifiers[recorded[0].verifier], again)
+            return ClaimVerdict(words.outcome, words.witness or words.why, changed)
         vet_in_time(result)
     raise UsageError(
         f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
