@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
 from interwhen import Model, Sampling, UsageError, run
-from interwhen.bench._experiment import Experiment, command_of, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, say
 from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import Request
@@ -462,14 +463,15 @@ def _cost(runs: Sequence[tuple[list[Asked], int]], bare: Sequence[tuple[list[Ask
     )
 
 
+@vetted("--")
 async def precompute(
     *,
     model: str = "simulated",
-    contexts: int = 8,
-    questions: int = 10,
-    gate_items: int = 20,
+    contexts: Positive = 8,
+    questions: Positive = 10,
+    gate_items: Positive = 20,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure what work ahead of time saves, on generated contexts, and what the serving gate decides.
 
@@ -492,7 +494,6 @@ async def precompute(
     minutes
         Begin no further context for a family and share after this many minutes with them. The rest is not limited.
     """
-    require_positive(contexts=contexts, questions=questions, gate_items=gate_items)
     kind, _, spec = model.partition(":")
     if kind == "local":
         from interwhen.models._local import open_local

@@ -93,7 +93,7 @@ async def test_the_report_is_whole():
     ("options", "message"),
     [
         ({"model": "acme"}, "--model must be 'simulated', 'local' or 'local:PATH.gguf', got 'acme'"),
-        ({"gate_items": 0}, "--gate-items must be at least 1, got 0"),
+        ({"gate_items": 0}, "--gate-items must be a whole number of at least 1, got 0"),
     ],
 )
 async def test_what_cannot_be_measured_is_refused(options, message):
