@@ -132,6 +132,11 @@ def passed(outcome: Outcome) -> bool:
     return isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass)
 
 
+def refuted(outcome: Outcome | None) -> bool:
+    """Tell whether *outcome* is a violation."""
+    return isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation)
+
+
 def describe(outcome: Outcome, tries: int = 1) -> str:
     """Return a text for people about an *outcome* that is not a pass, reached after *tries* tries."""
     return _describe(outcome) + (f" (tried {tries} times)" if tries > 1 else "")

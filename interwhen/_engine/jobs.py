@@ -440,7 +440,7 @@ class Performer:
         self.do(self._step(fact))
         self._on_told()
 
-    def do(self, orders: list[Order]) -> None:
+    def do(self, orders: list[Order]) -> None:  # noqa: C901  one case an order
         """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
         pending = deque(orders)
         step = self._step
@@ -455,19 +455,16 @@ class Performer:
                     self.upstream.close()
                 case Open():
                     self.upstream.wanted = order
-                case Drop() | Invalidate() | Suspend() | Splice() | Finish():
-                    self._perform_rare(order)
-
-    def _perform_rare(self, order: Drop | Invalidate | Suspend | Splice | Finish) -> None:
-        match order:
-            case Splice():
-                self.upstream.splice(order)
-            case Drop() | Invalidate():
-                self.jobs.forget(order)
-            case Suspend(verifier=verifier, failures=failures):
-                log_suspended(verifier, failures)
-            case Finish():
-                self._on_finish(order)
+                case Splice():
+                    self.upstream.splice(order)
+                case Drop() | Invalidate():
+                    self.jobs.forget(order)
+                case Suspend(verifier=verifier, failures=0):
+                    log_info("verifier.restored", verifier=verifier)
+                case Suspend(verifier=verifier, failures=failures):
+                    log_warning("verifier.suspended", verifier=verifier, failures=failures)
+                case Finish():
+                    self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
         """Perform *order* and return its fact if it is known at once. Otherwise start its job and return ``None``."""
@@ -489,11 +486,3 @@ def _writes_repairs(remedy: Remedy) -> bool:
 
 def _nothing(*_: object) -> None:
     """Do nothing. This replaces the callbacks of a run that has ended."""
-
-
-def log_suspended(verifier: str, failures: int) -> None:
-    """Log that *verifier* is suspended after *failures* consecutive failures. With 0, log that its suspension ended."""
-    if failures:
-        log_warning("verifier.suspended", verifier=verifier, failures=failures)
-    else:
-        log_info("verifier.restored", verifier=verifier)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import operator
 import os
 import sys
@@ -67,14 +66,9 @@ def _name(verifier: Any) -> str:
 
 
 def _is_of_loop(frame: FrameType) -> bool:
-    return _is_loop_function(frame.f_code.co_filename, frame.f_code.co_name)
-
-
-@functools.lru_cache(maxsize=4096)
-def _is_loop_function(file: str, function: str) -> bool:
-    """Return whether the function *function* in the source file *file* belongs to the event loop itself."""
-    name = file.rpartition(os.sep)[2]
-    return name in _WAITS_IN or (name == "events.py" and function == "_run")  # asyncio's Handle
+    """Return whether the function of *frame* belongs to the event loop itself."""
+    name = frame.f_code.co_filename.rpartition(os.sep)[2]
+    return name in _WAITS_IN or (name == "events.py" and frame.f_code.co_name == "_run")  # asyncio's Handle
 
 
 # Read the frames of a running loop from another thread.

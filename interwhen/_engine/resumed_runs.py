@@ -12,11 +12,10 @@ from interwhen._core.messages import Check, Extract, Extracted, Finish, Order, S
 from interwhen._engine.jobs import ForkMeter, Jobs
 from interwhen._engine.monitors import Watcher
 from interwhen._engine.run_results import build_result
-from interwhen._engine.stream import Meter, ModelReader, ask_capabilities
-from interwhen._types.errors import JournalError, ModelError
+from interwhen._engine.stream import Meter, ModelReader
+from interwhen._types.errors import JournalError
 from interwhen._types.extensions import Task
 from interwhen._types.ledger import Timing, WireReport
-from interwhen._types.models import Capabilities, Model, Timeouts
 from interwhen._types.results import (
     JournalState,
     Result,
@@ -25,22 +24,6 @@ from interwhen._types.results import (
 from interwhen._types.segments import Claim, Span
 from interwhen._types.verdicts import Errored
 from interwhen.journal._rebuilt_run import RebuiltRun, ShownSegment
-
-
-async def capabilities_again(
-    model: Model, timeouts: Timeouts, budget: float | None, past: RebuiltRun
-) -> Capabilities | float:
-    """Ask *model* for its capabilities, within *timeouts* and the time *budget* (in seconds) of the run.
-
-    Return the capabilities, or the budget if it ran out. If *past* is a finished run, the result is a placeholder. If
-    the model fails, this raises the :class:`ModelError`, so that the run can be resumed later.
-    """
-    if past.summary is not None:
-        return Capabilities(resume="prefix")
-    able = await ask_capabilities(model, timeouts, budget)
-    if isinstance(able, ModelError):
-        raise able
-    return able
 
 
 async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watcher]) -> None:

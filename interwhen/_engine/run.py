@@ -32,7 +32,6 @@ from interwhen._engine.loop_blocking import is_own_cancellation, loop_caller, lo
 from interwhen._engine.monitors import Watcher, check_prompt
 from interwhen._engine.recorders import Recorder, open_recorder
 from interwhen._engine.resumed_runs import (
-    capabilities_again,
     known_result,
     restore_meters,
     restore_watchers,
@@ -404,16 +403,23 @@ class Run:
         return self
 
     async def _ask_capabilities(self, past: RebuiltRun | None) -> Capabilities | ModelError | float:
-        """Apply the prepared context, and ask the model for its capabilities."""
-        seconds = self._options.budgets.seconds
+        """Apply the prepared context, and ask the model for its capabilities.
+
+        For a finished run, the result is a placeholder. If *past* is not finished and the model fails, its error is
+        raised, so that the run can be resumed later.
+        """
         if past is not None:
             self._offline = past.journaled.header.offline
-            return await capabilities_again(self._model, self._timeouts, seconds, past)
-        if self._context is not None:
+            if past.summary is not None:
+                return Capabilities(resume="prefix")
+        elif self._context is not None:
             served = self._context.serve(self._model, self._prompt)
             self._model, self._prompt = served.model, served.prompt
             self._offline = Offline(served.items, served.offline_tokens, served.offline_share, served.use)
-        return await ask_capabilities(self._model, self._timeouts, seconds)
+        able = await ask_capabilities(self._model, self._timeouts, self._options.budgets.seconds)
+        if past is not None and isinstance(able, ModelError):
+            raise able
+        return able
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

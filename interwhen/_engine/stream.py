@@ -81,10 +81,6 @@ class Meter:
         self.since = self._clock()
         self.waiting = True
 
-    def opened(self) -> None:
-        """Record that a new request begins, so that the time before its first text is no gap between texts."""
-        self.last = None
-
     def stopped(self) -> float:
         """Record that the run closes its stream, and return the current time."""
         now = self._clock()
@@ -595,7 +591,7 @@ class ModelReader:
             self.lost(self._overdue, final=True)
             return
         meter = self._meter
-        meter.opened()
+        meter.last = None  # the time before its first text is no gap between texts
         request = Request(self._prompt, order.pieces, self._sampling_for(order), trail=self.trail)
         with anyio.CancelScope() as scope:
             self._opening = scope

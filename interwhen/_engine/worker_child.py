@@ -94,19 +94,6 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
     return found
 
 
-def send_blocking(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message, in the child process.
-
-    Raises :class:`GarbledMessage` if it is too large, and :class:`OSError` if the parent has closed the socket.
-    """
-    sock.sendall(framed(payload))
-
-
-def receive_blocking(sock: socket.socket) -> bytes:
-    """Wait for one message, in the child process, and return its payload. Raises the errors of :func:`receive`."""
-    return exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
-
-
 def exactly_blocking(sock: socket.socket, count: int) -> bytes:
     """Wait for *count* bytes on a blocking socket, and return them.
 
@@ -143,12 +130,12 @@ def serve(sock: socket.socket, memory: int | None) -> None:
     checks: dict[bytes, Callable[[Any], Any]] = {}
     while True:
         try:
-            message = receive_blocking(sock)
+            message = exactly_blocking(sock, length_of(exactly_blocking(sock, HEAD_SIZE)))
         except (EOFError, OSError, KeyboardInterrupt):
             return
         reply, fit = _run_call(checks, message)
         try:
-            send_blocking(sock, reply)
+            sock.sendall(framed(reply))
         except OSError:
             return
         if not fit:

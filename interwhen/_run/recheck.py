@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from itertools import accumulate
 from typing import NamedTuple
 
 import msgspec
 
-from interwhen._core.messages import Opened, Resumed
-from interwhen._core.release import describe
-from interwhen._core.segmenter import Intake
+from interwhen._core.release import describe, passed, refuted
 from interwhen._engine.resumed_runs import result_of
 from interwhen._engine.run import Run, RunOptions, switched_off
 from interwhen._run.consent import Chosen, monitors_given, monitors_of
@@ -21,19 +20,19 @@ from interwhen._types.budgets import Budgets
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.events import CheckSettled, CheckStarted, Delta, Event, Finished, Remedied, StreamBroken
 from interwhen._types.extensions import OnProgress
-from interwhen._types.models import Chunk, Prompt
+from interwhen._types.models import Chunk, Piece, Prompt
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Abstained, CheckRecord, Result, Verified, prompt_sha256
 from interwhen._types.segments import Phase, Span
-from interwhen._types.verdicts import Judged, Outcome, Pass, Scope, Violation
+from interwhen._types.verdicts import Judged, Pass, Scope
 from interwhen._types.verifiers import FunctionVerifier
 from interwhen.journal import Journal
+from interwhen.journal._compact_form import outcome_words
 from interwhen.journal._evidence import flaws
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilt_run import (
     Journaled,
-    RebuiltRun,
-    core_of,
+    TracedCore,
     facts_of,
     read_journal,
     read_sealed,
@@ -41,6 +40,7 @@ from interwhen.journal._rebuilt_run import (
     refuse_redacted,
     refusing_contradictions,
     standing,
+    traced,
 )
 from interwhen.journal._records import (
     Header,
@@ -105,24 +105,20 @@ async def recheck(
     refuse_redacted(found)
     findings: list[RecheckFinding] = []
     seen: set[tuple[str, str, str]] = set()
-    texts: list[str] = []
     unproven: tuple[CheckRecord, ...] = ()
     traces = _recorded_traces(found)
-    progress = _CheckedCharacters(sum(trace.length() for trace in traces), on_progress)
+    progress = _CheckedCharacters(sum(len(trace.text) for trace in traces), on_progress)
     for number, recorded in enumerate(traces, start=1):
-        text = "".join(chunk.text for chunk in recorded.chunks)
-        texts.append(text)
         result = await observe_recorded(found, recorded.chunks, observers, on_event=progress.note)
         for violation in result.violations:
-            span = violation.span
             # If the text up to the end of the violation is the same, this is the same finding in a longer trace.
-            key = (violation.monitor, violation.key, text[: span.end])
-            if key in seen or recorded.is_ours(span.start, span.end):
+            key = (violation.monitor, violation.key, recorded.text[: violation.span.end])
+            if key in seen or recorded.is_ours(violation.span):
                 continue
             seen.add(key)
             findings.append(RecheckFinding(number, violation, violation.monitor in acting))
-        unproven = tuple(check for check in result.checks if _is_open(check))
-    return Recheck(found, tuple(texts), tuple(findings), unproven)
+        unproven = tuple(check for check in result.checks if not passed(check.outcome) and not refuted(check.outcome))
+    return Recheck(found, tuple(trace.text for trace in traces), tuple(findings), unproven)
 
 
 # ---------------------------------------------------------------------- the recorded checks
@@ -187,7 +183,6 @@ async def check_again(
         vet_was_on(run)
         again = run.result
     found = {(check.monitor, check.key, check.span): check for check in again.checks}
-    passed = [check for check in result.checks if isinstance(check.outcome, Judged) and _is_pass(check)]
     is_late = isinstance(again, Abstained)
     return result, tuple(
         _repeated(
@@ -196,7 +191,8 @@ async def check_again(
             chosen.left_out.get(check.monitor, _LATE if is_late else ""),
             is_answer=result.answer_verified,
         )
-        for check in passed
+        for check in result.checks
+        if passed(check.outcome)
     )
 
 
@@ -238,15 +234,18 @@ def vet_in_time(result: Result) -> None:
         raise UsageError(f"{_NOT}: {_LATE}")
 
 
-class ClaimAgain(NamedTuple):
-    """The outcome of repeating the check of one recorded claim, and what changed in its verifier since then."""
+class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The outcome of checking a claim again."""
 
-    outcome: Outcome
-    changed: str
+    outcome: str
+    """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
+    why: str = ""
+    """The reason for the outcome; for a pass its evidence, and for a violation its witness, if it has one."""
+    changed: str = ""
     """As :attr:`RepeatedCheck.changed`."""
 
 
-async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimAgain:
+async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str, span: Span | None) -> ClaimVerdict:
     """Check one recorded claim again with the installed verifiers, and return the outcome. No model runs.
 
     *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
@@ -268,7 +267,9 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
         result = await observe_recorded(found, trace.chunks, watchers, until=until)
         again = next((one for one in result.checks if (one.monitor, one.key, one.span) == (monitor, key, span)), None)
         if again is not None:
-            return ClaimAgain(again.outcome, _changes(header.verifiers[recorded[0].verifier], again))
+            words = outcome_words(again.outcome)
+            changed = _changes(header.verifiers[recorded[0].verifier], again)
+            return ClaimVerdict(words.outcome, words.witness or words.why, changed)
         vet_in_time(result)
     raise UsageError(
         f"the claim {key!r:.80} must be found again in the recorded text, and is not: a fork found it, or the monitor "
@@ -319,10 +320,6 @@ def _recorded(
     return result, [chunk for chunk in chunks if chunk.text], prompt or "", (None, "answer", None, len(data))
 
 
-def _is_pass(check: CheckRecord) -> bool:
-    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
-
-
 _NOT = "not rechecked"
 
 
@@ -331,7 +328,7 @@ def _repeated(check: CheckRecord, now: CheckRecord | None, absent: str, *, is_an
         return RepeatedCheck(check, passes=False, why=f"{_NOT}: {absent}", left_out=True)
     if now is None:
         return RepeatedCheck(check, passes=False, why="its claim is not found again")
-    why = "" if _is_pass(now) else describe(now.outcome)
+    why = "" if passed(now.outcome) else describe(now.outcome)
     if is_answer and not why and _scope_of(check) == "answer" != _scope_of(now):
         why = "it passes only as a step now, and passed as the answer"
     if not why and now.verifier != check.verifier:
@@ -348,35 +345,21 @@ def _scope_of(check: CheckRecord) -> Scope | None:
 # ---------------------------------------------------------------------- the recorded text
 
 
-class _RecordedTrace(msgspec.Struct):
-    """The chunks of one trace. *ours* lists the ranges ``[start, end)`` of its text that remedies inserted."""
+class _RecordedTrace:
+    """One trace of a recorded run: its chunks, its text, and which of this text remedies inserted."""
 
-    chunks: list[Chunk] = msgspec.field(default_factory=list)
-    ours: list[tuple[int, int]] = msgspec.field(default_factory=list)
+    def __init__(self, core: TracedCore, pieces: Sequence[Piece]) -> None:
+        # A model that writes tags writes all of its text in one phase.
+        is_tagged = core.intake.reads_tags
+        self.chunks = [Chunk(one.text, "answer" if is_tagged else one.phase, call=one.call) for one in pieces]
+        self.text = "".join(one.text for one in pieces)
+        ends = accumulate(len(one.text) for one in pieces)
+        self._ours = [
+            Span(end - len(one.text), end) for one, end in zip(pieces, ends, strict=True) if one.origin != "model"
+        ]
 
-    def is_ours(self, start: int, end: int) -> bool:
-        return any(low < end and start < high for low, high in self.ours)
-
-    def length(self) -> int:
-        return sum(len(chunk.text) for chunk in self.chunks)
-
-    def cut(self, to: int) -> None:
-        over = self.length() - to
-        while over > 0:
-            last = self.chunks.pop()
-            over -= len(last.text)
-            if over < 0:
-                self.chunks.append(Chunk(last.text[:-over], last.phase))
-        self.ours = [(low, min(high, to)) for low, high in self.ours if low < to]
-
-    def follow(self, intake: Intake) -> bool:
-        """Apply to this trace what the beginning of an extra turn has changed. Return whether text was added."""
-        transcript = intake.transcript
-        self.cut(transcript.kept_until)
-        runs = [*transcript.runs(self.length(), transcript.length)]
-        self.chunks += [Chunk(run.text, "answer" if intake.reads_tags else run.phase, call=run.call) for run in runs]
-        self.ours += [(run.start, run.start + len(run.text)) for run in runs if run.origin != "model"]
-        return bool(runs)
+    def is_ours(self, span: Span) -> bool:
+        return any(ours.start < span.end and span.start < ours.end for ours in self._ours)
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
@@ -386,54 +369,29 @@ def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
 
 
 def _traces(found: Journaled) -> list[_RecordedTrace]:
-    past = RebuiltRun(found, core_of(found.header, recorded_monitors(found.header, found.path)))
-    past.take(past.core.begin())
+    core, past = traced(found)
     traces: list[_RecordedTrace] = []
-    recorded = _RecordedTrace()
-    grown = False
-    transcript = past.core.transcript
+    has_grown = False
     for record in standing(found.records):
         for at, fact in facts_of(record):
-            by_turn = isinstance(fact, Opened) or past.core.state == "joining"
-            if isinstance(fact, Chunk) and fact.text and past.core.state == "streaming":
-                recorded.chunks.append(Chunk(fact.text, fact.phase, call=fact.call))
-                grown = True
-            transcript.kept_until = transcript.length
+            core.transcript.kept_until = core.transcript.length
             past.tell(at, fact)
-            if by_turn and not any(isinstance(event, Remedied) for event in past.core.events):
-                grown |= recorded.follow(past.core.intake)
-            for event in past.core.events:
-                if isinstance(event, Remedied | StreamBroken):
-                    if grown:
-                        traces.append(_RecordedTrace(list(recorded.chunks), list(recorded.ours)))
-                    grown = False
-                    _follow(recorded, event, past)
-            past.core.events.clear()
-            if isinstance(fact, Resumed):
-                recorded.cut(past.core.transcript.length)
-    if grown or not traces:
-        traces.append(recorded)
+            if any(isinstance(event, Remedied | StreamBroken) for event in core.events):
+                has_grown = has_grown or (isinstance(fact, Chunk) and bool(fact.text))
+                if has_grown:
+                    traces.append(_RecordedTrace(core, core.uncut or core.transcript.pieces()))
+                has_grown = False
+            else:
+                has_grown = has_grown or core.transcript.length > core.transcript.kept_until
+            core.events.clear()
+    if has_grown or not traces:
+        traces.append(_RecordedTrace(core, core.transcript.pieces()))
     return traces
-
-
-def _follow(recorded: _RecordedTrace, event: Remedied | StreamBroken, past: RebuiltRun) -> None:
-    """Apply the cut and the insertion of *event*, which happened in the run *past*, to the trace *recorded*."""
-    if isinstance(event, StreamBroken):
-        recorded.cut(past.core.transcript.length)
-        return
-    violation = event.violation
-    if violation.cut is None:
-        return
-    recorded.cut(violation.cut)
-    if violation.inserted:
-        phase = recorded.chunks[-1].phase if recorded.chunks else "answer"
-        recorded.chunks.append(Chunk(violation.inserted, phase))
-        recorded.ours.append((violation.cut, violation.cut + len(violation.inserted)))
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
     """Return the chunks of the recorded traces in *found*, by the text of the trace. Equal texts have one entry."""
-    return {"".join(chunk.text for chunk in one.chunks): one.chunks for one in _recorded_traces(found)}
+    return {one.text: one.chunks for one in _recorded_traces(found)}
 
 
 async def observe_recorded(
@@ -489,7 +447,3 @@ class _CheckedCharacters:
             share = min(1.0, self._settled / self._started) if self._started else 1.0
             self._estimate = max(self._estimate, min(int(self._read * share), self._total))
             self._on_progress(self._estimate, self._total)
-
-
-def _is_open(check: CheckRecord) -> bool:
-    return not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass | Violation))

@@ -9,17 +9,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
 
-import anyio
 import msgspec
 from cyclopts import Parameter
 
 from interwhen import Model, Sampling, UsageError, Workers, load_model
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import WorkerPool
+from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, check_files, command_of
 from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
+from interwhen.cli._supervise import closing
 from interwhen.registry import Api
 from interwhen.strategies import (
     Exercise,
@@ -74,16 +75,6 @@ class Comparison:
     """Attempts that were made earlier and are not made again, by arm and exercise."""
     when_made: Callable[[GradedAttempt], None] = lambda _: None
     """Called with each new attempt."""
-
-    async def run(
-        self, model: Model, *, keep: Callable[[Attempts], None] | None = None, workers: WorkerPool | None = None
-    ) -> Attempts:
-        """Let the strategies attempt the exercises with each budget, one attempt at a time, and return all attempts.
-
-        Attempts in :attr:`made` are taken over. After each exercise, *keep* is called with the attempts so far.
-        """
-        kept = None if keep is None else lambda found: keep(found[""])
-        return (await run_in_turn({"": self}, model, keep=kept, workers=workers))[""]
 
 
 class _Rounds:
@@ -417,6 +408,7 @@ class AttemptFile:
             file.write(msgspec.json.encode(AttemptRow(task, self._settings, made)) + b"\n")
 
 
+@vetted("--")
 async def compare(
     *,
     task: Annotated[tuple[str, ...], Parameter(negative="")],
@@ -425,12 +417,12 @@ async def compare(
     base_url: str = "",
     api: Api = "chat",
     strategies: Annotated[tuple[str, ...], Parameter(negative="")] = (),
-    problems: int = 20,
+    problems: Positive = 20,
     seed: int = 0,
     temperature: float = 0.7,
     max_tokens: int = 512,
     against: str | None = None,
-    minutes: float | None = None,
+    minutes: Above | None = None,
     share: bool = True,
     count_prompts: bool = False,
     rows: Path | None = None,
@@ -509,17 +501,13 @@ async def compare(
             return report
         return msgspec.structs.replace(report, tables=(*report.tables, *family_tables(found, baseline)))
 
-    try:
-        async with Workers() as workers:
-            if rows is not None:
-                settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
-                file = AttemptFile(rows, settings)
-                comparisons = {name: file.comparison(name, one) for name, one in comparisons.items()}
-            kept = None if keep is None else lambda found: keep(reported(found))
-            return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
-    finally:
-        with anyio.CancelScope(shield=True):
-            await opened.aclose()
+    async with closing(opened), Workers() as workers:
+        if rows is not None:
+            settings = RowSettings(opened.name, seed, temperature, max_tokens, count_prompts)
+            file = AttemptFile(rows, settings)
+            comparisons = {name: file.comparison(name, one) for name, one in comparisons.items()}
+        kept = None if keep is None else lambda found: keep(reported(found))
+        return reported(await run_in_turn(comparisons, opened, keep=kept, workers=workers))
 
 
 def read_budgets(text: str) -> tuple[int, ...]:

@@ -33,14 +33,6 @@ def say(line: str) -> None:
     note(line)
 
 
-def require_positive(**options: float | None) -> None:
-    """Raise :class:`UsageError` if one of *options* is not positive; ``None`` means that the option was not given."""
-    for name, value in options.items():
-        if value is not None and not value > 0:
-            least = "at least 1" if isinstance(value, int) else "more than 0"
-            raise UsageError(f"--{name.replace('_', '-')} must be {least}, got {value}")
-
-
 @dataclass(frozen=True, slots=True)
 class Experiment(Generic[A]):
     """Compares arms in rounds: every round runs each arm once, in random order."""
@@ -56,9 +48,6 @@ class Experiment(Generic[A]):
     """How many rounds run first and are not counted. Their numbers are negative."""
     minutes: float | None = None
     """The time limit: after this many minutes no further round begins, but at least one is counted."""
-
-    def __post_init__(self) -> None:
-        require_positive(pairs=self.pairs, minutes=self.minutes)
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
         """Yield for each round its number and its arms in random order. At least one counted round is run."""

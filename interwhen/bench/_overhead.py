@@ -31,7 +31,7 @@ from interwhen import (
     run,
     verifier,
 )
-from interwhen._types.vetting import Positive, vetted
+from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Chart, Report, Series, Table, lines
@@ -116,11 +116,11 @@ async def overhead(
     transport: TransportName = "httpx2",
     chunks: Positive = 20000,
     per_second: float = 0.0,
-    pairs: int = 15,
+    pairs: Positive = 15,
     closes: Positive = 200,
     sizes: Annotated[tuple[int, ...], Parameter(parse=False)] = SIZES,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure CPU per chunk, growth with length, memory and time to close, over a loopback stream.
 

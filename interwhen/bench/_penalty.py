@@ -10,14 +10,14 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, Any, Literal
 
 import anyio
 from cyclopts import Parameter
 
 from interwhen import ModelError, Monitor, UsageError
 from interwhen._types.vetting import Above, Amount, Count, Positive, vetted
-from interwhen.bench._experiment import Experiment, check_files, command_of, require_positive, say
+from interwhen.bench._experiment import Experiment, check_files, command_of, say
 from interwhen.bench._processes import TransportName
 from interwhen.bench._report import Chart, Point, Report, Row, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, mean_of, paired
@@ -58,6 +58,13 @@ UNITS: dict[Axis, str] = {
     "concurrency": "streams at once",
     "length": "tokens",
 }
+_FIELDS = {
+    "verifier-latency": "verifier_ms",
+    "polls": "poll_chars",
+    "monitors": "monitors",
+    "concurrency": "concurrency",
+}
+"""The setting of :class:`Setup` that each axis but ``length`` changes."""
 _ENOUGH = 0.8
 """The share of pairs that must be correct runs; with fewer, ``--fail-above`` fails."""
 _MS = 1e3
@@ -121,23 +128,13 @@ class Setup:
 
     def at(self, axis: Axis, value: int) -> Setup:
         """Return a copy of the setup in which the setting that *axis* names has the value *value*."""
-        match axis:
-            case "verifier-latency":
-                return replace(self, verifier_ms=float(value))
-            case "polls":
-                return replace(self, poll_chars=value)
-            case "monitors":
-                return replace(self, monitors=value)
-            case "concurrency":
-                return replace(self, concurrency=value)
-            case "length":
-                return replace(self, source=replace(self.source, tokens=value))
-            case _:
-                assert_never(axis)
+        if axis == "length":
+            return replace(self, source=replace(self.source, tokens=value))
+        changes: dict[str, Any] = {_FIELDS[axis]: value}
+        return replace(self, **changes)
 
     async def measure(self) -> Penalty:
         """Run the pairs, and return what supervision added. The runs of a pair have the same request and seed."""
-        require_positive(concurrency=self.concurrency)
         watching = self.watching()
         arms: dict[Arm, Sequence[Monitor] | None] = {"bare": None, "supervised": watching}
         if self.control:

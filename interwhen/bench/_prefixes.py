@@ -13,10 +13,11 @@ import anyio
 import httpx2
 
 from interwhen import Failed, Model, Sampling, UsageError, load_model
-from interwhen._types.vetting import Positive, vetted
+from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, paired
+from interwhen.cli._supervise import closing
 from interwhen.models import open_local
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers import prefixes as producer
@@ -149,10 +150,10 @@ async def prefixes(
     base_url: str = "",
     api: Api = "completions",
     threads: int | None = None,
-    pairs: int = 20,
+    pairs: Positive = 20,
     characters: Positive = 1500,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure what a prefix that was sent ahead of time saves at the first token, in pairs on a real server.
 
@@ -189,12 +190,9 @@ async def prefixes(
         counters = CacheMonitor(f"{base_url.rstrip('/').removesuffix('/v1')}/metrics")
     else:
         opened = open_local(spec, threads=threads) if kind == "local" else load_model(model)
-    try:
+    async with closing(opened):
         experiment = Experiment(_ARMS, pairs, seed, minutes=minutes)
         found = await experiment.run(lambda arm, _: first_token(opened, context_of(rng, characters), arm, counters))
-    finally:
-        with anyio.CancelScope(shield=True):
-            await opened.aclose()
     return report_on(found, opened.name)
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 import anyio
 import msgspec
@@ -33,7 +33,6 @@ from interwhen import (
     Segment,
     Sentences,
     StreamEnded,
-    Tracker,
     Trigger,
     Unknown,
     UsageError,
@@ -46,6 +45,7 @@ from interwhen.bench._processes import TransportName, open_transport, pinned
 from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
 from interwhen.registry import Api
 from interwhen.testing._paced_server import paced_server
+from interwhen.testing._trials import Stopwatch
 
 RECORDED = Path(__file__).with_name("recorded.jsonl")
 """A thousand tokens with their arrival times, which SmolLM2-135M-Instruct wrote at 52 tokens per second (llama.cpp, two
@@ -183,8 +183,8 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     checking: float
     """The sum of the durations of its checks."""
     on_loop: float
-    """How long it occupied the event loop, with its parser and with inline checks. (The time of forks, trackers and
-    async verifiers is not measured.)
+    """How long it occupied the event loop, with its parser and with inline checks. (The time of async verifiers is not
+    measured.)
     """
     blocked: float
     """How long it blocked the event loop, in those of the run's 16 longest blocks over 20 ms that are known to be its
@@ -193,48 +193,28 @@ class MonitorCost(msgspec.Struct, frozen=True, kw_only=True):
     """The time from the end of the stream to the end of the monitor's last check; 0 if that check ended earlier."""
 
 
-class TimedMonitor:
-    """Wraps a monitor to measure the seconds in its parser. Use the attribute ``monitor`` in the run.
+def cost_of(
+    monitor: Monitor, extracting: float, result: Result, last_check: Mapping[str, float], ended: float
+) -> MonitorCost:
+    """Return the checks and times of *monitor* in the run with *result*. Its extractions took *extracting* seconds.
 
-    Forks and trackers are not measured.
+    *last_check* has the time at which the last check of each monitor ended, by its name, and *ended* that of the
+    stream, in seconds after the start of the run.
     """
-
-    def __init__(self, monitor: Monitor) -> None:
-        self._parsing = 0.0
-        self._inner = monitor
-        if not isinstance(monitor.extractor, Fork | Tracker):
-            monitor = replace(monitor, extractor=self._parse)
-        self.monitor = monitor
-
-    def _parse(self, segment: Segment, *prepared: Any) -> list[Claim]:
-        begun = time.perf_counter()
-        extractor: Any = self._inner.extractor
-        claims = list(extractor(segment, *prepared))
-        self._parsing += time.perf_counter() - begun
-        return claims
-
-    def cost(self, result: Result, last_check: Mapping[str, float], ended: float) -> MonitorCost:
-        """Return the checks and times of the monitor in the run with *result*.
-
-        *last_check* has the time at which the last check of each monitor ended, by its name, and *ended* that of the
-        stream, in seconds after the start of the run.
-        """
-        name, judge = self._inner.name, self._inner.verifier
-        mine = [check for check in result.checks if check.monitor == name]
-        checking = sum(check.seconds for check in mine)
-        decided = [
-            isinstance(check.outcome, Judged) and not isinstance(check.outcome.verdict, Unknown) for check in mine
-        ]
-        owners = (f"verifier {judge.name!r}", f"extractor of {name!r}")
-        return MonitorCost(
-            monitor=name,
-            checks=len(mine),
-            open=decided.count(False),
-            checking=checking,
-            on_loop=self._parsing + (checking if judge.worker == "inline" else 0.0),
-            blocked=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
-            tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
-        )
+    name, judge = monitor.name, monitor.verifier
+    mine = [check for check in result.checks if check.monitor == name]
+    checking = sum(check.seconds for check in mine)
+    decided = [isinstance(check.outcome, Judged) and not isinstance(check.outcome.verdict, Unknown) for check in mine]
+    owners = (f"verifier {judge.name!r}", f"extractor of {name!r}")
+    return MonitorCost(
+        monitor=name,
+        checks=len(mine),
+        open=decided.count(False),
+        checking=checking,
+        on_loop=extracting + (checking if judge.worker == "inline" else 0.0),
+        blocked=sum(held.seconds for held in result.timing.blocked_loop if held.what in owners),
+        tail=max(last_check.get(name, 0.0) - ended, 0.0) if ended else 0.0,
+    )
 
 
 class ForkTimer(ModelWrapper):
@@ -318,8 +298,8 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
     """
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
-    timed = [TimedMonitor(monitor) for monitor in monitors]
-    watching = [each.monitor for each in timed]
+    watches = [Stopwatch() for _ in monitors]
+    watching = [watch.on(monitor) for watch, monitor in zip(watches, monitors, strict=True)]
     last_check: dict[str, float] = {}
     ended = 0.0
     begun = forks.begun = clock()
@@ -344,7 +324,10 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
         forks=result.ledger.forks,
         fork_tokens=result.ledger.fork_tokens,
         fork_prompt_tokens=result.ledger.fork_prompt_tokens,
-        costs=tuple(monitor.cost(result, last_check, ended) for monitor in timed),
+        costs=tuple(
+            cost_of(monitor, watch.extracting, result, last_check, ended)
+            for watch, monitor in zip(watches, monitors, strict=True)
+        ),
         why_not=_why_not(result),
     )
 

@@ -18,15 +18,21 @@ from interwhen.strategies._answers import ANSWER, normal, outside_thoughts
 from interwhen.toolkit import MissingExtraError
 
 
-class ExerciseLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One exercise in a file: a prompt, the right answer, and perhaps a name and monitors."""
+class PromptLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt in a file, perhaps with its right answer, a name and monitors. Other fields are ignored."""
 
     prompt: Prompt
     """A text, which becomes one message of the user, or the messages of a chat."""
-    answer: str
-    name: str = ""
+    answer: str | int | float | None = None
+    name: str | int = ""
     monitors: tuple[str, ...] | None = None
-    """The monitors for this exercise; ``None``: the monitors in the option ``monitors`` of the task."""
+    """The monitors for this prompt; ``None``: those of the task or the command."""
+
+
+class ExerciseLine(PromptLine, frozen=True, kw_only=True):
+    """One exercise in a file: a prompt with its right answer."""
+
+    answer: str
 
 
 def jsonl(
@@ -43,7 +49,7 @@ def jsonl(
         random.Random(seed).shuffle(found)  # noqa: S311  (an order, not secrets)
     read = reader(answer)
     for number, line in found[:count]:
-        yield _exercise(line, line.name or f"line-{number}", read, monitors)
+        yield exercise_of(line, f"line-{number}", read, monitors)
 
 
 def hub(
@@ -117,7 +123,7 @@ def from_rows(
                 f"match of {target_pattern!r}; change it"
             )
         asked = (Message("system", instruction), Message("user", str(row[prompt])))
-        yield _exercise(ExerciseLine(prompt=asked, answer=found[1]), f"row-{number}", read, monitors)
+        yield exercise_of(ExerciseLine(prompt=asked, answer=found[1]), f"row-{number}", read, monitors)
 
 
 SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl": jsonl}
@@ -150,11 +156,25 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
     return compiled
 
 
-def _exercise(line: ExerciseLine, name: str, read: Callable[[str], str | None], monitors: tuple[str, ...]) -> Exercise:
+def exercise_of(
+    line: PromptLine, place: str, read: Callable[[str], str | None], monitors: tuple[str, ...] = ()
+) -> Exercise:
+    """Return *line* as an exercise; *place* is its name if it has none. *read* finds the answer in a text."""
     prompt = (Message("user", line.prompt),) if isinstance(line.prompt, str) else line.prompt
     watching = monitors if line.monitors is None else line.monitors
-    right = normal(line.answer)
-    return Exercise(Question(name=name, prompt=prompt, read=read, monitors=watching), lambda answer: answer == right)
+    question = Question(name=str(line.name) or place, prompt=prompt, read=read, monitors=watching)
+    right = normal(str(line.answer))
+    return Exercise(question, lambda answer: answer == right)
+
+
+def grader(exercise: Exercise) -> Callable[[str], bool]:
+    """Return a function that tells whether a text has the right answer to *exercise*."""
+
+    def grade(text: str) -> bool:
+        answer = exercise.question.read(text)
+        return answer is not None and exercise.grade(answer)
+
+    return grade
 
 
 def _lines(path: Path) -> Iterator[tuple[int, ExerciseLine]]:

@@ -145,7 +145,7 @@ class ProgressLine:
                 return
             self._shown = now
             if self._is_live:
-                sys.stderr.write(f"\r\x1b[K{self.line()[: _columns() - 1]}")
+                sys.stderr.write(f"\r\x1b[K{self.line()[: shutil.get_terminal_size().columns - 1]}")
                 self._is_drawn = True
             else:
                 sys.stderr.write(f"{self.line()}\n")
@@ -184,7 +184,3 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _columns() -> int:
-    return shutil.get_terminal_size().columns

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 import sys
 from dataclasses import dataclass
 from typing import Literal, TextIO
 
-import msgspec
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from interwhen.journal._compact_form import to_json
 
 _ACTING = re.compile(
     "["
@@ -52,11 +52,7 @@ def one_line(text: str, limit: int = 160) -> str:
 
 def as_json(value: object) -> str:
     """Encode *value* as one line of JSON without control characters, so that it is safe to print on a terminal."""
-    try:
-        encoded = msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:  # a lone surrogate has no bytes, but an escape
-        encoded = json.dumps(msgspec.to_builtins(value), separators=(",", ":"))
-    return json_safe(encoded)
+    return json_safe(to_json(value).decode())
 
 
 def json_safe(encoded: str) -> str:

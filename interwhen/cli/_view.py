@@ -23,7 +23,6 @@ from interwhen import (
     CheckSettled,
     CheckStarted,
     Delta,
-    Errored,
     Event,
     Finished,
     FrontierMoved,
@@ -33,13 +32,10 @@ from interwhen import (
     Remedied,
     Result,
     Retracted,
-    Skipped,
     Span,
     StreamBroken,
     StreamEnded,
     StreamStarted,
-    TimedOut,
-    Unknown,
     Violation,
     ViolationFound,
     ViolationRecord,
@@ -62,6 +58,7 @@ from interwhen.cli._text import (
     signs_for,
     visible,
 )
+from interwhen.journal._compact_form import outcome_words
 
 # The state of a view, as a value: each event makes a new state of the one before.
 
@@ -382,51 +379,45 @@ class _LineBuilder:
 # A log that only appends: for pipes, files and terminals that cannot move a cursor.
 
 
-@dataclass(frozen=True, slots=True)
 class PlainLog:
-    """How much of a run has been printed as plain lines.
+    """Makes plain lines of the events of a run.
 
     Text is printed in whole lines; the rest of the last line follows when the stream ends.
     """
 
-    signs: Signs
-    state: ViewState = field(default_factory=ViewState)
-    logged: int = 0
-    """The offset up to which the text was logged."""
+    def __init__(self, signs: Signs) -> None:
+        self.signs = signs
+        self.state = ViewState()
+        self._logged = 0
+        """The offset up to which the text was logged."""
 
-    def after(self, event: Event) -> tuple[PlainLog, list[Text]]:
-        """Return the log as it is after *event*, and the lines to print for this event."""
-        log = PlainLog(self.signs, apply(self.state, event), self.logged)
+    def lines(self, event: Event) -> list[Text]:
+        """Return the lines to print for *event*, the next one of the run."""
+        before, self.state = self.state, apply(self.state, event)
         match event:
             case Delta(text=text):
-                return log._with_text(log.state.text.rfind("\n") + 1) if "\n" in text else (log, [])
+                return self._text(self.state.text.rfind("\n") + 1) if "\n" in text else []
             case Retracted(to=to):
-                return log._retracted(self.state, to)
+                self._logged = min(self._logged, line_start(self.state, to))
+                gone = one_line(before.text[to:].strip())
+                if not gone:
+                    return []  # only a line end was cut
+                left, right = self.signs.retracted
+                return [Text.assemble(f" {self.signs.cut} retracted: ", (f"{left}{gone}{right}", RETRACTED))]
             case StreamEnded() | Finished():
-                return log._with_text(log.state.end)
+                return self._text(self.state.end)
             case _:
-                return log, _facts(event, log)
+                return _facts(event, self)
 
-    def _with_text(self, end: int) -> tuple[PlainLog, list[Text]]:
-        if end <= self.logged:
-            return self, []
+    def _text(self, end: int) -> list[Text]:
+        start, self._logged = self._logged, max(self._logged, end)
+        if end <= start:
+            return []
         # Checks and retractions have lines of their own.
-        lines = picture(replace(self.state, retracted=()), self.logged, end, signs=self.signs)
+        lines = picture(replace(self.state, retracted=()), start, end, signs=self.signs)
         bar = Text(f"  {self.signs.bar} ", style="dim")
         wrote = Text(f" {self.signs.wrote}{self.signs.bar} ", style=REPAIR)
-        return (
-            PlainLog(self.signs, self.state, end),
-            [(wrote if line.wrote else bar).copy().append(line.text.plain) for line in lines],
-        )
-
-    def _retracted(self, before: ViewState, to: int) -> tuple[PlainLog, list[Text]]:
-        left, right = self.signs.retracted
-        gone = one_line(before.text[to:].strip())
-        logged = PlainLog(self.signs, self.state, min(self.logged, line_start(self.state, to)))
-        if not gone:
-            return logged, []  # only a line end was cut
-        line = Text.assemble(f" {self.signs.cut} retracted: ", (f"{left}{gone}{right}", RETRACTED))
-        return logged, [line]
+        return [(wrote if line.wrote else bar).copy().append(line.text.plain) for line in lines]
 
 
 def _facts(event: Event, log: PlainLog) -> list[Text]:
@@ -462,20 +453,10 @@ def _settled_line(check: CheckRecord, log: PlainLog) -> list[Text]:
         case "passed":
             return [Text(f" {signs.passed} {name}", style=STYLES["passed"])]
         case "unproven":
-            why = one_line(_open_reason(check.outcome))
+            why = one_line(outcome_words(check.outcome).why)
             return [Text(f" {signs.unproven} {name} ({why})", style=STYLES["unproven"])]
         case _:
             return []
-
-
-def _open_reason(outcome: Outcome) -> str:
-    match outcome:
-        case Judged(verdict=Unknown(why=why)) | Skipped(why=why) | Errored(error=why):
-            return why
-        case TimedOut(deadline=deadline):
-            return f"no verdict within {deadline:g} s"
-        case _:
-            return type(outcome).__name__.lower()
 
 
 def visible_name(name: str) -> str:
@@ -571,8 +552,7 @@ class PlainViewer(Viewer):
 
     def show(self, event: Event) -> None:
         """Print the lines that *event* adds, and the summary after the last event."""
-        self._log, lines = self._log.after(event)
-        for line in lines:
+        for line in self._log.lines(event):
             self._console.print(line, soft_wrap=True)
         if isinstance(event, Finished):
             self._console.print(summary(event.result, self._log.signs))

@@ -299,7 +299,7 @@ def outcome_words(outcome: Outcome) -> OutcomeWords:
         case Errored(error=why):
             return OutcomeWords("error", why)
         case TimedOut(deadline=deadline):
-            return OutcomeWords("timed_out", f"after {deadline:g} s")
+            return OutcomeWords("timed_out", f"no verdict within {deadline:g} s")
         case Cancelled(why=why):
             return OutcomeWords("cancelled", why)
         case Skipped(why=why):

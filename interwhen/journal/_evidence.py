@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from interwhen._core.release import merge
+from interwhen._core.release import merge, passed
 from interwhen._types.results import Certificate, CheckRecord, Result, Verified
 from interwhen._types.segments import sha256
-from interwhen._types.verdicts import Judged, Pass
 
 __all__ = ["flaws"]
 
@@ -49,7 +48,7 @@ def certificate_flaws(certificate: Certificate, text: str) -> Iterator[str]:
         yield "its certificate lists no check"
     for check in certificate.checks:
         yield from _check_flaws(check, text)
-        if not (isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)):
+        if not passed(check.outcome):
             yield f"its certificate lists a check of {check.monitor!r} that is no pass"
     covered = merge(check.span for check in certificate.checks if check.span is not None)
     if covered != certificate.covered:

@@ -35,7 +35,7 @@ from interwhen._core.messages import (
 )
 from interwhen._core.segmenter import offer_for
 from interwhen._types.errors import DECODE_ERRORS, JournalError
-from interwhen._types.models import Chunk, Reply, Usage
+from interwhen._types.models import Chunk, Piece, Reply, Usage
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import Result, Verified, prompt_bytes, prompt_sha256
 from interwhen._types.segments import Claim
@@ -445,6 +445,34 @@ def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core
         min_coverage=header.min_coverage,
         offer=offer_for(monitors, header.prompt, header.sampling.extra),
     )
+
+
+class TracedCore(Core):
+    """A core that keeps the trace from before the first cut of the last fact."""
+
+    __slots__ = ("uncut",)
+
+    uncut: tuple[Piece, ...]
+    """The pieces of this trace; empty if the last fact cut nothing."""
+
+    def step(self, fact: Fact) -> list[Order]:
+        """Take *fact*, as :class:`Core` does."""
+        self.uncut = ()
+        return super().step(fact)
+
+    def _cut(self, to: int) -> None:
+        # Any fact may cut the trace, also a chunk, whose text is in the trace then. So the trace is copied here.
+        self.uncut = self.uncut or self.transcript.pieces()
+        super()._cut(to)
+
+
+def traced(found: Journaled) -> tuple[TracedCore, RebuiltRun]:
+    """Return the run in *found* before its first record, with a core that keeps what is cut."""
+    core = core_of(found.header, recorded_monitors(found.header, found.path), TracedCore)
+    assert isinstance(core, TracedCore)
+    past = RebuiltRun(found, core)
+    past.take(core.begin())
+    return core, past
 
 
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:

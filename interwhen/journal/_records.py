@@ -12,7 +12,7 @@ import re
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from operator import is_
 from typing import Annotated, Any, TypeAlias, get_type_hints
 
@@ -531,13 +531,12 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
     """
     hints = get_type_hints(Monitor)
     recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
-    found = []
-    for monitor in monitors:
-        remedy = recorded.get(monitor.name)
-        if isinstance(monitor.remedy, Auto) and remedy is not None:
-            monitor = dataclasses.replace(monitor, remedy=msgspec.convert(remedy, hints["remedy"]))  # noqa: PLW2901
-        found.append(monitor)
-    return tuple(found)
+    return tuple(
+        dataclasses.replace(monitor, remedy=msgspec.convert(remedy, hints["remedy"]))
+        if isinstance(monitor.remedy, Auto) and (remedy := recorded.get(monitor.name)) is not None
+        else monitor
+        for monitor in monitors
+    )
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
@@ -557,7 +556,8 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
         name = ours.fields["name"]
         for label in sorted(ours.fields.keys()):  # a field that is missing there is newer than the journal
             was, now = ours.fields[label], given.fields.get(label)
-            if was != now and (label not in given.fields or _value(was, hints[label]) != _value(now, hints[label])):
+            read = partial(msgspec.convert, type=hints[label])  # missing fields get their default values
+            if was != now and (label not in given.fields or read(was) != read(now)):
                 raise JournalError(
                     path,
                     f"monitor {name!r:.80} must have {label}={was!r:.80} as in its run, got {now!r:.80}: "
@@ -595,11 +595,6 @@ def _is_secret(name: str) -> bool:
 def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
     values = {name: msgspec.convert(value, hints[name]) for name, value in record.fields.items()}
     return {**values, **dict.fromkeys(record.code, _no_claims)}
-
-
-def _value(recorded: object, kind: Any) -> object:
-    """Convert *recorded* to the type *kind*. Missing fields get their default values."""
-    return msgspec.convert(recorded, kind)
 
 
 def _as_read(value: object) -> object:

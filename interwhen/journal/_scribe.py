@@ -30,12 +30,13 @@ from interwhen._core.messages import (
     Suspend,
     SwitchedOff,
 )
+from interwhen._core.release import refuted
 from interwhen._types.events import CheckSettled, CheckStarted, Event, FrontierMoved, Remedied, ViolationFound
 from interwhen._types.ledger import WireReport
 from interwhen._types.models import Chunk
 from interwhen._types.results import Certificate, CheckRecord, Result, Verified, ViolationRecord
 from interwhen._types.segments import Span, sha256
-from interwhen._types.verdicts import Cancelled, Judged, Outcome, Pass, Skipped, TimedOut, Violation
+from interwhen._types.verdicts import Cancelled, Judged, Outcome, Pass, Skipped, TimedOut
 from interwhen.journal._records import Header, SpentRecord
 from interwhen.journal._tape import Tape
 from interwhen.journal._timeline import (
@@ -420,7 +421,7 @@ class Scribe:
             claim = self._claims[place]
             is_same = (claim.monitor, claim.key) == (violation.monitor, violation.key)
             is_there = claim.span is None or claim.span.covers(violation.span)
-            if is_same and is_there and is_refuted(self._notes.checks[place]):
+            if is_same and is_there and refuted(self._notes.checks[place].outcome):
                 return place
         return None
 
@@ -459,11 +460,6 @@ class Scribe:
     def _change(self, name: str, index: int, **changes: Any) -> None:
         """Store the entry at *index* of the list *name* with *changes*."""
         self.recording.put(name, index, replace(getattr(self._notes, name)[index], **changes))
-
-
-def is_refuted(check: CheckTimes) -> bool:
-    """Tell whether *check* has found a violation."""
-    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Violation)
 
 
 def _identity(violation: ViolationRecord) -> tuple[object, ...]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any, Literal, TypeAlias
 
@@ -328,6 +328,11 @@ class PartMark:
     """How many changes of entries there were when the last part was made."""
     counts: tuple[int, ...] = (0,) * len(APPENDED)
     """The lengths that the lists in :data:`APPENDED` had when the last part was made."""
+
+    def begin_again(self, restarts: int) -> None:
+        """Let the next part be the whole timeline, which has begun again *restarts* times."""
+        for name, value in asdict(PartMark(restarts=restarts)).items():
+            setattr(self, name, value)
 
 
 class GrowingNotes:

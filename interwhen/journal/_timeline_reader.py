@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TypeVar
 
 import msgspec
@@ -171,7 +170,8 @@ class TimelineReader:
         self._digest = b""
         self._telling: Telling | None = None
         self._mark = PartMark()
-        self._restarts = 0
+        self.restarts = 0
+        """How often the timeline began again, because a resumed run voided its end or the file was replaced."""
         self._failure = ""
         """Why a record could not be decoded or read; empty if there was no such record."""
 
@@ -242,9 +242,8 @@ class TimelineReader:
         With a new mark, the result is the whole timeline; so is the first result after a resumed run has voided its
         recorded end.
         """
-        if mark.restarts != self._restarts:
-            for name, value in asdict(PartMark(restarts=self._restarts)).items():
-                setattr(mark, name, value)
+        if mark.restarts != self.restarts:
+            mark.begin_again(self.restarts)
         begin, mark.offset = mark.offset, self.offset
         with refusing_contradictions(self.path):
             form = RunData() if self._telling is None else self._telling.form.part(self.path, mark)
@@ -266,6 +265,6 @@ class TimelineReader:
         elif isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
             # The end of the run is void, and so is everything noted after it: begin again without this end.
             self._telling = _retold(self.path, telling.header, [*telling.records, record])
-            self._restarts += 1
+            self.restarts += 1
         else:
             telling.take(record)

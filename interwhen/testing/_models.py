@@ -62,6 +62,9 @@ class ScriptedModel:
     were closed before their end.
     """
 
+    name = "scripted"
+    """Always ``scripted``."""
+
     def __init__(
         self,
         script: Script | Sequence[str | Sequence[Step]],
@@ -81,11 +84,6 @@ class ScriptedModel:
         self.requests: list[Request] = []
         self.fork_requests: list[Request] = []
         self.closed = 0
-
-    @property
-    def name(self) -> str:
-        """Always ``scripted``."""
-        return "scripted"
 
     async def capabilities(self) -> Capabilities:
         """Return the capabilities that were given to the constructor, or its default."""

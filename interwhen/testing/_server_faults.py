@@ -110,12 +110,6 @@ def _ended(reason: str) -> Callable[[EventWriter], tuple[Step, ...]]:
     return lambda pen: (pen.first, pen.say("", finish_reason=reason), Send(DONE))
 
 
-def _lines(end: bytes) -> Callable[[EventWriter], tuple[Step, ...]]:
-    return lambda pen: tuple(
-        Send(step.data.replace(b"\n", end)) if isinstance(step, Send) else step for step in pen.told()
-    )
-
-
 def _mixed_lines(pen: EventWriter) -> tuple[Step, ...]:
     ends = (b"\n", b"\r", b"\r\n")
     lines = pen.body().split(b"\n")[:-1]
@@ -194,8 +188,8 @@ FAULTS: Mapping[str, Fault] = {
     "u0085": Fault("U+0085 in the text", lambda pen: pen.told(pen.say("\x85"))),
     "random_cuts": Fault("the body cut into reads at random bytes", _recut),
     "mutated": Fault("up to eight random bytes of the body changed", _mutated),
-    "crlf": Fault("lines that end with CR LF", _lines(b"\r\n")),
-    "cr": Fault("lines that end with CR", _lines(b"\r")),
+    "crlf": Fault("lines that end with CR LF", lambda pen: _replaced(pen, b"\n", b"\r\n")),
+    "cr": Fault("lines that end with CR", lambda pen: _replaced(pen, b"\n", b"\r")),
     "mixed_ends": Fault("line ends of all three kinds", _mixed_lines),
     "no_space": Fault("no space after `data:`", lambda pen: _replaced(pen, b"data: ", b"data:")),
     "comments": Fault(

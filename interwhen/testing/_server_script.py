@@ -336,14 +336,7 @@ def delta(fields: Mapping[str, Any], *, finish_reason: str | None = None, **top:
 
     *top* adds fields beside ``choices``.
     """
-    body: dict[str, Any] = {
-        "id": "scripted",
-        "object": "chat.completion.chunk",
-        "created": 0,
-        "model": "scripted",
-        "choices": [{"index": 0, "delta": dict(fields), "logprobs": None, "finish_reason": finish_reason}],
-    }
-    return Send(data(body | top))
+    return Send(data(chunk("chat", None, finish_reason=finish_reason, delta=dict(fields)) | top))
 
 
 def tool_call(name: str, arguments: str, *, call_id: str = "call_1", index: int = 0, size: int = 7) -> tuple[Send, ...]:

@@ -172,14 +172,12 @@ def _by_line(where: Path) -> Iterator[LabelledTrace]:
 def _decoded(where: Path, number: int, line: bytes) -> LabelledTrace:
     try:
         return _DECODER.decode(line)
-    except msgspec.ValidationError as error:
-        said = f"other JSON ({error}"
     except DECODE_ERRORS as error:
-        said = f"something else ({error}"
-    raise UsageError(
-        f"{str(where)!r}, line {number}: must be a labelled trace as JSON, got {said[:_SHOWN]}): correct or "
-        "remove this line"
-    )
+        said = f"{'other JSON' if isinstance(error, msgspec.ValidationError) else 'something else'} ({error}"
+        raise UsageError(
+            f"{str(where)!r}, line {number}: must be a labelled trace as JSON, got {said[:_SHOWN]}): correct or "
+            "remove this line"
+        ) from error
 
 
 def _by_reader(name: str, where: Path) -> Iterator[LabelledTrace]:

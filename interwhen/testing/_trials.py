@@ -35,15 +35,17 @@ from interwhen._run.run import Run, Workers
 from interwhen._types.budgets import Budgets
 from interwhen._types.extensions import Task
 from interwhen._types.models import Chunk, Model
-from interwhen._types.monitors import Extractor, Fork, Monitor, Tracker
+from interwhen._types.monitors import Monitor, Tracker
 from interwhen._types.results import CheckRecord, Failed, Result
 from interwhen._types.segments import Phase, Segment, Span
 from interwhen._types.triggers import Trigger
-from interwhen._types.verdicts import Cancelled, Errored, Judged, Pass, Retry, Skipped, TimedOut, Unknown, Violation
+from interwhen._types.verdicts import Judged, Pass, Retry, Unknown, Violation
 from interwhen._types.verifiers import is_async
+from interwhen.journal._compact_form import outcome_words
 from interwhen.models._replay import Recording, ReplayModel
 from interwhen.registry import MonitorSpec, load_monitor
 from interwhen.testing._traces import LabelledTrace, Turn
+from interwhen.testing.complexity import mapped_extractor
 
 # Measures the time that a monitor spends on preparing and extracting.
 
@@ -66,19 +68,12 @@ class Stopwatch:
 
     def on(self, monitor: Monitor) -> Monitor:
         """Return a copy of *monitor* whose extractor and ``prepare`` report to this stopwatch."""
-        return replace(monitor, extractor=self._extractor(monitor.extractor), prepare=self._prepare(monitor.prepare))
-
-    def _extractor(self, extractor: Extractor) -> Extractor:
-        match extractor:
-            case Tracker(start=start, step=step):
-                return Tracker(start, self._timed(step, _taken_step))
-            case Fork(parse=Tracker(start=start, step=step)):
-                return replace(extractor, parse=Tracker(start, self._timed(step, _taken_step)))
-            case Fork(parse=parse):
-                assert not isinstance(parse, Tracker)
-                return replace(extractor, parse=self._timed(parse, _taken))
-            case parser:
-                return self._timed(parser, _taken)
+        timed = mapped_extractor(
+            monitor.extractor,
+            lambda tracker: Tracker(tracker.start, self._timed(tracker.step, _taken_step)),
+            lambda parser: self._timed(parser, _taken),
+        )
+        return replace(monitor, extractor=timed, prepare=self._prepare(monitor.prepare))
 
     def _timed(self, function: Callable[..., Any], take: Callable[[Any], Any]) -> Callable[..., Any]:
         def timed(*given: Any) -> Any:
@@ -374,8 +369,9 @@ def _tally(number: int, turn: Turn, result: Result) -> _TurnTally:
                 tally.violated += 1
                 if check.span is not None:
                     tally.found.append(_found(number, text, check, check.span, violation))
-            case (Errored() | TimedOut() | Cancelled() | Skipped()) as outcome:
-                tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=_said(outcome)))
+            case outcome:
+                what = outcome_words(outcome).why
+                tally.troubles.append(TrialProblem(turn=number, span=check.span or check.segment, what=what))
     return tally
 
 
@@ -390,13 +386,3 @@ def _found(number: int, text: str, check: CheckRecord, claim: Span, violation: V
         witness=violation.witness,
         repair=violation.repair,
     )
-
-
-def _said(outcome: Errored | TimedOut | Cancelled | Skipped) -> str:
-    match outcome:
-        case Errored(error=error):
-            return error
-        case TimedOut(deadline=deadline):
-            return f"the verifier gave no verdict within its deadline of {deadline:g} s"
-        case Cancelled(why=why) | Skipped(why=why):
-            return why

@@ -212,17 +212,15 @@ class VirtualWorkers:
     is free.
     """
 
+    blocked_loop_after: float | None = None
+    """Always ``None``: blocked loops are not reported, because code takes no virtual time."""
+
     def __init__(
         self, shift: Callable[[Verifier, Any], Shift] | None = None, *, threads: int = 8, processes: int = 2
     ) -> None:
         self._shift = shift or (lambda _verifier, _claim: Shift())
         self._free = {"thread": anyio.CapacityLimiter(threads), "process": anyio.CapacityLimiter(processes)}
         self.closed = False
-
-    @property
-    def blocked_loop_after(self) -> float | None:
-        """Always ``None``: blocked loops are not reported, because code takes no virtual time."""
-        return None
 
     def bind(self) -> None:
         """Do nothing: these workers serve any loop."""

@@ -135,26 +135,28 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
         monitor,
         prepare=None,
         verifier=BoundVerifier(monitor.verifier, prepared),
-        extractor=_extractor(monitor.extractor, prepared),
+        extractor=mapped_extractor(
+            monitor.extractor,
+            lambda tracker: Tracker(lambda _: tracker.start(prepared), tracker.step),
+            lambda parse: _with(parse, prepared),
+        ),
         recognizer=None if monitor.recognizer is None else _with(monitor.recognizer, prepared),
     )
 
 
-def _extractor(extractor: Extractor, prepared: Any) -> Extractor:
+def mapped_extractor(
+    extractor: Extractor, tracker: Callable[[Tracker[Any]], Tracker[Any]], parser: Callable[..., Callable[..., Any]]
+) -> Extractor:
+    """Return *extractor* with what *tracker* makes of its tracker, or *parser* of its function, also in a fork."""
     match extractor:
         case Tracker():
-            return _tracker(extractor, prepared)
-        case Fork(parse=Tracker() as tracker):
-            return replace(extractor, parse=_tracker(tracker, prepared))
+            return tracker(extractor)
+        case Fork(parse=Tracker() as inner):
+            return replace(extractor, parse=tracker(inner))
         case Fork(parse=parse):
-            assert not isinstance(parse, Tracker)
-            return replace(extractor, parse=_with(parse, prepared))
-        case parser:
-            return _with(parser, prepared)
-
-
-def _tracker(tracker: Tracker[Any], prepared: Any) -> Tracker[Any]:
-    return Tracker(lambda _: tracker.start(prepared), tracker.step)
+            return replace(extractor, parse=parser(parse))
+        case parse:
+            return parser(parse)
 
 
 def _with(function: Callable[..., Any], prepared: Any) -> Callable[..., Any]:

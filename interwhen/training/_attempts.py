@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from interwhen._core.machine import Core
-from interwhen._core.messages import Fact, Order, Settled
+from interwhen._core.messages import Settled
 from interwhen._engine.resumed_runs import result_of
 from interwhen._types.events import CheckSettled, Remedied, ViolationFound
 from interwhen._types.models import Message, Piece, Prompt
@@ -19,13 +19,12 @@ from interwhen._types.segments import Span
 from interwhen.journal._rebuilt_run import (
     Journaled,
     RebuiltRun,
-    core_of,
     facts_of,
     read_journal,
     refusing_contradictions,
     standing,
+    traced,
 )
-from interwhen.journal._records import recorded_monitors
 
 # Spans of text that the model did not write, so that a loss can leave them out.
 
@@ -149,24 +148,6 @@ class AttemptHistory:
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
-class _AttemptCore(Core):
-    """A core that keeps the trace from before the first cut of the last fact."""
-
-    __slots__ = ("uncut",)
-
-    uncut: tuple[Piece, ...]
-    """The pieces of this trace; empty if the last fact cut nothing."""
-
-    def step(self, fact: Fact) -> list[Order]:
-        self.uncut = ()
-        return super().step(fact)
-
-    def _cut(self, to: int) -> None:
-        # Any fact may cut the trace, also a chunk, whose text is in the trace then. So the trace is copied here.
-        self.uncut = self.uncut or self.transcript.pieces()
-        super()._cut(to)
-
-
 @dataclass(slots=True)
 class _AttemptReader:
     """Collects the attempts of a run while its journal is read, one record at a time."""
@@ -224,10 +205,7 @@ def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
 
 
 def _attempts_in(found: Journaled) -> AttemptHistory:
-    core = core_of(found.header, recorded_monitors(found.header, found.path), _AttemptCore)
-    assert isinstance(core, _AttemptCore)
-    past = RebuiltRun(found, core)
-    past.take(core.begin())
+    core, past = traced(found)
     reader = _AttemptReader(past)
     for record in standing(found.records):
         for at, fact in facts_of(record):

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from interwhen._core.release import passed
 from interwhen._types.models import Message
-from interwhen._types.results import CheckRecord, ViolationRecord
+from interwhen._types.results import ViolationRecord
 from interwhen._types.segments import Span, ToolCall
-from interwhen._types.verdicts import Judged, Pass
 from interwhen.models._messages import as_turn
 from interwhen.training._attempts import AttemptHistory, OursSpan, RecordedAttempt, place_of, within
 from interwhen.training._decontamination import strings_in
@@ -228,7 +228,7 @@ def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
-    if any(not _passed(check) for check in touching) or any(_touches(span, start, end) for span in attempt.open):
+    if any(not passed(check.outcome) for check in touching) or any(_touches(span, start, end) for span in attempt.open):
         return "open"
     if any(start <= check.span.start and check.span.end <= end for check in touching if check.span is not None):
         return "right"
@@ -247,10 +247,6 @@ def line_end(text: str, at: int) -> int:
 
 def _touches(span: Span, start: int, end: int) -> bool:
     return span.start < end and start < span.end
-
-
-def _passed(check: CheckRecord) -> bool:
-    return isinstance(check.outcome, Judged) and isinstance(check.outcome.verdict, Pass)
 
 
 # Steps with labels from verdicts, for process reward models.

@@ -24,10 +24,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from interwhen._run.consent import Chosen, monitors_given, monitors_named, monitors_of
 from interwhen._types.errors import DECODE_ERRORS, InterwhenError, UsageError
 from interwhen.journal._compact_form import to_json
+from interwhen.journal._timeline import PartMark
 from interwhen.registry import VERIFIERS, names_of
 from interwhen.view._page import policy, render_page
 from interwhen.view._recheck import recheck_form
-from interwhen.view._runs import GrowingRun, RunFolder, RunFollower, state_of
+from interwhen.view._runs import GrowingRun, RunFolder, state_of
 from interwhen.view._verify import verify_claim
 
 Guard: TypeAlias = Callable[[Request], Response | None]
@@ -163,21 +164,22 @@ class PageServer:
         self._live += 1
         try:
             growing = self._folder.growing(path)
-            follower: RunFollower | None = None
+            mark: PartMark | None = None
             quiet = 0.0
             yield b"retry: 500\n\n"
             while not self._closing():
                 try:
-                    if follower is None:
-                        follower = await anyio.to_thread.run_sync(_follower_from, growing, begin)
-                    part = await anyio.to_thread.run_sync(follower.part)
+                    if mark is None:
+                        # If the file is another one than the page knows, the page gets all of it.
+                        mark = await anyio.to_thread.run_sync(growing.mark, begin) or PartMark()
+                    part = await anyio.to_thread.run_sync(growing.part, mark)
                 except (InterwhenError, OSError) as error:
                     yield b"event: over\ndata: %b\n\n" % msgspec.json.encode(str(error))
                     return
                 if part is not None:
                     quiet = 0.0
-                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (follower.offset, part)
-                elif follower.is_over:
+                    yield b"id: %d\nevent: part\ndata: %b\n\n" % (mark.offset, part)
+                elif growing.is_over(mark):
                     yield b"event: over\ndata: {}\n\n"
                     return
                 elif quiet >= _KEEP_ALIVE_SECONDS:
@@ -189,16 +191,17 @@ class PageServer:
             self._live -= 1
 
     async def _check(self, request: Request) -> Response:
-        return await self._command(request, _Asked, '{"check": INDEX}', self._verified)
-
-    def _verified(self, path: Path, asked: _Asked) -> bytes:
-        return to_json(anyio.run(verify_claim, path, asked.check))
+        return await self._command(
+            request, _Asked, '{"check": INDEX}', lambda path, asked: to_json(anyio.run(verify_claim, path, asked.check))
+        )
 
     async def _recheck(self, request: Request) -> Response:
-        return await self._command(request, _AskedMonitor, '{"monitor": NAME}', self._rechecked)
-
-    def _rechecked(self, path: Path, asked: _AskedMonitor) -> bytes:
-        return anyio.run(recheck_form, path, self._chosen(asked.monitor), asked.monitor)
+        return await self._command(
+            request,
+            _AskedMonitor,
+            '{"monitor": NAME}',
+            lambda path, asked: anyio.run(recheck_form, path, self._chosen(asked.monitor), asked.monitor),
+        )
 
     async def _command(self, request: Request, kind: type[S], form: str, work: Callable[[Path, S], bytes]) -> Response:
         """Answer a request for work on a run. Its body has the *form* of *kind*."""
@@ -248,16 +251,11 @@ class _AskedMonitor(msgspec.Struct):
     monitor: str
 
 
-def _follower_from(growing: GrowingRun, begin: int) -> RunFollower:
-    # If the file is another one than the page knows, the page gets all of it.
-    return growing.follower(begin) or RunFollower(growing)
-
-
 def _part_from(growing: GrowingRun, begin: int) -> bytes | None:
-    follower = growing.follower(begin)
-    if follower is None:
+    mark = growing.mark(begin)
+    if mark is None:
         return None
-    return follower.part() or msgspec.json.encode({"from": begin, "offset": begin})
+    return growing.part(mark) or msgspec.json.encode({"from": begin, "offset": begin})
 
 
 def _error(status: int, message: str) -> Response:

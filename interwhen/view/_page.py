@@ -17,27 +17,23 @@ _UNSAFE = str.maketrans(_ESCAPES)
 
 
 class _Bundle(NamedTuple):
-    """The bundled HTML page, split at the places for the policy, the title and the data."""
+    """The bundled HTML page, split at the place for the data, and the hashes of its script and style.
 
-    before_policy: str
-    before_title: str
-    before_data: str
-    after_data: str
-    script_hash: str
-    """The hash of the script, as a source in a content security policy."""
-    style_hash: str
-    """The hash of the style, as ``script_hash``."""
+    A hash is written as a source in a content security policy.
+    """
+
+    before: str
+    after: str
+    script: str
+    style: str
 
 
 @cache
 def _bundle() -> _Bundle:
-    page = files("interwhen.view").joinpath("_page.html").read_text("utf-8")
-    first, _, rest = page.partition("@CSP@")
-    second, _, rest = rest.partition("@TITLE@")
-    third, _, last = rest.partition("@DATA@")
-    style = third.partition("<style>")[2].partition("</style>")[0]
-    script = last.partition('<script type="module">')[2].rpartition("</script>")[0]
-    return _Bundle(first, second, third, last, _hash(script), _hash(style))
+    before, _, after = files("interwhen.view").joinpath("_page.html").read_text("utf-8").partition("@DATA@")
+    style = before.partition("<style>")[2].partition("</style>")[0]
+    script = after.partition('<script type="module">')[2].rpartition("</script>")[0]
+    return _Bundle(before, after, _hash(script), _hash(style))
 
 
 def _hash(text: str) -> str:
@@ -52,8 +48,8 @@ def policy(*, connect: bool) -> str:
     bundle = _bundle()
     rules = {
         "default-src": "'none'",
-        "script-src": bundle.script_hash,
-        "style-src": bundle.style_hash,
+        "script-src": bundle.script,
+        "style-src": bundle.style,
         "img-src": "data:",
         "connect-src": "'self'" if connect else "'none'",
         "base-uri": "'none'",
@@ -82,17 +78,8 @@ def render_page(
     blocks = [_block("config", to_json(settings)), _block("runs", to_json(rows))]
     blocks += [_block(f"run-{name}", data) for name, data in runs.items()]
     csp = html.escape(policy(connect=settings["mode"] == "served"), quote=True)
-    return "".join(
-        (
-            bundle.before_policy,
-            csp,
-            bundle.before_title,
-            html.escape(title),
-            bundle.before_data,
-            "\n".join(blocks),
-            bundle.after_data,
-        )
-    )
+    head = bundle.before.replace("@CSP@", csp).replace("@TITLE@", html.escape(title))
+    return head + "\n".join(blocks) + bundle.after
 
 
 def _block(name: str, data: bytes) -> str:

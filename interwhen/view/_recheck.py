@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,6 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord
-from interwhen._types.segments import Phase
 from interwhen.journal import Journaled, read_journal
 from interwhen.journal._compact_form import MonitorData, row_of, to_json
 from interwhen.journal._rebuilt_run import refusing_contradictions
@@ -89,65 +87,40 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
 # From the offsets of a trace to the tape, which holds all text that was ever written.
 
 
-class _Piece(NamedTuple):
-    """A part of the tape that is in the trace of a snapshot. The tape is all text that was ever written in the run."""
+class _Snapshot(NamedTuple):
+    """The trace just before a cut, or at the end of the run (``is_last``), as offsets on the tape.
 
-    start: int
-    """Its offset on the tape."""
-    text: str
-    phase: Phase
-
-
-@dataclass(frozen=True, slots=True)
-class _Snapshot:
-    """The trace just before a cut, or at the end of the run (``is_last``), as parts of the tape.
-
-    ``cuts`` is the number of cuts before it.
+    The tape is all text that was ever written in the run. ``cuts`` is the number of cuts before.
     """
 
-    pieces: tuple[_Piece, ...]
+    places: list[int]
+    """Where on the tape each character of the trace is."""
     cuts: int
     is_last: bool
 
     def on_tape(self, offset: int) -> int:
-        """Return the offset on the tape of the character at *offset* of the trace.
-
-        If the trace has no such character, return where the trace ends on the tape.
-        """
-        at = 0
-        for piece in self.pieces:
-            if offset < at + len(piece.text):
-                return piece.start + offset - at
-            at += len(piece.text)
-        return self.pieces[-1].start + len(self.pieces[-1].text) if self.pieces else 0
+        """Return the offset on the tape of the character at *offset* of the trace; after its end, where it ends."""
+        if offset < len(self.places):
+            return self.places[offset]
+        return self.places[-1] + 1 if self.places else 0
 
 
 def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
     """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
-    standing: list[_Piece] = []
+    standing: list[int] = []
     tape, made, has_grown = 0, 0, False
     events: list[TextCut | TextWritten] = [*line.cuts, *line.texts]  # a cut comes before the text in its place
     for event in sorted(events, key=lambda event: event.number):
         if isinstance(event, TextWritten):
-            standing.append(_Piece(tape, event.text, event.phase))
+            standing.extend(range(tape, tape + event.length))
             tape += event.length
             has_grown |= event.origin == "model"
             continue
         if has_grown:
-            yield _Snapshot(tuple(standing), made, is_last=False)
+            yield _Snapshot(standing.copy(), made, is_last=False)
         made, has_grown = made + 1, False
-        _cut(standing, event.to)
-    yield _Snapshot(tuple(standing), made, is_last=True)
-
-
-def _cut(standing: list[_Piece], to: int) -> None:
-    length = sum(len(piece.text) for piece in standing)
-    while length > to:
-        last = standing.pop()
-        length -= len(last.text)
-        if length < to:
-            standing.append(last._replace(text=last.text[: to - length]))
-            return
+        del standing[event.to :]
+    yield _Snapshot(standing, made, is_last=True)
 
 
 # The checks.
@@ -159,6 +132,7 @@ async def _checks(
     """Yield each check, with the offsets on the tape where its segment ends and where its claim begins."""
     ends = list(accumulate(one.length for one in line.texts))
     recorded = recorded_chunks(found)
+    tape = "".join(one.text for one in line.texts)
     cut_numbers = [one.number for one in line.cuts]
     judged = {
         (bisect_right(cut_numbers, check.number), check.segment.end)
@@ -168,10 +142,12 @@ async def _checks(
     """The ends of the segments that the run itself judged, each after the number of cuts before."""
     seen: set[tuple[object, ...]] = set()
     for snapshot in _snapshots(line):
-        pieces = [Chunk(piece.text, piece.phase) for piece in snapshot.pieces]
-        text = "".join(piece.text for piece in pieces)
-        # The recorded chunks have the tool calls, too. Feedback that was appended is only on the tape.
-        chunks = recorded.get(text, pieces)
+        text = "".join(tape[at] for at in snapshot.places)
+        # The recorded chunks have the tool calls, too. Text that was cut without a remedy is only on the tape.
+        chunks = recorded.get(text) or [
+            Chunk("".join(tape[at] for at in places), line.texts[number].phase)
+            for number, places in groupby(snapshot.places, key=lambda at: bisect_right(ends, at))
+        ]
         units = Units(text)
         result = await observe_recorded(found, chunks, watchers, until=until)
         vet_in_time(result)

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 import msgspec
 
+from interwhen._core.release import refuted
 from interwhen._types.errors import JournalError, UsageError
 from interwhen._types.results import Result, Verified
 from interwhen.journal import TimelineReader, timeline
 from interwhen.journal._files import MAGIC
 from interwhen.journal._rebuilt_run import read_sealed, refusing_contradictions
 from interwhen.journal._records import Header, MonitorRecord
-from interwhen.journal._scribe import is_refuted
 from interwhen.journal._timeline import PartMark
 from interwhen.journal._timeline_reader import retold
 
@@ -205,7 +205,7 @@ def _row(path: Path) -> tuple[Header, RunRow]:
     violations = 0 if result is None else len(result.violations)
     if header.redacted:
         notes = retold(found).recording.notes
-        result, violations = notes.result, sum(map(is_refuted, notes.checks.values()))
+        result, violations = notes.result, sum(refuted(one.outcome) for one in notes.checks.values())
     return header, row if result is None else _ended(row, result, violations)
 
 
@@ -234,7 +234,7 @@ def _claim(key: str) -> str:
 
 
 class GrowingRun:
-    """Reads a journal that may still be growing, for all its followers together.
+    """Reads a journal that may still be growing, for all its followers together. Each has a mark of its own.
 
     Its methods may be called in any thread.
     """
@@ -244,13 +244,13 @@ class GrowingRun:
         self._lock = threading.Lock()
         self._reader = TimelineReader(str(path))
         self._inode = 0
-        self._epoch = 0
-        """How often the reading began from the start."""
+        self._replaced = 0
+        """How often the timeline had begun again when the reading of this file began."""
         self._marks: OrderedDict[int, PartMark] = OrderedDict()
         """The marks of recent parts, by the offsets of their ends."""
 
-    def follower(self, begin: int) -> RunFollower | None:
-        """Read what is new in the file. Return a follower whose first part begins at the offset *begin*.
+    def mark(self, begin: int) -> PartMark | None:
+        """Read what is new in the file. Return a mark whose first part begins at the offset *begin*.
 
         The result is ``None`` unless *begin* is 0 or the end of a record that stands. Raises
         :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
@@ -259,38 +259,40 @@ class GrowingRun:
             self._read()
             if begin > self._reader.offset:
                 return None
-            mark = self._marks.get(begin) if begin else PartMark()
-            if mark is None:
-                # A reader that stops at this offset is in the state that ours had there, and so is its mark.
-                reader, mark = TimelineReader(str(self._path)), PartMark()
-                with self._path.open("rb") as file:
-                    reader.feed(file.read(begin))
-                reader.part_after(mark)
-                if reader.offset != begin:
-                    return None
-            return RunFollower(self, self._epoch, mark)
+            known = self._marks.get(begin) if begin else PartMark(restarts=self._reader.restarts)
+            if known is not None:
+                return replace(known)
+            # A reader that stops at this offset is in the state that ours had there, and so is its mark.
+            reader, mark = TimelineReader(str(self._path)), PartMark()
+            with self._path.open("rb") as file:
+                reader.feed(file.read(begin))
+            reader.part_after(mark)
+            mark.restarts += self._replaced
+            return mark if reader.offset == begin else None
 
-    def part(self, follower: RunFollower) -> bytes | None:
-        """Read what is new in the file, and return the data that are new for *follower*, as a part in the compact form.
+    def part(self, mark: PartMark) -> bytes | None:
+        """Read what is new in the file, and return the data that are new since *mark*, as a part in the compact form.
 
-        The result is ``None`` if there are none. If the earlier data of *follower* are void, because the file was
-        replaced or a resumed run voided its end, the part has all data so far. Raises the same errors as
-        :meth:`follower`.
+        The result is ``None`` if there are none. If the data up to *mark* are void, because the file was replaced or a
+        resumed run voided its end, the part has all data so far. Raises the same errors as :meth:`mark`.
         """
         with self._lock:
             self._read()
-            if follower.epoch != self._epoch:
-                follower.epoch, follower.mark = self._epoch, PartMark()
-            mark, reader = follower.mark, self._reader
-            follower.is_over = reader.is_over
-            if mark.offset == reader.offset:
+            if mark.restarts != self._reader.restarts:
+                mark.begin_again(self._reader.restarts)
+            if mark.offset == self._reader.offset:
                 return None
-            part = reader.part_after(mark)
+            part = self._reader.part_after(mark)
             self._marks[mark.offset] = replace(mark)
             self._marks.move_to_end(mark.offset)
             if len(self._marks) > _MARKS_KEPT:
                 self._marks.popitem(last=False)
             return part
+
+    def is_over(self, mark: PartMark) -> bool:
+        """Tell whether the run, and its call if it has one, has ended, and all of its data are before *mark*."""
+        with self._lock:
+            return self._reader.is_over and mark.offset == self._reader.offset
 
     def _read(self) -> None:
         """Read the bytes after the last complete record. If the file was replaced or is shorter, read all of it."""
@@ -309,30 +311,7 @@ class GrowingRun:
 
     def _begin(self, inode: int) -> None:
         self._inode = inode
-        self._epoch += 1
+        self._replaced = self._reader.restarts + 1
         self._reader = TimelineReader(str(self._path))
+        self._reader.restarts = self._replaced
         self._marks.clear()
-
-
-class RunFollower:
-    """Follows a :class:`GrowingRun` for one consumer, and remembers which of its data the consumer has got."""
-
-    def __init__(self, run: GrowingRun, epoch: int = -1, mark: PartMark | None = None) -> None:
-        """Follow *run* from *mark* on; ``None``: from its start. The mark is valid only in this *epoch* of *run*."""
-        self._run = run
-        self.epoch = epoch
-        self.mark = PartMark() if mark is None else replace(mark)
-        self.is_over = False
-        """Whether the run, and its call if it has one, had ended when a part was last requested."""
-
-    @property
-    def offset(self) -> int:
-        """The offset in the journal up to which the consumer has the data, in bytes."""
-        return self.mark.offset
-
-    def part(self) -> bytes | None:
-        """Read the journal, and return the new data as a part in the compact form; ``None`` if there are none.
-
-        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
-        """
-        return self._run.part(self)

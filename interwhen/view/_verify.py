@@ -5,25 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from pathlib import Path
 
-import msgspec
-
-from interwhen._run.recheck import check_claim_again
+from interwhen._run.recheck import ClaimVerdict, check_claim_again
 from interwhen._types.errors import UsageError
 from interwhen._types.segments import Span
 from interwhen.journal import timeline
-from interwhen.journal._compact_form import outcome_words
-
-
-class ClaimVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The outcome of checking a claim again."""
-
-    outcome: str
-    """In the words of the compact form: ``pass``, ``violation``, ``unknown``, ``error``, ``timed_out``, …"""
-    why: str = ""
-    """The reason for the outcome; for a pass its evidence, and for a violation its witness, if it has one."""
-    changed: str = ""
-    """How the version or the code of the verifier differs from that of the recorded check; empty if no difference is
-    known."""
 
 
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
@@ -37,9 +22,7 @@ async def verify_claim(path: Path, number: int) -> ClaimVerdict:
     if not 0 <= number < len(checks):
         raise UsageError(f"the check must be one of the {len(checks)} of the run, got number {number}: correct it")
     check = checks[number]
-    again = await check_claim_again(path, check.monitor, check.key, check.span)
-    words = outcome_words(again.outcome)
-    return ClaimVerdict(words.outcome, words.witness or words.why, again.changed)
+    return await check_claim_again(path, check.monitor, check.key, check.span)
 
 
 class Units:

@@ -126,6 +126,7 @@ REACHES = {
     "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
     "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
     "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
+    "bench/test_streams.py": ("interwhen.testing._trials", "the stopwatch of the benchmark reads a clock of the test"),
     "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
     "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
     "clients/test_openai_client_loop_thread.py": (

@@ -47,8 +47,9 @@ def comparison(strategies="greedy,best-of-n:n=2,interrupt", count=3, **options):
     )
 
 
-def play(model, chosen, **options):
-    done = anyio.run(lambda: chosen.run(model, **options))
+def play(model, chosen, *, keep=None):
+    kept = None if keep is None else lambda found: keep(found[""])
+    done = anyio.run(lambda: run_in_turn({"": chosen}, model, keep=kept))[""]
     return done, {(row["budget"], row["strategy"]): row for row in done.report("t", "greedy").tables[0].rows}
 
 

@@ -11,7 +11,10 @@ import msgspec
 import pytest
 from interwhen import UsageError
 from interwhen.bench import _experiment
-from interwhen.bench._experiment import Experiment, Output, command_of, observations, require, require_positive
+from interwhen.bench._experiment import Experiment, Output, command_of, observations, require
+from interwhen.bench._overhead import overhead
+from interwhen.bench._penalty import penalty
+from interwhen.bench._prefixes import prefixes
 from interwhen.bench._report import Chart, Report, Series, Table
 from interwhen.bench._statistics import Estimate
 from interwhen.toolkit import MissingExtraError
@@ -68,15 +71,15 @@ def test_one_round_is_counted_however_little_time_there_is():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"pairs": 0}, "--pairs must be at least 1, got 0"),
-        ({"run_rate": -1.0}, "--run-rate must be more than 0, got -1.0"),
-        ({"minutes": float("nan")}, "--minutes must be more than 0, got nan"),
+        ({"pairs": 0}, "--pairs must be a whole number of at least 1, got 0"),
+        ({"minutes": -1.0}, "--minutes must be .*, got -1.0"),
+        ({"minutes": float("nan")}, "--minutes must be .*, got nan"),
     ],
 )
-def test_an_option_that_is_not_positive_is_refused(options, message):
+@pytest.mark.parametrize("measure", [overhead, penalty, prefixes])
+def test_an_option_that_is_not_positive_is_refused(measure, options, message):
     with pytest.raises(UsageError, match=message):
-        require_positive(**options)
-    require_positive(minutes=None)
+        anyio.run(lambda: measure(**options))
 
 
 def test_a_command_has_the_options_of_its_measurement_and_those_of_its_report():

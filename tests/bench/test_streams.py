@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import anyio
 from interwhen import Monitor, Pass, verifier
-from interwhen.bench import _streams
 from interwhen.bench._streams import RECORDED, passing, read_bare, read_supervised
 from interwhen.models import Request, load_recordings
-from interwhen.testing import ScriptedModel
+from interwhen.testing import ScriptedModel, _trials
 
 
 def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():
@@ -50,7 +49,7 @@ def test_a_monitor_that_holds_the_loop_is_named(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(_streams, "time", clock)
+    monkeypatch.setattr(_trials, "time", clock)
 
     async def once():
         model = ScriptedModel([["a line\n"] * 5])

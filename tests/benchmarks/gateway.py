@@ -15,7 +15,8 @@ import anyio
 import msgspec
 from cyclopts import Parameter
 from interwhen import Monitor, UsageError, supervision_info, wrap
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._overhead import armed
 from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
@@ -96,19 +97,20 @@ def serving(monitor: Sequence[str], upstream: str, **environment: str) -> Iterat
         yield helper
 
 
+@vetted("--")
 async def gateway(
     *,
-    pairs: int = 200,
-    streams: int = 500,
+    pairs: Positive = 200,
+    streams: Positive = 500,
     seconds: float = 20.0,
     gateway_rate: float = 20.0,
     run_rate: float = 50.0,
-    run_pairs: int = 3,
-    sdk_pairs: int = 15,
+    run_pairs: Positive = 3,
+    sdk_pairs: Positive = 15,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m")] = ("arithmetic",),
     transport: TransportName = "fast",
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure what the gateway adds at one stream, how many streams one process carries, and what wrapping costs.
 
@@ -145,7 +147,6 @@ async def gateway(
     minutes
         Begin no further round of one part after this many minutes of that part, but measure at least one.
     """
-    require_positive(streams=streams, run_pairs=run_pairs, sdk_pairs=sdk_pairs)
     if seconds * min(gateway_rate, run_rate) < 2:
         raise UsageError(
             f"--seconds must give each stream at least two chunks, got {seconds:g}; give more seconds or a higher rate"

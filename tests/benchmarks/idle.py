@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from anyio import sleep
 from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, run
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.models import ModelWrapper, Request, Stream
@@ -79,18 +80,19 @@ class _Timing(NamedTuple):
     """How many arrivals of text, except the first one, came while a request of the worker was still open."""
 
 
+@vetted("--")
 async def idle(
     *,
     model: str = "local",
     base_url: str = "",
     api: Api = "completions",
-    pairs: int = 60,
+    pairs: Positive = 60,
     tokens: int = 64,
-    slice_tokens: int = 48,
-    gap: float = 0.3,
+    slice_tokens: Positive = 48,
+    gap: Above = 0.3,
     debounce: float = 0.02,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Time runs alone, and runs before which a worker was busy; exit code 1 unless the p95 of these is within 5 %.
 
@@ -122,7 +124,6 @@ async def idle(
     """
     if pairs < 2 or tokens < 2:
         raise UsageError(f"--pairs and --tokens must be at least 2, got {pairs} and {tokens}; give larger ones")
-    require_positive(slice_tokens=slice_tokens, gap=gap)
     adapter = load_model(base_url, name=model, api=api) if base_url else load_model(model)
     counted = StreamCounter(adapter)
     producer = AskingProducer(slice_tokens)

@@ -16,7 +16,8 @@ import anyio.to_thread
 import msgspec
 from cyclopts import Parameter
 from interwhen import UsageError
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import Helper, cpu_seconds_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
@@ -51,18 +52,19 @@ class RoundWork(NamedTuple):
     """All other threads: the one that writes journals, and those that every gateway has."""
 
 
+@vetted("--")
 async def journals(
     *,
-    pairs: int = 90,
-    streams: int = 500,
-    seconds: float = 10.0,
-    rate: float = 20.0,
-    rounds: int = 2,
-    repeats: int = 24,
+    pairs: Positive = 90,
+    streams: Positive = 500,
+    seconds: Above = 10.0,
+    rate: Above = 20.0,
+    rounds: Positive = 2,
+    repeats: Positive = 24,
     monitor: Annotated[tuple[str, ...], Parameter(alias="-m")] = ("arithmetic",),
     text: Literal["full", "redacted"] = "full",
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure what journals cost: two gateways, one without and one with journals, get the same streams in turn.
 
@@ -93,7 +95,6 @@ async def journals(
     minutes
         Begin no further round of one part after this many minutes of that part, but measure at least one.
     """
-    require_positive(streams=streams, seconds=seconds, rate=rate, rounds=rounds, repeats=repeats)
     chunks = int(seconds * rate)
     if chunks < 2:
         raise UsageError(

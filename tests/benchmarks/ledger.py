@@ -36,7 +36,8 @@ from interwhen import (
     verifier,
 )
 from interwhen._types.models import Retries, Timeouts
-from interwhen.bench._experiment import Experiment, command_of, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, say
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate
 from interwhen.clients._calls import make_settings, read_call
@@ -233,7 +234,8 @@ def _sums(segment: Segment) -> Iterator[Claim]:
         yield Claim(key=" ".join(found.groups()), span=segment.at(*found.span()))
 
 
-def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, strategies: str = "") -> Report:
+@vetted("--")
+def ledger(*, runs: Positive = 1000, seed: int = 0, minutes: Above | None = None, strategies: str = "") -> Report:
     """Compare the ledgers of many runs with what their endpoint counted; ends with 1 if one counter differs.
 
     Each run is generated from its seed and played in virtual time, with forks, rewinds and reconnects. The scripted
@@ -251,7 +253,6 @@ def ledger(*, runs: int = 1000, seed: int = 0, minutes: float | None = None, str
         Names of strategies, separated by commas, or "all". Each run is then a call through the code of the gateway, and
         the strategies answer the calls in turn.
     """
-    require_positive(runs=runs)
     played: list[Played] = []
     mismatches: list[Mismatch] = []
     named = _named(strategies)

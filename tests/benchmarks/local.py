@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 import anyio
 from interwhen import Message, Sampling, UsageError
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import Memory, memory_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
@@ -36,15 +37,16 @@ class LocalStream:
     """The number of forks that were answered during the stream."""
 
 
+@vetted("--")
 async def local(
     *,
     model: str = "local",
     threads: int | None = None,
-    tokens: int = 400,
-    pairs: int = 12,
-    starts: int = 5,
+    tokens: Positive = 400,
+    pairs: Positive = 12,
+    starts: Positive = 5,
     seed: int = 0,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure the local model: start, speed of one stream, what forks do to its gaps, and memory.
 
@@ -68,7 +70,6 @@ async def local(
     minutes
         After this many minutes of rounds, begin no further round, but measure at least one.
     """
-    require_positive(starts=starts, tokens=tokens)
     experiment = Experiment(FORKS, pairs, seed, minutes=minutes)
     kind, _, spec = model.partition(":")
     if kind != "local":

@@ -25,7 +25,8 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.bench._experiment import command_of, require_positive, say
+from interwhen._types.vetting import Positive, vetted
+from interwhen.bench._experiment import command_of, say
 from interwhen.bench._report import Cell, Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.cli._progress import each as progress_of
@@ -146,7 +147,8 @@ _ANSWER = re.compile(r"Answer: (-?\d+)\s*\Z")
 _SAMPLING = Sampling(max_tokens=300, temperature=0.0)
 
 
-async def precompute(*, model: str = "local", problems: int = 40, seed: int = 0) -> Report:
+@vetted("--")
+async def precompute(*, model: str = "local", problems: Positive = 40, seed: int = 0) -> Report:
     """Measure what prepared answers to identical questions save, on running totals and with a local model.
 
     Parameters
@@ -158,7 +160,6 @@ async def precompute(*, model: str = "local", problems: int = 40, seed: int = 0)
     seed
         The seed of all random choices.
     """
-    require_positive(problems=problems)
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(f"--model must be 'local' or 'local:PATH.gguf', got {model!r}; correct it")

@@ -10,7 +10,8 @@ from typing import Literal
 
 import interwhen
 from interwhen import Claim, Message, Monitor, Pass, Sampling, Segment, Span, UsageError, Verdict, Violation
-from interwhen.bench._experiment import Experiment, command_of, observations, require_positive
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import Experiment, command_of, observations
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
 from interwhen.journal import ResumeCost
@@ -71,14 +72,15 @@ async def costs(model: LocalModel, prompt: tuple[Message, ...], arm: Arm, tokens
         _token_stream.MOST_LOOKS = LOOKS
 
 
+@vetted("--")
 async def resumes(
     *,
     model: str = "local",
     api: Literal["completions", "chat"] = "completions",
-    pairs: int = 50,
-    tokens: int = 150,
+    pairs: Positive = 50,
+    tokens: Positive = 150,
     seed: int = 1,
-    minutes: float | None = None,
+    minutes: Above | None = None,
 ) -> Report:
     """Measure what a correction costs on llama.cpp: the tokens that the server reads again, and the first new token.
 
@@ -101,7 +103,6 @@ async def resumes(
     minutes
         Begin no further pair after this many minutes, but measure at least one.
     """
-    require_positive(tokens=tokens)
     kind, _, spec = model.partition(":")
     if kind != "local":
         raise UsageError(f"--model must be 'local' or 'local:PATH.gguf', got {model!r}: only a local model is measured")

@@ -20,7 +20,8 @@ import anyio
 from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, TimedOut, Verdict, run, verifier
 from interwhen._types.log import log_warning
 from interwhen._types.models import Retries
-from interwhen.bench._experiment import command_of, require_positive, say
+from interwhen._types.vetting import Above, Positive, vetted
+from interwhen.bench._experiment import command_of, say
 from interwhen.bench._processes import TransportName, child, memory_of, open_transport
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate
@@ -166,11 +167,12 @@ def _lines(segment: Segment) -> Iterator[Claim]:
     yield Claim(key=segment.text, span=segment.span)
 
 
+@vetted("--")
 async def soak(
     *,
-    minutes: float = 60.0,
-    streams: int = 200,
-    rate: float = 8.0,
+    minutes: Above = 60.0,
+    streams: Positive = 200,
+    rate: Above = 8.0,
     transport: TransportName = "fast",
     seed: int = 1,
 ) -> Report:
@@ -194,7 +196,6 @@ async def soak(
     seed
         The seed of the stories and of the faults.
     """
-    require_positive(minutes=minutes, streams=streams, rate=rate)
     way, samples = open_transport(transport), array("d")
     command = [sys.executable, "-m", "tests.benchmarks.soak_server", str(seed), f"{rate:g}"]
     with child(command, r"(http://\S+)") as (process, url):

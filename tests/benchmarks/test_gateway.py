@@ -100,11 +100,11 @@ def test_a_generator_that_is_late_gives_a_warning() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"pairs": 0}, "--pairs must be at least 1"),
-        ({"streams": 0}, "--streams must be at least 1"),
+        ({"pairs": 0}, "--pairs must be a whole number of at least 1"),
+        ({"streams": 0}, "--streams must be a whole number of at least 1"),
         ({"seconds": 0.01}, "--seconds must give each stream at least two chunks, got 0.01"),
-        ({"sdk_pairs": 0}, "--sdk-pairs must be at least 1"),
-        ({"run_pairs": 0}, "--run-pairs must be at least 1"),
+        ({"sdk_pairs": 0}, "--sdk-pairs must be a whole number of at least 1"),
+        ({"run_pairs": 0}, "--run-pairs must be a whole number of at least 1"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(wrong: dict[str, float], message: str) -> None:

@@ -56,10 +56,10 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"pairs": 0}, "--pairs must be at least 1"),
-        ({"rounds": 0}, "--rounds must be at least 1"),
-        ({"repeats": 0}, "--repeats must be at least 1"),
-        ({"streams": 0}, "--streams must be at least 1"),
+        ({"pairs": 0}, "--pairs must be a whole number of at least 1"),
+        ({"rounds": 0}, "--rounds must be a whole number of at least 1"),
+        ({"repeats": 0}, "--repeats must be a whole number of at least 1"),
+        ({"streams": 0}, "--streams must be a whole number of at least 1"),
         ({"seconds": 0.01}, "--seconds must give each stream at least two chunks, got 0.01"),
         ({"monitor": ()}, "--monitor must name a monitor, got none"),
     ],

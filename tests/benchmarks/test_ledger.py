@@ -94,5 +94,5 @@ def test_the_command_ends_with_its_result(capsys):
     out = capsys.readouterr().out
     assert "counters that differ" in out
     assert "never happened" in out  # in two runs not every fault has a turn
-    with pytest.raises(UsageError, match="--runs must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="--runs must be a whole number of at least 1, got 0"):
         command(runs=0)

@@ -80,8 +80,8 @@ def test_forks_are_asked_beside_the_stream(forks):
             {"model": "acme"},
             "--model must be 'local' or 'local:PATH.gguf', because only a local model is measured; got 'acme'",
         ),
-        ({"pairs": 0}, "--pairs must be at least 1, got 0"),
-        ({"starts": 0}, "--starts must be at least 1, got 0"),
+        ({"pairs": 0}, "--pairs must be a whole number of at least 1, got 0"),
+        ({"starts": 0}, "--starts must be a whole number of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options, message):

@@ -62,7 +62,7 @@ async def test_the_real_local_model_is_asked_less_and_answers_as_well():
     ("options", "message"),
     [
         ({"model": "acme"}, "--model must be 'local' or 'local:PATH.gguf', got 'acme'"),
-        ({"problems": 0}, "--problems must be at least 1, got 0"),
+        ({"problems": 0}, "--problems must be a whole number of at least 1, got 0"),
     ],
 )
 async def test_what_cannot_be_measured_is_refused(options, message):

@@ -150,5 +150,5 @@ def test_a_short_soak_is_clean() -> None:
 
 
 def test_a_soak_of_nothing_is_refused() -> None:
-    with pytest.raises(UsageError, match="--streams must be at least 1, got 0"):
+    with pytest.raises(UsageError, match="--streams must be a whole number of at least 1, got 0"):
         anyio.run(lambda: soak(streams=0))

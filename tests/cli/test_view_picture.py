@@ -125,11 +125,8 @@ class TestStatusLine:
 
 class TestPlainLog:
     def lines(self, events: list[Event]) -> list[str]:
-        log, lines = PlainLog(UNICODE), []
-        for event in events:
-            log, new = log.after(event)
-            lines += [line.plain for line in new]
-        return lines
+        log = PlainLog(UNICODE)
+        return [line.plain for event in events for line in log.lines(event)]
 
     def test_a_repair(self) -> None:
         assert self.lines(REPAIR) == [

@@ -176,10 +176,6 @@ def describe(progress: Progress) -> str:
     return f"{progress.running} running, {progress.tokens:,} tokens{failed}"
 
 
-def _cost(prompt_tokens: int, tokens: int, prices: tuple[float, float]) -> float:
-    return (prompt_tokens * prices[0] + tokens * prices[1]) / 1e6
-
-
 def _print(
     summary: EvaluationSummary,
     progress: Progress,
@@ -188,7 +184,8 @@ def _print(
     *,
     json: bool,
 ) -> None:
-    cost = _cost(summary.prompt_tokens, summary.tokens + summary.tokens_again, prices) if any(prices) else None
+    tokens = summary.tokens + summary.tokens_again
+    cost = (summary.prompt_tokens * prices[0] + tokens * prices[1]) / 1e6 if any(prices) else None
     if json:
         found: dict[str, Any] = {
             "summary": summary,

@@ -311,7 +311,8 @@ class Evaluation:
         row, ledger = attempt.row, result.ledger
         in_workers = {str(one.verifier.name) for one in monitors if one.verifier.worker in ("thread", "process")}
         worked = [check.seconds for check in result.checks if check.verifier in in_workers]
-        text = result.text
+        # Reasoning is not graded: the model may drop what it says there.
+        grade = "" if row.grade is None else "right" if row.grade(result.answer) else "wrong"
         self.results.commit(
             ResultRow(
                 row=row.number,
@@ -319,9 +320,9 @@ class Evaluation:
                 status=result.status,
                 scope=result.certificate.scope if isinstance(result, Verified) else "",
                 why=_why(result),
-                grade=_graded(row, result.answer),
+                grade=grade,
                 answer=result.answer,
-                text=text,
+                text=result.text,
                 violations=len(result.violations),
                 remedies=ledger.remedies,
                 checks=len(result.checks),
@@ -366,13 +367,6 @@ class Evaluation:
     @staticmethod
     def _spent(attempt: _Attempt) -> tuple[int, int, int]:
         return attempt.row.number, attempt.tokens, 1
-
-
-def _graded(row: PromptRow, answer: str) -> str:
-    """Return the grade of the text *answer*. Reasoning is not graded: the model may drop what it says there."""
-    if row.grade is None:
-        return ""
-    return "right" if row.grade(answer) else "wrong"
 
 
 def _why(result: Result) -> str:

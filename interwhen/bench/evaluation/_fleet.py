@@ -31,35 +31,12 @@ _LONGEST_REST = 60.0
 """How long a server that refused is left alone at most, in seconds, whatever it asks for."""
 
 
-class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
+class EndpointReport(msgspec.Struct):
     """What an evaluation knows about one server: how its runs ended, and its limit of simultaneous runs."""
 
     url: str
-    runs: int
-    """Runs that ended with a result."""
-    failures: int
-    """Runs that the server broke off or could not begin."""
-    refusals: int
-    """Runs that the server refused because it was overloaded."""
-    limit: float
-    """The most simultaneous runs that the server gets; after a failure it gets fewer."""
-    busy: int
-    """Runs that the server has now."""
-    usual_first_token: float | None
-    """The smoothed time to the first token, in seconds; ``None`` before the first one."""
-
-
-@dataclass(slots=True)
-class Endpoint:
-    """One server: its limit of simultaneous runs, and how its runs ended. It never waits; :class:`Fleet` does."""
-
-    url: str
-    weight: float = 1.0
-    """The share of runs that it gets, relative to the other servers."""
     limit: float = 8.0
     """How many runs it may have at the same time, except after a failure."""
-    most: float = 256.0
-    """The highest value of ``limit``."""
     busy: int = 0
     """Runs that it has now."""
     runs: int = 0
@@ -68,8 +45,17 @@ class Endpoint:
     """Runs that the server broke off or could not begin."""
     refusals: int = 0
     """Runs that the server refused because it was overloaded."""
-    usual: float | None = None
+    usual_first_token: float | None = None
     """The smoothed time to the first token, in seconds; ``None`` before the first one."""
+
+
+class Endpoint(EndpointReport, kw_only=True):
+    """One server: its limit of simultaneous runs, and how its runs ended. It never waits; :class:`Fleet` does."""
+
+    weight: float = 1.0
+    """The share of runs that it gets, relative to the other servers."""
+    most: float = 256.0
+    """The highest value of ``limit``."""
     rests_until: float = -math.inf
     """No run begins before this time."""
     failing_since: float | None = None
@@ -109,14 +95,13 @@ class Endpoint:
         self.busy -= 1
         self.runs += 1
         self._in_a_row, self.failing_since = 0, None
-        if first_token is not None and self._is_slow(first_token):
+        usual = first_token if self.usual_first_token is None else self.usual_first_token
+        if first_token is not None and usual is not None and first_token > max(_SLOW * usual, usual + _SLOW_SECONDS):
             self._shrink(_EASE, begun, now)
         elif used_up:
             self.limit = min(self.limit + 1 / max(self.limit, 1.0), self.most)
-        if first_token is not None:
-            self.usual = (
-                first_token if self.usual is None else 0.9 * self.usual + 0.1 * min(first_token, 2 * self.usual)
-            )
+        if first_token is not None and usual is not None:
+            self.usual_first_token = 0.9 * usual + 0.1 * min(first_token, 2 * usual)
 
     def refuse(self, begun: float, now: float, after: float | None, trouble: str = "") -> None:
         """Record that the server refused a run because it is overloaded; shrink the limit if it has not since *begun*.
@@ -152,18 +137,7 @@ class Endpoint:
 
     def report(self) -> EndpointReport:
         """Return how the runs of this server ended, its running runs, its limit, and its usual first-token time."""
-        return EndpointReport(
-            url=self.url,
-            runs=self.runs,
-            failures=self.failures,
-            refusals=self.refusals,
-            limit=self.limit,
-            busy=self.busy,
-            usual_first_token=self.usual,
-        )
-
-    def _is_slow(self, seconds: float) -> bool:
-        return self.usual is not None and seconds > _SLOW * self.usual and seconds > self.usual + _SLOW_SECONDS
+        return msgspec.convert(self, EndpointReport, from_attributes=True)
 
     def _shrink(self, factor: float, begun: float, now: float) -> None:
         if begun >= self._shrunk_at:
@@ -244,4 +218,4 @@ def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
             f"--endpoint must be URL or URL=WEIGHT with a positive weight, got {text!r}; write for example "
             "http://localhost:8000/v1=2"
         )
-    return Endpoint(url.rstrip("/"), weight, min(limit, most), most)
+    return Endpoint(url.rstrip("/"), min(limit, most), weight=weight, most=most)

@@ -20,12 +20,12 @@ from typing import IO, Any, NamedTuple, TypeAlias
 
 import msgspec
 
-from interwhen import InterwhenError, Message, UsageError
+from interwhen import InterwhenError, UsageError
 from interwhen._types.errors import DECODE_ERRORS
-from interwhen.bench._task_files import SHIPPED, reader
+from interwhen.bench._task_files import SHIPPED, PromptLine, exercise_of, grader, reader
 from interwhen.models import Prompt
 from interwhen.registry import MonitorSpec
-from interwhen.strategies._answers import ANSWER, normal
+from interwhen.strategies._answers import ANSWER
 from interwhen.strategies._attempts import Exercise, load_exercises
 from interwhen.toolkit import MissingExtraError
 
@@ -61,18 +61,6 @@ class Prompts:
     rows: Callable[[], Iterator[PromptRow]]
     count: int | None = None
     """The number of rows; ``None``: it is known only at the end."""
-
-
-class _FileRow(msgspec.Struct, frozen=True):
-    """A row of a file of prompts: the prompt, the right answer, a name, and the monitors for this row.
-
-    Fields with other names are ignored.
-    """
-
-    prompt: str | tuple[Message, ...]
-    answer: str | int | float | None = None
-    name: str | int = ""
-    monitors: tuple[str, ...] = ()
 
 
 def open_prompts(
@@ -159,23 +147,14 @@ class _RowReader:
         plain = {name: raw[name] for name in ("name", "monitors") if raw.get(name) is not None}
         fields = plain | {ours: raw.get(theirs) for ours, theirs in self._fields.items()}
         try:
-            line = msgspec.convert(fields, _FileRow)
+            line = msgspec.convert(fields, PromptLine)
         except msgspec.ValidationError as error:
             raise UsageError(f"{where} must be a prompt with an answer, got an error: {error}; correct it") from error
         if line.prompt == ():
             raise UsageError(f"{where} must have at least one message in its prompt, got none; add one")
-        grade = None if line.answer is None else self._grader(str(line.answer))
-        prompt = (Message("user", line.prompt),) if isinstance(line.prompt, str) else line.prompt
-        return PromptRow(number, str(line.name) or f"row-{number}", prompt, line.monitors, grade)
-
-    def _grader(self, answer: str) -> Callable[[str], bool]:
-        right, read = normal(answer), self._read
-
-        def grade(text: str) -> bool:
-            found = read(text)
-            return found is not None and found == right
-
-        return grade
+        exercise = exercise_of(line, f"row-{number}", self._read)
+        asked, grade = exercise.question, None if line.answer is None else grader(exercise)
+        return PromptRow(number, asked.name, asked.prompt, line.monitors or (), grade)
 
 
 def _from_file(spec: str, raw_rows: Callable[[str], _RawRows], read: _RowReader, count: int | None) -> Prompts:
@@ -285,12 +264,7 @@ def _from_task(spec: str, count: int, seed: int) -> Prompts:
 
     def row(number: int, exercise: Exercise) -> PromptRow:
         question = exercise.question
-
-        def grade(text: str) -> bool:
-            answer = question.read(text)
-            return answer is not None and exercise.grade(answer)
-
-        return PromptRow(number, question.name, question.prompt, question.watchers(acting=True), grade)
+        return PromptRow(number, question.name, question.prompt, question.watchers(acting=True), grader(exercise))
 
     told = hashlib.sha256(msgspec.json.encode([(one.question.name, one.question.prompt) for one in exercises]))
     return Prompts(spec, told.hexdigest(), lambda: itertools.starmap(row, enumerate(exercises)), count)

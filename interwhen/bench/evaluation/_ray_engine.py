@@ -18,10 +18,10 @@ import anyio.to_thread
 import msgspec
 
 from interwhen import InterwhenError, UsageError
-from interwhen._types.errors import DECODE_ERRORS, name_error
+from interwhen._types.errors import name_error
 from interwhen.bench.evaluation._evaluation import Progress
 from interwhen.bench.evaluation._fleet import EndpointReport
-from interwhen.bench.evaluation._results import ResultRow, Results, shard_name, unreadable_row
+from interwhen.bench.evaluation._results import ResultRow, Results, rows_after, shard_name
 from interwhen.bench.evaluation._settings import EvaluationEnd, EvaluationSettings, run_shards
 from interwhen.toolkit import MissingExtraError
 
@@ -71,7 +71,6 @@ class ResultTail:
 
     def __init__(self, place: str, shards: int) -> None:
         self._read = {Path(place) / shard_name(number): 0 for number in range(shards)}
-        self._decode = msgspec.json.Decoder(ResultRow).decode
 
     def rows(self) -> Iterator[ResultRow]:
         """Yield the rows that were added since the last call; at the first call, all rows.
@@ -79,23 +78,8 @@ class ResultTail:
         An incomplete last line of a file is left for a later call.
         """
         for path, offset in self._read.items():
-            try:
-                if path.stat().st_size <= offset:
-                    continue
-                with path.open("rb") as file:
-                    file.seek(offset)
-                    text = file.read()
-            except FileNotFoundError:
-                continue
-            whole = text.rfind(b"\n") + 1
-            self._read[path] = offset + whole
-            at = offset
-            for line in text[:whole].splitlines(keepends=True):
-                try:
-                    row = self._decode(line)
-                except DECODE_ERRORS as error:
-                    raise unreadable_row(path, f"the line at byte {at}", error) from error
-                at += len(line)
+            for row, end in rows_after(path, offset):
+                self._read[path] = end
                 yield row
 
 

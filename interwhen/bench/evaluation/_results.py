@@ -295,7 +295,7 @@ class _Shard:
                 "end it"
             ) from error
         _mend(self._file)
-        self.done: set[int] = {row.row for row in _rows(path)}
+        self.done: set[int] = {row.row for row, _ in rows_after(path)}
 
     def append(self, row: ResultRow) -> None:
         _append(self._file, msgspec.json.encode(row) + b"\n", self._path)
@@ -336,7 +336,7 @@ def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
     Raises :class:`~interwhen.UsageError` if another line cannot be read.
     """
     for path in sorted(Path(place).glob("shard-*.jsonl")):
-        yield from _rows(path)
+        yield from (row for row, _ in rows_after(path))
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
@@ -350,7 +350,7 @@ def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
         committed.add(row.attempt)
     spent: dict[str, _Spent] = {}
     for path in sorted(Path(place).glob(_SPENDING.format("*"))):
-        for line in _lines(path, msgspec.json.Decoder(_Spent).decode):
+        for line, _ in _lines(path, msgspec.json.Decoder(_Spent).decode):
             if line.attempt not in committed:
                 spent[line.attempt] = line
     found.tokens_again = sum(line.tokens for line in spent.values())
@@ -358,30 +358,29 @@ def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
     return found
 
 
-def _rows(path: Path) -> Iterator[ResultRow]:
-    return _lines(path, msgspec.json.Decoder(ResultRow).decode)
+def rows_after(path: Path, start: int = 0) -> Iterator[tuple[ResultRow, int]]:
+    """Yield the rows of the file at *path* from the byte *start* on, each with its end. See :func:`read_rows`."""
+    return _lines(path, msgspec.json.Decoder(ResultRow).decode, start)
 
 
-def _lines(path: Path, decode: Callable[[bytes], _Line]) -> Iterator[_Line]:
+def _lines(path: Path, decode: Callable[[bytes], _Line], start: int = 0) -> Iterator[tuple[_Line, int]]:
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
+            file.seek(start)
+            for line in file:
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    yield decode(line)
+                    found = decode(line)
                 except DECODE_ERRORS as error:
-                    raise unreadable_row(path, f"line {number}", error) from error
+                    raise UsageError(
+                        f"{str(path)!r}, the line at byte {start} must be a row of results, got an error: {error}; "
+                        "remove the line, and the row is made again"
+                    ) from error
+                start += len(line)
+                yield found, start
     except FileNotFoundError:
         return
-
-
-def unreadable_row(path: Path, where: str, error: Exception) -> UsageError:
-    """Return the error for an unreadable row of the file at *path*; *where* is its place, and *error* the reason."""
-    return UsageError(
-        f"{str(path)!r}, {where} must be a row of results, got an error: {error}; remove the line, and the row is made "
-        "again"
-    )
 
 
 def _append(file: int, data: bytes, path: Path) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection
 from contextlib import AsyncExitStack
 from typing import NamedTuple
 
-import anyio
 import msgspec
 
 from interwhen import Budgets, Model, Monitor, Sampling
@@ -17,10 +16,9 @@ from interwhen.bench.evaluation._evaluation import Evaluation, Progress
 from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoint
 from interwhen.bench.evaluation._prompts import Prompts, open_prompts
 from interwhen.bench.evaluation._results import Manifest, Results, summarize
+from interwhen.cli._supervise import closing
 from interwhen.registry import Api, MonitorSpec, load_model, load_monitors
 from interwhen.strategies._answers import ANSWER
-
-_CLOSE_SECONDS = 5.0
 
 
 class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,7 +126,7 @@ async def run_shards(
         models: dict[str, Model] = {}
         for one in fleet.endpoints:
             opened = models[one.url] = load_model(one.url, name=settings.model, api=settings.api)
-            stack.push_async_callback(_close, opened)
+            await stack.enter_async_context(closing(opened))
         evaluation = Evaluation(
             prompts=prompts,
             results=results,
@@ -145,11 +143,6 @@ async def run_shards(
         )
         progress = await evaluation.run()
     return EvaluationEnd(progress, [one.report() for one in fleet.endpoints])
-
-
-async def _close(model: Model) -> None:
-    with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
-        await model.aclose()
 
 
 def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:

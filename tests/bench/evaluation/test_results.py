@@ -85,7 +85,7 @@ def test_a_damaged_line_is_named(tmp_path, line):
         results.commit(row(1))
     path = tmp_path / "out" / shard_name(0)
     path.write_bytes(line + b"\n" + path.read_bytes())
-    with pytest.raises(UsageError, match="line 1 must be a row of results"):
+    with pytest.raises(UsageError, match="the line at byte 0 must be a row of results"):
         list(read_rows(tmp_path / "out"))
 
 
