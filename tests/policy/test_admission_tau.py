@@ -15,7 +15,7 @@ from interwhen.policy._admission import replay, run_of
 
 import interwhen_verifiers
 from interwhen_verifiers.tool_policy import tool_policy
-from interwhen_verifiers.traces.tau_bench import tau_bench
+from interwhen_verifiers.traces.tools import tau_bench
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "tau_bench"
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason=f"the data set is not at {DATA}")

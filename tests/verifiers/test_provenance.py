@@ -32,7 +32,7 @@ from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 
 from interwhen_verifiers._tools.history import fields
 from interwhen_verifiers.provenance import provenance
-from interwhen_verifiers.traces.agentdojo import agentdojo
+from interwhen_verifiers.traces.tools import agentdojo
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "agentdojo" / "banking.jsonl.gz"
 EVIL, GOOD = "US133000000121212121212", "GB29NWBK60161331926819"

@@ -12,8 +12,7 @@ import pytest
 from interwhen import Pass, Segment, Span, Task, Violation
 
 from interwhen_verifiers.python import python, start, step
-from interwhen_verifiers.traces.mbpp import mbpp
-from interwhen_verifiers.traces.verina import verina
+from interwhen_verifiers.traces.code import mbpp, verina
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")

@@ -16,9 +16,9 @@ from interwhen import Pass, Segment, Span, Task, Unknown, Violation
 from interwhen_verifiers.puzzles.countdown import game24
 from interwhen_verifiers.puzzles.maze import maze
 from interwhen_verifiers.puzzles.spatialmap import spatialmap
-from interwhen_verifiers.traces.game24 import game24 as game24_traces
-from interwhen_verifiers.traces.mazenav import mazenav
-from interwhen_verifiers.traces.spatialmap import spatialmap as spatialmap_traces
+from interwhen_verifiers.traces.puzzles import game24 as game24_traces
+from interwhen_verifiers.traces.puzzles import mazenav
+from interwhen_verifiers.traces.puzzles import spatialmap as spatialmap_traces
 
 DATA = Path(os.environ.get("INTERWHEN_DATA", Path(__file__).parents[3] / "shared" / "data"))
 

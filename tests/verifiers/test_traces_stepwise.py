@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 from interwhen.testing import read_traces, score, try_monitor_sync
 
-from interwhen_verifiers.traces.bigbench_mistake import bigbench_mistake
-from interwhen_verifiers.traces.gsm8k import gsm8k
-from interwhen_verifiers.traces.processbench import processbench
+from interwhen_verifiers.traces.stepwise import bigbench_mistake, gsm8k, processbench
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
