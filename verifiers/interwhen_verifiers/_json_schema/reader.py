@@ -9,7 +9,7 @@ from math import inf
 from typing import Any, Literal
 
 from interwhen_verifiers._json_schema import constraints
-from interwhen_verifiers._json_schema.compiler import ANYTHING, Compiler, Kind, Node
+from interwhen_verifiers._json_schema.compiler import ANYTHING, Compiler, Kind, Node, parts_of
 from interwhen_verifiers._json_schema.constraints import Refutation, Test
 from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
 
@@ -42,7 +42,7 @@ class Reader:
         self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
         self.kept = max((_KEPT, *map(len, self._bits)))
         """How many characters of a string are kept: enough to know each key that the schema names."""
-        parts = list(constraints.parts_of(schema))
+        parts = list(parts_of(schema))
         self.words = frozenset(word for part in parts if isinstance(part, Mapping) for word in part)
         """The keywords that the schema uses, among other names."""
         self.judges_strings = not self.words.isdisjoint(_OF_STRINGS)

@@ -35,8 +35,8 @@ def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
 
 def one_turn(name: str, prompt: str, text: str, label: Label, mistake: Span | None = None) -> LabelledTrace:
     """Return the trace of a single answer; *mistake* is the place of the first wrong step in *text*, if known."""
-    turns = (Turn(prompt=prompt, text=text),)
-    return LabelledTrace(name=name, turns=turns, label=label, mistake=mistake and Mistake(turn=0, span=mistake))
+    first_wrong = None if mistake is None else Mistake(turn=0, span=mistake)
+    return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=text),), label=label, mistake=first_wrong)
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
