@@ -13,7 +13,7 @@ from typing import Annotated, Any, Protocol, TypeAlias, TypeGuard, get_args, run
 
 from msgspec import Meta
 
-from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.errors import PluginError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
 from interwhen._types.vetting import Count, require, require_distinct
@@ -24,8 +24,8 @@ from interwhen.registry import (
     call_factory,
     load,
     own_options,
-    parse_options,
     producers,
+    read_spec,
     split_options,
 )
 
@@ -283,23 +283,8 @@ def vet_derivations(producer: str, derivations: int, agreeing: int) -> None:
         require(f"{producer}: agreeing", agreeing, Annotated[int, Meta(ge=1, le=derivations)])
 
 
-def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
-
-    Raises :class:`~interwhen.UsageError` if it cannot be read.
-    """
-    if isinstance(spec, str):
-        bare, _, written = spec.partition(":")
-        return bare, dict(parse_options(bare, written))
-    options = dict(spec)
-    name = options.pop("name", None)
-    if not isinstance(name, str) or not name:
-        raise UsageError(f"a producer must be described with its name, got {dict(spec)!r:.200}; add a 'name'")
-    return name, options
-
-
 def _loaded(spec: str | Mapping[str, Any]) -> Producer:
-    name, options = read_spec(spec)
+    name, options = read_spec(spec, "a producer")
     factory = load(PRODUCERS, name)
     known = own_options(factory)
     # Options such as "deadline", which every monitor has, are unknown here.
