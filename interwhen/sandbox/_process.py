@@ -235,9 +235,8 @@ _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 1
 
 def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
     """Return a finding for each guarantee, as the sandbox reported it in *answer*."""
-    known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
-    return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
+    return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in ALL)
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
