@@ -241,14 +241,10 @@ def _listed(group: str, *, load: bool) -> list[Plugin]:
 
 def _tried(group: str, plugin: Plugin) -> Plugin:
     try:
-        _load_described(group, plugin)
+        load(group, f"{plugin.distribution}/{plugin.name}" if plugin.distribution else plugin.name)
     except PluginError as error:
         return msgspec.structs.replace(plugin, loaded=False, error=error.reason)
     return msgspec.structs.replace(plugin, loaded=True)
-
-
-def _load_described(group: str, plugin: Plugin) -> None:
-    load(group, f"{plugin.distribution}/{plugin.name}" if plugin.distribution else plugin.name)
 
 
 def _missing_hint(name: str, installed: list[str]) -> str:
@@ -497,7 +493,9 @@ def _unknown(name: str, key: object, known: list[str]) -> PluginError:
     close = _close_matches(str(key), known, 1)
     meant = f"did you mean {close[0]!r}?" if close else ""
     return PluginError(
-        name, f"its options must be among {', '.join(known)}, got {key!r:.80}", meant or "correct or remove it"
+        name,
+        f"its options must be among {', '.join(known) or 'none'}, got {key!r:.80}",
+        meant or "correct or remove it",
     )
 
 
@@ -642,19 +640,29 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
     return (specs,)
 
 
-def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
+def read_spec(spec: str | Mapping[str, object], what: str) -> tuple[str, dict[str, object]]:
+    """Split *spec*, ``name:options`` or a mapping with ``name``, into the name of the plug-in and its options.
+
+    Raises :class:`UsageError`, which calls the plug-in *what*, for a mapping without a name, and :class:`PluginError`
+    as :func:`parse_options` does.
+    """
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
-        return name, load_verifier(name), parse_options(name, text)
-    if isinstance(spec, Mapping):
-        options = dict(spec)
-        name = options.pop("name", None)
-        if not isinstance(name, str):
-            raise UsageError(
-                "a monitor as a mapping must have the name of its plug-in as 'name', got the keys "
-                f"{list(spec)!r:.200}: add 'name'"
-            )
+        return name, dict(parse_options(name, text))
+    options = dict(spec)
+    given = options.pop("name", None)
+    if not isinstance(given, str) or not given:
+        raise UsageError(
+            f"{what} must be described with its name, got the keys {list(spec)!r:.200}: add the name of its plug-in "
+            "as 'name'"
+        )
+    return given, options
+
+
+def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
+    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
+    if isinstance(spec, str | Mapping):
+        name, options = read_spec(spec, "a monitor")
         return name, load_verifier(name), options
     if isinstance(spec, Verifier) and not isinstance(spec, type):
         raise UsageError(
@@ -835,25 +843,13 @@ def load_prompt_monitors(specs: Iterable[PromptMonitorSpec]) -> tuple[PromptMoni
 def _load_prompt_monitor(spec: object) -> PromptMonitor:
     if isinstance(spec, PromptMonitor):
         return spec
-    options: dict[str, object]
-    if isinstance(spec, str):
-        name, _, text = spec.strip().partition(":")
-        options = dict(parse_options(name, text))
-    elif isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
-        options = dict(spec)
-        name = str(options.pop("name"))
-    else:
+    if not isinstance(spec, str | Mapping):
         raise UsageError(
             f"a prompt monitor must be a name, a mapping with a name, or a PromptMonitor, got {spec!r:.200}: give one "
             "of them"
         )
-    factory = load(PROMPT_MONITORS, name)
-    own = own_options(factory)
-    for key in options:
-        if key not in own:
-            raise _unknown(name, key, sorted(own))
-    values = {key: converted(name, key, value, _annotation(name, factory, own[key])) for key, value in options.items()}
-    made = call_factory(name, factory, options=values)
+    name, options = read_spec(spec, "a prompt monitor")
+    made = call_with_own(name, load(PROMPT_MONITORS, name), options)
     if not isinstance(made, PromptMonitor):
         raise PluginError(name, f"its factory must return a PromptMonitor, got {made!r:.80}", "correct the factory")
     return made
@@ -975,13 +971,20 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
     unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
-    known = own_options(factory)
-    values: dict[str, object] = dict(given)
-    for key, value in parse_options(name, options).items():
-        if key not in known or key in given:
-            choices = ", ".join(sorted(known.keys() - given.keys() - {"**"})) or "none"
-            raise PluginError(name, f"its options must be among {choices}, got {key!r:.80}", "correct or remove it")
-        values[key] = converted(name, key, value, _annotation(name, factory, known[key]))
+    return call_with_own(name, factory, parse_options(name, options), **given)
+
+
+def call_with_own(name: str, factory: Callable[..., Any], options: Mapping[str, object], /, **given: object) -> Any:
+    """Call *factory* with the arguments *given*, and *options*, which must be parameters of it; return its result.
+
+    Values of *options* are converted to the annotated types. Raises :class:`PluginError` as :func:`make` does.
+    """
+    own = own_options(factory)
+    values = dict(given)
+    for key, value in options.items():
+        if key not in own or key in given:
+            raise _unknown(name, key, sorted(own.keys() - given.keys() - {"**"}))
+        values[key] = converted(name, key, value, _annotation(name, factory, own[key]))
     return call_factory(name, factory, options=values)
 
 
@@ -1035,10 +1038,7 @@ def describe(name: str) -> VerifierReport:
     plugin = described(find(VERIFIERS, name))
     factory = load_verifier(name)
     own = own_options(factory)
-    try:
-        monitors = load_monitors(name)
-    except UsageError:
-        monitors = ()
+    monitors = _without_options(name)
     return VerifierReport(
         plugin=plugin,
         summary=_plain(inspect.getdoc(factory) or ""),
@@ -1063,12 +1063,14 @@ def scope_of(name: str) -> Scope:
     The constant ``SCOPE`` of its module declares it, or one of its monitors. Raises :class:`PluginError` if it is not
     installed or its import fails.
     """
-    factory = load_verifier(name)
+    return _scope(load_verifier(name), _without_options(name))
+
+
+def _without_options(name: str) -> tuple[Monitor, ...]:
     try:
-        monitors = load_monitors(name)
+        return load_monitors(name)
     except UsageError:
-        monitors = ()
-    return _scope(factory, monitors)
+        return ()
 
 
 def _scope(factory: Callable[..., Any], monitors: tuple[Monitor, ...]) -> Scope:

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 import anyio
-import msgspec
 from cyclopts import App, Parameter
-from rich.table import Table
 from rich.text import Text
 
 from interwhen._types.errors import UsageError
@@ -19,7 +17,7 @@ from interwhen._types.models import Message
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
 from interwhen.cli._progress import ProgressLine, each
-from interwhen.cli._text import STYLES, LineKind, joined, json_safe, one_line, signs_for, stdout_console
+from interwhen.cli._text import STYLES, LineKind, as_json, joined, one_line, signs_for, stdout_console, table
 from interwhen.policy._admission import Admission, Replayed, admit, example_outcome, fired_in
 from interwhen.policy._files import inner_folder, make_folder, read_policy, read_surroundings
 from interwhen.policy._rules import Rule, WrittenPolicy, problems_of
@@ -27,13 +25,6 @@ from interwhen.policy._schemas import Schema
 from interwhen.policy._syntax import show
 
 # The output of ``interwhen policy``. No text in it is trusted.
-
-
-def _table(*headers: str) -> Table:
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    return table
 
 
 def say(lines: Iterable[str]) -> None:
@@ -47,7 +38,7 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
     """Print which rules are admitted, why others are not, the rules for each clause, and the clauses without a rule."""
     console = stdout_console()
     signs = signs_for(console.encoding)
-    table = _table("", "rule", "examples", "mistakes noticed", "why not")
+    listed = table("", "rule", "examples", "mistakes noticed", "why not")
     for rule in policy.rules:
         problems = admission.problems_of(rule.id)
         tally = admission.mutants.get(rule.id)
@@ -57,8 +48,8 @@ def show_admission(policy: WrittenPolicy, admission: Admission) -> None:
         kind: LineKind = "violated" if problems else "passed"
         why = "; ".join(f"{problem.reason}: {problem.says}" for problem in problems)
         cells = (rule.id, str(len(rule.examples)), noticed, why)
-        table.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell, 600)) for cell in cells))
-    console.print(table)
+        listed.add_row(Text(signs.of(kind), style=STYLES[kind]), *(Text(one_line(cell, 600)) for cell in cells))
+    console.print(listed)
     covered = [found for found in admission.coverage.clauses if found.rules]
     say(["", f"{len(covered)} of {len(admission.coverage.clauses)} clauses have a rule:"])
     for found in covered:
@@ -92,13 +83,13 @@ def explained(rule: Rule, schema: Schema) -> Iterator[str]:
 
 def show_replayed(found: Replayed) -> None:
     """Print the result of a policy on recorded runs: the counts for each rule, and what they revealed."""
-    table = _table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
-    for column in table.columns[1:-1]:
+    listed = table("rule", "keeps", "breaks", "unknown", "not applicable", "why unknown")
+    for column in listed.columns[1:-1]:
         column.justify = "right"
     for name, tally in found.tallies.items():
         counts = (tally.keeps, tally.breaks, tally.unknown, tally.not_applicable)
-        table.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
-    stdout_console().print(table)
+        listed.add_row(Text(name), *map(str, counts), Text(one_line(tally.why_unknown, 80)))
+    stdout_console().print(listed)
     say([f"{found.calls} calls, of which {found.results} have a result that is data"])
     for (record, field), rules in found.unseen.items():
         say([f"never present: the field {field!r} of {record}, which is read by {', '.join(rules)}"])
@@ -151,7 +142,7 @@ def check(
     with ProgressLine("checked rules and tools:") as progress:
         admission = admit(policy, fired=fired, on_progress=progress.of)
     if json:
-        print(json_safe(msgspec.json.encode(admission).decode()))
+        print(as_json(admission))
     else:
         show_admission(policy, admission)
     return _exits.OK if len(admission.admitted) == len(policy.rules) else _exits.BROKEN
@@ -206,7 +197,7 @@ def lint(
             "messages of role tool"
         )
     if json:
-        print(json_safe(msgspec.json.encode(written(found)).decode()))
+        print(as_json(written(found)))
     else:
         show_replayed(found)
     return _exits.BROKEN if found.unseen or found.undecided else _exits.OK
@@ -299,11 +290,11 @@ def _write_formula(folder: Path, rule: Rule, schema: Schema) -> None:
 def _waiting(folder: Path, policy: WrittenPolicy) -> None:
     from interwhen.policy import _synthesis
 
-    table = _table("waiting", "what", "clause", "why")
+    listed = table("waiting", "what", "clause", "why")
     for name in _synthesis.queue(folder):
         queued = _synthesis.read_queued(folder, name)
         why = queued.reason or "; ".join(queued.problems)
-        table.add_row(*(Text(one_line(cell)) for cell in (name, queued.status, queued.clause, why)))
+        listed.add_row(*(Text(one_line(cell)) for cell in (name, queued.status, queued.clause, why)))
     for rule in policy.rules:
         if rule.origin:
             cells = (
@@ -312,8 +303,8 @@ def _waiting(folder: Path, policy: WrittenPolicy) -> None:
                 rule.clauses[0],
                 f"written by {rule.origin}: read it, then delete 'origin'",
             )
-            table.add_row(*(Text(one_line(cell, 600)) for cell in cells))
-    stdout_console().print(table if table.row_count else Text("nothing waits"))
+            listed.add_row(*(Text(one_line(cell, 600)) for cell in cells))
+    stdout_console().print(listed if listed.row_count else Text("nothing waits"))
 
 
 @app.command
@@ -380,7 +371,7 @@ def synth(
     with ProgressLine("clauses", len(open_clauses(policy))) as progress:
         result = anyio.run(main)
     if json:
-        print(json_safe(msgspec.json.encode(result.admission).decode()))
+        print(as_json(result.admission))
     else:
         show_admission(result.policy, result.admission)
     return _exits.BROKEN if counts["queued"] or result.admission.problems else _exits.OK

@@ -5,13 +5,11 @@ from __future__ import annotations
 import shutil
 from importlib.util import find_spec
 
-import msgspec
-from rich.table import Table
 from rich.text import Text
 
 from interwhen.cli import _exits
 from interwhen.cli._progress import each
-from interwhen.cli._text import STYLES, LineKind, json_safe, one_line, signs_for, stdout_console
+from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
 from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
 
 
@@ -28,7 +26,7 @@ def show_guarantees(*, json: bool) -> int:
         sandboxes.append(MontySandbox())
     reports = [one.probe() for one in each(sandboxes, "sandboxes")]
     if json:
-        print(json_safe(msgspec.json.encode(reports).decode()))
+        print(as_json(reports))
     else:
         _show(reports)
     return _exits.FAILED if any(report.missing for report in reports) else _exits.OK
@@ -37,15 +35,13 @@ def show_guarantees(*, json: bool) -> int:
 def _show(reports: list[Guarantees]) -> None:
     console = stdout_console()
     signs = signs_for(console.encoding)
-    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("", "sandbox", "guarantee", "enforced by, or why not"):
-        table.add_column(header, overflow="fold")
+    listed = table("", "sandbox", "guarantee", "enforced by, or why not")
     for report in reports:
         for finding in report.findings:
             kind: LineKind = "passed" if finding.enforced else "violated"
             reason = ", ".join(finding.by) or finding.missing
             cells = (report.sandbox, finding.guarantee, one_line(reason))
-            table.add_row(Text(signs.of(kind), style=STYLES[kind]), *map(Text, cells))
-    console.print(table)
+            listed.add_row(Text(signs.of(kind), style=STYLES[kind]), *map(Text, cells))
+    console.print(listed)
     if not any(report.sandbox == "monty" for report in reports):
         console.print(Text("The monty sandbox is not installed: pip install 'interwhen[sandbox]'", style="dim"))

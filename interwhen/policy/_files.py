@@ -19,11 +19,22 @@ import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.segments import is_hidden
+from interwhen._types.vetting import require_distinct, require_known
 from interwhen.policy import _limits
 from interwhen.policy._kind_check import Definitions, read_definitions, write_out
 from interwhen.policy._kinds import MapOf
 from interwhen.policy._rules import DatabaseTable, Example, Rule, WrittenPolicy, misfit_of, read_message
-from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, WhenJudged, read_schema, read_tools, shaped
+from interwhen.policy._schemas import (
+    MadeCall,
+    Schema,
+    Situation,
+    Talk,
+    WhenJudged,
+    check_size,
+    read_schema,
+    read_tools,
+    shaped,
+)
 from interwhen.policy._state import State, load, read_learnings
 from interwhen.policy._syntax import Node, parse
 
@@ -59,21 +70,13 @@ def read_examples(
     if len(listed) > _limits.EXAMPLES:
         raise UsageError(f"a rule must have at most {_limits.EXAMPLES} examples, got {len(listed)}: remove some")
     found = [_example(entry, written.get("base"), schema, situations, now, tools) for entry in listed]
-    names = [example.name for example in found]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UsageError(f"the names of examples must differ, got {twice!r:.100} twice: rename one")
+    require_distinct("the names of examples", [example.name for example in found], "rename one")
     return tuple(found)
 
 
 def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
     """Raise :class:`UsageError` if *written* has a key that is not in *known*. The message starts with *what*."""
-    listed = sorted(known)
-    if strange := sorted(set(written) - set(listed)):
-        names = ", ".join(map(repr, strange))[:200]
-        raise UsageError(
-            f"{what}the entries must be among {', '.join(listed)[:300]}, got {names}: correct or remove them"
-        )
+    require_known(f"{what}the entries", written, sorted(known))
 
 
 def _example(
@@ -179,9 +182,6 @@ def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | 
     time, plain = parts.get("now"), _plain(parts, 0)
     must = "'beside' must be how many calls the turn has made before, from 0"
     beside = shaped(parts.get("beside", 0), Annotated[int, msgspec.Meta(ge=0)], must)
-    moment = now if time is None else dt.datetime.fromisoformat(str(time))
-    if moment is not None and moment.tzinfo is not None:  # times of the data have none, and the two cannot be compared
-        raise UsageError(f"'now' must have no time zone, got {str(time)!r:.80}: write it in the time zone of the data")
     return Situation(
         tool=str(parts.get("tool", tool)),
         arguments=_mapping(plain, "args"),
@@ -189,7 +189,7 @@ def read_situation(parts: Mapping[str, Any], schema: Schema, now: dt.datetime | 
         calls=tuple(map(_call, plain.get("calls") or ())),
         talk=_talk(parts.get("talk")),
         beside=beside,
-        now=moment,
+        now=now if time is None else _moment(time, "'now'"),
         result=plain.get("result"),
     )
 
@@ -281,8 +281,7 @@ class Surroundings:
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
     """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or too large; *what* names the file."""
-    if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
-        raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
+    check_size(len(text.encode(errors="surrogatepass")), what)
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:
@@ -404,10 +403,7 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
                 f"{str(path)!r} must be a plain file in the policy's folder, got a link or a folder: "
                 "replace it by a file"
             )
-        if path.stat().st_size > _limits.FILE_BYTES:
-            raise UsageError(
-                f"{str(path)!r} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it"
-            )
+        check_size(path.stat().st_size, repr(str(path)))
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise UsageError(
@@ -498,19 +494,21 @@ def _rule(folder: Path, name: str, around: Surroundings) -> Rule:
 
 
 def _time(written: Any) -> dt.datetime | Literal["clock"] | None:
-    if written is None or written == "clock":
-        return written  # type: ignore[no-any-return]
+    is_word = written is None or written == "clock"
+    return written if is_word else _moment(written, "now in policy.toml", "a time or 'clock'")
+
+
+def _moment(written: Any, what: str, kind: str = "a time") -> dt.datetime:
     try:
         found = dt.datetime.fromisoformat(str(written))
     except ValueError as error:
         raise UsageError(
-            f"now in policy.toml must be a time or 'clock', got {str(written)[:60]!r}: write it such as "
-            "2024-05-15T15:00:00"
+            f"{what} must be {kind}, got {str(written)[:60]!r}: write it such as 2024-05-15T15:00:00"
         ) from error
     if found.tzinfo is not None:  # times of the data have none, and the two cannot be compared
         raise UsageError(
-            f"now in policy.toml must have no time zone, got {str(written)[:60]!r}: write it in the time "
-            "zone of the data, without naming it"
+            f"{what} must have no time zone, got {str(written)[:60]!r}: write it in the time zone of the data, "
+            "without naming it"
         )
     return found
 
@@ -587,10 +585,7 @@ def _word(text: str) -> str:
 
 def _copy(source: Path, target: Path) -> None:
     try:
-        if source.stat().st_size > _limits.FILE_BYTES:
-            raise UsageError(
-                f"{str(source)!r} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it"
-            )
+        check_size(source.stat().st_size, repr(str(source)))
         data = source.read_bytes()
     except OSError as error:
         raise UsageError(

@@ -146,6 +146,12 @@ def shaped(value: Any, kind: Any, must: str, correction: str = "") -> Any:
         raise UsageError(f"{must}, got {value!r:.80}{correction}") from error
 
 
+def check_size(size: int, what: str) -> None:
+    """Raise :class:`UsageError`, which names *what*, if a file of *size* bytes is too large to be read."""
+    if size > _limits.FILE_BYTES:
+        raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
+
+
 def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
     """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
 
@@ -228,10 +234,7 @@ def read_tools(text: str, name: str) -> tuple[Tool, ...]:
 
     Raises :class:`UsageError` if *text* is too large or not valid, or for another kind of file.
     """
-    if len(text.encode(errors="surrogatepass")) > _limits.FILE_BYTES:
-        raise UsageError(
-            f"the file of tools {name!r:.80} must have at most {_limits.FILE_BYTES:,} bytes, got more: shorten it"
-        )
+    check_size(len(text.encode(errors="surrogatepass")), f"the file of tools {name!r:.80}")
     try:
         if name.endswith(".json"):
             return tuple(_from_json(msgspec.json.decode(text)))

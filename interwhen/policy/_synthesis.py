@@ -20,6 +20,7 @@ import msgspec
 
 from interwhen._types.errors import DECODE_ERRORS, UsageError
 from interwhen._types.models import Message, Model, Request, Sampling
+from interwhen._types.vetting import Positive, Seconds, require
 from interwhen.policy import _limits
 from interwhen.policy._admission import Admission, admit, clauses, sentences, squeezed
 from interwhen.policy._builtins import FUNCTIONS
@@ -198,10 +199,8 @@ async def synthesise(
     :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1 or *seconds*
     is not above 0.
     """
-    if rounds < 1:
-        raise UsageError(f"rounds must be at least 1, got {rounds!r:.80}")
-    if not seconds > 0:
-        raise UsageError(f"seconds must be above 0, got {seconds!r:.80}")
+    require("rounds", rounds, Positive)
+    require("seconds", seconds, Seconds)
     drafts: list[Draft] = []
     for number, clause in open_clauses(policy):
         if len(policy.rules) >= _limits.RULES:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeGuard, get_args, runtime_checkable
 
-from interwhen._types.errors import PluginError, UsageError
+from interwhen._types.errors import PluginError
 from interwhen._types.models import Completion, Model, Prompt, Sampling
 from interwhen._types.results import Result
 from interwhen._types.vetting import require, require_distinct
@@ -23,8 +23,8 @@ from interwhen.registry import (
     load,
     names_of,
     own_options,
-    parse_options,
     producers,
+    read_spec,
     split_options,
 )
 
@@ -270,21 +270,6 @@ def is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
-def read_spec(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Split *spec* (``"answers:anticipate=4"``, or a mapping with ``name``) into the producer's name and options.
-
-    Raises :class:`~interwhen.UsageError` if it cannot be read.
-    """
-    if isinstance(spec, str):
-        bare, _, written = spec.partition(":")
-        return bare, dict(parse_options(bare, written))
-    options = dict(spec)
-    name = options.pop("name", None)
-    if not isinstance(name, str) or not name:
-        raise UsageError(f"a producer must be described with its name, got {dict(spec)!r:.200}; add a 'name'")
-    return name, options
-
-
 def factory_of(name: str) -> Callable[..., Any]:
     """Return the factory of the installed producer *name*. Raises :class:`~interwhen.PluginError` if there is none."""
     if name in REMOVED and name not in names_of(PRODUCERS):
@@ -293,7 +278,7 @@ def factory_of(name: str) -> Callable[..., Any]:
 
 
 def _loaded(spec: str | Mapping[str, Any]) -> Producer:
-    name, options = read_spec(spec)
+    name, options = read_spec(spec, "a producer")
     factory = factory_of(name)
     known = own_options(factory)
     # Options such as "deadline", which every monitor has, are unknown here.

@@ -14,8 +14,8 @@ from interwhen._types.extensions import Task
 from interwhen.journal import read_journal
 from interwhen.journal._files import MAGIC
 from interwhen.precompute._access import read_text
-from interwhen.precompute._producer import factory_of, read_spec
-from interwhen.registry import converted, own_options, producers
+from interwhen.precompute._producer import factory_of
+from interwhen.registry import converted, own_options, producers, read_spec
 
 LONGEST = 400
 """Longer questions, in characters, are left out."""
@@ -95,7 +95,7 @@ def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence
     If *specs* is empty, all installed producers are meant. Raises :class:`UsageError` if there are questions, but no
     producer has this option.
     """
-    read = [read_spec(spec) for spec in specs or [each.name for each in producers()]]
+    read = [read_spec(spec, "a producer") for spec in specs or [each.name for each in producers()]]
     takers = [name for name, _ in read if questions and "questions" in own_options(factory_of(name))]
     if questions and not takers:
         raise UsageError(

@@ -16,12 +16,12 @@ import sysconfig
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias, assert_never, get_args
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias, assert_never, get_args
 
 from interwhen._types.errors import SandboxUnavailable, UsageError
 from interwhen._types.vetting import require
@@ -48,6 +48,9 @@ from interwhen.sandbox._sandbox import (
     Script,
     encoded,
 )
+
+if TYPE_CHECKING:
+    from interwhen.sandbox._bubblewrap import Bubblewrap
 
 # Start the launcher, read the output of the program within its limits, and end all processes.
 
@@ -97,28 +100,7 @@ class _Stream:
         self.data += chunk[: self.limit + 1 - len(self.data)]
 
 
-class Wrapper(Protocol):
-    """A program that makes the namespaces and the file system, and starts the launcher in them."""
-
-    @property
-    def files(self) -> Mapping[str, bytes]:
-        """The content of the files that the wrapper makes, by path."""
-        ...
-
-    @property
-    def user(self) -> int | None:
-        """The user id under which the wrapper is started; None: the user id of this process."""
-        ...
-
-    def argv(self, descriptors: Sequence[int]) -> list[str]:
-        """Return the command that starts the wrapper, which then starts the launcher.
-
-        *descriptors* are file descriptors from which the contents of :attr:`files` can be read.
-        """
-        ...
-
-
-def launch(plan: RunPlan, abort: Abort, wrapper: Wrapper | None = None) -> Heard:
+def launch(plan: RunPlan, abort: Abort, wrapper: Bubblewrap | None = None) -> Heard:
     """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
 
     This blocks until the launcher has ended; another thread can end the run by calling *abort*. Raises :class:`OSError`
@@ -253,14 +235,8 @@ _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 1
 
 def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
     """Return a finding for each guarantee, as the sandbox reported it in *answer*."""
-    known: tuple[Guarantee, ...] = get_args(Guarantee)
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
-    return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in known)
-
-
-def judge(heard: Heard, program: Program, limits: Limits) -> Outcome:
-    """Return the outcome of *program*, which ran with *limits*, from what our process received."""
-    return judge_each(heard, (program,), limits)[0]
+    return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in ALL)
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
@@ -509,7 +485,7 @@ class ProcessSandbox(BlockingSandbox):
         return await self._in_thread(run, "run_each()")
 
     def _run(self, program: Program, limits: Limits, abort: Abort) -> Outcome:
-        return judge(self._heard((program,), limits, abort), program, limits)
+        return judge_each(self._heard((program,), limits, abort), (program,), limits)[0]
 
     def _heard(self, programs: Sequence[Program], limits: Limits, abort: Abort) -> Heard:
         if not self._entered:

@@ -63,7 +63,6 @@ PARTS = {
     "interwhen_verifiers.puzzles._plan": ("interwhen_verifiers.puzzles.plan", "its tests give lines"),
     "interwhen_verifiers.puzzles._statements": ("interwhen_verifiers.puzzles._logic.brackets", "lines that state"),
     "interwhen_verifiers.regex": ("interwhen_verifiers._patterns", "tested together with `terms`"),
-    "interwhen_verifiers.tasks": ("interwhen_verifiers.tasks", "tests run over each kind of task"),
     "interwhen_verifiers.terms": ("interwhen_verifiers._patterns", "tested together with `regex`"),
     "interwhen_verifiers.traces": ("interwhen_verifiers.traces", "tests read each data set of a kind"),
 }

@@ -30,7 +30,7 @@ from interwhen import Message, Result
 from interwhen.strategies import Exercise
 from tests.measurements import tiny_tasks
 
-from interwhen_verifiers.tasks.sums import chained_arithmetic
+from interwhen_verifiers.tasks import chained_arithmetic
 
 Way = Literal["turn", "prefill"]
 WAYS: tuple[Way, ...] = ("turn", "prefill")

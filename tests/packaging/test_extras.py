@@ -47,7 +47,7 @@ CALLS = {
     "re2": "import re2",
     "sandbox": "from interwhen.sandbox._monty import MontySandbox\nwith MontySandbox(): pass",
     "sign": "from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey",
-    "tasks": "from interwhen_verifiers.tasks.sums import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",
+    "tasks": "from interwhen_verifiers.tasks import chain_sum\nprint(next(iter(chain_sum(count=1, seed=1))))",
     "z3": "import interwhen.toolkit.solving",
 }
 # Where a command exits with this although nothing is missing: no model reached a verdict in so few tokens.

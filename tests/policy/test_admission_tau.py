@@ -16,7 +16,7 @@ from tests.public_sets import FOLDER, needs
 
 import interwhen_verifiers
 from interwhen_verifiers.tool_policy import tool_policy
-from interwhen_verifiers.traces.tau_bench import tau_bench
+from interwhen_verifiers.traces.tools import tau_bench
 
 DATA = FOLDER / "tau_bench"
 needs_data = needs("tau_bench")

@@ -20,7 +20,7 @@ from interwhen_verifiers.puzzles import plan as replay
 from interwhen_verifiers.puzzles._plan import lines, pddl
 from interwhen_verifiers.puzzles._plan.pddl import DEEPEST, PddlError, parse, read_domain, read_problem
 from interwhen_verifiers.puzzles.plan import check_whole, plan
-from interwhen_verifiers.traces.planbench import planbench
+from interwhen_verifiers.traces.puzzles import planbench
 
 EXAMPLE = """[STATEMENT]
 As initial conditions I have that, the white block is clear, the hand is empty and the white block is on the table.

@@ -32,7 +32,7 @@ from tests.public_sets import needs, public_set
 
 from interwhen_verifiers._tools.history import fields
 from interwhen_verifiers.provenance import provenance
-from interwhen_verifiers.traces.agentdojo import agentdojo
+from interwhen_verifiers.traces.tools import agentdojo
 
 BANKING = "agentdojo/banking.jsonl.gz"
 EVIL, GOOD = "US133000000121212121212", "GB29NWBK60161331926819"

@@ -12,8 +12,7 @@ from interwhen import Pass, Segment, Span, Task, Violation
 from tests.public_sets import public_set
 
 from interwhen_verifiers.python import python, start, step
-from interwhen_verifiers.traces.mbpp import mbpp
-from interwhen_verifiers.traces.verina import verina
+from interwhen_verifiers.traces.code import mbpp, verina
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
 MONITOR = python()

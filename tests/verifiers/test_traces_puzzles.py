@@ -15,9 +15,9 @@ from tests.public_sets import public_set
 from interwhen_verifiers.puzzles.countdown import game24
 from interwhen_verifiers.puzzles.maze import maze
 from interwhen_verifiers.puzzles.spatialmap import spatialmap
-from interwhen_verifiers.traces.game24 import game24 as game24_traces
-from interwhen_verifiers.traces.mazenav import mazenav
-from interwhen_verifiers.traces.spatialmap import spatialmap as spatialmap_traces
+from interwhen_verifiers.traces.puzzles import game24 as game24_traces
+from interwhen_verifiers.traces.puzzles import mazenav
+from interwhen_verifiers.traces.puzzles import spatialmap as spatialmap_traces
 
 
 def verdicts(monitor, prompt, text):

@@ -7,9 +7,7 @@ import pytest
 from interwhen.testing import read_traces, score, try_monitor_sync
 from tests.public_sets import public_set
 
-from interwhen_verifiers.traces.bigbench_mistake import bigbench_mistake
-from interwhen_verifiers.traces.gsm8k import gsm8k
-from interwhen_verifiers.traces.processbench import processbench
+from interwhen_verifiers.traces.stepwise import bigbench_mistake, gsm8k, processbench
 
 
 def write(path, *records):

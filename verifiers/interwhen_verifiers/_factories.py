@@ -6,13 +6,11 @@ from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from interwhen import (
-    Auto,
     Delivery,
     Level,
     Lines,
     Monitor,
     PhaseFilter,
-    Remedy,
     Task,
     Tracker,
     UsageError,
@@ -59,7 +57,6 @@ def task_monitor(
     phase: PhaseFilter,
     trigger: Lines = Lines(),  # noqa: B008 (a frozen value)
     recognizer: Recognizer | None = None,
-    remedy: Remedy | None = None,
 ) -> Monitor:
     """Make a monitor that reads the text line by line, and may judge the answer to the task.
 
@@ -73,7 +70,6 @@ def task_monitor(
         prepare=prepare,
         recognizer=recognizer,
         delivery=delivery,
-        remedy=remedy or Auto(),
         level=level,
         phase=phase,
         scope="answer",

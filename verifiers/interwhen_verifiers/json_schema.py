@@ -33,8 +33,7 @@ from interwhen import (
 from interwhen.toolkit import safe_from_data
 
 from interwhen_verifiers._factories import require_choice, require_positive, require_texts
-from interwhen_verifiers._json_schema.reader import Reader
-from interwhen_verifiers._json_schema.states import State, Text, Wrong
+from interwhen_verifiers._json_schema.reader import Reader, State, Text
 from interwhen_verifiers._json_schema.validator import Judge, has_few_patterns, read_schema
 from interwhen_verifiers._tools.calls import read_calls
 
@@ -148,7 +147,7 @@ class Finder:
         reading, read, wrong = self._reader.feed(search.reading, piece, texts)
         found.extend(Found(at + text.start, at + text.end, pattern=text.pattern, value=text.value) for text in texts)
         if wrong is not None:
-            found.append(_located(wrong, at))
+            found.append(Found(max(wrong.start + at, 0), wrong.end + at, wrong=wrong.why))
             return Search("over"), len(text)
         if reading.mode == "lost":
             found.append(Found(at, len(text), doubt="the document holds what cannot be followed"))
@@ -192,10 +191,6 @@ def _looked_through(search: Search, text: str, start: int, end: int, found: list
         if base + match.end() > start  # otherwise it was found in the piece before
     )
     return search._replace(carried=joined[-_CARRIED:])
-
-
-def _located(wrong: Wrong, at: int) -> Found:
-    return Found(max(wrong.start + at, 0), wrong.end + at, wrong=wrong.why)
 
 
 def _unwound(pieces: tuple[Any, ...] | None) -> Iterator[str]:

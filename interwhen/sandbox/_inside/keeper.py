@@ -237,15 +237,11 @@ class Keeper:
 
     def _build(self, *, own_processes: bool) -> None:
         plan, entered = self._plan, self._entered
-        view = mounts.View(
-            tuple(plan["readable"]),
-            disk_bytes=plan["disk_bytes"],
-            files=plan["inodes"],
-            uid=entered.uid,
-            gid=entered.gid,
-        )
         try:
-            no_proc = mounts.complete(view) if entered.by else mounts.build(view, own_processes=own_processes)
+            if entered.by:
+                no_proc = mounts.complete(plan, entered)
+            else:
+                no_proc = mounts.build(plan, entered, own_processes=own_processes)
         except OSError as error:
             # The root of this process may be any directory after a failure, so the program must not run.
             raise RuntimeError(f"the file system could not be made: {error}") from error

@@ -6,6 +6,11 @@ import os
 
 from interwhen.sandbox._inside import syscalls
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from interwhen.sandbox._inside.namespaces import Entered
+    from interwhen.sandbox._inside.plan import RunPlan
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
 MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 32, 4096, 16384, 1 << 18
 
@@ -15,26 +20,8 @@ DEVICES = ("null", "zero", "full", "random", "urandom")
 _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount on, out of sight of all others)
 
 
-class View:
-    """The file system of a program: *readable* has pairs of a path and the real path that is mounted there.
-
-    *disk_bytes* and *files* limit the writable directory, whose owner is *uid* and *gid*.
-    """
-
-    __slots__ = ("disk_bytes", "files", "gid", "readable", "uid")
-
-    def __init__(
-        self, readable: tuple[tuple[str, str], ...], *, disk_bytes: int, files: int, uid: int, gid: int
-    ) -> None:
-        self.readable = readable
-        self.disk_bytes = disk_bytes
-        self.files = files
-        self.uid = uid
-        self.gid = gid
-
-
-def build(view: View, *, own_processes: bool) -> str | None:
-    """Mount the file system *view*, and make it the root of this process.
+def build(plan: RunPlan, user: Entered, *, own_processes: bool) -> str | None:
+    """Mount the file system of *plan* for the program's *user*, and make it the root of this process.
 
     Returns None, or the reason why there is no /proc in it. With *own_processes*, this process is the first of a pid
     namespace; without it, there is no /proc. Raises OSError if the kernel refuses another mount.
@@ -48,15 +35,15 @@ def build(view: View, *, own_processes: bool) -> str | None:
     syscalls.pivot_root(base, f"{base}/old")
     os.chdir("/")
     syscalls.mount("tmpfs", "/new", "tmpfs", MS_NOSUID | MS_NODEV, "size=256k,nr_inodes=4k,mode=755")
-    for target, source in view.readable:
+    for target, source in plan["readable"]:
         _show(f"/old{source}", f"/new{target}")
-    _accounts(view)
+    _accounts(user)
     _devices()
     no_proc = _processes("/new/proc") if own_processes else "no pid namespace"
     os.makedirs(f"/new{HOME}", exist_ok=True)
     if not os.path.lexists("/new/tmp"):
         os.symlink(HOME, "/new/tmp")
-    _home(view, f"/new{HOME}")
+    _home(plan, user, f"/new{HOME}")
     os.chdir("/new")
     syscalls.pivot_root(".", ".")
     syscalls.unmount(".")
@@ -65,18 +52,18 @@ def build(view: View, *, own_processes: bool) -> str | None:
     return no_proc
 
 
-def complete(view: View) -> str | None:
+def complete(plan: RunPlan, user: Entered) -> str | None:
     """Add a writable directory with limits, and a /proc that shows only processes, to the root that bubblewrap made.
 
     Returns None, or the reason why /proc shows more than processes. Raises OSError if the directory cannot be mounted.
     """
-    _home(view, HOME)
+    _home(plan, user, HOME)
     return _processes("/proc")
 
 
-def _home(view: View, target: str) -> None:
+def _home(plan: RunPlan, user: Entered, target: str) -> None:
     # The directory itself takes one of the inodes.
-    options = f"size={view.disk_bytes},nr_inodes={view.files + 1},mode=700,uid={view.uid},gid={view.gid}"
+    options = f"size={plan['disk_bytes']},nr_inodes={plan['inodes'] + 1},mode=700,uid={user.uid},gid={user.gid}"
     syscalls.mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
 
 
@@ -117,9 +104,9 @@ def _refuse_submounts(target: str) -> None:
                 )
 
 
-def _accounts(view: View) -> None:
+def _accounts(user: Entered) -> None:
     os.makedirs("/new/etc", exist_ok=True)
-    for name, content in accounts(view.uid, view.gid).items():
+    for name, content in accounts(user.uid, user.gid).items():
         with open(f"/new{name}", "wb") as file:
             file.write(content)
 

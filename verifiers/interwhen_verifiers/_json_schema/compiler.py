@@ -189,15 +189,22 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _has_inner_ids(root: Any) -> bool:
-    """Tell whether a part of *root* has an ``$id`` or a ``$dynamicRef``, which change the meaning of references."""
-    waiting = list(root.values()) if isinstance(root, Mapping) else []
+def parts_of(root: Any) -> Iterator[Mapping[str, Any] | list[Any]]:
+    """Yield all objects and arrays in *root*, whether or not they are schemas themselves."""
+    waiting = [root]
     while waiting:
         part = waiting.pop()
-        if isinstance(part, Mapping):
-            if isinstance(part.get("$id"), str) or "$dynamicRef" in part:
-                return True
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-    return False
+        if isinstance(part, Mapping | list):
+            yield part
+            waiting.extend(part.values() if isinstance(part, Mapping) else part)
+
+
+def objects_in(root: Any) -> Iterator[Mapping[str, Any]]:
+    """Yield all objects in *root*, whether or not they are schemas themselves."""
+    return (part for part in parts_of(root) if isinstance(part, Mapping))
+
+
+def _has_inner_ids(root: Any) -> bool:
+    """Tell whether a part of *root* has an ``$id`` or a ``$dynamicRef``, which change the meaning of references."""
+    inside = list(root.values()) if isinstance(root, Mapping) else []
+    return any(isinstance(part.get("$id"), str) or "$dynamicRef" in part for part in objects_in(inside))

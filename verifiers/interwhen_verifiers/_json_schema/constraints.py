@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeGuard
 
-from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of
+from interwhen_verifiers._json_schema.compiler import Compiler, Kind, Leaf, Node, kind_of, objects_in
 
 Test = Callable[[Leaf], str]
 """A function that returns why a leaf fails, or an empty string where it does not fail."""
@@ -248,17 +248,11 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
     """
 
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
-        schema = leaf.schema
-        properties = schema.get("properties")
-        if name is None or "patternProperties" in schema:
-            return (
-                (properties[name],)
-                if name is not None and isinstance(properties, Mapping) and name in properties
-                else ()
-            )
-        if isinstance(properties, Mapping) and name in properties:
+        properties = leaf.schema.get("properties")
+        if name is not None and isinstance(properties, Mapping) and name in properties:
             return (properties[name],)
-        return (schema["additionalProperties"],) if "additionalProperties" in schema else ()
+        is_open = name is None or "patternProperties" in leaf.schema or "additionalProperties" not in leaf.schema
+        return () if is_open else (leaf.schema["additionalProperties"],)
 
     return schemas
 
@@ -278,24 +272,13 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
     return schemas
 
 
-def parts_of(root: Any) -> Iterator[Mapping[str, Any] | list[Any]]:
-    """Yield all objects and arrays in the schema *root*."""
-    waiting = [root]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping | list):
-            yield part
-            waiting.extend(part.values() if isinstance(part, Mapping) else part)
-
-
 def names_in(root: Any) -> frozenset[str]:
     """Return all names of properties that a schema in *root* describes or requires."""
     found: set[str] = set()
-    for part in parts_of(root):
-        if isinstance(part, Mapping):
-            found |= _names(part)
-            required = part.get("required")
-            found |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
+    for part in objects_in(root):
+        found |= _names(part)
+        required = part.get("required")
+        found |= {name for name in required if isinstance(name, str)} if isinstance(required, list) else set()
     return frozenset(found)
 
 

@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from math import inf
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from interwhen_verifiers._json_schema import constraints
-from interwhen_verifiers._json_schema.compiler import ANYTHING, Compiler, Kind, Node
+from interwhen_verifiers._json_schema.compiler import ANYTHING, Compiler, Kind, Node, parts_of
 from interwhen_verifiers._json_schema.constraints import Refutation, Test
-from interwhen_verifiers._json_schema.states import Frame, Mode, State, Text, Wrong
 
 _SPACE = " \t\r\n"
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
@@ -33,6 +32,68 @@ _DEEPEST = 64
 """For deeper values, only the syntax is judged before the document is complete."""
 
 
+Mode = Literal[
+    "value", "first", "key_first", "key", "colon", "next", "string", "name", "number", "word", "done", "lost"
+]
+"""The next token that the reader expects, or the kind of token that it is reading.
+
+``first``: a value or the end of the array. ``key_first``: a key or the end of the object. ``next``: a comma or a
+closing bracket. ``lost``: the rest of the document cannot be followed.
+"""
+
+
+class Frame(NamedTuple):
+    """An object or array that has begun and has not ended."""
+
+    kind: Literal["object", "array"]
+    node: Node
+    """The constraints of the object or array."""
+    begun: int = 0
+    """How many entries have begun."""
+    seen: int = 0
+    """The keys read so far, as bits (see ``Reader.bit``). Only keys that the schema names have a bit."""
+
+
+class Wrong(NamedTuple):
+    """An error: the reason why no valid document begins like this, and the range of the wrong part."""
+
+    why: str
+    start: int
+    """The start of the wrong part; negative where it is before the text that was fed."""
+    end: int
+
+
+class Text(NamedTuple):
+    """A complete string that must match a pattern in every alternative of the schema."""
+
+    pattern: str
+    value: str
+    end: int
+    """The offset of its end in the text that was fed; ``start`` is the offset of its beginning."""
+    start: int
+
+
+class State(NamedTuple):
+    """The state of the reader between two characters."""
+
+    mode: Mode = "value"
+    """What the reader expects next, or is reading."""
+    stack: tuple[Any, ...] | None = None
+    """The innermost frame, and the stack around it."""
+    depth: int = 0
+    """How many objects and arrays have begun and have not ended."""
+    node: Node = ANYTHING
+    """The constraints of the value that comes next or is being read."""
+    text: str = ""
+    """The part of the current string, number or word that was read; of a long string, only its beginning."""
+    length: int = 0
+    """The number of characters of the current string so far, or less after halves of surrogate pairs."""
+    escape: str = ""
+    """The beginning of an escape sequence that is not complete."""
+    token: int = 0
+    """The number of characters since the start of the token, at most 2**20."""
+
+
 class Reader:
     """Reads JSON documents, and judges them by one schema while they are incomplete."""
 
@@ -42,7 +103,7 @@ class Reader:
         self._bits = {name: 1 << at for at, name in enumerate(sorted(constraints.names_in(schema)))}
         self.kept = max((_KEPT, *map(len, self._bits)))
         """How many characters of a string are kept: enough to know each key that the schema names."""
-        parts = list(constraints.parts_of(schema))
+        parts = list(parts_of(schema))
         self.words = frozenset(word for part in parts if isinstance(part, Mapping) for word in part)
         """The keywords that the schema uses, among other names."""
         self.judges_strings = not self.words.isdisjoint(_OF_STRINGS)

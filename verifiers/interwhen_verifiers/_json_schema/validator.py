@@ -24,14 +24,16 @@ from urllib.parse import urlsplit
 from interwhen import Pass, Unknown, UsageError, Verdict, Violation
 from interwhen.toolkit import MissingExtraError
 
+from interwhen_verifiers._json_schema.compiler import objects_in
 from interwhen_verifiers._re2 import MOST_FROM_DATA, linear, problems_of
 
 # The schemas that a schema refers to: fetched once, from allowed addresses only, never while judging a document.
 
 
 try:
+    import jsonschema
     import referencing
-    from jsonschema.validators import SPECIFICATIONS
+    from jsonschema.validators import SPECIFICATIONS, extend, validator_for
     from referencing.exceptions import NoSuchResource, Unresolvable
     from referencing.jsonschema import DRAFT202012
 except ImportError as missing:
@@ -141,12 +143,6 @@ def _fetched(address: str) -> Any:
             f"{type(error).__name__}: {error}; check the address, or put the schema under $defs"
         ) from error
 
-
-try:
-    import jsonschema
-    from jsonschema.validators import extend, validator_for
-except ImportError as missing:
-    raise MissingExtraError("interwhen_verifiers.json_schema", "jsonschema") from missing
 
 _DEEPEST = 64
 """Where the stack is too small for a document of at most this depth, the schema is said to refer to itself."""
@@ -284,21 +280,9 @@ def _multiple_of(validator: Any, step: Any, instance: Any, _schema: Any) -> Iter
         yield jsonschema.ValidationError(f"{instance!r} is not a multiple of {step!r}")
 
 
-def _parts(schemas: Schemas) -> Iterator[Mapping[str, Any]]:
-    """Yield every object in *schemas*, whether or not it is a schema itself."""
-    waiting = list(schemas)
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping):
-            yield part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
-
-
 def _patterns_in(schemas: Schemas) -> Iterator[str]:
     """Yield every text in *schemas* that the library may read as a pattern."""
-    for part in _parts(schemas):
+    for part in objects_in(schemas):
         if isinstance(part.get("pattern"), str):
             yield part["pattern"]
         if isinstance(part.get("patternProperties"), Mapping):
@@ -312,7 +296,7 @@ def has_few_patterns(schema: Any) -> bool:
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
     """Tell whether ``unevaluatedProperties`` in *schemas* may make the library itself match names by :mod:`re`."""
-    parts = list(_parts(schemas))
+    parts = list(objects_in(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
 

@@ -17,6 +17,7 @@ from interwhen.sandbox import Call, Json, Limits, Outcome, ProcessSandbox, Retur
 
 from interwhen_verifiers._python.cases import Case, Cases, Question, Reader, cases_of, free_names, read_names
 from interwhen_verifiers._python.given import Given, parsed
+from interwhen_verifiers._python.harness import short
 from interwhen_verifiers._python.values import NotPlainError, decoded, held, holds_opaque, plain, read
 
 # Examples such as ``>>> f(2)`` with their output. The sandbox runs them; this module compares the output.
@@ -153,7 +154,6 @@ _HARNESS = Path(__file__).with_name("harness.py").read_text(encoding="utf-8")
 _MOST_CALLS = 100
 _COUNTS = ("asserts", "examples", "of_task", "unclear", "unreached")
 """The names of counts of tests. ``of_task`` counts the tests that hold and come from the task, not from the code."""
-_SHOWN = 160
 _BINDS = re.compile(
     r"^[ \t]*(?:(?:async[ \t]+)?def[ \t]+(\w+)|class[ \t]+(\w+)|(\w+)[ \t]*(?::[^=\n]{1,80})?=(?!=)"
     r"|(?:from[ \t]+[\w.]+[ \t]+)?import[ \t]+([^\n]{1,300}))",
@@ -444,7 +444,7 @@ def _compare(case: Case, answers: _Answers, found: _Found) -> None:
             found.counts["unreached"] += 1
             return
         raised = {"error": type(error).__name__, "kinds": ["Exception"], "message": str(error), "line": 0, "name": ""}
-        found.first = {"kind": "failed", "test": _short(case.shown), "raised": raised}
+        found.first = {"kind": "failed", "test": short(case.shown), "raised": raised}
 
 
 def _holding(case: Case, told: list[Told]) -> Call:
@@ -458,17 +458,17 @@ def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told |
     """Return the report on a test that has no value: a failure if its call *shown* raised, else *told*."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
-    return {"kind": "failed", "test": _short(shown), "raised": told, "example": example}
+    return {"kind": "failed", "test": short(shown), "raised": told, "example": example}
 
 
 def _failed(case: Case, values: list[Any]) -> Told:
-    told: Told = {"kind": "failed", "test": _short(case.shown), "relation": case.relation}
+    told: Told = {"kind": "failed", "test": short(case.shown), "relation": case.relation}
     if not case.relation:
-        return {**told, "values": [_short(repr(values[0]))], "call": _short(case.questions[0].expression)}
+        return {**told, "values": [short(repr(values[0]))], "call": short(case.questions[0].expression)}
     assert isinstance(case.test, ast.Compare)
     names = {f"_v{number}": value for number, value in enumerate(values)}
     right = case.test.comparators[0]
-    return {**told, "values": [_short(repr(values[0])), _short(_shown(lambda: repr(plain(right, names)), right))]}
+    return {**told, "values": [short(repr(values[0])), short(_shown(lambda: repr(plain(right, names)), right))]}
 
 
 def _shown(value: Callable[[], str], node: ast.expr) -> str:
@@ -508,12 +508,8 @@ def _compare_example(example: Example, answers: _Answers, found: _Found) -> None
         case (got, expected):
             found.first = {
                 "kind": "failed",
-                "test": _short(example.shown),
+                "test": short(example.shown),
                 "relation": "Eq",
-                "values": [_short(got), _short(expected)],
+                "values": [short(got), short(expected)],
                 "example": True,
             }
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -184,7 +184,7 @@ class _Encoding:
         if isinstance(value, dict):
             pairs = [f"[{self.text(k, depth)}, {self.text(v, depth)}]" for k, v in dict.items(value)]
             return f'{{"d": [{", ".join(pairs)}]}}'
-        return f'{{"o": {_string(_short(type(value).__name__))}}}'
+        return f'{{"o": {_string(short(type(value).__name__))}}}'
 
 
 def decoded(told: Any, opaque: Any = None, depth: int = 0) -> Any:
@@ -257,7 +257,7 @@ def _described(error: BaseException) -> dict[str, Any]:
 
 def _text(value: object) -> str:
     try:
-        return _short(str(value))
+        return short(str(value))
     except BaseException:  # noqa: BLE001  (it is their code that makes the text)
         return ""
 
@@ -269,5 +269,6 @@ def _shown(value: object) -> str:
         return f"something of type {type(value).__name__}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """Return *text*, cut to 160 characters."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import json
 import re
@@ -70,11 +71,6 @@ class History:
     def is_conversation(self) -> bool:
         """Whether the assistant has written any text to the user. If it has not, the history may lack messages."""
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
-
-    @cached_property
-    def last_user(self) -> str:
-        """The text of the last message of the user; empty if there is none."""
-        return next((message.content for message in reversed(self.messages) if message.role == "user"), "")
 
 
 def read_history(task: Task) -> History:
@@ -201,16 +197,10 @@ def fields(text: str) -> Iterator[tuple[str, str]] | None:
 
 
 def _json(text: str) -> Entries | None:
-    try:
-        return list(_walk(msgspec.json.decode(text), "", 0))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        pass
-    if "\n" not in text:
-        return None
-    try:
-        return [entry for line in text.split("\n") if line.strip() for entry in _walk(msgspec.json.decode(line), "", 0)]
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+    for documents in ([text], [line for line in text.split("\n") if line.strip()]):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            return [entry for document in documents for entry in _walk(msgspec.json.decode(document), "", 0)]
+    return None
 
 
 def _literal(text: str) -> Entries | None:

@@ -33,16 +33,10 @@ def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
     return between.join(steps), spans
 
 
-def stepwise(record: Mapping[str, Any], between: str, sound: Label) -> LabelledTrace:
-    """Return the trace of a *record* whose steps are joined by *between*; its label is *sound* if no step is wrong."""
-    text, spans = joined(record["steps"], between)
-    first = record["first_error"]  # -1: none
-    return LabelledTrace(
-        name=record["id"],
-        turns=(Turn(prompt=record["problem"], text=text),),
-        label=sound if first < 0 else "wrong",
-        mistake=None if first < 0 else Mistake(turn=0, span=spans[first]),
-    )
+def one_turn(name: str, prompt: str, text: str, label: Label, mistake: Span | None = None) -> LabelledTrace:
+    """Return the trace of a single answer; *mistake* is the place of the first wrong step in *text*, if known."""
+    first_wrong = None if mistake is None else Mistake(turn=0, span=mistake)
+    return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=text),), label=label, mistake=first_wrong)
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:

@@ -1,4 +1,4 @@
-"""Runs of tau-bench (sierra-research/tau-bench): an agent, its tools, a simulated user, and a written policy."""
+"""Readers of runs of agents with tools: AgentDojo and tau-bench."""
 
 from __future__ import annotations
 
@@ -14,6 +14,22 @@ from interwhen_verifiers.traces._records import records, turns_of
 
 _BROKEN_GOLD = ("NQNU5R", "XEHM4B")
 """Reservations for which the gold calls of the benchmark break its policy."""
+
+
+def agentdojo(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the runs of the file at *path* in which the assistant has a turn.
+
+    ``wrong``: the attack succeeded. ``right``: there was no attack, and the run did its task. Others are ``unclear``.
+    """
+    for record in records(path):
+        if turns := turns_of(record["messages"]):
+            yield LabelledTrace(name=record["id"], turns=turns, label=_label(record))
+
+
+def _label(record: dict[str, Any]) -> Any:
+    if record["attack"]:
+        return "wrong" if record["attack_succeeded"] else "unclear"
+    return "right" if record["utility"] else "unclear"
 
 
 def tau_bench(path: Path) -> Iterator[LabelledTrace]:

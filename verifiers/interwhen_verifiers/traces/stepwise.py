@@ -1,0 +1,55 @@
+"""Readers of chains of thought and solutions to problems: BIG-Bench Mistake, GSM8K and ProcessBench."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from interwhen.testing import Label, LabelledTrace
+
+from interwhen_verifiers.traces._records import joined, one_turn, records
+
+_NOTE = re.compile(r"<<[^<>]*+>>")
+
+
+def bigbench_mistake(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the chains in the file or folder at *path*, one step on each line.
+
+    A chain with a labelled mistake is ``wrong``. Without one, it is ``right`` if its answer is right, else ``unclear``.
+    """
+    for record in records(path):
+        yield _steps(record, "\n", "right" if record["final_correct"] else "unclear")
+
+
+def gsm8k(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the solutions in the file or folder at *path*, without calculator annotations and "####" lines.
+
+    Solutions of people, and solutions of models with the right answer, are ``right``. Others are ``unclear``.
+    """
+    for record in records(path):
+        human = "answer" in record
+        label: Label = "right" if human or record["final_correct"] else "unclear"
+        yield one_turn(record["id"], record["question" if human else "problem"], _text(record), label)
+
+
+def processbench(path: Path) -> Iterator[LabelledTrace]:
+    """Yield the solutions in the file or folder at *path*. The mistake of a trace is its first wrong step.
+
+    A trace without a wrong step is ``right``.
+    """
+    return (_steps(record, "\n\n", "right") for record in records(path))
+
+
+def _steps(record: dict[str, Any], between: str, sound: Label) -> LabelledTrace:
+    text, spans = joined(record["steps"], between)
+    first = record["first_error"]  # -1: none
+    if first < 0:
+        return one_turn(record["id"], record["problem"], text, sound)
+    return one_turn(record["id"], record["problem"], text, "wrong", spans[first])
+
+
+def _text(record: dict[str, Any]) -> str:
+    lines = record["answer"].splitlines() if "answer" in record else record["steps"]
+    return "\n".join(_NOTE.sub("", line) for line in lines if not line.startswith("####"))
