@@ -199,10 +199,6 @@ def _entry_points(group: str) -> metadata.EntryPoints:
 
 
 def find(group: str, name: str) -> metadata.EntryPoint:
-    """Return the entry point *name* (or ``distribution/name``) of *group*, without importing it.
-
-    Raises :class:`PluginError` if it is not installed, or if several distributions contain it.
-    """
     entries = list(_entry_points(group))
     distribution, slash, bare = name.rpartition("/")
     found = [e for e in entries if e.name == bare and (not slash or described(e).distribution == distribution)]
@@ -219,7 +215,6 @@ def find(group: str, name: str) -> metadata.EntryPoint:
 
 
 def described(entry: metadata.EntryPoint) -> Plugin:
-    """Return the description of the plug-in *entry*, taken from the metadata of its distribution."""
     dist = entry.dist
     return Plugin(
         name=entry.name,
@@ -230,7 +225,6 @@ def described(entry: metadata.EntryPoint) -> Plugin:
 
 
 def names_of(group: str) -> tuple[str, ...]:
-    """Return the names of the plug-ins of the entry-point *group*, without importing them."""
     return tuple(entry.name for entry in _entry_points(group))
 
 
@@ -291,10 +285,7 @@ with a deadline (see :func:`apply_generic`)."""
 
 
 def parse_options(name: str, text: str) -> dict[str, str]:
-    """Parse the options in *text*, such as ``a=1,b=two``. *name* is the plug-in's name for error messages.
-
-    Raises :class:`PluginError` for an option that has no name or no value, or is given twice.
-    """
+    # `name` is the plug-in's name for error messages.
     options: dict[str, str] = {}
     for part in _SEPARATOR.split(text) if text.strip() else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
@@ -319,15 +310,11 @@ _SECRET = re.compile(r"(?:^|_)(?:key|token|secret|password)$", re.IGNORECASE)
 
 
 def _show_option(key: str, value: object) -> str:
-    """Format the *value* of the option *key* for an error message, unless *key* is the name of a secret."""
     return "a secret that is not shown" if _SECRET.search(key) else f"{value!r:.80}"
 
 
 def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Return the parameters of *factory* that can be given by keyword, by name.
-
-    A ``**kwargs`` parameter has the key ``"**"``. Empty if *factory* has no readable signature.
-    """
+    # A `**kwargs` parameter has the key `"**"`. Empty if `factory` has no readable signature.
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
@@ -340,11 +327,8 @@ def own_options(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def split_options(
     name: str, factory: Callable[..., Any], options: Mapping[str, object]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Convert the values of *options*, and divide them into those for *factory* and the generic ones.
-
-    An option that *factory* has itself goes to *factory*. Values for a ``**kwargs`` parameter are not converted. Raises
-    :class:`PluginError` for an unknown option, a value of a wrong type, or an annotation that cannot be resolved.
-    """
+    # An option that `factory` has itself goes to `factory`. Values for a `**kwargs` parameter are not converted. Raises
+    # `PluginError` for an unknown option, a value of a wrong type, or an annotation that cannot be resolved.
     own = own_options(factory)
     for_factory: dict[str, object] = {}
     generic: dict[str, object] = {}
@@ -361,12 +345,9 @@ def split_options(
 
 
 def converted(name: str, key: str, value: object, annotation: Any) -> object:
-    """Convert *value* to the type *annotation*. A text that cannot be converted directly is decoded as JSON.
-
-    If that fails for a list type, a text that does not begin with ``[`` becomes the only element of a list. A value for
-    a type that cannot be checked, such as a callable, stays unchanged. Raises :class:`PluginError` if *value* has the
-    wrong type.
-    """
+    # A text that cannot be converted directly is decoded as JSON. If that fails for a list type, a text that does not
+    # begin with `[` becomes the only element of a list. A value for a type that cannot be checked, such as a callable,
+    # stays unchanged.
     try:
         return msgspec.convert(value, annotation, strict=False)
     except TypeError:
@@ -390,10 +371,7 @@ _APART = ("label", "deadline", "remedy", "place", "end")
 
 
 def apply_generic(name: str, monitor: Monitor, options: Mapping[str, object]) -> Monitor:
-    """Return a copy of *monitor* with the generic *options* set. *name* is the plug-in's name for error messages.
-
-    Raises :class:`PluginError` if an option is not possible for this monitor.
-    """
+    # `name` is the plug-in's name for error messages.
     fields: dict[str, Any] = {k: v for k, v in options.items() if k not in _APART}
     if "label" in options:
         fields["name"] = options["label"]
@@ -467,10 +445,7 @@ _UNRESOLVED = (NameError, TypeError, AttributeError, SyntaxError)
 
 
 def annotation_of(factory: Callable[..., Any], parameter: inspect.Parameter) -> Any:
-    """Return the annotated type of the parameter *parameter* of *factory*; ``Any`` if it has no annotation.
-
-    Raises an exception of ``_UNRESOLVED`` if the annotation cannot be resolved.
-    """
+    # Raises an exception of `_UNRESOLVED` if the annotation cannot be resolved.
     if parameter.annotation is parameter.empty:
         return Any
     described = factory.__init__ if inspect.isclass(factory) else factory
@@ -507,7 +482,7 @@ def _choices(key: str, annotation: Any) -> str:
 
 
 def _is_list(annotation: Any) -> bool:
-    """Return whether *annotation* is a collection type, or a union with one. Text, bytes and mappings do not count."""
+    # Text, bytes and mappings do not count.
     if typing.get_origin(annotation) in {typing.Union, types.UnionType}:
         return any(_is_list(each) for each in typing.get_args(annotation))
     kind = typing.get_origin(annotation) or annotation
@@ -538,11 +513,6 @@ def load_monitor(spec: MonitorSpec) -> Monitor:
 
 
 def make_monitor(name: str, factory: Callable[..., Any], options: Mapping[str, object]) -> Monitor:
-    """Call *factory* with those of *options* that it has, and set the generic ones on the monitor that it returns.
-
-    Raises :class:`PluginError` if the factory fails or does not make exactly one monitor, or if an option is unknown or
-    has an invalid value.
-    """
     monitors = _make(name, factory, options)
     if len(monitors) > 1:
         names = ", ".join(monitor.name for monitor in monitors)
@@ -601,10 +571,7 @@ reused."""
 
 
 def source_of(verifier: Verifier, prepare: object = None) -> MonitorSource | None:
-    """Return the plug-in that made a monitor with exactly this *verifier* and *prepare*; ``None`` if none is known.
-
-    Only monitors that were loaded by a name or a mapping have a source.
-    """
+    # Only monitors that were loaded by a name or a mapping have a source.
     found = _sources.get((id(verifier), id(prepare)))
     return None if found is None else found[1]
 
@@ -641,11 +608,6 @@ def _several(specs: MonitorSpec | Iterable[MonitorSpec]) -> Iterable[MonitorSpec
 
 
 def read_spec(spec: str | Mapping[str, object], what: str) -> tuple[str, dict[str, object]]:
-    """Split *spec*, ``name:options`` or a mapping with ``name``, into the name of the plug-in and its options.
-
-    Raises :class:`UsageError`, which calls the plug-in *what*, for a mapping without a name, and :class:`PluginError`
-    as :func:`parse_options` does.
-    """
     if isinstance(spec, str):
         name, _, text = spec.strip().partition(":")
         return name, dict(parse_options(name, text))
@@ -660,7 +622,6 @@ def read_spec(spec: str | Mapping[str, object], what: str) -> tuple[str, dict[st
 
 
 def _taken_apart(spec: object) -> tuple[str, Callable[..., Any], Mapping[str, object]]:
-    """Split *spec*, which is not a monitor, into its name (for error messages), its factory and its options."""
     if isinstance(spec, str | Mapping):
         name, options = read_spec(spec, "a monitor")
         return name, load_verifier(name), options
@@ -683,11 +644,8 @@ def call_factory(
     options: Mapping[str, object] = MappingProxyType({}),
     passes: type[InterwhenError] = InterwhenError,
 ) -> Any:
-    """Call *factory* with the arguments *given* and the keyword *options*; return its result.
-
-    An exception of the factory becomes a :class:`PluginError` that names the plug-in *name*, except for exceptions of
-    type *passes*.
-    """
+    # An exception of the factory becomes a `PluginError` that names the plug-in `name`, except for exceptions of type
+    # `passes`.
     try:
         return factory(*given, **options)
     except passes:
@@ -747,7 +705,6 @@ def safe_from_data(**allowed: Callable[[Any], bool]) -> Callable[[F], F]:
 
 
 def is_safe_from_data(factory: Callable[..., Any]) -> bool:
-    """Return whether *factory* itself, not what it wraps or inherits from, is declared :func:`safe_from_data`."""
     declared = getattr(factory, _SAFE, None)
     return declared is not None and declared.factory is factory
 
@@ -761,11 +718,8 @@ class LoadedFromData(NamedTuple):
 
 
 def load_from_data(specs: Iterable[str | Mapping[str, Any]]) -> LoadedFromData:
-    """Return, for each of *specs*, its monitors, or the reason why they may not be made.
-
-    Somebody else may have written *specs*. So a plug-in must be declared :func:`safe_from_data`, a deadline can only
-    become shorter than that of the verifier, and the monitors must be made quickly.
-    """
+    # Somebody else may have written `specs`. So a plug-in must be declared `safe_from_data`, a deadline can only become
+    # shorter than that of the verifier, and the monitors must be made quickly.
     found: list[tuple[Monitor, ...] | UsageError] = []
     seconds = 0.0
     for spec in specs:
@@ -817,7 +771,7 @@ CONSENT = "it needs your consent: write -m ... or --trust FILE (in Python monito
 
 
 def _needs_consent(name: str, why: str) -> PluginError:
-    """Return the error for the plug-in *name*, which a file names and which may not be used, because of *why*."""
+    # Return the error for the plug-in `name`, which a file names and which may not be used, because of `why`.
     return PluginError(name, f"{CONSENT}; {why}")
 
 
@@ -900,11 +854,8 @@ def _served(base_url: str, *, name: str | None, api: Api, api_key: str | None) -
 
 
 def load_workers(spec: str | WorkerPool | None) -> WorkerPool | None:
-    """Return the worker pool that *spec* describes, such as ``"ray"``, ``"ray:actors=8"`` or ``module:factory``.
-
-    A pool or ``None`` is returned unchanged. Raises :class:`PluginError` if the plug-in is unknown or fails, and
-    :class:`UsageError` if *spec* is something else. An :class:`InterwhenError` of the factory is passed on.
-    """
+    # A pool or `None` is returned unchanged. Raises `PluginError` if the plug-in is unknown or fails, and `UsageError`
+    # if `spec` is something else. An `InterwhenError` of the factory is passed on.
     found: WorkerPool | None = make(WORKERS, spec, {}) if isinstance(spec, str) else spec
     require("workers", found, WorkerPool | None, "write workers=Workers(...) or 'ray'")
     return found
@@ -933,11 +884,7 @@ def load_monitor_or_path(spec: str) -> Monitor:
 
 
 def find_factory(name: str, module: str, factory: str) -> Callable[..., Any]:
-    """Import *module*, also from the working directory, and return its attribute *factory*.
-
-    A working directory that is not in ``sys.path`` is added there, and stays. *name* is used in error messages. Raises
-    :class:`PluginError` if the import fails or the attribute is not callable.
-    """
+    # A working directory that is not in `sys.path` is added there, and stays. `name` is used in error messages.
     if (here := os.getcwd()) not in sys.path:  # noqa: PTH109  # sys.path has strings
         sys.path.insert(0, here)
     importlib.invalidate_caches()
@@ -975,10 +922,8 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
 
 def call_with_own(name: str, factory: Callable[..., Any], options: Mapping[str, object], /, **given: object) -> Any:
-    """Call *factory* with the arguments *given*, and *options*, which must be parameters of it; return its result.
-
-    Values of *options* are converted to the annotated types. Raises :class:`PluginError` as :func:`make` does.
-    """
+    # Call `factory` with the arguments `given`, and `options`, which must be parameters of it; return its result.
+    # Values of `options` are converted to the annotated types.
     own = own_options(factory)
     values = dict(given)
     for key, value in options.items():
@@ -1051,7 +996,6 @@ def describe(name: str) -> VerifierReport:
 
 
 def _plain(text: str) -> str:
-    """Return *text* without Sphinx markup: ``:class:`~a.b.C``` becomes ``C``."""
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`~(?:[^`]*\.)?([^`.]+)`", r"\1", text)
     text = re.sub(r":[a-z]+(?::[a-z]+)?:`([^`]*)`", r"\1", text)
     return text.replace("``", "`")

@@ -43,10 +43,7 @@ _NARROWEST = 40
 
 
 def answer(arguments: Sequence[str]) -> str | None:
-    """Return the general help or the version, if *arguments* ask for one of them; else ``None``.
-
-    The result is ``None``, too, if an argument may be a command.
-    """
+    # The result is `None`, too, if an argument may be a command.
     # Not only the shipped commands: those of other distributions have their own help, too.
     before = ("", *arguments)
     if any(not one.startswith("-") and before[at] != "--log-level" for at, one in enumerate(arguments)):
@@ -57,7 +54,6 @@ def answer(arguments: Sequence[str]) -> str | None:
 
 
 def version() -> str:
-    """Return the version of interwhen, read from its source."""
     # To read it from the package's metadata takes 40 ms. Importing pathlib would double the time of this function.
     place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_types", "__init__.py")
     with open(place, encoding="utf-8") as source:
@@ -86,7 +82,6 @@ def _wrapped(text: str, columns: int) -> list[str]:
 
 
 def _columns() -> int:
-    """Return the width of the help in characters, from 40 to 100: ``COLUMNS``, else the terminal's; 100 if unknown."""
     # ``shutil`` can find it, too, but takes 10 ms to import.
     try:
         found = int(os.environ.get("COLUMNS", ""))

@@ -22,7 +22,6 @@ _SEEDS = 2**32
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option ``--interwhen-seed N``, which repeats the chunks of an earlier test run."""
     parser.getgroup("interwhen").addoption(
         _OPTION,
         type=int,
@@ -34,10 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def interwhen_seed(request: pytest.FixtureRequest) -> int:
-    """Return the seed of the chunks in this test: that of ``--interwhen-seed``, or a random one below 2**32.
-
-    The seed is added to the report of the test.
-    """
+    # The seed is added to the report of the test.
     given: int | None = request.config.getoption(_OPTION)
     seed = random.SystemRandom().randrange(_SEEDS) if given is None else given
     request.node.add_report_section("setup", "interwhen", f"chunks of seed {seed}; the same again: {_OPTION} {seed}")
@@ -46,10 +42,7 @@ def interwhen_seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def scripted_model() -> Callable[..., ScriptedModel]:
-    """Return a function that makes a model from replies: ``scripted_model("first stream", "after the first remedy")``.
-
-    Replies and options are those of :class:`interwhen.testing.ScriptedModel`.
-    """
+    # Replies and options are those of `interwhen.testing.ScriptedModel`.
     from interwhen.testing import ScriptedModel
 
     def make(*replies: object, **options: object) -> ScriptedModel:
@@ -60,11 +53,8 @@ def scripted_model() -> Callable[..., ScriptedModel]:
 
 @pytest.fixture
 def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
-    """Return a function that makes a model, which sends recorded texts in random chunks.
-
-    Call it with one text for each stream, and options of :class:`interwhen.testing.ScriptedModel`. The seed of the test
-    determines the chunks.
-    """
+    # Call it with one text for each stream, and options of `interwhen.testing.ScriptedModel`. The seed of the test
+    # determines the chunks.
     from interwhen.testing import ScriptedModel, recut
 
     def make(*texts: str, **options: object) -> ScriptedModel:
@@ -76,7 +66,6 @@ def rechunked_model(interwhen_seed: int) -> Callable[..., ScriptedModel]:
 
 @pytest.fixture
 def assert_trial(interwhen_seed: int) -> TrialAssertion:
-    """Return :func:`interwhen.testing.assert_trial` with the seed of this test."""
     from interwhen.testing import assert_trial as harness
 
     return partial(harness, seed=interwhen_seed)

@@ -9,7 +9,6 @@ from interwhen.cli._text import print_error
 
 
 def run(app: App, arguments: Sequence[str] | None = None) -> int:
-    """Run the command in *arguments* (default: those of the process), and return its exit code."""
     try:
         return app(arguments, exit_on_error=False, print_error=False) or _exits.OK
     except CycloptsError as error:

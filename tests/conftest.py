@@ -56,7 +56,6 @@ httpcore2.default_ssl_context = _default_ssl_context
 
 
 def pytest_generate_tests(metafunc):
-    """Refuse sets as the values of a parameter: their order differs from process to process, and so do the tests."""
     for mark in metafunc.definition.iter_markers("parametrize"):
         values = mark.kwargs.get("argvalues", mark.args[1] if len(mark.args) > 1 else ())
         if isinstance(values, set | frozenset):
@@ -69,7 +68,6 @@ def _refuse_shared_printer(_printer, _out, _terms):
 
 @pytest.fixture(autouse=True)
 def own_z3_printer(monkeypatch):
-    """Refuse str() of Z3 terms, whose text is empty or another thread's if two threads print at the same time."""
     if printing := sys.modules.get("z3.z3printer"):
         shared = type("SharedPrinter", (printing.PP,), {"__call__": _refuse_shared_printer})
         monkeypatch.setattr(printing, "_PP", shared())
@@ -77,7 +75,6 @@ def own_z3_printer(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def unconfigured():
-    """Leave structlog as it was found: a command that a test runs configures it."""
     yield
     structlog.reset_defaults()
 
@@ -88,7 +85,6 @@ _server_settled = ScriptedServer.settled
 
 @pytest.fixture(autouse=True)
 def unhurried(request, monkeypatch):
-    """In real time, wait long for what is being closed: a busy machine may not run the test for half a second."""
     # A thread writes journals, in real time whatever the clock of the test. Tests of the limit itself make it shorter.
     monkeypatch.setattr(
         _writer.ThreadClerk, "ended", lambda self, seconds: _journal_ended(self, max(seconds, 30.0 * (seconds >= 0.5)))
@@ -109,7 +105,7 @@ def unhurried(request, monkeypatch):
 
 @pytest.fixture
 def configured():
-    """Have structlog take the log, so that it can be captured."""
+    # Have structlog take the log, so that it can be captured.
     structlog.configure()
 
 
@@ -124,10 +120,7 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Sample whole files before they are imported, which costs more than to run many tests.
-
-    The sample touches every folder, and stays the same if tests are added elsewhere.
-    """
+    # The sample touches every folder, and stays the same if tests are added elsewhere.
     every, path = config.getoption("--sample"), collection_path
     if every == 1 or not fnmatch(path.name, "test_*.py") or path == min(path.parent.glob("test_*.py")):
         return None
@@ -135,7 +128,6 @@ def pytest_ignore_collect(collection_path, config):
 
 
 def pytest_collection_modifyitems(items):
-    """Refuse names of tests with the address of an object: each process has other ones, and could not share the tests."""
     for item in items:
         if " at 0x" in item.nodeid:
             raise pytest.UsageError(f"{item.nodeid}: the name of a test must have no address: give ids to parametrize")
@@ -154,7 +146,6 @@ class FailedAtOnce:
 
 
 def pytest_collection_finish():
-    """Spare the garbage collector the modules and the tests: it would walk a million objects in each of its passes."""
     gc.collect()
     gc.freeze()
 

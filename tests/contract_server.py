@@ -38,7 +38,7 @@ class ContractServer(ScriptedTransport):
                 return reply(404, b"{}")
 
     def _render(self, request):
-        """Render the messages. With the flaw "closes", the template closes the reasoning of an unfinished message."""
+        # With the flaw "closes", the template closes the reasoning of an unfinished message.
         if "closes" not in self.flaws:
             return super()._render(request)
         said = request.json["messages"][-1]
@@ -73,10 +73,7 @@ class ContractServer(ScriptedTransport):
         return self.events(deltas, reason)
 
     def deltas(self, last):
-        """Return the deltas of the answer, a character each, after *last* if that is an unfinished assistant message.
-
-        With the flaw "restarts", they are those of the whole answer.
-        """
+        # With the flaw "restarts", they are those of the whole answer.
         kept = last if last["role"] == "assistant" else {}
         thought, said = kept.get("reasoning_content", ""), kept.get("content", "")
         if "restarts" in self.flaws:

@@ -9,7 +9,6 @@ LIMITS = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 
 
 def tokens_of(text):
-    """Tokenize *text*: a token a character."""
     return [1000 + ord(char) for char in text]
 
 

@@ -32,8 +32,6 @@ def _note(what):
 
 
 def _listen():
-    """Report each import of a module, each compiled source (a dataclass has some) and each compiled pattern."""
-
     def hear(event, values):
         if event == "import":
             _note(f"import {values[0]}")
@@ -160,7 +158,6 @@ async def _wrapped(url, folder, event):
 
 
 async def send_call(app, body):
-    """Send one call to *app*, and return the body of its answer."""
     import anyio
 
     parts = [{"type": "http.request", "body": body, "more_body": False}]

@@ -30,7 +30,6 @@ class _Parent:
         )
 
     def run(self, request, seconds):
-        """Run the script of *request*; return its exit code. Raises ``TimeoutExpired`` after *seconds*."""
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         self.process.stdin.flush()
         if not select.select([self.process.stdout], [], [], seconds)[0]:
@@ -41,7 +40,6 @@ class _Parent:
         return int(answer)
 
     def close(self):
-        """End it, and the script that runs, if one does."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, 9)
         self.process.communicate()
@@ -84,7 +82,7 @@ def run_script(path, *, cwd=None, env=None, timeout=100, warn=None):
 
 
 def _fork_scripts():
-    """Read requests from the standard input, and write an exit code for each. In a child, return its request."""
+    # Read requests from the standard input, and write an exit code for each. In a child, return its request.
     for line in sys.stdin.buffer:
         request = json.loads(line)
         child = os.fork()

@@ -19,12 +19,11 @@ def refused(message, *, param=None, code=None, status=400):
 
 
 class Hosted:
-    """Answers like *vendor* ("openai", "anthropic" or "gemini").
+    """Answers like *vendor* ("openai", "anthropic" or "gemini")."""
 
-    Stream number n gets ``answers[n]``, or the last one, and each request without streaming gets *fork*. *call* is the
-    name and the arguments of a tool call that the first chat stream sends instead. *summary* is a summary of the
-    reasoning (Responses API). *tokens* is how many tokens of reasoning the server counts.
-    """
+    # Stream number n gets `answers[n]`, or the last one, and each request without streaming gets `fork`. `call` is the
+    # name and the arguments of a tool call that the first chat stream sends instead. `summary` is a summary of the
+    # reasoning (Responses API). `tokens` is how many tokens of reasoning the server counts.
 
     def __init__(self, vendor, *answers, summary="", tokens=THOUGHTS, call=None, fork="yes"):
         self.vendor = vendor

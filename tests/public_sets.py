@@ -11,13 +11,11 @@ FOLDER = Path(os.environ.get("INTERWHEN_DATA", "INTERWHEN_DATA is not set"))
 
 
 def public_set(name: str) -> Path:
-    """Return the folder or file *name* of the data sets, or skip the test."""
     if not (FOLDER / name).exists():
         pytest.skip(f"needs the public data set {name!r}: set INTERWHEN_DATA to the folder that has it")
     return FOLDER / name
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    """Return the mark of a test that reads the folder or file *name* of the data sets."""
     reason = f"needs the public data set {name!r}: set INTERWHEN_DATA to the folder that has it"
     return pytest.mark.skipif(not (FOLDER / name).exists(), reason=reason)

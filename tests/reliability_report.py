@@ -56,25 +56,20 @@ class Tally:
         line.tries += tries
 
     def place(self, title, first, second, column, cell):
-        """Note one cell of a table, which a test shows with ``record_property("matrix", (...))``."""
         self.matrices.setdefault(title, {}).setdefault((first, second), {})[column] = cell
 
     @property
     def shown(self):
-        """The rows that a test has shown."""
         return {row for row, _, _ in self.lines}
 
     def missing(self, rows, not_built=()):
-        """Return the rows that nothing has shown, though they are built."""
         return [row for row in rows if row not in self.shown and row not in not_built]
 
     def built_after_all(self, not_built):
-        """Return the rows that a test has shown, though they are said not to be built."""
         return [row for row in not_built if row in self.shown]
 
 
 def place(row):
-    """Sort W before V before P before G before all others, and 2 before 10."""
     letter, number = re.fullmatch(r"(\D*)(\d*).*", row).groups()
     order = "WVPG".find(letter) if letter in {"W", "V", "P", "G"} else 4
     return order, letter, int(number or 0), row
@@ -86,7 +81,6 @@ def section_of(row):
 
 
 def render(tally, rows, not_built=()):
-    """Return the Markdown page."""
     parts = [HEAD]
     lines = {(row, "", "not built yet"): Line() for row in not_built if row in rows and row not in tally.shown}
     lines |= tally.lines
@@ -124,7 +118,6 @@ def render(tally, rows, not_built=()):
 
 
 def _fault(row, injected, happens):
-    """The arguments of a mark, given by place or by name."""
     return row, injected, happens
 
 
@@ -177,7 +170,6 @@ def add_option(parser):
 
 
 def start(config, rows, not_built=NOT_BUILT):
-    """Begin to collect, if the command line asks for it."""
     path = config.getoption("--reliability-report")
     if path is not None:
         config.pluginmanager.register(Reporter(path, rows, not_built), "reliability-report")

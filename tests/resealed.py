@@ -13,7 +13,7 @@ def taken_apart(data):
 
 
 def put_together(entries, *, reseal=True, sign=None):
-    """Return the bytes of a journal. *reseal* makes the digests of the seals right again, *sign* their signatures."""
+    # `reseal` makes the digests of the seals right again, `sign` their signatures.
     data, chain = preamble()
     digest = b""
     for entry in entries:
@@ -30,12 +30,10 @@ def put_together(entries, *, reseal=True, sign=None):
 
 
 def alone(at, phase, text):
-    """Return the record of one chunk."""
     return records.TextRecord(at, phase, (text,), (at,))
 
 
 def standing(entries):
-    """Return how many of *entries* stand: all up to the first verdict or end without a seal after it."""
     last = max((at for at, entry in enumerate(entries) if isinstance(entry, records.SealRecord)), default=0)
     for at in range(last, len(entries)):
         entry = entries[at]

@@ -29,7 +29,6 @@ BUSY = (
 
 
 def streamed(texts, chat):
-    """The body of an answer that streams *texts*."""
     for text in texts:
         part = {"delta": {"content": text}} if chat else {"text": text}
         if text == CALL and chat:
@@ -41,7 +40,6 @@ def streamed(texts, chat):
 
 
 def answer(asked, number):
-    """Return the answer to request *number* of the stream that *asked* names as its model."""
     name = asked.get("model")
     texts = list(TEXTS)
     if name == "repair":
@@ -79,7 +77,6 @@ def serve(listener):
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """A function that streams one stream of each kind in a new process, and returns what that reports, by event."""
     reports = {}
 
     def make(way):

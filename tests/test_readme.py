@@ -66,7 +66,6 @@ assert result.violations[0].why == "that date was not a Friday", result.violatio
 
 @pytest.fixture
 def server_url():
-    """A scripted completions server in a thread of its own."""
     from interwhen.testing.server import ScriptedServer, events
 
     ready: list[str] = []

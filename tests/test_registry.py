@@ -31,7 +31,6 @@ def yes(claim: Claim) -> Pass:
 
 
 def plain(*, words: tuple[str, ...] = (), limit: float | None = None, level: str = "mine") -> Monitor:
-    """A factory with a few options."""
     plain.seen = (words, limit, level)
     return Monitor(name="plain", verifier=yes, extractor=lambda segment: ())
 
@@ -125,7 +124,6 @@ Install = Callable[..., Path]
 
 @pytest.fixture
 def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
-    """Make installed distributions out of texts."""
     modules: set[str] = set()
 
     def installed(name: str, version: str, points: str, **sources: str) -> Path:

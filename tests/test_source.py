@@ -8,7 +8,6 @@ FOLDERS = ("interwhen", "interwhen_launcher", "interwhen_pytest", "verifiers", "
 
 
 def calls(tree):
-    """The dotted names of the functions that are called, with the first argument where it is a literal."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             first = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
@@ -16,7 +15,7 @@ def calls(tree):
 
 
 def test_no_process_with_threads_is_forked():
-    """A fork copies one thread and every lock: Python warns of it from 3.12 on. Sandboxes fork before they have threads."""
+    # A fork copies one thread and every lock: Python warns of it from 3.12 on. Sandboxes fork before they have threads.
     found = [
         f"{path.relative_to(ROOT)}: {name}"
         for folder in FOLDERS

@@ -24,7 +24,6 @@ def test_all_blocks_are_files_or_commands():
 
 @pytest.fixture
 def environment(tmp_path):
-    """An environment of its own, for a package that gets installed."""
     pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
     venv.create(tmp_path / "venv", with_pip=True)
     scripts = tmp_path / "venv" / "bin"

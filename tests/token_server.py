@@ -8,7 +8,6 @@ TEXTS = {number: tag for tag, number in TAGS.items()}
 
 
 def ids_of(text):
-    """Tokenize as the scripted server does: a tag is one token, everything else a token a character."""
     ids = []
     while text:
         tag = next((tag for tag in TAGS if text.startswith(tag)), None)

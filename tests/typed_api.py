@@ -88,7 +88,6 @@ class DateClaim(Claim):
 
 
 def dates(segment: Segment) -> Iterator[DateClaim]:
-    """Read claims from a segment."""
     yield DateClaim(key=segment.text, span=segment.ground("1 May"), day=1)
 
 
@@ -115,7 +114,6 @@ class OwnVerifier:
     worker: interwhen.toolkit.Worker = "inline"
 
     def check(self, claim: DateClaim, /) -> Verdict:
-        """Judge a claim."""
         return Pass(claim.key)
 
 
@@ -123,7 +121,6 @@ verifiers: list[Verifier] = [check, check_async, OwnVerifier()]
 
 
 def from_reply(reply: str, segment: Segment) -> list[DateClaim]:
-    """Read claims from what a fork said."""
     return [DateClaim(key=reply, span=segment.ground(reply), day=int(reply))]
 
 
@@ -152,19 +149,15 @@ class OwnModel:
     name = "own"
 
     async def capabilities(self) -> Capabilities:
-        """Say what it can do."""
         return Capabilities(resume="prefix", forks=False)
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream."""
-
         async def texts() -> AsyncIterator[str]:
             yield request.prefix
 
         return IteratorStream(texts())
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork."""
         return Completion(request.side or "", "stop", Usage())
 
     async def aclose(self) -> None:
@@ -178,7 +171,6 @@ metered: Model = MeteredModel(replay, 1000)
 
 
 def show(event: Event) -> str:
-    """Match over every event."""
     match event:
         case Delta(text=text):
             return text
@@ -203,7 +195,6 @@ def show(event: Event) -> str:
 
 
 def judge(result: Result) -> str:
-    """Match over every result."""
     match result:
         case Verified(certificate=certificate):
             return f"{certificate.coverage:.0%} {certificate.matches(result.text)}"
@@ -218,7 +209,6 @@ def judge(result: Result) -> str:
 
 
 async def supervise() -> str:
-    """Run with a model, with a name, with messages."""
     async with interwhen.run(own, "prompt", monitors=monitors, sampling=Sampling(max_tokens=9)) as run:
         async for event in run:
             show(event)
@@ -238,7 +228,6 @@ async def supervise() -> str:
 
 
 def solve() -> interwhen.Verdict:
-    """Ask Z3 from a verifier."""
     left: float = interwhen.time_left()
     with interwhen.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
         found.require("yes", True)
@@ -246,7 +235,6 @@ def solve() -> interwhen.Verdict:
 
 
 def supervise_sync() -> str:
-    """Run from plain code."""
     with interwhen.run_sync(replay, "prompt", uvloop=True, monitors=monitors) as run:
         for event in run:
             show(event)
@@ -278,7 +266,6 @@ async def by_hand(path: str) -> int:
 
 
 async def journalled() -> str:
-    """Keep a journal, resume from it, and replay it."""
     journal = interwhen.Journal("run.journal", fsync=True, close_seconds=0.5)
     async with interwhen.run(own, "prompt", monitors=monitors, journal=journal) as run:
         result: Result = await run.drain()
@@ -293,13 +280,11 @@ async def journalled() -> str:
 
 
 def journalled_sync() -> Result:
-    """Go on from plain code."""
     with interwhen.resume_sync("run.journal", model="local", monitors=["arithmetic"]) as run:
         return run.drain()
 
 
 async def trial(monitor: Monitor) -> list[str]:
-    """Try a verifier on labelled traces."""
     trace = LabelledTrace(name="a", turns=(Turn(prompt="q", text="1 May"),), label="right")
     total: Score = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], on_trial=print))
     total = assert_trial("arithmetic", [trace], recall=0.9, false_interrupts=0.0)
@@ -308,7 +293,6 @@ async def trial(monitor: Monitor) -> list[str]:
 
 
 def helpers(segment: Segment, pattern: re.Pattern[str]) -> Iterator[str]:
-    """Read quotes and exact numbers."""
     for quote in quotes(segment, pattern):
         number, unit, other = read_number(quote["count"]), read_unit(quote["unit"]), read_unit("km")
         if number is not None and unit is not None and other is not None:
@@ -347,14 +331,12 @@ class Once:
     meets_model = False
 
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
-        """Draw one sample."""
         trace = await context.write(question, context.sampled(context.rng.randrange(9)))
         judged = await context.judge(question, trace)
         return Solution(trace=trace, result=judged.result)
 
 
 async def strategies(model: Model) -> tuple[str, int]:
-    """Let two strategies attempt a question."""
     question = Question(name="q", prompt="2 + 2?", read=str.strip, monitors=("arithmetic:level=flag",))
     both: tuple[Strategy, ...] = (Once(), load_strategy("best-of-n:n=4"))
     outcomes = [await attempt(one, model, question, budget=500, seed=1) for one in both]
@@ -364,7 +346,6 @@ async def strategies(model: Model) -> tuple[str, int]:
 
 
 def written_policies(folder: Path) -> tuple[str, ...]:
-    """Read a written policy, judge a call, and ask which rules may be trusted."""
     policy = read_policy(folder)
     state = policy.learn({}, MadeCall("get_order", {"id": "A"}, {"status": "open"}))
     situation = Situation("cancel", {"id": "A"}, state, talk=Talk(("Yes.",), told=True))

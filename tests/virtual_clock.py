@@ -6,11 +6,8 @@ from trio.testing import MockClock, active_thread_count
 
 
 def virtual_backend():
-    """The backend of a test in virtual time: trio, whose clock jumps to the next timer if no task can run.
-
-    The clock stands still while a thread of `to_thread` works: otherwise a limit of time could be over before the
-    thread has begun, and the test would pass or fail by how busy the machine is.
-    """
+    # The clock stands still while a thread of `to_thread` works: otherwise a limit of time could be over before the
+    # thread has begun, and the test would pass or fail by how busy the machine is.
     clock = MockClock(autojump_threshold=0)
     jump = clock._autojump
 

@@ -16,7 +16,7 @@ NOTE = "\nPaths such as `docs/wrap.md` are those of the source distribution.\n"
 
 
 def package_page(readme: str, changelog: str, host: str, version: str) -> str:
-    """Return the page of *version*. *host* is the address of the repository, laid out as on GitHub, or empty."""
+    # `host` is the address of the repository, laid out as on GitHub, or empty.
     page = f"{readme}\n## Changes\n{changelog.partition('<!-- towncrier release notes start -->')[2]}"
     if host:
         page = re.sub(rf"(!\[[^\]]*\]){RELATIVE}", rf"\1({host}/raw/v{version}/\2)", page)
@@ -31,7 +31,6 @@ class PackagePage(MetadataHookInterface):
     """The hook that hatchling calls."""
 
     def update(self, metadata: dict) -> None:
-        """Set the fields ``readme`` and ``urls`` of *metadata*."""
         root, host = Path(self.root), self.config["host"].rstrip("/")
         readme, changelog = ((root / name).read_text(encoding="utf-8") for name in ("README.md", "CHANGELOG.md"))
         version = re.search(r'__version__ = "(.+)"', (root / "interwhen/_types/__init__.py").read_text())[1]

@@ -66,23 +66,21 @@ class OpenSegment(msgspec.Struct, eq=False):
     """Earlier lines that a cut ended in the middle. Claims that end in them are not checked either."""
 
     def is_torn_at(self, span: Span) -> bool:
-        """Tell whether *span* ends in a torn line: a line of this segment that a cut has ended in the middle."""
         if self.torn is not None and span.end > self.torn:
             return True
         return any(tear.start < span.end <= tear.end for tear in self.tears)
 
     def await_more(self, checks: int) -> None:
-        """Add *checks* to the number of checks of this segment that have not ended."""
         self.pending += checks
 
     def settle(self, *, passed: bool) -> bool:
-        """Record that one check of the segment has ended. Return whether it was the last open check."""
+        # Record that one check of the segment has ended. Return whether it was the last open check.
         self.pending -= 1
         self.clear = self.clear and passed
         return self.pending <= 0
 
     def forgive(self) -> None:
-        """Treat all checks that have ended so far as passed, because feedback answers the segment."""
+        # Treat all checks that have ended so far as passed, because feedback answers the segment.
         self.clear = True
 
 
@@ -92,7 +90,6 @@ class PendingRef(Ref, eq=False):
     home: OpenSegment
 
     def restore_claim(self, read: Callable[[int, Claim], Claim | None]) -> None:
-        """Replace the claim, which has only key and span, by the full claim that *read* returns, if it returns one."""
         self.claim = read(self.monitor, self.claim) or self.claim
 
 
@@ -117,12 +114,11 @@ class Job(msgspec.Struct, eq=False):
     """The total time of the tries that have ended."""
 
     def retry(self, seconds: float) -> None:
-        """Add one to the number of tries. *seconds* is the total time of all tries so far."""
+        # `seconds` is the total time of all tries so far.
         self.tries += 1
         self.seconds = seconds
 
     def keep(self, refs: list[PendingRef]) -> None:
-        """Keep only *refs* as the claims that wait for the verdict."""
         self.refs = refs
 
 
@@ -173,11 +169,10 @@ class _MonitorSegments:
         """Segments with checks that have not ended, in the order in which they were opened."""
 
     def has(self, span: Span) -> bool:
-        """Tell whether the last segment that was opened has exactly this *span*."""
         return bool(self._opened) and self._opened[-1] == span
 
     def end_before(self, span: Span) -> bool:
-        """Tell whether all segments end before *span*. False also if the last one ends exactly where *span* starts."""
+        # False also if the last one ends exactly where `span` starts.
         return not self._opened or self._opened[-1].end < span.start
 
     def add(self, home: OpenSegment) -> None:
@@ -197,10 +192,7 @@ class _MonitorSegments:
         return [record for found in lists for record in {(each.key, each.span): each for each in found}.values()]
 
     def close(self, home: OpenSegment) -> None:
-        """Remove *home*, whose checks have all ended, from the open segments, and keep its span if it is not ``clear``.
-
-        Does nothing if *home* is not the open segment at its span any more.
-        """
+        # Does nothing if `home` is not the open segment at its span any more.
         if self.open.get(home.span) is home:
             del self.open[home.span]
             if not home.clear:
@@ -222,7 +214,6 @@ class _MonitorSegments:
         return self._unclear[0].start if self._unclear else None
 
     def cut(self, to: int) -> list[Span]:
-        """Remove the segments that end after offset *to*, and return them."""
         gone = []
         while self._opened and self._opened[-1].end > to:
             gone.append(self._opened[-1])
@@ -230,7 +221,6 @@ class _MonitorSegments:
         return gone
 
     def remove(self, span: Span) -> None:
-        """Remove the segment at *span* with its records, whether its checks have ended or not."""
         if self.has(span):
             self._opened.pop()
         self.open.pop(span, None)
@@ -242,15 +232,13 @@ class _MonitorSegments:
 
 
 def tracks(extractor: Extractor) -> bool:
-    """Tell whether *extractor* is a tracker, or a fork whose ``parse`` is a tracker."""
     return isinstance(extractor.parse if isinstance(extractor, Fork) else extractor, Tracker)
 
 
 class CheckTable:
-    """Tracks each segment from the extraction of its claims to their verdicts.
+    """Tracks each segment from the extraction of its claims to their verdicts."""
 
-    A verdict or a failure that may interrupt or end the run becomes a candidate of :class:`Violations`.
-    """
+    # A verdict or a failure that may interrupt or end the run becomes a candidate of `Violations`.
 
     def __init__(
         self,
@@ -263,11 +251,8 @@ class CheckTable:
         options: Sequence[str] = (),
         prompt_sha256: str = "",
     ) -> None:
-        """Start with an empty table for *monitors*.
-
-        Checks add their violations to *violations*, and events to *events*. *codes* has, for each monitor, the hash of
-        its verifier's source file, and *options* that of its options; missing ones are empty.
-        """
+        # Checks add their violations to `violations`, and events to `events`. `codes` has, for each monitor, the hash
+        # of its verifier's source file, and `options` that of its options; missing ones are empty.
         self._chain: Any = None
         self._unchained: list[CheckRecord] = []
         """The last checks that have ended; :attr:`chain` hashes them when it is read."""
@@ -305,46 +290,36 @@ class CheckTable:
 
     @property
     def awaited(self) -> bool:
-        """Whether an extraction, or a check whose verdict a claim waits for, has not ended."""
         return any(job.refs is None or job.refs for job in self.jobs.values())
 
     def may_precede(self, start: int) -> bool:
-        """Tell whether an open job may still produce a candidate that starts at or before offset *start*."""
         return any(self._may_precede(start, job) for job in self.jobs.values())
 
     def watch(self, monitor: int) -> None:
-        """Set :attr:`changed` to false. Later checks of monitor number *monitor*, and cuts, set it to true."""
+        # Later checks of monitor number `monitor`, and cuts, set it to true.
         self._watched = monitor
         self.changed = False
 
     def first_open(self, monitor: int) -> int | None:
-        """Return the start of the first segment of *monitor* with open checks; ``None``: there is none."""
         return self._segments[monitor].first_open()
 
     def first_unclear(self, monitor: int) -> int | None:
-        """Return the start of the first segment of *monitor* whose checks have all ended, and not all passed.
-
-        A claim in reasoning that feedback answers counts as passed. ``None``: there is no such segment.
-        """
+        # A claim in reasoning that feedback answers counts as passed. `None`: there is no such segment.
         return self._segments[monitor].first_unclear()
 
     def records(self) -> tuple[CheckRecord, ...]:
-        """Return the records of all checks on the current trace, in an order that does not depend on time."""
         return tuple(sorted(chain.from_iterable(map(_MonitorSegments.records, self._segments)), key=_order))
 
     def mentions(self, monitor: int) -> list[Mention]:
-        """Return the numbers in the current trace that the recognizer of *monitor* found, in the order of the text."""
         found = [each for mentions in self._segments[monitor].mentions.values() for each in mentions]
         return sorted(found, key=lambda each: each.span)
 
     # ------------------------------------------------------------------ from segments to orders
 
     def open(self, dues: Iterable[Due]) -> tuple[list[Order], list[Job]]:
-        """Start the extraction for the complete segments *dues*. Returns the orders, and the jobs to :meth:`skip`.
-
-        Nothing starts for a segment that is known already, or for a monitor that need not run. Skip the jobs only after
-        all segments of the same text are open, because the run may end when its last open job is settled.
-        """
+        # Returns the orders, and the jobs to `skip`. Nothing starts for a segment that is known already, or for a
+        # monitor that need not run. Skip the jobs only after all segments of the same text are open, because the run
+        # may end when its last open job is settled.
         self._spans.clear()
         orders: list[Order] = []
         skipped = []
@@ -394,10 +369,8 @@ class CheckTable:
             ref.restore_claim(read)
 
     def withdraw(self) -> list[Order]:
-        """Forget the checks that :meth:`look` started. Return the orders to drop the jobs that nothing needs now.
-
-        Their records, and their violations without a remedy, are forgotten too.
-        """
+        # Forget the checks that `look` started. Return the orders to drop the jobs that nothing needs now. Their
+        # records, and their violations without a remedy, are forgotten too.
         if not self._looks:
             return []
         looks, self._looks = self._looks, []
@@ -407,10 +380,7 @@ class CheckTable:
         return self._lose(set(looks), None)
 
     def cut(self, to: int) -> list[Order]:
-        """Remove the segments that end after offset *to*; return the orders to drop the jobs that nothing needs now.
-
-        Cached verdicts stay, so an equal claim in new text is not checked again.
-        """
+        # Cached verdicts stay, so an equal claim in new text is not checked again.
         return self._lose(
             {(number, span) for number, segments in enumerate(self._segments) for span in segments.cut(to)}, to
         )
@@ -427,21 +397,17 @@ class CheckTable:
     # ------------------------------------------------------------------ ends of jobs
 
     def skip(self, job: Job) -> None:
-        """Record that the extraction *job* is not run, because the budget of forks is spent, or its segment is torn.
-
-        If a cut ended the last line in the middle (a torn line), the segment counts as text that could not be read.
-        """
+        # Record that the extraction `job` is not run, because the budget of forks is spent, or its segment is torn. If
+        # a cut ended the last line in the middle (a torn line), the segment counts as text that could not be read.
         if job.home.torn is not None:
             self.extracted(Extracted(job.number, (), 0.0, unread=(job.segment.span,)))
             return
         self.settled(job.number, Skipped(f"the budget of {self._budgets.forks} forks is spent"), 0.0)
 
     def extracted(self, fact: Extracted) -> list[Order]:
-        """Process *fact*: the claims that an extractor found in a segment. Return the orders that follow.
-
-        The extraction has failed if a claim lies outside the segment. If the job of *fact*, which must be open, is a
-        check, the check has failed.
-        """
+        # Process `fact`: the claims that an extractor found in a segment. Return the orders that follow. The extraction
+        # has failed if a claim lies outside the segment. If the job of `fact`, which must be open, is a check, the
+        # check has failed.
         number, seconds = fact.job, fact.seconds
         job = self.jobs[number]
         if job.refs is not None:
@@ -507,7 +473,6 @@ class CheckTable:
         return orders
 
     def use_codes(self, codes: Sequence[str]) -> None:
-        """Use *codes*, one for each monitor, as the hashes of the source files of the verifiers from now on."""
         if len(codes) == len(self.codes):
             for question, answer in self._answers.items():
                 if answer.code_sha256 is None:
@@ -517,7 +482,6 @@ class CheckTable:
             self._judges = [self._judge_of(number, code) for number, code in enumerate(codes)]
 
     def cancel_open(self, why: str = "the run ended first") -> list[Order]:
-        """Cancel all open jobs, record them as cancelled with the reason *why*, and return the orders to drop them."""
         orders: list[Order] = []
         outcome = Cancelled(why)
         for job in list(self.jobs.values()):
@@ -530,10 +494,8 @@ class CheckTable:
         return orders
 
     def cancel_concluding(self, skipped: Sequence[Job]) -> list[Order]:
-        """Cancel the open extractions of monitors with the remedy ``Conclude``. Return the orders to drop their jobs.
-
-        Jobs in *skipped* stay, because the engine never received an order for them.
-        """
+        # Cancel the open extractions of monitors with the remedy `Conclude`. Return the orders to drop their jobs. Jobs
+        # in `skipped` stay, because the engine never received an order for them.
         orders: list[Order] = []
         for job in list(self.jobs.values()):
             if job not in skipped and job.refs is None and isinstance(self._monitors[job.monitor].remedy, Conclude):
@@ -551,10 +513,8 @@ class CheckTable:
         return any(_may_act(ref, self._monitors[ref.monitor]) and ref.span.start <= start for ref in job.refs)
 
     def _is_moot(self, monitor: int) -> bool:
-        """Tell whether *monitor* need not run.
-
-        This is so if its remedy is ``Conclude``, and the reasoning has ended or the budget of remedies is spent.
-        """
+        # Tell whether `monitor` need not run. This is so if its remedy is `Conclude`, and the reasoning has ended or
+        # the budget of remedies is spent.
         if not isinstance(self._monitors[monitor].remedy, Conclude):
             return False
         transcript = self._transcript
@@ -562,10 +522,7 @@ class CheckTable:
         return is_over or self._violations.remedies >= self._budgets.remedies
 
     def _admit(self, number: int, span: Span, orders: list[Order]) -> bool:
-        """Tell whether *span* is a new segment of monitor *number*; false if it is that of the last segment.
-
-        A new segment removes older ones from its start on; the orders to drop their jobs are added to *orders*.
-        """
+        # A new segment removes older ones from its start on; the orders to drop their jobs are added to `orders`.
         segments = self._segments[number]
         if segments.end_before(span):
             return True
@@ -607,10 +564,7 @@ class CheckTable:
             del self._in_flight[job.question]
 
     def _claim(self, ref: PendingRef, orders: list[Order]) -> None:
-        """Judge the claim of *ref* by a cached verdict, or start a check, or join a running one, or skip the claim.
-
-        The order to start a check is added to *orders*.
-        """
+        # The order to start a check is added to `orders`.
         question = self._verifier_ids[ref.monitor], ref.claim.key, ref.text
         answer = self._answers.get(question)
         if answer is not None:
@@ -635,7 +589,7 @@ class CheckTable:
             refs.append(ref)
 
     def _failed(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record that the extraction of *job* failed with *outcome*. This may end the run, like an unproven check."""
+        # Record that the extraction of `job` failed with `outcome`. This may end the run, like an unproven check.
         self._record_extraction(job, outcome, seconds)
         ref = PendingRef(job.monitor, Claim(key="", span=job.segment.span), job.segment, job.home)
         if job.home.certain is None:
@@ -651,7 +605,7 @@ class CheckTable:
         text_sha256: str | None = None,
         code_sha256: str | None = None,
     ) -> None:
-        """Record the *outcome* of the check of the claim *ref*. If it may interrupt or end the run, add a candidate."""
+        # If it may interrupt or end the run, add a candidate.
         verdict = outcome.verdict if isinstance(outcome, Judged) else None
         is_pass = isinstance(verdict, Pass)
         if not is_pass and isinstance(verdict, Violation) and not verdict.sure and self._violations.has_met(ref):
@@ -690,10 +644,8 @@ class CheckTable:
             violations.add(Candidate(ref.span, ref, None, why))
 
     def _may_become_right(self, candidate: Candidate) -> bool:
-        """Tell whether the wrong part of *candidate* may become right when the model continues.
-
-        That is so if the wrong part is at the end of its segment and is the beginning of the repair.
-        """
+        # Tell whether the wrong part of `candidate` may become right when the model continues. That is so if the wrong
+        # part is at the end of its segment and is the beginning of the repair.
         violation = candidate.violation
         if violation is None or violation.repair is None or candidate.span.end < candidate.ref.segment.span.end:
             return False
@@ -712,10 +664,7 @@ class CheckTable:
 
     @property
     def chain(self) -> str:
-        """SHA-256 of the records of all checks that have ended, in this order; empty if there are none.
-
-        Each record has the hashes of what was judged and of what judged it.
-        """
+        # Each record has the hashes of what was judged and of what judged it.
         self._extend_chain()
         return "" if self._chain is None else str(self._chain.hexdigest())
 
@@ -748,7 +697,6 @@ class CheckTable:
         text_sha256: str | None = None,
         code_sha256: str | None = None,
     ) -> CheckRecord:
-        """Return the record of the check of the claim *ref*, which ended with *outcome*."""
         judge = self._judges[ref.monitor] if code_sha256 is None else self._judge_of(ref.monitor, code_sha256)
         name, verifier, version, code, judged_by = judge
         claim = ref.claim
@@ -773,15 +721,12 @@ class CheckTable:
         )
 
     def _record_extraction(self, job: Job, outcome: Outcome, seconds: float) -> None:
-        """Record that the extraction of *job* failed or was cancelled. *seconds* is the time that it has taken."""
+        # Record that the extraction of `job` failed or was cancelled. `seconds` is the time that it has taken.
         ref = Ref(job.monitor, Claim(key="", span=None), job.segment)
         self._note(job.monitor, self._describe(ref, outcome, seconds))
 
     def _lose(self, gone: set[tuple[int, Span]], to: int | None) -> list[Order]:
-        """Remove the claims of the segments *gone* from their jobs; return the orders to drop the unneeded jobs.
-
-        The checks of lost claims are reported as cancelled. *to* is the offset of the cut; ``None``: there was no cut.
-        """
+        # The checks of lost claims are reported as cancelled. `to` is the offset of the cut; `None`: there was no cut.
         self.changed = True
         self._extend_chain()  # so that the records of text that is cut are freed
         orders: list[Order] = []
@@ -816,7 +761,7 @@ class CheckTable:
 
 
 def judge_sha256(prompt: str, verifier: str, version: str, options: str, code: str) -> str:
-    """Return :attr:`CheckRecord.judge_sha256`. *prompt*, *options* and *code* are hashes; empty ones are unknown."""
+    # `prompt`, `options` and `code` are hashes; empty ones are unknown.
     return sha256(f"{prompt}\n{verifier}\n{version}\n{options}\n{code}")
 
 
@@ -828,10 +773,6 @@ def _order(record: CheckRecord) -> tuple[int, int, int, int, str, str]:
 
 
 def plain(value: object) -> str:
-    """Convert *value*, an instance of a subclass of ``str`` (some libraries return them), to ``str``.
-
-    Raises :class:`TypeError` for anything else.
-    """
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"a recorded value must have a JSON form, got a {type(value).__name__}: convert it to plain values")
@@ -841,7 +782,6 @@ _encode = msgspec.msgpack.Encoder(enc_hook=plain).encode
 
 
 def _encode_escaped(record: CheckRecord) -> bytes:
-    """Encode *record*, which may have lone surrogates, for which UTF-8 has no bytes."""
     try:
         return _encode(record)
     except UnicodeEncodeError:
@@ -857,7 +797,7 @@ def _end(span: Span) -> int:
 
 
 def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
-    """Return the number of each monitor's verifier. Monitors that share verdicts get the same number."""
+    # Monitors that share verdicts get the same number.
     seen: list[tuple[object, object]] = []
     numbers = []
     for monitor in monitors:
@@ -872,11 +812,8 @@ def _number_verifiers(monitors: Sequence[Monitor]) -> list[int]:
 
 
 def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tuple[Span, ...]]:
-    """Return the claims of *fact* that are checked in the segment *home*, and the spans that are recorded as unread.
-
-    In an unfinished segment, claims after the certain words or without a span are left out. Claims that may be in a
-    torn line (a line that a cut ended in the middle) are unread.
-    """
+    # In an unfinished segment, claims after the certain words or without a span are left out. Claims that may be in a
+    # torn line (a line that a cut ended in the middle) are unread.
     claims, unread = fact.claims, fact.unread
     if home.certain is not None:
         certain = home.certain
@@ -889,28 +826,20 @@ def _certain(home: OpenSegment, fact: Extracted) -> tuple[tuple[Claim, ...], tup
 
 
 def _stops(monitor: Monitor, kind: Kind) -> bool:
-    """Tell whether a check of *monitor* that ended as *kind* (``unknown`` or ``failure``) may end the run.
-
-    It may if the release rule then holds or retracts the text.
-    """
+    # Tell whether a check of `monitor` that ended as `kind` (`unknown` or `failure`) may end the run. It may if the
+    # release rule then holds or retracts the text.
     fate = fate_of(kind, way_of(monitor.delivery), unproven=monitor.unproven, on_error=monitor.on_error)
     return fate in ("held", "retracted")
 
 
 def _may_act(ref: Ref, monitor: Monitor) -> bool:
-    """Tell whether some outcome of the check of *ref*, a claim of *monitor*, can interrupt or end the run.
-
-    A refuted claim without a span can do that only in a gating monitor.
-    """
+    # A refuted claim without a span can do that only in a gating monitor.
     acts = monitor.delivery != "observe" and ref.claim.span is not None
     return acts or gates(monitor.delivery) or _stops(monitor, "unknown") or _stops(monitor, "failure")
 
 
 def pause_before_next(refs: Iterable[Ref], monitors: Sequence[Monitor], tries: int) -> float | None:
-    """Return the pause, in seconds, before a check that failed *tries* times is tried again; ``None``: no more tries.
-
-    Among the monitors of *refs*, the :class:`Retry` with the most tries decides.
-    """
+    # Among the monitors of `refs`, the `Retry` with the most tries decides.
     policies = [policy for ref in refs if isinstance(policy := monitors[ref.monitor].on_error, Retry)]
     patient = max(policies, key=lambda policy: (policy.times, policy.pause), default=None)
     return patient.before(tries) if patient is not None and tries <= patient.times else None
@@ -925,10 +854,9 @@ LAST_TRIAL = 128
 
 
 class Breaker(msgspec.Struct):
-    """A circuit breaker for one verifier in one run. It counts failures in a row, not time.
+    """A circuit breaker for one verifier in one run. It counts failures in a row, not time."""
 
-    Monitors share a breaker if they have the same verifier and the same ``prepare``.
-    """
+    # Monitors share a breaker if they have the same verifier and the same `prepare`.
 
     limit: int | None
     """The number of failures in a row that opens the breaker; ``None``: it never opens."""
@@ -942,10 +870,8 @@ class Breaker(msgspec.Struct):
     """How many checks are skipped before the next trial."""
 
     def admits(self) -> bool:
-        """Tell whether the next check may run. If not, add one to the number of skipped checks.
-
-        While the breaker is open, one check may run after a number of skipped ones.
-        """
+        # If not, add one to the number of skipped checks. While the breaker is open, one check may run after a number
+        # of skipped ones.
         if not self.is_open:
             return True
         if self._skipped < self._wait:
@@ -957,10 +883,8 @@ class Breaker(msgspec.Struct):
         return True
 
     def takes(self, outcome: Outcome) -> bool:
-        """Update the breaker after a check that ended with *outcome*. Return whether the breaker opened or closed.
-
-        Cancelled and skipped checks change nothing.
-        """
+        # Update the breaker after a check that ended with `outcome`. Return whether the breaker opened or closed.
+        # Cancelled and skipped checks change nothing.
         was_open = self.is_open
         if isinstance(outcome, Judged):
             self.failures, self.is_open = 0, False

@@ -73,10 +73,9 @@ LONGEST_PAUSE = 2.0
 
 
 class RemedyPace(msgspec.Struct):
-    """Counts the remedies in a row without progress, and computes the pauses (in seconds) after them.
+    """Counts the remedies in a row without progress, and computes the pauses (in seconds) after them."""
 
-    A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
-    """
+    # A remedy makes progress if it cuts the trace at a greater offset than all remedies before it.
 
     _farthest: int = -1
     """The greatest offset of a cut so far; -1 before the first remedy."""
@@ -84,7 +83,7 @@ class RemedyPace(msgspec.Struct):
     """The number of remedies without progress since the last one that made progress."""
 
     def after(self, cut: int) -> float:
-        """Count a remedy with a cut at the offset *cut*. Return the pause before the next request, in seconds."""
+        # Count a remedy with a cut at the offset `cut`. Return the pause before the next request, in seconds.
         if cut > self._farthest:
             self._farthest, self._in_vain = cut, 0
             return 0.0
@@ -116,24 +115,18 @@ class Window:
         """If the trace has more tokens than this, we close the stream. Infinite without a limit."""
 
     def learn(self, usage: Usage | None, requests: int) -> None:
-        """Store the prompt tokens in *usage*, if the server sent them and only one request was sent so far."""
         if requests == 1 and usage is not None and usage.prompt_tokens is not None:
             self._prompt = usage.prompt_tokens
 
     def is_full(self, standing: int) -> bool:
-        """Tell whether the *standing* tokens of the answer, with those of our text, have used up ``max_tokens``."""
         return self._most is not None and standing >= self._most
 
     def is_exceeded(self, standing: int) -> bool:
-        """Tell whether the *standing* tokens of the answer, with those of our text, are more than ``max_tokens``."""
         return self._most is not None and standing > self._most
 
     def room(self, inserted_bytes: int, kept: int) -> int | None:
-        """Return how many tokens are left in the context window, at least 0; ``None``: its size is not known.
-
-        Each of the *inserted_bytes* counts as one token. If the server has not counted the prompt, the real number is
-        smaller.
-        """
+        # Each of the `inserted_bytes` counts as one token. If the server has not counted the prompt, the real number is
+        # smaller.
         if self.context is None:
             return None
         # Each inserted byte counts as one token, which is the most that any tokenizer makes of it. A smaller estimate
@@ -142,10 +135,9 @@ class Window:
 
 
 class PromptCounts:
-    """Counts the prompt tokens of the main requests, and estimates those of requests without a count.
+    """Counts the prompt tokens of the main requests, and estimates those of requests without a count."""
 
-    The estimate is the size of the request, corrected by the error of this estimate for the last counted request.
-    """
+    # The estimate is the size of the request, corrected by the error of this estimate for the last counted request.
 
     __slots__ = (
         "_counted",
@@ -180,14 +172,12 @@ class PromptCounts:
         """What the estimate of a request must be corrected by: the count of the last counted request minus its size."""
 
     def opened(self, kept: int, inserted_bytes: int) -> None:
-        """Begin to count the prompt of a new request, with *kept* tokens and *inserted_bytes* of inserted text."""
         self._size = self._size_of(kept, inserted_bytes)
         self._requests += 1
         self._uncounted += 1
         self._uncounted_size += self._size
 
     def counted(self, usage: Usage | None) -> None:
-        """Store how many prompt tokens the server counted for the current request, if *usage* says it."""
         if usage is None or usage.prompt_tokens is None:
             return
         tokens = min(usage.prompt_tokens, _MOST_TOKENS)
@@ -202,15 +192,12 @@ class PromptCounts:
             self.fresh = 1.0 - min(usage.cached_tokens, tokens) / tokens
 
     def estimated(self) -> int:
-        """Return the estimated prompt tokens of all requests whose prompt the server has not counted."""
         return max(self._uncounted_size + self._uncounted * self._error, 0)
 
     def total(self) -> int:
-        """Return the prompt tokens of all requests so far: counted ones and estimated ones."""
         return self._counted + self.estimated()
 
     def next(self, kept: int, inserted_bytes: int) -> int:
-        """Estimate the prompt tokens of a further request, with *kept* tokens and *inserted_bytes* of inserted text."""
         return max(self._size_of(kept, inserted_bytes) + self._error, 0)
 
     def _size_of(self, kept: int, inserted_bytes: int) -> int:
@@ -252,16 +239,13 @@ class Counts:
         """The offset in the trace at which the current request began."""
 
     def tokens(self) -> int:
-        """Return how many tokens of the main stream have arrived: kept, discarded and late ones."""
         intake = self._intake
         return intake.transcript.kept_tokens + intake.owed + intake.discarded + self.late
 
     def reported(self, usage: Usage) -> int:
-        """Return the tokens of the main stream: ours before the current request, and the server's count in *usage*."""
         return self._before + min(usage.completion_tokens or 0, _MOST_TOKENS)
 
     def opened(self) -> None:
-        """Add one to the number of requests, and start to count the tokens of the new request."""
         self.requests += 1
         self._before = self.tokens()
         transcript = self._intake.transcript
@@ -269,23 +253,18 @@ class Counts:
         self.prompts.opened(transcript.kept_tokens, transcript.inserted_bytes)
 
     def reconnected(self) -> None:
-        """Add one to the number of reconnects, because a stream broke and is opened again."""
+        # Add one to the number of reconnects, because a stream broke and is opened again.
         self.reconnects += 1
 
     def came_late(self, chunk: Chunk) -> None:
-        """Add the tokens of *chunk*, which came from a stream that we had closed, to the late tokens.
-
-        If it has the server's count, the tokens that we missed are added, too.
-        """
+        # If it has the server's count, the tokens that we missed are added, too.
         self.late += chunk.tokens
         self.late += max(self._missing(chunk.usage), 0)
 
     def audit(self, usage: Usage | None, *, ended: bool) -> None:
-        """Correct the count of the current request by *usage*, the server's count, if the two differ.
-
-        Also store whether the server seems to have kept reasoning back. *ended*: the model has sent its finish reason;
-        before that, a lower count of the server is ignored.
-        """
+        # Correct the count of the current request by `usage`, the server's count, if the two differ. Also store whether
+        # the server seems to have kept reasoning back. `ended`: the model has sent its finish reason; before that, a
+        # lower count of the server is ignored.
         missing = self._missing(usage)
         if usage is not None and (usage.hides_reasoning or (ended and self._reasoned_unseen(usage))):
             self.hid_reasoning = True
@@ -293,10 +272,8 @@ class Counts:
             self._intake.credit(missing)
 
     def _missing(self, usage: Usage | None) -> int:
-        """Store the prompt tokens in *usage*, the server's count of the current request.
-
-        Return the server's count of generated tokens minus our count; 0 if the server sent none.
-        """
+        # Store the prompt tokens in `usage`, the server's count of the current request. Return the server's count of
+        # generated tokens minus our count; 0 if the server sent none.
         if usage is None:
             return 0
         self._window.learn(usage, self.requests)
@@ -304,10 +281,7 @@ class Counts:
         return 0 if usage.completion_tokens is None else self.reported(usage) - self.tokens()
 
     def _reasoned_unseen(self, usage: Usage) -> bool:
-        """Tell whether the model reasoned in the current request, according to *usage*, but sent no reasoning.
-
-        If *usage* does not say how much, a model that was asked to reason counts as one that did.
-        """
+        # If `usage` does not say how much, a model that was asked to reason counts as one that did.
         if not usage.reasoning_tokens and (usage.reasoning_tokens is not None or not usage.asked_to_reason):
             return False
         transcript = self._intake.transcript
@@ -447,21 +421,17 @@ class Core:
 
     @property
     def has_shown(self) -> bool:
-        """Whether the reader was sent text other than white space and tool calls, even if it was retracted later."""
+        # Whether the reader was sent text other than white space and tool calls, even if it was retracted later.
         runs = () if self._was_shown else self.transcript.runs(0, self.released)
         return self._was_shown or any(run.call is None and not run.refused and run.text.strip() for run in runs)
 
     # ------------------------------------------------------------------ facts
 
     def begin(self) -> list[Order]:
-        """Return the orders that start the run."""
         return [Open((), 0, 0)]
 
     def step(self, fact: Fact) -> list[Order]:  # noqa: C901, PLR0912  the hot path: a call each would cost more
-        """Process *fact*, and return the orders that follow, in order.
-
-        After the end of the run, facts change nothing but token counts.
-        """
+        # After the end of the run, facts change nothing but token counts.
         self._orders = orders = []
         if not isinstance(fact, Chunk):
             if self.state != "done":
@@ -527,10 +497,7 @@ class Core:
                 assert_never(fact)
 
     def _textless(self, chunk: Chunk) -> None:
-        """Count the tokens of a *chunk* that has no text, and store its finish reason.
-
-        If no stream is open, the tokens of any *chunk* are counted as late, and its text is ignored.
-        """
+        # If no stream is open, the tokens of any `chunk` are counted as late, and its text is ignored.
         if self._turn_start is not None:
             self._read_turn(self._turn_start, chunk)
             return
@@ -544,15 +511,12 @@ class Core:
         self.counts.audit(chunk.usage, ended=self._finish_reason is not None)
 
     def _hear(self, reason: FinishReason) -> None:
-        """Store the finish *reason* of the model.
-
-        A reason that shows an incomplete text, such as ``length``, is not replaced by a later one.
-        """
+        # A reason that shows an incomplete text, such as `length`, is not replaced by a later one.
         if self._finish_reason is None or self._finish_reason in ENDED_WELL:
             self._finish_reason = reason
 
     def _overrun(self) -> None:
-        """Close the stream, if one is open: its text is too long. The finish reason becomes ``length``."""
+        # The finish reason becomes `length`.
         if self.state == "streaming":
             self._orders.append(Close())
             self._finish_reason = "length"
@@ -575,7 +539,6 @@ class Core:
     # A model that continues by an extra turn does not continue inside a line, and may repeat what it wrote.
 
     def _keep_whole_lines(self) -> list[Job]:
-        """Cut or complete an unfinished line at the end of the trace, as the request does; return the jobs to skip."""
         transcript = self.transcript
         kept = sum(len(piece.text) for piece in whole_lines(transcript.pieces()))
         if kept < transcript.length:
@@ -585,7 +548,6 @@ class Core:
         return []
 
     def _expect_repetition(self) -> None:
-        """Compare the beginning of the turn with the kept text, if there is any."""
         lines = [*kept_lines(self.transcript, self.violations.answered())]
         if lines:
             phase = None if self.intake.reads_tags else self.transcript.phase
@@ -594,7 +556,6 @@ class Core:
         self._release()
 
     def _read_turn(self, turn: TurnStart, chunk: Chunk) -> None:
-        """Process *chunk* of the beginning of a *turn*, or hold it while it may repeat kept text."""
         if turn.passes(chunk):
             self.state, self._turn_start = "streaming", None
             self._take_again([chunk])
@@ -604,7 +565,6 @@ class Core:
             self._join(turn, found)
 
     def _join(self, turn: TurnStart, found: Repetition) -> None:
-        """Leave out what *turn* repeats, cut what it replaces, and process its other chunks."""
         self.state, self._turn_start = "streaming", None
         start = self.transcript.length
         if found.to is not None:
@@ -623,17 +583,15 @@ class Core:
         self._orders = orders
 
     def _drop_turn(self) -> None:
-        """Forget the beginning of a turn whose stream is closed or lost. Its tokens are counted."""
+        # Forget the beginning of a turn whose stream is closed or lost. Its tokens are counted.
         turn, self._turn_start = self._turn_start, None
         for chunk in turn.held if turn is not None else ():
             self.counts.came_late(chunk)
 
     def _idle(self, *, dead: bool) -> None:
-        """Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
-
-        These checks are withdrawn when the model continues. *dead*: the stream is probably dead, so the last words are
-        complete.
-        """
+        # Check the incomplete segments while the model sends nothing. Their passes prove nothing; violations are used.
+        # These checks are withdrawn when the model continues. `dead`: the stream is probably dead, so the last words
+        # are complete.
         if self.state not in ("streaming", "joining") or self._finish_reason is not None:
             return
         self._orders.extend(self.checks.withdraw())
@@ -698,10 +656,7 @@ class Core:
     # ------------------------------------------------------------------ segments, claims, checks
 
     def _due(self, dues: Iterable[Due]) -> None:
-        """Start the extractions for the complete segments *dues*, and then show the text that may be shown.
-
-        Extractions that must not start, such as forks beyond the budget, then end at once. This may end the run.
-        """
+        # Extractions that must not start, such as forks beyond the budget, then end at once. This may end the run.
         skipped = self._open_segments(dues)
         self._release()
         self._skip(skipped)
@@ -733,10 +688,7 @@ class Core:
     # ------------------------------------------------------------------ interrupts
 
     def _stop_if_violated(self) -> None:
-        """If there is a candidate (a violation or an unproven claim), close the stream and begin to decide on a cut.
-
-        The decision waits for open checks of earlier text, which may find an earlier violation.
-        """
+        # The decision waits for open checks of earlier text, which may find an earlier violation.
         if self.violations and self.state in ("streaming", "joining", "opening", "draining"):
             if self.state != "draining":
                 self._drop_turn()
@@ -812,10 +764,8 @@ class Core:
         self._skip(skipped)
 
     def _cut_refuted(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        """Cut the trace for *todo*. Text waits for its checks from now on, if the reader has seen what *best* refutes.
-
-        Return what will complete the last line; ``None``: the model must write the line again.
-        """
+        # Text waits for its checks from now on, if the reader has seen what `best` refutes. Return what will complete
+        # the last line; `None`: the model must write the line again.
         if self.released > best.span.start and not todo.ask:  # enough thinking is no mistake
             self._hold_back(best.ref.monitor)
         line_end = self._line_end(best, todo)
@@ -823,7 +773,6 @@ class Core:
         return line_end
 
     def _line_end(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        """Return what completes the last line of the trace after *todo*, and store the line that a repair replaces."""
         cut, transcript = todo.cut, self.transcript
         self._refuted_line = ""
         if todo.remedy != "repair":
@@ -834,7 +783,6 @@ class Core:
         return "\n" if any(map(str.isalnum, rest)) else f"{rest}\n"
 
     def _overspent(self, todo: RemedyPlan) -> str | None:
-        """Return a text about the budget of prompt tokens if the request after *todo* exceeds it, else ``None``."""
         most = self.budgets.prompt_tokens
         if most is None or not todo.goes_on:
             return None
@@ -845,14 +793,12 @@ class Core:
         return f"the budget of {most} prompt tokens is spent"
 
     def _prices(self, best: Candidate) -> Prices:
-        """Return the prices of the request after a remedy for *best* and of a new sample."""
         transcript, prompts = self.transcript, self.counts.prompts
         kept = transcript.kept_tokens - transcript.tokens_from(best.ref.segment.span.start)
         resume = prompts.next(kept, transcript.inserted_bytes)
         return Prices(resume, prompts.next(0, 0), transcript.kept_tokens, prompts.fresh)
 
     def _standing(self) -> int:
-        """Return how much of ``max_tokens`` is used up: by the model's tokens, and perhaps by the bytes of ours."""
         transcript = self.transcript
         if not self.window.counts_own_text:
             return transcript.kept_tokens
@@ -862,7 +808,6 @@ class Core:
         return transcript.kept_tokens + ours - for_the_model
 
     def _has_no_room(self, todo: RemedyPlan) -> bool:
-        """Tell whether what *todo* writes for the reader would exceed ``max_tokens``."""
         if not self.window.counts_own_text or not todo.insert or todo.ask or self.transcript.calls_from(todo.cut):
             return False
         standing = self._standing() - self.transcript.tokens_from(todo.cut)
@@ -881,16 +826,14 @@ class Core:
         return self.intake.insert(todo.insert, todo.origin, torn=todo.torn) if todo.insert else ()
 
     def _go_on_thinking(self) -> None:
-        """Let the run continue without the remedy ``Conclude``, because a budget is spent.
-
-        All candidates with this remedy are dropped.
-        """
+        # Let the run continue without the remedy `Conclude`, because a budget is spent. All candidates with this remedy
+        # are dropped.
         # This remedy only saves tokens, so a spent budget must not end the run.
         self.violations.pass_over_conclusions()
         self._go_on_without_remedy()
 
     def _pass_over(self, best: Candidate) -> None:
-        """Leave the text with the violation *best* unchanged. Its monitor interrupts no more in this run."""
+        # Leave the text with the violation `best` unchanged. Its monitor interrupts no more in this run.
         self.violations.pass_over(best.ref.monitor)
         self._go_on_without_remedy()
 
@@ -904,10 +847,8 @@ class Core:
             self._go_on()
 
     def _withhold(self) -> None:
-        """Cut the text that gates still hold back, because the run ends early.
-
-        The violations of the candidates are recorded first. Without gates, this does nothing.
-        """
+        # Cut the text that gates still hold back, because the run ends early. The violations of the candidates are
+        # recorded first. Without gates, this does nothing.
         if not self.gates.holding:
             return
         length, reason = self.transcript.length, self._finish_reason
@@ -920,20 +861,15 @@ class Core:
             self._finish_reason = reason
 
     def _give_up(self, best: Candidate, reason: str) -> None:
-        """End the run as ``abstained`` for *reason*, and record *best*. At most the text before its segment is kept.
-
-        If the segment is a structured tool call, at most the text before the first call is kept.
-        """
+        # End the run as `abstained` for `reason`, and record `best`. At most the text before its segment is kept. If
+        # the segment is a structured tool call, at most the text before the first call is kept.
         todo = plan_surrender(best, self.transcript.first_call)
         self.violations.acted(best, todo)
         self._cut(todo.cut)
         self._end("abstained", reason)
 
     def _switch_off(self) -> None:
-        """Stop all checks, show the text that gates hold back, and pass the rest of the text through unchecked.
-
-        Without monitors, and the second time, this does nothing.
-        """
+        # Without monitors, and the second time, this does nothing.
         if self._unchecked_from is not None or not self.monitors:
             return
         self.gates.advance()
@@ -964,7 +900,6 @@ class Core:
         self._live = False
 
     def _cut_back(self, to: int) -> None:
-        """Cut text that no remedy cuts, also from the states of trackers."""
         if self._has_trackers:
             self._orders.append(Invalidate(to))
         self._cut(to)
@@ -990,7 +925,6 @@ class Core:
         self._reopen()
 
     def _is_full(self) -> bool:
-        """Tell whether the model may write no more tokens: ``max_tokens`` or the context window is used up."""
         kept = self.transcript.kept_tokens
         return self.window.is_full(self._standing()) or self.window.room(self.transcript.inserted_bytes, kept) == 0
 
@@ -1014,7 +948,6 @@ class Core:
             self._show(self.gates.limit())
 
     def _show(self, limit: int) -> None:
-        """Send the reader the text up to offset *limit* that was not sent before, as ``Delta`` events."""
         if limit > self.released:
             for run in self.transcript.runs(self.released, limit):
                 self.events.append(Delta(run.text, run.start, run.phase, run.origin, run.call, run.refused))
@@ -1029,7 +962,7 @@ class Core:
         self._end("verified", "", cut_short=False)
 
     def _withhold_unfinished(self) -> None:
-        """Cut the segment that the model did not finish, if a gate holds it back unchecked. The finish reason stays."""
+        # The finish reason stays.
         reason = self._finish_reason
         while (to := max(self.gates.settled(), self._shown_whole)) < self.transcript.length:
             self._cut(to)
@@ -1051,10 +984,7 @@ class Core:
         self._orders.append(Finish(self._summary(status, reason)))
 
     def _unverified_reasons(self, records: Sequence[CheckRecord]) -> tuple[UnverifiedReason, ...]:
-        """Return the reasons why the text, with these *records* of its checks, is not verified.
-
-        Unproven claims that ended the run are not among them.
-        """
+        # Unproven claims that ended the run are not among them.
         refuted = self.violations.refuted()
         found = unverified_reasons(records, self.monitors, refuted, self._finish_reason)
         if self.min_coverage:
@@ -1068,23 +998,19 @@ class Core:
         return (*self.violations.concluded, *found, *self._misplaced_calls())
 
     def _numbers(self, records: Sequence[CheckRecord]) -> Iterator[NumberCount]:
-        """Yield the count of each required monitor that found numbers. *records* are the checks on the text."""
+        # `records` are the checks on the text.
         for number, monitor in enumerate(self.monitors):
             mentions = self.checks.mentions(number) if monitor.required else []
             if mentions:
                 yield count_numbers(monitor.name, mentions, records, self.violations.refuted())
 
     def _misplaced_calls(self) -> Iterator[UnverifiedReason]:
-        """Yield a reason for each text of the answer that holds tool calls, if the tools came in a field."""
         for span, written in self.intake.written_calls() if self._tools_in_field else ():
             names = ", ".join(repr(call.name) for call in written.calls[:3]) or "a tool"
             yield UnverifiedReason("", span, f"{WRITTEN_AS_TEXT}: the call of {names:.200} (format {written.form})")
 
     def _summary(self, status: Status, why: str) -> RunSummary:
-        """Return the summary of the run that ends with *status*, for the reason *why* (empty if there is none).
-
-        The status ``verified`` becomes ``unverified`` if there is any reason why the text is not verified.
-        """
+        # The status `verified` becomes `unverified` if there is any reason why the text is not verified.
         transcript, violations, counts = self.transcript, self.violations, self.counts
         records = self.checks.records()
         numbers = tuple(self._numbers(records))

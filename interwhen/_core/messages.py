@@ -27,10 +27,9 @@ from interwhen._types.verdicts import Outcome
 
 
 class ToolOffer(msgspec.Struct, frozen=True):
-    """The tools of one request, and the unmarked formats in which its prompt shows calls.
+    """The tools of one request, and the unmarked formats in which its prompt shows calls."""
 
-    An unmarked format has no special tags.
-    """
+    # An unmarked format has no special tags.
 
     tools: Mapping[str, Mapping[str, str]] = {}
     """The offered tools by name; for each tool the types of its parameters by name (an empty type: not known)."""
@@ -170,10 +169,9 @@ class Open(msgspec.Struct, frozen=True, gc=False):
 
 
 class Splice(msgspec.Struct, frozen=True, gc=False):
-    """Take the text of the open stream apart from offset *start* of the trace on, because it repeats kept text.
+    """Take the text of the open stream apart from offset *start* of the trace on, because it repeats kept text."""
 
-    Its first *dropped* characters are left out, and the rest begins at offset *to*.
-    """
+    # Its first `dropped` characters are left out, and the rest begins at offset `to`.
 
     start: int
     dropped: int
@@ -185,10 +183,9 @@ class Close(msgspec.Struct, frozen=True, gc=False):
 
 
 class Extract(msgspec.Struct, frozen=True, gc=False):
-    """Extract the claims of *segment* for monitor number *monitor*.
+    """Extract the claims of *segment* for monitor number *monitor*."""
 
-    For a fork, *pieces* is the trace after which the question of the fork is asked.
-    """
+    # For a fork, `pieces` is the trace after which the question of the fork is asked.
 
     job: int
     monitor: int
@@ -222,10 +219,9 @@ class Drop(msgspec.Struct, frozen=True, gc=False):
 
 
 class Invalidate(msgspec.Struct, frozen=True, gc=False):
-    """Remove the tracker states of the text from ``start`` on, because that text was cut or refuted.
+    """Remove the tracker states of the text from ``start`` on, because that text was cut or refuted."""
 
-    A tracker then continues from its state at ``start``.
-    """
+    # A tracker then continues from its state at `start`.
 
     start: int
     end: int = 0

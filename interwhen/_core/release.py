@@ -45,10 +45,9 @@ stays. ``held``: it is not shown. ``retracted``: it was not held back, and is cu
 
 
 class ReleaseRule(NamedTuple):
-    """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...).
+    """An entry of the release table: the fate of a text after its check (shown, held, retracted, ...)."""
 
-    It is ``fate``, unless the monitor's option named ``option`` has the value ``value``: then it is ``otherwise``.
-    """
+    # It is `fate`, unless the monitor's option named `option` has the value `value`: then it is `otherwise`.
 
     fate: Fate
     option: Literal["unproven", "on_error"] | None = None
@@ -92,19 +91,16 @@ _KINDS: Mapping[type, Kind] = {Pass: "pass", Unknown: "unknown", Violation: "vio
 
 
 def kind_of(outcome: Outcome) -> Kind:
-    """Return the kind of *outcome*: ``pass``, ``unknown``, ``excused``, ``failure`` or ``violation``."""
     if isinstance(outcome, Judged) and isinstance(outcome.verdict, Unknown) and outcome.verdict.excused:
         return "excused"
     return _KINDS.get(type(outcome.verdict), "failure") if isinstance(outcome, Judged) else "failure"
 
 
 def way_of(delivery: Delivery) -> Way:
-    """Return the group of *delivery* in the release rule: ``gating``, ``live`` or ``observe``."""
     return _WAYS[delivery]
 
 
 def gates(delivery: Delivery) -> bool:
-    """Tell whether *delivery* holds text, tool calls or the answer back until they are checked."""
     return _WAYS[delivery] == "gating"
 
 
@@ -122,23 +118,19 @@ def fate_of(kind: Kind, way: Way, *, unproven: Ending = "open", on_error: OnErro
 
 
 def _at_last(unproven: Ending, on_error: OnError) -> Ending | None:
-    """Return the policy when the last try has failed, ``open`` or ``closed``; ``None``: the delivery decides."""
     policy = on_error.then if isinstance(on_error, Retry) else on_error
     return policy or ("closed" if unproven == "closed" else None)
 
 
 def passed(outcome: Outcome) -> bool:
-    """Tell whether *outcome* is a pass."""
     return isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass)
 
 
 def refuted(outcome: Outcome | None) -> bool:
-    """Tell whether *outcome* is a violation."""
     return isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation)
 
 
 def describe(outcome: Outcome, tries: int = 1) -> str:
-    """Return a text for people about an *outcome* that is not a pass, reached after *tries* tries."""
     return _describe(outcome) + (f" (tried {tries} times)" if tries > 1 else "")
 
 
@@ -189,10 +181,9 @@ class OpenChecks(Protocol):
 
 
 class Gates:
-    """Computes the offset up to which text may be shown, and the frontier.
+    """Computes the offset up to which text may be shown, and the frontier."""
 
-    All text may be shown if no monitor has the delivery ``gate``, ``gate_tools`` or ``final``.
-    """
+    # All text may be shown if no monitor has the delivery `gate`, `gate_tools` or `final`.
 
     __slots__ = (
         "_checks",
@@ -217,7 +208,7 @@ class Gates:
         checks: OpenChecks,
         events: deque[Event],
     ) -> None:
-        """Start with the frontier at 0. Events are added to *events*."""
+        # Events are added to `events`.
         self.frontier = 0
         """The offset up to which every due check of a required monitor has passed, or feedback answers the refuted
         text."""
@@ -240,40 +231,34 @@ class Gates:
         mistake."""
 
     def hold_back(self, monitor: int) -> None:
-        """Hold text back from now on until the checks of the monitors that interrupt have ended.
-
-        Number *monitor* has refuted text that the reader has seen. The next mistake must not be shown at all.
-        """
+        # Number `monitor` has refuted text that the reader has seen. The next mistake must not be shown at all.
         self._held_back |= self._piecewise | {monitor}
 
     def let_go(self) -> None:
-        """Undo :meth:`hold_back`."""
         self._held_back = set()
 
     def open(self) -> None:
-        """Hold no text back from now on, and stop moving the frontier, because there will be no more checks."""
+        # Hold no text back from now on, and stop moving the frontier, because there will be no more checks.
         self._gating, self._final, self._required = [], [], []
         self.let_go()
 
     @property
     def holding(self) -> bool:
-        """Whether any monitor may hold text back from the reader."""
         return bool(self._gating or self._final)
 
     @property
     def shows_checked_text(self) -> bool:
-        """Whether text is shown piece by piece after its checks, because a monitor has the delivery ``gate``."""
+        # Whether text is shown piece by piece after its checks, because a monitor has the delivery `gate`.
         return self._gates_text and bool(self._gating)
 
     def limit(self) -> int:
-        """Return the offset up to which the text may be shown. With a ``final`` monitor, none of the answer may be."""
+        # With a `final` monitor, none of the answer may be.
         limit = min(self._settled(), self._transcript.length)
         if self._held_back:
             limit = min(limit, *(self._cleared(number, None) for number in self._held_back))
         return min(limit, self._answer_start()) if self._final else limit
 
     def advance(self) -> None:
-        """Move the frontier if more checks have passed, and report this to the reader as an event."""
         # The slowest monitor holds the frontier back. While nothing changes for it, the frontier cannot move.
         if not self._required or not (self._checks.changed or self._has_moved_hold()):
             return
@@ -308,14 +293,13 @@ class Gates:
         return min((self._cleared(number, None) for number in self._gating), default=length)
 
     def cut(self, to: int) -> None:
-        """Move the frontier back to offset *to*, if it is after it, because the text from there on was cut."""
+        # Move the frontier back to offset `to`, if it is after it, because the text from there on was cut.
         self.frontier = min(self.frontier, to)
 
     def _verified(self, monitor: int) -> int:
         return self._cleared(monitor, self._checks.first_unclear(monitor))
 
     def _cleared(self, monitor: int, unclear: int | None) -> int:
-        """Return the offset up to which *monitor* has no open or incomplete segment; at most *unclear*, if given."""
         cleared = self._intake.hold(monitor)
         opened = self._checks.first_open(monitor)
         if opened is not None and opened < cleared:
@@ -391,7 +375,6 @@ def count_numbers(
 
 
 def number_reasons(counts: Iterable[NumberCount]) -> Iterator[UnverifiedReason]:
-    """Yield the reasons for numbers without a check: for each of *counts* their number, and then their places."""
     for count in counts:
         if count.unchecked:
             yield UnverifiedReason(count.monitor, None, str(count))
@@ -467,7 +450,6 @@ def _share(covered: Sequence[Span], total: int) -> float:
 
 
 def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
-    """Return the union of *spans*, as sorted spans that neither overlap nor touch each other."""
     merged: list[Span] = []
     for span in sorted(spans):
         if merged and span.start <= merged[-1].end:
@@ -478,10 +460,7 @@ def merge(spans: Iterable[Span]) -> tuple[Span, ...]:
 
 
 def _answers(record: CheckRecord, transcript: Transcript, monitors: Sequence[Monitor]) -> bool:
-    """Tell whether *record* is a pass that shows that the answer itself is right.
-
-    The verdict and its required monitor must have the scope ``answer``, and the claim must be in the answer phase.
-    """
+    # The verdict and its required monitor must have the scope `answer`, and the claim must be in the answer phase.
     verdict = record.outcome.verdict if isinstance(record.outcome, Judged) else None
     if not isinstance(verdict, Pass) or verdict.scope != "answer" or not record.span:
         return False
@@ -495,7 +474,6 @@ def _ground(record: CheckRecord) -> Span:
 
 
 def _shows(record: CheckRecord, refuted: Sequence[Span]) -> bool:
-    """Tell whether *record* proves a part of the text: a pass with a span, not empty and not inside *refuted* text."""
     span = record.span
     return passed(record.outcome) and span is not None and len(span) > 0 and not _inside(span, refuted)
 

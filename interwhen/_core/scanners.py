@@ -16,10 +16,9 @@ from interwhen._types.segments import Span, WrittenCalls
 
 
 class Scanner:
-    """The base class of the scanners, which find segments. It stores borders, and rewinds and skips text.
+    """The base class of the scanners, which find segments. It stores borders, and rewinds and skips text."""
 
-    Subclasses find where segments end.
-    """
+    # Subclasses find where segments end.
 
     __slots__ = (
         "_borders",
@@ -46,7 +45,7 @@ class Scanner:
 
     @property
     def hold(self) -> int:
-        """The offset at which the incomplete segment begins, or may begin. A gate holds the text after it back."""
+        # The offset at which the incomplete segment begins, or may begin. A gate holds the text after it back.
         return self.start
 
     reads_on: bool = True
@@ -62,27 +61,22 @@ class Scanner:
     """Whether an incomplete segment can be checked while the stream is silent."""
 
     def begun(self, transcript: Transcript) -> Span | None:
-        """Return the span of the incomplete segment so far; ``None``: it is blank, or is never checked early."""
+        # Return the span of the incomplete segment so far; `None`: it is blank, or is never checked early.
         return self._trimmed(transcript, self.start, transcript.length) if self.looks_early else None
 
     @property
     def bridges(self) -> bool:
-        """Whether the current segment continues after feedback that is written into it. False here."""
+        # False here.
         return False
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text, and yield the segments that are complete now."""
         raise NotImplementedError
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the segments that are complete now that no more text comes, without the current, unfinished one."""
         yield from self.feed(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining segments, including the current one, unless it is blank.
-
-        The next segment begins at the end of the trace.
-        """
+        # The next segment begins at the end of the trace.
         yield from self.finish(transcript)
         rest = self._trimmed(transcript, self.start, transcript.length)
         # The border needs one more character than there is: after a cut right here, the same segment may continue.
@@ -92,13 +86,11 @@ class Scanner:
             yield rest
 
     def skip(self, to: int) -> None:
-        """Continue at offset *to*: the text before it belongs to no segment of this scanner."""
         self._begin(to, to)
         self.pos = to
         self._reset()
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut, and read the last segment of the shortened *transcript* again."""
         to = transcript.length
         while self._borders and self._borders[-1][1] > to:
             self._borders.pop()
@@ -114,7 +106,7 @@ class Scanner:
         self._borders.append((start, known_at))
 
     def _reset(self) -> None:
-        """Forget what was read of the current segment. Subclasses reset their own state here."""
+        # Forget what was read of the current segment. Subclasses reset their own state here.
         self.hot = False
 
     def _trimmed(self, transcript: Transcript, start: int, end: int) -> Span | None:
@@ -127,10 +119,9 @@ class Scanner:
 
 
 class LineScanner(Scanner):
-    """Finds lines that are not blank. Each group of ``every`` such lines is one segment.
+    """Finds lines that are not blank. Each group of ``every`` such lines is one segment."""
 
-    A group may end early, for example at feedback or a tool call.
-    """
+    # A group may end early, for example at feedback or a tool call.
 
     __slots__ = (
         "_line",
@@ -148,7 +139,6 @@ class LineScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text of *transcript*, and yield each group of lines that is complete now."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -175,16 +165,14 @@ class LineScanner(Scanner):
 
 @functools.lru_cache(maxsize=64)
 def _joining(joins: tuple[str, ...]) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Return three sets: the words of *joins*, those that are one sign, and each word's first 1, 2, ... characters."""
     signs = frozenset(each for each in joins if not each.isalnum() and len(each) == 1)
     return frozenset(joins), signs, frozenset(word[:length] for word in joins for length in range(1, len(word) + 1))
 
 
 class JoinedLineScanner(Scanner):
-    """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it.
+    """Finds lines that are not blank. A line that begins with a word of *joins* continues the line before it."""
 
-    Both lines are then one segment, but a third line is not joined to them.
-    """
+    # Both lines are then one segment, but a third line is not joined to them.
 
     __slots__ = (
         "_beginnings",
@@ -209,10 +197,7 @@ class JoinedLineScanner(Scanner):
         """Whether the next line belongs to the held line."""
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each line as soon as the beginning of the next line shows that the two are not joined.
-
-        A line that is continued is yielded together with the next line, when that line ends.
-        """
+        # A line that is continued is yielded together with the next line, when that line ends.
         base = self.pos
         text = transcript.slice(base, transcript.length)
         at = 0
@@ -247,7 +232,6 @@ class JoinedLineScanner(Scanner):
                 yield self._release(base + known)
 
     def finish(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the complete lines, also the last one, unless the rest of the text begins with a word that joins it."""
         yield from self.feed(transcript)
         if self._held is not None and not self._is_joined:
             text = transcript.slice(self.pos, transcript.length)
@@ -269,11 +253,8 @@ class JoinedLineScanner(Scanner):
         return held
 
     def _begins(self, found: re.Match[str], end: int) -> tuple[bool | None, int]:
-        """Tell whether the line that begins with the match *found* joins the line before it.
-
-        Also return the offset in the text up to which the decision read. ``(None, 0)``: the text, which ends at *end*,
-        is too short to decide.
-        """
+        # Tell whether the line that begins with the match `found` joins the line before it. Also return the offset in
+        # the text up to which the decision read. `(None, 0)`: the text, which ends at `end`, is too short to decide.
         signs, word = found.groups()
         if signs:
             for at, sign in enumerate(signs, found.start("signs") + 1):
@@ -310,7 +291,6 @@ class ParagraphScanner(Scanner):
         self._line = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text of *transcript*, and yield each paragraph that a blank line has ended."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -331,27 +311,25 @@ class ParagraphScanner(Scanner):
 
 
 class WholeScanner(Scanner):
-    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it.
+    """Makes all text of a phase one segment: the whole reasoning, or the whole answer, including feedback in it."""
 
-    A structured tool call divides the answer: the text before it and the text after it are separate segments.
-    """
+    # A structured tool call divides the answer: the text before it and the text after it are separate segments.
 
     @property
     def bridges(self) -> bool:
-        """Whether the segment continues after feedback that is written into it. True here."""
+        # True here.
         return True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield nothing, because text alone never completes the segment."""
+        # Yield nothing, because text alone never completes the segment.
         self.pos = transcript.length
         return iter(())
 
 
 class CountScanner(Scanner):
-    """Divides the text into parts of a fixed number of characters, without gaps.
+    """Divides the text into parts of a fixed number of characters, without gaps."""
 
-    A part may end early, for example at feedback or a tool call.
-    """
+    # A part may end early, for example at feedback or a tool call.
 
     reads_on = False
 
@@ -361,7 +339,6 @@ class CountScanner(Scanner):
         self.due = self.count
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text of *transcript*, and yield each part that has its full length now."""
         self.pos = transcript.length
         while transcript.length - self.start >= self.count:
             start, end = self.start, self.start + self.count
@@ -370,7 +347,7 @@ class CountScanner(Scanner):
         self._reset()
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, unless it is blank. It is not trimmed."""
+        # Yield the remaining text, unless it is blank. It is not trimmed.
         yield from self.feed(transcript)
         start, end = self.start, transcript.length
         blank = self._trimmed(transcript, start, end) is None
@@ -398,14 +375,12 @@ class PollScanner(CountScanner):
         super().__init__(self._choose(0))
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut, and forget the lengths of the parts that were cut."""
         lengths = self._lengths  # in the order of their starts
         while lengths and next(reversed(lengths)) > transcript.length:
             lengths.popitem()
         super().rewind(transcript)
 
     def remedied(self) -> None:
-        """Add one to the number of remedies in the run, which the function *length* gets."""
         self._remedies += 1
 
     def _begin(self, start: int, known_at: int) -> None:
@@ -434,17 +409,15 @@ _WORD_LIMIT = 8
 
 
 class SentenceScanner(Scanner):
-    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line.
+    """Finds sentences. A sentence ends at ``.``, ``!`` or ``?`` before white space, or at the end of its line."""
 
-    Closing quotes and brackets may follow the sign. The full stop of a known abbreviation or a list number ends no
-    sentence.
-    """
+    # Closing quotes and brackets may follow the sign. The full stop of a known abbreviation or a list number ends no
+    # sentence.
 
     wakes = "\n.!?"
     looks_early = True
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each sentence as soon as the white space that ends it has arrived."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.hot = False
@@ -471,7 +444,6 @@ class SentenceScanner(Scanner):
         self.pos = transcript.length
 
     def _is_abbreviation(self, transcript: Transcript, at: int) -> bool:
-        """Tell whether the full stop at offset *at* belongs to "e.g.", an initial, or a list number such as "1."."""
         window = transcript.slice(max(self.start, at - 2 * _WORD_LIMIT), at)
         before = window[-_WORD_LIMIT:]
         word = before.split()[-1] if before and not before[-1].isspace() else ""
@@ -481,10 +453,9 @@ class SentenceScanner(Scanner):
 
 
 class MarkerScanner(Scanner):
-    """Divides the text before each reflection marker, such as "Wait". Each segment begins with its marker.
+    """Divides the text before each reflection marker, such as "Wait". Each segment begins with its marker."""
 
-    The text before the first marker is a segment, too, and so is the text from the last marker to the end.
-    """
+    # The text before the first marker is a segment, too, and so is the text from the last marker to the end.
 
     def __init__(self, words: tuple[str, ...]) -> None:
         super().__init__()
@@ -494,16 +465,15 @@ class MarkerScanner(Scanner):
         self.hot = True  # any character that is not a letter or digit may complete a marker
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the text before each marker that is certain, because more text cannot turn it into a longer marker."""
+        # Yield the text before each marker that is certain, because more text cannot turn it into a longer marker.
         return self._until(transcript, transcript.length - self._reach)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining text, split before each marker. A marker at the very end of the text counts, too."""
+        # A marker at the very end of the text counts, too.
         yield from self._until(transcript, transcript.length)
         yield from super().flush(transcript)
 
     def _until(self, transcript: Transcript, decided: int) -> Iterator[Span]:
-        """Yield the text before each marker that starts before offset *decided*, up to which markers are certain."""
         if decided <= self.pos:
             return
         base = max(self.pos - 1, 0)  # a marker depends on the character before it
@@ -531,11 +501,10 @@ _REACH = 200
 
 
 class FenceScanner(Scanner):
-    """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence.
+    """Finds fenced code blocks: from an opening fence to the next line that holds only a closing fence."""
 
-    The rules are mostly those of CommonMark, but any indentation is allowed, and a block without a closing fence is not
-    found.
-    """
+    # The rules are mostly those of CommonMark, but any indentation is allowed, and a block without a closing fence is
+    # not found.
 
     wakes = "\n"
     reads_on = False
@@ -548,7 +517,6 @@ class FenceScanner(Scanner):
         self._hold = 0
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield each block whose closing fence is complete, that is, followed by a line end."""
         base = self.pos
         text = transcript.slice(base, transcript.length)
         self.pos = transcript.length
@@ -565,7 +533,7 @@ class FenceScanner(Scanner):
         self._hold = self._held(transcript)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining blocks. The last closing fence needs no line end. An open block is dropped."""
+        # The last closing fence needs no line end. An open block is dropped.
         yield from self.feed(transcript)
         span = self._take(transcript, transcript.length)
         # The border needs one more character than there is: after a cut right here, the same line may continue.
@@ -577,11 +545,9 @@ class FenceScanner(Scanner):
 
     @property
     def hold(self) -> int:
-        """The start of the open block, or of a line that may be a fence; else the end of the text read so far."""
         return self._hold
 
     def _take(self, transcript: Transcript, end: int) -> Span | None:
-        """Process the current line, which ends at offset *end*; return the span of the block that it closes, if any."""
         if end - self._line > _REACH:
             return None
         line = transcript.slice(self._line, end)

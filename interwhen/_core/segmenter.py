@@ -53,11 +53,9 @@ class SharedScanner(NamedTuple):
     """Searches a text for a character that can end a segment of this scanner. The result is falsy if there is none."""
 
     def sees_calls(self) -> bool:
-        """Tell whether the monitors of this scanner read structured tool calls, which belong to the answer phase."""
         return self.scanner.reads_calls and self.phase != "reasoning"
 
     def sees(self, phase: Phase) -> bool:
-        """Tell whether the monitors of this scanner read text of *phase*."""
         return self.phase in ("both", phase)
 
 
@@ -102,10 +100,7 @@ def scanner_for(trigger: Trigger, offer: ToolOffer = NO_OFFER) -> Scanner:
 
 
 def offer_for(monitors: Sequence[Monitor], prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return what *prompt* and *extra* (additional fields of the request) say about tool calls.
-
-    If no monitor in *monitors* reads tool calls, return an empty offer.
-    """
+    # If no monitor in `monitors` reads tool calls, return an empty offer.
     if not any(isinstance(monitor.trigger, ToolCalls) for monitor in monitors):
         return NO_OFFER
     from interwhen._core.written_calls import read_offer  # as in _call_scanner
@@ -175,7 +170,7 @@ def _phase_of(monitor: Monitor) -> PhaseFilter:
 
 
 def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer) -> tuple[SharedScanner, ...]:
-    """Create one scanner for all monitors with the same trigger and phase. *offer* is given to each scanner."""
+    # `offer` is given to each scanner.
     groups: dict[tuple[Trigger, PhaseFilter], list[int]] = {}
     for number, monitor in enumerate(monitors):
         groups.setdefault((monitor.trigger, _phase_of(monitor)), []).append(number)
@@ -183,7 +178,6 @@ def _share_scanners(monitors: Sequence[Monitor], offer: ToolOffer) -> tuple[Shar
 
 
 def compile_triggers(monitors: Sequence[Monitor]) -> None:
-    """Compile the patterns of the triggers of *monitors*, and import what they need, before any stream is read."""
     _share_scanners(monitors, offer_for(monitors, "", {}))
 
 
@@ -193,12 +187,11 @@ def _shared(scanner: Scanner, phase: PhaseFilter, monitors: list[int]) -> Shared
 
 @functools.lru_cache(maxsize=256)
 def _any_of(characters: str) -> Callable[[str], object]:
-    """Return a function that searches a text for any of *characters*. With empty *characters* it finds nothing."""
+    # Return a function that searches a text for any of `characters`. With empty `characters` it finds nothing.
     return re.compile(f"[{re.escape(characters)}]").search if characters else frozenset[str]().__contains__
 
 
 def _tear(due: Due) -> Due:
-    """Return *due* with its last line marked as torn: a cut ended it in the middle, perhaps inside a number."""
     return due._replace(torn=due.segment.span.start + due.segment.text.rfind("\n") + 1)
 
 
@@ -297,11 +290,9 @@ class Intake:
         return ()
 
     def feed_call(self, call: ToolCall, tokens: int) -> list[Due]:
-        """Add *call*, a structured tool call of the model with *tokens* tokens; return the segments that are complete.
-
-        They are the segments before the call, and the call itself if a monitor reads calls. The call also ends the
-        reasoning.
-        """
+        # Add `call`, a structured tool call of the model with `tokens` tokens; return the segments that are complete.
+        # They are the segments before the call, and the call itself if a monitor reads calls. The call also ends the
+        # reasoning.
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -318,15 +309,12 @@ class Intake:
         return dues
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Write the feedback *text* in place of the refused *calls*. It belongs to no segment."""
+        # Write the feedback `text` in place of the refused `calls`. It belongs to no segment.
         self.transcript.refuse(text, calls)
         self._skip(self.scanners)
 
     def end(self, *, finished: bool = True) -> Iterable[Due]:
-        """Process the end of the stream, and return the segments that are complete now.
-
-        The last segment is complete only if the model *finished*.
-        """
+        # The last segment is complete only if the model `finished`.
         dues: list[Due] = []
         if self._tags is not None:
             dues.extend(self._parts(self._tags.drain()))
@@ -346,11 +334,8 @@ class Intake:
         return dues
 
     def unfinished(self, *, dead: bool) -> Iterable[tuple[Due, int]]:
-        """Yield the incomplete segments that can be checked, each with the offset up to which its words are certain.
-
-        The last two words are uncertain, because the model may continue them. A segment without other words is left
-        out. If the stream is probably *dead*, all words are certain.
-        """
+        # The last two words are uncertain, because the model may continue them. A segment without other words is left
+        # out. If the stream is probably `dead`, all words are certain.
         for shared in self._active:
             span = shared.scanner.begun(self.transcript)
             if span is None:
@@ -362,22 +347,21 @@ class Intake:
                 yield due, span.start + len(words[0])
 
     def scan_always(self) -> None:
-        """Call the scanners after every chunk from now on, so that :meth:`hold` is exact at any time."""
+        # Call the scanners after every chunk from now on, so that `hold` is exact at any time.
         self._eager = True
         self._plan()
 
     @property
     def reads_tags(self) -> bool:
-        """Whether think tags in the text separate the phases, so that the phase of a chunk does not count."""
+        # Whether think tags in the text separate the phases, so that the phase of a chunk does not count.
         return self._tags is not None
 
     def stop_scanning(self) -> None:
-        """Stop finding segments, because no monitor reads the text that follows."""
+        # Stop finding segments, because no monitor reads the text that follows.
         self.scanners, self._active, self._eager, self._wake = (), [], False, _any_of("")
         self._plan()
 
     def keep_held(self) -> None:
-        """Add the text that was held back as a possible half tag to the trace, without a search for segments."""
         if self._tags is not None:
             for part in self._tags.drain():
                 self.transcript.append(part.text, self.owed)
@@ -385,34 +369,26 @@ class Intake:
         self._owe()
 
     def credit(self, tokens: int) -> None:
-        """Correct the number of tokens of the last text by *tokens* (which may be negative), as the server counted.
-
-        If some tokens belong to no text yet, or if there is no text, :attr:`owed` changes instead. No number falls
-        below 0.
-        """
+        # If some tokens belong to no text yet, or if there is no text, `owed` changes instead. No number falls below 0.
         if self.owed or not self.transcript.credit(tokens):
             self.owed = max(self.owed + tokens, 0)
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove, with those that arrived without text at the end."""
         return self.transcript.tokens_from(to) + self.owed
 
     def remedied(self) -> None:
-        """Count one more remedy for the trigger :class:`Polls`: its next segments may have other lengths."""
         for shared in self.scanners:
             if isinstance(shared.scanner, PollScanner):
                 shared.scanner.remedied()
 
     def discard(self, tokens: int) -> None:
-        """Count *tokens* as discarded, because their text was left out."""
+        # Count `tokens` as discarded, because their text was left out.
         self.discarded += tokens
 
     def owe(self, tokens: int) -> None:
-        """Store *tokens* that arrived without text, until the next text arrives."""
         self.owed += tokens
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, add its tokens to the discarded tokens, and rewind the scanners."""
         transcript = self.transcript
         self._finished = False
         while self._written and next(reversed(self._written)).end > to:
@@ -432,16 +408,12 @@ class Intake:
         self._plan()
 
     def written_calls(self) -> Iterator[tuple[Span, WrittenCalls]]:
-        """Yield each text in the answer in which the model has written calls: its span and the calls."""
         for span, written in self._written.items():
             if self.transcript.phase_at(span.start) == "answer":
                 yield span, written
 
     def tears(self, at: int) -> bool:
-        """Tell whether a cut at offset *at* would be in the middle of a line.
-
-        At the end of the trace, it is not if the model finished its text there.
-        """
+        # At the end of the trace, it is not if the model finished its text there.
         transcript = self.transcript
         around = transcript.slice(max(at - 1, 0), at + 1)
         if at == 0 or "\n" in around:
@@ -451,11 +423,8 @@ class Intake:
         return not self._finished
 
     def insert(self, text: str, origin: Origin, *, torn: bool = False) -> Iterable[Due]:
-        """Add *text* that interwhen wrote, at the end of the trace, and return the segments that are complete now.
-
-        A ``repair`` is part of the current segment. ``feedback`` ends it and belongs to no segment, except a whole
-        phase or an open tool call, which continues after it. *torn*: the trace was just cut in the middle of a line.
-        """
+        # A `repair` is part of the current segment. `feedback` ends it and belongs to no segment, except a whole phase
+        # or an open tool call, which continues after it. `torn`: the trace was just cut in the middle of a line.
         if origin != "feedback":
             self.transcript.insert(text, origin)
             return self._scan()
@@ -469,17 +438,13 @@ class Intake:
         return dues
 
     def closing(self, at: int) -> str:
-        """Return the text that ends the reasoning at offset *at*: the closing tag on a new line; empty without tags."""
         if self._tags is None:
             return ""
         return ("" if self.transcript.slice(max(at - 1, 0), at) == "\n" else "\n") + self._tags.closing
 
     def conclude(self, text: str, ask: str, *, torn: bool = False) -> Iterable[Due]:
-        """End the reasoning by writing *text*, and return the segments that are complete now.
-
-        A model that continues by an extra turn gets *ask* instead. *torn*: the trace was just cut in the middle of a
-        line.
-        """
+        # A model that continues by an extra turn gets `ask` instead. `torn`: the trace was just cut in the middle of a
+        # line.
         dues = list(self._flush(self.scanners, torn=torn))
         tag = "" if self._tags is None else self._tags.closing
         self.transcript.conclude(text, text.index(tag) + len(tag), len(tag), ask)
@@ -489,10 +454,7 @@ class Intake:
         return dues
 
     def hold(self, monitor: int) -> int:
-        """Return the offset at which the incomplete segment of *monitor* begins, or may begin.
-
-        If the monitor does not read this phase, it is the end of the trace.
-        """
+        # If the monitor does not read this phase, it is the end of the trace.
         shared = self._scanner_of[monitor]
         return shared.scanner.hold if shared.sees(self.phase) else self.transcript.length
 
@@ -506,11 +468,8 @@ class Intake:
         return dues
 
     def _feed_field(self, text: str, tokens: int, phase: Phase) -> list[Due]:
-        """Add *text* of *phase*, which has *tokens* tokens, and return the segments that are complete now.
-
-        The server sends the reasoning in a separate field, so think tags in the text are not recognised from now on. A
-        change of the phase ends the segments.
-        """
+        # The server sends the reasoning in a separate field, so think tags in the text are not recognised from now on.
+        # A change of the phase ends the segments.
         self.plain = False
         dues: list[Due] = []
         if self._tags is not None:
@@ -547,7 +506,6 @@ class Intake:
         self._skip(self.scanners)
 
     def _owe(self) -> None:
-        """Move the tokens that arrived without text to the token count of the transcript."""
         self.transcript.count(self.owed)
         self.owed = 0
 
@@ -575,10 +533,7 @@ class Intake:
         self._plan()
 
     def _scan(self, new: str | None = None) -> list[Due]:
-        """Let the active scanners read the new text, and return the complete segments.
-
-        If the text *new* is given, only the scanners are called that must see it now.
-        """
+        # If the text `new` is given, only the scanners are called that must see it now.
         transcript = self.transcript
         dues = []
         for shared in self._active:
@@ -602,7 +557,7 @@ class Intake:
         )
 
     def _plan(self) -> None:
-        """Compute when the scanners must be called again, so that most chunks need only one search for `wakes`."""
+        # Compute when the scanners must be called again, so that most chunks need only one search for `wakes`.
         phase = self.transcript.phase
         if phase != self.phase:
             self.phase = phase

@@ -96,16 +96,13 @@ class Transcript:
 
     @property
     def phase(self) -> Phase:
-        """The phase at the end of the trace."""
         return self.phases[-1][1]
 
     @property
     def first_call(self) -> int:
-        """The start of the first structured tool call; the end of the trace if there is none."""
         return self.calls[0][0].start if self.calls else self.length
 
     def append(self, text: str, tokens: int) -> None:
-        """Add *text* of the model, which has *tokens* tokens."""
         self._starts.append(self.length)
         self._texts.append(text)
         self._tokens.append(tokens)
@@ -114,25 +111,19 @@ class Transcript:
 
     @property
     def line_end(self) -> str | None:
-        """What completes the last line for a model that continues by an extra turn; ``None``: it is not known."""
         return self._line_end[1] if self._line_end[0] == self.length else None
 
     def end_line(self, line_end: str | None) -> None:
-        """Record that *line_end*, which may be empty, completes the last line of the trace; ``None``: not known."""
         self._line_end = (-1, "") if line_end is None else (self.length, line_end)
 
     def insert(self, text: str, origin: Origin) -> None:
-        """Add *text* that interwhen wrote, and record its span."""
         self.insertions.append(Insertion(Span(self.length, self.length + len(text)), origin))
         self._inserted.append(self.inserted_bytes)
         self.inserted_bytes += _size(text)
         self.append(text, 0)
 
     def credit(self, tokens: int) -> bool:
-        """Add *tokens* (which may be negative) to the count of the last text. Returns whether there is any text.
-
-        No count falls below 0; the texts before the last one get the rest.
-        """
+        # Returns whether there is any text. No count falls below 0; the texts before the last one get the rest.
         at = len(self._tokens) - 1
         while at >= 0:
             changed = max(self._tokens[at] + tokens, 0)
@@ -145,16 +136,15 @@ class Transcript:
         return bool(self._tokens)
 
     def count(self, tokens: int) -> None:
-        """Add *tokens*, which arrived without text, to the tokens of the trace. A cut does not subtract them."""
+        # Add `tokens`, which arrived without text, to the tokens of the trace. A cut does not subtract them.
         self.kept_tokens += tokens
 
     def append_tag(self, text: str, tokens: int) -> None:
-        """Add the think tag *text*, which marks the start or the end of the reasoning. It has *tokens* tokens."""
+        # Add the think tag `text`, which marks the start or the end of the reasoning. It has `tokens` tokens.
         self.tags.append(Span(self.length, self.length + len(text)))
         self.append(text, tokens)
 
     def append_call(self, call: ToolCall, tokens: int) -> Span:
-        """Add *call*, a complete tool call with *tokens* tokens, and return its span."""
         text = call.text
         span = Span(self.length, self.length + len(text))
         self.calls.append((span, call))
@@ -162,16 +152,12 @@ class Transcript:
         return span
 
     def refuse(self, text: str, calls: tuple[ToolCall, ...]) -> None:
-        """Add the feedback *text* in place of *calls*, which were refused and cut."""
         self.refusals.append((Span(self.length, self.length + len(text)), calls))
         self.insert(text, "feedback")
 
     def conclude(self, text: str, answer_at: int, tag: int, ask: str) -> None:
-        """End the reasoning by writing *text*. The answer begins at offset *answer_at* of *text*.
-
-        The closing tag is the *tag* characters before that offset (0: there is no tag). A model that continues by an
-        extra turn gets *ask* instead.
-        """
+        # The answer begins at offset `answer_at` of `text`. The closing tag is the `tag` characters before that offset
+        # (0: there is no tag). A model that continues by an extra turn gets `ask` instead.
         start = self.length
         self.conclusions.append((Span(start, start + len(text)), ask))
         if tag:
@@ -180,18 +166,15 @@ class Transcript:
         self.phases.append((start + answer_at, "answer"))
 
     def calls_from(self, to: int) -> tuple[ToolCall, ...]:
-        """Return the structured tool calls that a cut at offset *to* would remove."""
         return tuple(call for span, call in self.calls if span.end > to)
 
     def enter(self, phase: Phase) -> None:
-        """Begin *phase* at the end of the trace, unless it is the phase there already."""
         if self.phases[-1][0] == self.length:
             self.phases.pop()
         if not self.phases or self.phases[-1][1] != phase:
             self.phases.append((self.length, phase))
 
     def slice(self, start: int, end: int) -> str:
-        """Return the text at ``[start, end)``; empty if *start* is not below *end*."""
         if start >= end:
             return ""
         base, text = self._recent
@@ -212,15 +195,11 @@ class Transcript:
         return text
 
     def line_around(self, span: Span) -> tuple[str, str]:
-        """Return the whole line in which *span* ends, from its start on, and the rest of this line after *span*."""
         rest = self.slice(span.end, self.length).partition("\n")[0]
         return self.slice(0, span.end).rpartition("\n")[2] + rest, rest
 
     def cut(self, to: int) -> int:
-        """Remove the text from offset *to* on; return how many tokens were removed.
-
-        The tokens of a chunk that is cut in the middle still count as kept.
-        """
+        # The tokens of a chunk that is cut in the middle still count as kept.
         self._recent = (0, "")
         self.kept_until = min(self.kept_until, to)
         if to < self._line_end[0]:
@@ -254,11 +233,10 @@ class Transcript:
         return dropped
 
     def tokens_from(self, to: int) -> int:
-        """Return how many tokens a cut at offset *to* would remove. A chunk that the cut splits is not counted."""
+        # A chunk that the cut splits is not counted.
         return sum(self._tokens[bisect_left(self._starts, to) :])
 
     def phase_at(self, offset: int) -> Phase:
-        """Return the phase of the character at *offset*; the phase at the end of the trace, if there is none."""
         start, phase = self.phases[-1]
         if offset >= start:
             return phase
@@ -266,7 +244,6 @@ class Transcript:
         return self.phases[max(at, 0)][1]
 
     def runs(self, start: int, end: int) -> Iterator[TextRun]:
-        """Yield the text of ``[start, end)``, split where origin or phase change, and around tags and calls."""
         if len(self.phases) == 1 and not (self.insertions or self.calls or self.refusals or self.tags):
             if start < end:
                 yield TextRun(start, self.slice(start, end), "model", self.phases[0][1])
@@ -290,7 +267,6 @@ class Transcript:
             )
 
     def pieces(self, end: int | None = None) -> tuple[Piece, ...]:
-        """Return the trace, up to offset *end* if given, as the pieces of a request."""
         if end is not None and end < self.length:
             return tuple(map(self._piece, self.runs(0, end)))
         # Each request needs the whole trace, so the pieces of the previous request are reused.
@@ -308,21 +284,15 @@ class Transcript:
         return Piece(run.text, run.origin, run.phase, run.call, run.refused, ask)
 
     def _ask(self, start: int) -> str | None:
-        """Return the text that replaces the text run at offset *start* for a model that continues by an extra turn.
-
-        ``None``: this text run is sent unchanged. Only the text that ends the reasoning is replaced: its first text run
-        by the text of the extra turn, the others by an empty string.
-        """
+        # `None`: this text run is sent unchanged. Only the text that ends the reasoning is replaced: its first text run
+        # by the text of the extra turn, the others by an empty string.
         at = bisect_right(self.conclusions, start, key=lambda entry: entry[0].start) - 1
         if at < 0 or start >= self.conclusions[at][0].end:
             return None
         return self.conclusions[at][1] if start == self.conclusions[at][0].start else ""
 
     def text_of(self, phase: Phase) -> str:
-        """Return the text of *phase*, without think tags, structured tool calls and feedback on refused calls.
-
-        Other text that interwhen wrote, such as feedback in the reasoning, is included.
-        """
+        # Other text that interwhen wrote, such as feedback in the reasoning, is included.
         tags = {tag.start for tag in self.tags}
         return "".join(
             run.text
@@ -353,7 +323,7 @@ def _size(text: str) -> int:
 
 
 def _overlapping(entries: Sequence[tuple[Span, T]], start: int, end: int) -> Iterator[tuple[Span, T]]:
-    """Yield the *entries* that overlap ``[start, end)``. The entries must be sorted and must not overlap each other."""
+    # The entries must be sorted and must not overlap each other.
     for at in range(bisect_right(entries, start, key=lambda entry: entry[0].end), len(entries)):
         if entries[at][0].start >= end:
             return
@@ -376,10 +346,9 @@ class TagPart(NamedTuple):
 
 
 class ThinkTags:
-    """Finds the opening think tag (such as ``<think>``) at the start of the text, and the closing tag that ends it.
+    """Finds the opening think tag (such as ``<think>``) at the start of the text, and the closing tag that ends it."""
 
-    A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides.
-    """
+    # A tag may be split across chunks. Text that may be the start of a tag is held back until more text decides.
 
     __slots__ = ("_at_start", "_held", "_opening", "_unread", "closing", "phase")
 
@@ -392,22 +361,17 @@ class ThinkTags:
 
     @property
     def must_see(self) -> bool:
-        """Whether :meth:`feed` must get the next text, whatever it is.
-
-        If not, the caller may leave out a text in which the closing tag cannot begin.
-        """
+        # Whether `feed` must get the next text, whatever it is. If not, the caller may leave out a text in which the
+        # closing tag cannot begin.
         return self._at_start or self._unread or bool(self._held)
 
     @property
     def done(self) -> bool:
-        """Whether no think tag can follow any more."""
         return self.phase == "answer" and not self.must_see
 
     def feed(self, text: str) -> list[TagPart]:
-        """Add *text*, and return the parts (plain text and think tags) that later text cannot change.
-
-        A possible half tag at the end is held back.
-        """
+        # Add `text`, and return the parts (plain text and think tags) that later text cannot change. A possible half
+        # tag at the end is held back.
         text, self._held = self._held + text, ""
         self._unread = False
         if self._at_start:
@@ -417,12 +381,12 @@ class ThinkTags:
         return [TagPart(text, "text")] if text else []
 
     def drain(self) -> list[TagPart]:
-        """Return the text that is held back, because no more text will come."""
+        # Return the text that is held back, because no more text will come.
         held, self._held = self._held, ""
         return [TagPart(held, "text")] if held else []
 
     def restart(self, phase: Phase, *, at_start: bool) -> None:
-        """Continue after a cut. *phase* is the phase there; *at_start*: an opening tag may follow."""
+        # `phase` is the phase there; `at_start`: an opening tag may follow.
         self.phase = phase
         self._held = ""
         self._at_start = at_start and phase == "answer"
@@ -455,5 +419,4 @@ class ThinkTags:
 
 
 def overlap(text: str, tag: str) -> int:
-    """Return how many characters at the end of *text* may be the start of *tag*."""
     return next((size for size in range(min(len(text), len(tag) - 1), 0, -1) if text.endswith(tag[:size])), 0)

@@ -22,7 +22,7 @@ bracket or a move, are often written twice."""
 
 
 def whole_lines(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* without an unfinished line at their end. If it is known how the line ends, it is completed."""
+    # If it is known how the line ends, it is completed.
     kept, line = [*pieces], ""
     while kept and kept[-1].phase == pieces[-1].phase:
         last = kept[-1]
@@ -48,7 +48,6 @@ class KeptLine(NamedTuple):
 
 
 def kept_lines(transcript: Transcript, answered: Sequence[Span]) -> Iterator[KeptLine]:
-    """Yield the lines of the last phase of *transcript*, without feedback, the segments *answered* by it, and calls."""
     at = transcript.phases[-1][0]
     ours = [each.span for each in transcript.insertions if each.origin == "feedback"]
     spans = [span for span in (*ours, *answered, *(span for span, _ in transcript.calls)) if span.end > at]
@@ -60,10 +59,9 @@ def kept_lines(transcript: Transcript, answered: Sequence[Span]) -> Iterator[Kep
 
 
 class Repetition(NamedTuple):
-    """What a new turn repeats: the first ``dropped`` characters of its text. The rest continues the trace at ``to``.
+    """What a new turn repeats: the first ``dropped`` characters of its text. The rest continues the trace at ``to``."""
 
-    ``to`` is ``None`` if the rest continues the trace at its end.
-    """
+    # `to` is `None` if the rest continues the trace at its end.
 
     dropped: int = 0
     to: int | None = None
@@ -115,11 +113,9 @@ class TurnStart:
         """The numbers of the first kept line that the turn repeats, and of the next one."""
 
     def passes(self, chunk: Chunk) -> bool:
-        """Tell whether *chunk* is reasoning before an answer, which is not compared with the kept answer."""
         return not self.held and chunk.phase == "reasoning" and self._phase == "answer"
 
     def take(self, chunk: Chunk) -> Repetition | None:
-        """Hold *chunk*, and return what the turn repeats; ``None`` while this is not known."""
         self.held.append(chunk)
         if chunk.call is not None or (chunk.text and self._phase not in (None, chunk.phase)):
             return self._different()
@@ -127,7 +123,7 @@ class TurnStart:
         return self.finish() if found is None and chunk.finish_reason is not None else found
 
     def rest(self, dropped: int) -> list[Chunk]:
-        """Return the held chunks without the first *dropped* characters. A chunk without other text has no tokens."""
+        # A chunk without other text has no tokens.
         chunks = []
         for chunk in self.held:
             size = min(dropped, len(chunk.text))
@@ -150,14 +146,13 @@ class TurnStart:
         return None if self._may_be(rest) else self._different()
 
     def finish(self) -> Repetition:
-        """Return what the turn repeats, because no more text of it will come."""
+        # Return what the turn repeats, because no more text of it will come.
         found = self._ended() if self._seen else None
         if found is None and self._first == 0:
             return Repetition(self._dropped)  # it says nothing else, so it replaces nothing
         return found or self._different()
 
     def _may_be(self, text: str) -> bool:
-        """Read *text* of the current line, and tell whether this line may be a kept one."""
         visible = _visible(text)
         self._candidates = [each for each in self._candidates if each.startswith(visible, self._seen)]
         self._seen += len(visible)

@@ -68,7 +68,7 @@ class Trouble(NamedTuple):
 
     @property
     def is_too_dear(self) -> bool:
-        """Whether one more remedy would make this place cost more than a new sample. The first remedy never does."""
+        # The first remedy never does.
         prices = self.prices
         if prices is None or prices.fresh is None or not prices.spent:
             return False
@@ -92,13 +92,10 @@ class Prices(NamedTuple):
 
 
 def next_rung(auto: Auto, trouble: Trouble) -> int | None:
-    """Return the position (from 0) of the next rung in ``auto.order``; ``None`` if the ladder has ended.
-
-    If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted there,
-    the ladder stays on its rung as long as this rung may be repeated; if these words can be repaired, it goes back to
-    the rung ``repair``. If the place has cost as much as a new sample, the rung ``restart`` follows at once, unless a
-    repair is known.
-    """
+    # If the same words are refuted again at one place, the ladder moves on by one rung. If other words are refuted
+    # there, the ladder stays on its rung as long as this rung may be repeated; if these words can be repaired, it goes
+    # back to the rung `repair`. If the place has cost as much as a new sample, the rung `restart` follows at once,
+    # unless a repair is known.
     order, at = auto.order, trouble.at
     if trouble.times > 1 and trouble.tried:
         at += 1
@@ -126,11 +123,8 @@ def _may_use(auto: Auto, rung: Rung, trouble: Trouble) -> bool:
 
 
 def level_of(most: Level, number: int, *, has_witness: bool) -> Level:
-    """Return the level of feedback number *number* (from 0) at one place.
-
-    The first one is one level below *most*, if there is a lower one, and later ones have the level *most*. Without a
-    witness, ``explain`` takes the place of ``witness``.
-    """
+    # The first one is one level below `most`, if there is a lower one, and later ones have the level `most`. Without a
+    # witness, `explain` takes the place of `witness`.
     top = LEVELS.index(most if has_witness or most != "witness" else "explain")
     return LEVELS[min(max(top - 1, 0) + number, top)]
 
@@ -143,11 +137,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+(?=\S)")
 
 
 def step_starts(transcript: Transcript, floor: int, end: int) -> list[int]:
-    """Return the starts of the steps in ``[floor, end)``. A step is a line that is not blank.
-
-    If there is at most one line, its sentences count as steps. Think tags, structured tool calls and feedback are no
-    steps.
-    """
+    # A step is a line that is not blank. If there is at most one line, its sentences count as steps. Think tags,
+    # structured tool calls and feedback are no steps.
     if floor >= end:
         return []
     starts: list[int] = []
@@ -178,10 +169,7 @@ def back(starts: Sequence[int], steps: int) -> int | None:
 
 
 def premise_start(starts: Sequence[int], premises: Sequence[Span], number: int) -> int | None:
-    """Return the start of the step that contains premise number *number*; 0 is the last premise.
-
-    ``None``: there is no such premise or step. *starts* are the starts of the steps, in order.
-    """
+    # `None`: there is no such premise or step. `starts` are the starts of the steps, in order.
     places = sorted({span.start for span in premises}, reverse=True)
     if number >= len(places):
         return None
@@ -201,12 +189,10 @@ class Ref(msgspec.Struct, eq=False):
 
     @property
     def span(self) -> Span:
-        """The span of the claim that this refers to; the span of its segment if the claim has none."""
         return self.segment.span if self.claim.span is None else self.claim.span
 
     @property
     def text(self) -> str:
-        """The text of the claim that this refers to; empty if the claim has no span."""
         span = self.claim.span
         if span is None:
             return ""
@@ -218,11 +204,10 @@ class Ref(msgspec.Struct, eq=False):
 
 
 class Candidate(msgspec.Struct, frozen=True):
-    """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace.
+    """A violation, or an unproven claim, that may interrupt or end the run. ``span`` is its position in the trace."""
 
-    ``violation`` is ``None`` if no remedy is possible: the check proved nothing, or the refuted claim has no span.
-    ``why`` gives the reason.
-    """
+    # `violation` is `None` if no remedy is possible: the check proved nothing, or the refuted claim has no span. `why`
+    # gives the reason.
 
     span: Span
     ref: Ref
@@ -230,10 +215,8 @@ class Candidate(msgspec.Struct, frozen=True):
     why: str
 
     def order(self, monitors: Sequence[Monitor]) -> tuple[int, int, bool, str, str, str]:
-        """Return the sort key of this candidate: by position, then violations before unproven claims, then by names.
-
-        It does not depend on time, so that runs are reproducible.
-        """
+        # Return the sort key of this candidate: by position, then violations before unproven claims, then by names. It
+        # does not depend on time, so that runs are reproducible.
         monitor = monitors[self.ref.monitor]
         return (
             self.span.start,
@@ -246,11 +229,9 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def refutation(ref: Ref, violation: Violation) -> Candidate:
-    """Return the candidate for the claim of *ref*, which *violation* refuted. It spans the wrong part of the claim.
-
-    If ``violation.where`` is not inside the claim, it spans the whole claim, and has no repair. If the claim has no
-    span, it spans the segment.
-    """
+    # Return the candidate for the claim of `ref`, which `violation` refuted. It spans the wrong part of the claim. If
+    # `violation.where` is not inside the claim, it spans the whole claim, and has no repair. If the claim has no span,
+    # it spans the segment.
     span = ref.span
     where = violation.where
     if where is not None and ref.claim.span is not None:
@@ -262,7 +243,7 @@ def refutation(ref: Ref, violation: Violation) -> Candidate:
 
 
 def earliest(candidates: Iterable[Candidate], monitors: Sequence[Monitor]) -> Candidate:
-    """Return the candidate that gets the remedy: the earliest one in the trace. *candidates* must not be empty."""
+    # `candidates` must not be empty.
     return min(candidates, key=lambda candidate: candidate.order(monitors))
 
 
@@ -303,7 +284,6 @@ class RemedyPlan(NamedTuple):
 
     @property
     def goes_on(self) -> bool:
-        """Whether the model continues after the remedy."""
         return self.remedy not in ("stop", "abstain")
 
 
@@ -337,10 +317,7 @@ def plan(
 
 
 def plan_surrender(candidate: Candidate, first_call: int) -> RemedyPlan:
-    """Return the plan that ends the run as abstained, with a cut before the segment of *candidate*.
-
-    If the segment is a structured tool call, the cut is at *first_call* at the latest.
-    """
+    # If the segment is a structured tool call, the cut is at `first_call` at the latest.
     segment = candidate.ref.segment
     start = segment.span.start
     return RemedyPlan("abstain", start if segment.call is None else min(start, first_call))
@@ -414,7 +391,6 @@ def _is_cut_short(candidate: Candidate) -> bool:
 
 
 def cuts_short(text: str, where: Span) -> bool:
-    """Tell whether *where* ends inside a word or number of *text*, whose rest a repair would leave in the text."""
     if where.start == where.end:
         return False
     last, rest = text[where.end - 1], text[where.end : where.end + _REACH]
@@ -488,15 +464,12 @@ class Violations:
         """The cache of :meth:`first`: the list it searched, how many entries of it, and the result."""
 
     def __bool__(self) -> bool:
-        """Whether there is a candidate."""
         return bool(self._candidates)
 
     def add(self, candidate: Candidate) -> None:
-        """Add *candidate*."""
         self._candidates.append(candidate)
 
     def first(self) -> Candidate | None:
-        """Return the earliest candidate in the trace that is known so far; ``None``: there is no candidate."""
         # Compare only the candidates added since the last call. There may be thousands during one slow check.
         known, count, best = self._ranked
         if known is not self._candidates:
@@ -508,7 +481,6 @@ class Violations:
         return best
 
     def first_refuted(self) -> dict[int, int]:
-        """Map the number of each monitor with a candidate to the start of its first segment with one."""
         first: dict[int, int] = {}
         for candidate in self._candidates:
             number, start = candidate.ref.monitor, candidate.ref.segment.span.start
@@ -518,37 +490,28 @@ class Violations:
     # ------------------------------------------------------------------ what feedback in the trace answers
 
     def is_answered(self, ref: Ref) -> bool:
-        """Tell whether feedback in the trace already answers the text of the claim *ref*.
-
-        For a gating monitor only its own feedback counts.
-        """
+        # Tell whether feedback in the trace already answers the text of the claim `ref`. For a gating monitor only its
+        # own feedback counts.
         gated = gates(self._monitors[ref.monitor].delivery)
         return any(who == ref.monitor or not gated for _, who in self._answers(ref.span))
 
     def has_met(self, ref: Ref) -> bool:
-        """Tell whether a remedy was planned for the words of *ref* at this place before."""
         return self._trouble.has_met(ref)
 
     def is_excused(self, ref: Ref) -> bool:
-        """Tell whether feedback answers the claim of *ref*, so that its unproven check does not end the run.
-
-        This is not so for a gating monitor.
-        """
+        # Tell whether feedback answers the claim of `ref`, so that its unproven check does not end the run. This is not
+        # so for a gating monitor.
         return self.is_answered(ref) and not gates(self._monitors[ref.monitor].delivery)
 
     def is_refuted(self, ref: Ref) -> bool:
-        """Tell whether the claim *ref* is in refuted reasoning that feedback answers. Such text is not certified."""
+        # Tell whether the claim `ref` is in refuted reasoning that feedback answers. Such text is not certified.
         return any(self._is_reasoning(span) for span, _ in self._answers(ref.span))
 
     def refuted(self) -> list[Span]:
-        """Return the spans of refuted segments of the reasoning that feedback in the trace answers.
-
-        A claim inside such a span counts neither for the result of the run nor against it.
-        """
+        # A claim inside such a span counts neither for the result of the run nor against it.
         return [span for span, _ in self._answered if self._is_reasoning(span)]
 
     def _answers(self, place: Span) -> Iterator[tuple[Span, int]]:
-        """Yield the segments, answered by feedback, that cover the span *place*, each with its refuting monitor."""
         for span, who in reversed(self._answered):  # from the end, because most checked claims are there
             if span.end < place.end:
                 return
@@ -556,17 +519,13 @@ class Violations:
                 yield span, who
 
     def _is_answered_by_another(self, segment: Span, monitor: int) -> bool:
-        """Tell whether feedback of a monitor other than number *monitor* already answers the text of *segment*.
-
-        If that other monitor is gating, a refuted segment with the same end is enough.
-        """
+        # If that other monitor is gating, a refuted segment with the same end is enough.
         if any(who != monitor for _, who in self._answers(segment)):
             return True
         ends = (who for span, who in self._answered if span.end == segment.end and who != monitor)
         return any(gates(self._monitors[who].delivery) for who in ends)
 
     def _after_feedback(self, end: int) -> int:
-        """Return the end of the feedback that answers a segment with the end *end*; *end* if there is none."""
         # The candidate on that segment is gone. Without the feedback, the refuted claim would stay with no remedy.
         if any(span.end == end for span, _ in self._answered):
             return next((each.span.end for each in self._transcript.insertions if each.span.start == end), end)
@@ -578,7 +537,7 @@ class Violations:
     # ------------------------------------------------------------------ what is done
 
     def answered(self) -> list[Span]:
-        """Return the refuted segments that stay in the trace, because feedback answers them."""
+        # Return the refuted segments that stay in the trace, because feedback answers them.
         return [span for span, _ in self._answered]
 
     def plan(
@@ -619,7 +578,7 @@ class Violations:
         return todo, self._overspent(todo, times) or self._refused_too_often(best, todo) or self._overasked(best, times)
 
     def _overasked(self, best: Candidate, times: int) -> str | None:
-        """Count a request for *best*. Return a text if one more is too many for a model that continues by a turn."""
+        # Count a request for `best`. Return a text if one more is too many for a model that continues by a turn.
         key = best.ref.monitor, self._place
         self._asked[key] = asked = self._asked.get(key, 0) + 1
         if self._place is None or not self._by_turn or best.ref.segment.call is not None:
@@ -631,11 +590,8 @@ class Violations:
     def _climb(
         self, best: Candidate, violation: Violation, auto: Auto, times: int, prices: Prices | None
     ) -> tuple[RemedyPlan | None, int]:
-        """Choose the next rung of the ladder *auto* for *best*, record it as used, and return its plan.
-
-        ``None``: the ladder has ended. Also return how often the same words were refuted: *times*, or more if the
-        answer rests on reasoning, because all answers of the run are then counted.
-        """
+        # `None`: the ladder has ended. Also return how often the same words were refuted: `times`, or more if the
+        # answer rests on reasoning, because all answers of the run are then counted.
         monitor, segment = self._monitors[best.ref.monitor], best.ref.segment.span
         starts = step_starts(self._transcript, self._floor(segment), segment.start)
         rests = self._rests_on_reasoning(segment)
@@ -670,7 +626,7 @@ class Violations:
         return self._plan_rung(best, violation, auto, rung, number, streak, starts, steps), times
 
     def _streak(self, best: Candidate, place: int) -> int:
-        """Record that the words of *best* were refuted at *place*. Return how often in a row, this time included."""
+        # Record that the words of `best` were refuted at `place`. Return how often in a row, this time included.
         key, words = (best.ref.monitor, place), " ".join(best.ref.text.split())
         last, count = self._streaks.get(key, ("", 0))
         count = count + 1 if words == last else 1
@@ -742,7 +698,6 @@ class Violations:
         return RemedyPlan("feedback", segment.end, f"\n{sentence}\n", answers_segment=True)
 
     def _rests_on_reasoning(self, segment: Span) -> bool:
-        """Tell whether *segment* is in an answer after reasoning to which the ladder may go back."""
         transcript = self._transcript
         continues = self._continues_reasoning and not self._by_turn
         may_cut = self._goes_back and continues and not transcript.conclusions
@@ -751,20 +706,15 @@ class Violations:
         return self._reasoning_end() > 0
 
     def _reasoning_end(self) -> int:
-        """Return the end of the text of the reasoning, before the closing tag.
-
-        If the answer has not begun, it is the end of the trace.
-        """
+        # If the answer has not begun, it is the end of the trace.
         transcript = self._transcript
         end = next((at for at, phase in reversed(transcript.phases) if phase == "answer"), transcript.length)
         return next((tag.start for tag in transcript.tags if tag.end == end), end)
 
     def _floor(self, segment: Span) -> int:
-        """Return the offset below which the ladder does not cut for a violation in *segment*.
-
-        It is after earlier structured tool calls, feedback on refused calls, and reasoning that we ended. If the model
-        cannot continue inside the reasoning, a violation in the answer does not cut into it.
-        """
+        # Return the offset below which the ladder does not cut for a violation in `segment`. It is after earlier
+        # structured tool calls, feedback on refused calls, and reasoning that we ended. If the model cannot continue
+        # inside the reasoning, a violation in the answer does not cut into it.
         if not self._goes_back:
             return segment.start
         transcript = self._transcript
@@ -775,16 +725,13 @@ class Violations:
         return max(fixed, default=0)
 
     def may_pass_over(self, best: Candidate) -> bool:
-        """Tell whether *best*, for which no remedy is left, may stay in the text.
-
-        It may for a violation whose monitor interrupts and has the remedy ``Auto(end="unverified")``.
-        """
+        # Tell whether `best`, for which no remedy is left, may stay in the text. It may for a violation whose monitor
+        # interrupts and has the remedy `Auto(end="unverified")`.
         monitor = self._monitors[best.ref.monitor]
         ends = isinstance(monitor.remedy, Auto) and monitor.remedy.end == "unverified"
         return ends and best.violation is not None and monitor.delivery == "interrupt"
 
     def pass_over(self, monitor: int) -> None:
-        """Let *monitor* (a number) interrupt no more, and record its violations as violations without a remedy."""
         self._passed_over.add(monitor)
         standing, self._candidates = self._candidates, []
         for other in standing:
@@ -794,11 +741,10 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def is_passed_over(self, monitor: int) -> bool:
-        """Tell whether the monitor number *monitor* interrupts no more, because it had no remedy left."""
+        # Tell whether the monitor number `monitor` interrupts no more, because it had no remedy left.
         return monitor in self._passed_over
 
     def _overspent(self, todo: RemedyPlan, times: int) -> str | None:
-        """Return a text about the budget that forbids *todo*; ``None``: no budget forbids it."""
         if not todo.goes_on:
             return None
         budgets = self._budgets
@@ -811,7 +757,7 @@ class Violations:
         return None
 
     def _refused_too_often(self, best: Candidate, todo: RemedyPlan) -> str | None:
-        """Count a tool call that *todo* answers with feedback. Return why the run must end now, or ``None``."""
+        # Count a tool call that `todo` answers with feedback. Return why the run must end now, or `None`.
         if best.ref.segment.call is None or todo.remedy != "feedback":
             return None
         # The prompt grows by each refused call, so the run must end before the context is full.
@@ -819,10 +765,7 @@ class Violations:
         return f"not converging: {refused} tool calls were refused" if refused > self._budgets.repeats else None
 
     def acted(self, candidate: Candidate, todo: RemedyPlan) -> ViolationRecord:
-        """Record that the remedy *todo* is carried out for *candidate*, and return the record.
-
-        An unproven claim is not a violation, so it is stored as an unverified reason of the result.
-        """
+        # An unproven claim is not a violation, so it is stored as an unverified reason of the result.
         record = self.record(candidate, interrupted=True, todo=todo)
         phase = self._transcript.phase_at(candidate.ref.segment.span.start)
         record = msgspec.structs.replace(record, place=self._place, phase=phase)
@@ -834,11 +777,8 @@ class Violations:
         return record
 
     def begin(self, best: Candidate, todo: RemedyPlan) -> bool:
-        """Count the remedy *todo* for *best*, after which the run continues.
-
-        If feedback answers the segment of *best*, the candidates that it answers are dropped. Returns whether the
-        segment is reasoning that stays in the trace, so that the frontier may pass it.
-        """
+        # If feedback answers the segment of `best`, the candidates that it answers are dropped. Returns whether the
+        # segment is reasoning that stays in the trace, so that the frontier may pass it.
         if todo.heat is not None:
             self.resamples = todo.heat
         else:
@@ -859,20 +799,15 @@ class Violations:
         return self._is_reasoning(segment)
 
     def conclude(self, candidate: Candidate, at: int) -> None:
-        """Record that the reasoning was ended at offset *at* for *candidate*.
-
-        This adds a reason why the result is unverified, and drops the candidates with the remedy ``Conclude``.
-        """
+        # Record that the reasoning was ended at offset `at` for `candidate`. This adds a reason why the result is
+        # unverified, and drops the candidates with the remedy `Conclude`.
         monitor = self._monitors[candidate.ref.monitor]
         why = f"the reasoning was stopped early: {candidate.why}"
         self.concluded.append(UnverifiedReason(monitor.name, Span(at, at), why, monitor.verifier.name))
         self.pass_over_conclusions(but=candidate)
 
     def pass_over_conclusions(self, *, but: Candidate | None = None) -> None:
-        """Drop the candidates whose monitor has the remedy ``Conclude``, and record their violations without a remedy.
-
-        The candidate *but* and unproven claims are dropped without a record.
-        """
+        # The candidate `but` and unproven claims are dropped without a record.
         standing, self._candidates = self._candidates, []
         for other in standing:
             if not isinstance(self._monitors[other.ref.monitor].remedy, Conclude):
@@ -881,10 +816,7 @@ class Violations:
                 self.note(self.record(other, interrupted=False))
 
     def cut(self, to: int) -> None:
-        """Forget the candidates, answered segments and conclusions in the text from offset *to* on.
-
-        Records of violations stay.
-        """
+        # Records of violations stay.
         while self.concluded and (span := self.concluded[-1].span) is not None and span.end >= to:
             self.concluded.pop()
         while self._answered and self._answered[-1][0].end >= to:
@@ -895,29 +827,25 @@ class Violations:
     # ------------------------------------------------------------------ what is recorded
 
     def note(self, record: ViolationRecord) -> None:
-        """Store the *record* of a violation without a remedy. It replaces one of the same monitor, key and span."""
+        # Store the `record` of a violation without a remedy. It replaces one of the same monitor, key and span.
         self._noted[record.monitor, record.key, record.span] = record
 
     def drop(self) -> None:
-        """Drop all candidates without a record, because supervision was switched off."""
+        # Drop all candidates without a record, because supervision was switched off.
         self._candidates = []
 
     def note_all(self) -> None:
-        """Record the violations of all candidates, because the run ends and their text may be cut."""
+        # Record the violations of all candidates, because the run ends and their text may be cut.
         for candidate in self._candidates:
             if candidate.violation is not None:
                 self.note(self.record(candidate, interrupted=True))
 
     def forget(self, monitor: str, segment: Span) -> None:
-        """Forget the violations without a remedy that *monitor* found in *segment*, which was not finished."""
         for key in [key for key in self._noted if key[0] == monitor and segment.covers(key[2])]:
             del self._noted[key]
 
     def records(self) -> tuple[ViolationRecord, ...]:
-        """Return the recorded violations: first those with a remedy, in the order of the remedies, then others by span.
-
-        A violation without a remedy is left out if one of the same monitor, key and span had a remedy.
-        """
+        # A violation without a remedy is left out if one of the same monitor, key and span had a remedy.
         done = {(record.monitor, record.key, record.span) for record in self._acted}
         others = {key: record for key, record in self._noted.items() if key not in done}
         for candidate in self._candidates:
@@ -928,7 +856,7 @@ class Violations:
         return (*self._acted, *ordered)
 
     def record(self, candidate: Candidate, *, interrupted: bool, todo: RemedyPlan | None = None) -> ViolationRecord:
-        """Return the record of *candidate* and of its remedy *todo* (``None``: no remedy). It is not stored."""
+        # Return the record of `candidate` and of its remedy `todo` (`None`: no remedy). It is not stored.
         monitor = self._monitors[candidate.ref.monitor]
         violation = candidate.violation
         return ViolationRecord(
@@ -946,16 +874,14 @@ class Violations:
         )
 
     def text(self, candidate: Candidate) -> str:
-        """Return the text at the span of *candidate*."""
         return self._transcript.slice(candidate.span.start, candidate.span.end)
 
 
 class RefutationCounts:
-    """Counts how often the same words are refuted at the same position, to detect a model that repeats itself.
+    """Counts how often the same words are refuted at the same position, to detect a model that repeats itself."""
 
-    The position is the number of characters of the trace before the segment, without white space, feedback, and refuted
-    segments that feedback answers.
-    """
+    # The position is the number of characters of the trace before the segment, without white space, feedback, and
+    # refuted segments that feedback answers.
 
     __slots__ = ("_answered", "_marks", "_times", "_transcript")
 
@@ -968,42 +894,37 @@ class RefutationCounts:
         """A cache, so that no text is counted twice: offsets of the trace, each with its position."""
 
     def met(self, candidate: Candidate) -> tuple[int, int]:
-        """Record that the words of *candidate* were refuted. Return how often this happened, and the position.
-
-        The number includes this time, and counts the same words of the same monitor at the same position.
-        """
+        # Record that the words of `candidate` were refuted. Return how often this happened, and the position. The
+        # number includes this time, and counts the same words of the same monitor at the same position.
         key = self._key(candidate.ref)
         self._times[key] = times = self._times.get(key, 0) + 1
         return times, key[1]
 
     def has_met(self, ref: Ref) -> bool:
-        """Tell whether :meth:`met` has recorded the words of *ref* at its position."""
         return bool(self._times) and self._key(ref) in self._times
 
     def _key(self, ref: Ref) -> tuple[int, int, str]:
         return ref.monitor, self._place(ref.segment.span.start), " ".join(ref.text.split())
 
     def met_at(self, candidate: Candidate, place: int) -> int:
-        """Record that the words of *candidate* were refuted at *place*, which stands for many positions.
-
-        Return how often the same monitor has refuted the same words there, this time included.
-        """
+        # Record that the words of `candidate` were refuted at `place`, which stands for many positions. Return how
+        # often the same monitor has refuted the same words there, this time included.
         key = (candidate.ref.monitor, place, " ".join(candidate.ref.text.split()))
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 
     def met_call(self, candidate: Candidate) -> int:
-        """Record that the tool call of *candidate* gets feedback. Return how often a call of the same monitor did."""
+        # Record that the tool call of `candidate` gets feedback. Return how often a call of the same monitor did.
         key = (candidate.ref.monitor, _CALL, "")
         self._times[key] = times = self._times.get(key, 0) + 1
         return times
 
     def answered(self, segment: Span) -> None:
-        """Record that feedback answers *segment*, so that its text is left out of all later positions."""
+        # Record that feedback answers `segment`, so that its text is left out of all later positions.
         self._answered.append(segment)
 
     def cut(self, to: int) -> None:
-        """Forget the answered segments from offset *to* on, because their text was cut. The counts stay."""
+        # Forget the answered segments from offset `to` on, because their text was cut. The counts stay.
         while self._marks[-1][0] > to:
             self._marks.pop()
         while self._answered and self._answered[-1].end > to:

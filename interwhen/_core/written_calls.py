@@ -37,16 +37,12 @@ _CODE = re.compile(r"(?:<code>|```\S{0,40})[ \t]{0,9}\n[ \t]{0,40}def [A-Za-z_]"
 
 
 def expects_text(offer: ToolOffer) -> bool:
-    """Whether a client may run calls that the model writes as text, even quoted ones."""
     return bool(offer.tools or offer.react or offer.code)
 
 
 def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
-    """Return what *prompt* and *extra*, the additional fields of the request's body, say about tool calls.
-
-    A system message, or a prompt that is a plain text, may describe tools: as JSON schemas, or as Python functions for
-    an agent that writes code. A message of the user is read only to see whether it asks for ``Action:`` lines.
-    """
+    # A system message, or a prompt that is a plain text, may describe tools: as JSON schemas, or as Python functions
+    # for an agent that writes code. A message of the user is read only to see whether it asks for `Action:` lines.
     fields = _offered(extra)
     # Results of tools are not read, because other people may have written them.
     if isinstance(prompt, str):
@@ -60,7 +56,6 @@ def read_offer(prompt: Prompt, extra: Mapping[str, object]) -> ToolOffer:
 
 
 def _offered(extra: Mapping[str, object]) -> dict[str, Mapping[str, str]]:
-    """Map each tool in the fields ``tools`` and ``functions`` of *extra* to the types of its parameters, by name."""
     found: dict[str, Mapping[str, str]] = {}
     for field in ("tools", "functions"):
         entries = extra.get(field)
@@ -83,14 +78,12 @@ def _types(schema: Any) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, Mapping[str, str]]:
-    """Return at most 1,000 tools that *text* seems to describe as JSON schemas, by name, without their parameters."""
     if '"parameters"' not in text or '"properties"' not in text:
         return {}
     return {name: {} for name in _NAME.findall(text)[:_MOST_NAMES]}
 
 
 def _defined(text: str) -> dict[str, Mapping[str, str]]:
-    """Return at most 1,000 tools that *text* defines as Python functions, by name, each with its parameters' names."""
     found: dict[str, Mapping[str, str]] = {}
     for name, parameters in _DEFINED.findall(text)[:_MOST_NAMES]:
         read = (_DESCRIBED_PARAMETER.match(part.strip()) for part in parameters.split(","))
@@ -99,7 +92,6 @@ def _defined(text: str) -> dict[str, Mapping[str, str]]:
 
 
 def _code_tags(text: str) -> tuple[tuple[str, str], ...]:
-    """Return the tags around code if *text* seems to define tools as Python functions for a code agent; else none."""
     if "Observation" not in text or "Thought" not in text or _CODE.search(text) is None:
         return ()
     return _TAGS
@@ -155,11 +147,8 @@ class Unreadable(Exception):
 def read_written(
     form: CallFormat, text: str, offer: ToolOffer, tags: tuple[str, str] = ("", "")
 ) -> WrittenCalls | None:
-    """Return the calls in *text*, which a scanner found as *form*; ``None``: it is not a call.
-
-    A text that looks like a call and cannot be read gives a record with the ``problem`` and without calls. *offer* has
-    the types of arguments. *tags* are the tags around the call, for formats that have them.
-    """
+    # A text that looks like a call and cannot be read gives a record with the `problem` and without calls. `offer` has
+    # the types of arguments. `tags` are the tags around the call, for formats that have them.
     if len(text) > LONGEST_JSON:
         return WrittenCalls(form, problem=f"a call of more than {LONGEST_JSON:,} characters is not read")
     opening, closing = tags
@@ -185,22 +174,17 @@ class _Reading:
         """Whether the type of an argument was guessed."""
 
     def name(self, name: str) -> str:
-        """Return *name* without what some families write around a name, unless an offered tool has it in its name."""
         return name if name in self.offer.tools else name.removeprefix("functions.").removesuffix(".call")
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> ToolCall:
         return ToolCall("", name, json.dumps(arguments, ensure_ascii=False))
 
     def typed(self, name: str, arguments: Iterable[tuple[str, str]]) -> ToolCall:
-        """Return the call of tool *name*, with each of the *arguments* converted from its text by :meth:`value`."""
         return self.call(name, _once((each, self.value(name, each, text)) for each, text in arguments))
 
     def value(self, name: str, parameter: str, text: str) -> Any:
-        """Convert *text*, the written value of *parameter* of tool *name*, to the type that the tool declares for it.
-
-        Valid JSON is decoded, unless a string is declared; other text stays a string. Without a declared type, a JSON
-        string stays as written, and :attr:`untyped` is set for JSON other than objects and lists.
-        """
+        # Valid JSON is decoded, unless a string is declared; other text stays a string. Without a declared type, a JSON
+        # string stays as written, and `untyped` is set for JSON other than objects and lists.
         kind = self.offer.tools.get(name, {}).get(parameter, "")
         if kind == "string":
             return text
@@ -224,7 +208,6 @@ def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _json(text: str) -> Any:
-    """Return the value of *text*: JSON, JSON with an escaped apostrophe, or a literal of Python."""
     for written in dict.fromkeys((text, _ESCAPED.sub(lambda match: match[1] or match[0], text))):
         try:
             return json.loads(written, object_pairs_hook=_once)
@@ -247,10 +230,6 @@ _SCHEMA = {"type", "properties", "required", "additionalProperties", "$schema", 
 
 
 def _entries(reading: _Reading, found: Any) -> Iterator[ToolCall]:
-    """Yield the calls in *found*, a value of JSON: a call, a list of calls, or an object that holds calls.
-
-    Raises :class:`Unreadable` if there is none.
-    """
     if isinstance(found, list):
         for entry in found:
             yield from _entries(reading, entry)
@@ -291,11 +270,7 @@ def _json_call(reading: _Reading, name: str, entry: Mapping[str, Any]) -> ToolCa
 
 
 def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
-    """Yield the calls in *text*, in any order of the parts of which the formats with tags consist.
-
-    A part is JSON, a list of calls in Python, elements with tags, or a name that arguments follow. Raises
-    :class:`Unreadable` if there is anything else, or no call.
-    """
+    # A part is JSON, a list of calls in Python, elements with tags, or a name that arguments follow.
     at, found = _between(text, 0), False
     while at < len(text):
         calls, at = _part(reading, text, at)
@@ -308,7 +283,6 @@ def _marked(reading: _Reading, text: str) -> Iterator[ToolCall]:
 
 
 def _part(reading: _Reading, text: str, at: int) -> tuple[Iterable[ToolCall], int]:
-    """Return the calls of the part of *text* that begins at *at*, and the offset of its end."""
     if (match := _INVOKE.match(text, at)) is not None:
         closing = _INVOKE_END.search(text, match.end())
         if closing is None and not match[1]:
@@ -328,7 +302,6 @@ def _part(reading: _Reading, text: str, at: int) -> tuple[Iterable[ToolCall], in
 
 
 def _named(reading: _Reading, text: str, match: re.Match[str]) -> tuple[Iterable[ToolCall], int]:
-    """Return the calls of the part of *text* that begins with the name *match*, and the offset of its end."""
     name, after = reading.name(match[1]), _between(text, match.end())
     if text.startswith("(", match.end()):
         end = _closed(text, match.end())
@@ -364,10 +337,7 @@ def _closed(text: str, at: int) -> int:
 def _elements(
     text: str, opening: re.Pattern[str], closing: re.Pattern[str], *, lenient: bool = False
 ) -> Iterator[tuple[re.Match[str], str]]:
-    """Yield each element of *text*: its *opening* tag, and the text up to the next tag *closing*.
-
-    Raises :class:`Unreadable` for other text between the elements, and, unless *lenient*, for a missing closing tag.
-    """
+    # Raises `Unreadable` for other text between the elements, and, unless `lenient`, for a missing closing tag.
     at = 0
     while (match := opening.search(text, at)) is not None:
         if text[at : match.start()].strip():
@@ -400,7 +370,6 @@ def _object(name: str, text: str) -> dict[str, Any]:
 
 
 def _unfenced(text: str) -> str:
-    """Return *text* without the fence of a Markdown code block (three backticks) around it."""
     text = text.strip()
     if not text.startswith("```"):
         return text
@@ -421,10 +390,6 @@ def _gemma(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _as_json(text: str) -> str:
-    """Convert *text*, an object in Gemma's notation with bare keys, to JSON, which may still be invalid.
-
-    Raises :class:`Unreadable` if a part of *text* is not in this notation.
-    """
     written: list[str] = []
     at, bare = 0, ""
     while at < len(text):
@@ -450,10 +415,6 @@ def _as_json(text: str) -> str:
 
 
 def _llama(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*, the text after ``<|python_tag|>``: JSON, Python calls, or program code.
-
-    Raises :class:`Unreadable` if it is none of these.
-    """
     body = _LLAMA_END.sub("", body).strip()
     if body[:1] in ("{", "[") or _CALLED_METHOD.match(body) is not None:
         yield from _marked(reading, body)
@@ -474,10 +435,6 @@ def _parse(text: str) -> ast.Module:
 
 
 def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*: a call such as ``name(key="value")``, or a list of calls.
-
-    Raises :class:`Unreadable` for any other text.
-    """
     module = _parse(body.removeprefix("<|python_start|>").removesuffix("<|python_end|>").strip())
     if len(module.body) != 1 or not isinstance(module.body[0], ast.Expr):
         raise Unreadable("the text is not a list of calls")
@@ -490,7 +447,6 @@ def _pythonic(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _called(node: ast.AST) -> str:
-    """Return the name of the function that *node* calls; empty: it is no call of a named function."""
     if not isinstance(node, ast.Call):
         return ""
     function, parts = node.func, []
@@ -561,11 +517,8 @@ def _code(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[ToolCall]:
-    """Yield the calls of tools in the program *code*. With *interpreter*, the code itself is the first call.
-
-    If the request offers no tools, each named function that is not a builtin counts as one, unless *interpreter*.
-    Raises :class:`Unreadable` if *code* is too long or not Python, or if it calls no tool and *interpreter* is false.
-    """
+    # With `interpreter`, the code itself is the first call. If the request offers no tools, each named function that is
+    # not a builtin counts as one, unless `interpreter`.
     code = code.strip("\n").removesuffix("<end_code>").strip()
     module = _parse(code)
     if interpreter:
@@ -589,7 +542,6 @@ def _code_calls(reading: _Reading, code: str, *, interpreter: bool) -> Iterator[
 
 
 def _constants(module: ast.Module) -> dict[str, Any]:
-    """Return the values of variables that *module* sets exactly once, at its top level, to a constant."""
     stores: dict[str, int] = {}
     for node in ast.walk(module):
         for name in _bound(node):
@@ -606,7 +558,6 @@ def _constants(module: ast.Module) -> dict[str, Any]:
 
 
 def _bound(node: ast.AST) -> Sequence[str]:
-    """Return the names to which the statement or expression *node* assigns or binds a value."""
     match node:
         case ast.Name(id=name, ctx=ast.Store() | ast.Del()) | ast.arg(arg=name):
             return (name,)
@@ -628,10 +579,7 @@ def _bound(node: ast.AST) -> Sequence[str]:
 
 
 def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the call in *body*, a ReAct action; none if it has another form.
-
-    Raises :class:`Unreadable` if the name or the JSON cannot be read.
-    """
+    # Raises `Unreadable` if the name or the JSON cannot be read.
     match = _ACTION.match(body)
     if match is None:
         return
@@ -656,19 +604,13 @@ def _react(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _single(reading: _Reading, name: str, text: str) -> dict[str, Any]:
-    """Return *text* as the value of the only parameter of the tool *name*.
-
-    If the tool does not have exactly one parameter, the name of the parameter is ``input``.
-    """
+    # If the tool does not have exactly one parameter, the name of the parameter is `input`.
     parameters: Sequence[str] = list(reading.offer.tools.get(name, {}))
     return {parameters[0] if len(parameters) == 1 else "input": text}
 
 
 def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*, JSON without tags around it, if one names an offered tool or no tools are offered.
-
-    Raises :class:`Unreadable` if *body* cannot be read and may be a call of an offered tool.
-    """
+    # Raises `Unreadable` if `body` cannot be read and may be a call of an offered tool.
     tools = reading.offer.tools
     try:
         calls = list(_marked(reading, body))
@@ -680,7 +622,6 @@ def _known_json(reading: _Reading, body: str) -> Iterator[ToolCall]:
 
 
 def _is_call(call: ToolCall, tools: Mapping[str, Mapping[str, str]]) -> bool:
-    """Tell whether *call*, which was read from plain JSON, calls one of *tools*, and does not describe it."""
     if call.name not in tools:
         return False
     keys = call.values().keys()
@@ -689,22 +630,17 @@ def _is_call(call: ToolCall, tools: Mapping[str, Mapping[str, str]]) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def _mention(tools: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern for the name of one of *tools* as a value, or as the name of an object, in JSON."""
     names = f"(?:{_any_of(tools).pattern})"
     return re.compile(rf"""[:=]\s*["'](?:functions\.)?{names}["']|["']{names}["']\s*:\s*["']?\{{""")
 
 
 @functools.lru_cache(maxsize=64)
 def _any_of(texts: tuple[str, ...]) -> re.Pattern[str]:
-    """Return a pattern for any of *texts*, the longest first; for none, it matches nothing."""
     return re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or r"(?!)")
 
 
 def _known_python(reading: _Reading, body: str) -> Iterator[ToolCall]:
-    """Yield the calls in *body*: a list of calls, or a line that begins with a call of an offered tool.
-
-    A line on which a sentence follows the call holds none.
-    """
+    # A line on which a sentence follows the call holds none.
     match = _NAMED.match(body)
     if match is None or match[1] not in reading.offer.tools:
         yield from _pythonic(reading, body)
@@ -893,7 +829,6 @@ def _unmarked(form: CallFormat, offer: ToolOffer, tags: tuple[str, str] | None, 
 
 
 def openings_of(trigger: ToolCalls, offer: ToolOffer) -> list[Opening]:
-    """Return the texts that begin a call, for all formats that *trigger* reads when the request has *offer*."""
     formats, tags = trigger.formats, (trigger.opening, trigger.closing)
     own = None if tags == DEFAULT_TAGS else tags
     found = [
@@ -924,7 +859,7 @@ class _Brackets:
         self._quote = ""
 
     def end(self, text: str, base: int) -> int | None:
-        """Read *text*, which begins at offset *base*. Return the offset after the closing bracket, if it has come."""
+        # Read `text`, which begins at offset `base`. Return the offset after the closing bracket, if it has come.
         at = self.at - base
         while True:
             pattern = _STRING_ENDS[self._quote] if self._quote else _STRINGS
@@ -990,7 +925,6 @@ class _Quoting(NamedTuple):
     """The first three characters of the current line, without its indentation."""
 
     def after(self, text: str) -> _Quoting:
-        """Return the state of the quotations after *text*, the next part of the transcript."""
         _, _, in_block, ticks, lead = self
         for number, part in enumerate(text.split("\n")):
             if number:
@@ -1051,20 +985,19 @@ class CallScanner(Scanner):
 
     @property
     def hold(self) -> int:
-        """The start of the open call, or of text that may become an opening. Text before it is not held."""
+        # The start of the open call, or of text that may become an opening. Text before it is not held.
         return self._at if self._open else max(self.start, self._half)
 
     @property
     def bridges(self) -> bool:
-        """Whether a call is open. Feedback inside a call does not end the call."""
+        # Feedback inside a call does not end the call.
         return bool(self._open)
 
     def feed(self, transcript: Transcript) -> Iterator[Span]:
-        """Read the new text of *transcript*, and yield the span of each tool call that is complete now."""
         return self._scan(transcript, last=False)
 
     def flush(self, transcript: Transcript) -> Iterator[Span]:
-        """Yield the remaining calls. The end of the text may end an open call, too."""
+        # The end of the text may end an open call, too.
         yield from self._scan(transcript, last=True)
         # The border needs one more character than there is: after a cut right here, the call may continue.
         self._begin(transcript.length, transcript.length + 1)
@@ -1133,10 +1066,7 @@ class CallScanner(Scanner):
         return False
 
     def _half_opening(self, transcript: Transcript, least: int) -> int:
-        """Return the start of an incomplete opening at the end of the text, at *least* or later.
-
-        If there is none, return the end of the text.
-        """
+        # If there is none, return the end of the text.
         text, length = self._text, self._base + len(self._text)
         for at in range(max(length - self._search.reach + 1, least), length):
             if text[at - self._base :] in self._search.prefixes and (
@@ -1146,11 +1076,8 @@ class CallScanner(Scanner):
         return length
 
     def _counts(self, transcript: Transcript, at: int, opening: Opening) -> bool:
-        """Tell whether *opening*, found at offset *at*, may begin a call there.
-
-        An opening without a tag must start a line. The formats without tags are not read in the reasoning. Quoted text
-        begins no call, unless the client also runs quoted calls.
-        """
+        # An opening without a tag must start a line. The formats without tags are not read in the reasoning. Quoted
+        # text begins no call, unless the client also runs quoted calls.
         if opening.form in _UNMARKED and opening not in _MARKED and transcript.phase == "reasoning":
             return False
         if not opening.marked:
@@ -1162,13 +1089,11 @@ class CallScanner(Scanner):
         return self._expects or not self._is_quoted(transcript, at)
 
     def _follows(self, transcript: Transcript, at: int, pattern: re.Pattern[str]) -> bool:
-        """Tell whether *pattern* matches the end of the text before *at*, where the phase begins like a line."""
         low = max(self.start, transcript.phases[-1][0], at - _INDENT)
         begins = low in (self.start, transcript.phases[-1][0])
         return pattern.search("\n" * begins + transcript.slice(low, at)) is not None
 
     def _is_quoted(self, transcript: Transcript, at: int) -> bool:
-        """Tell whether offset *at* is inside a fenced block of Markdown, or between backticks in its line."""
         first = transcript.phases[-1][0]
         known = self._quoting
         if known.since != first or known.at > at:
@@ -1179,10 +1104,8 @@ class CallScanner(Scanner):
     # ------------------------------------------------------------------ where it ends
 
     def _end(self, transcript: Transcript, *, last: bool) -> int | None:
-        """Return the end of the open call; ``None`` if it is not known yet. *last*: no more text will come.
-
-        If the text turns out not to be a call, return the start of its opening, with ``_body`` unset.
-        """
+        # `last`: no more text will come. If the text turns out not to be a call, return the start of its opening, with
+        # `_body` unset.
         opening = self._body or self._read_head(last=last)
         if opening is None:
             return None if self._open else self._at
@@ -1196,10 +1119,7 @@ class CallScanner(Scanner):
         return end
 
     def _read_head(self, *, last: bool) -> Opening | None:
-        """Store and return the opening whose pattern the text after it matches; ``None`` if none matches, or not yet.
-
-        Openings that cannot match any more are dropped. *last*: no more text will come.
-        """
+        # Openings that cannot match any more are dropped. `last`: no more text will come.
         kept: list[Opening] = []
         for opening in self._open:
             after = self._at + len(opening.text)
@@ -1231,15 +1151,12 @@ class CallScanner(Scanner):
         return base + match.start() if opening.form == "react" else self._known
 
     def _whole(self, transcript: Transcript) -> int:
-        """Return the end of the trace, where the open call ends."""
         self._known = transcript.length + 1  # after a cut right there, the call may continue
         return transcript.length
 
     def _accept(self, transcript: Transcript, span: Span, opening: Opening) -> bool:
-        """Read the text at *span*, which begins with *opening*. Store its calls, and return whether it is a call.
-
-        In the answer, text that looks like a call and cannot be read counts as one.
-        """
+        # Store its calls, and return whether it is a call. In the answer, text that looks like a call and cannot be
+        # read counts as one.
         if opening.form == "tagged" and self._known > transcript.length:
             after = span.start + len(opening.text)
             head = transcript.slice(after, min(after + _HEAD, span.end)) if not self._is_own else ""
@@ -1263,7 +1180,6 @@ class CallScanner(Scanner):
         self._open, self._body, self._brackets = [], None, None
 
     def rewind(self, transcript: Transcript) -> None:
-        """Go back after a cut, and read the last segment of the shortened *transcript* again."""
         self._quoting = _Quoting(0, 0)
         super().rewind(transcript)
 

@@ -171,7 +171,6 @@ def watching(*, everywhere: bool = False) -> Iterator[WatchedCalls]:
 
 
 def without_text(events: Iterable[Event]) -> list[Event]:
-    """Return *events* without the text events."""
     return [event for event in events if type(event) is not Delta]
 
 
@@ -194,7 +193,7 @@ class Observation:
         self._is_over = False
 
     def saw(self, events: Iterable[Event]) -> None:
-        """Pass *events*, except text events, to the listeners. After the end of the run this does nothing."""
+        # After the end of the run this does nothing.
         found = without_text(events)
         if found and not self._is_over:
             for listener in self.listeners:
@@ -202,11 +201,8 @@ class Observation:
                     listener.saw(self.call_id, found)
 
     def end(self, result: Result | None) -> None:
-        """Pass the *result* of the run to the listeners, as a :class:`SupervisedCall`.
-
-        It is then what :func:`last` returns, except for a call of a gateway. *result* is ``None`` if the call ended
-        before its run began.
-        """
+        # Pass the `result` of the run to the listeners, as a `SupervisedCall`. It is then what `last` returns, except
+        # for a call of a gateway. `result` is `None` if the call ended before its run began.
         self._is_over = True
         call = SupervisedCall(call_id=self.call_id, source=self.source, api=self.api, model=self.model, result=result)
         if self.source != "gateway":
@@ -229,7 +225,7 @@ _EXIT_SECONDS = 5.0
 
 
 def vet_callback(label: str, function: object) -> None:
-    """Raise :class:`UsageError` if *function* is not callable or is async. *label* is the option that set it."""
+    # Raise `UsageError` if `function` is not callable or is async. `label` is the option that set it.
     if not callable(function) or is_async(function):
         raise UsageError(
             f"{label} must be a function that is not async, got {function!r:.200}: it runs in a thread, so write "
@@ -247,13 +243,11 @@ class Callbacks:
         self._context = copy_context()
 
     def saw(self, call_id: str, events: Sequence[Event]) -> None:
-        """Queue a call of *on_event* for each of *events*, with *call_id*."""
         if self._on_event is not None:
             for event in events:
                 self._put(self._on_event, event, call_id)
 
     def ended(self, call: SupervisedCall) -> None:
-        """Queue a call of *on_result* with *call*."""
         if self._on_result is not None:
             self._put(self._on_result, call)
 
@@ -281,7 +275,7 @@ class _CallbackThread:
 
     @classmethod
     def put(cls, key: tuple[int, int], job: _Job) -> None:
-        """Queue *job*, a call of one of the two callbacks whose ids are *key*. It is dropped if too many wait."""
+        # Queue `job`, a call of one of the two callbacks whose ids are `key`. It is dropped if too many wait.
         with cls.changed:
             found = cls.known.get(key)
             if found is None:
@@ -298,14 +292,13 @@ class _CallbackThread:
 
     @classmethod
     def finish(cls) -> None:
-        """Wait until the queued calls of all callbacks are done, for at most five seconds."""
         deadline = time.monotonic() + _EXIT_SECONDS
         with cls.changed:
             cls.changed.wait_for(lambda: not any(one.jobs for one in cls.known.values()), deadline - time.monotonic())
 
     @classmethod
     def forget(cls) -> None:
-        """Drop the references to all threads, because a forked process has none of its parent's threads."""
+        # Drop the references to all threads, because a forked process has none of its parent's threads.
         cls.changed = threading.Condition()
         cls.known.clear()
 

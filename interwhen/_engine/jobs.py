@@ -104,10 +104,8 @@ class _OpenCheck(msgspec.Struct):
     """How many seconds the deadline of ``scope`` may still be moved."""
 
     def extend(self, seconds: float, now: float) -> None:
-        """Move the deadline by *seconds* in which the process was not run, but not beyond a whole deadline from *now*.
-
-        So the time counts from the moment when the check begins: before it, a pool sets a longer deadline.
-        """
+        # Move the deadline by `seconds` in which the process was not run, but not beyond a whole deadline from `now`.
+        # So the time counts from the moment when the check begins: before it, a pool sets a longer deadline.
         more = min(seconds, self.spare, now + self.deadline - self.scope.deadline)
         if more > 0:
             self.spare -= more
@@ -115,12 +113,11 @@ class _OpenCheck(msgspec.Struct):
 
 
 class Jobs:
-    """Runs extractions, checks and forks in parallel with the stream.
+    """Runs extractions, checks and forks in parallel with the stream."""
 
-    A fact that is known at once is returned; *tell* gets each fact that comes later. *owns_workers*: :meth:`close` also
-    closes the pool *workers*. Creating the object starts to watch the event loop for code that blocks it, if *workers*
-    has a limit for this.
-    """
+    # A fact that is known at once is returned; `tell` gets each fact that comes later. `owns_workers`: `close` also
+    # closes the pool `workers`. Creating the object starts to watch the event loop for code that blocks it, if
+    # `workers` has a limit for this.
 
     def __init__(
         self,
@@ -148,16 +145,12 @@ class Jobs:
         self.loop_blocking.start()
 
     def prepare(self, task: Task) -> None:
-        """Start ``prepare`` of each monitor that has this function, with *task*, without waiting for it."""
         for watcher in self.watchers:
             if not watcher.is_ready:
                 self._group.start_soon(self._prepare, watcher, task, name=f"prepare {watcher.monitor.name}")
 
     def extract(self, order: Extract) -> Fact | None:
-        """Run the extractor of the monitor that *order* names, and return its fact.
-
-        If its monitor is not prepared yet, store *order* and return ``None``.
-        """
+        # If its monitor is not prepared yet, store `order` and return `None`.
         watcher = self.watchers[order.monitor]
         if not watcher.is_ready:
             watcher.hold(order)
@@ -170,10 +163,7 @@ class Jobs:
         return fact
 
     def check(self, order: Check) -> Fact | None:
-        """Perform *order*: run an inline check and return its fact, or start the check in a task and return ``None``.
-
-        An inline check that must wait (``order.after``) is started in a task, too.
-        """
+        # An inline check that must wait (`order.after`) is started in a task, too.
         verifier = self.watchers[order.monitor].verifier
         if verifier.worker == "inline" and not order.after:
             return self._check_inline(verifier, order)
@@ -228,12 +218,9 @@ class Jobs:
         base: Request,
         note: WorkNote,
     ) -> Extracted | Settled:
-        """Return the fact of a fork. The fork's local parser answers if it can; otherwise the model answers.
-
-        Neither is asked if ``prepare`` is known to have failed or to have returned ``None``. *turn* is the event to
-        wait for before a tracker may read the reply. *begun* is the time at which the job began. *note* gets who
-        answered.
-        """
+        # The fork's local parser answers if it can; otherwise the model answers. Neither is asked if `prepare` is known
+        # to have failed or to have returned `None`. `turn` is the event to wait for before a tracker may read the
+        # reply. `begun` is the time at which the job began. `note` gets who answered.
         watcher = self.watchers[order.monitor]
         if fork.local is not None:
             await watcher.until_ready()
@@ -259,7 +246,6 @@ class Jobs:
         return watcher.extract(order, reply, self._clock() - begun)
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Perform *order*: cancel the job that it drops, or remove the tracker states of text that is not valid now."""
         for watcher in self.watchers:
             watcher.forget(order)
         scope = self._scopes.pop(order.job, None) if isinstance(order, Drop) else None
@@ -267,10 +253,7 @@ class Jobs:
             scope.cancel()
 
     async def close(self) -> None:
-        """Stop watching the event loop, and close the workers if this run owns them.
-
-        The tasks of the jobs end with their task group.
-        """
+        # The tasks of the jobs end with their task group.
         self.loop_blocking.stop()
         if self._owns_workers:
             await self._workers.aclose()
@@ -291,7 +274,6 @@ class Jobs:
         return Settled(order.job, outcome, seconds)
 
     def _would_write(self, order: Check, outcome: Outcome) -> bool:
-        """Return whether *outcome* has a repair that a monitor of this verifier may write into the text."""
         verifier = self.watchers[order.monitor].monitor.verifier
         # Monitors with the same verifier share its verdicts, but the order names only the first monitor that asked.
         sharing = (each.monitor for each in self.watchers if each.monitor.verifier is verifier)
@@ -300,7 +282,6 @@ class Jobs:
         )
 
     def _reread(self, order: Check, outcome: Outcome) -> Iterable[RepairReading]:
-        """Read the repaired text with the extractor, and return the readings, as :func:`repaired_claims` does."""
         watcher, violation = self.watchers[order.monitor], repairs(outcome)
         if order.segment is None or violation is None:
             return ()
@@ -383,10 +364,9 @@ class Jobs:
 
 
 class Performer:
-    """Passes facts to the core with *step*, and performs the core's orders with the model and the jobs.
+    """Passes facts to the core with *step*, and performs the core's orders with the model and the jobs."""
 
-    It calls *on_told* after each fact that :meth:`tell` gets, and *on_finish* with the order that ends the run.
-    """
+    # It calls `on_told` after each fact that `tell` gets, and `on_finish` with the order that ends the run.
 
     __slots__ = (
         "_model",
@@ -431,17 +411,16 @@ class Performer:
         """The reader of the model's stream."""
 
     def release(self) -> None:
-        """Break the reference cycle of run, performer and reader, so that a finished run is freed without a GC pass."""
+        # Break the reference cycle of run, performer and reader, so that a finished run is freed without a GC pass.
         self._on_told, self._on_finish = _nothing, _nothing
         del self.jobs, self.upstream
 
     def tell(self, fact: Fact) -> None:
-        """Pass *fact*, which is not a chunk, to the core, perform its orders, and call *on_told*."""
         self.do(self._step(fact))
         self._on_told()
 
     def do(self, orders: list[Order]) -> None:  # noqa: C901  one case an order
-        """Perform *orders* in sequence. Facts that are known at once go to the core, and its new orders are added."""
+        # Facts that are known at once go to the core, and its new orders are added.
         pending = deque(orders)
         step = self._step
         while pending:
@@ -467,7 +446,7 @@ class Performer:
                     self._on_finish(order)
 
     def _begin(self, order: Extract | Check) -> Fact | None:
-        """Perform *order* and return its fact if it is known at once. Otherwise start its job and return ``None``."""
+        # Perform `order` and return its fact if it is known at once. Otherwise start its job and return `None`.
         if type(order) is Check:
             return self.jobs.check(order)
         assert isinstance(order, Extract)
@@ -480,7 +459,6 @@ class Performer:
 
 
 def _writes_repairs(remedy: Remedy) -> bool:
-    """Return whether *remedy* may write a repair: ``Repair``, or a ladder with this rung."""
     return isinstance(remedy, Repair) or (isinstance(remedy, Auto) and "repair" in remedy.order)
 
 

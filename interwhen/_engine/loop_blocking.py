@@ -39,10 +39,7 @@ _CALLERS = tuple(f"interwhen{os.sep}_engine{os.sep}{name}" for name in ("monitor
 
 
 def blocked_by(frames: Iterable[FrameType]) -> tuple[str, str] | None:
-    """Return what a loop with these stack *frames* (innermost first) runs, and where.
-
-    ``None``: the engine measures and reports this call itself.
-    """
+    # `None`: the engine measures and reports this call itself.
     what = "other code"
     trail: list[str] = []
     for found in frames:
@@ -66,7 +63,6 @@ def _name(verifier: Any) -> str:
 
 
 def _is_of_loop(frame: FrameType) -> bool:
-    """Return whether the function of *frame* belongs to the event loop itself."""
     name = frame.f_code.co_filename.rpartition(os.sep)[2]
     return name in _WAITS_IN or (name == "events.py" and frame.f_code.co_name == "_run")  # asyncio's Handle
 
@@ -80,7 +76,7 @@ SEES_FUNCTIONS = sys.version_info >= (3, 12)
 
 
 def frames_of(loop: object, thread: int) -> list[FrameType]:
-    """Return the frames of *loop*, which runs in *thread*, innermost first; empty if they cannot be read."""
+    # Return the frames of `loop`, which runs in `thread`, innermost first; empty if they cannot be read.
     if not SEES_FUNCTIONS:
         return _coroutine(loop)
     frame, found = sys._current_frames().get(thread), list[FrameType]()  # noqa: SLF001
@@ -125,12 +121,11 @@ _JITTER = 0.001
 
 
 class Heartbeat:
-    """Measures how long the machine did not run this process, from a thread that sleeps most of the time.
+    """Measures how long the machine did not run this process, from a thread that sleeps most of the time."""
 
-    What a sleep takes beyond its time, and beyond the CPU time that all threads of the process used meanwhile, is time
-    in which the thread waited for a CPU: for other processes, or because of a CPU quota. A wait for the GIL or for code
-    of this process is not part of it. *clock* and *spent* are the wall clock and the CPU time, in seconds.
-    """
+    # What a sleep takes beyond its time, and beyond the CPU time that all threads of the process used meanwhile, is
+    # time in which the thread waited for a CPU: for other processes, or because of a CPU quota. A wait for the GIL or
+    # for code of this process is not part of it. `clock` and `spent` are the wall clock and the CPU time, in seconds.
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, spent: Callable[[], float] = time.process_time
@@ -139,7 +134,7 @@ class Heartbeat:
         self._last = clock(), spent()
 
     def beat(self, asked: float) -> float:
-        """Return for how many seconds the process was not run since the last beat, after a sleep of *asked* seconds."""
+        # Return for how many seconds the process was not run since the last beat, after a sleep of `asked` seconds.
         (before, used), self._last = self._last, (self._clock(), self._spent())
         late = self._last[0] - before - asked - (self._last[1] - used)
         return late if late > _JITTER else 0.0
@@ -167,12 +162,11 @@ class WatchedLoop:
         self._starved = 0.0
 
     def add(self, listener: LoopBlocking) -> None:
-        """Begin to report to *listener*."""
         self.listeners[listener] = None
         self.limit = min(self.limit, listener.limit)
 
     def look(self, now: float, frames: Sequence[FrameType], clock: Callable[[], float]) -> None:
-        """Ask the loop to run a callback. If it was asked before and half the limit has passed, record its *frames*."""
+        # If it was asked before and half the limit has passed, record its `frames`.
         if self.asked is None:
             self.asked = self._looked = now
             self._post(lambda: self.answered(clock()))
@@ -195,7 +189,7 @@ class WatchedLoop:
         self._call = self._seen = None
 
     def answered(self, now: float) -> None:
-        """Report the code that blocked the loop. The loop runs this method as its callback."""
+        # Report the code that blocked the loop. The loop runs this method as its callback.
         self._end_call(now)
         blocking, self._blocking, self.asked = self._blocking, [], None
         for blocked in blocking:
@@ -204,10 +198,7 @@ class WatchedLoop:
                     listener.record(blocked)
 
     def starve(self, seconds: float) -> None:
-        """Report to the listeners that the process was not run for *seconds*, once this is worth it.
-
-        The watching thread calls this. The loop is only woken for a listener that has something to call.
-        """
+        # The watching thread calls this. The loop is only woken for a listener that has something to call.
         self._starved += seconds
         if self._starved >= self.limit:
             total, self._starved = self._starved, 0.0
@@ -218,7 +209,6 @@ class WatchedLoop:
 
     @property
     def pause(self) -> float:
-        """The time in seconds until the thread looks at this loop again."""
         return self.limit / (4 if self.asked is None else 8)
 
 
@@ -231,7 +221,6 @@ class LoopWatcher:
         self.thread: threading.Thread | None = None
 
     def enter(self, listener: LoopBlocking) -> WatchedLoop | None:
-        """Watch the running loop for *listener*; return the watched loop, or ``None`` in virtual time (tests)."""
         loop = current_loop()
         if _is_virtual(loop):
             return None
@@ -246,7 +235,6 @@ class LoopWatcher:
         return watched
 
     def leave(self, watched: WatchedLoop, listener: LoopBlocking) -> None:
-        """Stop watching the loop *watched* for *listener*."""
         with self._lock:
             watched.listeners.pop(listener, None)
             if not watched.listeners:
@@ -273,7 +261,6 @@ class LoopWatcher:
                 self.look(watched, starved)
 
     def look(self, watched: WatchedLoop, starved: float = 0.0) -> None:
-        """Look at one loop, after the machine has not run this process for *starved* seconds."""
         try:
             if starved:
                 watched.starve(starved)
@@ -327,19 +314,16 @@ class LoopBlocking:
         """For how many seconds the machine did not run this process, while the loop was watched for this run."""
 
     def start(self) -> None:
-        """Watch the running event loop, unless there is no limit or the loop runs in virtual time."""
         if self.limit != float("inf"):
             self._watch = WATCHER.enter(self)
 
     def stop(self) -> None:
-        """Stop watching the event loop for this run."""
         if self._watch is not None:
             WATCHER.leave(self._watch, self)
             self._watch = None
             self._when_starved = lambda _seconds: None  # the other one refers to the run, which is thus freed at once
 
     def starve(self, seconds: float) -> Callable[[], object] | None:
-        """Count *seconds* in which the machine did not run this process."""
         self.starved += seconds
         return self._when_starved(seconds)
 
@@ -353,7 +337,7 @@ class LoopBlocking:
         self.record(BlockedLoop(what, seconds, where))
 
     def record(self, blocked: BlockedLoop) -> None:
-        """Store *blocked* if it is among the ``MOST`` longest. The first record of a ``what`` is usually logged."""
+        # The first record of a `what` is usually logged.
         if blocked.what not in self._logged and len(self._logged) < MOST:
             self._logged.add(blocked.what)
             log_warning("loop.blocked", what=blocked.what, seconds=round(blocked.seconds, 3), where=blocked.where)
@@ -367,7 +351,6 @@ class LoopBlocking:
 
 
 def loop_clock() -> Callable[[], float]:
-    """Return the clock of the running loop, in seconds."""
     import asyncio
 
     try:
@@ -379,13 +362,12 @@ def loop_clock() -> Callable[[], float]:
 
 
 def loop_caller() -> Callable[[Callable[[], object]], object]:
-    """Return a function that schedules a callback on the running loop. Any thread may call it."""
+    # Return a function that schedules a callback on the running loop. Any thread may call it.
     loop: Any = current_loop()
     return getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon  # type: ignore[no-any-return]
 
 
 def current_loop() -> object:
-    """Return an object that identifies the running event loop: the asyncio loop or the trio token."""
     import asyncio
 
     try:
@@ -400,10 +382,7 @@ def current_loop() -> object:
 
 
 def is_own_cancellation() -> bool:
-    """Return whether a cancellation exception means that the current task itself was cancelled.
-
-    On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
-    """
+    # On asyncio, awaiting a cancelled future raises the same exception. On trio, the result is always true.
     import asyncio
 
     # If that exception left one of our tasks, it would end the whole task group without an error.

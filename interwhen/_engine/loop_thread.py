@@ -59,35 +59,28 @@ class Running:
 
     @property
     def is_here(self) -> bool:
-        """Whether this process started the loop. A forked process has no threads of its parent."""
+        # Whether this process started the loop. A forked process has no threads of its parent.
         return self._process == os.getpid()
 
     def call(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
-        """Await ``function(*args)`` on the loop and return its result. This blocks the calling thread.
-
-        Raises :class:`RuntimeError` if the loop has ended, :class:`concurrent.futures.CancelledError` if it ends
-        meanwhile, and the exceptions of *function*.
-        """
+        # Await `function(*args)` on the loop and return its result. This blocks the calling thread. Raises
+        # `RuntimeError` if the loop has ended, `concurrent.futures.CancelledError` if it ends meanwhile, and the
+        # exceptions of `function`.
         return self._portal.call(function, *args)
 
     def during(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
-        """Return a synchronous context manager that enters and leaves *manager* on the loop, both in the same task."""
         return self._portal.wrap_async_context_manager(manager)
 
     def start(self, function: Callable[[], Awaitable[object]]) -> None:
-        """Start *function* on the loop without waiting for it. Raises :class:`RuntimeError` if the loop has ended."""
         self._portal.start_task_soon(function)
 
     def soon(self, function: Callable[[], object]) -> None:
-        """Call *function* on the loop without waiting for it. Does nothing after the loop has ended."""
+        # Does nothing after the loop has ended.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(function)
 
     def end(self) -> None:
-        """Ask the loop to close the clients, cancel its tasks and end, and wait for this at most 5 seconds.
-
-        In the loop's own thread, this does not wait. In a forked process, it does nothing.
-        """
+        # In the loop's own thread, this does not wait. In a forked process, it does nothing.
         atexit.unregister(self.end)
         if self.is_here:
             self.soon(self._ending.set)
@@ -96,10 +89,9 @@ class Running:
 
 
 class LoopThread:
-    """The event loop of one client. It starts when it is first used, and ends with :meth:`close` or with the client.
+    """The event loop of one client. It starts when it is first used, and ends with :meth:`close` or with the client."""
 
-    After :meth:`close`, the next use starts another one.
-    """
+    # After `close`, the next use starts another one.
 
     _known: ClassVar[weakref.WeakKeyDictionary[Any, LoopThread]] = weakref.WeakKeyDictionary()
     _lock = threading.Lock()
@@ -110,7 +102,7 @@ class LoopThread:
 
     @classmethod
     def of(cls, client: Any) -> LoopThread:
-        """Return the loop thread of *client*. Each call with the same client returns the same object."""
+        # Each call with the same client returns the same object.
         with cls._lock:
             found = cls._known.get(client)
             if found is None:
@@ -119,14 +111,13 @@ class LoopThread:
             return found
 
     def running(self) -> Running:
-        """Return the loop. Start one if this process has started none, or none since :meth:`close`."""
+        # Start one if this process has started none, or none since `close`.
         with self._own_lock:
             if self._now is None or not self._now.is_here:
                 self._now = Running()
             return self._now
 
     def close(self) -> None:
-        """End the loop as :meth:`Running.end` does, if there is one."""
         with self._own_lock:
             now, self._now = self._now, None
         if now is not None:
@@ -134,7 +125,7 @@ class LoopThread:
 
 
 def _end_unused(ready: Started) -> None:
-    """End the loop of *ready* as soon as it runs, because the thread that started it was interrupted."""
+    # End the loop of `ready` as soon as it runs, because the thread that started it was interrupted.
     if ready.exception() is None:
         _, loop, ending = ready.result()
         with suppress(RuntimeError):

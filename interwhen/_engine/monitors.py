@@ -43,7 +43,7 @@ _MISSING = object()
 
 
 def as_outcome(verifier: Verifier, claim: Claim, value: object) -> Outcome:
-    """Convert *value*, which *verifier* returned for *claim*, to an outcome. An invalid verdict becomes ``Errored``."""
+    # An invalid verdict becomes `Errored`.
     flaw: str | None
     # The types are compared exactly: isinstance would accept a mock whose __class__ is Pass.
     if type(value) is Pass:
@@ -96,10 +96,7 @@ def _is_span(value: object) -> bool:
 
 
 def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
-    """Check *claim* with *verifier* directly on the event loop, and return the outcome.
-
-    An exception, except KeyboardInterrupt, becomes ``Errored``, and so does a value that is no verdict.
-    """
+    # An exception, except KeyboardInterrupt, becomes `Errored`, and so does a value that is no verdict.
     try:
         return as_outcome(verifier, claim, verifier.check(claim))
     except KeyboardInterrupt:
@@ -109,11 +106,8 @@ def check_inline(verifier: Verifier, claim: Claim) -> Outcome:
 
 
 async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, scope: anyio.CancelScope) -> Outcome:
-    """Check *claim* with *verifier* in a thread, a process or this task, and return the outcome.
-
-    Exceptions become ``Errored``, except KeyboardInterrupt and a cancellation of this task, which are raised. *scope*
-    is the cancel scope around this call, with the deadline of the check.
-    """
+    # Exceptions become `Errored`, except KeyboardInterrupt and a cancellation of this task, which are raised. `scope`
+    # is the cancel scope around this call, with the deadline of the check.
     try:
         match verifier.worker:
             case "process" | "thread":
@@ -136,21 +130,16 @@ async def check_aside(verifier: Verifier, claim: Claim, *, workers: WorkerPool, 
 
 
 def _ends_task(error: BaseException) -> bool:
-    """Return whether *error*, caught around a plug-in, must be raised: KeyboardInterrupt, or this task is cancelled.
-
-    A cancellation that the plug-in itself has raised is an error of the plug-in.
-    """
+    # Return whether `error`, caught around a plug-in, must be raised: KeyboardInterrupt, or this task is cancelled. A
+    # cancellation that the plug-in itself has raised is an error of the plug-in.
     if isinstance(error, anyio.get_cancelled_exc_class()):
         return is_own_cancellation()
     return isinstance(error, KeyboardInterrupt)
 
 
 def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim, ...] | Errored:
-    """Run *extract*, the extractor of monitor *name*, with the arguments *given*: a segment, or a reply and a segment.
-
-    Returns the claims, or ``Errored`` if the extractor raises, is async, or returns something else than valid claims.
-    ``None`` counts as no claims.
-    """
+    # Returns the claims, or `Errored` if the extractor raises, is async, or returns something else than valid claims.
+    # `None` counts as no claims.
     try:
         found: Any = extract(*given)
         if type(found) is CoroutineType:
@@ -175,10 +164,7 @@ def parse(name: str, extract: Callable[..., Any], *given: object) -> tuple[Claim
 
 
 def _clash(claims: tuple[Claim, ...]) -> str | None:
-    """Return an error text if two *claims* have the same key and span but differ in a field or in type, else ``None``.
-
-    Claims with the same key and text share one verdict.
-    """
+    # Claims with the same key and text share one verdict.
     known: dict[tuple[str, Span | None], Claim] = {}
     for claim in claims:
         other = known.setdefault((claim.key, claim.span), claim)
@@ -212,10 +198,8 @@ def _equal(label: str, *claims: Claim) -> bool:
 def recognize(
     name: str, find: Callable[..., Any], segment: Segment, claims: tuple[Claim, ...]
 ) -> tuple[tuple[Span, ...], tuple[Mention, ...]] | Errored:
-    """Run *find*, the recognizer of monitor *name*. Return the found spans that *claims* do not cover, and mentions.
-
-    Empty spans are left out. Returns ``Errored`` if the recognizer raises or returns an invalid value.
-    """
+    # Run `find`, the recognizer of monitor `name`. Return the found spans that `claims` do not cover, and mentions.
+    # Empty spans are left out. Returns `Errored` if the recognizer raises or returns an invalid value.
     try:
         found = tuple(islice(find(segment), MOST_CLAIMS + 1))
         if not found:
@@ -239,7 +223,6 @@ def recognize(
 
 
 def _uncovered(found: tuple[Span, ...], claims: tuple[Claim, ...]) -> tuple[Span, ...]:
-    """Return the spans in *found* that the spans of *claims* do not cover completely, sorted, without empty ones."""
     covered = merge(claim.span for claim in claims if claim.span is not None)
     starts = [span.start for span in covered]
     left = []
@@ -272,36 +255,30 @@ class BoundVerifier(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of the inner verifier."""
         return self.inner.name
 
     @property
     def version(self) -> str:
-        """The version of the inner verifier."""
         return self.inner.version
 
     @property
     def deadline(self) -> float:
-        """The deadline of the inner verifier."""
         return self.inner.deadline
 
     @property
     def worker(self) -> Worker:
-        """The worker of the inner verifier."""
         return self.inner.worker
 
     def check(self, claim: Any) -> Verdict | Awaitable[Verdict]:
-        """Judge *claim* with the inner verifier, and pass it the value that ``prepare`` returned as second argument."""
         check: Callable[..., Verdict | Awaitable[Verdict]] = self.inner.check
         return check(claim, self.prepared)
 
 
 class Watcher:
-    """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended.
+    """Runs the extractor of one monitor in one run. Segments wait in this object until ``prepare`` has ended."""
 
-    ``is_ready`` says whether it has ended; without ``prepare``, it is true from the start. ``verifier`` is then bound
-    to the value that ``prepare`` returned, if any.
-    """
+    # `is_ready` says whether it has ended; without `prepare`, it is true from the start. `verifier` is then bound to
+    # the value that `prepare` returned, if any.
 
     def __init__(self, monitor: Monitor) -> None:
         self.monitor = monitor
@@ -324,7 +301,7 @@ class Watcher:
 
     @property
     def reader(self) -> Callable[..., object]:
-        """The user's function that reads segments. Reports about a blocked event loop name this function."""
+        # Reports about a blocked event loop name this function.
         match self.monitor.extractor:
             case Tracker(step=step) | Fork(parse=Tracker(step=step)):
                 return step
@@ -337,11 +314,9 @@ class Watcher:
     # ------------------------------------------------------------------ preparing
 
     async def prepare(self, task: Task) -> list[Fact]:
-        """Call ``prepare`` of the monitor with *task*. Return the facts of the segments that waited for it.
-
-        If ``prepare`` fails or is late, all extractions of this monitor end with its error. If it returns ``None``,
-        they find no claims.
-        """
+        # Call `prepare` of the monitor with `task`. Return the facts of the segments that waited for it. If `prepare`
+        # fails or is late, all extractions of this monitor end with its error. If it returns `None`, they find no
+        # claims.
         monitor, outcome = self.monitor, None
         call = monitor.prepare
         assert call is not None
@@ -372,11 +347,11 @@ class Watcher:
 
     @property
     def has_answer(self) -> bool:
-        """Whether :meth:`extract` needs no extractor, because ``prepare`` has failed or has returned ``None``."""
+        # Whether `extract` needs no extractor, because `prepare` has failed or has returned `None`.
         return self._failure is not None or self._stands_aside
 
     async def until_ready(self) -> None:
-        """Wait until ``prepare`` has ended, also if it failed. Without ``prepare``, return at once."""
+        # Without `prepare`, return at once.
         if self._ready is not None:
             await self._ready.wait()
 
@@ -408,11 +383,9 @@ class Watcher:
     # ------------------------------------------------------------------ extracting
 
     def hold(self, order: Extract) -> None:
-        """Store the extraction *order* until the monitor is prepared."""
         self._waiting[order.job] = order
 
     def forget(self, order: Drop | Invalidate) -> None:
-        """Remove the waiting segment of the job that *order* drops, or the tracker states that it invalidates."""
         if isinstance(order, Drop):
             self._waiting.pop(order.job, None)
         elif self._fold is not None:
@@ -421,11 +394,9 @@ class Watcher:
             self._invalidated.append(order)
 
     def line_up(self) -> tuple[anyio.Event | None, anyio.Event]:
-        """Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set.
-
-        The fork waits for the first event (if any) before its reply is read, and sets the second one at its end. So a
-        tracker reads the replies in the order of the text.
-        """
+        # Put a new fork into the queue of this monitor. Return two events: one to wait for, and one to set. The fork
+        # waits for the first event (if any) before its reply is read, and sets the second one at its end. So a tracker
+        # reads the replies in the order of the text.
         mine = anyio.Event()
         if not tracks(self.monitor.extractor):
             return None, mine
@@ -470,10 +441,8 @@ class Watcher:
         return self._found(order, claims, seconds, reply)
 
     def _unreadable(self, written: WrittenCalls) -> Errored | None:
-        """Return an error if the text of *written* looks like a tool call but cannot be parsed, else ``None``.
-
-        The result is also ``None`` unless the option ``unreadable`` of the trigger is ``fail``.
-        """
+        # Return an error if the text of `written` looks like a tool call but cannot be parsed, else `None`. The result
+        # is also `None` unless the option `unreadable` of the trigger is `fail`.
         trigger = self.monitor.trigger
         if not written.problem or not isinstance(trigger, ToolCalls) or trigger.unreadable != "fail":
             return None
@@ -482,10 +451,8 @@ class Watcher:
         return Errored(f"unreadable tool call (format {written.form}): {written.problem}"[:500])
 
     def read(self, segment: Segment) -> tuple[Claim, ...] | Errored | None:
-        """Return the claims of *segment* without storing a tracker state; ``None`` if only a fork could find them.
-
-        There are no claims if ``prepare`` failed or returned ``None``. ``Errored``: the extractor failed.
-        """
+        # Return the claims of `segment` without storing a tracker state; `None` if only a fork could find them. There
+        # are no claims if `prepare` failed or returned `None`. `Errored`: the extractor failed.
         extractor = self.monitor.extractor
         if self.has_answer:
             return ()
@@ -497,11 +464,8 @@ class Watcher:
         return parse(self.monitor.name, self._extract if self._fold is None else self._fold.read, segment)
 
     def locally(self, order: Extract, seconds: float = 0.0) -> Extracted | Settled | None:
-        """Parse the segment of *order* with the fork's local parser, and return the fact.
-
-        ``None``: there is no such parser, or it gave no answer, or ``prepare`` failed or returned ``None``. *seconds*
-        is the time that the job has taken so far.
-        """
+        # `None`: there is no such parser, or it gave no answer, or `prepare` failed or returned `None`. `seconds` is
+        # the time that the job has taken so far.
         fork = self.monitor.extractor
         if not isinstance(fork, Fork) or fork.local is None or self.has_answer:
             return None
@@ -521,10 +485,8 @@ class Watcher:
     def _found(
         self, order: Extract, claims: tuple[Claim, ...], seconds: float, reply: str | Reply | None
     ) -> Extracted | Settled:
-        """Return the fact of *order*: *claims*, and the spans that look like claims but that no claim covers.
-
-        If the recognizer fails, it is the error.
-        """
+        # Return the fact of `order`: `claims`, and the spans that look like claims but that no claim covers. If the
+        # recognizer fails, it is the error.
         if self._recognize is None:
             return Extracted(order.job, claims, seconds, reply)
         found = recognize(self.monitor.name, self._recognize, order.segment, claims)
@@ -572,14 +534,12 @@ class _TrackerStates:
         self._refuted = standing
 
     def read(self, segment: Segment) -> Iterable[Claim]:
-        """Return the claims that the tracker finds in *segment*, without storing its new state."""
         states = (state for end, state in reversed(self._states) if end <= segment.span.start)
         begun = next(states, None)
         state = self._tracker.start(self._prepared) if begun is None else begun
         return self._tracker.step(state, segment)[1]
 
     def rewind(self, start: int) -> None:
-        """Remove the states that belong to text after the offset *start*."""
         while self._states and self._states[-1][0] > start:
             self._states.pop()
 
@@ -596,14 +556,12 @@ it."""
 
 
 def repairs(outcome: Outcome) -> Violation | None:
-    """Return the violation in *outcome* if it contains a repair, else ``None``."""
     if isinstance(outcome, Judged) and isinstance(outcome.verdict, Violation) and outcome.verdict.repair is not None:
         return outcome.verdict
     return None
 
 
 def without_repair(outcome: Outcome) -> Outcome:
-    """Return *outcome* with the repair of its violation removed."""
     violation = repairs(outcome)
     if violation is None or not isinstance(outcome, Judged):
         return outcome
@@ -618,11 +576,8 @@ class RepairReading(NamedTuple):
 
 
 def repaired_claims(segment: Segment, claim: Claim, violation: Violation, read: Read) -> Iterator[RepairReading]:
-    """Yield the claims that cover the repair, for two readings: *segment* up to the end of the repair, and all of it.
-
-    A reading is left out if *read* cannot read it or the original text, if its claims before the repair differ from
-    those of the original, or if no claim covers the repair. :func:`is_mended` judges a reading.
-    """
+    # A reading is left out if `read` cannot read it or the original text, if its claims before the repair differ from
+    # those of the original, or if no claim covers the repair. `is_mended` judges a reading.
     where, repair = _place(segment, claim, violation), violation.repair
     if where is None or not repair or repair == segment.text[where.start : where.end]:
         return
@@ -658,10 +613,7 @@ def is_meant(claims: Iterable[Claim], refuted: Claim, violation: Violation) -> b
 
 
 def is_mended(reading: RepairReading, outcomes: Iterable[Outcome]) -> bool:
-    """Return whether nothing up to the end of the repair is wrong, by the *outcomes* of the claims of *reading*.
-
-    What comes after the repair is cut, so it may be wrong.
-    """
+    # What comes after the repair is cut, so it may be wrong.
     # A verifier that corrects the left side of an equation refutes its right side next.
     return all(
         isinstance(outcome, Judged)
@@ -674,12 +626,10 @@ def is_mended(reading: RepairReading, outcomes: Iterable[Outcome]) -> bool:
 
 
 def _is_after(end: int, claim: Claim, violation: Violation) -> bool:
-    """Return whether the wrong part of *claim* begins at the offset *end* or later."""
     return claim.span is not None and violation.where is not None and claim.span.start + violation.where.start >= end
 
 
 def _place(segment: Segment, claim: Claim, violation: Violation) -> Span | None:
-    """Return the span of the wrong part, relative to the start of *segment*; ``None`` if the claim has no span."""
     if claim.span is None:
         return None
     where = claim.span if violation.where is None else violation.where.shifted(claim.span.start)
@@ -712,11 +662,8 @@ class CheckedPrompt(msgspec.Struct, frozen=True):
 
 
 async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMonitor]) -> CheckedPrompt:
-    """Run *monitors* over *texts* in order. Return all texts, with their changes, and the records of the findings.
-
-    A later monitor reads the text that an earlier one has rewritten. Raises :class:`PromptRefused`, after all monitors
-    have run, if one refuses the prompt, or fails and is closed.
-    """
+    # Run `monitors` over `texts` in order. Return all texts, with their changes, and the records of the findings. A
+    # later monitor reads the text that an earlier one has rewritten.
     current = tuple(texts)
     records: list[PromptRecord] = []
     is_refused = False
@@ -739,7 +686,7 @@ async def check_texts(texts: Sequence[PromptText], monitors: Sequence[PromptMoni
 async def _run_prompt_monitor(
     monitor: PromptMonitor, texts: tuple[PromptText, ...]
 ) -> tuple[tuple[PromptText, ...] | None, list[PromptRecord]]:
-    """Run *monitor* on *texts*. Return the resulting texts (``None`` if the monitor failed) and its records."""
+    # Run `monitor` on `texts`. Return the resulting texts (`None` if the monitor failed) and its records.
     why = f"it did not answer within {monitor.deadline:g} s"
     with anyio.move_on_after(monitor.deadline):
         try:
@@ -769,10 +716,6 @@ def _apply_prompt_monitor(
 
 
 def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
-    """Return the findings of *monitor* in *text*, sorted by position.
-
-    Raises :class:`TypeError` if one is not a finding inside *text*.
-    """
     found = list(monitor.find(text))
     for one in found:
         fits = isinstance(one, PromptFinding) and isinstance(one.span, Span)
@@ -782,11 +725,6 @@ def _findings(monitor: PromptMonitor, text: PromptText) -> list[PromptFinding]:
 
 
 def _rewritten(monitor: PromptMonitor, text: PromptText, found: Sequence[PromptFinding]) -> str:
-    """Return *text* with each finding in *found* replaced as *monitor* says.
-
-    Raises :class:`ValueError` if the monitor still finds something in the new text, and :class:`TypeError` if its
-    ``rewrite`` returns no text.
-    """
     assert monitor.rewrite is not None
     parts: list[str] = []
     at = 0
@@ -818,11 +756,9 @@ def _prompt_record(monitor: PromptMonitor, text: PromptText, one: PromptFinding)
 
 
 async def check_prompt(prompt: Prompt, monitors: Sequence[PromptMonitor]) -> tuple[Prompt, tuple[PromptRecord, ...]]:
-    """Run *monitors* over *prompt*. Return the prompt to send to the model, and the records of the findings.
-
-    A plain text is read as a text of the user, and the arguments of tool calls as texts of their message. Raises
-    :class:`PromptRefused` if a monitor refuses the prompt, or fails and is closed.
-    """
+    # Run `monitors` over `prompt`. Return the prompt to send to the model, and the records of the findings. A plain
+    # text is read as a text of the user, and the arguments of tool calls as texts of their message. Raises
+    # `PromptRefused` if a monitor refuses the prompt, or fails and is closed.
     if isinstance(prompt, str):
         checked = await check_texts([PromptText(prompt, "user")], monitors)
         return checked.texts[0].text, checked.records

@@ -53,10 +53,9 @@ _COLUMN = 128
 
 
 class Recorder:
-    """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core.
+    """Passes each fact to the writer of the journal, and then to the core. After the end, only to the core."""
 
-    Plain chunks are collected in columns.
-    """
+    # Plain chunks are collected in columns.
 
     # With hundreds of streams, a separate array of attributes would be a further cache miss for each chunk.
     __slots__ = (
@@ -87,17 +86,14 @@ class Recorder:
         """The columns that collect the next plain chunks; ``COMPLETE``: none are open."""
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-        """Start recording. Times are seconds on *clock* since ``meter.started``.
-
-        The counters of *meter*, *forks* and *upstream* are recorded, too.
-        """
+        # Times are seconds on `clock` since `meter.started`. The counters of `meter`, `forks` and `upstream` are
+        # recorded, too.
         self._clock = clock
         self._began = meter.started
         self._meter, self._forks, self._upstream = meter, forks, upstream
         self._spent = self._count()
 
     def step(self, fact: Fact) -> list[Order]:
-        """Record *fact* and pass it to the core; return the orders of the core."""
         columns = self._columns
         # The hot path, once per token: is_plain and a method of the writer, inlined.
         if (
@@ -131,7 +127,7 @@ class Recorder:
         return orders
 
     def _put(self, fact: Fact) -> None:
-        """Queue *fact* for the journal. A plain chunk also opens columns that collect the next plain chunks."""
+        # A plain chunk also opens columns that collect the next plain chunks.
         now = self._clock()
         at = now - self._began
         writer = self._writer
@@ -149,7 +145,6 @@ class Recorder:
             writer.put(ChunkRecord(at, fact))
 
     def end(self, result: Result) -> Result:
-        """Record the final counts and the *result*, close the writer, and return *result*, signed if there is a key."""
         self._over, self._columns = True, COMPLETE
         if self._signer is not None:
             result = self._signer.certify(result)
@@ -163,13 +158,13 @@ class Recorder:
         return result
 
     async def seal(self, result: Result) -> Result:
-        """Wait, for a limited time, until the journal is written. Return *result* with the state of the journal."""
+        # Wait, for a limited time, until the journal is written. Return `result` with the state of the journal.
         await self._writer.finish()
         state = JournalState(self._settings.name, self._writer.size, self._writer.incomplete)
         return msgspec.structs.replace(result, journal=state)
 
     def leave(self) -> None:
-        """Close the journal without a result, because the run could not start."""
+        # Close the journal without a result, because the run could not start.
         self._over, self._columns = True, COMPLETE
         self._writer.close()
 
@@ -191,7 +186,7 @@ class Recorder:
         )
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the engine's counters if they have changed. *ending* has those that are known only at the end."""
+        # `ending` has those that are known only at the end.
         spent = self._count()
         if ending:
             spent = msgspec.structs.replace(spent, **ending)
@@ -204,20 +199,17 @@ class Recorder:
 
 
 class CallRecorder(Recorder):
-    """Records a call of a client or a gateway, as :class:`Recorder` does.
+    """Records a call of a client or a gateway, as :class:`Recorder` does."""
 
-    There are many such calls at once, so it compares fewer counters at each fact.
-    """
+    # There are many such calls at once, so it compares fewer counters at each fact.
 
     __slots__ = ("_known",)
 
     def begin(self, clock: Callable[[], float], meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-        """Start recording; see :meth:`Recorder.begin`."""
         super().begin(clock, meter, forks, upstream)
         self._known = self._glance()
 
     def _note_spent(self, **ending: Any) -> None:
-        """Record the engine's counters if one of those that ``_glance`` returns has changed, or with *ending*."""
         known = self._glance()
         if ending or known != self._known:
             self._known = known
@@ -254,7 +246,7 @@ class OutlineRecorder(CallRecorder):
         self._entries = 0
 
     def step(self, fact: Fact) -> list[Order]:
-        """Pass *fact* to the core and record what changed in the trace. Return the orders of the core."""
+        # Pass `fact` to the core and record what changed in the trace. Return the orders of the core.
         if self._over:
             return self._core.step(fact)
         is_chunk = type(fact) is Chunk
@@ -271,7 +263,6 @@ class OutlineRecorder(CallRecorder):
         return orders
 
     def end(self, result: Result) -> Result:
-        """Record the final counters and the *result* without its text, and close the writer."""
         self._over = True
         if self._signer is not None:
             result = self._signer.certify(result)
@@ -350,10 +341,7 @@ def _first(
 def _of_call(
     settings: CallJournal, core: Core, model: str, prompt: Prompt, sampling: Sampling, offline: Offline
 ) -> Recorder:
-    """Return the recorder of a call to a client or gateway, whose journal is *settings*.
-
-    The other parameters are written to the header, in a redacted journal without the prompt and ``sampling.extra``.
-    """
+    # The other parameters are written to the header, in a redacted journal without the prompt and `sampling.extra`.
     redacted, signer = settings.redacted, settings.signer()
     make = partial(
         _header,

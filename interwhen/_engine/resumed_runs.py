@@ -27,10 +27,8 @@ from interwhen.journal._rebuilt_run import RebuiltRun, ShownSegment
 
 
 async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watcher]) -> None:
-    """Prepare all *watchers* of the resumed run *past* with *task*. Does nothing for a finished run.
-
-    Trackers read their segments again. When the time budget of the run is spent, the preparation stops.
-    """
+    # Does nothing for a finished run. Trackers read their segments again. When the time budget of the run is spent, the
+    # preparation stops.
     if past.summary is not None:
         return
     budget = past.journaled.header.budgets.seconds
@@ -48,10 +46,7 @@ async def restore_watchers(past: RebuiltRun, task: Task, watchers: Sequence[Watc
 
 
 def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: ModelReader) -> None:
-    """Set all meters to the values that the journal has for the run *past*.
-
-    The time between the end of the old process and now is not included in any time of the run.
-    """
+    # The time between the end of the old process and now is not included in any time of the run.
     spent = past.spent
     meter.started = meter.since - past.at
     meter.first = past.first_text if spent.first_token is None else spent.first_token
@@ -67,10 +62,8 @@ def restore_meters(past: RebuiltRun, meter: Meter, forks: ForkMeter, upstream: M
 
 
 def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]]:
-    """Return the orders of the resumed run *past* that are not done yet, and facts for the checks that cannot be done.
-
-    A check cannot be done if the extractor (in *jobs*) does not find its claim again.
-    """
+    # Return the orders of the resumed run `past` that are not done yet, and facts for the checks that cannot be done. A
+    # check cannot be done if the extractor (in `jobs`) does not find its claim again.
     orders: list[Order] = []
     facts = []
     for order in list(past.pending.values()):
@@ -95,10 +88,6 @@ def unfinished(past: RebuiltRun, jobs: Jobs) -> tuple[list[Order], list[Settled]
 
 
 def known_result(past: RebuiltRun) -> Result | None:
-    """Return the result that the journal of *past* contains; ``None`` if the run has not ended or has no result.
-
-    Raises :class:`JournalError` if the recorded result differs from the one that the recorded facts give.
-    """
     result = past.journaled.result
     if past.summary is None or result is None:
         return None
@@ -115,16 +104,13 @@ def known_result(past: RebuiltRun) -> Result | None:
 
 
 def _shown(result: Result) -> list[tuple[str, str, str, Span | None]]:
-    """Return monitor, verifier, key and span of each check in the certificate of *result*, to compare two results."""
     checks = result.certificate.checks if isinstance(result, Verified) else ()
     return [(check.monitor, check.verifier, check.key, check.span) for check in checks]
 
 
 def result_of(past: RebuiltRun) -> Result | None:
-    """Return the result of *past*, computed from its recorded facts; ``None`` if the run has not ended.
-
-    It has no ``journal``, ``timing.blocked_loop``, ``timing.starved`` and ``timing.cluster_away``.
-    """
+    # Return the result of `past`, computed from its recorded facts; `None` if the run has not ended. It has no
+    # `journal`, `timing.blocked_loop`, `timing.starved` and `timing.cluster_away`.
     if past.summary is None:
         return None
     spent = past.spent
@@ -161,10 +147,7 @@ def _count_forks(past: RebuiltRun, forks: ForkMeter) -> None:
 
 
 def _read_again(past: RebuiltRun, monitor: int, known: Claim, jobs: Jobs) -> Claim | None:
-    """Run the extractor of monitor number *monitor* again, and return the full claim for *known*.
-
-    ``None``: the extractor does not find this claim, or *past* does not say where it was found.
-    """
+    # `None`: the extractor does not find this claim, or `past` does not say where it was found.
     source = past.sources.get(id(known))
     if source is None:
         return None

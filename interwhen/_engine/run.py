@@ -70,12 +70,10 @@ class Wakeup:
         self._event: anyio.Event | None = None
 
     def notify(self) -> None:
-        """Wake the waiting task, if there is one."""
         if self._event is not None:
             self._event.set()
 
     async def wait(self) -> None:
-        """Wait for the next signal."""
         self._event = anyio.Event()
         await self._event.wait()
 
@@ -84,10 +82,9 @@ class Wakeup:
 
 
 class RunOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of a run, with everything loaded. :func:`interwhen.run` documents them.
+    """The options of a run, with everything loaded. :func:`interwhen.run` documents them."""
 
-    Raises :class:`~interwhen.UsageError` on wrong values.
-    """
+    # Raises `UsageError` on wrong values.
 
     monitors: tuple[Monitor, ...] = ()
     sampling: Sampling = Sampling()
@@ -151,13 +148,11 @@ def core_for(
 
 
 def own_template(model: Model) -> FeedbackTemplate | None:
-    """Return the attribute ``feedback`` of *model* if it is a feedback template, else ``None``."""
     template = getattr(model, "feedback", None)
     return template if isinstance(template, FeedbackTemplate) else None
 
 
 def refuse_import() -> None:
-    """Raise :class:`UsageError` if a worker process imports the user's script, which would start the run again."""
     module = sys.modules.get("multiprocessing.process")
     if module is not None and getattr(module.current_process(), "_inheriting", False):
         raise UsageError(
@@ -193,12 +188,11 @@ class _Switch:
 
 
 def means_off(text: str) -> bool:
-    """Return whether *text*, a value of the variable ``INTERWHEN_OFF``, turns supervision off."""
     return text.strip().lower() not in _ON
 
 
 def is_off() -> bool:
-    """Return whether supervision is off. The first call after a change logs the change."""
+    # The first call after a change logs the change.
     said = _Switch.said
     off = means_off(os.environ.get(VARIABLE, "")) if said is None else said
     if off is not bool(_Switch.logged):
@@ -208,24 +202,20 @@ def is_off() -> bool:
 
 
 def switched_off(purpose: str) -> UsageError:
-    """Return the error that supervision was switched off. *purpose* completes "supervision must be on to"."""
+    # `purpose` completes "supervision must be on to".
     return UsageError(
         f"supervision must be on to {purpose}, and it was switched off: unset {VARIABLE}, or switch it on again"
     )
 
 
 def require_on(purpose: str) -> None:
-    """Raise :func:`switched_off` for *purpose* if supervision is off."""
     if is_off():
         raise switched_off(purpose)
 
 
 def switch(off: bool | None) -> int:  # noqa: FBT001  the state to switch to
-    """Turn supervision off (*off* is true) or on (false) in this process.
-
-    With ``None``, the environment variable ``INTERWHEN_OFF`` decides again. Returns the number of active runs, none of
-    which checks anything now, or 0 if supervision is on.
-    """
+    # With `None`, the environment variable `INTERWHEN_OFF` decides again. Returns the number of active runs, none of
+    # which checks anything now, or 0 if supervision is on.
     _Switch.said = off
     if not is_off():
         return 0
@@ -403,11 +393,8 @@ class Run:
         return self
 
     async def _ask_capabilities(self, past: RebuiltRun | None) -> Capabilities | ModelError | float:
-        """Apply the prepared context, and ask the model for its capabilities.
-
-        For a finished run, the result is a placeholder. If *past* is not finished and the model fails, its error is
-        raised, so that the run can be resumed later.
-        """
+        # For a finished run, the result is a placeholder. If `past` is not finished and the model fails, its error is
+        # raised, so that the run can be resumed later.
         if past is not None:
             self._offline = past.journaled.header.offline
             if past.summary is not None:
@@ -520,17 +507,14 @@ class Run:
         return self._result
 
     def __repr__(self) -> str:
-        """Return one short line: how the run ended, or how far it is."""
         return f"<Run: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: that of the result, or how far the run is."""
         if self._result is not None:
             return str(self._result)
         return f"running, {len(self.text):,} characters" if self._open_for_readers else "not started"
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
 
     @property
@@ -546,7 +530,6 @@ class Run:
         return self._core.transcript.slice(0, self._core.transcript.length)
 
     def __await__(self) -> Generator[Any, None, Result]:
-        """Run to the end, and return the result: ``result = await interwhen.run(...)``."""
         return self._whole().__await__()
 
     async def _whole(self) -> Result:
@@ -634,7 +617,6 @@ class Run:
             self._tell(OutOfTime(able))
 
     async def _leave_unbegun(self) -> None:
-        """End the task group of a run that could not begin, and give back all that it had opened."""
         self._group.cancel_scope.cancel()
         try:
             # On trio, a task group that is never left makes the whole program fail.
@@ -702,10 +684,7 @@ class Run:
             self._unsealed = self._recorder.end(result)
 
     async def _check_prompt(self) -> None:
-        """Run the prompt monitors, and use the prompt that they have rewritten. Nothing runs while supervision is off.
-
-        Raises :class:`PromptRefused` if one refuses it, or fails and is closed.
-        """
+        # Nothing runs while supervision is off.
         if not self._options.prompt_monitors or is_off():
             return
         try:
@@ -729,10 +708,6 @@ class Run:
             await close_model(self._owned)
 
     def _go_on(self, past: RebuiltRun) -> None:
-        """Resume the run *past*: perform its unfinished orders and start its tasks, or publish its recorded result.
-
-        Raises :class:`JournalError` if the recorded result is not the one that the recorded facts give.
-        """
         self._prompt_findings = past.journaled.header.prompt_findings
         known = known_result(past)
         if known is not None:
@@ -748,7 +723,6 @@ class Run:
             self._start_tasks()
 
     async def _seal(self) -> None:
-        """Wait, for a limited time, until the journal is written, and then publish the result."""
         if self._recorder is None or self._unsealed is None:
             return
         result = await self._recorder.seal(self._unsealed)
@@ -759,7 +733,6 @@ class Run:
     # ------------------------------------------------------------------ waiting
 
     async def _advance(self) -> None:
-        """Perform the next step that can produce an event: read, send a request, or wait for a fact of another task."""
         upstream = self._upstream
         if upstream.stream is not None:
             await upstream.receive(upstream.stream)
@@ -769,10 +742,8 @@ class Run:
             await self._wake.wait()
 
     async def _read_ahead(self) -> None:
-        """Read the model's stream in a separate task, in a run with gates, which may open while the model is silent.
-
-        It pauses while 512 events wait for the reader. An error of the model adapter is raised to the reader.
-        """
+        # Read the model's stream in a separate task, in a run with gates, which may open while the model is silent. It
+        # pauses while 512 events wait for the reader. An error of the model adapter is raised to the reader.
         try:
             while self._result is None:
                 await self._advance()
@@ -788,7 +759,7 @@ class Run:
             self._news.notify()
 
     def _awaken(self) -> None:
-        """Wake the reader and the task that reads ahead, because a new fact may have produced events."""
+        # Wake the reader and the task that reads ahead, because a new fact may have produced events.
         self._wake.notify()
         self._news.notify()
 
@@ -813,7 +784,6 @@ class ObservedRun(Run):
         return event
 
     async def batch(self) -> list[Event]:
-        """Return the next events, as :meth:`Run.batch` does."""
         found = await super().batch()
         self._observe(found[1:])
         return found

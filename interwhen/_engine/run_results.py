@@ -109,10 +109,7 @@ PARSER_HINT = "start the server with the tool call parser of the model, or pass 
 
 
 def log_result(result: Result) -> None:
-    """Log how the run with *result* ended: its label and numbers, without the content of the trace.
-
-    If tool calls were written as text that no parser read, log a warning, too.
-    """
+    # If tool calls were written as text that no parser read, log a warning, too.
     log_info(
         "run.finished",
         status=result.label,
@@ -137,10 +134,7 @@ _SHOWN = 3
 
 
 def result_line(result: Result) -> str:
-    """Format *result* as one line without control characters: label, checks, violations, reason and tokens.
-
-    Long texts and lists are shortened.
-    """
+    # Long texts and lists are shortened.
     parts = [f"{len(result.checks)} checks"]
     found = [
         f"{one.monitor}: {quote(one.why, 100)} ({one.remedy or ('not interrupted', 'no remedy')[one.interrupted]})"

@@ -77,12 +77,10 @@ class Meter:
         """The time at which the current stream last sent text; ``None`` if it has not sent any."""
 
     def wait(self) -> None:
-        """Record that the reader starts to wait for text."""
         self.since = self._clock()
         self.waiting = True
 
     def stopped(self) -> float:
-        """Record that the run closes its stream, and return the current time."""
         now = self._clock()
         if self.stopped_at is None:
             self.stopped_at = now
@@ -90,11 +88,9 @@ class Meter:
 
     @property
     def has_text(self) -> bool:
-        """Whether the current stream has sent text so far."""
         return self.last is not None
 
     def waited_until(self, now: float) -> float:
-        """Return ``waited`` plus the current wait up to *now*, if the current stream has already sent text."""
         if not self.waiting or self.last is None:
             return self.waited
         return self.waited + now - max(self.last, self.since)
@@ -114,7 +110,7 @@ class Meter:
         )
 
     def begun(self, now: float) -> None:
-        """Record that the first text of a stream arrived at the time *now*. This ends the pause after a close."""
+        # Record that the first text of a stream arrived at the time `now`. This ends the pause after a close.
         if self.first is None:
             self.first = now - self.started
         if self.stopped_at is not None:
@@ -129,12 +125,11 @@ WINDOW = 10.0
 
 
 class Pace:
-    """Compares the model's token rate with *min_rate* (tokens per second), about once in ``WINDOW`` seconds.
+    """Compares the model's token rate with *min_rate* (tokens per second), about once in ``WINDOW`` seconds."""
 
-    Only the time in which the reader waited between two texts counts, and a window with too little of it is left out. A
-    lower rate is logged, and counted in ``slow_seconds`` (the time waited in slow windows) and ``slowest`` (the lowest
-    rate). *tokens* returns the number of tokens so far.
-    """
+    # Only the time in which the reader waited between two texts counts, and a window with too little of it is left out.
+    # A lower rate is logged, and counted in `slow_seconds` (the time waited in slow windows) and `slowest` (the lowest
+    # rate). `tokens` returns the number of tokens so far.
 
     def __init__(self, meter: Meter, min_rate: float, tokens: Callable[[], int]) -> None:
         self._meter = meter
@@ -147,14 +142,13 @@ class Pace:
         self.slowest: float | None = None
 
     def look(self, now: float) -> float:
-        """Measure the token rate if the current window has ended by *now*. Return the time of the next call."""
+        # Measure the token rate if the current window has ended by `now`. Return the time of the next call.
         if now >= self._due:
             self._due = now + WINDOW
             self._judge(self._meter.waited_until(now))
         return self._due
 
     def finish(self, now: float) -> None:
-        """Measure the token rate of the last window, if the reader waited long enough in it."""
         self._judge(self._meter.waited_until(now))
 
     def _judge(self, waited: float) -> None:
@@ -179,30 +173,25 @@ MODEL_SECONDS = 5.0
 
 
 async def close_stream(stream: Stream) -> None:
-    """Close *stream*, within 0.5 s. An error or a timeout is only logged."""
+    # An error or a timeout is only logged.
     await _end(stream.aclose, "stream.close", STREAM_SECONDS)
 
 
 async def abort_stream(stream: Stream) -> None:
-    """Call ``abort()`` of the closed *stream*, if it has this method, so that the server stops generating.
-
-    It gets one second. An error or a timeout is only logged.
-    """
+    # Call `abort()` of the closed `stream`, if it has this method, so that the server stops generating. It gets one
+    # second. An error or a timeout is only logged.
     abort = getattr(stream, "abort", None)
     if abort is not None:
         await _end(abort, "stream.abort", ABORT_SECONDS)
 
 
 async def close_model(model: Model) -> None:
-    """Close *model*, within 5 s. An error or a timeout is only logged."""
+    # An error or a timeout is only logged.
     await _end(model.aclose, "model.close", MODEL_SECONDS)
 
 
 async def _end(call: Callable[[], Awaitable[object]], what: str, seconds: float) -> None:
-    """Await *call* for at most *seconds*, shielded from cancellation.
-
-    A failure is only logged as ``WHAT_failed``, a timeout as ``WHAT_timed_out``; *what* begins these names.
-    """
+    # A failure is only logged as `WHAT_failed`, a timeout as `WHAT_timed_out`; `what` begins these names.
     with anyio.move_on_after(seconds, shield=True) as scope:
         try:
             await call()
@@ -256,7 +245,7 @@ class Backoff:
         return True
 
     async def wait(self) -> None:
-        """Wait until the computed pause is over, so that the next request may be sent."""
+        # Wait until the computed pause is over, so that the next request may be sent.
         seconds = self._until - self._clock()
         if seconds > 0:
             log_info("stream.reconnect_delayed", wait=round(seconds, 3))
@@ -277,7 +266,6 @@ class WireMeter:
         self._wasted = 0
 
     def recall(self, report: WireReport | None, wasted: int) -> None:
-        """Set the counts to those of the process before the resume: its *report*, and its number of *wasted* tokens."""
         self._before = report or WireReport()
         self._wasted = wasted
 
@@ -293,12 +281,10 @@ class WireMeter:
         return None if self._pace is None else self._pace.look
 
     def finish(self, now: float) -> None:
-        """Measure the token rate a last time, up to the time *now*, if it is measured at all."""
         if self._pace is not None:
             self._pace.finish(now)
 
     def report(self) -> WireReport:
-        """Return the sum of all irregularities of the connection so far, over all streams of the run."""
         whole = self._before
         for note in self.notes:
             if note.is_odd:
@@ -319,7 +305,6 @@ class WireMeter:
         return replace(whole, slow_seconds=whole.slow_seconds + self._pace.slow_seconds, slowest_rate=slowest)
 
     def mark(self) -> tuple[int, float | None, float]:
-        """Return a value that changes when :meth:`report` does, or when a stream was closed early."""
         count = 0
         for note in self.notes:
             count += note.skipped_events + note.replaced_events + note.bytes_after_end + (note.orphan is not None)
@@ -327,7 +312,6 @@ class WireMeter:
         return (count, None, 0.0) if pace is None else (count, pace.slowest, pace.slow_seconds)
 
     def wasted(self, now: float) -> int:
-        """Estimate how many tokens servers have generated, up to the time *now*, after we closed their streams."""
         return self._wasted + sum(note.orphan.wasted(now) for note in self.notes if note.orphan is not None)
 
 
@@ -338,10 +322,8 @@ TWO_READERS = "two tasks read the same run at once"
 
 
 async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | None) -> Capabilities | ModelError | float:
-    """Ask *model* for its capabilities, within the limits of *timeouts* and the time *budget* of the run, in seconds.
-
-    Return the capabilities, the error of the model or of a timeout, or the budget if it ran out first.
-    """
+    # Ask `model` for its capabilities, within the limits of `timeouts` and the time `budget` of the run, in seconds.
+    # Return the capabilities, the error of the model or of a timeout, or the budget if it ran out first.
     timers = (("first_token", timeouts.first_token), ("total", timeouts.total), ("", budget))
     timer, seconds = min(
         ((name, limit) for name, limit in timers if limit is not None),
@@ -357,10 +339,9 @@ async def ask_capabilities(model: Model, timeouts: Timeouts, budget: float | Non
 
 
 class ModelReader:
-    """Opens, reads and closes the stream of the model. It reads at most one at a time.
+    """Opens, reads and closes the stream of the model. It reads at most one at a time."""
 
-    It passes chunks to the core with *step*, and the core's orders to *do*. *tell* gets all other facts.
-    """
+    # It passes chunks to the core with `step`, and the core's orders to `do`. `tell` gets all other facts.
 
     __slots__ = (
         "_asked_at",
@@ -459,20 +440,15 @@ class ModelReader:
 
     @property
     def usages(self) -> Mapping[int, Usage]:
-        """Maps the number of each request (from 1) to the latest token counts that the server sent for it."""
         return self._usages
 
     @property
     def resumes(self) -> tuple[tuple[int, float | None], ...]:
-        """The number (from 1) of each request that continued kept text, and the seconds until its first text.
-
-        ``None``: no text has arrived.
-        """
+        # `None`: no text has arrived.
         return tuple(self._resumes.items())
 
     @property
     def unread(self) -> int:
-        """The number of tokens that came after the current chunk in the same read."""
         return max(self._foreseen - self._core.counts.tokens(), 0)
 
     def recall(
@@ -498,10 +474,6 @@ class ModelReader:
     # ------------------------------------------------------------------ waiting for the model
 
     async def receive(self, stream: Stream) -> None:
-        """Read once from *stream*, and process the chunks or the error.
-
-        Raises :class:`UsageError` if another task is reading already.
-        """
         meter = self._meter
         if meter.waiting:
             raise UsageError(TWO_READERS)
@@ -516,7 +488,7 @@ class ModelReader:
         self.take(stream, chunks)
 
     def take(self, stream: Stream, chunks: Sequence[Chunk]) -> None:
-        """Process the *chunks* of *stream*; an empty list means the end. Those of an old stream are only counted."""
+        # Process the `chunks` of `stream`; an empty list means the end. Those of an old stream are only counted.
         if stream is not self.stream:
             self._take_late(chunks)
             return
@@ -549,7 +521,7 @@ class ModelReader:
         self._foreseen = 0
 
     def _begun(self, now: float) -> None:
-        """Record that the first text of the stream arrived at the time *now*. A probe that waits for it begins."""
+        # Record that the first text of the stream arrived at the time `now`. A probe that waits for it begins.
         self._meter.begun(now)
         self._was_retried = False
         if self._has_begun is not None:
@@ -559,10 +531,8 @@ class ModelReader:
             self._resumes[request] = now - self._asked_at
 
     def start_probe(self) -> None:
-        """Find out, if necessary, how the model's endpoint continues kept text.
-
-        This begins with the first text, in parallel with the stream. Its tokens are added to ``probe_tokens``.
-        """
+        # Find out, if necessary, how the model's endpoint continues kept text. This begins with the first text, in
+        # parallel with the stream. Its tokens are added to `probe_tokens`.
         if getattr(self._model, "needs_proof", False):
             self._has_begun = anyio.Event()
             self._group.start_soon(self._prove, self._has_begun, name="probe")
@@ -576,11 +546,8 @@ class ModelReader:
             log_warning("probe.failed", error=type(error).__name__)
 
     async def open(self, order: Open) -> None:
-        """Wait until the previous stream is closed and all pauses are over, and then send the request of *order*.
-
-        Waits at most 0.5 s for the stream. If the request fails, or the timeout ``total`` has run out before, the core
-        gets this as a fact. If *order* is not wanted any more, its request is not sent, or its stream is closed.
-        """
+        # Waits at most 0.5 s for the stream. If the request fails, or the timeout `total` has run out before, the core
+        # gets this as a fact. If `order` is not wanted any more, its request is not sent, or its stream is closed.
         if self._closed is not None and not self._closed.is_set():
             with anyio.move_on_after(STREAM_SECONDS):
                 await self._closed.wait()
@@ -618,7 +585,7 @@ class ModelReader:
         self._accepted(order, stream)
 
     def _accepted(self, order: Open, stream: Stream) -> None:
-        """Read from *stream* from now on, the response to *order*. Report to the core that the server accepted it."""
+        # Read from `stream` from now on, the response to `order`. Report to the core that the server accepted it.
         self.wanted = None
         self.error = None
         self.stream = stream
@@ -643,10 +610,7 @@ class ModelReader:
     # ------------------------------------------------------------------ closing and failing
 
     def close(self) -> None:
-        """Close the stream without waiting for it, even while another task reads it.
-
-        A request that is not accepted yet is cancelled.
-        """
+        # A request that is not accepted yet is cancelled.
         found = self._meter.stopped()
         self.wanted = None
         if self._opening is not None:
@@ -657,16 +621,13 @@ class ModelReader:
                 self.ended_at = found
 
     def splice(self, order: Splice) -> None:
-        """Tell the stream, if it wants to know, which of its text belongs where in the trace."""
         splice = getattr(self.stream, "splice", None)
         if splice is not None:
             splice(order.start, order.dropped, order.to)
 
     def stalled(self, timer: str, seconds: float) -> None:
-        """Close the stream or cancel the request, because the timeout *timer* (of *seconds* seconds) ran out.
-
-        This is reported to the core, which may reconnect, except after the timeout ``total``.
-        """
+        # Close the stream or cancel the request, because the timeout `timer` (of `seconds` seconds) ran out. This is
+        # reported to the core, which may reconnect, except after the timeout `total`.
         error = StreamTimeout(timer, seconds)
         final = timer == "total"
         if final:
@@ -681,10 +642,7 @@ class ModelReader:
         self.lost(error, final=final)
 
     def lost(self, error: ModelError, *, final: bool = False, seconds: float = 0.0) -> None:
-        """Report to the core that the stream broke, or that its request failed.
-
-        With *final*, the core must not reconnect. *seconds* is the time from the request to its failure.
-        """
+        # With `final`, the core must not reconnect. `seconds` is the time from the request to its failure.
         self.error = error
         had_text = self._meter.has_text
         retryable = error.retryable and not final and self._backoff.failed(error, had_text=had_text)
@@ -702,7 +660,7 @@ class ModelReader:
     # ------------------------------------------------------------------ counting, closing, sampling
 
     def _foresee(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of all *chunks*, and store their ``usage``, because the run may end at any of them."""
+        # Count the tokens of all `chunks`, and store their `usage`, because the run may end at any of them.
         core = self._core
         self._foreseen = core.counts.tokens()
         for chunk in chunks:
@@ -713,18 +671,17 @@ class ModelReader:
                 self._count(chunk.usage)
 
     def _count(self, usage: Usage) -> None:
-        """Store *usage* as the token counts of the current request, in place of earlier ones."""
         self._usages[self._core.counts.requests] = usage
 
     def _take_late(self, chunks: Sequence[Chunk]) -> None:
-        """Count the tokens of *chunks* that arrived on a stream after the run had closed it. Their text is ignored."""
+        # Count the tokens of `chunks` that arrived on a stream after the run had closed it. Their text is ignored.
         for chunk in chunks:
             self._step(msgspec.structs.replace(chunk, finish_reason=None))
             if chunk.usage is not None:
                 self._count(chunk.usage)
 
     def failed(self, stream: Stream, error: ModelError) -> None:
-        """Close *stream*, and report to the core that it broke by *error*. Ignored if *stream* is closed already."""
+        # Ignored if `stream` is closed already.
         if stream is not self.stream:
             return  # we closed it, on an order of the core
         self._release(stream)

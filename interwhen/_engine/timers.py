@@ -76,7 +76,7 @@ class Timers:
         self._reported = -1.0
 
     def check(self, now: float) -> float:
-        """Call the callbacks that are due at the time *now*. Return the time of the next check (``inf`` for never)."""
+        # Call the callbacks that are due at the time `now`. Return the time of the next check (`inf` for never).
         wake = float("inf") if self._look is None else self._look(now)
         meter = self._meter
         if self._seconds is not None:
@@ -99,7 +99,7 @@ class Timers:
         return wake
 
     def _check_idle(self, now: float) -> float:
-        """Call *on_idle* if the silence up to *now* is long enough. Return when to check again (``inf`` for never)."""
+        # Call `on_idle` if the silence up to `now` is long enough. Return when to check again (`inf` for never).
         since = self._meter.since
         told = self._silence[1] if self._silence[0] == since else 0
         if told < len(self._idle) and now >= since + self._idle[told]:
@@ -110,7 +110,7 @@ class Timers:
         return since + self._idle[told] if told < len(self._idle) else float("inf")
 
     def _check_wait(self, now: float) -> float:
-        """Call *on_stall* if the wait for the model has reached its limit. Return when it is reached (or ``inf``)."""
+        # Call `on_stall` if the wait for the model has reached its limit. Return when it is reached (or `inf`).
         meter, timeouts = self._meter, self._timeouts
         timer = "inter_token" if meter.has_text else "first_token"
         limit = timeouts.inter_token if meter.has_text else timeouts.first_token
@@ -147,7 +147,6 @@ class Alarm:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Call *check* for the first time, and set the alarm for the time that it returns."""
         now = self._clock()
         wake = self._check(now)
         if wake == _NEVER or self._check is _nothing:  # the check may have ended the run, which called stop()
@@ -162,7 +161,6 @@ class Alarm:
             self._handle = loop.call_at(max(wake, now + _LEAST), self._ring, loop)
 
     def stop(self) -> None:
-        """Stop the calls, and release the reference to *check*."""
         self._check = _nothing
         if self._handle is not None:
             self._handle.cancel()

@@ -37,7 +37,6 @@ class GarbledMessage(Exception):
 
 
 def framed(payload: bytes) -> bytes:
-    """Return *payload* with its header. Raises :class:`GarbledMessage` if it is too large."""
     if len(payload) > MOST:
         raise GarbledMessage(
             f"a message between processes must have at most {MOST} bytes, got {len(payload)}; make "
@@ -47,7 +46,6 @@ def framed(payload: bytes) -> bytes:
 
 
 def length_of(head: bytes) -> int:
-    """Return the message length in the header *head*. Raises :class:`GarbledMessage` if the header is invalid."""
     magic, length = _HEAD.unpack(head)
     if magic != _MAGIC or length > MOST:
         raise GarbledMessage(
@@ -58,10 +56,6 @@ def length_of(head: bytes) -> int:
 
 
 async def send(sock: socket.socket, payload: bytes) -> None:
-    """Send *payload* as one message on a non-blocking socket.
-
-    Raises :class:`GarbledMessage` if it is too large, and :class:`OSError` if the other side has closed the socket.
-    """
     rest = memoryview(framed(payload))
     while rest:
         try:
@@ -71,11 +65,6 @@ async def send(sock: socket.socket, payload: bytes) -> None:
 
 
 async def receive(sock: socket.socket) -> bytes:
-    """Wait for one message on a non-blocking socket, and return its payload.
-
-    Raises :class:`EOFError` if the other side closed the socket, :class:`OSError` if the connection broke, and
-    :class:`GarbledMessage` for an invalid header.
-    """
     length = length_of(bytes(await _exactly(sock, HEAD_SIZE)))
     return bytes(await _exactly(sock, length))
 
@@ -95,10 +84,6 @@ async def _exactly(sock: socket.socket, count: int) -> bytearray:
 
 
 def exactly_blocking(sock: socket.socket, count: int) -> bytes:
-    """Wait for *count* bytes on a blocking socket, and return them.
-
-    Raises :class:`EOFError` if the other side closed the socket, and :class:`OSError` if the connection broke.
-    """
     found = bytearray()
     while len(found) < count:
         part = sock.recv(min(count - len(found), _BLOCK))
@@ -143,13 +128,11 @@ def serve(sock: socket.socket, memory: int | None) -> None:
 
 
 def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tuple[bytes, bool]:
-    """Run the check in *message*. Return the reply, and whether the process is fit for another one.
-
-    The message is a pickle of three values: the pickled verifier, the pickled claim (``None``: only load the verifier),
-    and the deadline in seconds. The reply is a pickle of four values: the return value of the check, its error text (or
-    ``None``), whether this process can run another check, and the CPU seconds of the check (0 after an error). *checks*
-    is the cache of loaded verifiers.
-    """
+    # Run the check in `message`. Return the reply, and whether the process is fit for another one. The message is a
+    # pickle of three values: the pickled verifier, the pickled claim (`None`: only load the verifier), and the deadline
+    # in seconds. The reply is a pickle of four values: the return value of the check, its error text (or `None`),
+    # whether this process can run another check, and the CPU seconds of the check (0 after an error). `checks` is the
+    # cache of loaded verifiers.
     value: Any = None
     failure: str | None = None
     fit = True
@@ -182,12 +165,10 @@ def _run_call(checks: dict[bytes, Callable[[Any], Any]], message: bytes) -> tupl
 
 
 def cpu_seconds() -> float:
-    """Return the CPU seconds of this process and of its children that have ended."""
     return time.process_time() + children_seconds()
 
 
 def children_seconds() -> float:
-    """Return the CPU seconds of the children of this process that have ended; 0 on Windows."""
     if sys.platform == "win32":
         return 0.0
     import resource
@@ -197,10 +178,8 @@ def children_seconds() -> float:
 
 
 def _isolate() -> None:
-    """Separate this process from its parent: no stdin or stdout, and on POSIX systems a session of its own.
-
-    The process ends when its parent ends.
-    """
+    # Separate this process from its parent: no stdin or stdout, and on POSIX systems a session of its own. The process
+    # ends when its parent ends.
     if hasattr(os, "setsid"):
         os.setsid()
     threading.Thread(target=_end_with_parent, name="interwhen-lifeline", daemon=True).start()

@@ -43,11 +43,10 @@ class WorkerDied(Exception):
 
 
 class WorkerAnswer(NamedTuple):
-    """The answer of a worker process to one check.
+    """The answer of a worker process to one check."""
 
-    ``failure`` is the error text if the check failed. ``fit`` says whether the worker can run another check. ``spent``
-    is the CPU time of the check, in seconds.
-    """
+    # `failure` is the error text if the check failed. `fit` says whether the worker can run another check. `spent` is
+    # the CPU time of the check, in seconds.
 
     value: Any
     failure: str | None
@@ -76,18 +75,17 @@ class WorkerProcess:
         """The pickled verifiers that this worker has loaded."""
 
     async def start(self) -> None:
-        """Start the child process, in a thread, so that the event loop is not blocked."""
+        # Start the child process, in a thread, so that the event loop is not blocked.
         await anyio.to_thread.run_sync(self._process.start)
         self._theirs.close()
 
     @property
     def pid(self) -> int | None:
-        """The process id; ``None`` if the process has not been started."""
         return self._process.pid
 
     @property
     def is_well(self) -> bool:
-        """Whether the worker, which must be idle, is alive and can take a check, and has sent no unexpected data."""
+        # Whether the worker, which must be idle, is alive and can take a check, and has sent no unexpected data.
         try:
             self._socket.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -138,7 +136,7 @@ class WorkerProcess:
         return WorkerDied(WorkerProcess.refusal)
 
     async def stop(self, *, grace: float = 0.0) -> None:
-        """Kill the child, and on POSIX systems its process group. A child that is ending gets *grace* seconds first."""
+        # A child that is ending gets `grace` seconds first.
         with anyio.CancelScope(shield=True):
             if self._process.pid is not None:
                 await anyio.to_thread.run_sync(self._end, grace)
@@ -159,12 +157,11 @@ class WorkerProcess:
 
 
 class ProcessPool:
-    """A pool of at most *size* worker processes.
+    """A pool of at most *size* worker processes."""
 
-    A process starts when it is first needed; if it dies, another replaces it. *memory* limits the address space of each
-    process in bytes (``None``, and on Windows: no limit). *when_measured* is called with the verifier and the CPU
-    seconds of each check that returned a value.
-    """
+    # A process starts when it is first needed; if it dies, another replaces it. `memory` limits the address space of
+    # each process in bytes (`None`, and on Windows: no limit). `when_measured` is called with the verifier and the CPU
+    # seconds of each check that returned a value.
 
     def __init__(
         self,
@@ -182,12 +179,9 @@ class ProcessPool:
         self._closed = False
 
     async def check(self, verifier: object, claim: object, scope: anyio.CancelScope) -> tuple[Any, str | None]:
-        """Run ``verifier.check(claim)`` in a worker process; return ``(value, None)`` or ``(None, error)``.
-
-        An error is a text: the check or its pickling failed, or the process died. A cancellation kills the worker. The
-        deadline of *scope* is moved, so that it counts from the moment at which a worker is ready, for which the check
-        waits at most ``BOOT_SECONDS``.
-        """
+        # An error is a text: the check or its pickling failed, or the process died. A cancellation kills the worker.
+        # The deadline of `scope` is moved, so that it counts from the moment at which a worker is ready, for which the
+        # check waits at most `BOOT_SECONDS`.
         try:
             target = self._target(verifier)
             argument = pickle.dumps(claim)
@@ -222,13 +216,12 @@ class ProcessPool:
             return answer.value, answer.failure
 
     async def close(self) -> None:
-        """Stop all idle worker processes. From now on, each worker process stops at the end of its check."""
+        # From now on, each worker process stops at the end of its check.
         self._closed = True
         while self._idle:
             await self._idle.pop().stop()
 
     async def _take(self) -> WorkerProcess:
-        """Take an idle worker that is alive out of the pool and return it, or return a new one, not yet started."""
         while self._idle:
             worker = self._idle.pop()
             if worker.is_well:
@@ -237,10 +230,8 @@ class ProcessPool:
         return WorkerProcess(self._memory)
 
     async def _ready(self, worker: WorkerProcess, target: bytes, seconds: float) -> WorkerAnswer:
-        """Start *worker* and load the pickled verifier *target* in it, unless this is done.
-
-        Return the answer, whose ``failure`` says why the verifier cannot be loaded. Raises :class:`WorkerDied`.
-        """
+        # Start `worker` and load the pickled verifier `target` in it, unless this is done. Return the answer, whose
+        # `failure` says why the verifier cannot be loaded. Raises `WorkerDied`.
         if target in worker.loaded:
             return WorkerAnswer(None, None, fit=True)
         if not worker.loaded:
@@ -265,10 +256,8 @@ class _ThreadMeter:
 
     @contextmanager
     def measuring(self) -> Iterator[list[float]]:
-        """Measure the ``with`` block. Its list gets the CPU seconds at the end, if they are known.
-
-        They are not known if programs ended while several checks ran.
-        """
+        # Measure the `with` block. Its list gets the CPU seconds at the end, if they are known. They are not known if
+        # programs ended while several checks ran.
         found: list[float] = []
         self._running += 1
         self._begun += 1
@@ -288,10 +277,8 @@ _threads: set[tuple[str, Ticket]] = set()
 
 
 def hanging_threads(verifier: str | None = None) -> int:
-    """Return how many threads of this process hang in *verifier* (``None``: in any verifier).
-
-    Such a thread still runs a check whose deadline has passed and whose result is not wanted any more.
-    """
+    # Return how many threads of this process hang in `verifier` (`None`: in any verifier). Such a thread still runs a
+    # check whose deadline has passed and whose result is not wanted any more.
     now = time.monotonic()
     return sum(
         ticket.cancelled and ticket.deadline <= now and verifier in (None, name) for name, ticket in tuple(_threads)

@@ -28,15 +28,11 @@ class Chosen(NamedTuple):
 
 
 def monitors_given(specs: MonitorSpec | Iterable[MonitorSpec]) -> Chosen:
-    """Make the monitors *specs*, which the user gave. Raises as :func:`~interwhen.registry.load_monitors` does."""
     return Chosen(load_monitors(specs), {}, None)
 
 
 def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Chosen:
-    """Make the monitors that *records*, of the header of a journal, describe: with *trust* all, otherwise safe ones.
-
-    With *trust*, this raises the errors of :func:`~interwhen.registry.load_monitors`.
-    """
+    # With `trust`, this raises the errors of `load_monitors`.
     records = tuple(records)
     specs = [one.untrusted_spec for one in records if one.untrusted_spec is not None]
     specs = [spec for at, spec in enumerate(specs) if spec not in specs[:at]]
@@ -59,7 +55,6 @@ def monitors_of(records: Iterable[MonitorRecord], *, trust: bool = False) -> Cho
 
 
 def monitors_named(text: str) -> Chosen:
-    """Make the monitors for *text*, which a web page sent, if they are safe. Raises :class:`UsageError` if not."""
     loaded = load_from_data([text])
     [found] = loaded.found
     if isinstance(found, UsageError):
@@ -68,10 +63,7 @@ def monitors_named(text: str) -> Chosen:
 
 
 def model_of(header: Header, path: str, *, trust: bool) -> Model:
-    """Open the model that *header*, of the journal at *path*, names, if the user trusts the file. It gets no key.
-
-    Raises :class:`JournalError` without *trust*, and if it names none.
-    """
+    # Open the model that `header`, of the journal at `path`, names, if the user trusts the file. It gets no key.
     named = header.untrusted_model
     if named is None:
         raise JournalError(

@@ -210,7 +210,6 @@ class _Watch(NamedTuple):
 
 
 def watch_until(chosen: Chosen, size: int) -> _Watch:
-    """Return the monitors *chosen*, which then only observe, and how long they may check a record of *size* bytes."""
     if chosen.spent is None:
         return _Watch(tuple(replace(one, delivery="observe") for one in chosen.monitors), None)
     until = time.monotonic() + _SECONDS + size * _SECONDS_PER_BYTE - chosen.spent
@@ -229,7 +228,6 @@ def _budgets(until: float | None) -> Budgets:
 
 
 def vet_in_time(result: Result) -> None:
-    """Raise :class:`UsageError` if *result*, of :func:`observe_recorded`, says that the time was spent."""
     if isinstance(result, Abstained):
         raise UsageError(f"{_NOT}: {_LATE}")
 
@@ -278,7 +276,6 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
 
 
 def _changes(then: VerifierRecord | CheckRecord, now: CheckRecord) -> str:
-    """Return how the verifier *now* is known to differ from the verifier *then*; empty without a known difference."""
     if now.verifier != (then.verifier if isinstance(then, CheckRecord) else then.name):
         return f"its verifier is {now.verifier!r:.80} now"
     if now.version != then.version:
@@ -337,7 +334,6 @@ def _repeated(check: CheckRecord, now: CheckRecord | None, absent: str, *, is_an
 
 
 def _scope_of(check: CheckRecord) -> Scope | None:
-    """Return the scope of the pass in *check*; ``None`` if it did not pass."""
     outcome = check.outcome
     return outcome.verdict.scope if isinstance(outcome, Judged) and isinstance(outcome.verdict, Pass) else None
 
@@ -363,7 +359,7 @@ class _RecordedTrace:
 
 
 def _recorded_traces(found: Journaled) -> list[_RecordedTrace]:
-    """Return the traces of a recorded run: its text before each remedy or break, and at its end. At least one."""
+    # At least one.
     with refusing_contradictions(found.path):
         return _traces(found)
 
@@ -390,7 +386,7 @@ def _traces(found: Journaled) -> list[_RecordedTrace]:
 
 
 def recorded_chunks(found: Journaled) -> dict[str, Sequence[Chunk]]:
-    """Return the chunks of the recorded traces in *found*, by the text of the trace. Equal texts have one entry."""
+    # Equal texts have one entry.
     return {one.text: one.chunks for one in _recorded_traces(found)}
 
 
@@ -402,12 +398,9 @@ async def observe_recorded(
     until: float | None = None,
     on_event: Callable[[Event], None] = lambda _: None,
 ) -> Result:
-    """Run *observers* over the recorded *chunks*, and return the result. No model is asked.
-
-    The prompt, the think tags and the first phase are those of the run in *found*. At the time *until*, on the
-    monotonic clock, the checks end, and the result is ``Abstained``. *on_event* gets each event. Raises
-    :class:`UsageError` if supervision is switched off while there are *observers*.
-    """
+    # No model is asked. The prompt, the think tags and the first phase are those of the run in `found`. At the time
+    # `until`, on the monotonic clock, the checks end, and the result is `Abstained`. `on_event` gets each event. Raises
+    # `UsageError` if supervision is switched off while there are `observers`.
     header = found.header
     model = recorded_model(chunks, think_tags=header.think_tags)
     budgets = _budgets(until)
@@ -420,7 +413,6 @@ async def observe_recorded(
 
 
 def vet_was_on(run: Run) -> None:
-    """Raise :class:`UsageError` if supervision was switched off before or during *run*."""
     if run.is_switched_off:
         raise switched_off("check recorded text")
 

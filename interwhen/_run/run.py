@@ -132,7 +132,6 @@ def run(model: Model | str, prompt: str | Sequence[Message | Mapping[str, Any]],
 
 
 def _made(adapter: Model, prompt: Prompt, options: RunOptions, **inner: Any) -> Run:
-    """Return a run that the listeners of the present context observe, and the functions in *options*."""
     here = LISTENERS.get()
     if here is None:
         return Run(adapter, prompt, options, **inner)
@@ -189,10 +188,9 @@ def _prompt(prompt: str | Sequence[Message | Mapping[str, Any]]) -> str | tuple[
 
 
 class SyncRun:
-    """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread.
+    """A run for synchronous code. It wraps the run *inner*, which runs on an event loop in another thread."""
 
-    With *uvloop*, entering the block raises :class:`MissingExtraError` if uvloop is not installed.
-    """
+    # With `uvloop`, entering the block raises `MissingExtraError` if uvloop is not installed.
 
     def __init__(self, inner: Run, *, uvloop: bool = False) -> None:
         self._inner = inner
@@ -237,27 +235,19 @@ class SyncRun:
             raise StopIteration from None
 
     def __repr__(self) -> str:
-        """Return one short line: how the run ended, or how far it is."""
         return f"<SyncRun: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: that of the result, or how far the run is."""
         return str(self._inner)
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)
 
     @property
     def result(self) -> Result:
-        """The result of the run. Raises :class:`UsageError` before the run has ended."""
         return self._inner.result
 
     def drain(self) -> Result:
-        """Read all events without keeping them, and return the result.
-
-        Raises :class:`UsageError` outside of the ``with`` block.
-        """
         if self._loop is None:
             next(self)  # raises
         assert self._loop is not None

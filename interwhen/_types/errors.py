@@ -241,7 +241,6 @@ _WORDS.maxlevel = 3
 
 
 def name_error(error: BaseException) -> str:
-    """Return the type and the message of *error* as a text of at most 500 characters."""
     try:
         text = str(error)
     except Exception as second:  # noqa: BLE001  (the text of an exception of user code may raise)
@@ -253,12 +252,10 @@ _USER = re.compile(r"//[^/?#]*@")
 
 
 def without_user(url: str) -> str:
-    """Return *url* without the user and the password before the host, for error messages."""
     return _USER.sub("//", url)
 
 
 def name_value(value: object) -> str:
-    """Return the ``repr`` of *value*, shortened to at most 200 characters."""
     try:
         return _WORDS.repr(value)[:200]
     except BaseException as error:  # noqa: BLE001  (user code must not end a run)

@@ -76,12 +76,11 @@ class ContextOpener(Protocol):
 
 
 class ContextSource(Protocol):
-    """The prepared contexts of one store, for the calls of a client or a gateway. Any thread may call its methods.
+    """The prepared contexts of one store, for the calls of a client or a gateway. Any thread may call its methods."""
 
-    An entry point of the group ``interwhen.contexts`` names a factory for it. The factory takes the place of the store
-    (``None``: the default place), a file with the store's key (or ``None``), and the most characters of the text of a
-    context that a prompt without it gets.
-    """
+    # An entry point of the group `interwhen.contexts` names a factory for it. The factory takes the place of the store
+    # (`None`: the default place), a file with the store's key (or `None`), and the most characters of the text of a
+    # context that a prompt without it gets.
 
     def find(self, name: str) -> Ready | None:
         """Return the context *name* if it is open, else ``None``. Never waits."""
@@ -126,10 +125,9 @@ reason why it has none."""
 
 @runtime_checkable
 class WorkerPool(Protocol):
-    """Runs the checks of verifiers whose ``worker`` is ``thread`` or ``process``. Several runs may share a pool.
+    """Runs the checks of verifiers whose ``worker`` is ``thread`` or ``process``. Several runs may share a pool."""
 
-    :class:`interwhen.Workers` uses threads and processes. :class:`interwhen.testing.VirtualWorkers` simulates them.
-    """
+    # `interwhen.Workers` uses threads and processes. `interwhen.testing.VirtualWorkers` simulates them.
 
     @property
     def blocked_loop_after(self) -> float | None:

@@ -17,17 +17,15 @@ _INFO, _WARNING = 20, 30
 
 
 def log_warning(event: str, **values: Any) -> None:
-    """Log an *event* (a dotted name) about an error that was handled, or about another problem, with *values*."""
     _log(_WARNING, event, values)
 
 
 def log_info(event: str, **values: Any) -> None:
-    """Log a normal *event* (a dotted name) with *values*."""
     _log(_INFO, event, values)
 
 
 def logs_info() -> bool:
-    """Tell whether :func:`log_info` would pass an event on, so that a costly event is made only if it may be used."""
+    # Tell whether `log_info` would pass an event on, so that a costly event is made only if it may be used.
     return _structlog() is not None or _stdlib().isEnabledFor(_INFO)
 
 
@@ -41,10 +39,8 @@ def _log(level: int, event: str, values: dict[str, Any]) -> None:
 
 
 def _structlog() -> Any:
-    """Return structlog if the application has configured it, and so imported it; otherwise ``None``.
-
-    It is not imported here: this takes 60 ms, and the first warning comes while streams are read.
-    """
+    # Return structlog if the application has configured it, and so imported it; otherwise `None`. It is not imported
+    # here: this takes 60 ms, and the first warning comes while streams are read.
     structlog = sys.modules.get("structlog")
     # While another thread imports it, it has no such function yet.
     is_configured = getattr(structlog, "is_configured", None)
@@ -53,7 +49,6 @@ def _structlog() -> Any:
 
 @cache
 def _stdlib() -> logging.Logger:
-    """Return the logger ``interwhen`` of the standard library, with a handler that prints nothing."""
     import logging
 
     logger = logging.getLogger("interwhen")

@@ -362,7 +362,6 @@ class Retries:
 
 
 def _worth_retrying(error: ModelError) -> bool:
-    """Tell whether *error* is worth a retry: connection errors, the timeout ``connect``, 429 and 5xx are."""
     if isinstance(error, StreamTimeout):
         return error.timer == "connect"
     return isinstance(error, ConnectError) or (isinstance(error, UpstreamError) and error.retryable)

@@ -210,16 +210,12 @@ DEFAULT_TEMPLATE = FeedbackTemplate(
 
 
 def leaks(violations: tuple[ViolationRecord, ...], answer: str) -> tuple[ViolationRecord, ...]:
-    """Return the violations whose inserted text contains *answer* as a whole word or number.
-
-    Use it to audit a benchmark with known answers. A repair writes the right value by design, so a repair of the last
-    step may be in the list.
-    """
+    # Return the violations whose inserted text contains `answer` as a whole word or number. Use it to audit a benchmark
+    # with known answers. A repair writes the right value by design, so a repair of the last step may be in the list.
     return tuple(violation for violation in violations if holds(violation.inserted, answer))
 
 
 def holds(text: str, answer: str) -> bool:
-    """Tell whether *text* contains *answer* as a whole word or number; false for an empty *answer*."""
     answer = answer.strip()
     # A single point before the answer belongs to a number (3.5, .5); the last one of an ellipsis does not.
     pattern = rf"(?<!\w)(?<![^.]\.)(?<!^\.){re.escape(answer)}(?!\w|\.\d)"

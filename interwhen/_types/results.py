@@ -131,7 +131,6 @@ class NumberCount(msgspec.Struct, frozen=True, gc=False):
     """The places of the numbers whose value stands in no claim that passed."""
 
     def __str__(self) -> str:
-        """Return a sentence for displays, such as ``3 of 11 numbers have no check``."""
         if self.unchecked:
             return f"{len(self.unchecked)} of {self.total} numbers have no check"
         return f"{self.total} of {self.total} numbers checked"
@@ -178,7 +177,6 @@ class Certificate(msgspec.Struct, frozen=True, gc=False):
 
 
 def prompt_sha256(prompt: Prompt) -> str:
-    """Return the hash of *prompt*: of its text, or of its messages as JSON."""
     return sha256(prompt if isinstance(prompt, str) else msgspec.json.encode(prompt).decode())
 
 
@@ -187,13 +185,11 @@ BYTES_A_TOKEN = 4
 
 
 def prompt_bytes(prompt: Prompt) -> int:
-    """Return the size of *prompt* in bytes of UTF-8: of its text, or of the contents of its messages without calls."""
     texts = (prompt,) if isinstance(prompt, str) else (message.content for message in prompt)
     return sum(len(text.encode(errors="replace")) for text in texts)
 
 
 def new_call_id() -> str:
-    """Return a new id for a call: hex digits of the time, then random ones."""
     return f"{time.time_ns() // 1_000_000:012x}{os.urandom(10).hex()}"
 
 
@@ -250,11 +246,9 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
     status: ClassVar[Status]
 
     def __repr__(self) -> str:
-        """Return one short line without the texts; the fields have them."""
         return f"<{type(self).__name__}: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: the label, why it is so, and what the run did and cost."""
         counts = (
             (len(self.checks), "check"),
             (len(self.violations), "violation"),
@@ -267,14 +261,12 @@ class _Result(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join((f"{self.label}{self._because()}", *numbers, *said, f"{self.timing.total:.2f} s"))
 
     def _because(self) -> str:
-        """Return the reason for the status, shortened and without control characters; empty if it is verified."""
         reasons: tuple[UnverifiedReason, ...] = getattr(self, "unverified_reasons", ())
         why = getattr(self, "reason", "") or getattr(self, "error", "") or (reasons[0].why if reasons else "")
         shown = ascii(why[:_WHY_CHARACTERS])[1:-1] if not why.isprintable() else why[:_WHY_CHARACTERS]
         return f" ({shown}{'…' if len(why) > _WHY_CHARACTERS else ''})" if why else ""
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this result for a notebook; ``None``: it is shown as text."""
         return notebook_page(self)
 
     @property
@@ -337,7 +329,6 @@ Result: TypeAlias = Verified | Unverified | Abstained | Failed
 
 
 def notebook_page(shown: object) -> str | None:
-    """Return *shown* (a result, a run or a replay) as HTML for a notebook; ``None`` if there is no page of it."""
     from importlib.metadata import entry_points  # 20 ms, and only notebooks need it
 
     for entry in entry_points(group="interwhen.pages", name="notebook"):

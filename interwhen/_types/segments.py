@@ -131,10 +131,6 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_once(text: str) -> Any:
-    """Return the value of *text*, JSON. Raises :class:`ValueError` if a name is in an object twice.
-
-    Raises :class:`msgspec.DecodeError` or :class:`UnicodeError` if *text* is not valid JSON.
-    """
     import json  # only calls pay for this module, not the import of the package
 
     value = msgspec.json.decode(text)
@@ -143,11 +139,8 @@ def decode_once(text: str) -> Any:
 
 
 def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the members *pairs* of a JSON object as a dictionary.
-
-    Raises :class:`ValueError` if a name is there twice: one program takes the first value and another the last (section
-    4 of RFC 8259), so a check may not see what the reader uses.
-    """
+    # Raises `ValueError` if a name is there twice: one program takes the first value and another the last (section 4 of
+    # RFC 8259), so a check may not see what the reader uses.
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
@@ -268,11 +261,8 @@ separators."""
 
 
 def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
-    """Clean *text* for feedback: return one line of at most *limit* characters.
-
-    Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
-    single ones. A longer text is cut.
-    """
+    # Control characters, invisible characters and chat-template tokens become spaces, and double quotation marks become
+    # single ones. A longer text is cut.
     clean = _joined("".join(" " if is_hidden(char) else char for char in text[: 4 * limit]))
     # Repeated until nothing changes: removing a token may join the text around it to a new token.
     while (found := _joined(_CONTROL.sub(" ", clean))) != clean:
@@ -282,16 +272,12 @@ def quote(text: str, limit: int = QUOTE_LIMIT) -> str:
 
 
 def has_template_token(text: str) -> bool:
-    """Tell whether *text* has a chat-template token of a common model, or a tag that looks like one."""
     return _CONTROL.search(text) is not None
 
 
 def is_writable(repair: str) -> bool:
-    """Tell whether *repair* may be written into the trace.
-
-    It must have at most :data:`QUOTE_LIMIT` characters, and no control characters, invisible characters or
-    chat-template tokens.
-    """
+    # Tell whether `repair` may be written into the trace. It must have at most `QUOTE_LIMIT` characters, and no control
+    # characters, invisible characters or chat-template tokens.
     return len(repair) <= QUOTE_LIMIT and not has_template_token(repair) and not any(map(is_hidden, repair))
 
 
@@ -300,12 +286,10 @@ def _joined(text: str) -> str:
 
 
 def is_hidden(char: str) -> bool:
-    """Tell whether *char* is a control character, or an invisible one other than a plain space."""
     return unicodedata.category(char)[0] == "C" or _HIDDEN.match(char) is not None
 
 
 def sha256(text: str) -> str:
-    """Return the hex SHA-256 of *text* in UTF-8 (lone surrogates are encoded too)."""
     import hashlib  # with OpenSSL, 3 ms
 
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

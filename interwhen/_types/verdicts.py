@@ -148,10 +148,6 @@ for a monitor with ``unproven="closed"``, otherwise ``open``."""
 
 
 def read_on_error(text: str) -> OnError:
-    """Parse *text* into a policy: ``open``, ``closed``, ``retry``, ``retry:2`` or ``retry:2:closed``.
-
-    Raises :class:`UsageError` on anything else.
-    """
     match text.strip().split(":"):
         case ["open"]:
             return "open"

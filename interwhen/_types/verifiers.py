@@ -71,11 +71,11 @@ class FunctionVerifier:
     """The function."""
 
     def __call__(self, claim: Any, *prepared: Any) -> Verdict | Awaitable[Verdict]:
-        """Call the function directly, without a worker or a deadline. *prepared*: the value of ``prepare``, if any."""
+        # `prepared`: the value of `prepare`, if any.
         return self.check(claim, *prepared)
 
     def __reduce__(self) -> tuple[Callable[[str, str], FunctionVerifier], tuple[str, str]]:
-        """Pickle the verifier by name, like a function. A worker process imports the module and looks up the name."""
+        # A worker process imports the module and looks up the name.
         return _find, (self.check.__module__, self.check.__qualname__)
 
 
@@ -93,7 +93,6 @@ def _find(module: str, qualname: str) -> FunctionVerifier:
 
 
 def is_async(function: object) -> bool:
-    """Tell whether *function* is an async function, or an object whose ``__call__`` is one."""
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
@@ -129,10 +128,9 @@ def verifier(
 
 
 class Ticket:
-    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread.
+    """Holds the deadline of one check in a worker, and its cancellation, which comes from another thread."""
 
-    The deadline is *seconds* from now.
-    """
+    # The deadline is `seconds` from now.
 
     __slots__ = ("_callbacks", "_lock", "cancelled", "deadline")
 
@@ -143,7 +141,6 @@ class Ticket:
         self._lock = Lock()
 
     def add(self, callback: Callable[[], object]) -> None:
-        """Call *callback* when the check of this ticket is cancelled, or now if it is already cancelled."""
         with self._lock:
             if not self.cancelled:
                 self._callbacks.append(callback)
@@ -151,13 +148,12 @@ class Ticket:
         callback()
 
     def remove(self, callback: Callable[[], object]) -> None:
-        """Remove *callback*, which :meth:`add` got. It is not called after this method has returned."""
+        # Remove `callback`, which `add` got. It is not called after this method has returned.
         with self._lock:
             if callback in self._callbacks:
                 self._callbacks.remove(callback)
 
     def cancel(self) -> None:
-        """Cancel the check of this ticket, and call the callbacks, once, in the calling thread."""
         # Under the lock, so that a callback that was removed is not called.
         with self._lock:
             self.cancelled = True
@@ -171,7 +167,6 @@ CURRENT: ContextVar[Ticket | None] = ContextVar("interwhen_ticket", default=None
 
 @contextmanager
 def hold(ticket: Ticket) -> Iterator[None]:
-    """Make *ticket* (a deadline and its cancellation) that of the running check, for the code in the ``with`` block."""
     token = CURRENT.set(ticket)
     try:
         yield
@@ -198,27 +193,21 @@ _NOTE: ContextVar[WorkNote | None] = ContextVar("interwhen_work_note", default=N
 
 
 def take_note() -> WorkNote:
-    """Create an empty note for the next check of the current task, and return it."""
     note = WorkNote()
     _NOTE.set(note)  # not reset: each check has a task of its own, and so a context of its own
     return note
 
 
 def note_work(worker: str, waited: float) -> None:
-    """Record that a check now begins in *worker*, after it *waited* that many seconds.
-
-    A worker pool calls it, in the context of the check. Later calls for the same check change nothing.
-    """
+    # A worker pool calls it, in the context of the check. Later calls for the same check change nothing.
     note = _NOTE.get()
     if note is not None and not note.worker:
         note.worker, note.waited = worker, waited
 
 
 def note_cluster_away(why: str) -> None:
-    """Record that the check runs on this machine because the cluster cannot be used; *why* is the reason.
-
-    A worker pool calls it, in the context of the check.
-    """
+    # Record that the check runs on this machine because the cluster cannot be used; `why` is the reason. A worker pool
+    # calls it, in the context of the check.
     note = _NOTE.get()
     if note is not None:
         note.cluster_away = why

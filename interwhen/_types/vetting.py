@@ -48,24 +48,20 @@ def vet(record: object, label: str | None = None, hint: str = "correct it") -> N
 
 
 def prepare(*records: type) -> None:
-    """Read the annotations of *records* now, so that the first :func:`vet` of each compiles nothing."""
+    # Read the annotations of `records` now, so that the first `vet` of each compiles nothing.
     for record in records:
         _kinds(record)
 
 
 def require(label: str, value: object, kind: Any, hint: str = "correct it") -> None:
-    """Raise :class:`UsageError` if the annotation *kind* does not allow *value*. *hint* says what to do."""
+    # `hint` says what to do.
     if not is_of(value, kind):
         raise UsageError(f"{label} must be {describe(kind)}, got {value!r:.200}: {hint}")
 
 
 def vetted(label: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Return a decorator that compares keyword arguments of a function with the annotations that limit them.
-
-    A limit is a ``Literal``, or a ``Meta``. *label* stands before the name of the argument; after ``--``, the name is
-    written as an option of the command line.
-    """
-
+    # A limit is a `Literal`, or a `Meta`. `label` stands before the name of the argument; after `--`, the name is
+    # written as an option of the command line.
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
         @wraps(function)
         def checked(*args: P.args, **given: P.kwargs) -> T:
@@ -92,7 +88,6 @@ def _has_limit(kind: Any) -> bool:
 
 
 def require_distinct(label: str, values: Sequence[object], hint: str) -> None:
-    """Raise :class:`UsageError` if one of *values* occurs twice."""
     for value in values:
         if values.count(value) > 1:
             raise UsageError(f"{label} must differ, got {value!r:.80} twice: {hint}")
@@ -106,7 +101,7 @@ REMOVED = {
 
 
 def require_known(label: str, names: Iterable[object], known: Sequence[str]) -> None:
-    """Raise :class:`UsageError` if one of *names* is not in *known*. It says so if this option was removed."""
+    # Raise `UsageError` if one of `names` is not in `known`. It says so if this option was removed.
     for name in names:
         if name in known:
             continue
@@ -120,7 +115,6 @@ def require_known(label: str, names: Iterable[object], known: Sequence[str]) -> 
 
 
 def is_of(value: object, kind: Any) -> bool:
-    """Tell whether the annotation *kind* allows *value*."""
     return _test_of(kind)(value)
 
 
@@ -164,7 +158,6 @@ _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "True o
 
 
 def describe(kind: Any) -> str:
-    """Return the words for what the annotation *kind* allows, such as ``a whole number of at least 1 or None``."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _describe_range(describe(inside[0]), [each for each in inside[1:] if isinstance(each, Meta)])
@@ -194,7 +187,6 @@ def _describe_range(words: str, metas: list[Meta]) -> str:
 
 
 def _class_of(kind: Any) -> type | None:
-    """Return the class of *kind* for ``isinstance``; ``None`` for what msgspec compares, such as a builtin type."""
     found = get_origin(kind) or kind
     is_ours = isinstance(found, type) and found.__module__ not in ("builtins", "collections.abc", "types", "typing")
     return found if is_ours else None
@@ -202,7 +194,6 @@ def _class_of(kind: Any) -> type | None:
 
 @cache
 def _kinds(record: type) -> tuple[type[msgspec.Struct], dict[str, Any], dict[str, Callable[[object], bool]]]:
-    """Return a struct with the fields of *record* that msgspec compares at once, all annotations, and other tests."""
     hints = get_type_hints(record, include_extras=True)
     fields = getattr(record, "__struct_fields__", getattr(record, "__dataclass_fields__", ()))
     kinds = {name: hints[name] for name in fields}
@@ -218,10 +209,7 @@ def _needs_isinstance(kind: Any) -> bool:
 
 
 def fits(value: object, protocol: type) -> bool:
-    """Tell whether *value* has every public method and property that the body of *protocol* defines.
-
-    Members of base classes and annotated attributes are not tested. It is faster than ``isinstance``.
-    """
+    # Members of base classes and annotated attributes are not tested. It is faster than `isinstance`.
     # CPython 3.11 collects the members of a protocol at each call of isinstance. That would be the slowest step at the
     # start of a run.
     return all(hasattr(value, name) for name in _members(protocol))

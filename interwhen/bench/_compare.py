@@ -92,10 +92,8 @@ class _Rounds:
         self._found: dict[Arm, list[GradedAttempt]] = {arm: [] for arm in self.arms}
 
     async def run(self, number: int, order: Sequence[Arm]) -> Attempts:
-        """Let each arm (budget and strategy) in *order* attempt exercise *number*. Return all attempts so far.
-
-        An attempt that was made earlier is taken over.
-        """
+        # Let each arm (budget and strategy) in `order` attempt exercise `number`. Return all attempts so far. An
+        # attempt that was made earlier is taken over.
         for arm in order:
             made = self._comparison.made.get((arm, number))
             if made is None:
@@ -133,11 +131,8 @@ async def run_in_turn(
     keep: Callable[[Mapping[str, Attempts]], None] | None = None,
     workers: WorkerPool | None = None,
 ) -> dict[str, Attempts]:
-    """Run several comparisons in turn, one exercise of each at a time, and return their attempts by name.
-
-    Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function *keep* is called
-    with all attempts after each round.
-    """
+    # Strategies, budgets, seed, time limit and number of exercises must be the same in all. The function `keep` is
+    # called with all attempts after each round.
     first = next(iter(comparisons.values()))
     rounds = {name: _Rounds(comparison, model, workers) for name, comparison in comparisons.items()}
     arms = next(iter(rounds.values())).arms
@@ -165,17 +160,15 @@ class Attempts:
 
     @classmethod
     def pooled(cls, found: Iterable[Attempts]) -> Attempts:
-        """Join the attempts of several comparisons, which must have the same arms. The time is that of the longest."""
+        # Join the attempts of several comparisons, which must have the same arms. The time is that of the longest.
         each = tuple(found)
         by_arm = {arm: tuple(made for one in each for made in one.by_arm[arm]) for arm in each[0].by_arm}
         seconds = max(one.seconds for one in each)
         return cls(by_arm, sum(one.generated for one in each), sum(one.exercises for one in each), seconds)
 
     def report(self, subject: str, baseline: str) -> Report:
-        """Return a report with tables and a chart. *subject* is the text in its heading.
-
-        Paired tests compare each strategy with the strategy *baseline* at the same budget.
-        """
+        # Return a report with tables and a chart. `subject` is the text in its heading. Paired tests compare each
+        # strategy with the strategy `baseline` at the same budget.
         order = sorted(
             self.by_arm, key=lambda arm: (arm[0], -_right(self.by_arm[arm]), _tokens(self.by_arm[arm]), arm[1])
         )
@@ -216,22 +209,17 @@ def _tokens(attempts: Sequence[GradedAttempt]) -> float:
 
 
 def _all_tokens(attempt: GradedAttempt) -> int:
-    """Return the generated and prompt tokens of *attempt*, whether cached or not."""
     return attempt.outcome.ledger.total_tokens + attempt.outcome.ledger.total_prompt_tokens
 
 
 def _share(hits: int, of: int) -> Estimate | None:
-    """Return *hits* in percent of *of*, with an interval; ``None`` if *of* is 0."""
     rate = Rate.make(hits, of)
     return None if rate.value is None else Estimate(100 * rate.value, "%", 100 * rate.low, 100 * rate.high, of)
 
 
 def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
-    """Return the arms (budget and strategy) on the Pareto front, cheapest first.
-
-    An arm is on the front if every other arm with at most as many tokens has fewer right answers. Of arms that are
-    equal in both, one is.
-    """
+    # An arm is on the front if every other arm with at most as many tokens has fewer right answers. Of arms that are
+    # equal in both, one is.
     best: list[Arm] = []
     for arm in sorted(by_arm, key=lambda arm: (_tokens(by_arm[arm]), -_right(by_arm[arm]))):
         if not best or _right(by_arm[arm]) > _right(by_arm[best[-1]]):
@@ -240,16 +228,13 @@ def front(by_arm: Mapping[Arm, Sequence[GradedAttempt]]) -> list[Arm]:
 
 
 def paired_answers(base: Sequence[GradedAttempt], attempts: Sequence[GradedAttempt]) -> tuple[int, int]:
-    """Count the exercises that only *attempts* got right, and those that only *base* got right.
-
-    Both have one attempt at each exercise, in the same order.
-    """
+    # Count the exercises that only `attempts` got right, and those that only `base` got right. Both have one attempt at
+    # each exercise, in the same order.
     pairs = list(zip(base, attempts, strict=True))
     return sum(b.right > a.right for a, b in pairs), sum(b.right < a.right for a, b in pairs)
 
 
 def _difference(attempts: Sequence[GradedAttempt], base: Sequence[GradedAttempt]) -> Estimate:
-    """Estimate the difference in right answers, *attempts* minus *base*, in percentage points, from pairs."""
     values = [100 * (one.right - other.right) for one, other in zip(attempts, base, strict=True)]
     return estimate(values, "points", of=statistics.fmean)
 
@@ -304,7 +289,6 @@ def _token_row(arm: Arm, attempts: Sequence[GradedAttempt]) -> Row:
 
 
 def _uncached(outcome: Outcome) -> int:
-    """Return about how many prompt tokens a server reads for the attempt *outcome* if its cache is empty before it."""
     return outcome.ledger.total_prompt_tokens - outcome.ledger.cached_tokens + outcome.warm
 
 
@@ -366,10 +350,10 @@ class AttemptRow(msgspec.Struct, frozen=True):
 
 
 class AttemptFile:
-    """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued.
+    """The file of attempts at *path*, one JSON object a line, so that a comparison can be interrupted and continued."""
 
-    Attempts with other settings than *settings* are left as they are. An incomplete last line is removed from the file.
-    """
+    # Attempts with other settings than `settings` are left as they are. An incomplete last line is removed from the
+    # file.
 
     def __init__(self, path: Path, settings: RowSettings) -> None:
         self._path = path
@@ -391,7 +375,6 @@ class AttemptFile:
         self._rows = [row for row in rows if row.settings == settings]
 
     def comparison(self, task: str, comparison: Comparison) -> Comparison:
-        """Return a copy of *comparison* that reuses the attempts of *task* in the file and adds new attempts to it."""
         mine = [row.attempt for row in self._rows if row.task == task]
         for one in mine:
             names = [exercise.question.name for exercise in comparison.exercises[one.exercise : one.exercise + 1]]
@@ -511,7 +494,6 @@ async def compare(
 
 
 def read_budgets(text: str) -> tuple[int, ...]:
-    """Return the budgets in a text such as ``500,2k`` (``k`` is a thousand), in tokens and without duplicates."""
     found = []
     for part in text.split(","):
         plain = part.strip().lower()

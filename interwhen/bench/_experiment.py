@@ -29,7 +29,6 @@ T = TypeVar("T")
 
 
 def say(line: str) -> None:
-    """Print a line about the progress of a benchmark to standard error, unless ``--quiet`` was given."""
     note(line)
 
 
@@ -50,7 +49,7 @@ class Experiment(Generic[A]):
     """The time limit: after this many minutes no further round begins, but at least one is counted."""
 
     def rounds(self) -> Iterator[tuple[int, list[A]]]:
-        """Yield for each round its number and its arms in random order. At least one counted round is run."""
+        # At least one counted round is run.
         rng = random.Random(self.seed)  # noqa: S311  (an order, not a secret)
         begun = time.monotonic()
         # No thread updates the line between two rounds: it would be measured, too.
@@ -63,10 +62,8 @@ class Experiment(Generic[A]):
                 progress.advance()
 
     async def run(self, measure: Callable[[A, int], Awaitable[T]]) -> dict[A, list[T]]:
-        """Call *measure* with each arm and the number of the round, in every round.
-
-        Return the results of each arm, without those of warm-up rounds.
-        """
+        # Call `measure` with each arm and the number of the round, in every round. Return the results of each arm,
+        # without those of warm-up rounds.
         found: dict[A, list[T]] = {arm: [] for arm in self.arms}
         for number, arms in self.rounds():
             for arm in arms:
@@ -77,7 +74,6 @@ class Experiment(Generic[A]):
 
 
 def observations(found: Mapping[Any, Sequence[Any]]) -> tuple[dict[str, Any], ...]:
-    """Convert the results of an experiment into rows, one for each result: arm, number of the round (from 0), value."""
     rows = (
         {"arm": str(arm), "pair": pair, "value": value}
         for arm, values in found.items()
@@ -92,7 +88,6 @@ _EXTRAS = {"httptools": "fast", "uvloop": "fast", "starlette": "gateway", "uvico
 
 
 def require(command: str, *modules: str) -> None:
-    """If some of *modules* are missing, raise one :class:`MissingExtraError` for *command* that names their extras."""
     missing = {_EXTRAS[module] for module in modules if find_spec(module) is None}
     if missing:
         advice = " or give it --no-uvloop" if "uvloop" in modules and find_spec("uvloop") is None else ""
@@ -116,10 +111,7 @@ class Output:
     """Print the tables in Markdown."""
 
     def check(self, *, has_charts: bool) -> None:
-        """Raise :class:`UsageError` if a file of the report is in no existing folder, or is a folder.
-
-        Without *has_charts*, ``--plot`` is refused.
-        """
+        # Without `has_charts`, `--plot` is refused.
         if self.plot is not None and not has_charts:
             raise UsageError("--plot needs a benchmark with charts, got one without; give --page for its tables")
         if self.plot is not None and find_spec("matplotlib") is None:
@@ -127,7 +119,7 @@ class Output:
         check_files(json=self.json, page=self.page, plot=self.plot)
 
     def keep(self, report: Report) -> None:
-        """Write *report*, perhaps incomplete, to the file of ``--json``. Do nothing if there is none or it is ``-``."""
+        # Do nothing if there is none or it is `-`.
         if self.json is None or str(self.json) == "-":
             return
         part = self.json.with_name(f"{self.json.name}.part")
@@ -141,7 +133,6 @@ class Output:
             ) from error
 
     def write(self, report: Report) -> None:
-        """Print *report* as the options say, and write the files that were asked for."""
         self.keep(report)
         if str(self.json) == "-":
             sys.stdout.write(msgspec.json.encode(report).decode() + "\n")

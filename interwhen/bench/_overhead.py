@@ -57,10 +57,8 @@ def _accept(_claim: Claim) -> Verdict:
 
 
 def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
-    """Return *count* monitors that do almost no work and pass everything.
-
-    They read lines or, with *mixed*, lines, sentences, paragraphs and every 400 characters in turn.
-    """
+    # Return `count` monitors that do almost no work and pass everything. They read lines or, with `mixed`, lines,
+    # sentences, paragraphs and every 400 characters in turn.
     triggers = _MIXED if mixed else (Lines(),)
     return [
         Monitor(name=f"m{number}", verifier=_accept, extractor=_extract, trigger=triggers[number % len(triggers)])
@@ -69,10 +67,8 @@ def armed(count: int, *, mixed: bool = True) -> list[Monitor]:
 
 
 async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
-    """Read the bytes of *stream* from the server at *base_url* through *transport*, without decoding them.
-
-    Return the CPU time that this took, in seconds.
-    """
+    # Read the bytes of `stream` from the server at `base_url` through `transport`, without decoding them. Return the
+    # CPU time that this took, in seconds.
     body = msgspec.json.encode({"model": stream, "prompt": "", "stream": True})
     headers = {"content-type": "application/json", "accept": "text/event-stream"}
     begun = time.process_time()
@@ -84,10 +80,8 @@ async def read_raw(base_url: str, stream: str, transport: Transport) -> float:
 
 
 async def read_decoded(base_url: str, stream: str, transport: Transport) -> float:
-    """Read *stream* from the server at *base_url* as the chunks of a model, without supervision.
-
-    Return the CPU time that this took, in seconds.
-    """
+    # Read `stream` from the server at `base_url` as the chunks of a model, without supervision. Return the CPU time
+    # that this took, in seconds.
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     opened = await model.stream(Request(""))
@@ -98,10 +92,8 @@ async def read_decoded(base_url: str, stream: str, transport: Transport) -> floa
 
 
 async def read_supervised(base_url: str, stream: str, transport: Transport, monitors: Sequence[Monitor]) -> float:
-    """Read *stream* from the server at *base_url* through a run with *monitors*.
-
-    Return the CPU time that this took, in seconds.
-    """
+    # Read `stream` from the server at `base_url` through a run with `monitors`. Return the CPU time that this took, in
+    # seconds.
     model = CompletionsModel(base_url, stream, transport=transport)
     begun = time.process_time()
     async with run(model, "", monitors=monitors) as supervised:
@@ -205,7 +197,6 @@ async def overhead(
 
 
 async def _added_seconds(url: str, transport: Transport, chunks: int) -> float:
-    """Return the CPU seconds that a run with three monitors adds to reading *chunks* chunks: a median of tries."""
     stream = f"{chunks}@0"
     tries = [
         await read_supervised(url, stream, transport, armed(3)) - await read_decoded(url, stream, transport)
@@ -222,10 +213,7 @@ class CloseTiming(msgspec.Struct, frozen=True):
 
 
 async def interrupt_once(base_url: str, rate: float, delay: float, transport: Transport) -> CloseTiming:
-    """Refute the first line of a stream after *delay* seconds, and measure how fast the run closes the stream.
-
-    The stream has *rate* chunks a second.
-    """
+    # The stream has `rate` chunks a second.
     found = 0.0
 
     @verifier(name="refute", worker="async")
@@ -252,10 +240,7 @@ def _peak_mb(url: str, arm: str, transport: TransportName, chunks: int) -> float
 
 
 def print_peak(url: str, arm: str, transport: TransportName, chunks: int) -> None:
-    """Read a stream of *chunks* chunks, and write the peak memory of this process in MB to standard output.
-
-    With the *arm* ``raw``, only the bytes are read; with another one, three monitors watch.
-    """
+    # With the `arm` `raw`, only the bytes are read; with another one, three monitors watch.
     import resource
 
     async def once() -> None:

@@ -117,7 +117,6 @@ class Setup:
     """The time limit: after this many minutes no further pair begins, but at least one is measured."""
 
     def watching(self) -> Sequence[Monitor]:
-        """Return the monitors that watch the supervised runs: those that were chosen, or artificial ones."""
         return self.chosen or passing(
             self.monitors,
             verifier_seconds=self.verifier_ms / 1e3,
@@ -127,14 +126,13 @@ class Setup:
         )
 
     def at(self, axis: Axis, value: int) -> Setup:
-        """Return a copy of the setup in which the setting that *axis* names has the value *value*."""
         if axis == "length":
             return replace(self, source=replace(self.source, tokens=value))
         changes: dict[str, Any] = {_FIELDS[axis]: value}
         return replace(self, **changes)
 
     async def measure(self) -> Penalty:
-        """Run the pairs, and return what supervision added. The runs of a pair have the same request and seed."""
+        # The runs of a pair have the same request and seed.
         watching = self.watching()
         arms: dict[Arm, Sequence[Monitor] | None] = {"bare": None, "supervised": watching}
         if self.control:
@@ -207,7 +205,6 @@ class Penalty:
         self.supervised = [flow for runs in self.flows["supervised"] for flow in runs]
 
     def values(self, metric: str, arm: Arm) -> list[float]:
-        """Return the value of *metric* (a key of :data:`METRICS`) for *arm* in each pair that counts."""
         _, of = METRICS[metric]
         return [of(runs) for runs in self.flows[arm]]
 
@@ -225,7 +222,6 @@ class Penalty:
 
     @property
     def tail(self) -> Estimate:
-        """The mean wait for open checks after the end of the stream, in milliseconds."""
         return mean_of([flow.tail * _MS for flow in self.supervised], "ms")
 
     def report(self, fail_above: float | None = None) -> Report:
@@ -347,7 +343,6 @@ class Penalty:
 
 
 def _why_not(flows: Sequence[Flow]) -> str:
-    """Return why the pair of runs *flows* (all runs of all its arms) is left out; an empty string if it counts."""
     reasons = [flow.why_not or "fewer than two pieces of text came" * (len(flow.arrivals) < 2) for flow in flows]
     return next(filter(None, reasons), "")
 
@@ -357,17 +352,13 @@ _QUANTILES = (*(n / 200 for n in range(10, 200)), 0.9975, 0.999)
 
 
 def _waits(flows: Sequence[Flow]) -> tuple[Point, ...]:
-    """Return points of a curve over the gaps of *flows*: a gap in ms, and the share of gaps that are longer."""
     # The shortest 5 % of the gaps are left out, because most are between chunks of one read, for which no reader waits.
     gaps = _gaps(flows)
     return tuple((percentile(gaps, q) * _MS, 1 - q) for q in _QUANTILES)
 
 
 def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ...]:
-    """Return how the gaps between arrivals change over time: points of a time in seconds and a gap in milliseconds.
-
-    The gap is the *q* quantile of the gaps of *flows* in an interval of *width* seconds around this time.
-    """
+    # The gap is the `q` quantile of the gaps of `flows` in an interval of `width` seconds around this time.
     found: list[list[float]] = [[] for _ in range(_BINS)]
     for flow in flows:
         for at, gap in zip(flow.arrivals[1:], flow.gaps, strict=True):
@@ -376,7 +367,6 @@ def _over_time(flows: Sequence[Flow], width: float, q: float) -> tuple[Point, ..
 
 
 def fork_rows(flows: Sequence[Flow]) -> list[Row]:
-    """Return table rows on the forks in *flows*, and on the gaps of the streams beside a fork and without one."""
     gaps: dict[bool, list[float]] = {False: [], True: []}
     shares: list[float] = []
     for flow in flows:
@@ -401,11 +391,7 @@ def fork_rows(flows: Sequence[Flow]) -> list[Row]:
 
 
 async def run_sweep(setup: Setup, axis: Axis, values: Sequence[int] = ()) -> Report:
-    """Measure what the monitors of *setup* cost in time, for each value of the setting *axis*; return one report.
-
-    By default, *values* are those of :data:`VALUES`. Raises :class:`UsageError` if *axis* or *values* do not fit, or if
-    each pair of one value has a run that is not correct.
-    """
+    # By default, `values` are those of `VALUES`.
     chosen = tuple(dict.fromkeys(values)) or VALUES[axis]
     if setup.chosen and axis in ("verifier-latency", "polls", "monitors"):
         raise UsageError(
@@ -605,7 +591,7 @@ async def penalty(
 
 
 def read_values(text: str) -> tuple[int, ...]:
-    """Return the comma-separated whole numbers in *text*. Empty parts are skipped."""
+    # Empty parts are skipped.
     try:
         return tuple(int(part) for part in text.split(",") if part.strip())
     except ValueError as error:
@@ -613,7 +599,6 @@ def read_values(text: str) -> tuple[int, ...]:
 
 
 def parse_share(text: str) -> float:
-    """Return the number of percent in *text*, such as 1.0 for ``1%``."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
     if found is None:
         raise UsageError(f"--fail-above must be a percentage, such as 1%; got {text!r}")

@@ -18,10 +18,7 @@ _COLORS = ("#2a78d6", "#d9622b", "#18794e", "#8e4ec6", "#ad7f58", "#0d74ce", "#c
 
 
 def draw(report: Report, path: Path) -> None:
-    """Draw the charts of *report* into the file *path*.
-
-    Its suffix selects the format (``.png``, ``.svg``, ``.pdf``).
-    """
+    # Draw the charts of `report` into the file `path`. Its suffix selects the format (`.png`, `.svg`, `.pdf`).
     try:
         from matplotlib.figure import Figure
         from matplotlib.ticker import LogLocator, MaxNLocator
@@ -81,10 +78,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 16, 44
 
 
 class _Axis(msgspec.Struct, frozen=True):
-    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*.
+    """An axis that maps the values from *low* to *high* to the pixels from *start* to *end*."""
 
-    With *is_log* it is logarithmic, and all values must be positive. With *is_whole*, its labels are at least 1 apart.
-    """
+    # With `is_log` it is logarithmic, and all values must be positive. With `is_whole`, its labels are at least 1
+    # apart.
 
     low: float
     high: float
@@ -95,10 +92,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
     @classmethod
     def over(cls, values: Sequence[float], start: float, end: float, *, is_log: bool, is_whole: bool = False) -> _Axis:
-        """Return an axis from pixel *start* to pixel *end* that includes all *values*.
-
-        A logarithmic axis (*is_log*) ignores values that are not positive.
-        """
+        # A logarithmic axis (`is_log`) ignores values that are not positive.
         shown = [value for value in values if value > 0 or not is_log] or [1.0]
         low, high = min(shown), max(shown)
         if low == high:
@@ -106,14 +100,12 @@ class _Axis(msgspec.Struct, frozen=True):
         return cls(low, high, start, end, is_log, is_whole)
 
     def place(self, value: float) -> float:
-        """Return the pixel position of *value* on the axis."""
         share = (value - self.low) / (self.high - self.low)
         if self.is_log:
             share = math.log(value / self.low) / math.log(self.high / self.low)
         return self.start + share * (self.end - self.start)
 
     def ticks(self) -> list[float]:
-        """Return the values at which the axis has labels: round numbers."""
         if self.is_log:
             powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
             factors = (1,) if len(powers) > 4 else (1, 2, 5)
@@ -127,7 +119,7 @@ class _Axis(msgspec.Struct, frozen=True):
 
 
 def svg(chart: Chart) -> str:
-    """Return *chart* as an HTML figure with an SVG. Screen readers get the title of the chart."""
+    # Screen readers get the title of the chart.
     points = [point for series in chart.series for point in (*series.points,)]
     heights = [y for _, y in points] + [end for series in chart.series for pair in series.spread for end in pair]
     x = _Axis.over([x for x, _ in points], _LEFT, _WIDTH - _RIGHT, is_log=chart.log_x, is_whole=chart.is_whole)
@@ -186,7 +178,6 @@ svg text { fill: var(--dim); font-size: 12px } .grid { stroke: var(--rule); stro
 
 
 def page(report: Report) -> str:
-    """Return *report* as an HTML page that needs no other file."""
     title = html.escape(f"interwhen bench {report.benchmark}")
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>',

@@ -62,7 +62,6 @@ class CacheCounters(NamedTuple):
 
 
 def counters_in(metrics: str) -> CacheCounters | None:
-    """Return the counters in *metrics*, the text of vLLM's ``/metrics``, of all its engines; ``None`` without them."""
     sums = {"queries": 0, "hits": 0}
     found = _VLLM.findall(metrics)
     for name, value in found:
@@ -81,7 +80,6 @@ class CacheMonitor:
         self._transport = transport
 
     async def read(self) -> CacheCounters | None:
-        """Return the counters; ``None`` if the server does not have them, or does not answer without an error."""
         async with httpx2.AsyncClient(transport=self._transport, timeout=10.0) as client:
             try:
                 response = await client.get(self._url)
@@ -90,11 +88,8 @@ class CacheMonitor:
         return counters_in(response.text) if response.is_success else None
 
     async def hits_since(self, before: CacheCounters | None, prompt: int) -> int | None:
-        """Return the hits of the one request since *before*, which had *prompt* tokens.
-
-        ``None`` without *before*, if other requests were counted, too, or if the counters do not grow by *prompt*
-        in 30 s.
-        """
+        # Return the hits of the one request since `before`, which had `prompt` tokens. `None` without `before`, if
+        # other requests were counted, too, or if the counters do not grow by `prompt` in 30 s.
         if before is None:
             return None
         # vLLM counts a step of its engine after it has sent the tokens of this step.
@@ -107,7 +102,6 @@ class CacheMonitor:
 
 
 def context_of(rng: random.Random, size: int) -> str:
-    """Return a new context of about *size* characters, made by *rng*, except for the number with which it begins."""
     # With a number by the seed, a second measurement would find the contexts of the first one in the server's cache.
     lines = [f"Report {10**8 + secrets.randbelow(9 * 10**8)}."]
     while sum(map(len, lines)) + len(lines) < size:
@@ -116,11 +110,8 @@ def context_of(rng: random.Random, size: int) -> str:
 
 
 async def first_token(model: Model, text: str, arm: Arm, counters: CacheMonitor | None = None) -> FirstToken:
-    """Ask a question about the context *text*, and measure the time to the first token and the cached prompt tokens.
-
-    In the arm ``warm``, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
-    run.
-    """
+    # In the arm `warm`, the prefix of the prompt is sent ahead of time. Without a token, the time is that of the whole
+    # run.
     precomputer = Precomputer(Store(MemoryShelf()), model, producers=[producer.prefixes()], debounce=0.0)
     ref = await precomputer.add("context", {"text": text}, kinds=("prefixes",) if arm == "warm" else ())
     await precomputer.work()
@@ -197,7 +188,6 @@ async def prefixes(
 
 
 def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
-    """Return the report on *found*, which has the runs of both arms in the order of the pairs."""
     times = {arm: [1000 * one.seconds for one in runs] for arm, runs in found.items()}
     rows: tuple[Row, ...] = tuple(
         {
@@ -230,7 +220,6 @@ def report_on(found: dict[Arm, list[FirstToken]], subject: str) -> Report:
 
 
 def _hits(runs: Sequence[FirstToken]) -> dict[str, Estimate]:
-    """Return the cell of vLLM's own hits, in percent of the prompts; no cell if no run has this count."""
     shares = [100 * one.hits / max(one.prompt, 1) for one in runs if one.hits is not None]
     return {"hits": estimate(shares, "%")} if shares else {}
 

@@ -38,11 +38,9 @@ class Helper(NamedTuple):
 
 @contextmanager
 def child(command: Sequence[str], address: str, **environment: str) -> Iterator[Helper]:
-    """Run *command* until the end of the block, and then kill it. Yield the process with its URL.
-
-    The regex *address* finds the URL (its first group) in the first line of the output. *environment* is added to the
-    environment variables.
-    """
+    # Run `command` until the end of the block, and then kill it. Yield the process with its URL. The regex `address`
+    # finds the URL (its first group) in the first line of the output. `environment` is added to the environment
+    # variables.
     process = subprocess.Popen(  # noqa: S603  (a command of this package)
         command,
         stdin=subprocess.PIPE,
@@ -71,10 +69,7 @@ def child(command: Sequence[str], address: str, **environment: str) -> Iterator[
 
 @contextmanager
 def pinned(*, last: bool = False) -> Iterator[None]:
-    """Run this thread only on the first CPU core or, with *last*, only on the last one, until the end of the block.
-
-    Threads and processes that it starts in the block do the same. On a system without this, nothing changes.
-    """
+    # Threads and processes that it starts in the block do the same. On a system without this, nothing changes.
     if not _CORES:
         yield
         return
@@ -87,7 +82,7 @@ def pinned(*, last: bool = False) -> Iterator[None]:
 
 
 def open_transport(name: TransportName) -> Transport:
-    """Return a new HTTP transport of the kind *name*, which the caller closes. ``fast`` needs the extra ``fast``."""
+    # `fast` needs the extra `fast`.
     if name == "fast":
         from interwhen.models._fast_transport import FastTransport
 
@@ -98,7 +93,7 @@ def open_transport(name: TransportName) -> Transport:
 
 
 def memory_of(pid: int | None = None) -> Memory:
-    """Return the memory of process *pid*, by default of this one. A field that is not known is ``None``."""
+    # A field that is not known is `None`.
     try:
         lines = Path(f"/proc/{pid or 'self'}/status").read_text(encoding="ascii", errors="replace")
     except OSError:
@@ -108,10 +103,7 @@ def memory_of(pid: int | None = None) -> Memory:
 
 
 def cpu_seconds_of(pid: int) -> float | None:
-    """Return the CPU time in seconds that process *pid* has used.
-
-    ``None`` if there is no such process, or if the system does not report it.
-    """
+    # `None` if there is no such process, or if the system does not report it.
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -29,13 +29,11 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, in the order of their first use, then ``bar`` and ``met`` if a cell has a limit."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         judged = any(_judged(row) for row in self.rows)
         return (*names, "bar", "met") if judged else tuple(names)
 
     def texts(self) -> list[list[str]]:
-        """Return the cells as text, row by row, with one text for each column."""
         found = []
         for row in self.rows:
             bar = _judged(row)
@@ -45,7 +43,6 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def lines(values: Mapping[str, Cell], column: str = "measured") -> list[Row]:
-    """Return one row for each of *values*: its key is the label, its value is the cell in *column*."""
     return [{"what": label, column: value} for label, value in values.items()]
 
 
@@ -54,14 +51,12 @@ def _judged(row: Row) -> Estimate | None:
 
 
 def text_of(cell: Cell) -> str:
-    """Return *cell* as text; ``None`` becomes the empty text."""
     if isinstance(cell, int | float):
         return str(Estimate(cell))
     return "" if cell is None else str(cell)
 
 
 def machine_name() -> str:
-    """Describe this machine in one line for a report: processor architecture, cores, Python version, system."""
     return f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
 
 
@@ -97,7 +92,7 @@ class Chart(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_whole(self) -> bool:
-        """Whether the horizontal axis is linear and its values are whole numbers. Then its ticks are, too."""
+        # Whether the horizontal axis is linear and its values are whole numbers. Then its ticks are, too.
         return not self.log_x and all(x == round(x) for series in self.series for x, _ in series.points)
 
 
@@ -121,11 +116,9 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heading(self) -> str:
-        """The first line of the report: the name of the benchmark, what it measured, and the machine."""
         return " · ".join(filter(None, (f"interwhen bench {self.benchmark}", self.subject, self.machine)))
 
     def row(self, label: str) -> Row:
-        """Return the first row of all tables whose label is *label*. Raises :class:`KeyError` if there is none."""
         for table in self.tables:
             for row in table.rows:
                 if next(iter(row.values())) == label:
@@ -133,17 +126,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         raise KeyError(label)
 
     def value(self, label: str, column: str = "measured") -> float:
-        """Return the number in *column* of the first row with *label*; for an estimate, its value.
-
-        Raises :class:`KeyError` if there is no such row or column.
-        """
         cell = self.row(label)[column]
         assert not isinstance(cell, str | None)
         return cell.value if isinstance(cell, Estimate) else cell
 
 
 def show(report: Report) -> None:
-    """Print *report* to standard output: its heading, tables and warnings, without charts."""
     shown = []
     for table in report.tables:
         grid = rich.table.Table(title=escape(table.title), title_justify="left", caption_justify="left")
@@ -166,7 +154,6 @@ def show(report: Report) -> None:
 
 
 def markdown(report: Report) -> str:
-    """Return *report* in Markdown: its heading, tables and warnings, without charts."""
     parts = [report.heading]
     for table in report.tables:
         marks = ["---", *["--:"] * (len(table.columns) - 1)]

@@ -75,29 +75,20 @@ def estimate(
 
 
 def mean_of(values: Sequence[float], unit: str = "") -> Estimate:
-    """Return the mean of *values*, which are in *unit*, with its interval. *values* must not be empty.
-
-    Unlike a median, the mean includes the cost of slow runs.
-    """
+    # `values` must not be empty. Unlike a median, the mean includes the cost of slow runs.
     return estimate(values, unit, of=statistics.fmean)
 
 
 def paired(before: Sequence[float], after: Sequence[float], unit: str = "") -> tuple[Estimate, Estimate]:
-    """Return the mean of *after* minus *before* within pairs, once in *unit* and once in percent.
-
-    The parameters *before* and *after* have one value for each pair, at least one. The percentage of a pair is relative
-    to its *before*, and 0 if that is 0.
-    """
+    # The parameters `before` and `after` have one value for each pair, at least one. The percentage of a pair is
+    # relative to its `before`, and 0 if that is 0.
     added = [late - early for early, late in zip(before, after, strict=True)]
     shares = [more / early * 100 if early else 0.0 for more, early in zip(added, before, strict=True)]
     return mean_of(added, unit), mean_of(shares, "%")
 
 
 def growth_exponent(sizes: Sequence[int], costs: Sequence[float]) -> float:
-    """Return how *costs* grow with *sizes*: the least-squares slope of log cost over log size.
-
-    1 is linear, 2 quadratic.
-    """
+    # 1 is linear, 2 quadratic.
     xs, ys = [math.log(size) for size in sizes], [math.log(max(cost, 1e-12)) for cost in costs]
     return statistics.linear_regression(xs, ys).slope
 

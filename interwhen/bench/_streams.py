@@ -109,17 +109,15 @@ class OpenSource:
     """The seed of the requests of pair 0; each later pair adds one."""
 
     def pair(self, number: int) -> tuple[Model, Request]:
-        """Return the model and the request for pair *number*. All runs of the pair get the same request and seed."""
+        # All runs of the pair get the same request and seed.
         model, request = self.asked[number % len(self.asked)]
         return model, replace(request, sampling=replace(request.sampling, seed=self.seed + number))
 
 
 @asynccontextmanager
 async def open_source(source: Source, seed: int = 0) -> AsyncIterator[OpenSource]:
-    """Open *source*, and close it at the end of the block. *seed* is the seed of the requests.
-
-    A replay starts a separate process, and pins this thread to one core if it can.
-    """
+    # `seed` is the seed of the requests. A replay starts a separate process, and pins this thread to one core if it
+    # can.
     match source:
         case ReplayedFile():
             async with _replayed(source, seed) as opened:
@@ -218,10 +216,9 @@ def cost_of(
 
 
 class ForkTimer(ModelWrapper):
-    """Wraps *model* and records when its forks run. Calls go to the model unchanged.
+    """Wraps *model* and records when its forks run. Calls go to the model unchanged."""
 
-    The caller sets ``begun`` to the start of the run, on the clock ``time.perf_counter()``.
-    """
+    # The caller sets `begun` to the start of the run, on the clock `time.perf_counter()`.
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
@@ -230,7 +227,6 @@ class ForkTimer(ModelWrapper):
         """For each fork that has ended the times of its request and its end, in seconds since ``begun``."""
 
     async def complete(self, request: Request) -> Completion:
-        """Let the model answer a fork, and record when the fork ran."""
         asked = time.perf_counter() - self.begun
         try:
             return await self._model.complete(request)
@@ -268,12 +264,10 @@ class Flow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def gaps(self) -> list[float]:
-        """The seconds between successive arrivals."""
         return [later - earlier for earlier, later in itertools.pairwise(self.arrivals)]
 
 
 async def read_bare(model: Model, request: Request) -> Flow:
-    """Read the stream of *model* for *request* without supervision, and return the measurements."""
     clock, arrivals, tokens, texts = time.perf_counter, [], 0, []
     begun = clock()
     stream = await model.stream(request)
@@ -292,10 +286,7 @@ async def read_bare(model: Model, request: Request) -> Flow:
 
 
 async def read_supervised(model: Model, request: Request, monitors: Sequence[Monitor]) -> Flow:
-    """Read the answer of *model* to *request* through a run with *monitors*, and return the measurements.
-
-    A run that fails or abstains raises nothing; ``why_not`` of the result says so.
-    """
+    # A run that fails or abstains raises nothing; `why_not` of the result says so.
     clock, arrivals = time.perf_counter, []
     forks = ForkTimer(model)
     watches = [Stopwatch() for _ in monitors]
@@ -333,7 +324,7 @@ async def read_supervised(model: Model, request: Request, monitors: Sequence[Mon
 
 
 def _why_not(result: Result) -> str:
-    """Return why the run with *result* does not count: interrupted, abstained or failed. Empty if it counts."""
+    # Return why the run with `result` does not count: interrupted, abstained or failed. Empty if it counts.
     acted = [violation for violation in result.violations if violation.interrupted]
     if acted:
         return f"interrupted by {acted[0].monitor}: {acted[0].why}"
@@ -362,12 +353,9 @@ def passing(
     forks: bool = False,
     fork_tokens: int = 32,
 ) -> list[Monitor]:
-    """Return *count* monitors with delivery ``interrupt``, whose verifiers pass each claim after *verifier_seconds*.
-
-    The verifiers wait in a task or in a thread, as *waiting* says. The monitors in turn read sentences, lines, every
-    400 characters and paragraphs; with *poll_chars*, all of them check every *poll_chars* characters. With *forks*,
-    each monitor asks the model for up to *fork_tokens* tokens per segment.
-    """
+    # The verifiers wait in a task or in a thread, as `waiting` says. The monitors in turn read sentences, lines, every
+    # 400 characters and paragraphs; with `poll_chars`, all of them check every `poll_chars` characters. With `forks`,
+    # each monitor asks the model for up to `fork_tokens` tokens per segment.
     return [
         Monitor(
             name=f"m{number + 1}",
@@ -405,10 +393,8 @@ def _read_reply(_reply: str, segment: Segment) -> Iterator[Claim]:
 
 
 async def record_streams(source: Source, path: Path, seed: int = 0) -> int:
-    """Read one stream for each request of *source*, and append its recording to the file at *path*.
-
-    Return the number of streams.
-    """
+    # Read one stream for each request of `source`, and append its recording to the file at `path`. Return the number of
+    # streams.
     async with open_source(source, seed) as opened:
         for number, (model, _) in enumerate(opened.asked):
             _, request = opened.pair(number)

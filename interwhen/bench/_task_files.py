@@ -103,11 +103,7 @@ def from_rows(
     monitors: tuple[str, ...],
     answer: str,
 ) -> Iterator[Exercise]:
-    """Yield the first *count* of *rows* as exercises. The other parameters are those of :func:`hub`.
-
-    Raises :class:`~interwhen.UsageError` if a column is missing, if *target_pattern* finds no answer, or if a pattern
-    is no regex with a group.
-    """
+    # The other parameters are those of `hub`.
     pattern, read = _compiled("target_pattern", target_pattern), reader(answer)
     for number, row in zip(range(count), rows, strict=False):
         for column in (prompt, target):
@@ -131,11 +127,8 @@ SHIPPED: Mapping[str, Callable[..., Iterable[Exercise]]] = {"hub": hub, "jsonl":
 
 
 def reader(pattern: str) -> Callable[[str], str | None]:
-    """Return a function that reads the answer in a text: the last match of the first group of *pattern*, normalised.
-
-    Text up to the last ``</think>``, and from a ``<think>`` that is not closed, is ignored. The function returns
-    ``None`` without an answer. Raises :class:`~interwhen.UsageError` if *pattern* is no regex with a group.
-    """
+    # Text up to the last `</think>`, and from a `<think>` that is not closed, is ignored. The function returns `None`
+    # without an answer. Raises `UsageError` if `pattern` is no regex with a group.
     compiled = _compiled("answer", pattern)
 
     def read(text: str) -> str | None:
@@ -159,7 +152,7 @@ def _compiled(option: str, pattern: str) -> re.Pattern[str]:
 def exercise_of(
     line: PromptLine, place: str, read: Callable[[str], str | None], monitors: tuple[str, ...] = ()
 ) -> Exercise:
-    """Return *line* as an exercise; *place* is its name if it has none. *read* finds the answer in a text."""
+    # `read` finds the answer in a text.
     prompt = (Message("user", line.prompt),) if isinstance(line.prompt, str) else line.prompt
     watching = monitors if line.monitors is None else line.monitors
     question = Question(name=str(line.name) or place, prompt=prompt, read=read, monitors=watching)
@@ -168,8 +161,6 @@ def exercise_of(
 
 
 def grader(exercise: Exercise) -> Callable[[str], bool]:
-    """Return a function that tells whether a text has the right answer to *exercise*."""
-
     def grade(text: str) -> bool:
         answer = exercise.question.read(text)
         return answer is not None and exercise.grade(answer)

@@ -25,12 +25,10 @@ _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 def set_quiet(*, quiet: bool) -> None:
-    """Switch all progress and hints off (*quiet*) or on, for the current context (:mod:`contextvars`)."""
     _quiet.set(quiet)
 
 
 def is_quiet() -> bool:
-    """Return whether progress and hints are switched off in the current context."""
     return _quiet.get()
 
 
@@ -84,7 +82,7 @@ class ProgressLine:
             _blocks.remove(self)
 
     def to(self, done: int, note: str = "") -> None:
-        """Set the number of finished steps to *done*, and show it if it is time. *note* follows the counts."""
+        # `note` follows the counts.
         self._done, self._note = done, note
         self._show()
 
@@ -97,11 +95,10 @@ class ProgressLine:
         self.to(done, note)
 
     def advance(self, note: str = "") -> None:
-        """Add one to the number of finished steps, and show it if it is time. *note* follows the counts."""
+        # `note` follows the counts.
         self.to(self._done + 1, note)
 
     def clear(self) -> None:
-        """Remove the line from the terminal, before another line is printed."""
         with _LOCK:
             if self._is_drawn:
                 sys.stderr.write("\r\x1b[K")
@@ -109,10 +106,7 @@ class ProgressLine:
                 self._is_drawn = False
 
     def line(self) -> str:
-        """Return the progress as one line: the verb, the counts, a time, and the note.
-
-        The time is an estimate of what is left; while that cannot be estimated, the time since the start.
-        """
+        # The time is an estimate of what is left; while that cannot be estimated, the time since the start.
         seconds = self._clock() - self._begun
         done, total = self._done, self._total
         parts = [self._verb]
@@ -153,7 +147,7 @@ class ProgressLine:
 
 
 def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
-    """Yield *items*, and show as progress how many of them are done. *verb* and *ticks* are those of ProgressLine."""
+    # `verb` and `ticks` are those of ProgressLine.
     total = len(items) if isinstance(items, Sized) else None
     with ProgressLine(verb, total, ticks=ticks) as progress:
         for item in items:
@@ -162,13 +156,12 @@ def each(items: Iterable[T], verb: str, *, ticks: bool = True) -> Iterator[T]:
 
 
 def note(line: str) -> None:
-    """Print the hint *line* to stderr, above the progress. With ``--quiet``, print nothing."""
+    # With `--quiet`, print nothing.
     if not is_quiet():
         say(line)
 
 
 def say(line: str) -> None:
-    """Print *line* to stderr, above the progress, also with ``--quiet``."""
     with _LOCK:
         for block in _blocks:
             block.clear()
@@ -176,7 +169,6 @@ def say(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return *seconds* as a person says it: ``12 s``, ``3 min 20 s``, ``2 h 5 min``."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -22,7 +22,7 @@ _START_SECONDS = 60.0
 
 
 def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str]]:
-    """Return each of *plugins* with ``loaded`` and ``error``, and its scope; ``?`` if it cannot be imported."""
+    # Return each of `plugins` with `loaded` and `error`, and its scope; `?` if it cannot be imported.
     found: list[tuple[registry.Plugin, str]] = []
     while rest := plugins[len(found) :]:
         names = [f"{each.distribution}/{each.name}" if each.distribution else each.name for each in rest]
@@ -32,10 +32,7 @@ def scopes_of(plugins: list[registry.Plugin]) -> list[tuple[registry.Plugin, str
 
 
 def _imported(names: list[str]) -> Iterator[tuple[str, str]]:
-    """Import the verifiers *names* in another process; yield the scope of each, or an empty one and why it has none.
-
-    If an import stops or ends the process, it is the last one.
-    """
+    # If an import stops or ends the process, it is the last one.
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_import_each, args=(names, theirs), daemon=True)

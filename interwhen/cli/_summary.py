@@ -31,7 +31,6 @@ _ANSWERED = "; the text has refuted reasoning, with feedback after it"
 
 
 def summary(result: Result, signs: Signs) -> RenderableType:
-    """Return what the terminal shows after a run: the verdict and its reasons, and the numbers, without the text."""
     parts: list[RenderableType] = []
     if isinstance(result, Verified):
         parts.append(_certificate(result.certificate))

@@ -42,16 +42,13 @@ def joined(text: str) -> str:
 
 
 def one_line(text: str, limit: int = 160) -> str:
-    """Return *text* on one line, shortened to at most *limit* characters.
-
-    Control characters are escaped as in :func:`visible`, and newlines are shown as ``⏎``.
-    """
+    # Control characters are escaped as in `visible`, and newlines are shown as `⏎`.
     shown = visible(text[: limit + 1]).replace("\n", "⏎")
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def as_json(value: object) -> str:
-    """Encode *value* as one line of JSON without control characters, so that it is safe to print on a terminal."""
+    # Encode `value` as one line of JSON without control characters, so that it is safe to print on a terminal.
     return json_safe(to_json(value).decode())
 
 
@@ -83,28 +80,23 @@ class PipeAwareConsole(Console):
     """A console that raises an error when the reader of the output has closed it. main() then ends the process."""
 
     def on_broken_pipe(self) -> None:
-        """Suppress further output, and raise ``BrokenPipeError``."""
         self.quiet = True
         raise BrokenPipeError
 
 
 def console_for(stream: TextIO) -> Console:
-    """Return a console that prints text to *stream* literally: no markup, no emoji codes, no highlighting.
-
-    If *stream* is a text file, characters that it cannot encode are escaped from now on.
-    """
+    # If `stream` is a text file, characters that it cannot encode are escaped from now on.
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="backslashreplace")
     return PipeAwareConsole(file=stream, markup=False, emoji=False, highlight=False, soft_wrap=not stream.isatty())
 
 
 def stdout_console() -> Console:
-    """Return a new console on the present stdout, which prints text literally."""
     return console_for(sys.stdout)
 
 
 def table(*headers: str) -> Table:
-    """Return an empty table with a column for each of *headers*, without borders. Long cells are wrapped."""
+    # Long cells are wrapped.
     made = Table(*headers, box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for column in made.columns:
         column.overflow = "fold"
@@ -112,12 +104,10 @@ def table(*headers: str) -> Table:
 
 
 def is_live(console: Console) -> bool:
-    """Return whether a picture can be redrawn in place on *console*."""
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
 def print_error(message: str) -> None:
-    """Print *message* on stderr as one line that begins with ``error:``, with control characters escaped."""
     console = console_for(sys.stderr)
     console.print(Text.assemble(("error: ", "bold red"), joined(message.strip())), soft_wrap=True)
 
@@ -161,7 +151,6 @@ class Signs:
     """Stand around retracted text."""
 
     def of(self, kind: LineKind) -> str:
-        """Return the sign for a line of the kind *kind*; a space for a plain line."""
         return " " if kind == "plain" else str(getattr(self, kind))
 
 
@@ -170,7 +159,6 @@ ASCII = Signs(passed="+", open=".", violated="x", wrote=">", cut="<", bar="|", q
 
 
 def signs_for(encoding: str | None) -> Signs:
-    """Return the signs that *encoding* can represent: Unicode if possible, else ASCII."""
     try:
         "✓…✗»↶│«⏎─∅".encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

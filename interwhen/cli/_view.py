@@ -79,7 +79,6 @@ class Stretch:
 
     @property
     def end(self) -> int:
-        """The offset in the trace after its last character."""
         return self.start + len(self.text)
 
 
@@ -129,17 +128,15 @@ class ViewState:
 
     @property
     def text(self) -> str:
-        """The text of the trace."""
         return "".join(s.text for s in self.stretches)
 
     @property
     def end(self) -> int:
-        """The offset after the last character of the trace."""
         return self.stretches[-1].end if self.stretches else 0
 
 
 def apply(state: ViewState, event: Event) -> ViewState:  # noqa: C901 (one case for each member of the union)
-    """Return the state of the view after *event*. *state*, the state before, is not changed."""
+    # `state`, the state before, is not changed.
     match event:
         case Delta():
             return _extended(state, event)
@@ -212,7 +209,6 @@ def _settled(state: ViewState, check: CheckRecord) -> ViewState:
 
 
 def _kind_of(outcome: Outcome) -> Kind | None:
-    """Return how the view shows a check with this *outcome*; ``None`` for violations and cancelled checks."""
     # A violation has an event of its own.
     match outcome:
         case Judged(verdict=Pass()):
@@ -248,22 +244,19 @@ class Line:
     """The text with its styles; control characters are escaped."""
 
     def gutter(self, signs: Signs) -> Text:
-        """Return the signs to show before the line. The model cannot write there."""
+        # The model cannot write there.
         text = Text.assemble((f" {signs.of(self.kind)}", STYLES[self.kind]))
         text.append(signs.wrote if self.wrote else " ", style=REPAIR)
         return text.append(f"{signs.bar} ", style="dim")
 
 
 def render(state: ViewState, signs: Signs = UNICODE) -> Text:
-    """Return the whole trace of *state* for the terminal. Before each line stand its signs."""
+    # Return the whole trace of `state` for the terminal. Before each line stand its signs.
     return Text("\n").join(line.gutter(signs).append_text(line.text) for line in picture(state, signs=signs))
 
 
 def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: Signs = UNICODE) -> list[Line]:
-    """Return the shown lines of the trace from offset *start* (the start of a line) to offset *end* (default: all).
-
-    Retracted texts are shown where they stood, at most three of them at one place.
-    """
+    # Retracted texts are shown where they stood, at most three of them at one place.
     stop = state.end if end is None else end
     known = _known(state, start, stop)
     retracted = [each for each in state.retracted if start <= each.at <= stop]
@@ -283,12 +276,10 @@ def picture(state: ViewState, start: int = 0, end: int | None = None, *, signs: 
 
 
 def line_start(state: ViewState, offset: int) -> int:
-    """Return the offset at which the line that contains *offset* starts."""
     return state.text.rfind("\n", 0, offset) + 1
 
 
 def tail_start(state: ViewState, lines: int) -> int:
-    """Return the offset at which the last *lines* lines of the trace start; 0 if it has no more lines than that."""
     text = state.text
     at = state.end - text.endswith("\n")  # a line end at the very end starts no line
     for _ in range(lines):
@@ -323,7 +314,7 @@ class _LineBuilder:
     """The current line."""
 
     def add(self, text: str, at: int, stretch: Stretch) -> None:
-        """Add *text* of the trace, a part of *stretch*, which starts at offset *at*. Newlines end lines."""
+        # Newlines end lines.
         for number, piece in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -332,7 +323,7 @@ class _LineBuilder:
             at += len(piece) + 1
 
     def add_retracted(self, retracted: list[RetractedText], at: int) -> list[RetractedText]:
-        """Show the texts in *retracted* at or before offset *at*, at most the last three. Return the others."""
+        # Show the texts in `retracted` at or before offset `at`, at most the last three. Return the others.
         here = [each for each in retracted if each.at <= at]
         left, right = self.signs.retracted
         for each in here[-_RETRACTED:]:
@@ -342,7 +333,6 @@ class _LineBuilder:
         return retracted[len(here) :]
 
     def lines(self) -> list[Line]:
-        """End the last line, and return all lines; at least one."""
         if self.text or not self.done:
             self._end_line()
         return self.done
@@ -380,10 +370,9 @@ class _LineBuilder:
 
 
 class PlainLog:
-    """Makes plain lines of the events of a run.
+    """Makes plain lines of the events of a run."""
 
-    Text is printed in whole lines; the rest of the last line follows when the stream ends.
-    """
+    # Text is printed in whole lines; the rest of the last line follows when the stream ends.
 
     def __init__(self, signs: Signs) -> None:
         self.signs = signs
@@ -392,7 +381,6 @@ class PlainLog:
         """The offset up to which the text was logged."""
 
     def lines(self, event: Event) -> list[Text]:
-        """Return the lines to print for *event*, the next one of the run."""
         before, self.state = self.state, apply(self.state, event)
         match event:
             case Delta(text=text):
@@ -460,7 +448,6 @@ def _settled_line(check: CheckRecord, log: PlainLog) -> list[Text]:
 
 
 def visible_name(name: str) -> str:
-    """Return *name*, the name of a plug-in, escaped for a terminal and shortened to at most 60 characters."""
     return one_line(name, 60)
 
 
@@ -477,7 +464,6 @@ _MOODS: dict[Mood, str] = {
 
 
 def status_line(state: ViewState, seconds: float, signs: Signs) -> Text:
-    """Return one line that shows how far a run is *seconds* after its start: mood, tokens, rate and counts."""
     rate = state.tokens / seconds if seconds > 0 else 0.0
     line = Text.assemble(
         (f" {_MOODS[state.mood]}", "bold"),
@@ -506,7 +492,6 @@ class Viewer:
     """Shows the events of a run. Enter it before the run starts, and leave it when the run has ended or failed."""
 
     def __enter__(self) -> Self:
-        """Prepare the terminal for the view, and return the viewer."""
         return self
 
     def __exit__(
@@ -515,15 +500,11 @@ class Viewer:
         """Stop the view, and restore the terminal."""
 
     def show(self, event: Event) -> None:
-        """Show *event* to the user."""
         raise NotImplementedError
 
 
 def viewer_for(console: Console, *, json: bool, plain: bool) -> Viewer:
-    """Return the viewer for *console*: JSON, lines that are appended, or a picture that is redrawn.
-
-    Lines are appended with *plain*, or if *console* cannot redraw.
-    """
+    # Lines are appended with `plain`, or if `console` cannot redraw.
     if json:
         return JsonViewer(console.file)  # type: ignore[arg-type]  # a console writes to a text stream
     if plain or not is_live(console):
@@ -538,7 +519,6 @@ class JsonViewer(Viewer):
         self._stream = stream
 
     def show(self, event: Event) -> None:
-        """Write *event* as a line of JSON at once: a program that reads the pipe may act on it."""
         self._stream.write(as_json(event) + "\n")
         self._stream.flush()
 
@@ -551,7 +531,6 @@ class PlainViewer(Viewer):
         self._log = PlainLog(signs_for(console.encoding))
 
     def show(self, event: Event) -> None:
-        """Print the lines that *event* adds, and the summary after the last event."""
         for line in self._log.lines(event):
             self._console.print(line, soft_wrap=True)
         if isinstance(event, Finished):
@@ -590,7 +569,6 @@ class LiveViewer(Viewer):
             self._console.print(summary(self._state.result, self._signs))
 
     def show(self, event: Event) -> None:
-        """Remember *event*; the next frame of the picture shows it."""
         self._state = apply(self._state, event)
 
     def _frame(self) -> ConsoleRenderable:
@@ -615,7 +593,7 @@ class _Bottom:
 
 
 def _grid(lines: list[Line], signs: Signs) -> Table:
-    """Return a table with *lines*. The signs have a separate column, so that long lines wrap beside them."""
+    # The signs have a separate column, so that long lines wrap beside them.
     grid = Table.grid()
     grid.add_column(width=5, no_wrap=True)
     grid.add_column(overflow="fold")
@@ -625,7 +603,6 @@ def _grid(lines: list[Line], signs: Signs) -> Table:
 
 
 def legend(signs: Signs) -> Text:
-    """Return lines that explain the most important of *signs* to the user, one line for each of them."""
     left, right = signs.quotes
     rows = (
         (f" {signs.passed} ", STYLES["passed"], "a verifier checked the claims of this line, and they are right"),

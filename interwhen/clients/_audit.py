@@ -46,11 +46,10 @@ class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class AuditFile(BackgroundWriter):
-    """Appends the records of calls to a file. All clients of a process that use the same path share one object.
+    """Appends the records of calls to a file. All clients of a process that use the same path share one object."""
 
-    If the file would become too large, it is rotated: older files get a number, and the oldest one may be deleted. A
-    single record that is larger than the limit gets a separate file.
-    """
+    # If the file would become too large, it is rotated: older files get a number, and the oldest one may be deleted. A
+    # single record that is larger than the limit gets a separate file.
 
     _open: ClassVar[weakref.WeakValueDictionary[str, AuditFile]] = weakref.WeakValueDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -69,7 +68,6 @@ class AuditFile(BackgroundWriter):
 
     @classmethod
     def at(cls, settings: AuditSettings) -> AuditFile:
-        """Return the audit file for *settings*. Raises :class:`UsageError` if the file is open with other settings."""
         path = str(Path(settings.path).absolute())
         with cls._lock:
             known = cls._open.get(path)
@@ -83,10 +81,8 @@ class AuditFile(BackgroundWriter):
             return known
 
     def write(self, record: CallRecord) -> None:
-        """Queue *record* for the writing thread. This does not wait, and does not raise if the disk fails.
-
-        If 1,000 records are waiting already, the record is dropped and counted in ``dropped``.
-        """
+        # Queue `record` for the writing thread. This does not wait, and does not raise if the disk fails. If 1,000
+        # records are waiting already, the record is dropped and counted in `dropped`.
         line = msgspec.json.encode(record, enc_hook=str) + b"\n"
         self.start()
         try:
@@ -135,7 +131,6 @@ class AuditFile(BackgroundWriter):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _rotate(self) -> None:
-        """Rename each file to the next number, which may replace the oldest one, and begin a new file."""
         path = self.settings.path
         for number in range(self.settings.files - 1, 0, -1):
             older = f"{path}.{number - 1}" if number > 1 else path
@@ -159,11 +154,6 @@ class AuditFile(BackgroundWriter):
 
 
 def open_audit(wanted: object) -> AuditFile | None:
-    """Return the audit file for *wanted*: a path, a mapping of the fields of :class:`AuditSettings`, or an audit file.
-
-    Return ``None`` for ``None``, and for settings without a path. Raises :class:`UsageError` if *wanted* is invalid, or
-    if the file is open with other settings.
-    """
     if wanted is None or isinstance(wanted, AuditFile):
         return wanted
     settings = read_settings("audit", wanted, AuditSettings)

@@ -121,10 +121,8 @@ async def serve_context(
 
 
 def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
-    """Return the reason why the stored *answer* must not be the reply to *call*; empty if it may.
-
-    Reasons are a request that may ask for more than plain text, and an answer that is too long for the caller's limit.
-    """
+    # Return the reason why the stored `answer` must not be the reply to `call`; empty if it may. Reasons are a request
+    # that may ask for more than plain text, and an answer that is too long for the caller's limit.
     more = sorted(name for name, value in call.body.items() if name not in _PLAIN and value not in (None, [], {}))
     if more:
         return f"a stored answer does not have what the request asks for by {', '.join(more[:5])}"
@@ -136,10 +134,6 @@ def lack_of_plain_answer(call: ApiCall, answer: tuple[Chunk, ...]) -> str:
 
 
 def lead_of(prompt: Prompt, served: Prompt) -> str | None:
-    """Return the text that *served* adds before the question of *prompt*, an empty text if they are equal.
-
-    Return ``None`` if they differ in another way.
-    """
     if isinstance(prompt, str) or isinstance(served, str):
         if not (isinstance(prompt, str) and isinstance(served, str) and served.endswith(prompt)):
             return None
@@ -155,10 +149,6 @@ def lead_of(prompt: Prompt, served: Prompt) -> str | None:
 
 
 def with_lead(call: ApiCall, lead: str) -> ApiCall | None:
-    """Return *call* with the text *lead* at the start of the last user turn, or of the prompt if that is a text.
-
-    Return ``None`` if no text can be added there.
-    """
     body = dict(call.body)
     if call.api == "completions":
         prompt = body["prompt"]

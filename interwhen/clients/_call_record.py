@@ -36,7 +36,6 @@ _NO_TRACE = "0" * 32
 
 
 def trace_id_of(traceparent: str | None) -> str:
-    """Return the trace id in the header *traceparent*; empty if the header is missing or malformed."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     return found[1] if found is not None and found[1] != _NO_TRACE else ""
 
@@ -89,10 +88,9 @@ class RecordedCheck(msgspec.Struct, frozen=True, gc=False):
 
 
 class RecordedViolation(msgspec.Struct, frozen=True, gc=False):
-    """A violation in the record of a call: monitor, verifier, place, and the remedy that followed.
+    """A violation in the record of a call: monitor, verifier, place, and the remedy that followed."""
 
-    The wrong text itself is left out.
-    """
+    # The wrong text itself is left out.
 
     monitor: str
     verifier: str
@@ -261,10 +259,7 @@ def record_call(
 
 
 def log_call(record: CallRecord, *, watching: str = "") -> None:
-    """Log *record* as the event ``call.ended``: its outcome and counts, without texts.
-
-    If *watching* is given, it replaces the names of the monitors.
-    """
+    # If `watching` is given, it replaces the names of the monitors.
     ledger = record.ledger
     log_info(
         "call.ended",

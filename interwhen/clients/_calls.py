@@ -66,12 +66,10 @@ class ApiCall:
 
     @property
     def model(self) -> str:
-        """The name of the model; empty if the request has none."""
         return str(self.body.get("model") or "")
 
     @property
     def sampling(self) -> Sampling:
-        """The sampling options for the engine: token limit, seed, tools, and temperature 0 if that was asked for."""
         limit, seed = self.body[self.limit] if self.limit else None, self.body.get("seed")
         greedy = 0.0 if self.body.get("temperature") == 0 else None
         # The run reads from these fields which tools were offered. The body has them anyway.
@@ -87,11 +85,8 @@ class ApiCall:
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt for verifiers and certificates: a string, or the messages that can be read, with their tool calls.
-
-        Retrieved documents (chat API) become a tool message before the others, and ``instructions`` (Responses API) a
-        system message. A prompt in another form becomes its JSON.
-        """
+        # Retrieved documents (chat API) become a tool message before the others, and `instructions` (Responses API) a
+        # system message. A prompt in another form becomes its JSON.
         if self.api == "completions":
             prompt = self.body.get("prompt")
             if isinstance(prompt, list) and len(prompt) == 1:
@@ -111,26 +106,22 @@ class ApiCall:
 
     @property
     def is_structured(self) -> bool:
-        """Whether the caller asked for a format such as JSON. Feedback in the text would make a JSON answer invalid."""
+        # Feedback in the text would make a JSON answer invalid.
         text = self.body.get("text")
         wanted = text.get("format") if isinstance(text, Mapping) else self.body.get("response_format")
         return isinstance(wanted, Mapping) and wanted.get("type") not in (None, "text")
 
     @property
     def tools(self) -> tuple[Mapping[str, Any], ...]:
-        """The named tools that the request offers, in the format of the chat API (``name``, ``parameters``)."""
         found = [tool.get(tool.get("type", "function"), tool) for tool in self.body.get("tools") or ()]
         found += list(self.body.get("functions") or ())
         return tuple(tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str))
 
 
 def read_call(api: Api, body: Mapping[str, Any]) -> ApiCall:
-    """Parse the request *body* of *api*.
-
-    Raises :class:`Unsupported` if the request cannot be supervised: for several answers or audio; in the completions
-    API for ``echo``, ``suffix`` and a prompt that is neither a string nor a list of exactly one; in the Responses API
-    for ``multi_agent`` and ``background``.
-    """
+    # Raises `Unsupported` if the request cannot be supervised: for several answers or audio; in the completions API for
+    # `echo`, `suffix` and a prompt that is neither a string nor a list of exactly one; in the Responses API for
+    # `multi_agent` and `background`.
     _refuse(api, body)
     options = body.get("stream_options")
     limit = next((name for name in _LIMITS[api] if isinstance(body.get(name), int)), None)
@@ -311,7 +302,7 @@ def run_of_call(
     sampling: Sampling,
     budgets: Budgets,
 ) -> Run:
-    """Return a run of *model* on the prompt of *call*. No listener observes it: the call is observed as a whole."""
+    # No listener observes it: the call is observed as a whole.
     options = RunOptions(
         monitors=() if is_off() else monitors,
         sampling=sampling,
@@ -342,10 +333,7 @@ def make_settings(monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -
 
 
 def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = None) -> dict[str, Any]:
-    """Convert *options* to the fields of :class:`Settings`: names and mappings become objects.
-
-    Raises :class:`UsageError` for an unknown option, or for a value that cannot be converted.
-    """
+    # Raises `UsageError` for an unknown option, or for a value that cannot be converted.
     found = dict(options)
     require_known("the options of interwhen", found, [item.name for item in dataclasses.fields(Settings)])
     if "monitors" in found:
@@ -369,15 +357,10 @@ def _known(options: Mapping[str, Any], context: Ready | NamedContext | None = No
 
 
 def load_catalog() -> StrategyCatalog:
-    """Return the catalogue of strategies, an installed plug-in. Raises :class:`~interwhen.PluginError` without it."""
     return cast("StrategyCatalog", load(STRATEGY_CATALOGS, "catalog")())
 
 
 def _made(option: str, kind: type[StructT], fields: Mapping[str, Any]) -> StructT:
-    """Make an object of the class *kind* from *fields*, the value of *option*.
-
-    Raises :class:`UsageError` if a field is unknown or invalid.
-    """
     require_known(f"the options of {option}", fields, kind.__struct_fields__)
     try:
         return msgspec.convert(dict(fields), kind)

@@ -117,7 +117,6 @@ class Part(msgspec.Struct):
 
 
 def info_of_all(parts: Sequence[Part]) -> SupervisionInfo:
-    """Return the supervision info of a complete answer: the events of all *parts*, and the result."""
     events = tuple(event for part in parts for event in part.info.events)
     last = parts[-1].info if parts else NO_INFO
     return SupervisionInfo(events=events, result=last.result, call_id=last.call_id)
@@ -136,11 +135,10 @@ _BACK = 200
 
 
 class Correction(NamedTuple):
-    """The words to write before new text that follows a retraction.
+    """The words to write before new text that follows a retraction."""
 
-    ``lead`` is text that does not belong to the trace. ``again`` is the text of the trace from ``start`` up to the new
-    text, which is written again. The first ``same`` characters of the new text are not written: they stand already.
-    """
+    # `lead` is text that does not belong to the trace. `again` is the text of the trace from `start` up to the new
+    # text, which is written again. The first `same` characters of the new text are not written: they stand already.
 
     lead: str
     start: int
@@ -172,11 +170,9 @@ class Corrections:
         """The fields in the order in which they were shown, each with its first offset."""
 
     def due(self, field: Field) -> bool:
-        """Return whether text shown in *field* was retracted and no new text has been shown there yet."""
         return field in self._retracted_in
 
     def showed(self, field: Field, start: int, text: str) -> None:
-        """Record that *text*, at offset *start*, was shown in *field*."""
         if not text:
             return
         if not self._fields or self._fields[-1][1] != field:
@@ -190,7 +186,6 @@ class Corrections:
             line.append(rest)
 
     def line(self, field: Field) -> str:
-        """Return the line break that new text in *field* needs to begin on a new line; empty if it needs none."""
         return "\n" if self._lines.get(field) else ""
 
     def retract(self, to: int, *, is_correction: bool) -> None:
@@ -208,11 +203,9 @@ class Corrections:
             self._fields.pop()
 
     def before(self, field: Field, start: int, text: str, *, said: bool) -> Correction:
-        """Return the words to write in *field* before *text*, which begins at offset *start* of the trace.
-
-        They may be empty, for example if no text in this field was retracted. After this call with a text, that
-        retraction is done. *said* is true if *text* is feedback.
-        """
+        # Return the words to write in `field` before `text`, which begins at offset `start` of the trace. They may be
+        # empty, for example if no text in this field was retracted. After this call with a text, that retraction is
+        # done. `said` is true if `text` is feedback.
         if field not in self._retracted_in or not text:
             return Correction("", start, "")
         self._retracted_in.discard(field)
@@ -254,15 +247,13 @@ _FINISH: dict[FinishReason, str] = {
 
 
 def wire_reason(reason: FinishReason | None) -> str | None:
-    """Convert the finish reason *reason* to the term of the OpenAI API; ``None`` if there is no such term."""
     return None if reason is None else _FINISH.get(reason)
 
 
 class ChunkTemplate:
-    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty.
+    """Makes chunks with the common fields (id, model, ...) of *first*, the server's first chunk, which may be empty."""
 
-    With *chat*, the chunks are those of the chat API, else of the completions API.
-    """
+    # With `chat`, the chunks are those of the chat API, else of the completions API.
 
     def __init__(self, first: bytes, *, chat: bool) -> None:
         self._chat = chat
@@ -276,26 +267,21 @@ class ChunkTemplate:
         self._extras = {name: None for name in choices[0] if name in ("logprobs", "finish_reason")}
 
     def begin(self, body: Body) -> None:
-        """Add the role in the server's first chunk, if it has one, to *body*, the first chunk for the reader."""
         for choice in body.get("choices") or () if self._role else ():
             choice["delta"] = {"role": self._role, **(choice.get("delta") or {})}
 
     def text(self, field: Field, text: str) -> Body:
-        """Return a chunk with *text* in *field*."""
         return self._chunk({"delta": {field: text}} if self._chat else {"text": text})
 
     def finish(self, reason: str) -> Body:
-        """Return a chunk that ends an answer with the finish reason *reason*."""
         return self._chunk(
             {"delta": {}, "finish_reason": reason} if self._chat else {"text": "", "finish_reason": reason}
         )
 
     def usage(self, usage: Body) -> Body:
-        """Return a chunk with the token counts *usage*."""
         return {**self._head, "choices": [], "usage": usage}
 
     def again(self, data: bytes) -> Body:
-        """Return the server's chunk *data* with the id, date and model of the first chunk, and without a role."""
         found: Body = msgspec.json.decode(data)
         found |= {name: self._head[name] for name in ("id", "created", "model") if name in self._head}
         for choice in found.get("choices") or ():
@@ -305,10 +291,7 @@ class ChunkTemplate:
         return found
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:
-        """Return the server's chunk *data* with *text* in *field* as its only content.
-
-        If *text* is the *whole* text of the chunk, its log-probabilities and token ids are kept.
-        """
+        # If `text` is the `whole` text of the chunk, its log-probabilities and token ids are kept.
         found = self.again(data)
         choice = found["choices"][0]
         if self._chat:
@@ -322,11 +305,9 @@ class ChunkTemplate:
         return found
 
     def rest(self, data: bytes, shift: int = 0) -> Body:
-        """Return the server's chunk *data* without its text and reasoning, which were already shown.
-
-        Its log-probabilities and token ids are kept only if it had no text. *shift* is added to the index of each tool
-        call.
-        """
+        # Return the server's chunk `data` without its text and reasoning, which were already shown. Its
+        # log-probabilities and token ids are kept only if it had no text. `shift` is added to the index of each tool
+        # call.
         found = self.again(data)
         for choice in found.get("choices") or ():
             texts = [choice.get("text")]
@@ -342,7 +323,6 @@ class ChunkTemplate:
         return found
 
     def without_calls(self, data: bytes, reason: str) -> Body:
-        """Return the server's chunk *data* without text and tool calls, with the finish reason *reason*."""
         found = self.rest(data)
         choice = found["choices"][0]
         delta = choice.get("delta")
@@ -420,10 +400,7 @@ class Composer:
         self._parts: list[Part] = []
 
     def take(self, events: Sequence[Event]) -> list[Part]:
-        """Process *events* of the run, and return the chunks to show now.
-
-        Once the run has ended, the last chunk has the result, except for a run that failed.
-        """
+        # Once the run has ended, the last chunk has the result, except for a run that failed.
         parts: list[Part] = []
         self._parts = parts
         result: Result | None = None
@@ -459,10 +436,7 @@ class Composer:
             self._is_broken = isinstance(event, StreamBroken)
 
     def judged(self, result: Result) -> Result:
-        """Return *result* with what the prompt monitors found.
-
-        If the answer has text that no monitor reads, a verified result becomes unverified, with the reasons.
-        """
+        # If the answer has text that no monitor reads, a verified result becomes unverified, with the reasons.
         if self.prompt_findings:
             result = msgspec.structs.replace(result, prompt_findings=self.prompt_findings)
         return _with_unmonitored(result, self._buffer.field_filter.unmonitored)
@@ -482,7 +456,7 @@ class Composer:
             self._corrections.retract(to, is_correction=not self._is_broken)
 
     def _flush(self) -> None:
-        """Take the released chunks from the front of the queue and show them. Pieces of tool calls wait for the end."""
+        # Pieces of tool calls wait for the end.
         queue, released = self._buffer.queue, self._released
         while queue:
             arrival = queue[0]
@@ -504,7 +478,6 @@ class Composer:
                 self._show(arrival)
 
     def _show(self, arrival: BufferedChunk) -> None:
-        """Show the part of *arrival* that has not been shown yet."""
         size, start = len(arrival.text), arrival.start
         corrections = self._corrections
         if size and start + size <= self._shown:
@@ -524,7 +497,6 @@ class Composer:
             self._add(Part(arrival.data), start)
 
     def _show_piece(self, arrival: BufferedChunk, to: int) -> None:
-        """Show the text of *arrival* up to offset *to*, as a new chunk; as two, if it has both reasoning and answer."""
         if 0 < (border := arrival.start + arrival.split) < to and arrival.split and self._shown < border:
             self._show_text(arrival, min(border, to), "reasoning")
         if self._shown < to:
@@ -601,12 +573,11 @@ class Composer:
             before[0].info = msgspec.structs.replace(before[0].info, result=result)
 
     def _block(self, result: Result) -> None:
-        """Add the sentence and the chunk that end an answer which interwhen has withheld or stopped."""
         self._abstain(result)
         self._add(Part(None, self._template.finish(BLOCKED)))
 
     def _abstain(self, result: Result) -> str:
-        """If *result* is abstained, say so to the reader. Return the text that was added; empty if there was none."""
+        # If `result` is abstained, say so to the reader. Return the text that was added; empty if there was none.
         if result.status != "abstained" or not self._abstention:
             return ""
         field: Field = "content" if self._chat else "text"
@@ -662,11 +633,10 @@ class Composer:
 
 
 def is_one_request(result: Result) -> bool:
-    """Return whether the call of *result* sent one request, so that the server's token counts are those of the call."""
+    # Return whether the call of `result` sent one request, so that the server's token counts are those of the call.
     return result.ledger.requests <= 1 and not result.ledger.forks
 
 
 def was_ended(result: Result, buffer: ChunkBuffer) -> bool:
-    """Return whether interwhen has closed the last stream, whose chunks are in *buffer*, before it sent its counts."""
     is_ours = result.finish_reason in (None, "length")
     return is_ours and not any(arrival.kind == "end" for arrival in buffer.queue)

@@ -67,23 +67,21 @@ class FieldFilter:
         """The first 8 fields with unmonitored text, by name. The value tells whether the text was held back."""
 
     def note(self, name: str) -> None:
-        """Record that the field *name* has unmonitored text. Nothing is recorded if there are 8 such fields already."""
+        # Nothing is recorded if there are 8 such fields already.
         if len(self.unmonitored) < NAMES_KEPT:
             self.unmonitored.setdefault(name, self.holds)
 
     def sift(self, body: Mapping[str, Any], table: Table, stands: Stands) -> Sifted:
-        """Return *body* without unmonitored text, and the names of its fields; see :func:`sift`."""
         self._asked = self._asked or RequestStrings(self._request)
         return sift(body, table, stands, self._asked)
 
 
 class ChunkFieldFilter(FieldFilter):
-    """The filter for the chunks of the chat and the completions API.
+    """The filter for the chunks of the chat and the completions API."""
 
-    It remembers the bytes of a clean chunk (one without such text) ``before`` and ``after`` its text. A chunk that
-    differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
-    quotation mark between them, and no backslash directly before ``after``.
-    """
+    # It remembers the bytes of a clean chunk (one without such text) `before` and `after` its text. A chunk that
+    # differs from it only in this text does not have to be filtered: it begins and ends with the same bytes, has no
+    # quotation mark between them, and no backslash directly before `after`.
 
     __slots__ = (
         "_api",
@@ -121,14 +119,11 @@ class ChunkFieldFilter(FieldFilter):
         self._scores: HeldScores | None = None
 
     def restart(self) -> None:
-        """Forget the tokens that wait for their text, because another stream begins."""
+        # Forget the tokens that wait for their text, because another stream begins.
         self._scores = None
 
     def filtered(self, data: bytes) -> bytes:
-        """Return the chunk *data* as the reader gets it, and record the names of fields with unmonitored text.
-
-        Unmonitored text is removed if ``holds`` is set. The field ``interwhen`` of a server is removed.
-        """
+        # Unmonitored text is removed if `holds` is set. The field `interwhen` of a server is removed.
         self.least = 1 << 62
         self.looked += 1
         try:
@@ -149,7 +144,6 @@ class ChunkFieldFilter(FieldFilter):
         return shown
 
     def _with_scores(self, data: bytes) -> bytes:
-        """Return *data*; with *holds*, only with the log-probabilities of tokens whose text has come."""
         try:
             choice = msgspec.json.decode(data)["choices"][0]
         except (*DECODE_ERRORS, LookupError, TypeError):
@@ -174,7 +168,6 @@ class ChunkFieldFilter(FieldFilter):
         return msgspec.json.encode(body)
 
     def _sifted(self, data: bytes) -> tuple[bytes, bool]:
-        """Return *data* as the reader gets it, and whether it is unchanged and without unmonitored text."""
         try:
             body: dict[str, Any] = msgspec.json.decode(data)
         except DECODE_ERRORS:
@@ -201,7 +194,6 @@ class ChunkFieldFilter(FieldFilter):
         return msgspec.json.encode(value), False
 
     def _remember(self, data: bytes) -> None:
-        """If the clean chunk *data* has text in exactly one field, remember the bytes before and after this text."""
         found = _TEXT.findall(data)
         if len(found) != 1:
             return
@@ -214,7 +206,6 @@ class ChunkFieldFilter(FieldFilter):
 
 
 def _call_texts(said: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the names and arguments in the tool calls of the delta *said*."""
     calls = [*(said.get("tool_calls") or ()), {"function": said.get("function_call")}]
     for call in calls:
         made = (call.get("function") or call.get("custom") or {}) if isinstance(call, Mapping) else {}
@@ -222,7 +213,6 @@ def _call_texts(said: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _says_two_things(delta: Any) -> bool:
-    """Return whether *delta*, of a chat chunk, has different reasoning in its two reasoning fields."""
     return bool(delta and delta.reasoning_content and delta.reasoning and delta.reasoning != delta.reasoning_content)
 
 
@@ -264,11 +254,9 @@ class BufferedChunk:
 
     @property
     def end(self) -> int:
-        """The offset in the trace where the text of the chunk ends."""
         return self.start + len(self.text)
 
     def goes(self, kept: int) -> bool:
-        """Return whether cutting the trace to *kept* characters removes the whole chunk."""
         if self.kind == "call" and not self.text:
             return self.calls_go(kept)
         if self.kind in ("end", "usage"):
@@ -276,19 +264,13 @@ class BufferedChunk:
         return self.start >= max(kept, 1)
 
     def calls_go(self, kept: int) -> bool:
-        """Return whether cutting the trace to *kept* characters removes all tool calls of the chunk.
-
-        Incomplete calls are removed. A chunk without calls is removed if it begins at *kept* or later.
-        """
+        # Incomplete calls are removed. A chunk without calls is removed if it begins at `kept` or later.
         if not self.calls:
             return self.start >= kept  # the call follows directly
         return all(self.places.get(number, kept) >= kept for number in self.calls)
 
     def cut_calls(self, kept: int) -> None:
-        """Remove from this chunk the pieces of tool calls that are incomplete or begin at offset *kept* or later.
-
-        A chunk that loses all of its pieces becomes a chunk of the kind ``text`` with ``cut`` set.
-        """
+        # A chunk that loses all of its pieces becomes a chunk of the kind `text` with `cut` set.
         gone = [self.places.get(number, kept) >= kept for number in self.calls]
         if all(gone):
             self.kind, self.cut, self.calls = "text", True, ()
@@ -304,12 +286,11 @@ class BufferedChunk:
 
 
 class ChunkBuffer:
-    """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace.
+    """Decodes the streams of one call, and stores their chunks in ``queue``, in the order of the trace."""
 
-    The composer takes chunks out of ``queue``. *decode* decodes one event of a stream. *field* is the chunk's field for
-    text of the answer. With *holds*, text that no monitor reads is removed from the chunks. *request* is the body
-    of the request, whose strings a server may repeat.
-    """
+    # The composer takes chunks out of `queue`. `decode` decodes one event of a stream. `field` is the chunk's field for
+    # text of the answer. With `holds`, text that no monitor reads is removed from the chunks. `request` is the body of
+    # the request, whose strings a server may repeat.
 
     def __init__(
         self, decode: Decode, field: Field, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})
@@ -340,17 +321,13 @@ class ChunkBuffer:
 
     @property
     def usages(self) -> list[dict[str, Any]]:
-        """The server's token counts of the requests that have some, as it sent them."""
         return [found for data in self.counted.values() if isinstance(found := self._usage_in(data), dict)]
 
     def _usage_in(self, data: bytes) -> object:
         return msgspec.json.decode(data).get("usage")
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Prepare for a stream that continues the trace *pieces*.
-
-        Chunks that the trace has lost are removed, and text that interwhen has added is inserted.
-        """
+        # Chunks that the trace has lost are removed, and text that interwhen has added is inserted.
         self.requests += 1
         self.field_filter.restart()
         self._calls = CallAssembler(self.call_extras)
@@ -370,10 +347,7 @@ class ChunkBuffer:
             kept += len(piece.text)
 
     def splice(self, start: int, dropped: int, to: int) -> None:
-        """Leave out the first *dropped* characters of this request's text from offset *start* on.
-
-        The rest of it begins at offset *to*, where the chunks of earlier text end now.
-        """
+        # The rest of it begins at offset `to`, where the chunks of earlier text end now.
         fresh = [arrival for arrival in self.queue if arrival.start >= start and arrival.kind != "ours"]
         for _ in fresh:
             self.queue.pop()
@@ -391,7 +365,6 @@ class ChunkBuffer:
         self._at += to - end
 
     def insert(self, start: int, piece: Piece) -> None:
-        """Insert *piece* at offset *start* and remove what came after, unless :meth:`begin` has already inserted it."""
         end = start + len(piece.text)
         if not any(known.kind == "ours" and known.start <= start and end <= known.end for known in self.queue):
             self._cut(start)
@@ -416,11 +389,8 @@ class ChunkBuffer:
         self.queue.append(arrival)
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, one event of the stream, store its chunk in the queue, and return what it contains.
-
-        The arguments are explained at ``Decode``. The end mark is not stored. Raises :class:`~interwhen.ModelError` for
-        an error of the server and for an invalid event.
-        """
+        # The arguments are explained at `Decode`. The end mark is not stored. Raises `ModelError` for an error of the
+        # server and for an invalid event.
         found = self._decode(data, offset, first)
         if found is DONE:
             return found
@@ -474,10 +444,8 @@ class ChunkBuffer:
             last.calls, last.places, last.shift = calls, self._places, self._shift
 
     def _with_calls(self, data: bytes, found: Decoded, offset: int) -> Decoded:
-        """Store the chunk *data*, which may have pieces of tool calls and was decoded to *found*.
-
-        Return the chunks of *found*, with each tool call that is now complete as a separate chunk.
-        """
+        # Store the chunk `data`, which may have pieces of tool calls and was decoded to `found`. Return the chunks of
+        # `found`, with each tool call that is now complete as a separate chunk.
         read = self._calls.read(data, found, offset)
         # The text of a chunk comes before the calls that it completes.
         self._keep(data, found, read.pieces)

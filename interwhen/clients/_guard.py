@@ -47,12 +47,11 @@ class NotJson(ValueError):
 
 
 class Signature:
-    """The parameters of one tool function, as the model sees them. *name* is the tool's name.
+    """The parameters of one tool function, as the model sees them. *name* is the tool's name."""
 
-    The model does not see the parameters in *context*, nor the ``self`` or ``cls`` of a method. Raises
-    :class:`~interwhen.UsageError` if the parameters of *tool* cannot be read, if *context* has a name that *tool* does
-    not accept, or if JSON cannot represent the default of a parameter that the model sees.
-    """
+    # The model does not see the parameters in `context`, nor the `self` or `cls` of a method. Raises `UsageError` if
+    # the parameters of `tool` cannot be read, if `context` has a name that `tool` does not accept, or if JSON cannot
+    # represent the default of a parameter that the model sees.
 
     def __init__(self, tool: Callable[..., Any], name: str, context: Collection[str]) -> None:
         self._name = name
@@ -84,11 +83,8 @@ class Signature:
                     ) from error
 
     def call(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall:
-        """Return the tool call with the arguments *args* and *options* and all defaults, as a model would write it.
-
-        Arguments that the model does not see are left out. Raises :class:`NotJson` if JSON cannot represent the others
-        completely, and :class:`TypeError` if the arguments do not fit the function.
-        """
+        # Arguments that the model does not see are left out. Raises `NotJson` if JSON cannot represent the others
+        # completely, and `TypeError` if the arguments do not fit the function.
         bound = self._signature.bind(*args, **options)
         bound.apply_defaults()
         texts: dict[str, str] = {}
@@ -115,10 +111,6 @@ class Signature:
 
 
 def as_text(value: object) -> str:
-    """Convert *value* to text for a check: text is unchanged, bytes are decoded as UTF-8, other values become JSON.
-
-    Raises :class:`NotJson` if that is not possible without a loss.
-    """
     if not isinstance(value, str | bytes | bytearray | memoryview):
         return as_json(value)
     try:
@@ -128,7 +120,7 @@ def as_text(value: object) -> str:
 
 
 def as_json(value: object) -> str:
-    """Encode *value* as JSON. Raises :class:`NotJson` if JSON cannot represent it completely."""
+    # Encode `value` as JSON. Raises `NotJson` if JSON cannot represent it completely.
     try:
         return msgspec.json.encode(_plain(value)).decode()
     except UnicodeError as error:
@@ -146,10 +138,7 @@ def as_json(value: object) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Convert *value* to values that JSON has, or raise an error, such as :class:`NotJson`.
-
-    No field is masked or truncated. Fields without a value (``msgspec.UNSET``) are left out.
-    """
+    # No field is masked or truncated. Fields without a value (`msgspec.UNSET`) are left out.
     match value:
         case enum.Enum():
             return _plain(value.value)
@@ -184,10 +173,6 @@ def _text(value: str | bytes | bytearray | memoryview) -> str:
 
 
 def _fields(value: Any) -> Collection[str]:
-    """Return the field names of *value*, an object of msgspec, dataclasses, pydantic or attrs.
-
-    Raises :class:`NotJson` for another object.
-    """
     kind = type(value)
     if isinstance(value, msgspec.Struct):
         return value.__struct_fields__
@@ -216,7 +201,6 @@ def _named(pairs: Any) -> dict[str, Any]:
 
 
 def _own(tool: Callable[..., Any], signature: inspect.Signature) -> frozenset[str]:
-    """Return a set with the first parameter of *tool* if it is ``self`` or ``cls`` of a method, else an empty set."""
     outside = str(getattr(tool, "__qualname__", "")).rpartition(".")[0]
     first = next(iter(signature.parameters), "")
     in_class = bool(outside) and not outside.endswith("<locals>")
@@ -380,7 +364,6 @@ class _Guarded:
         return guarded_plain
 
     async def _later(self, call: ToolCall | None, pending: Awaitable[Any]) -> Any:
-        """Await *pending*, which a sync function returned for *call*, and return its value after checking it."""
         try:
             value = await pending
             await self._after(call, value)
@@ -394,10 +377,8 @@ class _Guarded:
         return self._on_refused(refusal)
 
     async def _before(self, args: Sequence[Any], options: Mapping[str, Any]) -> ToolCall | None:
-        """Check the call with the arguments *args* and *options* before the tool runs, and return it.
-
-        Return ``None`` if there are no monitors, or if JSON cannot represent the call but nothing may refuse it.
-        """
+        # Check the call with the arguments `args` and `options` before the tool runs, and return it. Return `None` if
+        # there are no monitors, or if JSON cannot represent the call but nothing may refuse it.
         if self._signature is None:
             return None
         try:
@@ -421,10 +402,7 @@ class _Guarded:
         await self._judge(Chunk(text), self._results, (*self._said(), *made), ran=True)
 
     async def _refuse_not_json(self, why: str, monitors: tuple[Monitor, ...], *, ran: bool) -> None:
-        """Log that JSON cannot represent a value, because of *why*.
-
-        Raise :class:`Refused` if one of *monitors* may refuse.
-        """
+        # Log that JSON cannot represent a value, because of `why`. Raise `Refused` if one of `monitors` may refuse.
         log_warning("guard.not_json", tool=self._name, why=why)
         if any(monitor.delivery != "observe" for monitor in monitors):
             call = ToolCall("", self._name, "{}")
@@ -459,7 +437,7 @@ class _Guarded:
 
 
 def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
-    """Load the monitors *specs* as gates with the remedy ``Stop``. Monitors that observe still observe."""
+    # Monitors that observe still observe.
     return tuple(
         dataclasses.replace(monitor, remedy=Stop(), delivery="observe" if monitor.delivery == "observe" else "gate")
         for monitor in load_monitors(cast("Any", specs))
@@ -467,7 +445,7 @@ def _refusing(specs: Iterable[MonitorSpec]) -> tuple[Monitor, ...]:
 
 
 def _blind(option: str, reads: str, monitor: Monitor) -> UsageError:
-    """Return the error for *monitor*, which would never read what it has to check in *option*."""
+    # Return the error for `monitor`, which would never read what it has to check in `option`.
     return UsageError(
         f"guard({option}=...) must have monitors with {reads}, got the monitor {monitor.name!r:.80} with "
         f"{monitor.trigger!r:.80} and phase={monitor.phase!r}: choose another monitor, or change its trigger"
@@ -475,8 +453,6 @@ def _blind(option: str, reads: str, monitor: Monitor) -> UsageError:
 
 
 def _refuted(why: str) -> Monitor:
-    """Return a monitor that finds a violation with the reason *why* in every call."""
-
     def extract(segment: Segment) -> Iterator[Claim]:
         yield Claim(key=segment.text, span=segment.span)
 
@@ -495,5 +471,4 @@ def _refuted(why: str) -> Monitor:
 
 
 def _is(kind: Callable[[Any], bool], tool: Callable[..., Any]) -> bool:
-    """Return whether the test *kind*, such as "is a coroutine function", holds for *tool* or for its ``__call__``."""
     return kind(tool) or kind(getattr(type(tool), "__call__", None))  # noqa: B004  how it is called, not whether

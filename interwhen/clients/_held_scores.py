@@ -42,10 +42,9 @@ _CHARACTER = 4
 
 
 class HeldTokens:
-    """Finds the tokens whose text has come, in their order. Those whose text is still to come wait.
+    """Finds the tokens whose text has come, in their order. Those whose text is still to come wait."""
 
-    A mark that is in no text is left out. If the tokens do not spell the text, no further token is found.
-    """
+    # A mark that is in no text is left out. If the tokens do not spell the text, no further token is found.
 
     def __init__(self) -> None:
         self._waiting: list[tuple[bytes, Any]] = []
@@ -59,11 +58,9 @@ class HeldTokens:
         """Whether the tokens do not spell the text."""
 
     def take(self, text: str, tokens: list[tuple[bytes, Any]], *, optional: bool = False) -> list[Any]:
-        """Add *text*, which has come, and *tokens*: pairs of the bytes of a token's text and any object.
-
-        Return the objects of the tokens whose text has come by now. From the first token on, all text must have tokens,
-        unless it is *optional*.
-        """
+        # Add `text`, which has come, and `tokens`: pairs of the bytes of a token's text and any object. Return the
+        # objects of the tokens whose text has come by now. From the first token on, all text must have tokens, unless
+        # it is `optional`.
         self._has_scores = self._has_scores or bool(tokens)
         if not self._has_scores or not (tokens or self._waiting or self._text or not optional):
             return []
@@ -102,14 +99,12 @@ class HeldTokens:
         return found
 
     def _skip_unknown(self, token: bytes) -> None:
-        """Remove from the text what may belong to tokens whose bytes are not known, up to *token*."""
         most, at = min(self._unknown, len(self._text)), 0
         while at < most and self._text[at] >= 0x80 and not self._text.startswith(token, at):
             at += 1
         self._text, self._unknown = self._text[at:], self._unknown - at
 
     def finish(self, stops: Iterable[str] = ()) -> None:
-        """End the stream: no token may wait but marks, and those of the sequence in *stops* that ended the text."""
         words = [token for token, _ in self._waiting if not _MARK.fullmatch(token)]
         rest = b"".join(words)
         self._skip_unknown(rest or _OTHER)
@@ -132,7 +127,6 @@ class HeldScores:
 
     @property
     def differs(self) -> bool:
-        """Whether the tokens do not spell the text."""
         return any(held.differs for held in self._tokens.values())
 
     def take(self, scores: Any, text: str, reasoning: str) -> dict[str, Any] | None:
@@ -162,13 +156,11 @@ class HeldScores:
         return {**dict.fromkeys(given), **shown} if shown else None
 
     def finish(self, stops: Iterable[str]) -> None:
-        """End the stream, as :meth:`HeldTokens.finish` does."""
         for held in self._tokens.values():
             held.finish(stops)
 
 
 def tokens_of(scores: Any) -> list[tuple[bytes, Any]]:
-    """Return the tokens in *scores*, a list of log-probabilities, each with the bytes of its text."""
     rows = [each for each in scores if isinstance(each, dict)] if isinstance(scores, list) else []
     return [(_spelled_row(each), each) for each in rows]
 
@@ -181,7 +173,7 @@ def _spelled_row(row: dict[str, Any]) -> bytes:
 
 
 def _spelled(token: Any, parts: Any) -> bytes:
-    """Return the bytes of *token* without white space. *parts* are its bytes as numbers, if they are known."""
+    # `parts` are its bytes as numbers, if they are known.
     if not isinstance(token, str):
         return b"" if token is None else _OTHER
     given = None
@@ -207,11 +199,8 @@ def _spelled(token: Any, parts: Any) -> bytes:
 
 
 def with_scores_of_text(value: Any, held: HeldTokens | None = None) -> tuple[Any, bool]:
-    """Return *value*, an event of the Responses API, without log-probabilities of tokens that are not in its text.
-
-    Log-probabilities are in a field ``logprobs`` beside ``text``, at any depth. *held* has the earlier tokens of the
-    text in ``delta``. Return also whether tokens do not spell their text.
-    """
+    # Log-probabilities are in a field `logprobs` beside `text`, at any depth. `held` has the earlier tokens of the text
+    # in `delta`. Return also whether tokens do not spell their text.
     if isinstance(value, list):
         members = [with_scores_of_text(each) for each in value]
         return [each for each, _ in members], any(differs for _, differs in members)

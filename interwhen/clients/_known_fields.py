@@ -260,12 +260,10 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def sift(body: Mapping[str, Any], table: Table, stands: Stands, asked: Container[str] = ()) -> Sifted:
-    """Return *body* without unmonitored text, and the names of the fields that had such text.
-
-    It is text in fields that *table* does not list, strings that are not in the form of their field, and text in fields
-    marked ``copy`` that does not repeat a text which monitors read. *stands* returns the text of a ``copy`` field if it
-    may stay, else the text to show instead. *asked* contains the strings of the request.
-    """
+    # Return `body` without unmonitored text, and the names of the fields that had such text. It is text in fields that
+    # `table` does not list, strings that are not in the form of their field, and text in fields marked `copy` that does
+    # not repeat a text which monitors read. `stands` returns the text of a `copy` field if it may stay, else the text
+    # to show instead. `asked` contains the strings of the request.
     sifter = _Sifter(stands, asked)
     return Sifted(sifter.fields(body, table, ""), tuple(sifter.names))
 
@@ -317,7 +315,6 @@ class _Sifter:
         return self._plain(value, "number", place)
 
     def _plain(self, value: Any, kind: Kind, place: str) -> Any:
-        """Return *value*, or without its text if this is not in the form of *kind*."""
         words: set[str] = set()
         fits, is_short = self._fits(value, kind, words), sum(map(len, words)) <= _MOST_CHARACTERS
         if fits and is_short:
@@ -326,7 +323,6 @@ class _Sifter:
         return _emptied(value) if is_short else type(value)()
 
     def _fits(self, value: Any, kind: Kind, words: set[str]) -> bool:
-        """Return whether *value* is in the form of *kind*, and add the keys and words in it to *words*."""
         if isinstance(value, str):
             return not value or self._is_plain(value, kind, words)
         fitting = []  # a list, so that words are counted also after one that does not fit
@@ -362,10 +358,8 @@ def _emptied(value: Any) -> Any:
 
 
 def strict_decoder(table: Table, name: str) -> msgspec.json.Decoder[Any]:
-    """Return a decoder that accepts only objects with fields from *table*, and without text in ``copy`` fields.
-
-    It raises an error of msgspec for others. An object that it accepts does not need the slower :func:`sift`.
-    """
+    # Return a decoder that accepts only objects with fields from `table`, and without text in `copy` fields. It raises
+    # an error of msgspec for others. An object that it accepts does not need the slower `sift`.
     return msgspec.json.Decoder(_struct(table, name))
 
 

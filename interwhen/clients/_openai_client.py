@@ -63,12 +63,9 @@ class SdkCall:
     """A function that returns the body of the server's answer to ``GET /models``."""
 
     async def begin(self) -> tuple[Supervised, httpx2.Response]:
-        """Send the request. Return the supervised call, and the server's response with its status and headers.
-
-        For a stored answer, the response is an empty one with status 200. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
-        :class:`~interwhen.clients.PromptRefused`.
-        """
+        # Send the request. Return the supervised call, and the server's response with its status and headers. For a
+        # stored answer, the response is an empty one with status 200. Raises the exceptions of the SDK, `UsageError`
+        # for a call that cannot be supervised, and `PromptRefused`.
         transport = SdkTransport(
             self.options,
             self.send,
@@ -88,11 +85,8 @@ class SdkCall:
         return supervised, httpx2.Response(200, request=request)
 
     async def whole(self) -> tuple[list[Part], httpx2.Response]:
-        """Read the answer to its end. Return all its chunks, and the server's response with its status and headers.
-
-        If the connection breaks or times out, the call is repeated up to ``max_retries`` times. Raises the same
-        exceptions as :meth:`begin`.
-        """
+        # Read the answer to its end. Return all its chunks, and the server's response with its status and headers. If
+        # the connection breaks or times out, the call is repeated up to `max_retries` times.
         tries = self.options.get_max_retries(self.client.max_retries)
         for left in range(tries, -1, -1):
             supervised, response = await self.begin()
@@ -113,7 +107,6 @@ class SdkCall:
     def parsed_whole(
         self, parts: list[Part], head: httpx2.Response, cast_to: Any
     ) -> tuple[dict[str, Any], SupervisionInfo]:
-        """Return the arguments with which the SDK parses the whole answer *parts*, and its supervision info."""
         response, info = whole_response(head, self.call, parts, self.options), info_of_all(parts)
         options = with_info(self.options, info)
         cast_to = self.client._maybe_override_cast_to(cast_to, options)  # noqa: SLF001
@@ -121,13 +114,11 @@ class SdkCall:
         return {**asked, "stream": False, "stream_cls": None}, info
 
     def parsed_stream(self, supervised: Supervised, head: httpx2.Response, body: Any, kind: Any) -> dict[str, Any]:
-        """Return the arguments with which the SDK makes a stream of the class *kind*, which reads *body*."""
         response = streamed(head, supervised, body, self.options)
         return {"cast_to": kind, "options": self.options, "response": response, "stream": True, "stream_cls": kind}
 
 
 def _trace_id(options: FinalRequestOptions) -> str:
-    """Return the trace id in the caller's header ``traceparent``; empty if the header is missing or malformed."""
     headers = options.headers
     for name, value in headers.items() if is_given(headers) and headers else ():
         if name.lower() == "traceparent" and isinstance(value, str):
@@ -141,10 +132,7 @@ _FINAL = ("get_final_completion", "get_final_response")
 
 
 def with_collected_info(manager: Any) -> Any:
-    """Return a copy of *manager*, the context manager that ``client.chat.completions.stream()`` and the like return.
-
-    If the call is supervised, the events and the final object get supervision info.
-    """
+    # If the call is supervised, the events and the final object get supervision info.
     kind: Any = type(manager)
     mixin = _AsyncInfoManager if hasattr(kind, "__aenter__") else _InfoManager
     made: Any = object.__new__(_class(mixin, kind))
@@ -178,8 +166,7 @@ def _collecting(stream: Any) -> Any:
 
 
 def _with_event_info(handle: Callable[[Any], list[Any]]) -> Callable[[Any], list[Any]]:
-    """Wrap *handle*, which converts an event of the server to SDK events, so that these get its supervision info."""
-
+    # Wrap `handle`, which converts an event of the server to SDK events, so that these get its supervision info.
     def handled(event: Any) -> list[Any]:
         info = supervision_info(event)
         return [attach(made, info) if info is not None else made for made in handle(event)]
@@ -217,10 +204,8 @@ ModelEndpoints: TypeAlias = Callable[[str, str], ModelEndpoint]
 
 
 def wrapped(client: Any, settings: Settings, endpoints: ModelEndpoints | None = None) -> Any:
-    """Return a copy of *client* whose calls are supervised; ``None`` if it is not a client of the SDK.
-
-    If *client* is already wrapped, *settings* replace its settings. *endpoints* has what earlier calls have learned.
-    """
+    # Return a copy of `client` whose calls are supervised; `None` if it is not a client of the SDK. If `client` is
+    # already wrapped, `settings` replace its settings. `endpoints` has what earlier calls have learned.
     bare = getattr(client, "_interwhen_bare", client)
     mixin = AsyncSupervising if isinstance(bare, AsyncOpenAI) else SyncSupervising if isinstance(bare, OpenAI) else None
     if mixin is None:
@@ -245,7 +230,7 @@ def _class(mixin: Any, base: Any) -> type:
 
 
 def _state(client: Any) -> dict[str, Any]:
-    """Return the attributes of *client* without the cached resources, because those refer to *client* itself."""
+    # Return the attributes of `client` without the cached resources, because those refer to `client` itself.
     kept = {}
     for name, value in client.__dict__.items():
         kind = inspect.getattr_static(type(client), name, None)
@@ -263,24 +248,24 @@ class _Supervising:
 
     @cached_property
     def chat(self) -> Any:
-        """The chat resource. The methods of its completions accept ``interwhen=``."""
+        # The chat resource. The methods of its completions accept `interwhen=`.
         chat = super().chat  # type: ignore[misc]
         _accept(chat.completions)
         return chat
 
     @cached_property
     def completions(self) -> Any:
-        """The completions resource. Its methods accept ``interwhen=``."""
+        # The completions resource. Its methods accept `interwhen=`.
         return _accept(super().completions)  # type: ignore[misc]
 
     @cached_property
     def responses(self) -> Any:
-        """The responses resource. Its methods accept ``interwhen=``."""
+        # The responses resource. Its methods accept `interwhen=`.
         return _accept(super().responses)  # type: ignore[misc]
 
     @cached_property
     def beta(self) -> Any:
-        """The beta resource. Its ``responses`` and ``chat``, if the SDK has them, are supervised, too."""
+        # The beta resource. Its `responses` and `chat`, if the SDK has them, are supervised, too.
         beta = super().beta  # type: ignore[misc]
         # Not every version of the SDK has both.
         _accept(getattr(beta, "responses", None))
@@ -288,10 +273,8 @@ class _Supervising:
         return beta
 
     def copy(self, **options: Any) -> Any:
-        """Return a copy of the client with other *options* and the same supervision.
-
-        It shares what was learned about models, unless it gets another HTTP client.
-        """
+        # Return a copy of the client with other `options` and the same supervision. It shares what was learned about
+        # models, unless it gets another HTTP client.
         # Another HTTP client may lead to another server at the same URL.
         known = None if options.get("http_client") is not None else self._interwhen_endpoints
         return wrapped(self._interwhen_bare.copy(**options), self._interwhen_settings, known)
@@ -302,11 +285,8 @@ class _Supervising:
         return self._interwhen_endpoints(str(self._interwhen_bare.base_url), str(call.body.get("model")))
 
     def _interwhen_call(self, options: FinalRequestOptions) -> tuple[FinalRequestOptions, ApiCall | None, Settings]:
-        """Split *options* into the options for the SDK, the call and its settings.
-
-        The call is ``None`` if it is not to be supervised. Raises :class:`UsageError` for an invalid argument
-        ``interwhen``, or a call that cannot be supervised.
-        """
+        # The call is `None` if it is not to be supervised. Raises `UsageError` for an invalid argument `interwhen`, or
+        # a call that cannot be supervised.
         extra = options.extra_json
         override: object = None
         if extra is not None and _FIELD in extra:
@@ -335,12 +315,8 @@ class AsyncSupervising(_Supervising):
     async def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
-
-        A request that is not to be supervised is passed on. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
-        :class:`~interwhen.clients.PromptRefused`.
-        """
+        # A request that is not to be supervised is passed on. Raises the exceptions of the SDK, `UsageError` for a call
+        # that cannot be supervised, and `PromptRefused`.
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -374,12 +350,8 @@ class SyncSupervising(_Supervising):
     def request(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool = False, stream_cls: Any = None
     ) -> Any:
-        """Send the request as the SDK does, and return the parsed answer or stream with supervision info.
-
-        A request that is not to be supervised is passed on. Raises the exceptions of the SDK,
-        :class:`~interwhen.UsageError` for a call that cannot be supervised, and
-        :class:`~interwhen.clients.PromptRefused`.
-        """
+        # A request that is not to be supervised is passed on. Raises the exceptions of the SDK, `UsageError` for a call
+        # that cannot be supervised, and `PromptRefused`.
         options, call, settings = self._interwhen_call(options)
         bare: Any = self._interwhen_bare
         if call is None:
@@ -397,7 +369,6 @@ class SyncSupervising(_Supervising):
         return process(**made.parsed_stream(supervised, head, body, kind[_chunk_type(stream_cls, cast_to)]))
 
     def close(self) -> None:
-        """Close the client that was wrapped, and end the event loop of its calls."""
         self._interwhen_loop.close()
         self._interwhen_bare.close()
 
@@ -407,10 +378,7 @@ def _chunk_type(stream_cls: Any, cast_to: Any) -> Any:
 
 
 def _accept(resource: Any) -> Any:
-    """Add the parameter ``interwhen`` to the methods of *resource* (``create``, ``stream``, ``parse``), and return it.
-
-    The methods put its value into the extra body; the client's method ``request`` takes it out again.
-    """
+    # The methods put its value into the extra body; the client's method `request` takes it out again.
     for name in _METHODS:
         method = getattr(resource, name, None)
         if method is not None:

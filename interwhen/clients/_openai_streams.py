@@ -35,11 +35,10 @@ _AHEAD = 64
 
 
 class Feed:
-    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead.
+    """Iterates over the chunks of a supervised call in a sync thread. Meanwhile the event loop *loop* reads ahead."""
 
-    An error that ended the call is raised after the chunks before it; it is :class:`StreamClosed` if the event loop
-    ends first.
-    """
+    # An error that ended the call is raised after the chunks before it; it is `StreamClosed` if the event loop ends
+    # first.
 
     def __init__(self, supervised: Supervised, loop: Running) -> None:
         self._supervised = supervised
@@ -59,7 +58,7 @@ class Feed:
             yield from found
 
     def close(self) -> None:
-        """End the supervised call. If its event loop has already ended, so has the call, and this does nothing."""
+        # If its event loop has already ended, so has the call, and this does nothing.
         with suppress(RuntimeError):
             self._loop.call(self._supervised.aclose)
 
@@ -91,10 +90,7 @@ _set = object.__setattr__
 
 
 def attach(made: Any, info: SupervisionInfo) -> Any:
-    """Set the attribute ``interwhen`` of *made* to *info*, and return *made*.
-
-    The attribute is not a model field. An object without ``__dict__``, such as a string, is returned unchanged.
-    """
+    # The attribute is not a model field. An object without `__dict__`, such as a string, is returned unchanged.
     if made is not None and hasattr(made, "__dict__"):
         made.__dict__["interwhen"] = info
     return made
@@ -116,10 +112,7 @@ def builder(cast_to: Any, slow: Build) -> Callable[[Part], Any]:
 
 
 def _chat_builder(slow: Build) -> Build:
-    """Return a function that converts the JSON of a chunk to an SDK chat chunk.
-
-    A plain chunk is made directly; for others, *slow*, the SDK's own function, is called.
-    """
+    # A plain chunk is made directly; for others, `slow`, the SDK's own function, is called.
     from openai.types.chat import ChatCompletionChunk
     from openai.types.chat.chat_completion_chunk import Choice, ChoiceDelta
 
@@ -160,14 +153,13 @@ class _Kind:
 
     @staticmethod
     def fits(data: dict[str, Any], nested: str = "") -> bool:
-        """Return whether all values of *data* except the field *nested* are strings, numbers, booleans or ``None``."""
         for name, value in data.items():  # noqa: SIM110  a generator would cost as much as the rest
             if type(value) not in _PLAIN and name != nested:
                 return False
         return True
 
     def make(self, data: dict[str, Any], nested: str = "", inner: Any = None) -> Any:
-        """Make an object from *data* as the SDK's ``construct`` does. The value of its field *nested* is *inner*."""
+        # Make an object from `data` as the SDK's `construct` does. The value of its field `nested` is `inner`.
         defaults = self._defaults
         made = self._cls.__new__(self._cls)
         fields = {**defaults, **data}
@@ -190,10 +182,10 @@ KEY = "interwhen"
 
 
 class AsyncBody(httpx2.AsyncByteStream):
-    """The body of a supervised response of an async client, as an event stream of raw bytes.
+    """The body of a supervised response of an async client, as an event stream of raw bytes."""
 
-    It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the SDK.
-    """
+    # It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the
+    # SDK.
 
     def __init__(self, supervised: Supervised, request: httpx2.Request) -> None:
         self._supervised = supervised
@@ -210,15 +202,14 @@ class AsyncBody(httpx2.AsyncByteStream):
             raise_sdk_error(error, self._request)
 
     async def aclose(self) -> None:
-        """End the supervised call, also if its body was not read to the end."""
         await self._supervised.aclose()
 
 
 class SyncBody(httpx2.SyncByteStream):
-    """The body of a supervised response of a sync client, as an event stream of raw bytes.
+    """The body of a supervised response of a sync client, as an event stream of raw bytes."""
 
-    It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the SDK.
-    """
+    # It ends with the end mark unless the server's stream broke off. Errors of the model are raised as those of the
+    # SDK.
 
     def __init__(self, supervised: Supervised, request: httpx2.Request, loop: Running) -> None:
         self._supervised = supervised
@@ -235,7 +226,6 @@ class SyncBody(httpx2.SyncByteStream):
             raise_sdk_error(error, self._request)
 
     def close(self) -> None:
-        """End the supervised call, also if its body was not read to the end."""
         self.feed.close()
 
 
@@ -262,12 +252,10 @@ class _Supervised(Generic[_T]):
 
     @property
     def call_id(self) -> str:
-        """The id of the call, as in its log event and in the audit file."""
         return self._supervised.call_id
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the stream has ended, and if the run raised an exception."""
         return self._supervised.result
 
     def _maker(self) -> Callable[[Part], Any]:
@@ -328,24 +316,19 @@ _OF_THE_BODY = frozenset(("content-length", "content-encoding", "transfer-encodi
 
 
 def streamed(first: httpx2.Response, supervised: Supervised, body: Any, options: Any) -> httpx2.Response:
-    """Return a response for the SDK to parse, whose body is the stream *body* of the call *supervised*.
-
-    Its status and headers are those of *first*, the server's response.
-    """
+    # Return a response for the SDK to parse, whose body is the stream `body` of the call `supervised`. Its status and
+    # headers are those of `first`, the server's response.
     return _response(first, options, "text/event-stream; charset=utf-8", {KEY: supervised}, stream=body)
 
 
 def whole_response(first: httpx2.Response, call: ApiCall, parts: Sequence[Part], options: Any) -> httpx2.Response:
-    """Return a response with the whole answer to *call* as JSON, joined from the chunks *parts*.
-
-    Its status and headers are those of *first*, the server's response.
-    """
+    # Return a response with the whole answer to `call` as JSON, joined from the chunks `parts`. Its status and headers
+    # are those of `first`, the server's response.
     content = msgspec.json.encode(whole(call.api, parts))
     return _response(first, options, "application/json", {}, content=content)
 
 
 def with_info(options: FinalRequestOptions, info: SupervisionInfo) -> FinalRequestOptions:
-    """Return a copy of *options* with which the SDK attaches *info* to the parsed answer."""
     parse = options.post_parser
 
     def parsed(made: Any) -> Any:

@@ -51,15 +51,11 @@ class SdkError(UpstreamError):
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
-        """Whether another request may help."""
         return self._is_retryable
 
 
 def raise_sdk_error(error: ModelError, request: httpx2.Request | None) -> NoReturn:
-    """Raise *error* as the exception that the SDK would raise for *request*.
-
-    If *error* carries an exception that the SDK had raised, that exception is raised again.
-    """
+    # If `error` carries an exception that the SDK had raised, that exception is raised again.
     if isinstance(error, SdkError):
         raise error.original
     raise _as_sdk_error(error, request) from error
@@ -108,11 +104,6 @@ class SdkBody:
         self._closed = False
 
     async def receive(self) -> bytes:
-        """Wait for the next bytes of the body and return them; empty at the end of the body.
-
-        Raises :class:`StreamClosed` if the body is closed, or if an earlier read was cancelled, and :class:`SdkError`
-        if the connection fails.
-        """
         if self._closed:
             raise StreamClosed
         self._reading = True
@@ -137,7 +128,7 @@ class SdkBody:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response, and wait for that at most one second. A pending :meth:`receive` ends."""
+        # A pending `receive` ends.
         idle, self._closed = not (self._closed or self._reading), True
         if self._scope is not None:
             self._scope.cancel()
@@ -147,7 +138,7 @@ class SdkBody:
                 await self._run_out()
 
     async def _run_out(self) -> None:
-        """Run the nested generators of the body to their end. On a closed connection they end soon."""
+        # Run the nested generators of the body to their end. On a closed connection they end soon.
         with suppress(Exception):
             while True:
                 await self._parts.__anext__()
@@ -183,28 +174,19 @@ class SdkTransport:
         """Host and port of the server; empty before :meth:`open` has succeeded once."""
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> SdkBody:
-        """Send *body* to the path that *place* names, and return the open response.
-
-        If the SDK raises an exception, it is raised again as :class:`SdkError`.
-        """
+        # If the SDK raises an exception, it is raised again as `SdkError`.
         self.response = response = await self._accepted(body, place)
         self._first = self._first or response  # only its path is sure to be below the version
         self.host = response.request.url.netloc.decode("ascii", "replace")
         return SdkBody(response)
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* to the path that *place* names, and return the body of the response.
-
-        If the SDK raises an exception, it is raised again as :class:`SdkError`.
-        """
+        # If the SDK raises an exception, it is raised again as `SdkError`.
         return await self._read(await self._accepted(body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
-
-        Before :meth:`open` has succeeded once, this is the answer for ``models``. An exception of the SDK is raised as
-        :class:`SdkError`.
-        """
+        # Before `open` has succeeded once, this is the answer for `models`. An exception of the SDK is raised as
+        # `SdkError`.
         if facts == "models" or self._first is None:
             try:
                 return await self._list_models()
@@ -227,7 +209,6 @@ class SdkTransport:
         return await self._sent(options)
 
     def _beside(self, path: str, response: httpx2.Response) -> str:
-        """Return the full URL of *path* on the server of *response*, outside the versioned API (``/v1``)."""
         url = response.request.url
         return str(url.copy_with(path=f"{url.path.partition('/v1/')[0]}/{path}", query=None))
 
@@ -248,7 +229,6 @@ class SdkTransport:
 
 
 def _is_passing(error: Exception) -> bool:
-    """Return whether *error* of the SDK may be over soon: a broken connection, or the status 429 or at least 500."""
     import openai
 
     if isinstance(error, openai.APIStatusError):
@@ -257,10 +237,7 @@ def _is_passing(error: Exception) -> bool:
 
 
 def read_error(error: Exception, request: httpx2.Request) -> Exception:
-    """Convert *error*, raised while a body was read, to the exception that the SDK would raise, inside an `SdkError`.
-
-    After a broken connection or a timeout, the result has ``in_body``.
-    """
+    # After a broken connection or a timeout, the result has `in_body`.
     import openai
 
     if isinstance(error, _kinds("TimeoutException")):
@@ -274,7 +251,6 @@ def read_error(error: Exception, request: httpx2.Request) -> Exception:
 
 
 def _kinds(name: str) -> tuple[type[Exception], ...]:
-    """Return the exception class *name* of httpx2, and also of httpx if it is imported."""
     modules = (httpx2, sys.modules.get("httpx"))
     return tuple(getattr(module, name) for module in modules if module is not None)
 
@@ -287,11 +263,8 @@ def _kinds(name: str) -> tuple[type[Exception], ...]:
 
 
 def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[bytes]]]:
-    """Return two functions for the sync client *bare*: one sends requests, the other returns the list of models.
-
-    If *bare* has the default HTTP client of the SDK, the event loop *loop* sends the requests, over connections of its
-    own. If not, worker threads send them with the HTTP client of *bare*.
-    """
+    # If `bare` has the default HTTP client of the SDK, the event loop `loop` sends the requests, over connections of
+    # its own. If not, worker threads send them with the HTTP client of `bare`.
     is_default = type(bare._client) is SyncHttpxClientWrapper  # noqa: SLF001
     sender = _on_loop(bare, loop) if is_default else bare
 
@@ -309,7 +282,6 @@ def sync_sender(bare: Any, loop: Running) -> tuple[Send, Callable[[], Awaitable[
 
 
 def _on_loop(bare: Any, loop: Running) -> Any:
-    """Return a copy of *bare* that sends its requests on the event loop *loop*."""
     sender = object.__new__(type(bare))
     sender.__dict__.update(bare.__dict__)
     relay = object.__new__(_Relay)
@@ -325,7 +297,7 @@ class _Relay(httpx2.Client):
     interwhen_loop: Running
 
     def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        """Send *request* and return the response. The body of an error response has already been read."""
+        # The body of an error response has already been read.
         return anyio.from_thread.run(functools.partial(self._send, request, options))
 
     async def _send(self, request: httpx2.Request, options: dict[str, Any]) -> httpx2.Response:

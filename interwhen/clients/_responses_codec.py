@@ -71,21 +71,17 @@ class ItemPart:
 
     @property
     def text(self) -> str:
-        """The text of the part so far."""
         return "".join(self.pieces)
 
     @property
     def body(self) -> ItemBody:
-        """The part as a JSON object in the format of the API: its type and its text so far."""
         return self.like({})
 
     @property
     def extras(self) -> ItemBody:
-        """The fields that the API requires in events with the part's text, besides the text."""
         return {"logprobs": []} if self.kind == "output_text" else {}
 
     def like(self, given: ItemBody) -> ItemBody:
-        """Return the part as a JSON object of the API: its type, its text, if any, and other fields from *given*."""
         if self.kind not in _NAMES:
             return {"type": self.kind, **given}
         own: ItemBody = {"type": self.kind, "refusal" if self.kind == "refusal" else "text": self.text}
@@ -110,7 +106,6 @@ class OutputItem:
         self._announced = announced
 
     def note(self, event: WireEvent) -> None:
-        """Update the parts of this item after *event* about it was sent to the reader."""
         stem, _, what = event.type.rpartition(".")
         if (kind := _STEMS.get(stem)) is not None:
             part = self._part(kind, event)
@@ -123,15 +118,11 @@ class OutputItem:
             part.announced, part.closed = True, what == "done"
 
     def open_part(self, *kinds: str) -> ItemPart | None:
-        """Return the last part whose kind is in *kinds* and which may still get text; ``None`` if there is none."""
         found = (part for part in reversed(self.parts) if part.kind in kinds)
         return next((part for part in found if not (part.said or part.closed)), None)
 
     def own_part(self, source: int, number: int, kind: str) -> ItemPart:
-        """Return the reader's part that shows part *number* (from 0) of the server's item *source*.
-
-        If the part is missing, it is added, or it continues an open part of the same *kind* that was cut.
-        """
+        # If the part is missing, it is added, or it continues an open part of the same `kind` that was cut.
         own = [part for part in self.parts if part.source == source]
         if number < len(own):
             return own[number]
@@ -142,23 +133,19 @@ class OutputItem:
         return cut
 
     def new_part(self, kind: str, source: int) -> ItemPart:
-        """Add a part of the kind *kind* that the reader does not know yet, with text of the server's item *source*."""
         is_summary = kind == "summary_text"
         number = sum((part.kind == "summary_text") == is_summary for part in self.parts)
         self.parts.append(ItemPart(kind, number, source))
         return self.parts[-1]
 
     def added(self, part: ItemPart) -> ItemBody:
-        """Return the event that announces *part* to the reader."""
         holder = "reasoning_summary_part" if part.kind == "summary_text" else "content_part"
         return {"type": f"response.{holder}.added", **self._place(part), "part": part.body}
 
     def text(self, part: ItemPart, text: str) -> ItemBody:
-        """Return the event that adds *text* to *part*."""
         return {"type": f"{_NAMES[part.kind]}.delta", **self._place(part), "delta": text, **part.extras}
 
     def close(self, status: Status) -> Iterator[ItemBody]:
-        """Yield the events that end the open parts of the item, and then the event that ends the item with *status*."""
         for part in self.parts:
             place, body = self._place(part), part.body
             if not part.said and (stem := _NAMES.get(part.kind)):
@@ -170,7 +157,6 @@ class OutputItem:
         yield {"type": RESPONSE_DONE, "output_index": self.index, "item": self._whole(status)}
 
     def done(self, source: int, given: ItemBody) -> ItemBody:
-        """Return *given*, the server's finished item number *source*, with the id and the texts that the reader got."""
         found = {**given, "id": self.name} if self.name else given
         if self.kind != "message":
             return found
@@ -256,10 +242,7 @@ class OutputItems:
             known.note(event)
 
     def send(self, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader in place of *body*, an event of the server or of interwhen.
-
-        Of an item that the reader does not know or that has ended, only text is shown.
-        """
+        # Of an item that the reader does not know or that has ended, only text is shown.
         kind, index = body["type"], body.get("output_index")
         if kind == _OURS:
             yield from self._ours(body["field"], body["delta"])
@@ -273,20 +256,14 @@ class OutputItems:
             yield from self._ours("reasoning" if "reasoning" in kind else "content", body["delta"])
 
     def close(self, status: Status, *, before: int | None = None) -> Iterator[ItemBody]:
-        """Yield the events that end the open items with *status*.
-
-        With *before*, only items whose ``source`` is smaller than *before* are ended.
-        """
+        # With `before`, only items whose `source` is smaller than `before` are ended.
         for item in tuple(self._open.values()):
             if before is None or item.source < before:
                 for body in item.close(status):
                     yield self._sent(body)
 
     def _announce(self, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events that announce the server's item *index*; *body* is the server's event about it.
-
-        A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
-        """
+        # A message that was cut continues with a new message. Other items that were cut end now, as incomplete.
         item, start = body["item"], self._start_of(index)
         if item.get("type") == "message":
             cut = next((item for item in self._open.values() if item.kind == "message" and item.source < start), None)
@@ -301,7 +278,6 @@ class OutputItems:
         yield self._sent({**body, "output_index": self._next, "item": item}, index)
 
     def _within(self, item: OutputItem, index: int, body: ItemBody) -> Iterator[ItemBody]:
-        """Yield the events for the reader that come from *body*, an event about the server's item *index*."""
         kind: str = body["type"]
         body = {**body, "output_index": item.index}
         if item.name and "item_id" in body:
@@ -335,7 +311,6 @@ class OutputItems:
         yield self._sent(item.text(part, text))
 
     def _made(self, kind: str) -> ItemBody:
-        """Return the event that announces an item of the kind *kind* that interwhen adds."""
         item: ItemBody = {"type": kind, "summary": []}
         if kind == "message":
             item = {"type": kind, "role": "assistant", "status": "in_progress", "content": []}
@@ -343,11 +318,10 @@ class OutputItems:
         return {"type": ADDED, "output_index": self._next, "item": {"id": name, **item}}
 
     def _name(self, name: str) -> str:
-        """Return *name* as the id of the next item. If an earlier item has this id, add the item's number to it."""
+        # If an earlier item has this id, add the item's number to it.
         return f"{name}_{self._next}" if name in self._names else name
 
     def _sent(self, body: ItemBody, source: int | None = None) -> ItemBody:
-        """Update the items for *body*, which is now sent to the reader, and return *body*; see :meth:`follow`."""
         self.follow(msgspec.convert(body, WireEvent), body, source)
         return body
 
@@ -376,10 +350,9 @@ _INCOMPLETE: dict[str, FinishReason] = {"max_output_tokens": "length", "content_
 
 
 class ResponsesChunkBuffer(ChunkBuffer):
-    """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API.
+    """A :class:`~interwhen.clients._chunk_buffer.ChunkBuffer` for the Responses API."""
 
-    The reader gets one response for all requests, so the numbers of output items continue from request to request.
-    """
+    # The reader gets one response for all requests, so the numbers of output items continue from request to request.
 
     def __init__(self, *, holds: bool = False, request: Mapping[str, Any] = MappingProxyType({})) -> None:
         super().__init__(_nothing, "content")
@@ -396,7 +369,6 @@ class ResponsesChunkBuffer(ChunkBuffer):
         """The reasoning items of this request that have no text yet, or only a summary."""
 
     def begin(self, pieces: tuple[Piece, ...]) -> None:
-        """Prepare for a stream that continues the trace *pieces*: cut the queue, and note where the new items begin."""
         super().begin(pieces)
         self._starts.append(self.items)
         self._called = any(piece.call is not None for piece in pieces)
@@ -404,16 +376,10 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._thoughts = set()
 
     def start_of(self, index: int) -> int:
-        """Return the number of the first output item of the request that produced the item *index*."""
         return self._starts[bisect.bisect_right(self._starts, index) - 1] if self._starts else 0
 
     def decode(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, one event of the stream, store it, and return its content.
-
-        The arguments are explained at ``Decode``. Raises :class:`~interwhen.models.StreamProtocolError` for invalid
-        data and, if *first*, for an object that is not an event; :class:`~interwhen.models.UpstreamError` for an error
-        of the server.
-        """
+        # The arguments are explained at `Decode`.
         try:
             event = decode_event(data)
         except DECODE_ERRORS as error:
@@ -481,7 +447,6 @@ class ResponsesChunkBuffer(ChunkBuffer):
         self._at += len(text)
 
     def _whole_call(self, item: WireItem, index: int | None) -> Chunk:
-        """Return the chunk of the complete call *item*, whose item has the number *index*."""
         call = _call(item)
         self._called = True
         if index is not None and index not in self._events.differing:
@@ -548,19 +513,15 @@ _NONE: Body = {"id": "resp_interwhen", "object": "response", "created_at": 0, "s
 
 
 class ResponsesTemplate:
-    """Makes events of the Responses API for text of interwhen, for changed text, and for the end of the response.
+    """Makes events of the Responses API for text of interwhen, for changed text, and for the end of the response."""
 
-    The server's first event in *buffer* gives the id and the other fields.
-    """
+    # The server's first event in `buffer` gives the id and the other fields.
 
     def __init__(self, buffer: ResponsesChunkBuffer) -> None:
         self.buffer = buffer
 
     def text(self, field: Field, text: str) -> Body:
-        """Return an event with *text* for the reasoning or the answer, as *field* says.
-
-        If *text* is empty, the event only says that the response is in progress.
-        """
+        # If `text` is empty, the event only says that the response is in progress.
         if text:
             return {"type": _OURS, "field": field, "delta": text}
         return {"type": "response.in_progress", "response": self._first()}
@@ -569,10 +530,7 @@ class ResponsesTemplate:
         """Do nothing, because a response begins with a separate event."""
 
     def with_text(self, data: bytes, field: Field, text: str, *, whole: bool) -> Body:  # noqa: ARG002  see Shape
-        """Return the event *data* with its text replaced by *text*. *field* is ignored.
-
-        If *text* is the *whole* text of the event, its log-probabilities are kept.
-        """
+        # `field` is ignored. If `text` is the `whole` text of the event, its log-probabilities are kept.
         body: Body = msgspec.json.decode(data)
         if body.get("logprobs") and not whole:
             body["logprobs"] = []
@@ -608,7 +566,7 @@ class ResponsesTemplate:
         return {**said, "type": kind, "response": response}
 
     def cut(self, result: Result, items: OutputItems) -> Body:
-        """Return the event that ends the response if the server did not end it. The only reason is the token limit."""
+        # The only reason is the token limit.
         found = self.end(None, result, items)
         details = {"reason": "max_output_tokens"} if result.finish_reason == "length" else None
         return {**found, "response": {**found["response"], "incomplete_details": details}}
@@ -619,10 +577,9 @@ class ResponsesTemplate:
 
 
 class ResponsesComposer(Composer):
-    """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API.
+    """A :class:`~interwhen.clients._chat_codec.Composer` for the Responses API."""
 
-    Its last event usually contains the whole response with the final text.
-    """
+    # Its last event usually contains the whole response with the final text.
 
     def __init__(
         self, buffer: ChunkBuffer, trace: Callable[[], str], call: ApiCall, settings: Settings, *, splits: bool
@@ -685,7 +642,6 @@ class ResponsesComposer(Composer):
             self._add(Part(last.data))
 
     def _has_calls_of(self, data: bytes) -> bool:
-        """Return whether the reader got all calls in the output of the response in the event *data*."""
         output = (msgspec.json.decode(data).get("response") or {}).get("output") or ()
         names = ("call_id", "name", "arguments", "input")
         shown = [[call.get(name) for name in names] for call in self._items.calls]
@@ -693,7 +649,6 @@ class ResponsesComposer(Composer):
 
 
 def whole_of(parts: list[Part]) -> Body:
-    """Return the response in the last event of *parts* that has one; an empty object if none has."""
     for part in reversed(parts):
         response = part.chunk().get("response")
         if isinstance(response, dict):

@@ -118,18 +118,15 @@ class ResponsesFieldFilter(FieldFilter):
         """The items of calls whose pieces or announcement differ from the complete call, which monitors read."""
 
     def restart(self) -> None:
-        """Forget the texts of the last request, because the items of the next one are numbered from 0 again."""
+        # Forget the texts of the last request, because the items of the next one are numbered from 0 again.
         for known in (self._texts, self._tokens, self._calls, self._said):
             known.clear()
         self._made.clear()
         self.differing.clear()
 
     def filtered(self, event: WireEvent, data: bytes) -> bytes:
-        """Return *data*, the bytes of *event*, as the reader gets them, and record fields with unmonitored text.
-
-        If ``holds`` is set, unmonitored text is removed or replaced, and log-probabilities wait for the text of their
-        tokens. The field ``interwhen`` of a server is removed.
-        """
+        # If `holds` is set, unmonitored text is removed or replaced, and log-probabilities wait for the text of their
+        # tokens. The field `interwhen` of a server is removed.
         shown = self._sifted(event, data)
         if not (self._tokens or SCORED.search(shown)):
             return shown
@@ -184,10 +181,7 @@ class ResponsesFieldFilter(FieldFilter):
             self._texts.setdefault(place, []).append(delta)
 
     def _whole(self, event: WireEvent) -> None:
-        """Record the name and the arguments of a complete tool call, which monitors read.
-
-        If its pieces or its announcement differ from these, they count as unmonitored text.
-        """
+        # If its pieces or its announcement differ from these, they count as unmonitored text.
         item, index = event.item, event.output_index
         assert item is not None
         name, made = item.name or "", (item.input if item.type == "custom_tool_call" else item.arguments) or ""
@@ -217,7 +211,6 @@ class ResponsesFieldFilter(FieldFilter):
         return any("".join(pieces) == text for pieces in self._texts.values())
 
     def _instead(self, place: str) -> str:
-        """Return the text to show in the field *place* instead of unmonitored text; it may be empty."""
         if place.endswith("text") and len(self._texts) == 1:
             return "".join(*self._texts.values())
         return ""

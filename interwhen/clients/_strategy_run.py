@@ -53,10 +53,9 @@ class RecordedAnswer(NamedTuple):
 
 
 class RecordingTransport:
-    """A :class:`~interwhen.clients._upstream.CallTransport` for one sample. It records what *inner* receives.
+    """A :class:`~interwhen.clients._upstream.CallTransport` for one sample. It records what *inner* receives."""
 
-    It is also the response to its last streamed request, an :class:`~interwhen.models.HttpResponse`.
-    """
+    # It is also the response to its last streamed request, an `HttpResponse`.
 
     def __init__(self, inner: CallTransport) -> None:
         self._inner = inner
@@ -88,16 +87,15 @@ class RecordingTransport:
         await self._response.aclose()
 
     def recorded(self) -> RecordedAnswer:
-        """Return the response, with the bytes received so far. Call this once, at the end."""
+        # Call this once, at the end.
         packed = b"".join((*self._packed, self._packer.flush()))
         return RecordedAnswer(self.headers.get("content-type", ""), packed)
 
 
 class _SampleStream(StreamWrapper):
-    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token`` of *sampler*.
+    """The stream of one sample. It enforces the timeouts ``first_token`` and ``inter_token`` of *sampler*."""
 
-    The chunks in *buffer* are dropped. *known* gets the first one, and the field with the reasoning.
-    """
+    # The chunks in `buffer` are dropped. `known` gets the first one, and the field with the reasoning.
 
     def __init__(
         self, stream: Stream, buffer: ChunkBuffer, known: ChunkBuffer, transport: RecordingTransport, timeouts: Timeouts
@@ -112,7 +110,7 @@ class _SampleStream(StreamWrapper):
 
     @property
     def recording(self) -> RecordedAnswer | None:
-        """The whole answer as the server sent it; ``None`` if the stream was not read to its end. Read this once."""
+        # Read this once.
         return self._transport.recorded() if self._is_whole else None
 
     async def receive(self) -> Sequence[Chunk]:
@@ -131,11 +129,10 @@ class _SampleStream(StreamWrapper):
 
 
 class CallSampler(ModelWrapper):
-    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample.
+    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample."""
 
-    If the caller gave a seed, the request has the seed of the sample. After :meth:`show`, streams put their chunks into
-    the buffer that the reader sees; before, the chunks are dropped.
-    """
+    # If the caller gave a seed, the request has the seed of the sample. After `show`, streams put their chunks into the
+    # buffer that the reader sees; before, the chunks are dropped.
 
     needs_proof = False
     """A run that is a part of a call does not probe the endpoint."""
@@ -159,11 +156,8 @@ class CallSampler(ModelWrapper):
         """Set once the server has accepted a request, or the strategy has ended."""
 
     def show(self, buffer: ChunkBuffer, *, greedy: bool, seed: int) -> CallModel:
-        """Treat the next streams as those of one run that the reader sees, and put their chunks into *buffer*.
-
-        With *greedy*, the temperature is 0; without it, a temperature of 0 becomes 0.7. *seed* is added to the caller's
-        seed. Return the model that sends the requests.
-        """
+        # With `greedy`, the temperature is 0; without it, a temperature of 0 becomes 0.7. `seed` is added to the
+        # caller's seed. Return the model that sends the requests.
         body = dict(self._call.body)
         if greedy:
             body["temperature"] = 0
@@ -176,12 +170,9 @@ class CallSampler(ModelWrapper):
         return shown
 
     async def stream(self, request: Request) -> Stream:
-        """Send *request*, and return the open stream once it is accepted.
-
-        It is a sample or, after :meth:`show`, a request of the run that the reader sees. Raises
-        :class:`~interwhen.ModelError` if the request fails, and :class:`UsageError` if the strategy adds messages to
-        messages with more than text.
-        """
+        # Send `request`, and return the open stream once it is accepted. It is a sample or, after `show`, a request of
+        # the run that the reader sees. Raises `ModelError` if the request fails, and `UsageError` if the strategy adds
+        # messages to messages with more than text.
         stream = await (super().stream(request) if self._is_shown else self._sampled(request))
         self.accepted += 1
         self.resume = getattr(stream, "way", None) or self.resume
@@ -200,10 +191,6 @@ class CallSampler(ModelWrapper):
         return CallModel(call, transport, self._endpoint, buffer, resume=self._settings.resume)
 
     def _asked(self, request: Request) -> ApiCall:
-        """Return the call with the prompt and the temperature of *request*, and its seed if the caller gave one.
-
-        Raises :class:`UsageError` for a prompt that is neither a text nor the caller's messages with more after them.
-        """
         body = {name: value for name, value in self._call.body.items() if name != "stream_options"}
         sampling, prompt, known = request.sampling, request.prompt, self._call.prompt
         if sampling.temperature is not None:
@@ -227,12 +214,10 @@ class CallSampler(ModelWrapper):
 
 
 class CallMeter(MeteredModel):
-    """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*.
+    """Counts the tokens and samples of one call, and limits them to *tokens* and *samples*."""
 
-    A sample is a stream that begins a text. Requests raise :class:`~interwhen.models.OutOfTokens` when the tokens are
-    used up, and samples also when their number is. Equal forks with a ``side`` get the same answer, without another
-    request.
-    """
+    # A sample is a stream that begins a text. Requests raise `OutOfTokens` when the tokens are used up, and samples
+    # also when their number is. Equal forks with a `side` get the same answer, without another request.
 
     def __init__(self, model: CallSampler, tokens: int, samples: int) -> None:
         super().__init__(model, tokens)
@@ -253,18 +238,13 @@ class CallMeter(MeteredModel):
 
     @property
     def left(self) -> int:
-        """The number of tokens that samples may still generate.
-
-        It is 0 if no further sample is allowed, or if supervision is switched off.
-        """
+        # The number of tokens that samples may still generate. It is 0 if no further sample is allowed, or if
+        # supervision is switched off.
         # After the kill switch nothing rates samples, so the answer is chosen among those that there are.
         return super().left if self._samples_left and not is_off() else 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for *request*, which begins a sample or continues a text. The first one may show ``chosen``.
-
-        Raises :class:`~interwhen.models.OutOfTokens` if the tokens or the samples are used up.
-        """
+        # The first one may show `chosen`.
         chosen, self.chosen = self.chosen, None
         if chosen is not None:
             shown = await chosen.stream(request)
@@ -276,10 +256,8 @@ class CallMeter(MeteredModel):
         return await super().stream(request)
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork. If it has a ``side``, the answer to an equal fork is used again, without tokens.
-
-        Raises :class:`~interwhen.models.OutOfTokens` if no tokens are left for a new fork.
-        """
+        # If it has a `side`, the answer to an equal fork is used again, without tokens. Raises `OutOfTokens` if no
+        # tokens are left for a new fork.
         asked = request.sampling
         key = (request.prefix, request.side, asked.max_tokens, asked.stop, asked.logprobs, asked.top_logprobs)
         known = None if request.side is None else self._answered.get(key)
@@ -290,12 +268,10 @@ class CallMeter(MeteredModel):
         return answer
 
     def billed(self, chunk: Chunk) -> Chunk:
-        """Return *chunk* as :class:`~interwhen.models.MeteredModel` does, and note whether reasoning is hidden."""
         self.hides_reasoning = self.hides_reasoning or (chunk.usage is not None and chunk.usage.hides_reasoning)
         return super().billed(chunk)
 
     def settle(self, usage: Usage | None, size: int = 0, *, came: int = 0, finished: bool = False) -> None:
-        """Count *usage* as :class:`~interwhen.models.MeteredModel` does, and its tokens of reasoning."""
         super().settle(usage, size, came=came, finished=finished)
         if usage is not None and usage.reasoning_tokens:
             self.reasoning_tokens += usage.reasoning_tokens
@@ -303,7 +279,6 @@ class CallMeter(MeteredModel):
 
     @property
     def streamed(self) -> int:
-        """The number of tokens that servers generated in streams, including those beyond the budget."""
         return self.generated + self.unseen + self.wasted
 
 
@@ -320,11 +295,10 @@ class _HidingStream(StreamWrapper):
 
 
 class StrategyRun:
-    """Answers *call* with *strategy*. It has those methods of a :class:`~interwhen.Run` that a supervised call uses.
+    """Answers *call* with *strategy*. It has those methods of a :class:`~interwhen.Run` that a supervised call uses."""
 
-    The answer fills *buffer*. With *is_final*, text that the reader has seen cannot be retracted. *context* reports
-    what the call has used of its prepared context.
-    """
+    # The answer fills `buffer`. With `is_final`, text that the reader has seen cannot be retracted. `context` reports
+    # what the call has used of its prepared context.
 
     def __init__(
         self,
@@ -375,22 +349,18 @@ class StrategyRun:
 
     @property
     def monitors(self) -> tuple[Monitor, ...]:
-        """The monitors of the run that the reader sees now, or will see first; their remedies may be the strategy's."""
         return self._monitors if self._live is None else self._live.monitors
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether the monitors of the run that shows the answer were off when it began, or turned off during it."""
         return self._began_off or (self._inner is not None and self._inner.is_switched_off)
 
     @property
     def text(self) -> str:
-        """The trace so far of the run that the reader sees; empty before that run and between two of them."""
         return "" if self._inner is None else self._inner.text
 
     @property
     def result(self) -> Result:
-        """The result of the call. Raises :class:`UsageError` before its end."""
         if self._result is None:
             raise UsageError(
                 "the result must be read after the end of the call, got a read before it: read its events "
@@ -420,11 +390,8 @@ class StrategyRun:
                 self._result = self._abstained("the caller left before the end")
 
     async def batch(self) -> list[Event]:
-        """Wait for events of the run that the reader sees, and return them; an empty list at the end.
-
-        If another run follows, the text of the run before it is retracted. Raises the error of a strategy, unless it is
-        a :class:`~interwhen.ModelError`, which becomes a failed result.
-        """
+        # If another run follows, the text of the run before it is retracted. Raises the error of a strategy, unless it
+        # is a `ModelError`, which becomes a failed result.
         while not self._is_over:
             if self._live is None and not self._has_begun:
                 await self._sampler.opened.wait()
@@ -449,7 +416,7 @@ class StrategyRun:
     # ------------------------------------------------------------------ the strategy chooses
 
     async def _solve(self) -> None:
-        """Let the strategy choose an answer within the time budget of the call. Errors are stored for the reader."""
+        # Errors are stored for the reader.
         LISTENERS.set(None)  # in the context of this task: its runs are parts of the call
         settings, call = self._settings, self._call
         seed = call.body.get("seed")
@@ -479,10 +446,7 @@ class StrategyRun:
             self._sampler.opened.set()
 
     async def _begin(self) -> Result | None:
-        """Begin the run that the reader sees, once the strategy has chosen, and return ``None``.
-
-        If there is nothing to show, return the result of the call.
-        """
+        # If there is nothing to show, return the result of the call.
         if self._live is not None:
             self._sampler.show(self._buffer, greedy=self._live.greedy, seed=self._live.seed)
             await self._enter(self._run(self._live.monitors))
@@ -500,10 +464,7 @@ class StrategyRun:
         return None
 
     async def _make_shown(self, choice: StrategyChoice) -> Run:
-        """Return the run that shows *choice*: it replays the recorded answer, or a stream made from its text.
-
-        A refuted answer is corrected, by requests to the server, as the answer of any other run.
-        """
+        # A refuted answer is corrected, by requests to the server, as the answer of any other run.
         recording, meter = choice.recording, self._meter
         if isinstance(recording, RecordedAnswer):
             answer = KnownResponse(zlib.decompress(recording.packed), recording.content_type)
@@ -515,7 +476,6 @@ class StrategyRun:
         return self._run(self._monitors)
 
     def _composed(self, choice: StrategyChoice) -> bytes:
-        """Return the bytes of the stream that a server would have sent if it had written the text of *choice*."""
         is_chat = self._call.api == "chat"
         template = ChunkTemplate(self._sampler.known.first, chat=is_chat)
         said: Field = "content" if is_chat else "text"
@@ -559,10 +519,8 @@ class StrategyRun:
         return made
 
     async def _enter(self, made: Run) -> None:
-        """Enter the run *made* in a separate task, because the reader may leave it in another task.
-
-        Raises the exception of entering.
-        """
+        # Enter the run `made` in a separate task, because the reader may leave it in another task. Raises the exception
+        # of entering.
         self._leaving, self._left = anyio.Event(), anyio.Event()
         await self._group.start(self._hold, made, name="shown run")
         self._inner = made
@@ -577,7 +535,6 @@ class StrategyRun:
             self._left.set()
 
     def _passed(self, events: list[Event]) -> list[Event]:
-        """Return those of *events* that the reader gets, and record how much of the text they show."""
         for event in events:
             if isinstance(event, Delta):
                 self._shown = event.start + len(event.text)
@@ -588,10 +545,7 @@ class StrategyRun:
         return events
 
     async def _finish(self, events: list[Event]) -> list[Event]:
-        """Return the last *events* of a run with the result of the call, or choose the next run.
-
-        In the second case, the shown text is retracted.
-        """
+        # In the second case, the shown text is retracted.
         assert self._inner is not None
         result = self._inner.result
         if result.status == "failed" and isinstance(self.error, OutOfTokens):
@@ -616,10 +570,7 @@ class StrategyRun:
         return passed
 
     def _following(self, result: Result) -> LiveRun | None:
-        """Return the run to make after one that ended with *result*; ``None`` if no other run follows.
-
-        Another run follows only if there is no answer yet, and enough time and tokens are left.
-        """
+        # Another run follows only if there is no answer yet, and enough time and tokens are left.
         if result.status == "failed" or (result.status != "abstained" and result.text.strip()):
             return None
         is_out_of_time = self._settings.budgets.seconds is not None and (
@@ -637,7 +588,6 @@ class StrategyRun:
         return [Finished(result)]
 
     def _of_chosen(self, result: Result) -> Result:
-        """Return *result*, of the run that showed the chosen answer, with the costs and times of the whole call."""
         choice, timing = self._choice, result.timing
         assert choice is not None
         waited = self._chosen_at - self._began
@@ -661,7 +611,7 @@ class StrategyRun:
         return {**empty, "resume": self._sampler.resume, "ledger": self._ledger()}
 
     def _summed(self, last: Ledger) -> Ledger:
-        """Return the sum of the ledgers of all runs. Only the text of the run *last* counts as kept."""
+        # Only the text of the run `last` counts as kept.
         every = (*self._spent, last)
         fields: dict[str, Any] = {
             name: sum(getattr(each, name) for each in every) for name in Ledger.__struct_fields__ if name != "resumes"
@@ -699,7 +649,6 @@ class StrategyRun:
 
 
 def _written(choice: StrategyChoice, text: str) -> tuple[Insertion, ...]:
-    """Return the parts of *text* that the strategy wrote itself: those of *choice* before any correction of it."""
     chosen = "".join(chunk.text for chunk in choice.chunks)
     length = len(os.path.commonprefix([text, chosen]))  # noqa: RUF071  (any texts, not only paths)
     found: list[Insertion] = []

@@ -76,11 +76,8 @@ class CallEnding:
         """Whether a listener wants the events."""
 
     def publish(self, result: Result | None) -> None:
-        """Tell the listeners that the call has ended, log the call, and queue it for the audit file and its journal.
-
-        For a call of a gateway, this only tells the listeners. *result* is ``None`` if the call raised an exception.
-        Errors are only logged.
-        """
+        # For a call of a gateway, this only tells the listeners. `result` is `None` if the call raised an exception.
+        # Errors are only logged.
         is_ours = self.origin.source != "gateway"
         try:
             if is_ours or self.observation.listeners:
@@ -96,16 +93,12 @@ class CallEnding:
             log_warning("call.unrecorded", error=type(error).__name__)
 
     def keep(self, record: CallRecord) -> None:
-        """Add *record*, without its content, to the journal of the call, if the call has one."""
         if self.journal is not None:
             self.journal.slot.called(record.for_journal(self.journal.keyed), has_problem=record.has_problem)
 
     def record(self, result: Result | None, outcome: str = "") -> CallRecord:
-        """Return the record of the call, which ended with *result*. *outcome*, if given, replaces the result's outcome.
-
-        The record has texts only if the audit settings ask for them, and not if a monitor refused the prompt or failed
-        to check it.
-        """
+        # `outcome`, if given, replaces the result's outcome. The record has texts only if the audit settings ask for
+        # them, and not if a monitor refused the prompt or failed to check it.
         settings, call = self._settings, self._call
         return record_call(
             self.origin,
@@ -122,15 +115,12 @@ class CallEnding:
 
 
 def _was_refused(result: Result | None) -> bool:
-    """Return whether a monitor refused the prompt, or failed to check it."""
     return result is not None and any(one.outcome in ("refused", "failed") for one in result.prompt_findings)
 
 
 def _start_task(main: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[Callable[[], object]], object]:
-    """Start *main* in a task that belongs to no task group, so that it may outlive its caller.
-
-    Return a function for any thread that calls code on the loop of the task.
-    """
+    # Start `main` in a task that belongs to no task group, so that it may outlive its caller. Return a function for any
+    # thread that calls code on the loop of the task.
     import asyncio  # much of the cost of importing interwhen
 
     try:
@@ -165,10 +155,7 @@ class FormatClaim(Claim):
 
 
 def check(claim: FormatClaim) -> Verdict:
-    """Check that the tool is offered, and that the arguments are a JSON object with all required names.
-
-    Without required names, the arguments may be empty. The arguments of custom tools and of code are not checked.
-    """
+    # Without required names, the arguments may be empty. The arguments of custom tools and of code are not checked.
     call, required = claim.call, claim.required
     if claim.problem:
         return Violation(why=f"the tool call cannot be read: {claim.problem}")
@@ -192,11 +179,8 @@ _VERIFIER = FunctionVerifier(NAME, "1", 1.0, "inline", check)
 
 
 def tool_format(tools: Sequence[Mapping[str, Any]]) -> Monitor:
-    """Return a monitor that checks whether a call names one of *tools* and has valid arguments.
-
-    If *tools* is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that cannot
-    be read is a violation, too.
-    """
+    # If `tools` is empty, it only checks that the arguments are JSON. A call that the model wrote as text and that
+    # cannot be read is a violation, too.
     return _tool_format(tuple((tool["name"], _required(tool)) for tool in tools))
 
 
@@ -231,17 +215,15 @@ def _tool_format(tools: tuple[tuple[str, tuple[str, ...]], ...]) -> Monitor:
 
 
 def _required(tool: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the required arguments of *tool*; none for a malformed schema."""
     schema = tool.get("parameters")
     names = schema.get("required") if isinstance(schema, Mapping) else None
     return tuple(name for name in names if isinstance(name, str)) if isinstance(names, list | tuple) else ()
 
 
 class Supervised:
-    """The answer to one call, chunk by chunk. :func:`supervise` creates it.
+    """The answer to one call, chunk by chunk. :func:`supervise` creates it."""
 
-    Call :meth:`parts` until it returns an empty list, or call :meth:`aclose`.
-    """
+    # Call `parts` until it returns an empty list, or call `aclose`.
 
     # A stream of an SDK begins in one function and ends in another, perhaps in another task or at garbage collection.
     # But the task that entered a task group must also leave it. So a separate task enters and leaves each run.
@@ -275,11 +257,8 @@ class Supervised:
         """Whether the error that ended the run was raised."""
 
     async def start(self, *, ahead: bool) -> None:
-        """Send the request and wait until the server has accepted it.
-
-        With *ahead*, the request is sent at once, and the run is entered meanwhile; this waits for the response at most
-        as long as the time budget of the call. Raises the errors of entering the run, and those of :meth:`parts`.
-        """
+        # With `ahead`, the request is sent at once, and the run is entered meanwhile; this waits for the response at
+        # most as long as the time budget of the call.
         try:
             self._soon = _start_task(self._hold)
             if ahead:
@@ -303,10 +282,8 @@ class Supervised:
             self._raise()
 
     async def parts(self) -> list[Part]:
-        """Wait for the next chunks and return at least one. At the end, return an empty list.
-
-        If a :class:`~interwhen.ModelError` ended the stream, it is raised once, after the chunks before it.
-        """
+        # At the end, return an empty list. If a `ModelError` ended the stream, it is raised once, after the chunks
+        # before it.
         while not self._over:
             events, self._waiting = self._waiting, []
             if not events:
@@ -333,7 +310,6 @@ class Supervised:
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` before the run has ended, and if it raised an exception."""
         result = self._ended_with
         return None if result is None else self._composer.judged(result)
 
@@ -343,23 +319,22 @@ class Supervised:
 
     @property
     def refusal(self) -> ModelError | None:
-        """The server's error after which the answer ended as abstained; ``None`` if there was none."""
         result = self._ended_with
         return self._run.error if result is not None and result.status == "abstained" else None
 
     @property
     def is_switched_off(self) -> bool:
-        """Whether supervision was turned off during the call, so that the rest of the answer was not checked."""
+        # Whether supervision was turned off during the call, so that the rest of the answer was not checked.
         return self._run.is_switched_off
 
     @property
     def is_cut(self) -> bool:
-        """Whether the stream broke off: it had no finish reason and no end mark. False before the end of the run."""
+        # False before the end of the run.
         result = self._ended_with
         return result is not None and result.status == "unverified" and result.finish_reason == "truncated"
 
     def leave(self) -> None:
-        """Ask the run to end, without waiting. Any thread may call this, even after the loop has ended."""
+        # Any thread may call this, even after the loop has ended.
         if self._soon is not None and not self._left.is_set():
             try:
                 self._soon(self._leaving.set)
@@ -367,7 +342,7 @@ class Supervised:
                 self._soon = None
 
     async def aclose(self) -> None:
-        """End the call, even before the end of its answer. This waits for at most 10 seconds, even if cancelled."""
+        # End the call, even before the end of its answer. This waits for at most 10 seconds, even if cancelled.
         if self._soon is None:
             return
         self._leaving.set()
@@ -375,14 +350,13 @@ class Supervised:
             await self._left.wait()
 
     def _raise(self) -> None:
-        """If the run failed with an error, raise this error."""
         result = self._ended_with
         if result is not None and result.status == "failed" and self._run.error is not None:
             self._raised = True
             raise self._run.error
 
     async def _hold(self) -> None:
-        """Keep the run open until the reader leaves. At the end, report and record the call."""
+        # At the end, report and record the call.
         try:
             async with self._run:
                 self._entered.set()
@@ -484,11 +458,7 @@ async def supervise(
 async def _checked(
     call: ApiCall, settings: Settings, monitors: tuple[Monitor, ...], origin: CallOrigin
 ) -> tuple[ApiCall, tuple[PromptRecord, ...]]:
-    """Run the prompt monitors of *settings* on *call*.
-
-    Return the call with the prompt that they allow, and the records. Raises :class:`PromptRefused`, after recording the
-    refusal.
-    """
+    # Run the prompt monitors of `settings` on `call`. Return the call with the prompt that they allow, and the records.
     from interwhen.clients._prompt_texts import checked_call
 
     try:
@@ -499,7 +469,6 @@ async def _checked(
 
 
 def _journal(origin: CallOrigin, call: ApiCall, settings: Settings) -> CallJournal | None:
-    """Begin and return the journal of *call*; ``None`` if the settings ask for no journal."""
     if settings.journal is None:
         return None
     head = CallHead(
@@ -521,7 +490,6 @@ Body = dict[str, Any]
 
 
 def whole(api: Api, parts: Iterable[Part]) -> Body:
-    """Join the chunks *parts* to one response body, as the server of *api* would have sent it without streaming."""
     if api == "responses":
         return whole_of(list(parts))
     body: Body = {}
@@ -565,11 +533,8 @@ def _merge_choice(choice: Body, found: Body) -> None:
 
 
 def _merge(into: Body, more: Body) -> None:
-    """Merge the fields *more* of a chunk into *into*, the fields so far.
-
-    Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values are
-    replaced, but not by ``None``.
-    """
+    # Strings and lists are joined, objects are merged, and tool calls are matched by their index and id. Other values
+    # are replaced, but not by `None`.
     for name, value in more.items():
         known = into.get(name)
         if name in ("role", "type", "id", "index"):

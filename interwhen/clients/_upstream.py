@@ -90,11 +90,9 @@ from interwhen.models._transport import (
 
 
 def in_items(given: object, pieces: Sequence[Piece], side: str | None) -> list[Turn]:
-    """Return the input for a request that continues a trace, as a list of items of the Responses API.
-
-    It has the items of *given*, the field ``input`` of the caller's request, then the trace *pieces*, then *side*, the
-    side text of a fork.
-    """
+    # Return the input for a request that continues a trace, as a list of items of the Responses API. It has the items
+    # of `given`, the field `input` of the caller's request, then the trace `pieces`, then `side`, the side text of a
+    # fork.
     items: list[Turn] = [{"role": "user", "content": given}] if isinstance(given, str) else list(given or ())  # type: ignore[call-overload]
     own = len(items)
     kinds: dict[str, str] = {}
@@ -144,7 +142,7 @@ class KnownResponse:
         self._at = 0
 
     async def receive(self) -> bytes:
-        """Return the next bytes of the body. A long answer comes in pieces, so that it does not stop the event loop."""
+        # A long answer comes in pieces, so that it does not stop the event loop.
         await anyio.lowlevel.checkpoint()
         start, self._at = self._at, self._at + _PIECE
         return self._body[start : self._at]
@@ -154,10 +152,8 @@ class KnownResponse:
 
 
 async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
-    """Return *response*. If it says that its body is JSON, read the body and convert it to an event stream.
-
-    Raises :class:`~interwhen.models.StreamProtocolError` if the answer is larger than 16 MiB, or cannot be converted.
-    """
+    # If it says that its body is JSON, read the body and convert it to an event stream. Raises `StreamProtocolError` if
+    # the answer is larger than 16 MiB, or cannot be converted.
     if not response.headers.get("content-type", "").startswith("application/json"):
         return response
     try:
@@ -175,11 +171,8 @@ async def streamed(api: Api, response: HttpResponse) -> HttpResponse:
 
 
 def as_events(api: Api, data: bytes) -> bytes:
-    """Convert *data*, a whole answer of *api* in JSON, to the bytes of an event stream with the same content.
-
-    An error of the server, and data that is not a JSON object, become one event. Raises
-    :class:`~interwhen.models.StreamProtocolError` for an object that cannot be converted.
-    """
+    # An error of the server, and data that is not a JSON object, become one event. Raises `StreamProtocolError` for an
+    # object that cannot be converted.
     try:
         body = msgspec.json.decode(data)
     except DECODE_ERRORS:
@@ -316,20 +309,16 @@ class ModelEndpoint:
 
     @property
     def has_card(self) -> bool:
-        """Whether :attr:`card` was learned within the last ``REMEMBERED_SECONDS``."""
         return anyio.current_time() < self._card_until
 
     def learn_card(self, card: ModelCard | None) -> None:
-        """Remember *card*, the model's entry in ``GET /models``, for ``REMEMBERED_SECONDS``."""
         self.card, self._card_until = card, anyio.current_time() + REMEMBERED_SECONDS
 
     def is_on(self, server: str) -> bool:
-        """Return whether the model's entry in ``GET /models`` was learned lately, and names *server*."""
         return self.has_card and self.card is not None and self.card.owned_by == server
 
     @property
     def known(self) -> ChatMode | None:
-        """The way to continue a chat that was learned in the last ``REMEMBERED_SECONDS``; ``None`` without one."""
         return self._mode if anyio.current_time() < self._until else None
 
     def learn(self, mode: ChatMode, why_turn: str = "") -> ChatMode:
@@ -387,36 +376,26 @@ class CallModel:
 
     @property
     def name(self) -> str:
-        """The model and its server: ``model@host:port``, or ``model@host`` for a default port.
-
-        Some transports learn host and port with their first request. Before it, the name ends with ``@``.
-        """
+        # Some transports learn host and port with their first request. Before it, the name ends with `@`.
         return f"{self._call.model}@{self.transport.host}"
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities without sending a request.
-
-        For the chat API, ``resume`` is the mode that the settings give, or ``turn`` if they give none.
-        """
+        # For the chat API, `resume` is the mode that the settings give, or `turn` if they give none.
         mode: ResumeMode = "prefix" if self._call.api == "completions" else self._resume or "turn"
         return Capabilities(resume=mode, logprobs=True)
 
     async def resume_mode(self) -> ResumeMode:
-        """Return how the server continues kept text. This may send requests."""
+        # Return how the server continues kept text. This may send requests.
         if self._call.api == "chat":
             return await self._mode()
         return "prefix" if self._call.api == "completions" else "turn"
 
     def answer_first(self, response: KnownResponse) -> None:
-        """Use *response* in place of the server's for the first stream."""
         self._stored = response
 
     async def send_ahead(self, seconds: float | None) -> None:
-        """Send the caller's request before :meth:`stream` needs it, and wait for the response for at most *seconds*.
-
-        If :meth:`stream` needs the same request, it uses the response or the error. After *seconds*, the request is
-        cancelled.
-        """
+        # If `stream` needs the same request, it uses the response or the error. After `seconds`, the request is
+        # cancelled.
         body = self._first(self._call.sampling)
         with anyio.move_on_after(seconds):
             try:
@@ -425,18 +404,15 @@ class CallModel:
                 self._ahead = _Ahead(body, error)
 
     async def forget(self) -> None:
-        """Close the response of :meth:`send_ahead` if :meth:`stream` has not used it."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and not isinstance(ahead.answer, ModelError):
             with anyio.CancelScope(shield=True):
                 await ahead.answer.aclose()
 
     async def stream(self, request: Request) -> TokenStream:
-        """Send *request* and return the open stream, once the server has accepted it. Its chunks go to the buffer.
-
-        If the server refuses to continue an unfinished message, the request is sent again with an extra turn. Raises
-        :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # Send `request` and return the open stream, once the server has accepted it. Its chunks go to the buffer. If
+        # the server refuses to continue an unfinished message, the request is sent again with an extra turn. Raises
+        # `ModelError` if the server cannot be reached or refuses the request.
         way = await self._way(request) if request.pieces or request.side else None
         server, prompt, way = await self._by_ids(request, way)
         if request.pieces:
@@ -484,7 +460,6 @@ class CallModel:
 
     @property
     def _asks_ids(self) -> bool:
-        """Whether to ask for token ids: to continue from them, and to count the prompt of a stream that is cut."""
         known = self._endpoint
         if known.is_on(VLLM):
             return self._call.api != "responses"
@@ -494,11 +469,9 @@ class CallModel:
 
     @property
     def _asks_progress(self) -> bool:
-        """Whether to ask llama.cpp for the progress of the prompt, for the prompt tokens of a stream that is cut."""
         return self._endpoint.is_on(LLAMACPP)
 
     async def _wait_for_slot(self) -> None:
-        """Wait a limited time for llama.cpp to release the slot of the previous stream, which has the prefix cached."""
         if self._resume == "turn":
             return  # the caller's choice, for which no server has to be known
         try:
@@ -509,11 +482,7 @@ class CallModel:
             await self._endpoint.slots.wait(lambda: self.transport.get("slots"))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork and return its completion, at temperature 0 if the server allows it.
-
-        The tools and the response format of the call are left out. Raises :class:`~interwhen.ModelError` if the request
-        fails.
-        """
+        # The tools and the response format of the call are left out. Raises `ModelError` if the request fails.
         server, prompt, way = await self._by_ids(request, await self._way(request))
         body = self._first(request.sampling, aside=True) if prompt is not None else self._body(request, way)
         for name in (
@@ -549,10 +518,7 @@ class CallModel:
     async def _by_ids(
         self, request: Request, way: ResumeWay | None
     ) -> tuple[TokenServer | None, TokenPrompt | None, ResumeWay | None]:
-        """Return the server, the token ids to continue from, and the way in which *request* continues.
-
-        Server and ids are ``None`` if token ids are not used.
-        """
+        # Server and ids are `None` if token ids are not used.
         if way is None or way.mode != "tokens":
             return None, None, way
         try:
@@ -567,10 +533,8 @@ class CallModel:
 
     @property
     def needs_proof(self) -> bool:
-        """Whether :meth:`prove` may have to send requests to find out how the server continues kept text.
-
-        It is false for a transport whose requests cannot be cancelled.
-        """
+        # Whether `prove` may have to send requests to find out how the server continues kept text. It is false for a
+        # transport whose requests cannot be cancelled.
         known = self._endpoint
         if self._call.api != "chat" or self._option != "auto" or self._probe == "never":
             return False
@@ -580,10 +544,8 @@ class CallModel:
         return (self._probe == "always" or known.known == "prefill") and not known.proof.is_known
 
     async def prove(self) -> int:
-        """Test by requests how the server continues kept text, if this is not known yet and may be tested.
-
-        Return the tokens that this took. The result is remembered for later calls, for a limited time.
-        """
+        # Test by requests how the server continues kept text, if this is not known yet and may be tested. Return the
+        # tokens that this took. The result is remembered for later calls, for a limited time.
         if await self._mode() != "prefill":
             return 0
         known = self._endpoint
@@ -602,10 +564,7 @@ class CallModel:
         return ProofWire(transport.get, lambda path, body: transport.ask(body, f"/{path}"), chat)  # type: ignore[arg-type]
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
-
-        This may send requests, and wait for a running probe.
-        """
+        # If `by_ids` is false, token ids are not used. This may send requests, and wait for a running probe.
         api = self._call.api
         if api == "completions":
             return ResumeWay("prefix", "the completions API continues any text")
@@ -645,10 +604,8 @@ class CallModel:
         )
 
     async def _token_prompt(self, request: Request, server: TokenServer) -> TokenPrompt | None:
-        """Return the token ids of the prompt and the text of *request*, from which the model continues.
-
-        Return ``None`` if *server* cannot tokenize; another way is then used for a time.
-        """
+        # Return the token ids of the prompt and the text of `request`, from which the model continues. Return `None` if
+        # `server` cannot tokenize; another way is then used for a time.
         call, pieces = self._call, request.pieces
         tags_in_text = self._buffer.reasoning is None and shows_tags(pieces)
         trail = request.trail if isinstance(request.trail, TokenTrail) else None
@@ -665,13 +622,13 @@ class CallModel:
             return None
 
     def _take(self, mode: ChatMode, why_turn: str) -> None:
-        """Remember *mode* as the resume mode, because the server refused another one. *why_turn* is the reason."""
+        # Remember `mode` as the resume mode, because the server refused another one. `why_turn` is the reason.
         self._endpoint.learn(mode, why_turn)
         if self._resume is not None:
             self._resume = mode
 
     def _body(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*, which continues its text by *way*. For a first request, *way* is ``None``."""
+        # For a first request, `way` is `None`.
         call = self._call
         body = self._first(request.sampling, aside=request.side is not None)
         if way is None or not (request.pieces or request.side):
@@ -692,11 +649,9 @@ class CallModel:
         return body
 
     def _first(self, sampling: Sampling, *, aside: bool = False) -> dict[str, Any]:
-        """Return the body of the caller's request, without kept text, with some options of *sampling*.
-
-        These are the token limit, the seed, and a temperature above 0. For a fork (*aside*), the token limit is sent
-        even if the caller gave none.
-        """
+        # Return the body of the caller's request, without kept text, with some options of `sampling`. These are the
+        # token limit, the seed, and a temperature above 0. For a fork (`aside`), the token limit is sent even if the
+        # caller gave none.
         call, body = self._call, dict(self._call.body)
         if sampling.max_tokens is not None and (call.limit is not None or aside):
             body[call.limit or _LIMIT[call.api]] = sampling.max_tokens
@@ -707,7 +662,6 @@ class CallModel:
         return body
 
     async def _answer(self, body: dict[str, Any]) -> HttpResponse:
-        """Return the response to *body*: a stored answer, the response to the request sent ahead, or a new one."""
         ahead, stored = self._ahead, self._stored
         self._stored = None
         if stored is not None:
@@ -735,10 +689,6 @@ class CallModel:
         return self._endpoint.learn("prefill" if mode == "turn" and self._probe == "always" else mode)
 
     async def _card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``, else the first entry; ``None`` if there are no entries.
-
-        Raises :class:`~interwhen.ModelError` if the request fails.
-        """
         known = self._endpoint
         if not known.has_card:
             cards = read_json(await self.transport.get("models"), models_decoder).data
@@ -746,11 +696,8 @@ class CallModel:
         return known.card
 
     async def _opened(self, body: dict[str, Any]) -> HttpResponse:
-        """Send *body* with ``"stream": true``, and return the open response.
-
-        If the server refuses this field, and the caller did not ask for a stream, send *body* with ``false`` and remove
-        ``stream_options`` from it.
-        """
+        # If the server refuses this field, and the caller did not ask for a stream, send `body` with `false` and remove
+        # `stream_options` from it.
         if self._call.streams:
             return await self._open({**body, "stream": True})
         stream = self._endpoint.stream
@@ -769,10 +716,8 @@ class CallModel:
         return response
 
     async def _open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* to *place*, with fields that ask for token counts and ids where needed. Return the open response.
-
-        If the server refuses such a field, the request is sent again without it.
-        """
+        # Send `body` to `place`, with fields that ask for token counts and ids where needed. Return the open response.
+        # If the server refuses such a field, the request is sent again without it.
         wanted: dict[FieldSupport, Any] = {}
         if self._call.api != "responses" and "stream_options" not in body and not place.startswith("/"):
             wanted[self._endpoint.stream_options] = {"include_usage": True}
@@ -785,7 +730,6 @@ class CallModel:
 
 
 def _continues_raw(call: ApiCall) -> bool:
-    """Return whether ``/v1/completions`` can continue the answer to *call*; false for other APIs than chat."""
     return call.api == "chat" and continues_raw(call.body)
 
 
@@ -798,7 +742,7 @@ _LIMIT: Mapping[Api, str] = {
 
 
 def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
-    """Return the chunk buffer for the streams of *call*. With *holds*, it holds back text that no monitor reads."""
+    # With `holds`, it holds back text that no monitor reads.
     if call.api == "responses":
         return ResponsesChunkBuffer(holds=holds, request=call.body)
     if call.api == "completions":
@@ -807,7 +751,6 @@ def make_buffer(call: ApiCall, *, holds: bool = False) -> ChunkBuffer:
 
 
 def asked_scores(api: str, sampling: Sampling) -> dict[str, Any]:
-    """Return the request fields of *api* that ask for the log-probabilities that *sampling* wants."""
     most = sampling.top_logprobs
     if api == "completions":
         return {"logprobs": 1 if most is None else most}

@@ -23,12 +23,9 @@ RESPONSES = UsageNames("input_tokens", "output_tokens")
 
 
 def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: UsageNames) -> Counts:
-    """Return the token counts of a call with *ledger*.
-
-    They are the sum of *counted*, what the server counted for requests, with all their details, and the counts of other
-    requests from *ledger*: streams that were cut, and forks. If some prompt tokens are an estimate, the details of the
-    prompt say how many, as ``estimated_tokens``.
-    """
+    # Return the token counts of a call with `ledger`. They are the sum of `counted`, what the server counted for
+    # requests, with all their details, and the counts of other requests from `ledger`: streams that were cut, and
+    # forks. If some prompt tokens are an estimate, the details of the prompt say how many, as `estimated_tokens`.
     found: Counts = {}
     for usage in counted:
         _add(found, usage)
@@ -51,7 +48,7 @@ def usage_of_call(counted: Iterable[Mapping[str, Any]], ledger: Ledger, names: U
 
 
 def _add(found: Counts, more: Mapping[str, Any]) -> None:
-    """Add the numbers in *more* to those in *found*, also in inner objects. Of other values, the last one counts."""
+    # Of other values, the last one counts.
     for name, value in more.items():
         known = found.get(name)
         if isinstance(value, Mapping):

@@ -87,7 +87,6 @@ def renderer(api: Api, detail: Detail) -> Render:
 
 
 def error_event(api: Api, http_error: HttpError) -> bytes:
-    """Encode *http_error* as the last event of a stream of *api*, in the form that its clients understand."""
     if api == "responses":
         said = {
             "type": "error",
@@ -129,10 +128,7 @@ def _named(data: bytes) -> bytes:
 
 
 def _field(info: SupervisionInfo, detail: Detail) -> Any:
-    """Return the field ``interwhen`` for *info*: all of it with the *detail* ``full``, and a short form with ``brief``.
-
-    The short form is ``None`` if there is nothing to say.
-    """
+    # The short form is `None` if there is nothing to say.
     if detail == "full":
         return info
     events = [event for event in info.events if isinstance(event, _NOTABLE)]
@@ -205,10 +201,7 @@ class _AnswerWriter:
     transport: GatewayTransport
 
     async def stream(self) -> None:
-        """Send the chunks to the client as they arrive, and then the end mark, unless the answer may be cut.
-
-        An error of the upstream becomes the last event. The Responses API has no end mark.
-        """
+        # An error of the upstream becomes the last event. The Responses API has no end mark.
         exchange, parts_of = self.exchange, self.supervised.parts
         exchange.last_words = functools.partial(error_event, self.api)
         await exchange.start(200, self._head("text/event-stream; charset=utf-8"))
@@ -226,7 +219,7 @@ class _AnswerWriter:
             await exchange.end(b"" if self.api == "responses" or self.supervised.is_cut else END_MARK)
 
     async def _first_parts(self) -> list[Part]:
-        """Wait for the first parts of a strategy's answer. Meanwhile comments keep the connection alive."""
+        # Meanwhile comments keep the connection alive.
         found: list[Part] = []
         failed: Exception | None = None
         async with anyio.create_task_group() as group:
@@ -246,7 +239,6 @@ class _AnswerWriter:
             await self.exchange.write(b": a strategy is choosing\n\n")
 
     async def whole(self) -> None:
-        """Read the answer to its end, and then send it. Raises :class:`HttpError` if the upstream fails."""
         found: list[Part] = []
         try:
             while parts := await self.supervised.parts():
@@ -281,13 +273,12 @@ class _AnswerWriter:
 
 
 def _context_header(use: ContextUse) -> bytes:
-    """Return the header value that says how the call used its context: name, part used, and the reason, if any."""
     why = f'; why="{_UNQUOTED.sub("", use.why)[:200]}"' if use.why else ""
     return f"{use.name}; used={use.used}{why}".encode("latin-1", "replace")
 
 
 def _in_header(ledger: Ledger) -> bytes:
-    """Format the token counts of *ledger* as a header value: names and numbers, as a dictionary of RFC 9651."""
+    # Format the token counts of `ledger` as a header value: names and numbers, as a dictionary of RFC 9651.
     counts = {name.replace("_", "-"): getattr(ledger, name) for name in _COUNTS}
     return ", ".join(f"{name}={count}" for name, count in counts.items()).encode()
 

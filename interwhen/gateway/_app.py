@@ -47,7 +47,6 @@ class ApiApp:
         self._gateway = gateway
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request, and count and log how it ended."""
         exchange = Exchange(scope, receive, send)
         try:
             await self._serve(exchange)
@@ -73,7 +72,6 @@ class ApiApp:
         self._note(exchange, api, outcome)
 
     async def _call(self, exchange: Exchange, api: Api, path: str) -> Work:
-        """Read and check the request of a call to a model, and return the function that answers it."""
         gateway = self._gateway
         body = await gateway.bodies.read(exchange)
         key = gateway.keys.key_in(exchange.headers, exchange.admitted_by)
@@ -98,10 +96,6 @@ class ApiApp:
         return work
 
     async def _other(self, exchange: Exchange, found: RouteMatch) -> Work:
-        """Return the function that answers a request for *found*, a route without supervision.
-
-        Raises :class:`HttpError` if the gateway refuses the route in its mode, or does not know the method.
-        """
         gateway, method = self._gateway, exchange.method
         if method not in _METHODS:
             raise wrong_method(method, ", ".join(_METHODS))
@@ -119,11 +113,8 @@ class ApiApp:
         return lambda: relay(gateway, exchange, upstream, path, body, unsupervised=unsupervised)
 
     async def _upstream(self, path: str, body: bytes) -> UpstreamServer:
-        """Return the upstream for a request that is not a call to a model.
-
-        This is the upstream of the model that *path* or, with several upstreams, the JSON object *body* names; without
-        such a name, the first upstream.
-        """
+        # Return the upstream for a request that is not a call to a model. This is the upstream of the model that `path`
+        # or, with several upstreams, the JSON object `body` names; without such a name, the first upstream.
         gateway = self._gateway
         model: object = path.removeprefix("models/") if path.startswith("models/") else ""
         if len(gateway.upstreams) > 1 and body[:1] == b"{":
@@ -153,7 +144,6 @@ class ApiApp:
         return exchange.reason
 
     async def _fail(self, exchange: Exchange, error: Exception) -> str:
-        """Send *error* to the client as an HTTP error, if that is possible, and return the outcome for the metrics."""
         http_error = http_error_of(error)
         if isinstance(error, PromptRefused):
             exchange.refusal = error.result
@@ -195,10 +185,6 @@ class ApiApp:
 
 
 def _found(exchange: Exchange) -> RouteMatch:
-    """Return the route for the path of *exchange*.
-
-    Raises :class:`HttpError` if it is ambiguous or not below ``/v1``.
-    """
     path = exchange.path
     if not path.startswith("/v1/") or _UNCLEAN.search(path):
         raise HttpError(
@@ -214,7 +200,6 @@ _SUPERVISED = ", ".join(f"/v1/{path}" for path in PATHS)
 
 
 def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
-    """Return the error for a request to *found*, a route that a gateway in this *mode* refuses."""
     route = f"{method} /v1/{found.path:.200}"
     if mode == "locked":
         return HttpError(
@@ -233,7 +218,6 @@ def _refused(mode: Mode, method: str, found: RouteMatch) -> HttpError:
 
 
 def _place(error: BaseException) -> str:
-    """Return the file and line that raised *error*; empty if it has no traceback."""
     at = error.__traceback__
     while at is not None and at.tb_next is not None:
         at = at.tb_next
@@ -257,11 +241,8 @@ class ReadinessProbe:
         self._lock = anyio.Lock()
 
     async def state(self) -> tuple[int, bytes]:
-        """Return the status and the body of the answer to ``/readyz``.
-
-        The status is 200 if an upstream to which calls go answers (with a status below 500), and 503 if none does or
-        the gateway shuts down. The result of asking the upstreams is reused for two seconds.
-        """
+        # The status is 200 if an upstream to which calls go answers (with a status below 500), and 503 if none does or
+        # the gateway shuts down. The result of asking the upstreams is reused for two seconds.
         gateway = self._gateway
         if gateway.unready or gateway.closing:
             return 503, msgspec.json.encode({"status": "shutting down"})
@@ -323,7 +304,6 @@ def make_app(config: Config | Gateway) -> ASGIApp:
 
 
 def _pages(gateway: Gateway) -> Starlette:
-    """Return the application for ``/healthz``, ``/readyz`` and ``/metrics``; its lifespan enters *gateway*."""
     probe = ReadinessProbe(gateway)
 
     @asynccontextmanager
@@ -352,7 +332,7 @@ def _pages(gateway: Gateway) -> Starlette:
 
 
 def _open_to_browsers(app: ASGIApp, gateway: Gateway) -> ASGIApp:
-    """Return *app*, wrapped so that its answers have CORS headers for the configured origins, if there are any."""
+    # Return `app`, wrapped so that its answers have CORS headers for the configured origins, if there are any.
     origins = gateway.config.origins
     if not origins:
         return app

@@ -199,11 +199,10 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the gateway waits for an upstream, in seconds; null: without limit.
+    """How long the gateway waits for an upstream, in seconds; null: without limit."""
 
-    ``connect``: until the connection is open. ``first_token``: until the head of the answer, and until its first text
-    (a supervised call begins to count again at the head). ``inter_token``: between two texts.
-    """
+    # `connect`: until the connection is open. `first_token`: until the head of the answer, and until its first text (a
+    # supervised call begins to count again at the head). `inter_token`: between two texts.
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0
@@ -392,7 +391,6 @@ def load_config(
 
 
 def variables() -> Iterator[tuple[str, str]]:
-    """Yield the name of each environment variable that sets a field, with that field."""
     for field in msgspec.structs.fields(Config):
         inside = _bare(field.type)
         if not (isinstance(inside, type) and issubclass(inside, msgspec.Struct)):
@@ -403,7 +401,6 @@ def variables() -> Iterator[tuple[str, str]]:
 
 
 def _bare(annotation: Any) -> Any:
-    """Return the type inside *annotation*, if that is an ``Annotated``; otherwise *annotation*."""
     # msgspec removes ``Annotated`` itself up to Python 3.12, but not from 3.13 on.
     return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
@@ -446,10 +443,6 @@ _LISTS = frozenset(
 
 
 def _value(name: str, field: str, text: str) -> Any:
-    """Parse *text*, the value of the environment variable *name*, as JSON, as words (for a list) or as it is.
-
-    Raises :class:`UsageError` for invalid JSON.
-    """
     if text[:1] in ("[", "{"):
         try:
             return msgspec.json.decode(text)
@@ -504,15 +497,12 @@ class Keys:
         return bool(self._keys)
 
     def key_in(self, headers: Mapping[str, str], header: str) -> str:
-        """Return the key in the header *header* of a request; empty if *header* is. :meth:`admit` gives *header*."""
+        # `admit` gives `header`.
         value = headers.get(header, "") if header else ""
         return value if header != "authorization" else value.partition(" ")[2].strip()
 
     def admit(self, headers: Mapping[str, str]) -> str:
-        """Check the key of a request. Return the name of the header that has it; empty if no key is needed.
-
-        Raises :class:`HttpError` if a key is needed and *headers* have no valid one.
-        """
+        # Check the key of a request. Return the name of the header that has it; empty if no key is needed.
         if not self._keys:
             return ""
         if self.holds(headers.get(HEADER, "")):
@@ -523,7 +513,6 @@ class Keys:
         raise HttpError(401, "invalid_api_key", _WRONG)
 
     def holds(self, key: str) -> bool:
-        """Return whether *key* is one of these keys."""
         given = key.encode("utf-8", "surrogateescape")
         found = False
         for known in self._keys:  # compare with all, so that the time does not depend on the match
@@ -532,11 +521,8 @@ class Keys:
 
 
 def load_keys(config: Config) -> Keys:
-    """Return the keys of *config*: those in it, in its key file, and in the variables of its tenants.
-
-    In the file, empty lines and lines that begin with ``#`` are ignored. Raises :class:`UsageError` if the key file
-    cannot be read or has no key, if a key in it or in a variable is too short, or if a header cannot hold a key.
-    """
+    # In the file, empty lines and lines that begin with `#` are ignored. Raises `UsageError` if the key file cannot be
+    # read or has no key, if a key in it or in a variable is too short, or if a header cannot hold a key.
     keys = list(config.keys)
     if config.keys_file:
         try:

@@ -18,10 +18,8 @@ from interwhen.gateway._http_errors import HttpError
 
 
 def unknown_context(name: str) -> HttpError:
-    """Return the error for a context *name* that does not exist, or that the client may not use.
-
-    Both get the same error, so that a client cannot find out which contexts exist.
-    """
+    # Return the error for a context `name` that does not exist, or that the client may not use. Both get the same
+    # error, so that a client cannot find out which contexts exist.
     return HttpError(
         400,
         "unknown_context",
@@ -32,11 +30,10 @@ def unknown_context(name: str) -> HttpError:
 
 
 class GatewayContexts:
-    """The prepared contexts that *config* allows. A store that cannot be read now is only logged.
+    """The prepared contexts that *config* allows. A store that cannot be read now is only logged."""
 
-    Raises :class:`~interwhen.UsageError` if the store or its key file does not exist, or if the store has no context
-    with the name of the default.
-    """
+    # Raises `UsageError` if the store or its key file does not exist, or if the store has no context with the name of
+    # the default.
 
     def __init__(self, config: ContextsConfig) -> None:
         self._config = config
@@ -52,22 +49,15 @@ class GatewayContexts:
             self._source.open(config.default)
 
     def allows(self, name: str, key: str) -> bool:
-        """Return whether a client with the gateway's key *key* may use the context *name*.
-
-        Every client may use the names that match a pattern in ``contexts.names``. A client with the key of a tenant may
-        also use the names of that tenant.
-        """
+        # Every client may use the names that match a pattern in `contexts.names`. A client with the key of a tenant may
+        # also use the names of that tenant.
         return any(fnmatchcase(name, pattern) for pattern in self._patterns(key))
 
     def named(self, name: str) -> NamedContext:
-        """Return the context *name* for a call, without checking whether it exists."""
         return NamedContext(name, self._source)
 
     def recognize(self, api: Api, body: Mapping[str, Any], key: str) -> str:
-        """Return the name of the context whose text is in the request *body* of *api*; empty if none is found.
-
-        Only contexts that a client with *key* may use are found, and none without the setting ``recognize``.
-        """
+        # Only contexts that a client with `key` may use are found, and none without the setting `recognize`.
         least = self._config.recognize
         patterns = self._patterns(key)
         if not least or not patterns:
@@ -79,7 +69,6 @@ class GatewayContexts:
         return self._source.recognize(prompt, patterns, least=least)
 
     def close(self) -> None:
-        """Close the store of the contexts."""
         self._source.close()
 
     def _patterns(self, key: str) -> tuple[str, ...]:

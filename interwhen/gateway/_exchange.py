@@ -77,42 +77,34 @@ class Exchange:
 
     @property
     def head_size(self) -> int:
-        """The size of the request head in bytes: path, query and headers, without separators."""
         return len(self.path) + len(self.query) + sum([len(name) + len(value) for name, value in self.raw_headers])
 
     def onward(self, path: str) -> str:
-        """Return *path* with the query of this request, for an upstream."""
         return f"{path}?{self.query}" if self.query else path
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the head of the answer: *status*, *headers*, and a header with the id of the call."""
         self.started = True
         headers = [*headers, (b"x-interwhen-call", self.origin.call_id.encode())]
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
 
     async def write(self, data: bytes) -> None:
-        """Send *data*, a part of the body. If the client does not read, this waits, and ``blocked_since`` says so."""
+        # If the client does not read, this waits, and `blocked_since` says so.
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
         self.blocked_since = None  # not in a `finally`: after an exception the call is over
 
     async def end(self, data: bytes = b"") -> None:
-        """Send *data* as the last part of the body."""
         self.blocked_since = time.monotonic()
         await self._send({"type": "http.response.body", "body": data, "more_body": False})
         self.blocked_since = None
         self.ended = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete answer: *status*, *headers* (with ``content-length`` and the call's id added), *body*."""
         await self.start(status, [*headers, (b"content-length", str(len(body)).encode())])
         await self.end(body)
 
     async def fail(self, http_error: HttpError) -> None:
-        """Send *http_error* as the answer, or, if an answer has begun, as its end if ``last_words`` is set.
-
-        If neither is possible, this does nothing.
-        """
+        # If neither is possible, this does nothing.
         if not self.started:
             await self.start(http_error.status, http_error.headers)
             await self.end(http_error.body)
@@ -120,16 +112,13 @@ class Exchange:
             await self.end(self.last_words(http_error))
 
     def leave(self, reason: Reason) -> None:
-        """Cancel the call for *reason*. If it is not running, or is being cancelled already, this does nothing."""
+        # If it is not running, or is being cancelled already, this does nothing.
         if not self.reason and self._scope is not None:
             self.reason = reason
             self._scope.cancel()
 
     async def during(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Call *work*, which answers the request. Cancel it if the client disconnects or :meth:`leave` is called.
-
-        If *work* was cancelled, :attr:`reason` says why.
-        """
+        # Cancel it if the client disconnects or `leave` is called. If `work` was cancelled, `reason` says why.
         # A bare task and no task group: ASGI servers run on asyncio, and a group costs ten times as much for each call.
         client = asyncio.get_running_loop().create_task(self._watch(), name="client")
         try:
@@ -140,7 +129,6 @@ class Exchange:
             client.cancel()
 
     async def _watch(self) -> None:
-        """Wait until the client disconnects, then cancel the call for the reason ``left``."""
         try:
             while (await self.receive())["type"] != "http.disconnect":
                 pass
@@ -191,11 +179,7 @@ class Bodies:
         """The arrived bytes of all bodies that are being read, or whose requests are being served."""
 
     async def read(self, exchange: Exchange) -> bytes:
-        """Return the body of a request. Its bytes count as in flight until :meth:`release` is called.
-
-        Raises :class:`HttpError` if a limit is exceeded or the gateway shuts down, and :class:`ClientGone` if the
-        client disconnects.
-        """
+        # Return the body of a request. Its bytes count as in flight until `release` is called.
         limits = self._limits
         size = exchange.headers.get("content-length", "")
         if size.isdigit() and int(size) > limits.body_bytes:
@@ -220,21 +204,17 @@ class Bodies:
         )
 
     def end(self) -> None:
-        """Refuse all requests whose bodies are still arriving, because the gateway shuts down."""
+        # Refuse all requests whose bodies are still arriving, because the gateway shuts down.
         self._is_over = True
         for timer in self._timers:
             timer.reschedule(0.0)
 
     def release(self, exchange: Exchange) -> None:
-        """Stop counting the body of *exchange*, because its request has ended."""
+        # Stop counting the body of `exchange`, because its request has ended.
         self.bytes -= exchange.body_bytes
         exchange.body_bytes = 0
 
     async def fields(self, body: bytes) -> dict[str, Any]:
-        """Decode *body* as a JSON object.
-
-        Raises :class:`HttpError` if it is not one, has too many values, or takes too long.
-        """
         most = self._limits.body_values
         try:
             return await decode_object(body, most)
@@ -263,7 +243,6 @@ class Bodies:
             )
 
     def _take(self, exchange: Exchange, part: bytes) -> None:
-        """Count *part* of the body of *exchange*. Raises :class:`HttpError` if a limit is exceeded."""
         size = len(part)
         if exchange.body_bytes + size > self._limits.body_bytes:
             raise _too_large(self._limits)
@@ -292,10 +271,6 @@ class Bodies:
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:
-    """Wait for the next part of a body, and return it and whether it is the last one.
-
-    Raises :class:`ClientGone` if the client disconnects.
-    """
     message = await receive()
     if message["type"] == "http.disconnect":
         raise ClientGone
@@ -303,10 +278,7 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def vet_form(fields: Mapping[str, Any]) -> None:
-    """Raise :class:`HttpError` if one of *fields*, the fields of a request, has a type that the API does not allow.
-
-    Only the fields that the gateway reads are checked, and each of them may be ``null``.
-    """
+    # Only the fields that the gateway reads are checked, and each of them may be `null`.
     try:
         msgspec.convert(fields, _Form)
     except msgspec.ValidationError as error:
@@ -352,11 +324,8 @@ _OF_THE_BODY = frozenset(("content-type", "content-encoding", "cache-control"))
 
 
 def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[str, str]:
-    """Return the request headers to send to an upstream: most of the client's *headers*, with its key for the upstream.
-
-    Left out are the header *without*, hop-by-hop headers, those of the gateway (``x-interwhen-...``), and headers such
-    as ``host`` and ``cookie``. An uncompressed answer is asked for.
-    """
+    # Left out are the header `without`, hop-by-hop headers, those of the gateway (`x-interwhen-...`), and headers such
+    # as `host` and `cookie`. An uncompressed answer is asked for.
     found: dict[str, str] = {}
     named = ""
     for raw, value in headers:
@@ -376,11 +345,8 @@ def sent(headers: Iterable[tuple[bytes, bytes]], *, without: str = "") -> dict[s
 
 
 def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
-    """Return those of the upstream's *headers* that the client gets.
-
-    Left out are hop-by-hop headers, ``content-length``, ``date``, ``server``, ``set-cookie`` and ``x-interwhen-...``;
-    with *new_body* also ``content-type``, ``content-encoding`` and ``cache-control``.
-    """
+    # Left out are hop-by-hop headers, `content-length`, `date`, `server`, `set-cookie` and `x-interwhen-...`; with
+    # `new_body` also `content-type`, `content-encoding` and `cache-control`.
     left_out = _NOT_RETURNED | _OF_THE_BODY if new_body else _NOT_RETURNED
     if "connection" in headers:
         left_out = left_out | _named(headers["connection"])
@@ -392,5 +358,5 @@ def returned(headers: Mapping[str, str], *, new_body: bool) -> Headers:
 
 
 def _named(connection: str) -> frozenset[str]:
-    """Return the names that *connection*, a ``Connection`` header, lists (RFC 9110, 7.6.1)."""
+    # Return the names that `connection`, a `Connection` header, lists (RFC 9110, 7.6.1).
     return frozenset(name.strip().lower() for name in connection.split(","))

@@ -57,15 +57,10 @@ class CallSlots:
 
     @property
     def taken(self) -> int:
-        """The number of calls that have a slot."""
         return self._limits.concurrent - self._free.value
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot, and occupy it until the ``async with`` block ends.
-
-        Raises :class:`HttpError` if the queue is full, or if the wait takes too long.
-        """
         await self._take()
         try:
             yield
@@ -103,10 +98,9 @@ _WHOLE = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 
 
 class Metrics:
-    """The metrics of one gateway, in a separate registry.
+    """The metrics of one gateway, in a separate registry."""
 
-    Models and paths are not used as labels, because clients choose them.
-    """
+    # Models and paths are not used as labels, because clients choose them.
 
     def __init__(self, slots: CallSlots) -> None:
         self._registry = registry = CollectorRegistry()
@@ -172,7 +166,6 @@ class Metrics:
         )
 
     def ended(self, result: Result) -> None:
-        """Add the checks, violations and tokens of *result* to the metrics."""
         for check in result.checks:
             outcome = check.outcome.verdict if isinstance(check.outcome, Judged) else check.outcome
             self.checks.labels(check.monitor, type(outcome).__name__.lower()).inc()
@@ -182,7 +175,6 @@ class Metrics:
         self.tokens.labels("discarded").inc(result.ledger.discarded)
 
     def text(self) -> bytes:
-        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self._registry)
 
 
@@ -191,7 +183,6 @@ class _SlotsCollector:
         self._places = slots
 
     def collect(self) -> Iterator[Metric]:
-        """Yield two metrics: how many calls have a slot now, and how many wait for one."""
         yield GaugeMetricFamily("interwhen_calls_served", "Calls that are being served.", self._places.taken)
         yield GaugeMetricFamily("interwhen_calls_waiting", "Calls that wait for their turn.", self._places.waiting)
 
@@ -349,7 +340,6 @@ class Gateway:
         return any(self.serves(upstream, pattern) for pattern in upstream.patterns)
 
     def _route(self, name: str) -> UpstreamServer | None:
-        """Return the first upstream with a pattern that matches *name*, a model or the pattern of another upstream."""
         return next(
             (each for each in self.upstreams if any(name == p or fnmatchcase(name, p) for p in each.patterns)), None
         )
@@ -383,7 +373,6 @@ class Gateway:
             exchange.leave("cut")
 
     async def _end_stalled(self) -> None:
-        """End calls whose client reads nothing for too long, and relayed answers whose upstream sends nothing."""
         takes, silent = self.config.limits.write_seconds, self.timeouts.inter_token
         while True:
             await anyio.sleep(min(1.0, takes / 4, (silent or takes) / 4))
@@ -424,13 +413,13 @@ def _upstream(entry: UpstreamConfig | str, transport: Transport, timeouts: Timeo
 
 
 def _basic(user: str) -> str:
-    """Return the value of the ``Authorization`` header for *user*, the part ``NAME:PASSWORD`` of a URL (RFC 7617)."""
+    # Return the value of the `Authorization` header for `user`, the part `NAME:PASSWORD` of a URL (RFC 7617).
     name, _, password = user.partition(":")
     return "Basic " + b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
 
 
 def parse_upstream(text: str) -> UpstreamConfig:
-    """Parse *text*, ``URL`` or ``PATTERN,PATTERN=URL``, as the configuration of an upstream. The URL is not checked."""
+    # The URL is not checked.
     patterns, equals, url = text.partition("=")
     if not equals or "://" in patterns:
         return UpstreamConfig(url=text)

@@ -73,17 +73,14 @@ class HttpError(InterwhenError):
 
     @property
     def body(self) -> bytes:
-        """The error body in JSON: the given *body*, or else one made from the other values."""
         return self._body or msgspec.json.encode(self.error())
 
     def error(self) -> dict[str, Any]:
-        """Return the error as the JSON object that the API uses for errors."""
         kind = _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
         return {"error": {"message": str(self), "type": kind, "param": self._param, "code": self.code}}
 
     @property
     def headers(self) -> Headers:
-        """The headers of the answer with this error, such as ``retry-after``."""
         found = [(b"content-type", b"application/json"), (b"content-length", str(len(self.body)).encode())]
         if self._retry_after is not None:
             found.append((b"retry-after", str(math.ceil(self._retry_after)).encode()))
@@ -97,7 +94,6 @@ class HttpError(InterwhenError):
 
 
 def shutting_down() -> HttpError:
-    """Return the error for requests that come while the gateway shuts down."""
     return HttpError(
         503,
         "shutting_down",
@@ -108,18 +104,16 @@ def shutting_down() -> HttpError:
 
 
 def too_many(what: str, *, close: bool = False) -> HttpError:
-    """Return the error for requests beyond a limit. *what* names the limit; with *close*, the connection is closed."""
+    # `what` names the limit; with `close`, the connection is closed.
     return HttpError(429, "too_many_requests", f"{what}: try again later", retry_after=_RETRY_SECONDS, close=close)
 
 
 def overloaded(seconds: float) -> HttpError:
-    """Return the error for requests that have waited *seconds* for a free slot, or for a process that decodes them."""
     why = f"a slot must become free within {seconds:g} s, and none did: try again later"
     return HttpError(503, "overloaded", why, retry_after=_RETRY_SECONDS)
 
 
 def head_too_large(limit: int) -> HttpError:
-    """Return the error for a request line and headers of more than *limit* bytes."""
     return HttpError(
         431,
         "request_head_too_large",
@@ -129,14 +123,14 @@ def head_too_large(limit: int) -> HttpError:
 
 
 def wrong_method(method: str, allow: str) -> HttpError:
-    """Return the error for a request with the method *method*. *allow* lists the allowed methods."""
+    # `allow` lists the allowed methods.
     return HttpError(
         405, "method_not_allowed", f"the method must be one of {allow} here, got {method!r:.50}", allow=allow
     )
 
 
 def http_error_of(error: Exception) -> HttpError:
-    """Convert *error* to the error answer that the client gets. An unknown exception becomes status 500."""
+    # An unknown exception becomes status 500.
     if isinstance(error, HttpError):
         return error
     if isinstance(error, StreamTimeout):
@@ -170,7 +164,6 @@ def http_error_of(error: Exception) -> HttpError:
 
 
 def _upstream_body(body: str) -> bytes | None:
-    """Return the error *body* of an upstream if it has the form that clients understand; ``None`` if not."""
     try:
         found = msgspec.json.decode(body)
     except DECODE_ERRORS:

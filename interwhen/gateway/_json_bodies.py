@@ -39,11 +39,8 @@ class TooManyValues(Exception):
 
 
 async def decode_object(data: bytes, most: int) -> dict[str, Any]:
-    """Decode *data* as a JSON object with at most about *most* values.
-
-    Another process decodes large data, and data that may have too many values. Raises :class:`TooManyValues`,
-    :class:`TimeoutError` if that process takes too long, and the errors of msgspec if *data* is not a JSON object.
-    """
+    # Another process decodes large data, and data that may have too many values. Raises `TooManyValues`, `TimeoutError`
+    # if that process takes too long, and the errors of msgspec if `data` is not a JSON object.
     # A text has hardly more values than commas and brackets, and most texts have few of them.
     if len(data) <= INLINE and (len(data) < most or count(data) < most):
         return _decode(data)
@@ -54,10 +51,6 @@ async def decode_object(data: bytes, most: int) -> dict[str, Any]:
 
 
 def in_pieces(data: bytes, most: int) -> Pieces:
-    """Decode the JSON object *data* in a worker process, and return its fields as pickles, those of lists in pieces.
-
-    Raises :class:`TooManyValues` if it has more than *most* :func:`values`, and the errors of msgspec.
-    """
     if values(data) > most:
         raise TooManyValues
     found: Pieces = []
@@ -82,10 +75,8 @@ async def _joined(pieces: Pieces) -> dict[str, Any]:
 
 
 def values(data: bytes) -> int:
-    """Estimate how many values the JSON text *data* has."""
     return count(_STRING.sub(b'"', data))
 
 
 def count(data: bytes) -> int:
-    """Return the number of commas and opening brackets in *data*, also inside its strings."""
     return data.count(b",") + data.count(b"{") + data.count(b"[")

@@ -61,10 +61,8 @@ class MonitorChoice:
 
     @property
     def names(self) -> str:
-        """The names of the answer's monitors, with commas between, as the value of a header.
-
-        A demoted monitor has ``(demoted)`` after its name. Without monitors, the value is ``none``.
-        """
+        # The names of the answer's monitors, with commas between, as the value of a header. A demoted monitor has
+        # `(demoted)` after its name. Without monitors, the value is `none`.
         demotion = self.settings.demotion
         demoted = demotion.demoted if demotion is not None else ()
         names = (f"{m.name} (demoted)" if m.name in demoted else m.name for m in self.settings.monitors)
@@ -72,7 +70,6 @@ class MonitorChoice:
 
     @property
     def strategy(self) -> str:
-        """The name of the strategy, as the value of a header; empty if there is none."""
         strategy = self.settings.strategy
         return "" if strategy is None else strategy.name
 
@@ -96,10 +93,9 @@ class _RequestOptions:
 
 
 class MonitorChooser:
-    """Loads the configured monitors and strategies, and chooses monitors and settings for each request.
+    """Loads the configured monitors and strategies, and chooses monitors and settings for each request."""
 
-    Raises :class:`UsageError` if the configuration is invalid.
-    """
+    # Raises `UsageError` if the configuration is invalid.
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -146,10 +142,8 @@ class MonitorChooser:
         self._strategy_names = functools.cache(self._find_names)
 
     def names_near_strategy(self, model: object) -> bool:
-        """Return whether *model*, as in a request, is like ``STRATEGY@MODEL`` with a strategy that no client may name.
-
-        So is a strategy with at most two edits: the client has misspelt it, unless an upstream has such a model.
-        """
+        # Return whether `model`, as in a request, is like `STRATEGY@MODEL` with a strategy that no client may name. So
+        # is a strategy with at most two edits: the client has misspelt it, unless an upstream has such a model.
         name = model.partition(_SUFFIX)[0] if isinstance(model, str) else ""
         head, at, rest = name.partition(_AT)
         if not at or not rest or head in self._strategies:
@@ -201,10 +195,7 @@ class MonitorChooser:
         return MonitorChoice(bare, body, changed, settings, detail)
 
     def _context(self, asked: object, body: Mapping[str, Any], key: str, api: Api | None) -> NamedContext | None:
-        """Return *asked*, or else the context whose text is in *body*, or else the default; ``None`` for no context.
-
-        Raises :class:`HttpError` if *asked* is no text, or if a client with *key* may not use the context.
-        """
+        # Raises `HttpError` if `asked` is no text, or if a client with `key` may not use the context.
         if not isinstance(asked, str | None):
             raise HttpError(
                 400, "invalid_type", f"context must be a text, got {asked!r:.100}: write a name", param="context"
@@ -251,19 +242,17 @@ class MonitorChooser:
         return self._settings(rule, chosen, reading, strategy), detail
 
     def close(self) -> None:
-        """Close the store of contexts. This blocks, so do not call it on the event loop."""
+        # Close the store of contexts. This blocks, so do not call it on the event loop.
         if self.contexts is not None:
             self.contexts.close()
 
     def _split(self, model: str) -> tuple[str | None, str]:
-        """Split *model*, such as ``STRATEGY@MODEL``, into the strategy (``None`` if there is none) and the rest."""
         head, at, rest = model.partition(_AT)
         if not at or not rest:
             return None, model
         return (head, rest) if head in self._strategies else (None, model)
 
     def _not_offered(self, asked: object) -> HttpError:
-        """Return the error for *asked*, the strategy of a request, which is none that clients may name."""
         offered = ", ".join(self._config.strategies) or _NONE
         return HttpError(
             403 if self._config.locked else 400,
@@ -306,7 +295,6 @@ class MonitorChooser:
 
 
 def _is_near(one: str, other: str, edits: int) -> bool:
-    """Return whether at most *edits* insertions, deletions and replacements of characters make *one* into *other*."""
     if not one or not other:
         return len(one) + len(other) <= edits
     if one[0] == other[0]:

@@ -20,7 +20,6 @@ from interwhen.gateway._upstream import Method, UpstreamServer
 
 
 def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> HttpError:
-    """Count and log *error*, which a request to *upstream* raised, and convert it to the error for the client."""
     http_error = http_error_of(error)
     gateway.metrics.upstream_errors.labels(upstream.host, _kind(http_error)).inc()
     log_warning("upstream.failed", upstream=upstream.host, error=type(error).__name__, status=http_error.status)
@@ -28,7 +27,6 @@ def counted(gateway: Gateway, upstream: UpstreamServer, error: ModelError) -> Ht
 
 
 def _kind(http_error: HttpError) -> str:
-    """Return a metrics label for *http_error*: the gateway's own error code, or the status."""
     own = ("upstream_unreachable", "upstream_timeout", "upstream_protocol")
     return http_error.code if http_error.code in own else f"status_{http_error.status}"
 
@@ -52,14 +50,11 @@ async def relay(
     *,
     unsupervised: Unsupervised | None = None,
 ) -> str:
-    """Pass the request in *exchange* and its answer on. Return ``passed`` or ``failed``.
-
-    The upstream gets *path* and *body*. *unsupervised* is the reason why no monitor reads the answer; the metrics count
-    it unless the answer is an error. The head of the answer is sent only with the first bytes of its body, so that an
-    upstream that sends no body in time still gives the error 504. Raises :class:`HttpError` if the upstream fails
-    before that. If it fails later, the answer stays incomplete. The outcome is then ``failed``, as for a status of 500
-    or more.
-    """
+    # Pass the request in `exchange` and its answer on. Return `passed` or `failed`. The upstream gets `path` and
+    # `body`. `unsupervised` is the reason why no monitor reads the answer; the metrics count it unless the answer is an
+    # error. The head of the answer is sent only with the first bytes of its body, so that an upstream that sends no
+    # body in time still gives the error 504. Raises `HttpError` if the upstream fails before that. If it fails later,
+    # the answer stays incomplete. The outcome is then `failed`, as for a status of 500 or more.
     patience = gateway.timeouts
     outcome = ""
     with anyio.CancelScope() as scope:
@@ -125,11 +120,7 @@ _ALL = ("*",)
 
 
 async def list_models(gateway: Gateway, exchange: Exchange) -> str:
-    """Answer ``GET /v1/models`` with the models of the upstreams that answer, and return the outcome for the metrics.
-
-    If several upstreams have a model, only the upstream that gets the calls to it lists it. Raises :class:`HttpError`
-    if no upstream answers.
-    """
+    # If several upstreams have a model, only the upstream that gets the calls to it lists it.
     if len(gateway.upstreams) == 1 and gateway.upstreams[0].patterns == _ALL:
         return await relay(gateway, exchange, gateway.upstreams[0], "models", b"")
     headers = sent(exchange.raw_headers, without=exchange.admitted_by)
@@ -155,7 +146,7 @@ async def list_models(gateway: Gateway, exchange: Exchange) -> str:
 
 
 async def lists_model(gateway: Gateway, exchange: Exchange, model: str) -> bool:
-    """Return whether an upstream that gets the calls to *model* lists it. An upstream that fails lists nothing."""
+    # An upstream that fails lists nothing.
     model = model.partition("#")[0]
     headers = {**sent(exchange.raw_headers, without=exchange.admitted_by), "accept": "application/json"}
     headers.pop("content-type", None)

@@ -174,5 +174,5 @@ def route_of(method: str, raw: str, decoded: str) -> RouteMatch:
 
 
 def mode_of(*, locked: bool, passing: bool) -> Mode:
-    """Return the mode of a gateway. *locked* and *passing* are its settings ``locked`` and ``pass_unsupervised``."""
+    # Return the mode of a gateway. `locked` and `passing` are its settings `locked` and `pass_unsupervised`.
     return "locked" if locked else "passing" if passing else "open"

@@ -45,21 +45,18 @@ class _HeadLimits(_Base):
         raise NotImplementedError
 
     def connection_made(self, transport: Any) -> None:
-        """Start the keep-alive timeout at once, so that it also closes a connection that never sends a request."""
+        # Start the keep-alive timeout at once, so that it also closes a connection that never sends a request.
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Cancel the timers of the connection, because it has ended."""
+        # Cancel the timers of the connection, because it has ended.
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._forget_head()
 
     def data_received(self, data: bytes) -> None:
-        """Process *data*, and count the bytes of an incomplete head.
-
-        A head that is too large is refused with 431, and one that takes too long with 408.
-        """
+        # A head that is too large is refused with 431, and one that takes too long with 408.
         super().data_received(data)
         if self._is_in_head:
             self._count_head(len(data))
@@ -67,7 +64,7 @@ class _HeadLimits(_Base):
             self._forget_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse a malformed request with status 400 and close the connection. *msg* is the message from uvicorn."""
+        # `msg` is the message from uvicorn.
         self._refuse(HttpError(400, "malformed_request", msg.rstrip("."), close=True))
 
     def _count_head(self, size: int) -> None:
@@ -106,7 +103,7 @@ class _HeadLimits(_Base):
         return self.cycle is not None and not self.cycle.response_complete
 
     def _refuse(self, http_error: HttpError) -> None:
-        """Count *http_error*, answer with it, and close the connection. If another answer is open, send no answer."""
+        # If another answer is open, send no answer.
         self.gateway.metrics.http_errors.labels(http_error.code).inc()
         if not self._is_answering:
             lines = [b"HTTP/1.1 %d %b" % (http_error.status, HTTPStatus(http_error.status).phrase.encode())]
@@ -122,7 +119,7 @@ class _H11(_HeadLimits, H11Protocol):
 
 
 def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
-    """Return the HTTP protocol class for connections to *gateway*. It uses httptools if installed, else h11."""
+    # Return the HTTP protocol class for connections to `gateway`. It uses httptools if installed, else h11.
     if find_spec("httptools") is None:
         return type("Protocol", (_H11,), {"gateway": gateway})
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -131,7 +128,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
         _overhead = 0
 
         def data_received(self, data: bytes) -> None:
-            """Process *data*. If trailers and chunk extensions of a body become too large, refuse the request."""
+            # If trailers and chunk extensions of a body become too large, refuse the request.
             cycle = self.cycle
             before = 0 if cycle is None else len(cycle.body)
             super().data_received(data)
@@ -141,7 +138,7 @@ def protocol(gateway: Gateway) -> type[asyncio.Protocol]:
                     self._cut_off()
 
         def on_headers_complete(self) -> None:
-            """Begin the request, and replace the header list by a new one, because uvicorn would add trailers to it."""
+            # Begin the request, and replace the header list by a new one, because uvicorn would add trailers to it.
             super().on_headers_complete()
             self.headers = []
 
@@ -172,10 +169,7 @@ _LAST_SECONDS = 5
 
 
 def listen(config: Config) -> socket.socket:
-    """Return a socket that listens on the host and port of *config*.
-
-    Raises :class:`UsageError` if they cannot be used.
-    """
+    # Return a socket that listens on the host and port of `config`. Raises `UsageError` if they cannot be used.
     try:
         family = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0][0]
         found = socket.create_server((config.host, config.port), family=family, backlog=2048)
@@ -194,7 +188,6 @@ def listen(config: Config) -> socket.socket:
 
 
 def address(listener: socket.socket) -> str:
-    """Return the URL of the gateway that listens on *listener*, such as ``http://127.0.0.1:8400/v1``."""
     host, port, *_ = listener.getsockname()
     return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
@@ -242,7 +235,6 @@ class GatewayServer(uvicorn.Server):
         self._gateway = gateway
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Report not ready, refuse new calls, and wait for running calls; after ``drain_seconds``, break them off."""
         gateway, limits = self._gateway, self._gateway.config.limits
         gateway.unready = True
         await self._sleep(limits.ready_seconds)  # still serving: a load balancer needs time to notice
@@ -257,18 +249,14 @@ class GatewayServer(uvicorn.Server):
         self._gateway.cut()
 
     async def _sleep(self, seconds: float) -> None:
-        """Sleep for *seconds*, or until a second signal."""
         until = anyio.current_time() + seconds
         while not self.force_exit and anyio.current_time() < until:  # noqa: ASYNC110  uvicorn's is a plain attribute
             await anyio.sleep(0.05)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        """During the block, handle signals on the event loop; unlike uvicorn, do not raise them again after the end.
-
-        SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. Outside the main
-        thread, this does nothing. On Windows, it does what uvicorn does.
-        """
+        # SIGINT and SIGTERM begin the shutdown, SIGUSR1 and SIGUSR2 switch supervision off and on. Outside the main
+        # thread, this does nothing. On Windows, it does what uvicorn does.
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -301,7 +289,7 @@ async def _call_when_ready(server: GatewayServer, ready: Callable[[], None]) -> 
 
 
 def _raise_file_limit() -> None:
-    """Raise the limit of open files as far as the system allows, because each call needs about two."""
+    # Raise the limit of open files as far as the system allows, because each call needs about two.
     try:
         import resource
     except ModuleNotFoundError:  # Windows
@@ -313,7 +301,6 @@ def _raise_file_limit() -> None:
 
 
 def run_options() -> dict[str, Any]:
-    """Return the ``backend_options`` for :func:`anyio.run`: uvloop if it is installed, else none."""
     from importlib.util import find_spec
 
     return {"use_uvloop": True} if find_spec("uvloop") is not None else {}

@@ -43,44 +43,34 @@ class UpstreamServer:
     def request(
         self, method: Method, path: str, headers: dict[str, str], body: bytes = b"", *, below_version: bool = True
     ) -> HttpRequest:
-        """Return a request for *path* (with its query). If *headers* contain no key, the upstream's key is added.
-
-        With *below_version*, *path* is relative to the version (``/v1``) and not to the root of the server. Error
-        messages name only the host, because clients see them.
-        """
+        # If `headers` contain no key, the upstream's key is added. With `below_version`, `path` is relative to the
+        # version (`/v1`) and not to the root of the server. Error messages name only the host, because clients see
+        # them.
         if self._authorization and "authorization" not in headers and "api-key" not in headers:
             headers = {**headers, "authorization": self._authorization}
         root = self.url if below_version else self.url.removesuffix("/v1")
         return HttpRequest(method, f"{root}/{path}", headers, body, self.host)
 
     async def send(self, request: HttpRequest) -> HttpResponse:
-        """Send *request*. Return the response, of any status, as soon as its status and headers have arrived.
-
-        If the server had probably closed the kept connection, the request is sent once more. Raises
-        :class:`~interwhen.ModelError` if the server cannot be reached.
-        """
+        # Send `request`. Return the response, of any status, as soon as its status and headers have arrived. If the
+        # server had probably closed the kept connection, the request is sent once more. Raises `ModelError` if the
+        # server cannot be reached.
         return await send_again(self._transport, request, self._timeouts)
 
     async def stream(self, request: HttpRequest) -> HttpResponse:
-        """Send *request* and return a successful response: an event stream, or JSON if the server does not stream.
-
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # Raises `ModelError` if the server cannot be reached or refuses the request.
         return await open_stream(self._transport, request, self._timeouts, whole_too=True)
 
     async def ask(self, request: HttpRequest, timeouts: Timeouts | None = None) -> bytes:
-        """Send *request* and return the body of a successful response. *timeouts* replace those of the server.
-
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # `timeouts` replace those of the server. Raises `ModelError` if the server cannot be reached or refuses the
+        # request.
         return await exchange(self._transport, request, timeouts or self._timeouts)
 
 
 class GatewayTransport:
-    """Sends the requests of one call to *upstream*, with the client's *headers*. *path* is that of the call.
+    """Sends the requests of one call to *upstream*, with the client's *headers*. *path* is that of the call."""
 
-    It implements :class:`~interwhen.clients._upstream.CallTransport`.
-    """
+    # It implements `CallTransport`.
 
     def __init__(self, upstream: UpstreamServer, path: str, headers: dict[str, str]) -> None:
         self._upstream = upstream
@@ -91,33 +81,24 @@ class GatewayTransport:
 
     @property
     def host(self) -> str:
-        """Host and port of the server."""
         return self._upstream.host
 
     is_cancellable = True
 
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
-        """Send *body* and return the open response. *place* is ``call``, for the path of the call, or another path.
-
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # `place` is `call`, for the path of the call, or another path. Raises `ModelError` if the server cannot be
+        # reached or refuses the request.
         headers = {**self._headers, "accept": "text/event-stream"}
         response = await self._upstream.stream(self._post(headers, body, place))
         self.response = self.response or response
         return response
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
-        """Send *body* and return the body of the response. *place* is that of :meth:`open`.
-
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # `place` is that of `open`. Raises `ModelError` if the server cannot be reached or refuses the request.
         return await self._upstream.ask(self._post({**self._headers, "accept": "application/json"}, body, place))
 
     async def get(self, facts: Facts) -> bytes:
-        """Return the server's answer to a GET request for the path *facts*, such as ``models`` or ``slots``.
-
-        Raises :class:`~interwhen.ModelError` if the server cannot be reached or refuses the request.
-        """
+        # Raises `ModelError` if the server cannot be reached or refuses the request.
         headers = {name: value for name, value in self._headers.items() if name != "content-type"}
         headers["accept"] = "application/json"
         request = self._upstream.request("GET", facts, headers, below_version=facts == "models")

@@ -53,20 +53,13 @@ def facts_of(call: SupervisedCall) -> dict[str, Any]:
 
 @functools.cache
 def supervised_class(base: Any, mixin: type) -> Any:
-    """Return a subclass of *base* that has the same name, and whose methods *mixin* overrides.
-
-    If *base* is such a class already, return it unchanged.
-    """
+    # If `base` is such a class already, return it unchanged.
     if issubclass(base, mixin):
         return base
     return type(base.__name__, (mixin, base), {"__module__": base.__module__, "__doc__": base.__doc__})
 
 
 def supervised_copy(model: Any, mixin: type, *, client: str) -> Any:
-    """Return a copy of *model* that has the same attributes, and whose methods *mixin* overrides.
-
-    Raises :class:`~interwhen.UsageError` if *model* has no attribute *client*.
-    """
     if not hasattr(model, client):
         raise UsageError(
             f"supervise() must get a model with a client of openai, got {name_value(model)}: give one of the models "
@@ -79,16 +72,12 @@ def supervised_copy(model: Any, mixin: type, *, client: str) -> Any:
 
 
 def with_facts(metadata: Mapping[str, Any] | None, calls: Sequence[SupervisedCall]) -> dict[str, Any]:
-    """Return a copy of *metadata* with the facts of the last call in *calls* under ``interwhen``.
-
-    Without calls, nothing is added.
-    """
+    # Without calls, nothing is added.
     # Earlier calls are attempts that the library repeated.
     return {**(metadata or {}), KEY: facts_of(calls[-1])} if calls else dict(metadata or {})
 
 
 def wrapped(client: T, monitors: Iterable[MonitorSpec], options: Mapping[str, Any]) -> T:
-    """Return :func:`interwhen.wrap` of *client*, *monitors* and *options*; without both, *client* itself."""
     one = isinstance(monitors, str | Mapping) or not isinstance(monitors, Iterable)
     specs: tuple[Any, ...] = (monitors,) if one else tuple(monitors)
     return wrap(client, specs, **options) if specs or options else client
@@ -104,13 +93,11 @@ class WatchedStreams(NamedTuple):
     streams: list[Any]
 
     def close(self, chunks: Any) -> None:
-        """Close the generator *chunks* of the library, and the streams below it."""
         chunks.close()
         for stream in self.streams:
             stream.close()
 
     async def aclose(self, chunks: Any) -> None:
-        """Close the async generator *chunks* of the library, and the streams below it, for at most 10 seconds."""
         with anyio.move_on_after(_CLOSE_SECONDS, shield=True):
             await chunks.aclose()
         for stream in self.streams:
@@ -120,7 +107,6 @@ class WatchedStreams(NamedTuple):
 
 @contextmanager
 def watching_streams() -> Iterator[WatchedStreams]:
-    """Collect the supervised calls, and the streams, that begin inside the ``with`` block."""
     from interwhen.clients._openai_streams import OPENED
 
     streams: list[Any] = []
@@ -135,7 +121,7 @@ def watching_streams() -> Iterator[WatchedStreams]:
 async def supervised_stream(
     chunks: AsyncGenerator[T, None], ended: Callable[[WatchedCalls], object]
 ) -> AsyncIterator[T]:
-    """Yield *chunks* of the library, and end the call if the reader stops early. Then call *ended* with the calls."""
+    # Yield `chunks` of the library, and end the call if the reader stops early. Then call `ended` with the calls.
     seen: WatchedStreams | None = None
     try:
         # The call begins with the first chunk. Between chunks the caller's own code runs in this context.

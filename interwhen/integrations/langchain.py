@@ -37,7 +37,6 @@ class _SupervisedChat:
     """A mixin for chat models. It overrides the methods that LangChain calls, to attach the facts to the answer."""
 
     def astream(self, *args: Any, **options: Any) -> AsyncIterator[Any]:
-        """Stream as LangChain does, and end the call if the reader stops early."""
         return supervised_stream(super().astream(*args, **options), lambda _calls: None)  # type: ignore[misc]
 
     def _generate(self, *args: Any, **options: Any) -> Any:
@@ -82,7 +81,6 @@ def _attached(result: Any, seen: WatchedCalls) -> Any:
 
 
 def _last_chunk(seen: WatchedCalls) -> Iterator[Any]:
-    """Yield an empty chunk with the facts of the last call in *seen*; nothing if there was no call."""
     # LangChain merges it into the metadata of the whole message.
     from langchain_core.messages import AIMessageChunk
     from langchain_core.outputs import ChatGenerationChunk

@@ -135,10 +135,8 @@ class CompactForm:
         return form
 
     def part(self, path: str, mark: PartMark) -> RunData:
-        """Return what is new or changed in the compact form since *mark*. Move *mark* to now.
-
-        Only the first part after a new mark has the settings of the run.
-        """
+        # Return what is new or changed in the compact form since `mark`. Move `mark` to now. Only the first part after
+        # a new mark has the settings of the run.
         form = RunData() if mark.begun else self._head(path)
         mark.begun = True
         notes = self._recording.notes
@@ -198,7 +196,7 @@ class CompactForm:
 
 
 def add_result(form: RunData, result: Result, certified: Sequence[int]) -> None:
-    """Add *result* to *form*, with offsets as in a browser. *certified* are the indexes of the certified checks."""
+    # `certified` are the indexes of the certified checks.
     form.status, form.label = result.status, result.label
     form.result = {name: value for name, value in row_of(result).items() if name in RESULT}
     if isinstance(result, Verified):
@@ -222,17 +220,14 @@ RESULT = (
 
 
 def called_fields(header: Header, record: Mapping[str, Any]) -> Row:
-    """Return the fields for the compact form that describe the call: *record* and the call data in *header*.
-
-    Checks, violations, monitors, content, ledger and timing of *record* are left out.
-    """
+    # Checks, violations, monitors, content, ledger and timing of `record` are left out.
     known = {} if header.call is None else msgspec.to_builtins(header.call)
     apart = ("checks", "violations", "monitors", "content", "ledger", "timing")
     return {**known, **{name: value for name, value in record.items() if name not in apart}}
 
 
 def to_json(value: object) -> bytes:
-    """Return *value* as JSON. Lone surrogates, which UTF-8 cannot encode, are escaped."""
+    # Lone surrogates, which UTF-8 cannot encode, are escaped.
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
@@ -246,10 +241,8 @@ LEFT_OUT = ("verifier", "version")
 
 
 def row_of(one: msgspec.Struct, monitors: Mapping[str, int] | None = None) -> Row:
-    """Return *one* in the compact form. *monitors* are the indexes of the monitors, if it is an event.
-
-    The times of an event are whole microseconds, and a span is a pair. Fields that are ``None`` are left out.
-    """
+    # `monitors` are the indexes of the monitors, if it is an event. The times of an event are whole microseconds, and a
+    # span is a pair. Fields that are `None` are left out.
     row: Row = {}
     for name, default in _fields(type(one)):
         value = getattr(one, name)
@@ -278,7 +271,6 @@ def _plain(value: Any) -> Any:
 
 @cache
 def _fields(kind: type[msgspec.Struct]) -> tuple[tuple[str, Any], ...]:
-    """Return the names of the fields of *kind* with the values that are left out."""
     omits = kind.__struct_config__.omit_defaults
     return tuple((one.encode_name, one.default if omits else msgspec.NODEFAULT) for one in msgspec.structs.fields(kind))
 
@@ -288,7 +280,6 @@ def _micros(seconds: float) -> int:
 
 
 def outcome_words(outcome: Outcome) -> OutcomeWords:
-    """Return *outcome* in the words of the compact form."""
     match outcome:
         case Judged(verdict=Pass(evidence=why, scope=scope)):
             return OutcomeWords("pass", why, scope=scope)

@@ -269,7 +269,6 @@ class JournalDirectory(BackgroundWriter):
             self._finish(slot)
 
     def _sleep(self) -> None:
-        """Wait until a record is queued or :meth:`hurry` is called; at most ten seconds while an ended run waits."""
         self._sleeps = True
         # Look only now: a record that was queued before has not woken the thread, and a later one will.
         if not self._woken:
@@ -358,10 +357,7 @@ class JournalDirectory(BackgroundWriter):
         self.deleted += 1
 
     def _scan(self, now: float) -> None:
-        """Read the directory, and delete journals that are too old, and the oldest if all together are too large.
-
-        Journals that this process writes, and files with other names, stay.
-        """
+        # Journals that this process writes, and files with other names, stay.
         self._scanned = now
         found, ours = [], 0
         try:
@@ -388,11 +384,10 @@ class JournalDirectory(BackgroundWriter):
 
 
 class JournalSlot:
-    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file.
+    """One journal in a directory. It is the file of its writer, and the clerk that writes the records to the file."""
 
-    With *is_kept*, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
-    record.
-    """
+    # With `is_kept`, the journal is kept however the call ends; otherwise only if the call had a problem, or gets no
+    # record.
 
     def __init__(self, directory: JournalDirectory, name: str, *, is_kept: bool) -> None:
         self.name = name
@@ -416,38 +411,33 @@ class JournalSlot:
 
     @property
     def incomplete(self) -> str:
-        """The reason why the journal is incomplete; empty while it is complete."""
         return self._incomplete if self._writing is None else self._writing.incomplete
 
     # ------------------------------------------------------------------ for the run and the call
 
     def start(self, writing: Any, _seconds: float) -> None:
-        """Store *writing*, the queue of the journal, from which the thread takes records from now on."""
         self._writing = writing
         self.has_begun = True
 
     def wake(self) -> None:
-        """Let the thread of the directory write this journal, because a record was queued."""
+        # Let the thread of the directory write this journal, because a record was queued.
         self._directory.wake(self)
 
     def hurry(self) -> None:
         """Do nothing. No record of a call is urgent, because calls are not resumed."""
 
     def end(self) -> None:
-        """Record that the run has ended, and let the thread write the rest. A second call does nothing.
-
-        The journal stays open for the record of the call.
-        """
+        # A second call does nothing. The journal stays open for the record of the call.
         if not self.ended_at:
             self.ended_at = time.monotonic()
             self._directory.wake(self)
 
     async def ended(self, _seconds: float) -> bool:
-        """Return true at once, because no call waits for its journal."""
+        # Return true at once, because no call waits for its journal.
         return True
 
     def called(self, record: Any, *, has_problem: bool) -> None:
-        """Queue *record*, the record of the call, as the last record of the journal. See :meth:`CallSlot.called`."""
+        # See `CallSlot.called`.
         self._has_problem = has_problem
         if self._writing is not None:
             self._writing.put(CalledRecord(record))
@@ -457,23 +447,19 @@ class JournalSlot:
             self._directory.wake(self)
 
     def gave_up(self, why: str) -> None:
-        """Add one to the number of lost journals of the directory, as :meth:`JournalDirectory.lose` does."""
         self._directory.lose(why)
 
     # ------------------------------------------------------------------ for the thread
 
     def step(self) -> bool:
-        """Write the queued records. Return true if the run has ended and :meth:`finish` was not called yet."""
+        # Write the queued records. Return true if the run has ended and `finish` was not called yet.
         if self._is_over or self._writing is None:
             return False
         self._writing.write()
         return bool(self.ended_at)
 
     def finish(self) -> int | None:
-        """Write the last records and close the file; return its size in bytes.
-
-        A journal that is not kept is deleted, and the result is ``None``.
-        """
+        # A journal that is not kept is deleted, and the result is `None`.
         assert self._writing is not None
         self._writing.write()
         self._is_over = True
@@ -491,11 +477,8 @@ class JournalSlot:
         return self._size if is_kept else None
 
     def write(self, data: bytes, /) -> int:
-        """Write *data* to the file, and return the size of *data* in bytes.
-
-        While it is not known whether the journal is kept, some data stay in memory. Older journals are deleted if
-        ``max_bytes`` is reached. Raises :class:`OSError` if that is not enough, or if the disk refuses the data.
-        """
+        # While it is not known whether the journal is kept, some data stay in memory. Older journals are deleted if
+        # `max_bytes` is reached. Raises `OSError` if that is not enough, or if the disk refuses the data.
         if self._held is not None:
             self._held += data
             if len(self._held) <= _HELD_BYTES:
@@ -510,7 +493,6 @@ class JournalSlot:
         """Do nothing: journals of calls are not forced to the disk."""
 
     def close(self) -> None:
-        """Close the file, and delete it if nothing could be written to it."""
         was_open = self._descriptor is not None
         self._shut()
         if was_open and not self._size:
@@ -569,17 +551,13 @@ def _most_open() -> int:
 
 
 def _is_chosen(call_id: str, share: float) -> bool:
-    """Return whether the call *call_id* is in the chosen *share* (0 to 1) of calls; the same in all processes."""
     return int(call_id[-8:], 16) < share * (1 << 32)
 
 
 def open_journals(wanted: object) -> JournalDirectory | None:
-    """Return the journal directory for *wanted*: a path, :class:`JournalSettings`, or a mapping of their fields.
-
-    A :class:`JournalDirectory` is returned unchanged; ``None`` and :class:`JournalSettings` without a path give
-    ``None``. Raises :class:`UsageError` for any other empty path or invalid value, if the directory cannot be created
-    or written, or if it is open with other settings.
-    """
+    # A `JournalDirectory` is returned unchanged; `None` and `JournalSettings` without a path give `None`. Raises
+    # `UsageError` for any other empty path or invalid value, if the directory cannot be created or written, or if it is
+    # open with other settings.
     if wanted is None or isinstance(wanted, JournalDirectory):
         return wanted
     settings = read_settings("journal", wanted, JournalSettings)

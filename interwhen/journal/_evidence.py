@@ -41,7 +41,6 @@ def _certificate_flaws(result: Verified) -> Iterator[str]:
 
 
 def certificate_flaws(certificate: Certificate, text: str) -> Iterator[str]:
-    """Yield the contradictions between *certificate*, its checks and *text*."""
     if not certificate.matches(text):
         yield "its certificate is for another text"
     if not certificate.checks:

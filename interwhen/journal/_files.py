@@ -16,32 +16,25 @@ class Files:
     """A :class:`JournalStore` on the file system: the name of a journal is its path."""
 
     def read(self, name: str, /) -> bytes:
-        """Return all bytes of the file with the path *name*. Raises :class:`OSError` if it cannot be read."""
+        # Return all bytes of the file with the path `name`. Raises `OSError` if it cannot be read.
         from pathlib import Path
 
         return Path(name).read_bytes()
 
     def open(self, name: str, /, *, keep: int, found: int) -> LockedFile:
-        """Open a file at the path *name* for a new journal (*keep* is 0), or an existing one to append to; lock it.
-
-        See :class:`LockedFile` for *keep*, *found* and the errors.
-        """
+        # See `LockedFile` for `keep`, `found` and the errors.
         return LockedFile(name, keep=keep, found=found)
 
 
 class LockedFile:
-    """An append-only file, locked while it is open if the system supports locks.
+    """An append-only file, locked while it is open if the system supports locks."""
 
-    On POSIX systems, only its owner can read a file that this class creates.
-    """
+    # On POSIX systems, only its owner can read a file that this class creates.
 
     def __init__(self, path: str, *, keep: int = 0, found: int = 0) -> None:
-        """Open *path* for a new journal (*keep* is 0), or to append to an existing one.
-
-        For an existing one, the first *keep* bytes stay, and the rest is cut off; *found* is its size when it was read.
-        Raises :class:`~interwhen.JournalError` if the file cannot be opened, is locked by another run, has another size
-        than *found*, cannot be cut, or (for a new journal) is a regular file that is not empty.
-        """
+        # For an existing one, the first `keep` bytes stay, and the rest is cut off; `found` is its size when it was
+        # read. Raises `JournalError` if the file cannot be opened, is locked by another run, has another size than
+        # `found`, cannot be cut, or (for a new journal) is a regular file that is not empty.
         flags = os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
         try:
             self._fd = os.open(path, flags if keep else flags | os.O_CREAT, 0o600)
@@ -81,23 +74,19 @@ class LockedFile:
             )
 
     def write(self, data: bytes, /) -> int:
-        """Pass *data* to the operating system; return how many bytes it accepted.
-
-        Raises :class:`OSError`, for example if the disk is full.
-        """
         return os.write(self._fd, data)
 
     def sync(self) -> None:
-        """Call ``os.fsync``, which waits until the written data is on the disk. May raise :class:`OSError`."""
+        # May raise `OSError`.
         os.fsync(self._fd)
 
     def close(self) -> None:
-        """Close the file, which releases its lock. May raise :class:`OSError`."""
+        # May raise `OSError`.
         os.close(self._fd)
 
 
 def _lock(fd: int) -> bool:
-    """Lock the file, if the system and the file support it. Return false if another run has locked it."""
+    # Lock the file, if the system and the file support it. Return false if another run has locked it.
     try:
         import fcntl
     except ImportError:  # no POSIX
@@ -144,7 +133,6 @@ class Frame(NamedTuple):
 
 
 def preamble() -> tuple[bytes, int]:
-    """Return the first bytes of a new file, and the start value for the checksum of its first record."""
     head = _HEAD.pack(MAGIC, SCHEMA)
     chain = crc32(head)
     return head + _U32.pack(chain), chain
@@ -172,18 +160,10 @@ def add_frame(parts: list[bytes], payload: bytes, chain: int) -> int:
 
 
 def frames(data: bytes, path: str) -> Iterator[Frame]:
-    """Yield the records in *data*, the bytes of a file, up to the first incomplete or damaged record.
-
-    Raises the errors of :func:`read_preamble`; *path* is the name of the file in them.
-    """
     return frames_after(data, START, read_preamble(data, path))
 
 
 def read_preamble(data: bytes, path: str) -> int:
-    """Return the checksum from which that of the first record in *data*, the bytes of the file *path*, is computed.
-
-    Raises :class:`~interwhen.JournalError` if *data* is not a journal of this version, or its first bytes are damaged.
-    """
     if len(data) < START or not data.startswith(MAGIC):
         raise JournalError(
             path,

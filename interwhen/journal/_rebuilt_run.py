@@ -146,7 +146,6 @@ def _needs_seal(record: Record) -> bool:
 
 
 def vet_seal(seal: SealRecord, digest: bytes, signer: str, path: str) -> None:
-    """Raise :class:`JournalError` if *seal* does not fit to *digest*, the chain before it, or to the key *signer*."""
     if seal.digest != digest:
         raise JournalError(
             path, "its seals must fit to the records before them, and one does not, so it was changed: use the original"
@@ -162,11 +161,8 @@ def vet_seal(seal: SealRecord, digest: bytes, signer: str, path: str) -> None:
 
 @contextmanager
 def refusing_contradictions(path: str) -> Iterator[None]:
-    """Raise :class:`JournalError`, which names *path*, for any other exception of what reads records of a run.
-
-    No fact of a real run raises anything in the core. Facts that somebody made up may break any of its assumptions,
-    such as that a job is known or a span is in the text.
-    """
+    # No fact of a real run raises anything in the core. Facts that somebody made up may break any of its assumptions,
+    # such as that a job is known or a span is in the text.
     try:
         yield
     except JournalError:
@@ -194,7 +190,6 @@ def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
 
 
 def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
-    """Do the same as :func:`read_journal`, for callers that rebuild the run, which compares verdicts and text."""
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     name = settings.name
     try:
@@ -227,7 +222,6 @@ def read_sealed(journal: str | os.PathLike[str] | Journal) -> Journaled:
 
 
 def _refuse_changed(found: Journaled) -> None:
-    """Raise :class:`JournalError` if the recorded result contradicts itself or the header: the file was changed."""
     result, header = found.result, found.header
     if result is None:
         return
@@ -259,7 +253,7 @@ def _judged_otherwise(result: Result, header: Header) -> Iterator[str]:
 
 
 def refuse_redacted(found: Journaled) -> None:
-    """Raise :class:`JournalError` if the journal is redacted: without its text, a run cannot be rebuilt."""
+    # Raise `JournalError` if the journal is redacted: without its text, a run cannot be rebuilt.
     if found.header.redacted:
         raise JournalError(
             found.path,
@@ -320,11 +314,6 @@ class RebuiltRun:
     """The first fact of a resumed run."""
 
     def read(self, record: Record) -> None:
-        """Give the facts in *record* to the core, and store the counters in it.
-
-        Raises :class:`JournalError` if the rebuilt trace does not have the recorded length, and for an outline or a
-        second header.
-        """
         match record:
             case FactRecord() | SealRecord():
                 self._compare(record)
@@ -363,7 +352,7 @@ class RebuiltRun:
             )
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core, and :meth:`take` its orders. Return them."""
+        # Pass `fact`, which happened at the time `at`, to the core, and `take` its orders. Return them.
         self.at = at
         match fact:
             case Chunk():
@@ -385,7 +374,6 @@ class RebuiltRun:
         return orders
 
     def take(self, orders: Iterable[Order]) -> None:  # noqa: C901  one case an order
-        """Note the work that the *orders* of the core ask for, and forget the work that they drop."""
         for order in orders:
             match order:
                 case Extract(job=job) | Check(job=job):
@@ -427,7 +415,6 @@ class RebuiltRun:
 
 
 def core_of(header: Header, monitors: Sequence[Monitor], kind: type[Core] = Core) -> Core:
-    """Return a new core, of the class *kind*, for *monitors* with the settings in *header*."""
     return kind(
         monitors,
         budgets=header.budgets,
@@ -456,7 +443,6 @@ class TracedCore(Core):
     """The pieces of this trace; empty if the last fact cut nothing."""
 
     def step(self, fact: Fact) -> list[Order]:
-        """Take *fact*, as :class:`Core` does."""
         self.uncut = ()
         return super().step(fact)
 
@@ -467,7 +453,6 @@ class TracedCore(Core):
 
 
 def traced(found: Journaled) -> tuple[TracedCore, RebuiltRun]:
-    """Return the run in *found* before its first record, with a core that keeps what is cut."""
     core = core_of(found.header, recorded_monitors(found.header, found.path), TracedCore)
     assert isinstance(core, TracedCore)
     past = RebuiltRun(found, core)
@@ -476,12 +461,9 @@ def traced(found: Journaled) -> tuple[TracedCore, RebuiltRun]:
 
 
 def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None = None) -> RebuiltRun:
-    """Rebuild the run in *found*: give its recorded facts to a new core, and return the state after the last one.
-
-    With *until*, only the first *until* of its :func:`standing` records are used. No verifier or extractor runs. Raises
-    :class:`~interwhen.JournalError` if the journal is redacted or has a second header, or if this version of the core
-    builds another trace from the same facts.
-    """
+    # With `until`, only the first `until` of its `standing` records are used. No verifier or extractor runs. Raises
+    # `JournalError` if the journal is redacted or has a second header, or if this version of the core builds another
+    # trace from the same facts.
     refuse_redacted(found)
     with refusing_contradictions(found.path):
         past = RebuiltRun(found, core_of(found.header, monitors))
@@ -492,11 +474,8 @@ def rebuild(found: Journaled, monitors: Sequence[Monitor], *, until: int | None 
 
 
 def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRun:
-    """Rebuild the run in *found*, ready to be resumed, and return its state.
-
-    If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
-    :func:`rebuild`.
-    """
+    # If the run ended because its reader left or the model failed, that fact is ignored. Raises the errors of
+    # `rebuild`.
     past = rebuild(found, monitors)
     records = standing(found.records)
     last = next(
@@ -512,10 +491,8 @@ def rebuild_to_go_on(found: Journaled, monitors: Sequence[Monitor]) -> RebuiltRu
 
 
 def standing(records: Sequence[Record]) -> list[Record]:
-    """Return *records* without the records of an end after which a resumed run continued.
-
-    Such an end happens if the reader left or the model failed. The counters of the engine stay.
-    """
+    # Return `records` without the records of an end after which a resumed run continued. Such an end happens if the
+    # reader left or the model failed. The counters of the engine stay.
     kept: list[Record] = []
     for record in records:
         if isinstance(record, FactRecord) and isinstance(record.fact, Resumed) and record.fact.void:
@@ -538,7 +515,6 @@ def _is_void(record: Record) -> bool:
 
 
 def facts_of(record: Record) -> Iterator[tuple[float, Fact]]:
-    """Yield the facts in *record*, each with the time at which it happened."""
     match record:
         case TextRecord(phase=phase, texts=texts):
             for at, text in zip(record.times(), texts, strict=True):

@@ -88,12 +88,10 @@ class MonitorRecord(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of the monitor."""
         return str(self.fields["name"])
 
     @property
     def title(self) -> str:
-        """The name for readers, with that of the plug-in if they differ: a file can call a monitor anything."""
         spec = self.untrusted_spec
         plugin = spec.partition(":")[0].strip() if isinstance(spec, str) else (spec or {}).get("name")
         return f"{self.name} ({plugin:.60})" if isinstance(plugin, str) and plugin != self.name else self.name
@@ -146,10 +144,9 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="header", kw_only
 
 
 class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
-    """The record of consecutive chunks of plain text, with their times.
+    """The record of consecutive chunks of plain text, with their times."""
 
-    Raises :class:`ValueError` if there are not as many times as texts.
-    """
+    # Raises `ValueError` if there are not as many times as texts.
 
     at: Time
     """The time of the first chunk, in seconds since the run began."""
@@ -163,7 +160,7 @@ class TextRecord(msgspec.Struct, frozen=True, array_like=True, tag="text"):
             raise ValueError(f"there must be a time for each text, got {len(self.clock)} for {len(self.texts)}")
 
     def times(self) -> list[float]:
-        """Return the time of each chunk, in seconds since the run began, rounded down to microseconds."""
+        # Return the time of each chunk, in seconds since the run began, rounded down to microseconds.
         return [int((self.at + time - self.clock[0]) * 1e6) / 1e6 for time in self.clock]
 
 
@@ -219,10 +216,9 @@ class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):
 
 
 class OutlineRecord(msgspec.Struct, frozen=True, array_like=True, tag="outline"):
-    """What is new in the timeline, as JSON: :class:`~interwhen.journal._timeline.Notes`.
+    """What is new in the timeline, as JSON: :class:`~interwhen.journal._timeline.Notes`."""
 
-    A redacted journal has these records instead of text and facts.
-    """
+    # A redacted journal has these records instead of text and facts.
 
     at: float
     part: str
@@ -236,10 +232,9 @@ class CalledRecord(msgspec.Struct, frozen=True, array_like=True, tag="called"):
 
 
 class SealRecord(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
-    """Binds all records before it. It follows each check that ended, the end of the run, and the record of the call.
+    """Binds all records before it. It follows each check that ended, the end of the run, and the record of the call."""
 
-    Without a seal after it, a verdict or a result does not count: the file ends early.
-    """
+    # Without a seal after it, a verdict or a result does not count: the file ends early.
 
     checks: str
     """The head of the core's chain over the checks that have ended (:attr:`Certificate.chain_sha256`)."""
@@ -249,12 +244,10 @@ class SealRecord(msgspec.Struct, frozen=True, array_like=True, tag="seal"):
     """The signature of ``digest`` and ``checks`` by :attr:`Header.signer`; empty if there is none."""
 
     def signed_bytes(self) -> bytes:
-        """Return what the signature is for."""
         return b"interwhen journal\n" + self.digest + self.checks.encode()
 
 
 def link(digest: bytes, payload: bytes) -> bytes:
-    """Return the head of the chain after the record with this *payload*; *digest* is the head before it."""
     from hashlib import sha256  # with OpenSSL, 3 ms
 
     return sha256(digest + sha256(payload).digest()).digest()
@@ -273,11 +266,6 @@ Record: TypeAlias = (
 
 
 def encode(record: Record) -> bytes:
-    """Encode *record* as the payload of a frame of the journal.
-
-    Raises :class:`TypeError` for a value that has no form in a journal, and the errors of the encoder, such as
-    :class:`OverflowError` for an integer of over 64 bits.
-    """
     try:
         return _encoder().encode(record)
     except UnicodeEncodeError:
@@ -288,10 +276,8 @@ def encode(record: Record) -> bytes:
 
 
 def decode(payload: bytes) -> Record:
-    """Decode *payload* and return the record. An :class:`EscapedRecord` becomes the record that it contains.
-
-    Raises :class:`msgspec.MsgspecError` or :class:`ValueError` if *payload* is not a record.
-    """
+    # Decode `payload` and return the record. An `EscapedRecord` becomes the record that it contains. Raises
+    # `msgspec.MsgspecError` or `ValueError` if `payload` is not a record.
     found = _decoder().decode(payload)
     if isinstance(found, EscapedRecord):
         import json
@@ -301,15 +287,14 @@ def decode(payload: bytes) -> Record:
 
 
 class TextColumns:
-    """Collects consecutive plain chunks of one phase, which become one or more :class:`TextRecord`.
+    """Collects consecutive plain chunks of one phase, which become one or more :class:`TextRecord`."""
 
-    One thread may add chunks while another takes them.
-    """
+    # One thread may add chunks while another takes them.
 
     __slots__ = ("began", "cost", "is_awake", "items", "phase", "taken")
 
     def __init__(self, phase: Phase | None, began: float = 0.0) -> None:
-        """Begin columns for chunks of *phase*. *began* is when the run began, on the clock of the times."""
+        # `began` is when the run began, on the clock of the times.
         self.phase = phase
         self.began = began
         # One call adds both, so that the other thread never sees one without the other. One list for both: with
@@ -324,7 +309,6 @@ class TextColumns:
         """Whether the thread that takes chunks will look again. If not, it must be woken after a chunk was added."""
 
     def take(self) -> TextRecord | None:
-        """Return the record of the chunks that were not taken yet; ``None`` if there are none."""
         self.is_awake = False  # before the count, so that a chunk that comes later wakes again
         items = self.items[self.taken :]
         if not items or self.phase is None:
@@ -334,7 +318,6 @@ class TextColumns:
 
 
 def is_plain(chunk: Chunk) -> bool:
-    """Return whether *chunk* has nothing but the text of one token and its phase."""
     return (
         chunk.tokens == 1
         and chunk.finish_reason is None
@@ -385,7 +368,7 @@ class AbsentVerifier(msgspec.Struct, frozen=True):
     worker: Worker
 
     def check(self, _claim: Claim, /) -> Unknown:
-        """Return ``Unknown``, because the real verifier is absent."""
+        # Return `Unknown`, because the real verifier is absent.
         return Unknown(
             "the code of this verifier is not in the journal, only its record: give monitors=[...] to check again"
         )
@@ -425,11 +408,8 @@ def describe(
 
 
 def code_digest(verifier: Any) -> str:
-    """Return the SHA-256 of the module file that defines the ``check`` of *verifier*; empty without a readable file.
-
-    It does not cover the modules that the file imports. It is cached, so later changes of the file are usually not
-    seen.
-    """
+    # Return the SHA-256 of the module file that defines the `check` of `verifier`; empty without a readable file. It
+    # does not cover the modules that the file imports. It is cached, so later changes of the file are usually not seen.
     check = inspect.unwrap(getattr(verifier, "check", verifier))
     check = getattr(check, "func", check)  # of a partial
     module = getattr(check, "__module__", None) or type(verifier).__module__
@@ -449,7 +429,6 @@ def _of_file(file: str) -> str:
 
 
 def options_digest(monitor: Monitor) -> str:
-    """Return the SHA-256 of the JSON of the monitor's ``spec``; empty if that is not known or has a secret."""
     spec = _writable(monitor.spec)
     try:
         return "" if spec is None else sha256(msgspec.json.encode(spec, order="sorted").decode())
@@ -464,10 +443,7 @@ _DESCRIBED: deque[tuple[Sequence[Monitor], Sequence[object], object, Described]]
 
 
 def describe_again(monitors: Sequence[Monitor], specs: Sequence[object] = ()) -> Described:
-    """Do the same as :func:`describe`, but return an earlier result again if it was for the same objects.
-
-    Of changes inside these objects, only those of name, version, deadline and worker of a verifier are noticed.
-    """
+    # Of changes inside these objects, only those of name, version, deadline and worker of a verifier are noticed.
     now = [(who.name, who.version, who.deadline, who.worker) for who in (one.verifier for one in monitors)]
     for known, others, then, found in tuple(_DESCRIBED):
         same = len(known) == len(monitors) and len(others) == len(specs) and then == now
@@ -486,10 +462,6 @@ def _extractor_of(record: MonitorRecord) -> Extractor:
 
 
 def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
-    """Return monitors with the recorded settings in *header*, but without the code of the originals.
-
-    Raises :class:`~interwhen.JournalError`, which names *path*, for a setting that this version does not know.
-    """
     hints = get_type_hints(Monitor)
     verifiers = [AbsentVerifier(who.name, who.version, who.deadline, who.worker) for who in header.verifiers]
     try:
@@ -510,10 +482,7 @@ def recorded_monitors(header: Header, path: str) -> tuple[Monitor, ...]:
 
 
 def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors* with the remedy, scope and trigger that are recorded in *header*.
-
-    If the number of monitors differs from that in *header*, they are returned unchanged.
-    """
+    # If the number of monitors differs from that in `header`, they are returned unchanged.
     if len(monitors) != len(header.monitors):
         return tuple(monitors)
     hints = get_type_hints(Monitor)
@@ -525,10 +494,7 @@ def as_recorded(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, .
 
 
 def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple[Monitor, ...]:
-    """Return *monitors*, with the recorded remedy in place of each ``Auto``.
-
-    If *header* records none for the name of a monitor, its remedy stays.
-    """
+    # If `header` records none for the name of a monitor, its remedy stays.
     hints = get_type_hints(Monitor)
     recorded = {record.fields.get("name"): record.fields.get("remedy") for record in header.monitors}
     return tuple(
@@ -540,11 +506,8 @@ def with_recorded_remedies(header: Header, monitors: Sequence[Monitor]) -> tuple
 
 
 def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> None:
-    """Raise :class:`JournalError` if *monitors* differ from those in *header*, that of the journal at *path*.
-
-    Their recorded fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not
-    the code.
-    """
+    # Raise `JournalError` if `monitors` differ from those in `header`, that of the journal at `path`. Their recorded
+    # fields, their verifiers (name, version, which share one), and which ask a fork are compared, but not the code.
     verifiers, records = describe(monitors)
     hints = get_type_hints(Monitor)
     if len(records) != len(header.monitors):
@@ -579,12 +542,10 @@ def refuse_others(path: str, header: Header, monitors: Sequence[Monitor]) -> Non
 
 
 def without_secrets(options: Mapping[str, object]) -> dict[str, object]:
-    """Return a copy of *options* without the options whose name suggests a secret, such as ``api_key``."""
     return {name: value for name, value in options.items() if not _is_secret(name)}
 
 
 def is_writable(spec: str) -> bool:
-    """Return whether *spec*, the name and the options of a monitor, may be written: no option may be a secret."""
     return _writable(spec) is not None
 
 
@@ -598,7 +559,6 @@ def _data(record: MonitorRecord, hints: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_read(value: object) -> object:
-    """Encode and decode *value*, to get the form that a journal returns: tuples become lists."""
     return msgspec.msgpack.decode(msgspec.msgpack.encode(value))
 
 

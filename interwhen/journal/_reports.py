@@ -51,15 +51,12 @@ class Replay(msgspec.Struct, frozen=True):
     cannot reproduce, such as ``timing``; ``status`` alone if the status differs. Usually there are none."""
 
     def __repr__(self) -> str:
-        """Return one short line: the journal, and how the run ended."""
         return f"<Replay of {self.journaled.path!r}: {self}>"
 
     def __str__(self) -> str:
-        """Return one line for a person: how the run ended, or how far it was at the end of the journal."""
         ending = f"not over, {len(self.text):,} characters" if self.result is None else str(self.result)
         changed = f", other than recorded: {', '.join(self.differences)}" if self.differences else ""
         return ending + changed
 
     def _repr_html_(self) -> str | None:
-        """Return the trace page of this run for a notebook; ``None`` if the notebook should show plain text."""
         return notebook_page(self)

@@ -62,17 +62,16 @@ class _OrderedCheck(NamedTuple):
 
 
 class Scribe:
-    """Notes what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time.
+    """Notes what happens in a run: text, cuts, checks, forks, requests and remedies, each with its time."""
 
-    Call :meth:`before` and :meth:`after` around each step of the core, which may be live or rebuilt from a journal. If
-    the journal is redacted, the notes have no text, key of a claim or reason, and *keyed* makes the stored hash of each
-    hash. Their offsets are in UTF-16 units, or with *in_characters* in characters.
-    """
+    # Call `before` and `after` around each step of the core, which may be live or rebuilt from a journal. If the
+    # journal is redacted, the notes have no text, key of a claim or reason, and `keyed` makes the stored hash of each
+    # hash. Their offsets are in UTF-16 units, or with `in_characters` in characters.
 
     def __init__(
         self, core: Core, header: Header, *, keyed: Callable[[str], str] = str, in_characters: bool = False
     ) -> None:
-        """Start with the *core* of a new run. *header* is that of its journal."""
+        # Start with the `core` of a new run. `header` is that of its journal.
         self.core = core
         self.recording = GrowingNotes()
         self._notes = notes = self.recording.notes
@@ -113,14 +112,13 @@ class Scribe:
     # ------------------------------------------------------------------ around a step of the core
 
     def before(self) -> None:
-        """Store the length of the trace and the number of events, so that :meth:`after` sees what a step changes."""
+        # Store the length of the trace and the number of events, so that `after` sees what a step changes.
         transcript = self.core.transcript
         self._length = transcript.kept_until = transcript.length
         self._count = len(self.core.events)
         self._fact_times = self._removed = self._finding = None
 
     def after(self, at: float, fact: Fact, orders: Sequence[Order]) -> None:
-        """Note what the core changed when it processed *fact* at the time *at* and returned *orders*."""
         self._notes.end = at
         self._number += 1
         transcript = self.core.transcript
@@ -161,7 +159,6 @@ class Scribe:
             self._change("requests", number, usage=chunk.usage)
 
     def spent(self, record: SpentRecord) -> None:
-        """Store the counters in *record*, and add the times of closed streams to requests and remedies."""
         notes, known = self._notes, self._spent
         self._spent = record
         for place, latency in enumerate(record.close_latency[: len(self._closes)]):
@@ -180,10 +177,7 @@ class Scribe:
         )
 
     def ended(self, at: float, result: Result) -> None:
-        """Note the *result* of the run, which ended at the time *at*.
-
-        Remedies in *result* for which the core emitted no event are added.
-        """
+        # Remedies in `result` for which the core emitted no event are added.
         notes = self._notes
         notes.end = max(notes.end, at)
         for record in result.violations:
@@ -199,7 +193,6 @@ class Scribe:
         notes.result = noted
 
     def _certified(self, certificate: Certificate) -> tuple[int, ...]:
-        """Return the indexes of the checks in *certificate*."""
         checks = self._notes.checks
         places: dict[object, int] = {
             (one.monitor, one.key, one.span): place
@@ -212,11 +205,9 @@ class Scribe:
     # ------------------------------------------------------------------ what a redacted journal does not say
 
     def _unsaid(self, *names: str) -> dict[str, Any]:
-        """Return empty texts for the fields *names* if the journal is redacted; else no changes."""
         return dict.fromkeys(names, "") if self._redacted else {}
 
     def _said(self, outcome: Outcome) -> Outcome:
-        """Return *outcome*, without its reason if the journal is redacted."""
         if not self._redacted or isinstance(outcome, TimedOut):
             return outcome
         if not isinstance(outcome, Judged):
@@ -227,7 +218,6 @@ class Scribe:
     # ------------------------------------------------------------------ text
 
     def _changed(self, at: float) -> None:
-        """Note how the current step changed the trace at the time *at*: the text that was cut, and the new text."""
         transcript = self.core.transcript
         kept = min(transcript.kept_until, self._length)
         if kept < self._length:
@@ -280,7 +270,6 @@ class Scribe:
         return number, self._notes.requests.get(number)
 
     def _unanswered(self) -> int | None:
-        """Return the index of the last remedy, if no request has followed it."""
         number = len(self._notes.remedies) - 1
         return number if number >= 0 and self._notes.remedies[number].request is None else None
 
@@ -296,7 +285,7 @@ class Scribe:
             self._change("remedies", request.remedy, request=number, **times)
 
     def _end_request(self, at: float, how: Literal["ended", "closed", "broken"], error: str = "") -> bool:
-        """Note the end of the last request. Return false if there is none that has not ended."""
+        # Note the end of the last request. Return false if there is none that has not ended.
         number, request = self._last()
         if request is None or request.how != "open":
             return False
@@ -416,7 +405,6 @@ class Scribe:
         )
 
     def _check_of(self, violation: ViolationRecord) -> int | None:
-        """Return the index of the latest check that found *violation*; ``None`` if there is none."""
         for place in range(len(self._claims) - 1, -1, -1):
             claim = self._claims[place]
             is_same = (claim.monitor, claim.key) == (violation.monitor, violation.key)
@@ -458,7 +446,6 @@ class Scribe:
         )
 
     def _change(self, name: str, index: int, **changes: Any) -> None:
-        """Store the entry at *index* of the list *name* with *changes*."""
         self.recording.put(name, index, replace(getattr(self._notes, name)[index], **changes))
 
 
@@ -467,7 +454,7 @@ def _identity(violation: ViolationRecord) -> tuple[object, ...]:
 
 
 def without_text(result: Result, span: Callable[[Span | None], Span | None]) -> Result:
-    """Return *result* without its text and what the notes have elsewhere. *span* converts its spans."""
+    # Return `result` without its text and what the notes have elsewhere. `span` converts its spans.
     fields: dict[str, Any] = {"insertions": tuple(replace(one, span=span(one.span)) for one in result.insertions)}
     if reasons := getattr(result, "unverified_reasons", ()):
         fields["unverified_reasons"] = tuple(replace(one, span=span(one.span)) for one in reasons)
@@ -481,7 +468,6 @@ def without_text(result: Result, span: Callable[[Span | None], Span | None]) -> 
 
 
 def _without_words(result: Result, keyed: Callable[[str], str]) -> Result:
-    """Return *result* without reasons, and with the stored forms of its hashes."""
     fields: dict[str, Any] = {name: "" for name in ("reason", "error") if hasattr(result, name)}
     if reasons := getattr(result, "unverified_reasons", ()):
         fields["unverified_reasons"] = tuple(replace(one, why="") for one in reasons)

@@ -133,14 +133,10 @@ class CallJournal(Journal):
     """What signs the journal; calls share it, and ``sign_with`` is not used."""
 
     def signer(self) -> Signer | None:
-        """Return what signs, or ``None``."""
         return self.signs
 
     def keyed(self, digest: str) -> str:
-        """Return *digest* (hex), in a redacted journal as HMAC-SHA256 with ``hash_key``.
-
-        Without a key, anybody could find a short text by hashing many.
-        """
+        # Without a key, anybody could find a short text by hashing many.
         if not (self.redacted and digest):
             return digest
         import hmac

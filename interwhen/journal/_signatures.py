@@ -17,11 +17,10 @@ Answer = Literal["signed", "unsigned", "mismatch", "undecided"]
 
 
 class Signer:
-    """Signs with the private key in the file *path*: Ed25519, PEM, without a password.
+    """Signs with the private key in the file *path*: Ed25519, PEM, without a password."""
 
-    ``openssl genpkey -algorithm ed25519 -out FILE`` makes one. Raises :class:`MissingExtraError` without the extra
-    ``sign``, and :class:`UsageError` if the file has no such key.
-    """
+    # `openssl genpkey -algorithm ed25519 -out FILE` makes one. Raises `MissingExtraError` without the extra `sign`, and
+    # `UsageError` if the file has no such key.
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         ed25519, serialization = _library()
@@ -43,11 +42,9 @@ class Signer:
         """The public key, in hex."""
 
     def sign(self, data: bytes) -> bytes:
-        """Return the signature of *data*, 64 bytes."""
         return bytes(self._key.sign(data))
 
     def certify(self, result: Result) -> Result:
-        """Return *result*; if it is verified, with its certificate signed."""
         if not isinstance(result, Verified):
             return result
         named = msgspec.structs.replace(result.certificate, signer=self.public, signature="")
@@ -65,10 +62,6 @@ def _library() -> Any:
 
 
 def is_signed(public: str, signature: bytes, data: bytes) -> bool:
-    """Tell whether *signature* is that of *data* by the key *public* (hex).
-
-    Raises :class:`MissingExtraError` without the extra ``sign``.
-    """
     ed25519, _ = _library()
     from cryptography.exceptions import InvalidSignature
 
@@ -80,7 +73,6 @@ def is_signed(public: str, signature: bytes, data: bytes) -> bool:
 
 
 def _unsigned(certificate: Certificate) -> bytes:
-    """Return what the signature of *certificate* is for: its JSON without the signature, names sorted, ASCII."""
     import json
 
     plain = msgspec.to_builtins(msgspec.structs.replace(certificate, signature=""))

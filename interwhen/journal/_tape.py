@@ -47,7 +47,6 @@ class Tape:
         self._owed = 0
 
     def owe(self, tokens: int) -> None:
-        """Count *tokens* of a chunk whose text the core has held back, with the next text of the model."""
         self._owed += tokens
 
     def grow(self, number: int, at: float, start: int, tokens: int) -> None:
@@ -88,17 +87,15 @@ class Tape:
         return tokens
 
     def credit(self, cut: int, remedy: int) -> TextCut:
-        """Note that the remedy with the index *remedy* made the cut with the index *cut*. Return the cut."""
+        # Note that the remedy with the index `remedy` made the cut with the index `cut`. Return the cut.
         cuts = self._notes.cuts
         cuts[cut] = msgspec.structs.replace(cuts[cut], remedy=remedy)
         return cuts[cut]
 
     def units(self, offset: int) -> int:
-        """Return *offset*, a character offset of the trace, as the tape notes it."""
         return offset + bisect_left(self._wide, offset) if self._wide and not self._in_characters else offset
 
     def span(self, span: S) -> S:
-        """Return *span*, a span of the trace, as the tape notes it; ``None`` stays ``None``."""
         return Span(self.units(span.start), self.units(span.end)) if span is not None and self._wide else span
 
     def _add(self, number: int, at: float, start: int, text: str, tokens: int) -> None:

@@ -240,10 +240,9 @@ TimelineEvent: TypeAlias = (
 
 
 class RunNotes(msgspec.Struct, omit_defaults=True):
-    """What is known of a run up to now, or what is new or changed in it, which :meth:`add` joins to what was known.
+    """What is known of a run up to now, or what is new or changed in it, which :meth:`add` joins to what was known."""
 
-    A redacted journal stores the latter. The texts are columns, because there are so many.
-    """
+    # A redacted journal stores the latter. The texts are columns, because there are so many.
 
     end: float = 0.0
     """As :attr:`Timeline.end`."""
@@ -276,7 +275,6 @@ class RunNotes(msgspec.Struct, omit_defaults=True):
     """The hash of its text, if the journal is redacted."""
 
     def written(self) -> Iterator[TextWritten]:
-        """Yield the texts as events."""
         starts = {index: (phase, origin) for index, phase, origin in self.styles}
         numbers, weights, cuts = dict(self.numbers), dict(self.weights), deque(self.cuts)
         number = length = 0
@@ -330,7 +328,6 @@ class PartMark:
     """The lengths that the lists in :data:`APPENDED` had when the last part was made."""
 
     def begin_again(self, restarts: int) -> None:
-        """Let the next part be the whole timeline, which has begun again *restarts* times."""
         for name, value in asdict(PartMark(restarts=restarts)).items():
             setattr(self, name, value)
 
@@ -347,14 +344,12 @@ class GrowingNotes:
         """For each entry the number of its last change. The entry that changed last comes last."""
 
     def put(self, name: str, index: int, entry: TimedEvent) -> None:
-        """Store *entry* at *index* of the list *name*, one of :data:`KEYED`."""
         getattr(self.notes, name)[index] = entry
         self._changes += 1
         self._changed.pop((name, index), None)
         self._changed[name, index] = self._changes
 
     def add(self, part: RunNotes) -> None:
-        """Join *part*, which comes directly after the notes, to them."""
         for name in _ENDING:
             setattr(self.notes, name, getattr(part, name))
         for name in APPENDED:
@@ -364,7 +359,7 @@ class GrowingNotes:
                 self.put(name, index, entry)
 
     def since(self, mark: PartMark) -> RunNotes:
-        """Return what is new or changed since *mark*, and move *mark* to now."""
+        # Return what is new or changed since `mark`, and move `mark` to now.
         notes = self.notes
         lists = [getattr(notes, name) for name in APPENDED]
         part = RunNotes(

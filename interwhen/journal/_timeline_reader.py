@@ -53,7 +53,6 @@ def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
 
 
 def retold(found: Journaled) -> Telling:
-    """Return what the records in *found* say. Raises what any reader of made-up records may raise."""
     return _retold(found.path, found.header, found.records)
 
 
@@ -67,7 +66,7 @@ class _FollowedRun(RebuiltRun):
         self.scribe = scribe
 
     def tell(self, at: float, fact: Fact) -> list[Order]:
-        """Pass *fact*, which happened at the time *at*, to the core, and note what changes. Return its orders."""
+        # Pass `fact`, which happened at the time `at`, to the core, and note what changes. Return its orders.
         self.scribe.before()
         orders = super().tell(at, fact)
         self.scribe.after(at, fact, orders)
@@ -75,7 +74,6 @@ class _FollowedRun(RebuiltRun):
         return orders
 
     def read(self, record: Record) -> None:
-        """Give the facts in *record* to the core, and note them, its counters and its result."""
         if isinstance(record, SpentRecord):
             self.scribe.spent(record)
         super().read(record)
@@ -103,7 +101,6 @@ class Telling:
         self.form = CompactForm(self.recording, header)
 
     def take(self, record: Record) -> None:
-        """Note what *record* says. Raises what any reader of made-up records may raise."""
         if isinstance(record, CalledRecord):
             self.recording.called = record.record
         elif self._past is not None:
@@ -115,7 +112,7 @@ class Telling:
         self.records.append(record)
 
     def timeline(self, size: int, left_out: int) -> Timeline:
-        """Return the timeline so far. *size* and *left_out* are bytes of the journal."""
+        # `size` and `left_out` are bytes of the journal.
         notes = self.recording.notes
         compact = to_json(self.form.whole(self.path, size, left_out))
         if self._past is not None and self._past.scribe.tape.was_wide:

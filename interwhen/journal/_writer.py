@@ -30,10 +30,9 @@ COMPLETE = TextColumns(None)
 
 
 class JournalWriter:
-    """Queues the records of a run. A clerk writes them to the file, usually in its own thread.
+    """Queues the records of a run. A clerk writes them to the file, usually in its own thread."""
 
-    After the first failure it writes nothing more, because a reader cannot read the records after a gap.
-    """
+    # After the first failure it writes nothing more, because a reader cannot read the records after a gap.
 
     def __init__(
         self,
@@ -88,10 +87,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the run
 
     def put(self, record: Record) -> None:
-        """Queue *record* for writing, unless the journal was given up. Does not wait.
-
-        If more than ``buffer_bytes`` are waiting, the journal is given up.
-        """
+        # Does not wait. If more than `buffer_bytes` are waiting, the journal is given up.
         self._close_columns()
         self._put += _cost(record)
         if self._put > self._most:
@@ -101,10 +97,7 @@ class JournalWriter:
         self.wake()
 
     def seal(self, checks: str | None = None) -> None:
-        """Queue a seal of all records so far. *checks* is the head of the core's chain; ``None``: as at the last seal.
-
-        Thread-safe as :meth:`put` is.
-        """
+        # `checks` is the head of the core's chain; `None`: as at the last seal. Thread-safe as `put` is.
         self._checks = self._checks if checks is None else checks
         self.put(SealRecord(self._checks))
 
@@ -132,34 +125,26 @@ class JournalWriter:
             self._columns = COMPLETE
 
     def wake(self) -> None:
-        """Tell the clerk that something was queued, unless it already knows."""
         if not self._awake:
             self._awake = True
             self._clerk.wake()
 
     def urge(self) -> None:
-        """Ask the clerk to write the queued records without its delay."""
         self._clerk.hurry()
 
     async def finish(self) -> None:
-        """Call :meth:`close`, and wait up to ``close_seconds`` until the clerk, which writes the records, has ended.
-
-        If it has not ended by then, give up the journal. In the journal of a call, nothing is waited for.
-        """
+        # If it has not ended by then, give up the journal. In the journal of a call, nothing is waited for.
         self.close()
         seconds = self._settings.close_seconds
         if not await self._clerk.ended(seconds):
             self.give_up(f"the disk did not accept the last records within {seconds:g} s")
 
     def close(self) -> None:
-        """Ask the clerk to write all queued records and then close the file. Does not wait."""
+        # Does not wait.
         self._clerk.end()
 
     def give_up(self, why: str) -> None:
-        """Queue and write nothing more, for the reason *why*, which goes to *on_give_up* or to the log.
-
-        A write that has begun may end.
-        """
+        # A write that has begun may end.
         if self.incomplete:
             return
         self.incomplete, self._most = why, -1
@@ -171,7 +156,7 @@ class JournalWriter:
     # ------------------------------------------------------------------ for the clerk
 
     def write(self) -> bool:
-        """Write the queued records to the file. A failure gives the journal up, and false is returned."""
+        # A failure gives the journal up, and false is returned.
         self._awake = False  # the next item wakes the clerk again
         try:
             head, self._head = self._head, b""
@@ -187,7 +172,6 @@ class JournalWriter:
         return not self.incomplete
 
     def shut(self) -> None:
-        """Drop the queued records and close the file; a close that fails gives the journal up."""
         self._items.clear()
         try:
             self._file.close()
@@ -195,10 +179,7 @@ class JournalWriter:
             self.give_up(f"it could not be closed: {type(error).__name__}: {error}")
 
     def _drain(self, parts: list[bytes]) -> None:
-        """Take the records out of the queue and write them after *parts*, all together.
-
-        Columns at the end of the queue, which the run may still fill, stay there.
-        """
+        # Columns at the end of the queue, which the run may still fill, stay there.
         if self.incomplete:
             return
         items = self._items
@@ -242,7 +223,6 @@ class JournalWriter:
 
 
 def _cost(item: Record | TextColumns) -> int:
-    """Return how many bytes *item* counts for while it is queued: about its memory, or a constant for most records."""
     if type(item) is TextColumns:
         return item.cost
     return _COST + len(item.part) if type(item) is OutlineRecord else _COST
@@ -261,26 +241,23 @@ class ThreadClerk:
         self._ended = threading.Event()
 
     def start(self, writing: Writing, seconds: float) -> None:
-        """Start the thread, which usually writes each record of *writing* at most *seconds* after it was queued."""
         # A daemon thread: a disk that does not answer must not keep the process alive.
         threading.Thread(target=self._run, args=(writing, seconds), name="interwhen journal", daemon=True).start()
 
     def wake(self) -> None:
-        """Wake the thread, which then waits for the *seconds* of :meth:`start` and writes all queued records."""
         self._wake.set()
 
     def hurry(self) -> None:
-        """Let the thread write without the delay, now or the next time that it is woken. Does not wait."""
+        # Does not wait.
         self._hurry.set()
 
     def end(self) -> None:
-        """Tell the thread to write all queued records, close the file and end. Does not wait."""
+        # Does not wait.
         self._ending = True
         self._hurry.set()
         self._wake.set()
 
     async def ended(self, seconds: float) -> bool:
-        """Wait at most *seconds* until the file is closed; return whether it is."""
         return await anyio.to_thread.run_sync(
             self._ended.wait,
             min(seconds, threading.TIMEOUT_MAX),

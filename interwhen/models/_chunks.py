@@ -39,10 +39,9 @@ class Logprobs(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatText(msgspec.Struct, frozen=True, gc=False):
-    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer.
+    """The text of a chat answer: of the ``delta`` in a streamed chunk, or of the ``message`` in a whole answer."""
 
-    Reasoning is in ``reasoning_content`` or ``reasoning``; ``reasoning_details`` are those of OpenRouter.
-    """
+    # Reasoning is in `reasoning_content` or `reasoning`; `reasoning_details` are those of OpenRouter.
 
     content: str | None = None
     reasoning_content: str | None = None
@@ -60,10 +59,9 @@ class CompletionChoice(msgspec.Struct, frozen=True, gc=False):
 
 
 class ChatChoice(msgspec.Struct, frozen=True, gc=False):
-    """One of the answers (``choices``) of ``/v1/chat/completions``.
+    """One of the answers (``choices``) of ``/v1/chat/completions``."""
 
-    Its text is in ``delta`` if it is streamed, and in ``message`` if it is whole.
-    """
+    # Its text is in `delta` if it is streamed, and in `message` if it is whole.
 
     index: int | None = 0
     delta: ChatText | UnsetType | None = UNSET
@@ -97,10 +95,9 @@ class PromptProgress(msgspec.Struct, frozen=True, gc=False):
 
 
 class AnswerBody(msgspec.Struct, frozen=True, gc=False):
-    """A chunk or a whole answer of either API, without its choices, or an error of the server.
+    """A chunk or a whole answer of either API, without its choices, or an error of the server."""
 
-    ``prompt_progress`` and ``timings`` are those of llama.cpp.
-    """
+    # `prompt_progress` and `timings` are those of llama.cpp.
 
     usage: ServerUsage | None = None
     prompt_progress: Any = None
@@ -166,7 +163,6 @@ class ServerProps(msgspec.Struct, frozen=True, gc=False):
 
 
 def card_of(model: str, cards: Sequence[ModelCard]) -> ModelCard | None:
-    """Return the entry of *model* in *cards*, or the first entry if none has this name; ``None`` without entries."""
     return next((card for card in cards if card.id == model), cards[0] if cards else None)
 
 
@@ -208,7 +204,7 @@ _FINISH: dict[str | None, FinishReason] = {
 
 
 def finish_reason(reason: str) -> FinishReason:
-    """Translate the server's finish *reason* to one of interwhen. ``abort`` and unknown reasons become ``other``."""
+    # `abort` and unknown reasons become `other`.
     return _FINISH.get(reason, "other")
 
 
@@ -220,10 +216,7 @@ _MOST_TOKENS = 1 << 53
 
 
 def usage_of(usage: ServerUsage | None) -> Usage | None:
-    """Convert the token counts of the server.
-
-    An invalid count becomes ``None``, and *usage* ``None`` stays ``None``.
-    """
+    # An invalid count becomes `None`, and `usage` `None` stays `None`.
     if usage is None:
         return None
     details = usage.prompt_tokens_details
@@ -246,7 +239,6 @@ def _reasoning_tokens(usage: ServerUsage, prompt: int | None, completion: int | 
 
 
 def _counted(body: AnswerBody) -> Usage | None:
-    """Return the token counts in the event *body*; ``None`` if it has none. llama.cpp also sends them at the start."""
     if body.prompt_progress is None or body.usage is not None:
         return usage_of(body.usage)
     try:
@@ -257,12 +249,10 @@ def _counted(body: AnswerBody) -> Usage | None:
 
 
 def count_of(value: object) -> int | None:
-    """Return *value* if it is an integer (not a boolean) from 0 to 2**53 - 1, else ``None``."""
     return value if type(value) is int and 0 <= value < _MOST_TOKENS else None
 
 
 def usage_of_answer(body: AnswerBody) -> Usage:
-    """Return the server's token counts for *body*, a whole answer, including the timings if the server sent any."""
     usage = usage_of(body.usage) or Usage()
     try:
         timings = msgspec.convert(body.timings, Timings | None)
@@ -276,10 +266,7 @@ def usage_of_answer(body: AnswerBody) -> Usage:
 
 
 def completion_of(answer: CompletionBody, data: bytes) -> Completion:
-    """Return the completion in *answer*, a whole answer of ``/v1/completions``. *data* are its undecoded bytes.
-
-    Raises :class:`~interwhen.ModelError` if *answer* has no choice, or if its first choice has no field ``text``.
-    """
+    # Return the completion in `answer`, a whole answer of `/v1/completions`. `data` are its undecoded bytes.
     if not answer.choices:
         raise error_of(answer) or no_choices(data)
     choice = answer.choices[0]
@@ -312,10 +299,7 @@ def _seconds(milliseconds: float | None) -> float | None:
 
 
 def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
-    """Return the number of tokens in *logprobs*, and the sum of their log-probabilities in nats.
-
-    The sum is ``None`` if there are none.
-    """
+    # The sum is `None` if there are none.
     if logprobs is None:
         return 0, None
     values = logprobs.token_logprobs
@@ -327,7 +311,7 @@ def scored(logprobs: Logprobs | None) -> tuple[int, float | None]:
 
 
 def scored_tokens(logprobs: Logprobs | None) -> tuple[ScoredToken, ...]:
-    """Return the tokens in *logprobs* that have a log-probability. Those in ``reasoning_content`` are left out."""
+    # Return the tokens in `logprobs` that have a log-probability. Those in `reasoning_content` are left out.
     if logprobs is None:
         return ()
     values = logprobs.token_logprobs
@@ -349,7 +333,6 @@ def _listed(found: Any, size: int) -> list[Any]:
 
 
 def _pairs(top: Any) -> Iterator[tuple[str, float]]:
-    """Yield the tokens in *top*, a field ``top_logprobs`` of either API, with their log-probabilities."""
     if isinstance(top, dict):
         items = list(top.items())
     else:
@@ -361,7 +344,6 @@ def _pairs(top: Any) -> Iterator[tuple[str, float]]:
 
 
 def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
-    """Return the answer tokens with log-probabilities in *data*, an event of a chat stream; empty for invalid data."""
     try:
         choices = chat_decoder.decode(data).choices
     except DECODE_ERRORS:
@@ -370,12 +352,6 @@ def scores_of(data: bytes) -> tuple[ScoredToken, ...]:
 
 
 def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode *data*, the data of an event of ``/v1/completions``; see :data:`Decode` for the arguments.
-
-    Raises :class:`~interwhen.models.StreamProtocolError` for invalid data, for an event with a second answer (``n``
-    above 1) and, if *first*, for an event of unknown form. Raises :class:`~interwhen.models.UpstreamError` for an error
-    of the server.
-    """
     try:
         body = completion_decoder.decode(data)
     except DECODE_ERRORS as exc:
@@ -399,10 +375,7 @@ def decode_completion(data: bytes, offset: int, first: bool) -> Decoded:  # noqa
 
 
 def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  a hot call
-    """Decode *data*, the data of an event of ``/v1/chat/completions``; see :data:`Decode` for the arguments.
-
-    An event with reasoning and answer becomes two chunks. Raises the same errors as :func:`decode_completion`.
-    """
+    # An event with reasoning and answer becomes two chunks.
     try:
         body = chat_decoder.decode(data)
     except DECODE_ERRORS as exc:
@@ -436,24 +409,20 @@ def decode_chat(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT0
 
 
 def _reason_of(choice: CompletionChoice | ChatChoice, body: AnswerBody) -> str | None:
-    """Return the finish reason of *choice*; ``None`` if more may follow. Raises the error that *body* may also have."""
     if body.error and (error := error_of(body)) is not None:
         raise error  # OpenRouter sends it beside a choice
     return None if choice.finish_reason in _UNFINISHED else choice.finish_reason
 
 
 def _is_summary(details: Any) -> bool:
-    """Return whether *details* (`reasoning_details` of OpenRouter) show that the reasoning text is only a summary."""
     found = details if isinstance(details, list) else []
     return any(isinstance(each, dict) and each.get("type") == "reasoning.summary" for each in found)
 
 
 def noting_question(decode: Decode, request: Mapping[str, Any]) -> Decode:
-    """Return *decode*, or a function like it if *request*, a body, turns on reasoning.
-
-    It does so by the field ``thinking`` (Anthropic, and others). In events of one chunk, the function sets
-    ``asked_to_reason`` in token counts that have ``completion_tokens``.
-    """
+    # Return `decode`, or a function like it if `request`, a body, turns on reasoning. It does so by the field
+    # `thinking` (Anthropic, and others). In events of one chunk, the function sets `asked_to_reason` in token counts
+    # that have `completion_tokens`.
     thinking = request.get("thinking")
     if not isinstance(thinking, Mapping) or thinking.get("type") not in ("enabled", "adaptive"):
         return decode
@@ -497,10 +466,6 @@ def without_progress(decode: Decode, *, keeps_first: bool) -> Decode:
 
 
 def reasoning_field(data: bytes) -> str:
-    """Return the name of the field that holds the reasoning in *data*, a chat chunk with reasoning.
-
-    Raises one of ``DECODE_ERRORS`` if *data* is invalid.
-    """
     choices = chat_decoder.decode(data).choices or []
     names = [
         "reasoning_content" if choice.delta.reasoning_content else "reasoning"
@@ -511,14 +476,12 @@ def reasoning_field(data: bytes) -> str:
 
 
 def no_choices(data: bytes) -> StreamProtocolError:
-    """Return the error for *data*, a whole answer that has no choices."""
     return StreamProtocolError(
         "the answer must have at least one choice, got none", offset=0, sample=data, hint="see the log of the server"
     )
 
 
 def error_of(body: AnswerBody) -> UpstreamError | None:
-    """Return the exception for *body* if it is an error of the server, else ``None``."""
     if body.error is not None:
         return refusal(msgspec.json.encode({"error": body.error}))
     if body.object == "error":  # older vLLM has the fields of the error in the body itself
@@ -527,7 +490,7 @@ def error_of(body: AnswerBody) -> UpstreamError | None:
 
 
 def _chunk(text: str, reason: str | None, logprobs: Logprobs | None, usage: Usage | None) -> Chunk | None:
-    """Return a chunk of the answer; ``None`` if it would be empty. Without *logprobs*, a text counts as one token."""
+    # Without `logprobs`, a text counts as one token.
     if reason is None and usage is None and logprobs is None:
         return Chunk(text) if text else None
     tokens, logprob = scored(logprobs)
@@ -545,7 +508,7 @@ def _done_or_raise(data: bytes, offset: int, exc: Exception) -> EndMark:
 
 
 def invalid_event(data: bytes, offset: int, exc: Exception) -> MalformedEvent:
-    """Return the error for *data*, an event at *offset* that failed to decode because of *exc*."""
+    # Return the error for `data`, an event at `offset` that failed to decode because of `exc`.
     shape = isinstance(exc, msgspec.ValidationError)
     what = f"must be a chunk, got other JSON ({exc})" if shape else f"must be JSON, got something else ({exc})"
     hint = "malformed='skip' leaves such events out"
@@ -564,10 +527,7 @@ def _without_choices(body: CompletionBody | ChatBody, data: bytes, offset: int, 
 
 
 def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
-    """Return the error for *data*, an event at *offset* that is not one of this API.
-
-    It names the right API, if known.
-    """
+    # Return the error for `data`, an event at `offset` that is not one of this API. It names the right API, if known.
     keys = {key for choice in _shape_of(data) for key in choice}
     if "message" in keys:
         hint = "it is a whole answer of /chat/completions: use ChatModel, and check that the server can stream"
@@ -583,7 +543,6 @@ def unknown_shape(data: bytes, offset: int) -> UnexpectedForm:
 
 
 def _texts_of(data: bytes) -> bool:
-    """Return whether a choice in *data* has its text in a field of another API, or of a whole answer."""
     return any(choice.get(name) for choice in _shape_of(data) for name in ("delta", "message", "text"))
 
 
@@ -655,10 +614,7 @@ class _PartialCall:
         return ToolCall(self.id, "".join(self.names), "".join(self.pieces), self.kind)
 
     def has_all(self) -> bool:
-        """Return whether the arguments so far are a complete JSON object.
-
-        False for a custom call, whose input is any text.
-        """
+        # False for a custom call, whose input is any text.
         if self.kind == "custom":
             return False
         try:
@@ -668,7 +624,6 @@ class _PartialCall:
         return True
 
     def add(self, name_of_call: str, said: _Function | None) -> None:
-        """Add a piece of the call: its id *name_of_call*, empty if the piece has none, and the texts in *said*."""
         self.id = self.id or name_of_call
         if said is None:
             return
@@ -680,10 +635,9 @@ class _PartialCall:
 
 
 class AssembledCalls(NamedTuple):
-    """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk.
+    """The result of adding one chunk. ``pieces``: the number of the call of each piece in the chunk."""
 
-    ``whole``: the calls that are complete now, with their numbers.
-    """
+    # `whole`: the calls that are complete now, with their numbers.
 
     pieces: tuple[int, ...]
     whole: list[tuple[int, ToolCall]]
@@ -701,11 +655,10 @@ class ReadCalls(NamedTuple):
 
 
 class CallAssembler:
-    """Assembles the tool calls of one stream from their pieces, and numbers them from 0.
+    """Assembles the tool calls of one stream from their pieces, and numbers them from 0."""
 
-    A call whose arguments are a JSON object is complete when the next call begins, any other call when the model has
-    finished. *extras* collects the field ``extra_content`` of calls by their ids.
-    """
+    # A call whose arguments are a JSON object is complete when the next call begins, any other call when the model has
+    # finished. `extras` collects the field `extra_content` of calls by their ids.
 
     def __init__(self, extras: dict[str, Any] | None = None) -> None:
         self._extras = {} if extras is None else extras
@@ -718,11 +671,9 @@ class CallAssembler:
 
     @property
     def is_open(self) -> bool:
-        """Whether a tool call has begun in this stream and the stream has not ended."""
         return bool(self._calls)
 
     def feed(self, data: bytes) -> AssembledCalls:
-        """Add the pieces of tool calls in the chunk *data*. Raises one of ``DECODE_ERRORS`` if *data* is invalid."""
         choices = _call_decoder.decode(data).choices
         delta = choices[0].delta if choices else None
         if delta is None or not (delta.tool_calls or delta.function_call):
@@ -741,20 +692,13 @@ class CallAssembler:
         return fed._replace(pieces=tuple(numbers))
 
     def end(self, reason: FinishReason) -> list[tuple[int, ToolCall]]:
-        """End the stream, and return the calls that were not returned before.
-
-        If *reason* does not say that the model had finished, return none, because the last call may be cut.
-        """
+        # If `reason` does not say that the model had finished, return none, because the last call may be cut.
         left = [call for call in self._calls if not call.is_settled]
         for known in (self._calls, self._by_index, self._by_id):
             known.clear()
         return [(call.number, call.call()) for call in left] if reason in _ENDS else []
 
     def read(self, data: bytes, found: Decoded, offset: int) -> ReadCalls:
-        """Add the pieces in the event *data*, and return its content *found* with the tool calls complete now.
-
-        Raises :class:`~interwhen.models.StreamProtocolError`, with the *offset* of the event, for invalid pieces.
-        """
         try:
             pieces, whole = self.feed(data)
         except DECODE_ERRORS as exc:
@@ -776,10 +720,7 @@ class CallAssembler:
         return ReadCalls(chunks[0] if len(chunks) == 1 else tuple(chunks) or None, pieces, whole)
 
     def _take(self, index: int, kind: CallKind, name_of_call: str, said: _Function | None, fed: AssembledCalls) -> int:
-        """Add a piece of a tool call to its call, and return the number of this call.
-
-        If another call is now complete, it is added to *fed*.
-        """
+        # If another call is now complete, it is added to `fed`.
         call = self._known(index, name_of_call)
         if call is None or (call.is_settled and _says_something(said)):
             # The check of a settled call did not see this piece. So the piece begins a new call, which is checked.
@@ -791,17 +732,13 @@ class CallAssembler:
         return call.number
 
     def _known(self, index: int, name_of_call: str) -> _PartialCall | None:
-        """Return the call that a piece with this *index* and id belongs to; ``None`` if the piece begins a new call."""
         last = self._by_index.get(index)
         if last is None or not name_of_call or not last.id or last.id == name_of_call:
             return last
         return self._by_id.get((index, name_of_call))
 
     def _begin(self, index: int, kind: CallKind, fed: AssembledCalls) -> _PartialCall:
-        """Begin and return a new call of *kind* at *index*.
-
-        If the call before it is complete, add that call to *fed*.
-        """
+        # If the call before it is complete, add that call to `fed`.
         last = self._calls[-1] if self._calls else None
         if last is not None and last.has_all():
             last.is_settled = True
@@ -819,10 +756,7 @@ _CALL_FIELDS = (b'"tool_calls"', b'"function_call"')
 
 
 def reading_calls(decode: Decode, extras: dict[str, Any] | None = None) -> Decode:
-    """Return a function that decodes events like *decode*, and also returns complete tool calls as chunks.
-
-    Use the function for one stream only. It stores the ``extra_content`` of calls in *extras*, by the id of the call.
-    """
+    # Use the function for one stream only. It stores the `extra_content` of calls in `extras`, by the id of the call.
     calls = CallAssembler(extras)
 
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode

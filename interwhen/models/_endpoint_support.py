@@ -57,10 +57,9 @@ MOST_PROBES = 3
 
 
 class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How an endpoint was observed to treat an unfinished assistant message: continue it, or not.
+    """How an endpoint was observed to treat an unfinished assistant message: continue it, or not."""
 
-    A field is ``None`` if this was not observed.
-    """
+    # A field is `None` if this was not observed.
 
     server: str
     """The name of the server, and its version if it is known."""
@@ -77,10 +76,9 @@ class ResumeProof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ProofWire(NamedTuple):
-    """Sends the requests of a probe to one endpoint.
+    """Sends the requests of a probe to one endpoint."""
 
-    Each function raises :class:`~interwhen.ModelError` if its request fails.
-    """
+    # Each function raises `ModelError` if its request fails.
 
     get: Callable[[str], Awaitable[bytes]]
     """Returns the answer to a GET request for a path, which does not include the version (``/v1``)."""
@@ -101,10 +99,8 @@ PREFILL_REFUSED = "the server has refused an unfinished assistant message"
 
 
 def continues_raw(chat: Mapping[str, Any]) -> bool:
-    """Return whether ``/v1/completions`` can continue the answer to *chat*, the fields of a request.
-
-    It cannot with a forced tool call, with tools that are not plain functions, or with the older field ``functions``.
-    """
+    # Return whether `/v1/completions` can continue the answer to `chat`, the fields of a request. It cannot with a
+    # forced tool call, with tools that are not plain functions, or with the older field `functions`.
     tools = chat.get("tools") or ()
     return (
         not chat.get("functions")
@@ -114,7 +110,7 @@ def continues_raw(chat: Mapping[str, Any]) -> bool:
 
 
 def why_turn(card: ModelCard | None) -> str:
-    """Explain why kept text is continued by an extra turn on a server. *card* is the server's model list entry."""
+    # `card` is the server's model list entry.
     if card is None:
         return "the model list could not be read, so it is not known whether the server continues an assistant message"
     return (
@@ -124,7 +120,6 @@ def why_turn(card: ModelCard | None) -> str:
 
 
 def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
-    """Return the reason why it is not proven how the server in *card* continues an assistant message."""
     name = repr(card.owned_by) if card else "the server"
     if probe == "never":
         return f"probe='never' forbids to find out how {name} continues an assistant message"
@@ -132,10 +127,7 @@ def why_unproven(card: ModelCard | None, probe: ResumeProbe) -> str:
 
 
 def with_tags(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Return *pieces* as parts of one text, with the tags ``<think>`` and ``</think>`` around the reasoning.
-
-    If no answer follows the reasoning, no tag ends it.
-    """
+    # If no answer follows the reasoning, no tag ends it.
     found: list[Piece] = []
     phase: Phase = "answer"
     for piece in pieces:
@@ -189,7 +181,6 @@ OPENING, CLOSING = "<think>", "</think>"
 
 
 def has_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether the text of one of the *pieces* contains the tag ``<think>``."""
     return any(OPENING in piece.text for piece in pieces)
 
 
@@ -214,7 +205,6 @@ class Proven(NamedTuple):
 
 
 async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | None) -> str:
-    """Return the name of the server in *card*, and its version if *get* can read it; ``unknown server`` without one."""
     owner = (card.owned_by if card else None) or "unknown server"
     path, field = _VERSIONS.get(owner, ("", ""))
     if not path:
@@ -228,11 +218,7 @@ async def server_of(get: Callable[[str], Awaitable[bytes]], card: ModelCard | No
 
 
 async def prove(wire: ProofWire, model: str, server: str, *, generates: bool) -> Proven:
-    """Find out how *model* on *server* continues kept text, by sending requests with *wire*.
-
-    If *generates* is false, no request that generates a token is sent. A failed request does not raise
-    :class:`~interwhen.ModelError`.
-    """
+    # If `generates` is false, no request that generates a token is sent. A failed request does not raise `ModelError`.
     if server.partition(" ")[0] == LLAMACPP:
         try:
             return Proven(await _by_template(wire, server), 0)
@@ -303,10 +289,7 @@ class _TextProbe:
         return ResumeProof(self._server, found, field, tags, f"a probe cut a text: {', '.join(seen)}", generated=True)
 
     async def _continues(self, whole: str, kept: str, phase: Phase, message: dict[str, str]) -> bool:
-        """Return whether the model continues *message*, an unfinished turn with the text *kept*, like the text *whole*.
-
-        A retryable error is raised.
-        """
+        # A retryable error is raised.
         try:
             reasoning, answer = await self._ask(_NEXT_TOKENS, message)
         except ModelError as error:
@@ -319,10 +302,7 @@ class _TextProbe:
         return size >= min(_SAME, len(expected)) > 0 and size > again
 
     async def _ask(self, most: int, kept: dict[str, str] | None = None) -> tuple[str, str]:
-        """Ask the question of the probe, and return the reasoning and the answer, of at most *most* tokens.
-
-        If *kept* is given, an unfinished assistant message, the model is asked to continue it.
-        """
+        # If `kept` is given, an unfinished assistant message, the model is asked to continue it.
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "user", "content": QUESTION}],
@@ -357,7 +337,7 @@ async def _read_all(wire: ProofWire, body: dict[str, Any]) -> list[Chunk]:
 
 
 def half(text: str) -> int:
-    """Return an offset in the first half of *text*, before a space if possible, because tokens usually begin there."""
+    # Return an offset in the first half of `text`, before a space if possible, because tokens usually begin there.
     space = text.rfind(" ", 1, len(text) // 2 + 1)
     return space if space > 0 else len(text) // 2
 
@@ -385,12 +365,10 @@ class EndpointProof:
 
     @property
     def is_known(self) -> bool:
-        """Whether a proof, or a failure to get one, was stored within the last ``PROVEN_SECONDS``."""
         return anyio.current_time() < self._until
 
     @property
     def known(self) -> ResumeProof | None:
-        """The observed behaviour; ``None`` if nothing could be observed, or if the endpoint was not probed recently."""
         return self._proof if self.is_known else None
 
     async def learn(
@@ -425,7 +403,6 @@ class EndpointProof:
             self._running = None
 
     async def wait(self) -> None:
-        """Wait until a running probe has ended, for at most ``WAIT_SECONDS``."""
         if self._running is not None:
             with anyio.move_on_after(WAIT_SECONDS):
                 await self._running.wait()
@@ -489,7 +466,7 @@ async def _write(place: str, proof: ResumeProof | None) -> None:
 
 
 def load_proof(path: Path) -> _StoredProof | None:
-    """Return the proof in the file at *path*; ``None`` if it is missing, has expired, or cannot be trusted."""
+    # Return the proof in the file at `path`; `None` if it is missing, has expired, or cannot be trusted.
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
@@ -521,7 +498,7 @@ def _flaw(state: os.stat_result) -> str:
 
 
 def save_proof(path: Path, stored: _StoredProof) -> None:
-    """Write *stored* to the file at *path*, in place of an older one. A failure is only logged."""
+    # A failure is only logged.
     # A new name each time: a file that a killed process or a full disk left is not in the way.
     part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:

@@ -105,11 +105,7 @@ class FastResponse:
     # ------------------------------------------------------------------ the reader's side
 
     async def head(self) -> None:
-        """Wait for the status and the headers.
-
-        Raises :class:`~interwhen.ModelError` if the connection ends first or the data is invalid, and
-        :class:`StreamClosed` after :meth:`close`. If the waiting task is cancelled, the response closes.
-        """
+        # If the waiting task is cancelled, the response closes.
         while not self.status:
             if self._closed:
                 raise StreamClosed
@@ -119,15 +115,10 @@ class FastResponse:
 
     @property
     def has_begun(self) -> bool:
-        """Whether valid bytes of the response have arrived, including its head."""
         return bool(self.status or self._bodiless or self._size)
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body and return them; empty at the end of the body.
-
-        Raises :class:`StreamClosed` if the response was closed, and :class:`~interwhen.ModelError` if the connection
-        broke or the data was invalid. If the waiting task is cancelled, the response closes.
-        """
+        # If the waiting task is cancelled, the response closes.
         parts = self._parts
         while not parts:
             if self._closed:
@@ -153,7 +144,7 @@ class FastResponse:
         return data
 
     async def aclose(self) -> None:
-        """Close now; a waiting :meth:`receive` raises. The connection closes too, unless the response is complete."""
+        # The connection closes too, unless the response is complete.
         if self._closed:
             return
         is_over = self._is_whole or self._error is not None
@@ -162,14 +153,14 @@ class FastResponse:
             await asyncio.sleep(0)  # the loop closes the socket in its next iteration
 
     def settle(self) -> bool:
-        """If the response is complete and was read, close it without waiting. Return whether this was so."""
+        # If the response is complete and was read, close it without waiting. Return whether this was so.
         if not self._is_whole or self._parts:
             return False
         self.close()
         return True
 
     def close(self) -> None:
-        """Close the response: drop unread bytes and wake the reader. If it is incomplete, close the connection."""
+        # Close the response: drop unread bytes and wake the reader. If it is incomplete, close the connection.
         self._closed = True
         self._parts.clear()
         if not self._is_whole and self._error is None:
@@ -192,7 +183,7 @@ class FastResponse:
                 waiter.set_result(None)
 
     def _finish(self) -> None:
-        """Wake the reader, and delete the parser, because a reference cycle with it would keep this object alive."""
+        # Wake the reader, and delete the parser, because a reference cycle with it would keep this object alive.
         self._feed = _ignore
         self._parser = None
         self._wake()
@@ -200,11 +191,8 @@ class FastResponse:
     # ------------------------------------------------------------------ the connection's side
 
     def take(self, data: bytes) -> None:
-        """Parse *data*, which has arrived on the connection, and wake the reader.
-
-        Data that cannot be used closes the connection; a response that was not complete ends with an error. If too many
-        bytes are unread, the connection stops reading.
-        """
+        # Data that cannot be used closes the connection; a response that was not complete ends with an error. If too
+        # many bytes are unread, the connection stops reading.
         before = self._size
         try:
             self._feed(data)
@@ -235,11 +223,8 @@ class FastResponse:
                 waiter.set_result(None)
 
     def lost(self, exc: Exception | None) -> None:
-        """End the response after its connection has ended. *exc* is the error, or ``None`` without an error.
-
-        A response whose head does not say where the body ends is complete then, unless there is an error. Any other
-        response that was not complete before is broken.
-        """
+        # `exc` is the error, or `None` without an error. A response whose head does not say where the body ends is
+        # complete then, unless there is an error. Any other response that was not complete before is broken.
         if self.status and not self._framed and exc is None:
             self._is_whole = True
             self._finish()
@@ -280,12 +265,12 @@ class FastResponse:
     # ------------------------------------------------------------------ what the parser calls
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Store the header *name* of the response with its *value*. Ignore headers after the body (trailers)."""
+        # Ignore headers after the body (trailers).
         if not self.status:
             self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
-        """Store status and headers. Ignore interim responses (1xx), before the final one (RFC 9110, section 15.2)."""
+        # Ignore interim responses (1xx), before the final one (RFC 9110, section 15.2).
         if self._is_whole:  # an unrequested second response in the same read
             return
         assert self._parser is not None
@@ -301,19 +286,17 @@ class FastResponse:
         self.status = status
 
     def on_body(self, data: bytes) -> None:
-        """Store *data*, a part of the body. Ignore it if the response is closed, or if it is of a second response."""
+        # Ignore it if the response is closed, or if it is of a second response.
         if self.status and not self._closed and not self._is_whole:
             self._parts.append(data)
             self._size += len(data)
 
     def on_message_complete(self) -> None:
-        """Release the connection at the end of the response."""
         if self.status and not self._is_whole:
             self._is_whole = True
             self._line.release(keep=self._keep)
 
     def on_message_begin(self) -> None:
-        """Close the connection if the server begins a second response without a request."""
         if self._is_whole:
             self._line.abort()
 
@@ -326,10 +309,9 @@ def _ignore(_data: bytes) -> None:
 
 
 class FastConnection(asyncio.Protocol):
-    """An HTTP connection for one request at a time. The event loop calls it as an asyncio protocol.
+    """An HTTP connection for one request at a time. The event loop calls it as an asyncio protocol."""
 
-    It calls *on_idle* after a response, if it can be used again, and *on_lost* when it is closed.
-    """
+    # It calls `on_idle` after a response, if it can be used again, and `on_lost` when it is closed.
 
     __slots__ = ("_is_paused", "_on_idle", "_on_lost", "_response", "_transport", "idle_since")
 
@@ -343,12 +325,11 @@ class FastConnection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """Whether a request can be sent on the connection: it is open, and no response uses it."""
         return self._response is None and self._transport is not None and not self._transport.is_closing()
 
     @property
     def is_readable(self) -> bool:
-        """Whether an idle connection must not be used again, for example because the server closed it."""
+        # Whether an idle connection must not be used again, for example because the server closed it.
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         number = sock.fileno() if sock is not None else -1
         if number < 0:
@@ -372,11 +353,10 @@ class FastConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ the loop's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store *transport*, with which the event loop has opened the connection."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Pass *data* to the response. If the connection is idle, close it: the server must not send anything."""
+        # If the connection is idle, close it: the server must not send anything.
         response = self._response
         if response is None:
             self.abort()
@@ -384,12 +364,12 @@ class FastConnection(asyncio.Protocol):
             response.take(data)
 
     def eof_received(self) -> bool:
-        """End the response, because the server closed its side. The loop closes the connection."""
+        # End the response, because the server closed its side. The loop closes the connection.
         self._part(None)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the response and call *on_lost*, because the connection is closed; *exc* is the error, if any."""
+        # End the response and call `on_lost`, because the connection is closed; `exc` is the error, if any.
         self._part(exc)
         self._transport = None
         self._on_lost(self)
@@ -402,19 +382,17 @@ class FastConnection(asyncio.Protocol):
     # ------------------------------------------------------------------ the response's side
 
     def pause(self) -> None:
-        """Stop reading from the socket."""
         if self._transport is not None:
             self._is_paused = True
             self._transport.pause_reading()
 
     def resume(self) -> None:
-        """Read from the socket again."""
         if self._is_paused and self._transport is not None:
             self._is_paused = False
             self._transport.resume_reading()
 
     def release(self, *, keep: bool) -> None:
-        """Make the connection idle; close it if *keep* is false or it cannot be used again."""
+        # Make the connection idle; close it if `keep` is false or it cannot be used again.
         self._response = None
         self.resume()
         if keep and self.is_usable and self._transport is not None and not self._transport.get_write_buffer_size():
@@ -423,17 +401,14 @@ class FastConnection(asyncio.Protocol):
             self.abort()
 
     def close(self) -> None:
-        """Close the response that uses the connection, and the socket.
-
-        The loop closes the socket in its next iteration.
-        """
+        # Close the response that uses the connection, and the socket. The loop closes the socket in its next iteration.
         response = self._response
         if response is not None:
             response.close()
         self.abort()
 
     def abort(self) -> None:
-        """Close the socket; the loop does this in its next iteration. A response that uses it gets no error."""
+        # Close the socket; the loop does this in its next iteration. A response that uses it gets no error.
         self._response = None
         if self._transport is not None:
             self._transport.abort()
@@ -463,19 +438,15 @@ class ConnectionPool:
         self._closing: asyncio.Task[None] | None = None
 
     def connection(self, server: ServerAddress) -> FastConnection:
-        """Create the protocol object for a new connection to *server*."""
-
         def keep(connection: FastConnection) -> None:
             self._keep(server, connection)
 
         return FastConnection(keep, self._open.discard)
 
     def add(self, connection: FastConnection) -> None:
-        """Add *connection*, which is now open, to the open connections of this pool."""
         self._open.add(connection)
 
     def take_idle(self, server: ServerAddress) -> FastConnection | None:
-        """Remove and return the usable idle connection to *server* that was used last; ``None`` if there is none."""
         kept = self._idle.get(server)
         while kept:
             connection = kept.pop()
@@ -486,12 +457,12 @@ class ConnectionPool:
         return None
 
     def drop_idle(self, server: ServerAddress) -> None:
-        """Close all idle connections to *server*. One of them was dead, so the others may be dead too."""
+        # One of them was dead, so the others may be dead too.
         for connection in self._idle.pop(server, ()):
             connection.abort()
 
     def close(self) -> bool:
-        """Close all connections except those to proxies. Return whether there were any."""
+        # Close all connections except those to proxies. Return whether there were any.
         if self._sweep is not None:
             self._sweep.cancel()
             self._sweep = None
@@ -502,7 +473,6 @@ class ConnectionPool:
         return bool(connections)
 
     async def aclose(self) -> None:
-        """Close all connections, including those to proxies."""
         any_here = self.close()
         proxied_transport, self.proxied_transport = self.proxied_transport, None
         if proxied_transport is not None:
@@ -511,11 +481,10 @@ class ConnectionPool:
             await asyncio.sleep(0)  # the loop closes the sockets in its next iteration
 
     def close_soon(self) -> None:
-        """Start a task that closes all connections. Other threads schedule this call on the loop."""
+        # Other threads schedule this call on the loop.
         self._closing = self.loop.create_task(self.aclose())
 
     def _keep(self, server: ServerAddress, connection: FastConnection) -> None:
-        """Store an idle *connection* to *server*, or close it if :data:`KEPT_CONNECTIONS` are stored already."""
         kept = self._idle.setdefault(server, [])
         if len(kept) >= KEPT_CONNECTIONS:
             connection.abort()
@@ -526,7 +495,7 @@ class ConnectionPool:
             self._sweep = self.loop.call_later(KEEPALIVE_SECONDS, self._close_old)
 
     def _close_old(self) -> None:
-        """Close old idle connections, and schedule the next call if any are left. One timer serves all connections."""
+        # One timer serves all connections.
         self._sweep = None
         now = self.loop.time()
         for server, kept in tuple(self._idle.items()):
@@ -607,7 +576,6 @@ class FastTransport:
     # ------------------------------------------------------------------ connections
 
     def _pool(self) -> ConnectionPool:
-        """Return the connection pool of the running loop. Raises :class:`~interwhen.UsageError` outside asyncio."""
         loop = _running_loop()
         if loop is None:
             raise UsageError("transport='fast' must run on asyncio, got another event loop: use transport='httpx2'")
@@ -622,10 +590,6 @@ class FastTransport:
     async def _connect(
         self, pool: ConnectionPool, server: ServerAddress, name: str, seconds: float | None
     ) -> FastConnection:
-        """Open a connection to *server* and add it to *pool*.
-
-        Raises :class:`StreamTimeout` after *seconds*, and :class:`ConnectError` if the connection fails.
-        """
         context = self._context() if server.scheme == "https" else None
         try:
             with anyio.fail_after(seconds):
@@ -648,7 +612,7 @@ class FastTransport:
         return connection
 
     def _context(self) -> ssl.SSLContext:
-        """Return the TLS context. The first call reads the trust store of the system, unless a context was given."""
+        # The first call reads the trust store of the system, unless a context was given.
         if self._ssl_context is None:
             import httpcore2
 
@@ -658,7 +622,7 @@ class FastTransport:
     # ------------------------------------------------------------------ proxies
 
     def _has_proxy(self, url: str) -> bool:
-        """Return whether the environment names a proxy for *url*. The result is cached for each server."""
+        # The result is cached for each server.
         server = scheme_and_host(url)
         if server not in self._proxied:
             self._proxied[server] = environment_proxy(*server) is not None
@@ -682,7 +646,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 @functools.lru_cache(maxsize=256)
 def _parse_url(url: str) -> _Target:
-    """Parse *url*. Raises :class:`~interwhen.UsageError` if it is invalid."""
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
@@ -697,10 +660,6 @@ def _parse_url(url: str) -> _Target:
 
 
 def _encode(request: HttpRequest, place: _Target) -> bytes:
-    """Return the bytes of *request* in HTTP/1.1, with ``host`` and, for a POST, ``content-length``.
-
-    Raises :class:`~interwhen.UsageError` for an invalid header.
-    """
     lines = [f"{request.method} {place.target} HTTP/1.1\r\nhost: {place.name}".encode("latin-1")]
     lines += [b"%s: %s" % field for field in request.header_fields()]
     if request.method == "POST":

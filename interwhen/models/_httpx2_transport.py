@@ -105,10 +105,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         self._closed = False
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109
-        """Wait for bytes and return all that have arrived: possibly more than *max_bytes*; empty at the end.
-
-        Ignores *timeout*. Raises ``httpcore2.ReadError`` if the connection broke or this side closed it.
-        """
+        # Ignores `timeout`.
         protocol = self._protocol
         while not protocol.parts:
             if self._closed:
@@ -127,16 +124,12 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return protocol.take()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
-        """Write *buffer*. Does not wait until it is sent, because a request is small. Ignores *timeout*.
-
-        Raises ``httpcore2.WriteError`` if the connection is closed.
-        """
+        # Does not wait until it is sent, because a request is small. Ignores `timeout`.
         if self._closed or self._transport.is_closing():
             raise httpcore2.WriteError("the connection must be open for a request, and was closed before")
         self._transport.write(buffer)
 
     async def aclose(self) -> None:
-        """Close the socket now; a waiting read raises."""
         self._closed = True
         self._transport.abort()
         self._protocol._wake()  # noqa: SLF001  the two classes are one object; asyncio needs two
@@ -148,10 +141,7 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore2.AsyncNetworkStream:
-        """Start TLS on the connection, and return the encrypted stream. The handshake may take *timeout* seconds.
-
-        Raises ``httpcore2.ConnectError`` or ``ConnectTimeout`` if it fails.
-        """
+        # The handshake may take `timeout` seconds.
         try:
             with anyio.fail_after(timeout):
                 transport = await self._loop.start_tls(
@@ -174,7 +164,6 @@ class AsyncioStream(httpcore2.AsyncNetworkStream):
         return AsyncioStream(transport, self._protocol)
 
     def get_extra_info(self, info: str) -> Any:
-        """Return the attribute *info* of the connection, by a name that httpcore2 uses; ``None`` for other names."""
         if info == "is_readable":  # for an idle connection: any byte or end that arrived means that it is dead
             return self._protocol.ended or bool(self._protocol.parts) or self._transport.is_closing()
         names = {"ssl_object": "ssl_object", "socket": "socket", "client_addr": "sockname", "server_addr": "peername"}
@@ -208,7 +197,6 @@ class AsyncioBackend(httpcore2.AsyncNetworkBackend):
         return AsyncioStream(transport, protocol)
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep for *seconds*. httpcore2 calls this."""
         await anyio.sleep(seconds)
 
 
@@ -242,7 +230,6 @@ def translate(exc: Exception, name: str, *, received: int = 0) -> ModelError:
 
 
 def _reason(exc: BaseException) -> str:
-    """Return the message of *exc*, or else of an exception that *exc* wraps, or else the name of a class."""
     while not str(exc):
         inner = exc.__cause__ or next((arg for arg in exc.args if isinstance(arg, BaseException)), None)
         if inner is None:
@@ -273,11 +260,6 @@ class Httpx2Response:
         self._broken = False
 
     async def receive(self) -> bytes:
-        """Wait for bytes of the body and return them; empty at the end of the body.
-
-        Raises :class:`~interwhen.ModelError` if the connection broke, and :class:`StreamClosed` if the response was
-        closed, or if an earlier read failed or was cancelled.
-        """
         if self._closed or self._broken:
             raise StreamClosed
         self._reading = True
@@ -305,7 +287,7 @@ class Httpx2Response:
         return data
 
     async def aclose(self) -> None:
-        """Close now, within one second. A waiting :meth:`receive` raises."""
+        # A waiting `receive` raises.
         if self._closed:
             return
         self._closed = True
@@ -377,7 +359,7 @@ class Httpx2Transport:
                 await pool.aclose()
 
     def _pool(self, url: str) -> httpcore2.AsyncConnectionPool:
-        """Return the connection pool for *url*. Each pair of scheme and proxy has one pool."""
+        # Each pair of scheme and proxy has one pool.
         scheme, host = scheme_and_host(url)
         proxy = self._proxy or (environment_proxy(scheme, host) if self._trust_env else None)
         key = f"{scheme} {proxy}"
@@ -411,10 +393,7 @@ _PROXY_SCHEMES = ("http", "https", "socks5", "socks5h")
 
 
 def _proxy(url: str) -> httpcore2.Proxy:
-    """Return the proxy at *url*, by default with the scheme ``http``.
-
-    Raises :class:`UsageError` if it cannot be used.
-    """
+    # Return the proxy at `url`, by default with the scheme `http`. Raises `UsageError` if it cannot be used.
     url = url if "://" in url else f"http://{url}"
     try:
         parts = urlsplit(url)
@@ -435,7 +414,6 @@ def _proxy(url: str) -> httpcore2.Proxy:
 
 
 def _ascii_url(url: str) -> httpcore2.URL:
-    """Parse *url*, which may have letters beyond ASCII. Raises :class:`UsageError` if its host is no valid name."""
     if url.isascii():
         return httpcore2.URL(url)
     try:

@@ -78,17 +78,13 @@ class Slots:
         self._rates: PrefixRates | None = None
 
     def stored(self, request: Request) -> int:
-        """Return how many characters of the prefix of *request* the saved state for its prompt begins with, or 0."""
         saved = self._saved.get(request.prompt)
         return 0 if saved is None else shared(saved.prefix, request.prefix)
 
     async def prepare(self, request: Request) -> Request:
-        """Choose a free slot for *request*, a fork, and return *request* with this slot.
-
-        For the route ``restored``, the saved state of its prompt is restored first, if there is one, and if the
-        measured rates do not say that reading it again is faster. If no slot is free, *request* is returned unchanged.
-        Raises :class:`~interwhen.ModelError` if the server fails.
-        """
+        # For the route `restored`, the saved state of its prompt is restored first, if there is one, and if the
+        # measured rates do not say that reading it again is faster. If no slot is free, `request` is returned
+        # unchanged. Raises `ModelError` if the server fails.
         slot = await self._free(request.prompt)
         if slot is None:
             return request
@@ -100,10 +96,8 @@ class Slots:
         return replace(request, sampling=replace(request.sampling, extra=extra))
 
     async def save(self, request: Request) -> None:
-        """Save the state of the slot that served *request*, unless this slot is busy or has since served another fork.
-
-        Raises :class:`~interwhen.ModelError` if the server fails.
-        """
+        # Save the state of the slot that served `request`, unless this slot is busy or has since served another fork.
+        # Raises `ModelError` if the server fails.
         home = self._homes.get(request.prompt)
         if home is None or home[1] != request.prefix or await self._free(request.prompt) != home[0]:
             return
@@ -131,7 +125,6 @@ class Slots:
         return self._rates
 
     def clear(self) -> None:
-        """Delete the files of the states that this object has saved, also of those that it has forgotten."""
         for number in range(self._files + 1):
             (self._shelf / self._file(number)).unlink(missing_ok=True)
         self._saved.clear()
@@ -140,7 +133,6 @@ class Slots:
         return f"fork-{self._name}-{number}.kv"
 
     async def _free(self, prompt: Prompt) -> int | None:
-        """Return the slot of the last fork of *prompt* if it is free, else another free slot; ``None`` without one."""
         states = read_json(await self._exchange("GET", "/slots", b""), slots_decoder)
         free = [state.id for state in states if not state.is_processing]
         home = self._homes.get(prompt)
@@ -307,11 +299,6 @@ class LocalModel:
         await self.aclose()
 
     async def _ready(self) -> _Running:
-        """Return the running server, and start it if necessary.
-
-        Raises :class:`~interwhen.UsageError` if the model is closed, and :class:`~interwhen.models.UpstreamError` if
-        the server has died.
-        """
         if self._running is None:
             async with self._starting:
                 if self._running is None:
@@ -352,7 +339,6 @@ class _Running:
         self._last: tuple[tuple[Message, ...], str] | None = None
 
     async def learn(self, resume: ResumeMode) -> None:
-        """Ask the server for its context length, and store it with *resume* and other capabilities."""
         props = read_json(await self._exchange("GET", "/props"), props_decoder)
         known = await self.inner.capabilities()
         self.capabilities = replace(
@@ -360,7 +346,7 @@ class _Running:
         )
 
     async def render(self, request: Request) -> Request:
-        """Return *request*. If the API needs text, its chat prompt is rendered with the chat template of the model."""
+        # If the API needs text, its chat prompt is rendered with the chat template of the model.
         turns = request.prompt
         if isinstance(turns, str) or isinstance(self.inner, ChatModel):
             return request
@@ -372,13 +358,13 @@ class _Running:
         return replace(request, prompt=self._last[1])
 
     async def complete(self, request: Request) -> Completion:
-        """Send *request* and return its answer. With a shelf, a fork with a route gets a free slot, if there is one."""
+        # With a shelf, a fork with a route gets a free slot, if there is one.
         if request.route is not None and self.slots is not None:
             request = await self.slots.prepare(request)
         return await self.inner.complete(await self.render(request))
 
     async def stop(self) -> None:
-        """Close the connections and end the server, even if the caller is cancelled; then delete the saved states."""
+        # Close the connections and end the server, even if the caller is cancelled; then delete the saved states.
         with anyio.CancelScope(shield=True):  # Both calls bound their own wait.
             await self._transport.aclose()
             await self.server.stop()
@@ -462,5 +448,4 @@ def open_local(
 
 
 def default_context(weights: Weights) -> int:
-    """Return the default context length for *weights*, in tokens."""
     return TINY_CONTEXT if isinstance(weights, TinyWeights) else _DEFAULTS.context

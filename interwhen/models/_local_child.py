@@ -32,10 +32,7 @@ them."""
 
 
 def main() -> None:
-    """Read the settings, watch the lifeline, start the server, report its URL, and wait for the end.
-
-    If the server cannot start, report the error and end with the exit status 1.
-    """
+    # If the server cannot start, report the error and end with the exit status 1.
     parent = os.getppid()
     report = _claim_stdout()
     line = sys.stdin.buffer.readline()
@@ -54,14 +51,13 @@ def main() -> None:
 
 
 def _claim_stdout() -> int:
-    """Redirect stdout to the log, and return a file descriptor of the pipe to the parent, for the report."""
     report = os.dup(1)
     os.dup2(2, 1)
     return report
 
 
 def _serve(settings: dict[str, Any]) -> Any:
-    """Load the weights that *settings* name, start the server on a free port, and return it. This may hold the GIL."""
+    # Load the weights that `settings` name, start the server on a free port, and return it. This may hold the GIL.
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -87,7 +83,6 @@ def _serve(settings: dict[str, Any]) -> Any:
 
 
 def _arm(parent: int) -> None:
-    """Make this process end when the lifeline (stdin) closes or, except on Windows, the process *parent* has ended."""
     # Not PR_SET_PDEATHSIG: it fires when the *thread* that forked this process ends, and trio forks in a worker thread
     # that ends after ten idle seconds. With O_ASYNC the kernel sends SIGIO, which ends a process by default, when the
     # last writer of the pipe is gone.
@@ -100,10 +95,7 @@ def _arm(parent: int) -> None:
 
 
 def _watch(parent: int) -> NoReturn:
-    """Wait until the lifeline closes, then end this process.
-
-    Except on Windows, this process also ends after the process *parent*, and a log above ``LOG_LIMIT`` is emptied.
-    """
+    # Except on Windows, this process also ends after the process `parent`, and a log above `LOG_LIMIT` is emptied.
     # A process that the parent forked (by multiprocessing) may keep the lifeline open after the parent has ended, so
     # the parent is checked as well.
     if sys.platform == "win32":
@@ -119,13 +111,11 @@ def _watch(parent: int) -> NoReturn:
 
 
 def _tell(report: int, message: dict[str, str]) -> None:
-    """Send *message* as a line of JSON to the parent, and close *report*, the file descriptor for it."""
     os.write(report, json.dumps(message).encode() + b"\n")
     os.close(report)
 
 
 def _await_log() -> None:
-    """Wait, for about a second at most, for the log that a thread of the native code writes."""
     size, quiet = 0, 0
     for _ in range(_LOOKS):
         time.sleep(_LOOK_SECONDS)
@@ -136,7 +126,6 @@ def _await_log() -> None:
 
 
 def _end(code: int = 0) -> NoReturn:
-    """End the process at once with the exit status *code*, without the slow destructors of native code."""
     os._exit(code)
 
 

@@ -29,13 +29,12 @@ _TAIL = 4096
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Options of the server. Raises :class:`~interwhen.UsageError` for an invalid number.
+    """Options of the server. Raises :class:`~interwhen.UsageError` for an invalid number."""
 
-    ``context`` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
-    wait. ``batch`` is how many prompt tokens the model reads in one step; other streams wait until the step ends.
-    ``threads=None`` means the number of cores minus one, and at least one. ``start_seconds`` is the longest time for
-    loading the weights.
-    """
+    # `context` is the context length in tokens *per slot*. A slot serves one stream or fork at a time; further ones
+    # wait. `batch` is how many prompt tokens the model reads in one step; other streams wait until the step ends.
+    # `threads=None` means the number of cores minus one, and at least one. `start_seconds` is the longest time for
+    # loading the weights.
 
     context: Positive = 4096
     slots: Positive = 2
@@ -72,12 +71,7 @@ class LocalServer:
 
     @classmethod
     async def start(cls, weights: Path, options: ServerOptions) -> LocalServer:
-        """Start a server for the GGUF file *weights* with *options*, and wait until it answers.
-
-        Raises :class:`~interwhen.models.UpstreamError` with the end of the server's log if the start fails,
-        :class:`~interwhen.models.ConnectError` if the server does not answer in time or no process can be started, and
-        ``MissingExtraError`` without the extra ``local``. A failed or cancelled start ends the process.
-        """
+        # A failed or cancelled start ends the process.
         if find_spec("xllamacpp") is None:
             raise MissingExtraError("the local model", "local")
         key = secrets.token_urlsafe(24)
@@ -112,11 +106,6 @@ class LocalServer:
         return cls(key, process, lifeline, log)
 
     async def wait_ready(self, seconds: float) -> None:
-        """Wait for the report of the child process, and store the URL that it contains.
-
-        Raises :class:`~interwhen.models.ConnectError` after *seconds* without a report, and
-        :class:`~interwhen.models.UpstreamError` if the child reports an error or dies.
-        """
         line = b""
         assert self._process.stdout is not None
         with anyio.move_on_after(seconds) as scope:
@@ -143,11 +132,9 @@ class LocalServer:
 
     @property
     def pid(self) -> int:
-        """The process id of the child."""
         return self._process.pid
 
     def check(self) -> None:
-        """Raise :class:`~interwhen.models.UpstreamError`, with the end of the log, if the child has died."""
         code = self._process.returncode
         if code is not None:
             raise UpstreamError(
@@ -157,12 +144,11 @@ class LocalServer:
             )
 
     async def diagnose(self) -> None:
-        """Raise the error of :meth:`check` if the child has died, or dies within :data:`STOP_SECONDS`."""
         await self._wait_ended()
         self.check()
 
     def log_tail(self) -> str:
-        """Return the end of the log of the native code: at most 4 KiB. After :meth:`stop`, it is empty."""
+        # Return the end of the log of the native code: at most 4 KiB. After `stop`, it is empty.
         if self._log.closed:
             return ""
         # The child writes with O_APPEND, so moving the shared file position has no effect on it.
@@ -171,7 +157,7 @@ class LocalServer:
         return self._log.read().decode(errors="replace").strip()
 
     async def stop(self) -> None:
-        """Close the lifeline and wait until the child ends. After :data:`STOP_SECONDS`, kill it."""
+        # Close the lifeline and wait until the child ends. After `STOP_SECONDS`, kill it.
         if self._lifeline is None:
             return
         os.close(self._lifeline)
@@ -193,7 +179,6 @@ class LocalServer:
 
 
 def _cores() -> int:
-    """Return the number of CPU cores that this process may use: outside Linux, all cores."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -207,7 +192,7 @@ def _read_report(line: bytes) -> _ChildReport:
 
 
 def _open_log() -> IO[bytes]:
-    """Open a temporary file for the log of the child. It is deleted when both processes close it."""
+    # Open a temporary file for the log of the child. It is deleted when both processes close it.
     log = tempfile.TemporaryFile(prefix="interwhen-local-")  # noqa: SIM115  # the server closes it
     if sys.platform != "win32":
         import fcntl
@@ -218,7 +203,6 @@ def _open_log() -> IO[bytes]:
 
 @contextmanager
 def _open_lifeline(first: bytes) -> Iterator[tuple[int, int]]:
-    """Open a pipe to the child and write *first* into it. Yield the ends of the parent and of the child."""
     child_end, ours = os.pipe()
     try:
         os.write(ours, first)  # Less than the capacity of a pipe, so it does not block.

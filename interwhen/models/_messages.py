@@ -31,10 +31,6 @@ def read_messages(turns: object) -> tuple[Message, ...]:
 
 
 def read_item(item: Mapping[str, Any]) -> Message | None:
-    """Convert *item*, of the Responses API or a turn of the chat API, to a message.
-
-    Returns ``None`` for items of other types, and for a message without a known role.
-    """
     match item.get("type") or "message":
         case "message":
             return read_turn(item) if "role" in item else None
@@ -54,10 +50,8 @@ def read_item(item: Mapping[str, Any]) -> Message | None:
 
 
 def as_message(turn: object) -> Message:
-    """Convert *turn* to a message. *turn* has the fields of :class:`Message`, or is a turn of the chat API.
-
-    Raises :class:`msgspec.ValidationError` for anything else.
-    """
+    # `turn` has the fields of `Message`, or is a turn of the chat API. Raises `msgspec.ValidationError` for anything
+    # else.
     if isinstance(turn, Mapping) and (turn.keys() & _API_FIELDS or isinstance(turn.get("content"), list)):
         turn = read_turn(turn) or turn
     return msgspec.convert(turn, Message)
@@ -78,10 +72,7 @@ def read_turn(turn: Mapping[str, Any]) -> Message | None:
 
 
 def as_turn(message: Message) -> dict[str, Any]:
-    """Return *message* as a turn of the chat API.
-
-    If it has a call in the older form ``function_call``, the turn contains only the first such call.
-    """
+    # If it has a call in the older form `function_call`, the turn contains only the first such call.
     turn: dict[str, Any] = {"role": message.role, "content": message.content}
     if message.role == "tool":
         turn |= {"tool_call_id": message.call_id} if message.call_id else {}
@@ -95,7 +86,7 @@ def as_turn(message: Message) -> dict[str, Any]:
 
 
 def _joined(messages: Iterable[Message]) -> Iterator[Message]:
-    """Yield *messages*. An assistant message with only tool calls is joined to one directly before it."""
+    # An assistant message with only tool calls is joined to one directly before it.
     last: Message | None = None
     for message in messages:
         if last is not None and message.role == "assistant" == last.role and message.calls and not message.content:
@@ -125,17 +116,13 @@ def _calls(turn: Mapping[str, Any]) -> Iterator[ToolCall]:
 
 
 def call_turn(call: ToolCall) -> dict[str, Any]:
-    """Return *call* as an entry of the field ``tool_calls``."""
     if call.kind == "custom":
         return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
     return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
 
 
 def _content(content: object) -> str:
-    """Return the text of *content*, a string or a list of parts, which are joined by line ends.
-
-    A part without text becomes its type in brackets, such as ``[image_url]``.
-    """
+    # A part without text becomes its type in brackets, such as `[image_url]`.
     if isinstance(content, str):
         return content
     if isinstance(content, list | tuple):
@@ -157,7 +144,7 @@ def _text(value: object) -> str:
 
 
 def _written(arguments: object) -> str:
-    """Return tool *arguments* as text. ``None`` becomes an empty text, and decoded arguments are encoded as JSON."""
+    # `None` becomes an empty text, and decoded arguments are encoded as JSON.
     if isinstance(arguments, str):
         return arguments
     return "" if arguments is None else msgspec.json.encode(arguments, enc_hook=str).decode()
@@ -172,18 +159,16 @@ Turn = dict[str, Any]
 
 
 def prompt_turns(request: Request) -> list[Turn]:
-    """Return the prompt of *request* as chat turns. A text becomes one user turn."""
+    # A text becomes one user turn.
     if isinstance(request.prompt, str):
         return [{"role": "user", "content": request.prompt}]
     return [as_turn(message) for message in request.prompt]
 
 
 def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
-    """Return the chat turns of *request*. The text so far becomes an unfinished last turn of the assistant.
-
-    The side text of a fork follows it. *reasoning_field* is the server's field for reasoning (``reasoning_content`` or
-    ``reasoning``); ``None`` if reasoning is part of the text.
-    """
+    # The text so far becomes an unfinished last turn of the assistant. The side text of a fork follows it.
+    # `reasoning_field` is the server's field for reasoning (`reasoning_content` or `reasoning`); `None` if reasoning is
+    # part of the text.
     turns = prompt_turns(request)
     if not request.prefix and not request.side:
         return turns
@@ -191,13 +176,11 @@ def prefill_turns(request: Request, reasoning_field: str | None) -> list[Turn]:
 
 
 def extra_turns(request: Request, extras: Mapping[str, Any] | None = None) -> list[Turn]:
-    """Return the chat turns of *request*. The text so far, without an unfinished line, becomes finished turns.
-
-    Feedback and the side text of a fork become user turns, other text assistant turns. Reasoning is part of the text of
-    its turn, because many chat templates remove the reasoning field of finished turns. Tool calls get a result. Without
-    side text, a user turn that asks the model to continue is added where it is needed. *extras* has the
-    ``extra_content`` of tool calls by their ids, which is sent back.
-    """
+    # The text so far, without an unfinished line, becomes finished turns. Feedback and the side text of a fork become
+    # user turns, other text assistant turns. Reasoning is part of the text of its turn, because many chat templates
+    # remove the reasoning field of finished turns. Tool calls get a result. Without side text, a user turn that asks
+    # the model to continue is added where it is needed. `extras` has the `extra_content` of tool calls by their ids,
+    # which is sent back.
     turns = prompt_turns(request)
     if needs_turns(request.pieces):
         return in_turns(turns, request.pieces, request.side, extras)
@@ -224,7 +207,7 @@ _ACCEPTED = "This call is accepted, and will be made once you are done."
 
 
 def needs_turns(pieces: Sequence[Piece]) -> bool:
-    """Return whether the trace *pieces* have tool calls or feedback about them, because these cannot be prefilled."""
+    # Return whether the trace `pieces` have tool calls or feedback about them, because these cannot be prefilled.
     return any(piece.call is not None or piece.refused for piece in pieces)
 
 
@@ -245,12 +228,10 @@ def prefilled(messages: Sequence[Turn], pieces: Sequence[Piece], side: str | Non
 def in_turns(
     messages: Sequence[Turn], pieces: Sequence[Piece], side: str | None, extras: Mapping[str, Any] | None = None
 ) -> list[Turn]:
-    """Return *messages*, followed by the trace *pieces*, without an unfinished line, as finished messages.
-
-    The model continues after them. *side* is the side text of a fork, which ends the last message. Without it, a user
-    message that asks the model to continue is added where it is needed. *extras* has the ``extra_content`` of tool
-    calls by their ids; Gemini requires that it is sent back.
-    """
+    # Return `messages`, followed by the trace `pieces`, without an unfinished line, as finished messages. The model
+    # continues after them. `side` is the side text of a fork, which ends the last message. Without it, a user message
+    # that asks the model to continue is added where it is needed. `extras` has the `extra_content` of tool calls by
+    # their ids; Gemini requires that it is sent back.
     extras = extras or {}
     turns = [*messages]
     own = len(turns)
@@ -275,10 +256,7 @@ def in_turns(
 
 
 def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) -> None:
-    """Append *text* after *joint* to the last message in *turns* if that has the same *role* and no tool calls.
-
-    In other cases, add a message. The first *own* messages stay unchanged.
-    """
+    # In other cases, add a message. The first `own` messages stay unchanged.
     last = turns[-1] if len(turns) > own else None
     if last is not None and last["role"] == role and "tool_calls" not in last and "function_call" not in last:
         turns[-1] = {**last, "content": f"{last['content']}{joint}{text}"}
@@ -289,10 +267,7 @@ def _append(turns: list[Turn], own: int, role: str, text: str, *, joint: str) ->
 def _append_calls(
     turns: list[Turn], own: int, calls: Sequence[ToolCall], answer: str, extras: Mapping[str, Any]
 ) -> None:
-    """Add *calls* to the last message in *turns*, or to a new one, and *answer* as the result of each call.
-
-    The first *own* messages stay unchanged. Of calls in the older form ``function_call``, only the first is added.
-    """
+    # The first `own` messages stay unchanged. Of calls in the older form `function_call`, only the first is added.
     said: Turn = {"role": "assistant", "content": None}
     if len(turns) > own and turns[-1]["role"] == "assistant" and "tool_calls" not in turns[-1]:
         said = turns.pop()

@@ -165,10 +165,6 @@ class OpenAICompatible:
         await self.aclose()
 
     def _body(self, request: Request) -> dict[str, Any]:
-        """Return the fields that both APIs share: the model and most sampling options.
-
-        Raises :class:`~interwhen.UsageError` if the option ``n`` is not 1.
-        """
         own, default = request.sampling, self._sampling
         body: dict[str, Any] = {"model": self.model}
         for key in ("max_tokens", "temperature", "top_p", "seed"):
@@ -194,10 +190,8 @@ class OpenAICompatible:
         return self._sampling.top_logprobs if own is None else own
 
     async def _known_card(self) -> ModelCard | None:
-        """Return the entry of the model in ``GET /models``, or the first entry if none has the model's name.
-
-        It is ``None`` if there are no entries or the request fails.
-        """
+        # Return the entry of the model in `GET /models`, or the first entry if none has the model's name. It is `None`
+        # if there are no entries or the request fails.
         if not self._has_card:
             try:
                 self._card = card_of(self.model, (await self._get("models", models_decoder)).data)
@@ -209,10 +203,7 @@ class OpenAICompatible:
         return self._card
 
     async def _prepare_resume(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return *body*, a request that continues kept text, as it is to be sent.
-
-        For llama.cpp, first wait a short time for the slots of closed streams.
-        """
+        # For llama.cpp, first wait a short time for the slots of closed streams.
         card = await self._known_card()
         if card is None or card.owned_by != LLAMACPP:
             return body
@@ -243,13 +234,10 @@ class OpenAICompatible:
         trail: TokenTrail | None = None,
         translate: Callable[[HttpResponse], HttpResponse] | None = None,
     ) -> TokenStream:
-        """Post *body* to *path*, with retries, and return the open stream. *decode* decodes its events.
-
-        Each attempt may wait until ``max_orphans`` allows a further stream. A server that refuses ``stream_options`` is
-        asked again without it. *translate* converts the response to events for *decode*. Raises
-        :class:`~interwhen.ModelError` if the request fails.
-        """
-
+        # Post `body` to `path`, with retries, and return the open stream. `decode` decodes its events. Each attempt may
+        # wait until `max_orphans` allows a further stream. A server that refuses `stream_options` is asked again
+        # without it. `translate` converts the response to events for `decode`. Raises `ModelError` if the request
+        # fails.
         async def attempt() -> TokenStream:
             if self.orphans is not None:
                 await self.orphans.wait_for_room()
@@ -282,8 +270,7 @@ class OpenAICompatible:
         return stop
 
     async def _ask(self, path: str, body: dict[str, Any], decoder: msgspec.json.Decoder[T]) -> tuple[T, bytes]:
-        """Post *body* to *path*, with retries. Return the answer twice: decoded by *decoder*, and as bytes."""
-
+        # Post `body` to `path`, with retries. Return the answer twice: decoded by `decoder`, and as bytes.
         async def attempt() -> bytes:
             return await exchange(self._transport, self._post(path, {**body, "stream": False}), self.timeouts)
 
@@ -292,7 +279,6 @@ class OpenAICompatible:
         return read_json(data, decoder), data
 
     async def _get(self, path: str, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the answer to a GET request for *path*, decoded by *decoder*, without retries."""
         headers = {**self._headers, "accept": "application/json"}
         request = HttpRequest("GET", f"{self._base_url}/{path}", headers)
         return read_json(await exchange(self._transport, request, self.timeouts), decoder)
@@ -309,7 +295,7 @@ class OpenAICompatible:
 
 
 def write_json(body: object) -> bytes:
-    """Encode *body*, the body of a request. Raises :class:`~interwhen.UsageError` if it cannot be JSON."""
+    # Encode `body`, the body of a request. Raises `UsageError` if it cannot be JSON.
     try:
         return msgspec.json.encode(body)
     except (TypeError, OverflowError, *DECODE_ERRORS) as exc:
@@ -319,7 +305,6 @@ def write_json(body: object) -> bytes:
 
 
 def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    """Decode *data*, a complete answer. Raises :class:`~interwhen.models.StreamProtocolError` if it is invalid."""
     try:
         return decoder.decode(data)
     except DECODE_ERRORS as exc:
@@ -332,7 +317,6 @@ def read_json(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 def _parse_base_url(base_url: str) -> SplitResult:
-    """Parse *base_url*. Raises :class:`~interwhen.UsageError` if it is not an HTTP URL to which paths can be added."""
     try:
         parts = urlsplit(base_url)
         is_base = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -492,12 +476,10 @@ _CALL_EXTRAS = 256
 
 
 def mode_of(card: ModelCard | None) -> ChatMode:
-    """Return how a chat continues kept text on the server that *card* names; ``turn`` if it is unknown."""
     return _MODES.get(card.owned_by if card else None, "turn")
 
 
 def refuses_prefill(error: UpstreamError) -> bool:
-    """Return whether *error* may mean that the server does not continue an unfinished assistant turn."""
     return error.status in (400, 422) and not isinstance(error, ContextOverflow)
 
 
@@ -637,10 +619,7 @@ class ChatModel(OpenAICompatible):
         )
 
     async def _way(self, request: Request, *, by_ids: bool = True) -> ResumeWay:
-        """Decide how *request* continues the kept text, and why. If *by_ids* is false, token ids are not used.
-
-        This may send requests, and wait for a running probe.
-        """
+        # If `by_ids` is false, token ids are not used. This may send requests, and wait for a running probe.
         if needs_turns(request.pieces):
             return AFTER_CALLS
         mode = await self._resume_mode()
@@ -678,10 +657,7 @@ class ChatModel(OpenAICompatible):
     async def _continued(
         self, request: Request, way: ResumeWay | None, send: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> tuple[T, ResumeWay | None]:
-        """Call *send* with the body of *request*, and return its result and the way that was used.
-
-        If the server refuses a prefill, the request is repeated with an extra turn.
-        """
+        # If the server refuses a prefill, the request is repeated with an extra turn.
         payload = self._payload(request, way)
         try:
             return await send(payload), way
@@ -695,10 +671,7 @@ class ChatModel(OpenAICompatible):
         return found, ResumeWay("turn", PREFILL_REFUSED)
 
     async def _open_with_ids(self, request: Request, decode: Decode) -> TokenStream:
-        """Send *request*, which has no kept text, and return the open stream.
-
-        Ask for token ids if the server may send them.
-        """
+        # Ask for token ids if the server may send them.
         trail = TokenTrail()
         read = trail.reading(decode)
 
@@ -711,10 +684,7 @@ class ChatModel(OpenAICompatible):
         return await send_with(wanted, self._payload(request, None), send)
 
     async def _open_by_ids(self, request: Request, way: ResumeWay) -> TokenStream | None:
-        """Send *request* with its kept text as token ids, and return the open stream.
-
-        The result is ``None`` if the server refuses to tokenize the text.
-        """
+        # The result is `None` if the server refuses to tokenize the text.
         server = await self._token_server()
         prompt = await self._token_prompt(request, server)
         if prompt is None:
@@ -754,14 +724,10 @@ class ChatModel(OpenAICompatible):
             return None
 
     def _extra(self, request: Request) -> dict[str, Any]:
-        """Return the additional fields of the body of *request*, such as ``tools``."""
         return {**self._sampling.extra, **request.sampling.extra}
 
     def _reading(self, chat: Mapping[str, Any], decode: Decode) -> Decode:
-        """Return a function that decodes like *decode*.
-
-        If *chat* offers tools, it also returns complete calls as chunks.
-        """
+        # If `chat` offers tools, it also returns complete calls as chunks.
         if not (chat.get("tools") or chat.get("functions")):
             return decode
         for old in list(self._call_extras)[:-_CALL_EXTRAS]:
@@ -769,7 +735,6 @@ class ChatModel(OpenAICompatible):
         return reading_calls(decode, self._call_extras)
 
     def _chat(self, request: Request) -> dict[str, Any]:
-        """Return the body for the chat API with the prompt and the options of *request*, without the kept text."""
         return {**self._sampled(request), "messages": prompt_turns(request)}
 
     async def _ask_place(self, body: dict[str, Any], place: Place) -> bytes:
@@ -800,7 +765,6 @@ class ChatModel(OpenAICompatible):
         return replace(found, text=until_stop(found.text, request.sampling.stop))
 
     async def _whole(self, request: Request, payload: dict[str, Any]) -> Completion:
-        """Send *payload*, the body of *request*, to the chat API, and return its answer."""
         if "continue_final_message" in payload:
             # Without streaming, llama.cpp repeats the prefilled text in the answer. So the answer is streamed.
             tokens: list[ScoredToken] = []
@@ -815,7 +779,6 @@ class ChatModel(OpenAICompatible):
         return chat_completion_of(*await self._ask("chat/completions", payload, chat_decoder))
 
     def _sampled(self, request: Request) -> dict[str, Any]:
-        """Return the request body of *request* without its messages: model, sampling options and other settings."""
         body = self._body(request)
         if self._wants_logprobs(request):
             body["logprobs"] = True
@@ -824,7 +787,7 @@ class ChatModel(OpenAICompatible):
         return body
 
     def _payload(self, request: Request, way: ResumeWay | None) -> dict[str, Any]:
-        """Return the body of *request*. *way* is how it continues the kept text; ``None`` if there is none."""
+        # `way` is how it continues the kept text; `None` if there is none.
         body = self._sampled(request)
         if way is not None and way.mode == "turn":
             body["messages"] = extra_turns(request, self._call_extras)
@@ -851,7 +814,6 @@ class ChatModel(OpenAICompatible):
         return self._resume
 
     def _decode_and_learn(self, data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
-        """Decode *data*, an event of the chat API, and store the name of its reasoning field, if none is known yet."""
         found = decode_chat(data, offset, first)
         if self._reasoning_field is None and _brings_reasoning(found):
             # Later streams use decode_chat directly, because the field is known.

@@ -56,11 +56,10 @@ class OrphanedStream:
 
 
 class OrphanedStreams:
-    """The streams of one model adapter that were closed early and that the server may still be generating.
+    """The streams of one model adapter that were closed early and that the server may still be generating."""
 
-    Call :meth:`wait_for_room` before a new stream: it waits until there are fewer than *limit*. *clock* returns the
-    time in seconds. Raises :class:`~interwhen.UsageError` if *limit* is less than 1.
-    """
+    # Call `wait_for_room` before a new stream: it waits until there are fewer than `limit`. `clock` returns the time in
+    # seconds. Raises `UsageError` if `limit` is less than 1.
 
     def __init__(self, limit: int, *, clock: Callable[[], float] = anyio.current_time) -> None:
         require("max_orphans", limit, Positive, "use None to trust the server to stop")
@@ -71,25 +70,19 @@ class OrphanedStreams:
 
     @property
     def alive(self) -> int:
-        """The number of closed streams for which the server may still be generating."""
         now = self._clock()
         self._streams = [stream for stream in self._streams if stream.over_at > now]
         return len(self._streams)
 
     def add(self, stream: OrphanedStream) -> None:
-        """Add *stream*, which was closed early: it is orphaned until its time ``over_at``."""
         self._streams.append(stream)
 
     def stop(self, stream: OrphanedStream) -> None:
-        """Record that the server has stopped *stream*, and wake the tasks in :meth:`wait_for_room`."""
         stream.is_stopped = True
         self._stopped.set()
 
     async def wait_for_room(self) -> None:
-        """Wait until fewer than *limit* streams are orphaned.
-
-        Streams that other tasks close meanwhile extend the wait.
-        """
+        # Streams that other tasks close meanwhile extend the wait.
         while self.alive >= self.limit:
             wait = min(stream.over_at for stream in self._streams) - self._clock()
             log_warning("model.orphans_awaited", alive=len(self._streams), limit=self.limit, seconds=round(wait, 3))
@@ -104,29 +97,21 @@ _TIMEOUTS = Timeouts(connect=1.0, first_token=1.0, inter_token=None, total=2.0)
 
 @dataclass(frozen=True, slots=True)
 class AbortCall:
-    """An API call that stops a generation on the server. The defaults are those of SGLang.
+    """An API call that stops a generation on the server. The defaults are those of SGLang."""
 
-    Each streamed request has an id in its field *field*, and a POST to *path* with this id stops the generation. *path*
-    is resolved like a relative link on the base URL.
-    """
+    # Each streamed request has an id in its field `field`, and a POST to `path` with this id stops the generation.
+    # `path` is resolved like a relative link on the base URL.
 
     path: str = "/abort_request"
     field: str = "rid"
 
     def mark(self, body: dict[str, Any]) -> str:
-        """Return the id of the request *body*, which is in the field that ``field`` names.
-
-        Add a new id if there is none.
-        """
+        # Add a new id if there is none.
         if body.get(self.field) is None:
             body[self.field] = uuid4().hex
         return str(body[self.field])
 
     async def send(self, transport: Transport, base_url: str, headers: dict[str, str], name: str) -> None:
-        """Tell the server at *base_url* to stop the request with the id *name*, by a POST with *headers*.
-
-        Raises :class:`~interwhen.ModelError` if the call fails.
-        """
         body = msgspec.json.encode({self.field: name})
         url = urljoin(base_url + "/", self.path)
         headers = {**headers, "content-type": "application/json"}

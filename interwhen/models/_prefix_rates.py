@@ -30,12 +30,10 @@ class PrefixRates(NamedTuple):
     """Seconds that a restore takes beside its bytes."""
 
     def pays(self, tokens: float) -> bool:
-        """Return whether to restore the saved state of *tokens* tokens takes less time than to read them again."""
         return self.restore + tokens * self.token_bytes / self.restored < tokens / self.prefill
 
     @property
     def break_even(self) -> float | None:
-        """The tokens from which on a restore is faster; ``None`` if reading again is faster at every length."""
         gain = 1.0 / self.prefill - self.token_bytes / self.restored
         return self.restore / gain if gain > 0.0 else None
 
@@ -78,7 +76,6 @@ saved_states = msgspec.json.Decoder(SavedState)
 
 
 async def slot_action(exchange: Exchange, slot: int, action: Literal["save", "restore"], file: str) -> bytes:
-    """Save the state of *slot* of the server in *file* of its folder, or restore it from there; return the answer."""
     return await exchange("POST", f"/slots/{slot}?action={action}", write_json({"filename": file}))
 
 

@@ -115,7 +115,6 @@ class Diagnosis(msgspec.Struct, frozen=True, omit_defaults=True):
     """The name and the version of the server, as far as the server sends them. Only the contract asks for them."""
 
     def __getitem__(self, name: str) -> ProbeFinding:
-        """Return the answer to the question called *name*. Raises :class:`KeyError` if there is none."""
         for finding in self.findings:
             if finding.name == name:
                 return finding
@@ -123,13 +122,12 @@ class Diagnosis(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def usable(self) -> bool:
-        """Whether a run can use the endpoint: the server answers, and the completions API or the chat API works."""
         good = {finding.name for finding in self.findings if finding.mark in {"ok", "holds"}}
         return bool(good & {"reachable", "server"} and good & {"completions API", "chat API", "whole answer"})
 
     @property
     def is_kept(self) -> bool:
-        """Whether no line of the contract is broken. A line that was not observed ("unknown") counts as kept."""
+        # A line that was not observed ("unknown") counts as kept.
         return all(finding.mark != "broken" for finding in self.findings)
 
 
@@ -258,7 +256,6 @@ class _WholeStream(NamedTuple):
     """The tag between reasoning and answer; empty if there is none."""
 
     def kept(self, place: _Place, at: int) -> tuple[Piece, ...]:
-        """Return the trace up to the offset *at* in *place*."""
         before: list[tuple[str, Phase]] = [(self.start, "answer")]
         before += (
             [(self.reasoning[:at], place)]
@@ -283,18 +280,15 @@ def _sample_of(stream: _ReadStream) -> _WholeStream:
 
 
 def _cut(text: str) -> int | None:
-    """Return where to cut *text*.
-
-    It is ``None`` if a continuation would prove nothing: it would be too short, or begin as *text* itself does, so that
-    a server that begins again would seem to continue.
-    """
+    # Return where to cut `text`. It is `None` if a continuation would prove nothing: it would be too short, or begin as
+    # `text` itself does, so that a server that begins again would seem to continue.
     at = half(text)
     expected = text[at:].rstrip()
     return at if len(expected) >= _LEAST and shared(expected, text) < min(_SAME, len(expected)) else None
 
 
 def _compared(words: str, whole: str, at: int, got: str) -> _Observation:
-    """Find out whether *got* continues *whole*, cut at the offset *at*. *words* name the way of resuming."""
+    # `words` name the way of resuming.
     expected = whole[at:].rstrip()
     size = shared(got, expected)
     if size >= min(_SAME, len(expected)):
@@ -348,7 +342,7 @@ class _Examiner:
         self._ready: set[_Way] = {"prefill"}
 
     async def answer(self, ask: _Ask, required: bool = False) -> _Observation:  # noqa: FBT001, FBT002  one row of the table
-        """Answer one question. An error of the server has the mark "broken" if the feature is *required*."""
+        # An error of the server has the mark "broken" if the feature is `required`.
         try:
             return await ask(self)
         except (ConnectError, StreamTimeout) as error:
@@ -357,11 +351,9 @@ class _Examiner:
             return _Observation("broken" if required else "absent", str(error))
 
     async def get(self, path: str) -> bytes:
-        """Return the answer to a GET request for *path*, which does not begin with the version of the base URL."""
         return await self.text.ask_beside("GET", path)
 
     async def read(self, model: _Adapter, request: Request) -> _ReadStream:
-        """Send *request* with *model*, read the stream to its end, and close it."""
         stream = await model.stream(request)
         found: list[Chunk] = []
         try:
@@ -379,20 +371,17 @@ class _Examiner:
             raise StreamTimeout("inter_token", self.timeouts.inter_token or 0.0) from error
 
     async def stream(self, **options: Any) -> _ReadStream:
-        """Stream an answer to the fixed question, with *options* in place of those of :attr:`whole`."""
         model: _Adapter = self.chats["prefill"] if self.has_chat else self.text
         prompt: Prompt = _CHAT if self.has_chat else _TEXT
         return await self.read(model, Request(prompt, sampling=replace(self.whole, **options)))
 
     async def sample(self) -> _WholeStream:
-        """Return the answer that is cut; an empty one if it could not be read."""
         if self._sample is None:
             self._sample = _WholeStream()
             self._sample = _sample_of(await self.stream())
         return self._sample
 
     async def resume(self, way: _Way, kept: tuple[Piece, ...], *, by_trail: bool = False) -> _ReadStream:
-        """Continue the text *kept* by *way*; *by_trail*: with the token ids of a stream of the whole text."""
         model = self.chats[way]
         if way not in self._ready:
             # The adapter learns the reasoning field from a first stream.
@@ -414,12 +403,10 @@ class _Examiner:
 
     @property
     def either(self) -> tuple[_Adapter, Prompt]:
-        """The completions API with a prompt if this API works, else the chat API with a question."""
         return (self.text, _TEXT) if self.has_text else (self.chats["prefill"], _CHAT)
 
     @property
     def whole(self) -> Sampling:
-        """The sampling options of the streams that are read whole, with a token limit below the known context."""
         most = _MOST_TOKENS if self.context is None else min(_MOST_TOKENS, self.context // 2)
         return Sampling(max_tokens=most, temperature=0.0)
 
@@ -542,7 +529,6 @@ async def _stops(examiner: _Examiner) -> _Observation:
 
 
 def _only_once(answer: str, text: str) -> str:
-    """Return a short part of *answer*, not at its start, that occurs once in *text*; empty if there is none."""
     parts = (answer[at : at + _STOP_SIZE] for at in range(max(len(answer) // 3, 1), len(answer) - _STOP_SIZE + 1))
     return next((part for part in parts if part.strip() == part and text.count(part) == 1), "")
 
@@ -557,8 +543,6 @@ async def _reasons(examiner: _Examiner) -> _Observation:
 
 
 def _resumes(way: _Way, place: _Place) -> _Ask:
-    """Return a question that cuts the sample in *place* and continues it by *way*."""
-
     async def ask(examiner: _Examiner) -> _Observation:
         if not examiner.has_chat:
             return _Observation("absent", "needs the chat API")
@@ -618,7 +602,6 @@ async def _reasoning(examiner: _Examiner) -> _Observation:
 
 
 async def _chosen(examiner: _Examiner) -> _Observation:
-    """Find out how a run would continue kept text at this endpoint, and why."""
     seen = {place: await _resumes("auto", place)(examiner) for place in _PLACES}
     ways = {place: one.way for place, one in seen.items() if one.way is not None}
     if not ways:
@@ -701,7 +684,7 @@ async def _aborts(examiner: _Examiner) -> _Observation:
 
 
 async def _busy(examiner: _Examiner) -> bool | None:
-    """Return whether the server is generating now; ``None`` if this is unknown. Only llama.cpp and vLLM report it."""
+    # Return whether the server is generating now; `None` if this is unknown. Only llama.cpp and vLLM report it.
     try:
         slots = slots_decoder.decode(await examiner.get("slots"))
         return any(slot.is_processing for slot in slots)

@@ -22,7 +22,6 @@ class RawAnswer(NamedTuple):
 
 
 def raw_calls(chat: Mapping[str, Any]) -> RawCalls | None:
-    """Return a reader of tool calls for *chat*; ``None`` if it has no ``tools``, or its ``tool_choice`` is ``none``."""
     return RawCalls(chat) if chat.get("tools") and chat.get("tool_choice") != "none" else None
 
 
@@ -33,11 +32,8 @@ class RawCalls:
         self._offer = read_offer("", {name: chat[name] for name in ("tools", "functions") if name in chat})
 
     def read(self, text: str) -> RawAnswer:
-        """Separate the tool calls in *text*, the end of a complete answer, from its other text.
-
-        The other text is stripped of white space. If there is no call, or one cannot be parsed, *text* is returned
-        unchanged, without calls.
-        """
+        # The other text is stripped of white space. If there is no call, or one cannot be parsed, `text` is returned
+        # unchanged, without calls.
         transcript = Transcript("answer")
         transcript.append(text, 0)
         scanner = scanner_for(ToolCalls(formats=_MARKED), self._offer)
@@ -54,19 +50,16 @@ class RawCalls:
 
 
 def has_call(text: str) -> bool:
-    """Return whether *text* contains the opening tag of a tool call."""
     return _OPENING.search(text) is not None
 
 
 def may_begin_call(text: str) -> bool:
-    """Return whether *text* ends in a way that may be the start of the opening tag of a tool call."""
     tail = text[-_LONGEST:]
     starts = [at for at, sign in enumerate(tail) if sign in "<["]
     return any(opening.startswith(tail[at:]) for at in starts for opening in _OPENINGS)
 
 
 def wire_calls(calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
-    """Return *calls* in the format of the field ``tool_calls`` of a chunk, with new ids."""
     return [
         {
             "index": index,

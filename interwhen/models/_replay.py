@@ -146,10 +146,9 @@ class ReplayModel:
 
 
 class _ReplayStream(GuardedStream):
-    """Streams the chunks of *recording* at their recorded times, divided by *speed* (0: without waiting).
+    """Streams the chunks of *recording* at their recorded times, divided by *speed* (0: without waiting)."""
 
-    One read returns the chunks that arrived at the same time, at most :data:`_BATCH`.
-    """
+    # One read returns the chunks that arrived at the same time, at most `_BATCH`.
 
     def __init__(self, recording: Recording, speed: float) -> None:
         super().__init__()
@@ -159,7 +158,6 @@ class _ReplayStream(GuardedStream):
         self._begun: float | None = None
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait until the next chunk is due, and return the chunks with the same time; empty at the end."""
         now = anyio.current_time()
         self._begun = now if self._begun is None else self._begun
         waiting = self._arrivals[self._next : self._next + _BATCH]

@@ -24,11 +24,10 @@ _LINE_END = re.compile(rb"[\r\n]")
 
 
 class SseDecoder:
-    """Splits the bytes of an event stream into events. Comments, and events without a ``data`` line, are left out.
+    """Splits the bytes of an event stream into events. Comments, and events without a ``data`` line, are left out."""
 
-    An event of more than *limit* bytes raises :class:`~interwhen.models.StreamProtocolError`. Its size is that of its
-    data lines, with one byte between two lines.
-    """
+    # An event of more than `limit` bytes raises `StreamProtocolError`. Its size is that of its data lines, with one
+    # byte between two lines.
 
     __slots__ = (
         "_at",
@@ -59,20 +58,16 @@ class SseDecoder:
 
     @property
     def offset(self) -> int:
-        """The number of bytes that :meth:`feed` has received. It is not exact after an error."""
+        # The number of bytes that `feed` has received. It is not exact after an error.
         return self._at + len(self._buffer)
 
     @property
     def unfinished(self) -> int:
-        """The number of bytes of an incomplete event: its data lines so far, and its unfinished line."""
         return self._size + len(self._buffer)
 
     def feed(self, data: bytes) -> list[SseEvent]:
-        """Parse *data*, the next bytes of the body, and return the events that are complete now.
-
-        Raises :class:`~interwhen.models.StreamProtocolError` if an event is too large. If complete events came before
-        it in *data*, they are returned, and the next call raises. After that, each call raises.
-        """
+        # Raises `StreamProtocolError` if an event is too large. If complete events came before it in `data`, they are
+        # returned, and the next call raises. After that, each call raises.
         # `_CR in data` with an int is seven times as fast as with bytes of length one.
         if not self._clean or data[:5] != b"data:" or _CR in data:
             return self._feed_slowly(data, [])
@@ -84,7 +79,6 @@ class SseDecoder:
         return self._feed_several(data)
 
     def _feed_several(self, data: bytes) -> list[SseEvent]:
-        """Parse *data* and return the complete events: one-line events at the start fast, the rest line by line."""
         events: list[SseEvent] = []
         start, limit = 0, self._limit
         while data[start : start + 5] == b"data:":
@@ -100,10 +94,6 @@ class SseDecoder:
         return events
 
     def _feed_slowly(self, data: bytes, events: list[SseEvent]) -> list[SseEvent]:
-        """Parse *data* line by line, append the complete events to *events*, and return *events*.
-
-        Raises an error only if *events* is empty.
-        """
         self._clean = False
         if self._failure is None:
             self._buffer += data
@@ -124,10 +114,8 @@ class SseDecoder:
         return events
 
     def _skip_bom(self) -> bool:
-        """Remove a byte order mark at the start of the body.
-
-        Return false if too few bytes have arrived to recognise one.
-        """
+        # Remove a byte order mark at the start of the body. Return false if too few bytes have arrived to recognise
+        # one.
         head = bytes(self._buffer[:3])
         if len(head) < 3 and _BOM.startswith(head):
             return False
@@ -142,10 +130,8 @@ class SseDecoder:
         self._scanned = 0
 
     def _next_line(self) -> tuple[bytes, int] | None:
-        """Remove the next line from the buffer.
-
-        Return it without its line end, and its offset; ``None`` without a whole line.
-        """
+        # Remove the next line from the buffer. Return it without its line end, and its offset; `None` without a whole
+        # line.
         buffer = self._buffer
         if self._skip_lf and buffer:
             self._skip_lf = False
@@ -191,7 +177,6 @@ class SseDecoder:
 
 
 def _line_end(buffer: bytearray, start: int) -> int:
-    """Return the offset of the first CR or LF in *buffer* at or after *start*; -1 if there is none."""
     # In one pass: in a body without CR, find(CR) would read the whole rest of the buffer for every line.
     found = _LINE_END.search(buffer, start)
     return -1 if found is None else found.start()

@@ -120,16 +120,12 @@ class TokenTrail:
 
     @property
     def is_whole(self) -> bool:
-        """Whether the ids of the prompt and of all stored text are known."""
         return bool(self.prompt) and not self._missing
 
     def reading(self, decode: Decode, *, hides: bool = False) -> Decode:
-        """Return a function that decodes like *decode*, and also adds the token ids of each event to this trail.
-
-        When the ids of the prompt are known, it adds their count to the next event that has a chunk, unless that chunk
-        has token counts. The chunks get the number of their ids as their number of tokens. With *hides*, *decode* gets
-        the events without their token ids.
-        """
+        # When the ids of the prompt are known, it adds their count to the next event that has a chunk, unless that
+        # chunk has token counts. The chunks get the number of their ids as their number of tokens. With `hides`,
+        # `decode` gets the events without their token ids.
         is_told = False
         count = unsaid = 0
 
@@ -152,12 +148,10 @@ class TokenTrail:
 
     @property
     def size(self) -> int:
-        """The number of known token ids, of the prompt and of the text."""
         return len(self.prompt) + len(self._ids)
 
     @property
     def events(self) -> list[TrailEvent]:
-        """The stored events that have text, each with its token ids."""
         found, text, start = [], self._text.getvalue(), 0
         for number, end in enumerate(self._ends):
             before = self._stops[number - 1] if number else 0
@@ -169,7 +163,7 @@ class TokenTrail:
         return found
 
     def add(self, ids: Sequence[int], parts: Sequence[tuple[Phase, str]]) -> None:
-        """Append the token *ids* of the text in *parts*. If text has no ids, the trail is incomplete from then on."""
+        # If text has no ids, the trail is incomplete from then on.
         lead = len(self._ids)
         try:
             self._ids.extend(ids)
@@ -189,10 +183,6 @@ class TokenTrail:
         self._ends.append(self._length)
 
     def kept(self, runs: Sequence[_TextRun]) -> _Kept:
-        """Compare *runs*, the kept text, with the text of the trail.
-
-        Returns the complete events with which *runs* begins, and the rest of *runs*, which has no ids.
-        """
         events = bisect.bisect_right(self._ends, self._common(runs))
         end = self._ends[events - 1] if events else 0
         stop = self._stops[events - 1] if events else 0
@@ -209,7 +199,6 @@ class TokenTrail:
         return _Kept((*self.prompt, *trail._ids), phase, trail, left)
 
     def _common(self, runs: Sequence[_TextRun]) -> int:
-        """Return how many characters at the beginning of the trail's text agree with *runs*, in the same phases."""
         text, at = self._text.getvalue(), 0
         for run in runs:
             offset = 0
@@ -229,7 +218,7 @@ class TokenTrail:
         return self._phases[bisect.bisect_right(self._phases, offset, key=_offset_of) - 1][1]
 
     def _take(self, data: bytes, found: Decoded) -> int:
-        """Add the token ids in the event *data*, whose content is *found*. Return how many there are."""
+        # Add the token ids in the event `data`, whose content is `found`. Return how many there are.
         chunks = found if isinstance(found, tuple) else (found,) if isinstance(found, Chunk) else ()
         try:
             event = _events.decode(data)
@@ -246,7 +235,6 @@ class TokenTrail:
 
 
 def _with_tokens(found: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
-    """Return *found*, whose last chunk has as many tokens as make *tokens* together with the others, at least 0."""
     if isinstance(found, Chunk):
         return found if found.tokens == tokens else msgspec.structs.replace(found, tokens=tokens)
     others = sum(chunk.tokens for chunk in found[:-1])
@@ -254,7 +242,7 @@ def _with_tokens(found: Chunk | tuple[Chunk, ...], tokens: int) -> Decoded:
 
 
 def _with_prompt_count(found: Decoded, tokens: int) -> Decoded:
-    """Return *found*. If its last chunk has no token counts, it gets *tokens* as the number of prompt tokens."""
+    # If its last chunk has no token counts, it gets `tokens` as the number of prompt tokens.
     chunks = found if isinstance(found, tuple) else (found,)
     last = chunks[-1] if chunks else None
     if not isinstance(last, Chunk) or last.usage is not None:
@@ -290,7 +278,6 @@ def _offset_of(entry: tuple[int, Phase]) -> int:
 
 
 def _from(runs: Sequence[_TextRun], offset: int) -> tuple[_TextRun, ...]:
-    """Return *runs* without the first *offset* characters."""
     left: list[_TextRun] = []
     for run in runs:
         if offset < len(run.text):
@@ -300,7 +287,6 @@ def _from(runs: Sequence[_TextRun], offset: int) -> tuple[_TextRun, ...]:
 
 
 def shared(one: str, other: str) -> int:
-    """Return the length of the common prefix of *one* and *other*."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -312,10 +298,8 @@ def shared(one: str, other: str) -> int:
 
 
 def shows_tags(pieces: Sequence[Piece]) -> bool:
-    """Return whether reasoning in *pieces*, if there is any, is taken for a part of the text, between tags.
-
-    This is so if no piece has the phase ``reasoning``, or if text of the model contains a reasoning tag.
-    """
+    # Return whether reasoning in `pieces`, if there is any, is taken for a part of the text, between tags. This is so
+    # if no piece has the phase `reasoning`, or if text of the model contains a reasoning tag.
     if not any(piece.phase == "reasoning" for piece in pieces):
         return True
     written = "".join(piece.text for piece in pieces if piece.origin == "model")
@@ -323,10 +307,7 @@ def shows_tags(pieces: Sequence[Piece]) -> bool:
 
 
 def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_TextRun]:
-    """Return *pieces* as text runs: the texts of consecutive pieces with the same phase and writer are joined.
-
-    With *tags_in_text*, all text has the phase ``answer``.
-    """
+    # With `tags_in_text`, all text has the phase `answer`.
     runs: list[_TextRun] = []
     for piece in pieces:
         phase: Phase = "answer" if tags_in_text else piece.phase
@@ -339,7 +320,7 @@ def runs_of(pieces: Sequence[Piece], *, tags_in_text: bool = False) -> list[_Tex
 
 
 def joined(runs: Sequence[_TextRun]) -> list[_TextRun]:
-    """Join consecutive *runs* of the same phase. A joined run counts as written by interwhen."""
+    # A joined run counts as written by interwhen.
     found: list[_TextRun] = []
     for run in runs:
         if found and found[-1].phase == run.phase:
@@ -357,7 +338,6 @@ _ID_FIELD = b'"token_ids":['
 
 
 def without_ids(data: bytes) -> bytes:
-    """Return the event *data* with ``null`` in place of token ids."""
     # Only these bytes are changed, because decoding and encoding the event would change its other fields.
     start = data.find(_ID_FIELD)
     if start >= 0 and data.count(b"token_ids") == 1:  # nearly every event of vLLM
@@ -435,10 +415,7 @@ class TokenPrompts:
         return TokenPrompt(tuple(ids), phase or "answer", None if tags_in_text else markup, after, markup)
 
     async def _ids(self, text: str, *, trusted: bool = False) -> Ids:
-        """Return the token ids of *text*.
-
-        Unless *trusted*, parts that look like special tokens get the ids of plain text.
-        """
+        # Unless `trusted`, parts that look like special tokens get the ids of plain text.
         ids: Ids = ()
         for part in [text] if trusted else fragments(text):
             if part:
@@ -446,10 +423,8 @@ class TokenPrompts:
         return ids
 
     async def _part_ids(self, part: str, *, special: bool) -> Ids:
-        """Return the token ids that *part* has inside a longer text.
-
-        With *special*, special tokens in it are recognised.
-        """
+        # Return the token ids that `part` has inside a longer text. With `special`, special tokens in it are
+        # recognised.
         # Some tokenizers (Llama 2, Mistral 7B) put a space before a text. So the text follows a line break, whose ids
         # are removed. A text that begins with a line break may share a token with it; then it is tokenized alone.
         known = self._known.ids
@@ -462,17 +437,14 @@ class TokenPrompts:
         return await self._tokenizer.text_ids(part, special=special)
 
     async def _tag_ids(self, tag: str) -> Ids:
-        """Return the token ids of *tag*. They are cached."""
+        # Return the token ids of `tag`. They are cached.
         known = self._known.ids
         if tag not in known:
             known[tag] = await self._ids(tag, trusted=True)
         return known[tag]
 
     async def _family(self) -> Markup:
-        """Return the reasoning tags of the model: of the first family whose opening tag is one token for the server.
-
-        If there is no such family, return the first one. Of an opening tag with several parts, the first part counts.
-        """
+        # If there is no such family, return the first one. Of an opening tag with several parts, the first part counts.
         known = self._known
         if known.markup is None:
             markup = FAMILIES[0]
@@ -485,7 +457,6 @@ class TokenPrompts:
         return known.markup
 
     async def _is_open(self, prompt: Ids, markup: Markup) -> bool:
-        """Return whether *prompt* ends with the opening tag of *markup*, with at most two other tokens after it."""
         tag = await self._tag_ids(markup.opening)
         closing = await self._tag_ids(markup.closing)
         tail = prompt[-_SHOWN_END:]
@@ -497,14 +468,13 @@ def _rfind(ids: Ids, part: Ids) -> int:
 
 
 def _tag(markup: Markup, phase: Phase | None, wanted: Phase) -> str:
-    """Return the tag of *markup* between text in *phase* and text in *wanted*; empty if none is needed."""
     if wanted == "reasoning":
         return "" if phase == "reasoning" else markup.opening
     return markup.closing if phase == "reasoning" else ""
 
 
 def fragments(text: str) -> list[str]:
-    """Split *text* inside each part that looks like a special token, so that a tokenizer reads it as plain text."""
+    # Split `text` inside each part that looks like a special token, so that a tokenizer reads it as plain text.
     cuts = [match.end() for match in _SPECIAL.finditer(text)]
     return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True) if start < end]
 
@@ -528,7 +498,7 @@ class RawText:
         self._spoken = phase == "answer"
 
     def feed(self, text: str) -> list[tuple[Phase, str]]:
-        """Add *text*, and return the parts whose phase is certain. An end that may be a part of a tag is held back."""
+        # An end that may be a part of a tag is held back.
         text = self._held + text
         found: list[tuple[Phase, str]] = []
         while (tag := self._next_tag()) and tag in text:
@@ -550,11 +520,11 @@ class RawText:
 
     @property
     def is_holding(self) -> bool:
-        """Whether text is held back, because it may be the beginning of a tag."""
+        # Whether text is held back, because it may be the beginning of a tag.
         return bool(self._held)
 
     def finish(self) -> list[tuple[Phase, str]]:
-        """Return the text that was held back, because the text has ended and no tag can follow."""
+        # Return the text that was held back, because the text has ended and no tag can follow.
         held, self._held = self._held, ""
         return [(self.phase, held)] if held else []
 
@@ -567,7 +537,6 @@ class RawText:
 
 
 def _framed(event: bytes) -> bytes:
-    """Return *event* as a server-sent event."""
     return b"data: " + event + b"\n\n"
 
 
@@ -598,19 +567,13 @@ class ChatEvents:
 
     @property
     def status(self) -> int:
-        """The HTTP status code of the response that is converted."""
         return self._response.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers of the original response."""
         return self._response.headers
 
     async def receive(self) -> bytes:
-        """Wait for bytes and return them, converted to events of the chat API; empty at the end of the body.
-
-        Raises :class:`~interwhen.ModelError` if the connection fails or an event is too large.
-        """
         while True:
             data = await self._response.receive()
             if not data:
@@ -620,7 +583,6 @@ class ChatEvents:
                 return events
 
     def _rest(self) -> bytes:
-        """Return an event with the text that waits, without a finish reason; empty if no text waits."""
         parts, self._waiting = [*self._waiting, *self._text.finish()], []
         if not parts:
             return b""
@@ -629,11 +591,10 @@ class ChatEvents:
         return _framed(event)
 
     async def aclose(self) -> None:
-        """Close the original response."""
         await self._response.aclose()
 
     def _events(self, data: bytes) -> bytes:
-        """Return the chat events for the event *data*. Text that still waits precedes the end mark."""
+        # Text that still waits precedes the end mark.
         try:
             body = msgspec.json.decode(data)
         except DECODE_ERRORS:
@@ -668,7 +629,6 @@ class ChatEvents:
         return msgspec.json.encode(body)
 
     def _delta(self, parts: Sequence[tuple[Phase, str]]) -> dict[str, Any]:
-        """Return the message of a chat event that adds the text of *parts*."""
         delta: dict[str, Any] = {}
         for phase, text in parts:
             name = self._field if phase == "reasoning" else "content"
@@ -676,10 +636,7 @@ class ChatEvents:
         return delta
 
     def _may_call(self, parts: Sequence[tuple[Phase, str]]) -> bool:
-        """Return whether the answer in *parts* has the opening tag of a tool call, or may end inside one.
-
-        After an opening tag of a call, the result is always true.
-        """
+        # After an opening tag of a call, the result is always true.
         if not self._called:
             text = "".join(text for phase, text in parts if phase == "answer")
             self._called = has_call(text)
@@ -687,10 +644,8 @@ class ChatEvents:
         return True
 
     def _finish_calls(self, choice: Mapping[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-        """Move the tool calls in the text of *delta* to its field ``tool_calls``, and return the new finish reason.
-
-        Return an empty dictionary if nothing was moved.
-        """
+        # Move the tool calls in the text of `delta` to its field `tool_calls`, and return the new finish reason. Return
+        # an empty dictionary if nothing was moved.
         if self._calls is None or choice["finish_reason"] != "stop" or not delta.get("content"):
             return {}
         answer = self._calls.read(delta["content"])
@@ -704,10 +659,7 @@ class ChatEvents:
 
 
 def completion_body(chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool = True) -> dict[str, Any]:
-    """Return the body for `/v1/completions` that continues *prompt* with the settings of *chat*.
-
-    Fields that only the chat API has are left out. With *with_ids*, it asks for the token ids of the continuation.
-    """
+    # Fields that only the chat API has are left out. With `with_ids`, it asks for the token ids of the continuation.
     body = {name: value for name, value in chat.items() if name not in _CHAT_ONLY}
     if "max_completion_tokens" in body:
         body.setdefault("max_tokens", body.pop("max_completion_tokens"))

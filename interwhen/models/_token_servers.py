@@ -35,11 +35,9 @@ _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_p
 
 
 class TokenServer(Tokenizer):
-    """Makes the requests to *model* of a server that can continue token ids, and reads the answers.
+    """Makes the requests to *model* of a server that can continue token ids, and reads the answers."""
 
-    Methods that send a request or read an answer raise :class:`~interwhen.ModelError` if the request fails or the
-    answer is invalid.
-    """
+    # Methods that send a request or read an answer raise `ModelError` if the request fails or the answer is invalid.
 
     place: Place
     """Where a prompt of token ids is posted to."""
@@ -49,23 +47,16 @@ class TokenServer(Tokenizer):
         self._post = post
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:  # noqa: ARG002  vLLM and SGLang ignore it
-        """Return the token ids of *text*, without ids that mark its beginning.
-
-        With *special*, text that looks like a special token becomes that token. Some servers do this without *special*,
-        too.
-        """
+        # With `special`, text that looks like a special token becomes that token. Some servers do this without
+        # `special`, too.
         body = {"model": self._model, "prompt": text, "add_special_tokens": False}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request that continues *prompt* with the settings of *chat*.
-
-        With *with_ids*, it asks for the token ids of the continuation.
-        """
+        # With `with_ids`, it asks for the token ids of the continuation.
         raise NotImplementedError
 
     def converter(self) -> Callable[[Body], Body] | None:
-        """Return a function that converts the events of one answer to the form of `/v1/completions`, if needed."""
         return None
 
     def events(
@@ -78,10 +69,6 @@ class TokenServer(Tokenizer):
         return ChatEvents(response, prompt, field, read=self.converter(), calls=calls)
 
     def completion(self, data: bytes) -> Completion:
-        """Return the completion in *data*, the answer to a request of :meth:`body` without streaming.
-
-        Raises :class:`~interwhen.ModelError` if *data* is an error or no completion.
-        """
         convert = self.converter()
         if convert is None:
             return _completion(data, data)
@@ -91,15 +78,11 @@ class TokenServer(Tokenizer):
 
 
 def token_server(owned_by: str | None, model: str, post: Post) -> TokenServer:
-    """Return the object that makes the requests for *model* on the server named *owned_by*.
-
-    An unknown name means vLLM.
-    """
+    # An unknown name means vLLM.
     return _SERVERS.get(owned_by or "", VllmTokens)(model, post)
 
 
 def sends_ids(card: ModelCard | None) -> bool:
-    """Return whether the server of *card* may send token ids in the stream of a chat; true if it is unknown."""
     # SGLang refuses such a request, and llama.cpp ignores the field.
     return card is None or card.owned_by not in ("sglang", "llamacpp")
 
@@ -110,15 +93,10 @@ class VllmTokens(TokenServer):
     place: Place = "completions"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins.
-
-        Raises :class:`~interwhen.ModelError` if the server refuses the request or its answer has another form.
-        """
         body = {"model": self._model, **_template_fields(chat), "add_generation_prompt": True}
         return _tokens(await self._post(body, "/tokenize"))
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request body for vLLM that continues *prompt*; see :meth:`TokenServer.body`."""
         return completion_body(chat, prompt, with_ids=with_ids)
 
 
@@ -128,24 +106,17 @@ class LlamaCppTokens(TokenServer):
     place: Place = "/completion"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*, up to the place where the answer begins.
-
-        Raises :class:`~interwhen.ModelError` if the server refuses a request or its answer has another form.
-        """
         body = {"model": self._model, **_template_fields(chat, "reasoning_effort")}
         data = await self._post(body, "/apply-template")
         rendered = _decoded(data, RenderedPrompt, "the answer of /apply-template must have a prompt")
         return await self._ids(rendered.prompt, add_special=True, parse_special=True)
 
     async def text_ids(self, text: str, *, special: bool) -> Ids:
-        """Return the token ids of *text*. With *special*, text that looks like a special token becomes that token."""
+        # With `special`, text that looks like a special token becomes that token.
         return await self._ids(text, add_special=False, parse_special=special)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:
-        """Return the request body for llama.cpp that continues *prompt*; see :meth:`TokenServer.body`.
-
-        Settings of *chat* that interwhen does not know for the API ``/completion`` are left out.
-        """
+        # Settings of `chat` that interwhen does not know for the API `/completion` are left out.
         body = {name: chat[name] for name in _LLAMACPP_FIELDS if chat.get(name) is not None}
         if (limit := chat.get("max_completion_tokens", chat.get("max_tokens"))) is not None:
             body["n_predict"] = limit
@@ -176,18 +147,14 @@ class LlamaCppTokens(TokenServer):
 
 
 class SglangTokens(TokenServer):
-    """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers.
+    """Tokenizes text with SGLang, makes requests that continue a prompt of token ids, and reads the answers."""
 
-    The requests were never sent to a real server.
-    """
+    # The requests were never sent to a real server.
 
     place: Place = "/generate"
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
-        """Return the token ids of *chat*. The server reports them in a chat answer of one token (since SGLang 0.5.13).
-
-        Raises :class:`~interwhen.ModelError` if the server refuses the request, or if its answer has no ids.
-        """
+        # The server reports them in a chat answer of one token (since SGLang 0.5.13).
         body = {
             **_template_fields(chat, "reasoning_effort"),
             "max_tokens": 1,
@@ -202,11 +169,8 @@ class SglangTokens(TokenServer):
         return tuple(answer.choices[0].prompt_token_ids)
 
     def body(self, chat: Mapping[str, Any], prompt: TokenPrompt, *, with_ids: bool) -> Body:  # noqa: ARG002  always sent
-        """Return the request body for SGLang that continues *prompt*; see :meth:`TokenServer.body`.
-
-        Settings of *chat* that interwhen does not know for the API ``/generate`` are left out, and *with_ids* is
-        ignored.
-        """
+        # Settings of `chat` that interwhen does not know for the API `/generate` are left out, and `with_ids` is
+        # ignored.
         options = {name: chat[name] for name in _SGLANG_OPTIONS if chat.get(name) is not None}
         if chat.get("seed") is not None:
             options["sampling_seed"] = chat["seed"]
@@ -241,11 +205,10 @@ _SERVERS: Mapping[str, Callable[[str, Post], TokenServer]] = {
 
 
 class _SglangEvents:
-    """Converts the events of one response of `/generate`.
+    """Converts the events of one response of `/generate`."""
 
-    By default, each event has the whole text and all ids so far; with the server's option
-    ``--incremental-streaming-output``, only the new ones.
-    """
+    # By default, each event has the whole text and all ids so far; with the server's option
+    # `--incremental-streaming-output`, only the new ones.
 
     def __init__(self) -> None:
         self._text = 0
@@ -253,10 +216,8 @@ class _SglangEvents:
         self._scores = 0
 
     def event(self, body: Body) -> Body:
-        """Convert the event *body* of `/generate` to the form of `/v1/completions`, with only the new text and ids.
-
-        Call it for each event, in order.
-        """
+        # Convert the event `body` of `/generate` to the form of `/v1/completions`, with only the new text and ids. Call
+        # it for each event, in order.
         meta = body.get("meta_info")
         if not isinstance(meta, dict):
             return body  # an error
@@ -295,7 +256,6 @@ class _SglangEvents:
 
 
 def _scores(rows: object) -> list[tuple[str, Any]]:
-    """Return the text and the log-probability in each of *rows*, a list of ``[logprob, token id, text]``."""
     wide = [row if isinstance(row, list) and len(row) > 2 else (None, 0, "") for row in _list(rows)]
     return [(row[2] if isinstance(row[2], str) else "", row[0]) for row in wide]
 
@@ -305,10 +265,7 @@ def _list(found: object) -> list[Any]:
 
 
 def _llamacpp_event(body: Body) -> Body:
-    """Convert *body*, an event or an answer of `/completion`, to the form of `/v1/completions`.
-
-    An error is returned unchanged.
-    """
+    # An error is returned unchanged.
     if "content" not in body:
         return body  # an error
     choice: Body = {"index": 0, "text": body["content"], "finish_reason": None, "token_ids": body.get("tokens") or []}
@@ -360,7 +317,6 @@ def _decoded(data: bytes, kind: Any, wanted: str) -> Any:
 
 
 def _completion(converted: bytes, data: bytes) -> Completion:
-    """Return the completion in *converted*, which is the answer *data* in the form of ``/v1/completions``."""
     answer: CompletionBody = _decoded(converted, CompletionBody, "the answer must be a completion")
     return completion_of(answer, data)
 
@@ -370,7 +326,6 @@ def _template_fields(chat: Mapping[str, Any], *more: str) -> Body:
 
 
 def _schema(chat: Mapping[str, Any]) -> Body | None:
-    """Return the JSON schema that the field ``response_format`` of *chat* requires; ``None`` if it requires none."""
     wanted = chat.get("response_format")
     if not isinstance(wanted, Mapping):
         return None

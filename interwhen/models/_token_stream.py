@@ -141,12 +141,8 @@ class StreamNotes:
 
 
 def lenient(decode: Decode, notes: StreamNotes) -> Decode:
-    """Return a function that decodes like *decode*, but skips malformed events and counts them in *notes*.
-
-    If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD, and the event is used and counted. Errors
-    other than :class:`~interwhen.models.MalformedEvent` are raised.
-    """
-
+    # If only the UTF-8 of an event is invalid, the invalid bytes become U+FFFD, and the event is used and counted.
+    # Errors other than `MalformedEvent` are raised.
     def decoded(data: bytes, offset: int, first: bool) -> Decoded:  # noqa: FBT001  see Decode
         try:
             return decode(data, offset, first)
@@ -240,12 +236,8 @@ class TokenStream:
         self._error: ModelError | None = None
 
     async def receive(self) -> Sequence[Chunk]:  # noqa: C901  hot path: function calls would cost more
-        """Wait for text and return the chunks that have arrived; empty at the end of the stream.
-
-        If the server sent no finish reason, the last chunk has the reason ``truncated``, or ``other`` after an end
-        mark. Raises :class:`~interwhen.ModelError` if the stream breaks or is invalid, and :class:`StreamClosed` after
-        :meth:`aclose`.
-        """
+        # If the server sent no finish reason, the last chunk has the reason `truncated`, or `other` after an end mark.
+        # Raises `ModelError` if the stream breaks or is invalid, and `StreamClosed` after `aclose`.
         if self._ended or self._error is not None or self._closed:
             return self._after_end()
         chunks: list[Chunk] = []
@@ -279,19 +271,15 @@ class TokenStream:
 
     @property
     def is_open(self) -> bool:
-        """Whether more may come: no finish reason, end or error has arrived, and it was not closed."""
         return not (self._ended or self._closed or self._finished or self._error is not None)
 
     @property
     def was_cut(self) -> bool:
-        """Whether the stream was closed before a finish reason or its end arrived."""
         return self._closed and not (self._ended or self._finished)
 
     async def aclose(self) -> None:
-        """Close the stream. This closes the connection, unless the response is complete.
-
-        After the end mark, it waits for the end of the response, for at most :data:`_DRAIN_SECONDS`.
-        """
+        # Close the stream. This closes the connection, unless the response is complete. After the end mark, it waits
+        # for the end of the response, for at most `_DRAIN_SECONDS`.
         if self._closed:
             return
         self._closed = True
@@ -302,7 +290,7 @@ class TokenStream:
         await self._response.aclose()
 
     def settle(self) -> bool:
-        """If the response is complete, close the stream without waiting. Return whether this call closed it."""
+        # If the response is complete, close the stream without waiting. Return whether this call closed it.
         settle = getattr(self._response, "settle", None)
         if not self._ended or self._closed or settle is None or not settle():
             return False
@@ -310,10 +298,7 @@ class TokenStream:
         return True
 
     async def abort(self) -> None:
-        """Call the function *stop*, if there is one and the stream was closed before its end. Later calls do nothing.
-
-        If *stop* raises a :class:`~interwhen.ModelError`, this is only logged.
-        """
+        # Later calls do nothing. If `stop` raises a `ModelError`, this is only logged.
         stop, self._stop = self._stop, None
         if stop is None or self._ended or not self._closed:
             return
@@ -328,7 +313,6 @@ class TokenStream:
     def _take(
         self, found: EndMark | tuple[Chunk, ...], chunks: list[Chunk], at: int, events: Sequence[SseEvent]
     ) -> None:
-        """Add the chunks in *found* to *chunks*, or end the stream if *found* is the end mark."""
         if isinstance(found, EndMark):
             self.notes.bytes_after_end += self._after(at, events)
             self._end(chunks, "other")
@@ -338,28 +322,24 @@ class TokenStream:
             self._finished = self._finished or found[-1].finish_reason is not None
 
     def _is_news(self, chunks: Sequence[Chunk]) -> bool:
-        """Return whether *chunks* contain more than token counts, or the first token counts after the finish reason."""
         if self._finished and not self._counted:
             self._counted = chunks[-1].usage is not None
             return True
         return any(chunk.tokens or chunk.text or chunk.finish_reason is not None for chunk in chunks)
 
     def _after(self, offset: int, events: Sequence[SseEvent]) -> int:
-        """Return about how many bytes have arrived after the end mark, which is at the byte *offset* of the body."""
         following = next((at for _, at in events if at > offset), None)
         return self._decoder.unfinished if following is None else self._decoder.offset - following
 
     def _end(self, chunks: list[Chunk], reason: FinishReason) -> None:
-        """End the stream. If the server sent no finish reason, add a chunk with *reason* to *chunks*."""
+        # If the server sent no finish reason, add a chunk with `reason` to `chunks`.
         self._ended = True
         if not self._finished:
             chunks.append(Chunk("", tokens=0, finish_reason=reason))
 
     def _fail(self, exc: ModelError, chunks: list[Chunk]) -> None:
-        """Store *exc* for the next read. If this read has no *chunks*, or the stream was closed, raise *exc* now.
-
-        A connection that breaks after the finish reason only ends the stream.
-        """
+        # If this read has no `chunks`, or the stream was closed, raise `exc` now. A connection that breaks after the
+        # finish reason only ends the stream.
         if isinstance(exc, ConnectError) and self._finished:
             self._ended = True  # only the end mark and the token counts are lost
             return
@@ -437,13 +417,13 @@ class SlotRelease:
         self._unknown_until = 0.0
 
     def add(self, stream: TokenStream) -> None:
-        """Remember *stream*. If it is closed before its end, :meth:`wait` waits for its slot."""
+        # If it is closed before its end, `wait` waits for its slot.
         self._prune()
         self._streams.append(stream)
 
     @contextmanager
     def asking(self) -> Iterator[None]:
-        """Count one running request without streaming as long as the block runs, because it occupies a slot."""
+        # Count one running request without streaming as long as the block runs, because it occupies a slot.
         self._asking += 1
         try:
             yield
@@ -451,11 +431,8 @@ class SlotRelease:
             self._asking -= 1
 
     async def wait(self, ask: Callable[[], Awaitable[bytes]]) -> None:
-        """Wait until the slots of streams that were cut are probably free, for at most ``MOST_SECONDS``.
-
-        Returns at once if no stream was cut since the last call. *ask* returns the answer of ``GET /slots``. If it
-        fails, the wait ends, and the server is not asked again for ``REMEMBERED_SECONDS``.
-        """
+        # Returns at once if no stream was cut since the last call. `ask` returns the answer of `GET /slots`. If it
+        # fails, the wait ends, and the server is not asked again for `REMEMBERED_SECONDS`.
         self._prune()
         if not self._held or anyio.current_time() < self._unknown_until:
             return
@@ -468,7 +445,6 @@ class SlotRelease:
             log_info("endpoint.slots_unknown", error=type(error).__name__, seconds=REMEMBERED_SECONDS)
 
     def _prune(self) -> None:
-        """Remove the streams that are not open, and count those whose slot may still be occupied."""
         self._held += sum(stream.was_cut for stream in self._streams)
         self._streams = [stream for stream in self._streams if stream.is_open]
 

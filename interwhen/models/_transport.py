@@ -149,16 +149,13 @@ KEEPALIVE_SECONDS = 4.0
 
 
 def scheme_and_host(url: str) -> tuple[str, str]:
-    """Return the scheme of *url*, and its host. If *url* has a port, the host includes it."""
+    # Return the scheme of `url`, and its host. If `url` has a port, the host includes it.
     parts = urlsplit(url)
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
 def environment_proxy(scheme: str, host: str) -> str | None:
-    """Return the URL of the proxy that the environment sets for *host* and *scheme*; ``None`` if there is none.
-
-    On macOS and Windows, the settings of the system may be used.
-    """
+    # On macOS and Windows, the settings of the system may be used.
     import urllib.request  # with http.client and email, a tenth of the time that `import interwhen` may take
 
     proxies = urllib.request.getproxies()
@@ -182,13 +179,11 @@ async def connect(
     local: tuple[str, int] | None = None,
     context: ssl.SSLContext | None = None,
 ) -> tuple[asyncio.Transport, P]:
-    """Connect to the first address of *host* that answers. Return the asyncio transport and the protocol.
-
-    The addresses are tried one after the other, each for :data:`_TRY_SECONDS`, the last one without a limit. *factory*
-    makes the protocol, and *local* is the IP address and the port of this machine to connect from. With *context*, the
-    connection uses TLS. Raises :class:`OSError` if no address answers or TLS fails, and :class:`UnicodeError` if *host*
-    is no valid name.
-    """
+    # Connect to the first address of `host` that answers. Return the asyncio transport and the protocol. The addresses
+    # are tried one after the other, each for `_TRY_SECONDS`, the last one without a limit. `factory` makes the
+    # protocol, and `local` is the IP address and the port of this machine to connect from. With `context`, the
+    # connection uses TLS. Raises `OSError` if no address answers or TLS fails, and `UnicodeError` if `host` is no valid
+    # name.
     import asyncio
 
     # Not in parallel (RFC 8305): happy_eyeballs_delay of asyncio leaks a socket if it is cancelled in the wrong
@@ -208,7 +203,6 @@ async def connect(
 
 
 def not_a_url(url: str) -> str:
-    """Return the error message for *url*, which is not the URL of an HTTP server."""
     return (
         f"the URL of a server must begin with http:// or https:// and name a host, got {without_user(url)!r:.200}: "
         "correct base_url"
@@ -216,7 +210,6 @@ def not_a_url(url: str) -> str:
 
 
 def describe_error(exc: OSError | UnicodeError) -> str:
-    """Return the reason why a connection failed: the message of *exc* without the addresses that asyncio adds."""
     import ssl
 
     if isinstance(exc, OSError) and not isinstance(exc, (socket.gaierror, ssl.SSLError)) and exc.errno:
@@ -225,7 +218,6 @@ def describe_error(exc: OSError | UnicodeError) -> str:
 
 
 async def _addresses(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[tuple[int, str]]:
-    """Return the address family and the address for each address of *host*, without DNS if it is an IP address."""
     with contextlib.suppress(ValueError):
         return [(socket.AF_INET if ip_address(host).version == 4 else socket.AF_INET6, host)]
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -270,13 +262,9 @@ _NUMBER = re.compile(r"\d{1,9}(\.\d*)?")
 
 
 def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str] | None = None) -> UpstreamError:
-    """Return the exception for an error *body* of a server; *status* is ``None`` for an error in a stream.
-
-    Without *status*, a code from 400 to 599 in *body* is the status. Status 429 becomes
-    :class:`~interwhen.models.RateLimited`, a message that the prompt is too long usually
-    :class:`~interwhen.models.ContextOverflow`, and any other error :class:`~interwhen.models.UpstreamError`. The time
-    to wait in *headers* is stored in the exception.
-    """
+    # Without `status`, a code from 400 to 599 in `body` is the status. Status 429 becomes `RateLimited`, a message that
+    # the prompt is too long usually `ContextOverflow`, and any other error `UpstreamError`. The time to wait in
+    # `headers` is stored in the exception.
     message, code = _describe(body)
     if status is None and code is not None and _STATUS.fullmatch(code):
         status = int(code)
@@ -302,7 +290,7 @@ def refusal(body: bytes, *, status: int | None = None, headers: Mapping[str, str
 
 
 def _describe(body: bytes) -> tuple[str, str | None]:
-    """Return the message and the code in *body*, an error of a server. The code may be ``None``."""
+    # The code may be `None`.
     try:
         error = _decode_error(body)
         if isinstance(error.error, str):
@@ -318,10 +306,7 @@ def _describe(body: bytes) -> tuple[str, str | None]:
 
 
 def retry_after(headers: Mapping[str, str], *, now: float | None = None) -> float | None:
-    """Return how many seconds to wait, according to the header ``Retry-After``; ``None`` without a valid header.
-
-    The header ``Retry-After-Ms`` comes first. *now* is the current Unix time.
-    """
+    # The header `Retry-After-Ms` comes first. `now` is the current Unix time.
     if (text := headers.get("retry-after-ms")) and _NUMBER.fullmatch(text):
         return float(text) / 1000
     text = headers.get("retry-after", "").strip()
@@ -350,14 +335,8 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 async def open_stream(
     transport: Transport, request: HttpRequest, timeouts: Timeouts, *, whole_too: bool = False
 ) -> HttpResponse:
-    """Send *request* with *transport*, and return the response when its head has arrived. The caller closes it.
-
-    With *whole_too*, JSON is also accepted, for servers that do not stream. Raises
-    :class:`~interwhen.models.UnexpectedForm` if the body is compressed or the content type is not that of a stream,
-    :class:`~interwhen.models.UpstreamError` for a refused request or (without *whole_too*) an error as JSON,
-    :class:`~interwhen.models.ConnectError` for a broken connection, and :class:`~interwhen.models.StreamTimeout` for a
-    late head.
-    """
+    # Send `request` with `transport`, and return the response when its head has arrived. The caller closes it. With
+    # `whole_too`, JSON is also accepted, for servers that do not stream.
     response = await _send(transport, request, timeouts)
     kind = response.headers.get("content-type", "")
     # A missing or vague content type is accepted: the decoder sees at the first line whether it is an event stream.
@@ -375,14 +354,6 @@ async def open_stream(
 
 
 async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> bytes:
-    """Send *request* with *transport*, and return the whole body of its response.
-
-    Raises :class:`~interwhen.models.UpstreamError` for a final status other than 2xx,
-    :class:`~interwhen.models.ConnectError` if the connection fails, :class:`~interwhen.models.StreamProtocolError` for
-    a body that is compressed or has more than 16 MiB, and :class:`~interwhen.models.StreamTimeout` if the head takes
-    longer than ``timeouts.first_token`` seconds, or all of it longer than ``timeouts.total`` (if that is ``None``: the
-    body longer than ``first_token``).
-    """
     total, begun = timeouts.total, anyio.current_time()
     try:
         with anyio.fail_after(total):
@@ -410,10 +381,6 @@ async def exchange(transport: Transport, request: HttpRequest, timeouts: Timeout
 
 
 async def _send(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, follow redirects on the same server, and return a response with status 2xx.
-
-    Raises :class:`UpstreamError` for another status, and :class:`UnexpectedForm` for a compressed body.
-    """
     for _ in range(_MAX_REDIRECTS + 1):
         response = await _head(transport, request, timeouts)
         if 200 <= response.status < 300:
@@ -441,7 +408,6 @@ async def _head(transport: Transport, request: HttpRequest, timeouts: Timeouts) 
 
 
 async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeouts) -> HttpResponse:
-    """Send *request*, and send it once more if the server had probably closed the kept connection."""
     try:
         return await transport.send(request, connect_timeout=timeouts.connect)
     except ConnectError as error:
@@ -452,7 +418,7 @@ async def send_again(transport: Transport, request: HttpRequest, timeouts: Timeo
 
 
 async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
-    """Close *response* and raise :class:`UnexpectedForm` if its body is compressed, because this delays tokens."""
+    # Close `response` and raise `UnexpectedForm` if its body is compressed, because this delays tokens.
     coding = response.headers.get("content-encoding", "identity").strip().lower()
     if coding not in {"", "identity"}:
         await response.aclose()
@@ -464,10 +430,7 @@ async def _refuse_encoded(request: HttpRequest, response: HttpResponse) -> None:
 
 
 def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
-    """Return *request* with the URL to which *response* redirects.
-
-    Raises :class:`UpstreamError` if *response* names no URL, or one on another server, which must not get the key.
-    """
+    # Raises `UpstreamError` if `response` names no URL, or one on another server, which must not get the key.
     location = response.headers.get("location", "")
     try:
         url = urljoin(request.url, location)
@@ -484,7 +447,7 @@ def _redirected(request: HttpRequest, response: HttpResponse) -> HttpRequest:
 
 
 def _redacted(request: HttpRequest, location: str) -> str:
-    """Describe the target of a redirect for an error. An alias of *request* hides it."""
+    # Describe the target of a redirect for an error. An alias of `request` hides it.
     return "another server" if request.alias else f"another server, {location!r:.200}"
 
 
@@ -498,7 +461,7 @@ def _same_server(old: str, new: str) -> bool:
 
 
 async def _excerpt(response: HttpResponse) -> bytes:
-    """Read the beginning of the error body of *response*, and close it. Empty if this fails or takes 5 seconds."""
+    # Empty if this fails or takes 5 seconds.
     body = b""
     try:
         with anyio.move_on_after(5.0):
@@ -511,7 +474,6 @@ async def _excerpt(response: HttpResponse) -> bytes:
 
 
 async def read_body(response: HttpResponse, limit: int) -> bytes:
-    """Read the body of *response* to its end, or until it has more than *limit* bytes."""
     body = bytearray()
     while len(body) <= limit and (data := await response.receive()):
         body += data
@@ -522,10 +484,7 @@ async def read_body(response: HttpResponse, limit: int) -> bytes:
 
 
 async def retrying(call: Callable[[], Awaitable[T]], retries: Retries) -> T:
-    """Call *call* and await it until it succeeds, with the waiting times of *retries* between the attempts.
-
-    An error that :meth:`Retries.wait` does not find worth a retry, and the last one that *retries* allows, is raised.
-    """
+    # An error that `Retries.wait` does not find worth a retry, and the last one that `retries` allows, is raised.
     waited = 0.0
     attempt = 0
     while True:
@@ -572,11 +531,8 @@ _NAME = re.compile(r"[a-z_]+", re.IGNORECASE)
 
 
 def refuses(error: UpstreamError, field: str) -> bool:
-    """Return whether *error* names *field*, a top-level field of the request, as its cause.
-
-    Only structured fields of an error with status 400 or 422 are read. The message is ignored, because it may quote the
-    request, which is untrusted.
-    """
+    # Only structured fields of an error with status 400 or 422 are read. The message is ignored, because it may quote
+    # the request, which is untrusted.
     if error.status not in _REFUSING:
         return False
     try:
@@ -591,19 +547,16 @@ def refuses(error: UpstreamError, field: str) -> bool:
 
 
 def mentions(error: UpstreamError, *fields: str) -> bool:
-    """Return whether *error* has the status 400 or 422 and its body contains one of the names *fields*.
-
-    This is enough for a retry without the field, but not to conclude that the server does not accept it.
-    """
+    # Return whether `error` has the status 400 or 422 and its body contains one of the names `fields`. This is enough
+    # for a retry without the field, but not to conclude that the server does not accept it.
     return error.status in _REFUSING and any(name.lower() in fields for name in _NAME.findall(error.body))
 
 
 class FieldSupport:
-    """Remembers whether one model of one server accepts *field*.
+    """Remembers whether one model of one server accepts *field*."""
 
-    It assumes that the field is accepted, unless a request was refused within the last ``REMEMBERED_SECONDS`` that
-    succeeded without the field.
-    """
+    # It assumes that the field is accepted, unless a request was refused within the last `REMEMBERED_SECONDS` that
+    # succeeded without the field.
 
     __slots__ = ("_until", "field", "place")
 
@@ -615,14 +568,11 @@ class FieldSupport:
 
     @property
     def is_likely(self) -> bool:
-        """Whether the server probably accepts the field, so that it should be sent."""
+        # Whether the server probably accepts the field, so that it should be sent.
         return not self._until or anyio.current_time() >= self._until
 
     def learn(self, error: UpstreamError, request: Mapping[str, Any]) -> None:
-        """Record that the server answered *request* with *error*, and then accepted it without this object's field.
-
-        Nothing is recorded if *error* does not name the field, or may only repeat fields of *request*.
-        """
+        # Nothing is recorded if `error` does not name the field, or may only repeat fields of `request`.
         if not refuses(error, self.field) or _ERROR_FIELDS & request.keys():
             return
         self._until = anyio.current_time() + REMEMBERED_SECONDS
@@ -638,11 +588,7 @@ class FieldSupport:
 async def send_with(
     wanted: Mapping[FieldSupport, Any], body: dict[str, Any], call: Callable[[dict[str, Any]], Awaitable[T]]
 ) -> T:
-    """Call *call* with *body* and the *wanted* fields that the server probably accepts, and return its result.
-
-    If the server refuses such fields, repeat the call without them. Other refusals raise
-    :class:`~interwhen.models.UpstreamError`.
-    """
+    # If the server refuses such fields, repeat the call without them. Other refusals raise `UpstreamError`.
     asked = {support: value for support, value in wanted.items() if support.is_likely}
     try:
         return await call({**body, **{support.field: value for support, value in asked.items()}})
@@ -673,11 +619,8 @@ class SamplingSupport:
     async def send(
         self, body: dict[str, Any], optional: Iterable[str], call: Callable[[dict[str, Any]], Awaitable[T]]
     ) -> T:
-        """Call *call* with *body* and return its result. If the server refuses an *optional* field, repeat without it.
-
-        ``max_tokens`` is sent as ``max_completion_tokens`` if it is refused. Other refusals raise
-        :class:`~interwhen.models.UpstreamError`.
-        """
+        # If the server refuses an `optional` field, repeat without it. `max_tokens` is sent as `max_completion_tokens`
+        # if it is refused. Other refusals raise `UpstreamError`.
         names = [name for name in (*_RENAMED, *optional) if name in body]
         sent = _without(body, [name for name in names if not self._options[name].is_likely])
         refused: dict[str, UpstreamError] = {}
@@ -697,10 +640,7 @@ class SamplingSupport:
 
 
 def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
-    """Return *body* without the options *names*, or with their new names.
-
-    ``logprobs`` takes ``top_logprobs`` with it.
-    """
+    # Return `body` without the options `names`, or with their new names. `logprobs` takes `top_logprobs` with it.
     found = dict(body)
     for name in names:
         value = found.pop(name, None)
@@ -712,5 +652,4 @@ def _without(body: dict[str, Any], names: Iterable[str]) -> dict[str, Any]:
 
 
 def until_stop(text: str, stop: Iterable[str]) -> str:
-    """Return the part of *text* before the first of the *stop* sequences; all of it if it contains none."""
     return text[: min((at for each in stop if (at := text.find(each)) >= 0), default=len(text))]

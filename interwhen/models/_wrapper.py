@@ -18,7 +18,6 @@ class ModelWrapper:
         self._model = model
 
     def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the wrapped model."""
         if name == "_model":  # it is not there yet, for example in a copy that is being made
             raise AttributeError(name)
         return getattr(self._model, name)
@@ -53,7 +52,6 @@ class StreamWrapper:
         self._is_over = False
 
     def __getattr__(self, name: str) -> Any:
-        """Return the attribute *name* of the inner stream, such as ``way``, ``notes`` or ``abort``."""
         if name == "_stream":
             raise AttributeError(name)
         return getattr(self._stream, name)
@@ -65,7 +63,7 @@ class StreamWrapper:
         """Handle the end of the stream. It is called once, before the stream is closed."""
 
     def settle(self) -> bool:
-        """Close the stream, if that needs no waiting. Return whether this call closed it."""
+        # Close the stream, if that needs no waiting. Return whether this call closed it.
         settle = getattr(self._stream, "settle", None)
         if settle is None or not settle():
             return False
@@ -77,7 +75,6 @@ class StreamWrapper:
         await self._stream.aclose()
 
     def end(self) -> None:
-        """Call :meth:`finish`, unless it was called before."""
         if not self._is_over:
             self._is_over = True
             self.finish()

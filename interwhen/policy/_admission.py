@@ -84,11 +84,8 @@ def _mistakes(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
 
 
 def replaced_below(node: Node, words: tuple[frozenset[str], ...]) -> Iterator[Node]:
-    """Yield copies of *node*; each copy has one small mistake, in *node* itself or in one of its descendants.
-
-    Mistakes are, for example, another comparison, a number that is 1 greater, or a part that is left out. *words* are
-    the sets of allowed words in the schema.
-    """
+    # Mistakes are, for example, another comparison, a number that is 1 greater, or a part that is left out. `words` are
+    # the sets of allowed words in the schema.
     yield from _changes(node, words)
     if isinstance(node, Apply) and builtin(node).is_opaque:
         return
@@ -150,7 +147,6 @@ def _other_constants(node: Constant, words: tuple[frozenset[str], ...]) -> Itera
 
 
 def _words_of(schema: Schema) -> Iterator[frozenset[str]]:
-    """Yield the sets of allowed words that texts in *schema* have."""
     tools = (kind for tool in schema.tools.values() for kind in (tool.arguments, tool.returns))
     for kind in (schema.state, *tools):
         for part in parts_of(kind):
@@ -192,23 +188,16 @@ class Coverage:
 
 
 def squeezed(text: str) -> str:
-    """Return *text* with one space for each run of white space, and none at its ends."""
     return " ".join(text.split())
 
 
 def sentences(text: str) -> list[str]:
-    """Split *text* into sentences, in which each run of white space is one space.
-
-    A sentence ends with ``.``, ``!`` or ``?`` if a capital letter, a quotation mark or ``(`` follows.
-    """
+    # A sentence ends with `.`, `!` or `?` if a capital letter, a quotation mark or `(` follows.
     return _SENTENCE_END.split(squeezed(text))
 
 
 def clauses(text: str) -> Iterator[str]:
-    """Yield the clauses of a policy: the sentences of each paragraph and each list item.
-
-    Headings (lines that begin with ``#``) and sentences of fewer than four words are left out.
-    """
+    # Headings (lines that begin with `#`) and sentences of fewer than four words are left out.
     for block in _blocks(text):
         yield from (sentence for sentence in sentences(block) if len(sentence.split()) >= _WORDS)
 
@@ -304,7 +293,6 @@ class Admission:
 
 
 def outcome(verdict: Verdict | None) -> str:
-    """Return the word for *verdict* that examples use; ``None`` means that the rule does not apply."""
     match verdict:
         case None:
             return "not applicable"
@@ -426,7 +414,6 @@ def _wrong_examples(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def example_outcome(rule: Rule, example: Example, schema: Schema) -> str:
-    """Return the word for the outcome that *rule* has in *example* (see :func:`outcome`)."""
     if not rule.looks_at(example.situation.tool):
         return "not applicable"
     return outcome(rule.judge(example.situation, schema))
@@ -443,11 +430,8 @@ def _survivors(rule: Rule, found: MutantTally) -> Iterator[AdmissionProblem]:
 
 
 def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
-    """Judge the examples of *rule* by at most 150 mutants of it, and count the results.
-
-    Needs the extra ``z3``. A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a
-    survivor. *seed* selects the mutants.
-    """
+    # Needs the extra `z3`. A mutant that the examples do not detect counts as equivalent if Z3 proves it, else as a
+    # survivor. `seed` selects the mutants.
     from interwhen.policy._smt import same_rule
 
     killed, equal, opened, survivors = 0, 0, 0, []
@@ -468,11 +452,8 @@ def tally(rule: Rule, schema: Schema, *, seed: int = 0) -> MutantTally:
 
 
 def fired_in(policy: WrittenPolicy, path: Path) -> Counter[str]:
-    """Count the violations that each rule of *policy* finds in the recorded situations in the file at *path*.
-
-    Rules that judge after the call are left out. Each line is a JSON object with the keys of an example, or blank.
-    Raises :class:`UsageError` for a file or a line that cannot be read.
-    """
+    # Rules that judge after the call are left out. Each line is a JSON object with the keys of an example, or blank.
+    # Raises `UsageError` for a file or a line that cannot be read.
     counts: Counter[str] = Counter()
     now = policy.now if policy.now != "clock" else None
     try:
@@ -527,7 +508,6 @@ class ReplayTally:
 
     @property
     def decided(self) -> bool:
-        """Whether at least one call kept or broke the rule."""
         return bool(self.keeps or self.breaks)
 
 
@@ -548,16 +528,13 @@ class Replayed:
 
     @property
     def undecided(self) -> tuple[str, ...]:
-        """The ids of the rules that were undecided for some calls, and decided (kept or broken) for none."""
         return tuple(name for name, one in self.tallies.items() if one.unknown and not one.decided)
 
 
 def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], state: State | None = None) -> Replayed:
-    """Judge each recorded call in *runs* by *policy*, and collect the fields that occur in results.
-
-    Rules that judge after the call get its result. A :class:`Talk` before a call gives the conversation so far. *state*
-    is the state at the start of each run. The time is known only if the policy fixes it.
-    """
+    # Judge each recorded call in `runs` by `policy`, and collect the fields that occur in results. Rules that judge
+    # after the call get its result. A `Talk` before a call gives the conversation so far. `state` is the state at the
+    # start of each run. The time is known only if the policy fixes it.
     seen: Counter[tuple[str, ...]] = Counter()  # of records, as (record,), and of fields with a value, as entries
     counts: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
     reasons: dict[str, Counter[str]] = {rule.id: Counter() for rule in policy.rules}
@@ -592,11 +569,8 @@ def replay(policy: WrittenPolicy, runs: Iterable[Iterable[MadeCall | Talk]], sta
 
 
 def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
-    """Yield the calls in *messages* in order, each with its result (``None`` if it has none).
-
-    Before the calls of an assistant turn, yield the conversation so far as a :class:`Talk`, if the assistant has sent
-    text before. A call whose arguments cannot be read is left out.
-    """
+    # Before the calls of an assistant turn, yield the conversation so far as a `Talk`, if the assistant has sent text
+    # before. A call whose arguments cannot be read is left out.
     listed = list(messages)
     users: list[str] = []
     spoken = told = False
@@ -615,10 +589,7 @@ def run_of(messages: Iterable[Message]) -> Iterator[MadeCall | Talk]:
 
 
 def _results(later: list[Message], turn: Message) -> list[Any]:
-    """Return the result of each call of *turn*, or ``None``, from the tool messages at the start of *later*.
-
-    A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
-    """
+    # A result belongs to the call with the same id or, if no message has an id, to the call at the same position.
     answers = list(itertools.takewhile(lambda one: one.role == "tool", later))
     by_id = {one.call_id: one for one in answers if one.call_id}
     found = []
@@ -667,7 +638,6 @@ def _most(reasons: Counter[str]) -> str:
 
 
 def _look(raw: Any, kind: Kind, seen: Counter[tuple[str, ...]]) -> None:
-    """Count the records and fields in *raw*, the result of a call of the kind *kind*, and add the counts to *seen*."""
     match kind:
         case RecordOf(name=name, fields=fields) if isinstance(raw, Mapping):
             seen[name,] += 1
@@ -686,7 +656,6 @@ def _look(raw: Any, kind: Kind, seen: Counter[tuple[str, ...]]) -> None:
 
 
 def _fields_read(rule: Rule, policy: WrittenPolicy) -> Iterator[Entry]:
-    """Yield the fields (record, field) of tool results that *rule* reads, directly or through tables of the state."""
     known = set(_records_of(policy))
     for tool in rule.over():
         scope = policy.schema.scope(tool, rule.moment)
@@ -738,7 +707,6 @@ def _tables(node: Node) -> Iterator[str]:
 
 
 def _records_of(policy: WrittenPolicy) -> Iterator[str]:
-    """Yield the names of the records that tools return, at any depth, perhaps repeatedly."""
     for tool in policy.schema.tools.values():
         yield from (part.name for part in parts_of(tool.returns) if isinstance(part, RecordOf))
 

@@ -50,11 +50,10 @@ class MisfitError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class OnNodes:
-    """A function that gets the nodes of the arguments, and decides itself which of them it walks over.
+    """A function that gets the nodes of the arguments, and decides itself which of them it walks over."""
 
-    Its first arguments are those of the walker: ``(scope, *nodes)`` for kinds, ``(evaluation, names, *nodes)`` for
-    values, and ``(encoder, names, *nodes)`` for formulas.
-    """
+    # Its first arguments are those of the walker: `(scope, *nodes)` for kinds, `(evaluation, names, *nodes)` for
+    # values, and `(encoder, names, *nodes)` for formulas.
 
     call: Callable[..., Any]
 
@@ -91,7 +90,6 @@ _ORDERED = (Number, Quantity, Date, Moment)
 
 
 def common(kinds: Iterable[Kind]) -> Kind:
-    """Return the kind that includes all of *kinds*. Raises :class:`MisfitError` if there is none."""
     found: Kind | None = None
     for kind in kinds:
         both = kind if found is None else joined(found, kind)
@@ -106,7 +104,7 @@ def common(kinds: Iterable[Kind]) -> Kind:
 
 
 def comparable(left: Kind, right: Kind) -> Kind:
-    """Return the kind of two values that can be equal. Raises :class:`MisfitError` if they never can."""
+    # Return the kind of two values that can be equal. Raises `MisfitError` if they never can.
     found = common((left, right))
     match left, right:
         case Text(words=one), Text(words=other) if one is not None and other is not None and not one & other:
@@ -196,10 +194,8 @@ _LATIN = re.compile(r"[A-Za-z]")
 
 
 def combined(values: Iterable[Value], *, decides: bool) -> Value:
-    """Combine conditions: by ``or`` if *decides* is true, by ``and`` if it is false.
-
-    The result is *decides* if any value equals it, or else the first missing value, or else the negation of *decides*.
-    """
+    # The result is `decides` if any value equals it, or else the first missing value, or else the negation of
+    # `decides`.
     missing: Missing | None = None
     for value in values:
         if value is decides:
@@ -210,7 +206,6 @@ def combined(values: Iterable[Value], *, decides: bool) -> Value:
 
 
 def bounded(number: Fraction) -> Fraction | Missing:
-    """Return *number*; a missing value if its numerator or denominator has more than 1,000 bits."""
     if max(number.numerator.bit_length(), number.denominator.bit_length()) > _MOST_BITS:
         return Missing("a computed number is too long")
     return number
@@ -267,7 +262,6 @@ def _end(at: int, of: Held) -> Value:
 
 
 def _with_items(function: Callable[..., Value]) -> OnNodes:
-    """Return the row entry for a *function* of known values that also needs the evaluation, to get items of lists."""
     return OnNodes(lambda run, names, *nodes: run.known(functools.partial(function, run), nodes, names))
 
 
@@ -294,13 +288,11 @@ def _flat(run: Any, of: Held) -> Value:
 
 @functools.lru_cache(maxsize=256)
 def _stems(words: tuple[str, ...]) -> tuple[tuple[str, bool], ...]:
-    """Return each of *words* in lower case and without ``*`` at its end, with whether it ended with ``*``."""
     stems = ((_spaced(word.rstrip("*")), word.endswith("*")) for word in words)
     return tuple((stem, open_) for stem, open_ in stems if stem)
 
 
 def _spaced(text: str) -> str:
-    """Return *text* in lower case with single spaces, and with the apostrophe that keyboards have."""
     return " ".join(text.lower().replace("\u2019", "'").split())
 
 
@@ -309,7 +301,7 @@ def _is_word(char: str) -> bool:
 
 
 def _holds(text: str, stem: str, *, may_go_on: bool) -> bool:
-    """Tell whether *text* contains *stem* as a whole word. With *may_go_on*, it may be the start of a word."""
+    # With `may_go_on`, it may be the start of a word.
     at = text.find(stem)
     while at >= 0:
         end = at + len(stem)
@@ -345,7 +337,6 @@ def _test_term(name: str) -> OnNodes:
 
 
 def _unknown_term(name: str) -> OnNodes:
-    """Return the row entry for a function whose result Z3 may choose, equally for equal arguments."""
     return OnNodes(lambda e, _names, of: e.z3.Bool(f"{name}({show(of)})", e.context))
 
 
@@ -601,7 +592,6 @@ FUNCTIONS = tuple(row for row in _ROWS if row.name.isidentifier() and row.name n
 
 
 def builtin(node: Apply) -> Builtin:
-    """Return the operator or function that *node* applies. Raises :class:`ExpressionError` if there is none."""
     if node.function not in BUILTINS:
         known = ", ".join(row.name for row in FUNCTIONS)
         raise ExpressionError(

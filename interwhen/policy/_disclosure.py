@@ -23,11 +23,8 @@ _ONE = Constant(Fraction(1), None)  # type: ignore[arg-type]  # stands for the c
 
 
 def answers_of(require: Node) -> frozenset[Form]:
-    """Return the forms of the values that the condition *require* makes an argument, or a sum of arguments, equal to.
-
-    The branches of such an ``if``, and the arguments of ``max`` and ``min``, are included. Values of constants and
-    arguments alone are left out.
-    """
+    # The branches of such an `if`, and the arguments of `max` and `min`, are included. Values of constants and
+    # arguments alone are left out.
     own = {"args"}
     for node in walk(require):
         if isinstance(node, Quantified) and _is_of(node.source, own):
@@ -44,12 +41,10 @@ def answers_of(require: Node) -> frozenset[Form]:
 
 
 def gives_away(node: Node, answers: frozenset[Form]) -> bool:
-    """Tell whether *node*, or a part of it, shows one of *answers*, apart from constants and arguments of the call."""
     return any(_form(part, {"args"}) in answers for part in _seen(node))
 
 
 def _seen(node: Node) -> Iterator[Node]:
-    """Yield *node*, and the expressions whose value it may have, alone or in a list."""
     yield node
     match node:
         case Apply("*", (left, right)):
@@ -70,7 +65,6 @@ def _seen(node: Node) -> Iterator[Node]:
 
 
 def _values(node: Node) -> Iterator[Node]:
-    """Yield *node* and the expressions that may give its value: branches, and arguments of ``max`` and ``min``."""
     yield node
     if isinstance(node, Apply) and builtin(node).shows == "one":
         for part in node.arguments[-2:]:
@@ -78,7 +72,7 @@ def _values(node: Node) -> Iterator[Node]:
 
 
 def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
-    """Yield the two sides of each equation in *require*. A pair of ``<=`` and ``>=`` counts as an equation."""
+    # A pair of `<=` and `>=` counts as an equation.
     bounds: set[tuple[str, str]] = set()
     for node in walk(require):
         match node:
@@ -99,13 +93,11 @@ def _equal(require: Node) -> Iterator[tuple[Node, Node]]:
 
 
 def _is_of(node: Node, own: set[str]) -> bool:
-    """Tell whether *node* is an expression of arguments, or of the variables *own* that stand for their items."""
     roots = roots_of(node)
     return bool(roots) and roots <= own
 
 
 def roots_of(node: Node) -> set[str]:
-    """Return the names in *node* that are not variables of its quantifiers, and ``calls(...)`` if it uses calls."""
     parts = list(walk(node))
     bound = {name for part in parts if isinstance(part, Quantified) for name in part.names}
     calls = {"calls(...)" for part in parts if isinstance(part, Apply) and part.function == "calls"}
@@ -113,7 +105,6 @@ def roots_of(node: Node) -> set[str]:
 
 
 def _form(node: Node, own: set[str]) -> Form:
-    """Return the form of *node* without its constant and the terms of arguments; empty if nothing is left."""
     found: dict[str, Fraction] = {}
     for term, factor in _terms(node).items():
         if not isinstance(term, Constant) and not _is_of(term, own):
@@ -124,7 +115,6 @@ def _form(node: Node, own: set[str]) -> Form:
 
 
 def _terms(node: Node) -> _Terms:
-    """Return *node* as a sum of terms, each with its factor."""
     match node:
         case Constant(value=Fraction() as value):
             return {_ONE: value}
@@ -149,7 +139,6 @@ def _text(node: Node) -> str:
 
 
 def _normal(node: Node, names: Mapping[str, str]) -> Node:
-    """Return *node* with the variables numbered, and the operands of commutative operators in order."""
     match node:
         case Name(name=name):
             return Name(names.get(name, name))

@@ -38,7 +38,7 @@ def evaluate(node: Node, situation: Situation, schema: Schema, names: Mapping[st
 
 
 def steps_of(node: Node, situation: Situation, schema: Schema) -> int:
-    """Evaluate *node* in *situation*, and return the number of steps. The evaluation stops soon after 100,000 steps."""
+    # The evaluation stops soon after 100,000 steps.
     evaluator = _Evaluator(situation, schema)
     with suppress(_TooLongError):
         evaluator.value(node, {})
@@ -52,7 +52,7 @@ class _Evaluator:
     steps: int = 0
 
     def value(self, node: Node, names: Mapping[str, Value]) -> Value:
-        """Return the value of *node*. *names* has the values of the variables."""
+        # `names` has the values of the variables.
         self.steps += 1
         if self.steps > _limits.STEPS:
             raise _TooLongError
@@ -78,7 +78,6 @@ class _Evaluator:
                 assert_never(node)
 
     def known(self, function: Callable[..., Value], nodes: tuple[Node, ...], names: Mapping[str, Value]) -> Value:
-        """Return *function* of the values of *nodes*, or the first of these values that is missing."""
         values = [self.value(node, names) for node in nodes]
         for value in values:
             if isinstance(value, Missing):
@@ -107,10 +106,8 @@ class _Evaluator:
                 return situation.now if situation.now.tzinfo is None else Missing("the time must have no time zone")
 
     def items(self, source: Value) -> Iterator[Value]:
-        """Yield the items of the list *source*, and count each as one step of the evaluation.
-
-        A list that may have more items than are known ends with a missing value; another value gives one missing value.
-        """
+        # A list that may have more items than are known ends with a missing value; another value gives one missing
+        # value.
         if not isinstance(source, Held) or not isinstance(source.kind, ListOf):
             yield source if isinstance(source, Missing) else Missing("no list")
             return
@@ -146,7 +143,6 @@ class _Evaluator:
                 yield self.value(node.body, {**names, node.names[0]: item})
 
     def calls(self, tool: str) -> Value:
-        """Return the earlier calls of *tool*."""
         made = [{"args": call.arguments, "result": call.result} for call in self.situation.calls if call.tool == tool]
         return Held(made, ListOf(self.schema.call_of(tool)), f'calls("{tool}")', open=self.situation.talk is None)
 

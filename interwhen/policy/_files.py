@@ -75,7 +75,7 @@ def read_examples(
 
 
 def check_keys(written: Mapping[str, Any], known: Iterable[str], what: str = "") -> None:
-    """Raise :class:`UsageError` if *written* has a key that is not in *known*. The message starts with *what*."""
+    # The message starts with `what`.
     require_known(f"{what}the entries", written, sorted(known))
 
 
@@ -106,10 +106,7 @@ def _example(
 
 
 def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return a copy of the parts of *base*: a table, the name of one of *situations*, or ``None`` (no parts).
-
-    A base may itself have a base, which it changes. Raises :class:`UsageError`, and the errors of :func:`_put`.
-    """
+    # A base may itself have a base, which it changes.
     if base is None:
         return {}
     if isinstance(base, str):
@@ -128,7 +125,6 @@ def _parts(base: Any, situations: Mapping[str, Any], depth: int) -> dict[str, An
 
 
 def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
-    """Replace those of *parts* that *written* has, and then the values at the paths in its ``set`` and ``unset``."""
     parts.update({part: copy.deepcopy(written[part]) for part in PARTS if part in written})
     must = "'set' must be a table of paths, such as 'state.orders.W1.status', and values"
     for path, value in shaped(written.get("set", {}), dict[str, Any], must).items():
@@ -138,11 +134,7 @@ def _change(parts: dict[str, Any], written: Mapping[str, Any]) -> None:
 
 
 def _put(parts: dict[str, Any], path: str, value: Any) -> None:
-    """Set *value* in *parts* at a path such as ``args.flights.0.date``; ``None`` removes the entry.
-
-    Missing tables are created, and the index after the last item of a list adds *value*. Raises :class:`UsageError`,
-    :class:`AttributeError` or :class:`TypeError` for a path that does not fit.
-    """
+    # Missing tables are created, and the index after the last item of a list adds `value`.
     steps = path.split(".")
     if len(steps) > _DEEPEST:
         raise UsageError(f"a path must have at most {_DEEPEST} steps, got {path!r:.80}: shorten it")
@@ -163,10 +155,7 @@ def _put(parts: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _index(step: str, count: int, path: str) -> int:
-    """Return *step*, a step of *path* into a list, as an index.
-
-    Raises :class:`UsageError` unless it is a number from 0 to *count* - 1.
-    """
+    # Raises `UsageError` unless it is a number from 0 to `count` - 1.
     if not (step.isascii() and step.isdecimal() and len(step) < 10 and int(step) < count):
         most = f"from 0 to {count - 1}" if count else "which is empty"
         raise UsageError(f"{step!r:.40} in the path {path!r:.80} must be an index of a list, {most}: correct it")
@@ -215,10 +204,6 @@ def _mapping(parts: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, Any]]:
-    """Flatten the tables of the state: a table with several keys is written as nested tables.
-
-    Raises :class:`UsageError` or :class:`AttributeError` for a table that is not valid.
-    """
     found: dict[str, dict[Any, Any]] = {}
     for name, table in written.items():
         kind = schema.state.field(name)
@@ -235,7 +220,6 @@ def _state(written: Mapping[str, Any], schema: Schema) -> dict[str, dict[Any, An
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Return *value* with dates converted to ISO texts. Raises :class:`UsageError` if it is nested too deeply."""
     if depth > 2 * _DEEPEST:
         raise UsageError(f"a situation must be nested at most {2 * _DEEPEST} levels deep, got more: make it flatter")
     if isinstance(value, Mapping):
@@ -280,7 +264,6 @@ class Surroundings:
 
 
 def read_toml(text: str, what: str) -> dict[str, Any]:
-    """Parse the TOML in *text*. Raises :class:`UsageError` if it is not valid or too large; *what* names the file."""
     check_size(len(text.encode(errors="surrogatepass")), what)
     try:
         return tomllib.loads(text)
@@ -291,11 +274,8 @@ def read_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
-    """Parse a rule from the *text* of its file. *around* has what the rule and its examples may name.
-
-    Raises :class:`UsageError`, which names *what*, if it is not a valid rule file, or has invisible characters. A rule
-    that fails the type check is returned, too, and judges each call as unknown.
-    """
+    # `around` has what the rule and its examples may name. A rule that fails the type check is returned, too, and
+    # judges each call as unknown.
     # An invisible character could mislead a reviewer: one that changes the direction of the text, or a hidden message.
     hidden = next((char for char in text if not is_visible(char) and char not in "\n\r\t"), None)
     if hidden is not None:
@@ -308,7 +288,6 @@ def read_rule(text: str, around: Surroundings, what: str = "the rule") -> Rule:
 
 
 def is_visible(char: str) -> bool:
-    """Tell whether *char* is a plain space, or neither a blank nor invisible nor a control character."""
     return char.isprintable() and not is_hidden(char)
 
 
@@ -343,7 +322,7 @@ def _defined(written: Mapping[str, Any]) -> Definitions:
 
 
 def checked_id(text: str) -> str:
-    """Return *text* if it is a valid rule id, which is also a file name. Else raise :class:`UsageError`."""
+    # Return `text` if it is a valid rule id, which is also a file name. Else raise `UsageError`.
     if len(text) > _limits.ID_CHARACTERS or _limits.ID.fullmatch(text) is None:
         raise UsageError(
             "an id must be lower-case letters and digits with - between words, at most "
@@ -383,11 +362,6 @@ _KEYS = frozenset(("name", "version", "text", "tools", "now", "define", "learn",
 
 
 def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
-    """Return the text of the regular file *name* directly in *folder*; empty if it is missing and not *needed*.
-
-    Raises :class:`UsageError` for any other missing file, a name or link that leads elsewhere, a name that begins with
-    a dot, and a file that is too large or not readable UTF-8 text.
-    """
     path = folder / name
     if name != Path(name).name or name.startswith("."):
         raise UsageError(
@@ -413,11 +387,8 @@ def read_file(folder: Path, name: str, *, needed: bool = True) -> str:
 
 
 def read_surroundings(folder: Path) -> tuple[Mapping[str, Any], Surroundings]:
-    """Return the content of ``policy.toml`` in *folder*, and what is needed to read its rules (:class:`Surroundings`).
-
-    ``situations.toml`` may be missing, and so may ``schema.toml`` if ``policy.toml`` names a file of tools. Raises
-    :class:`UsageError` if another of these files is missing, or if one is not valid.
-    """
+    # `situations.toml` may be missing, and so may `schema.toml` if `policy.toml` names a file of tools. Raises
+    # `UsageError` if another of these files is missing, or if one is not valid.
     head = read_toml(read_file(folder, "policy.toml"), "policy.toml")
     check_keys(head, _KEYS, "policy.toml: ")
     listed = head.get("tools")
@@ -456,10 +427,7 @@ def read_policy(folder: Path) -> WrittenPolicy:
 
 
 def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
-    """Return the subfolder *name* of the policy folder *folder*; with *make*, create it if it is missing.
-
-    Raises :class:`UsageError` if it is a link that leads elsewhere, and :class:`OSError` if it cannot be created.
-    """
+    # Raises `UsageError` if it is a link that leads elsewhere, and `OSError` if it cannot be created.
     inner = folder / name
     if inner.resolve().parent != folder.resolve():
         raise UsageError(
@@ -472,10 +440,6 @@ def inner_folder(folder: Path, name: str, *, make: bool = False) -> Path:
 
 
 def rule_files(folder: Path) -> list[str]:
-    """Return the sorted names of the rule files of the policy *folder*, which are in its subfolder ``rules``, if any.
-
-    Raises :class:`UsageError` if there are more than 500, or if the subfolder is a link that leads elsewhere.
-    """
     inner = inner_folder(folder, "rules")
     found = sorted(path.name for path in inner.glob("*.toml")) if inner.is_dir() else []
     if len(found) > _limits.RULES:

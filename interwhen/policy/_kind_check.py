@@ -38,14 +38,10 @@ class Scope:
     calls: Mapping[str, RecordOf]
 
     def adding(self, names: Mapping[str, Kind]) -> Scope:
-        """Return a copy of the scope with *names* added. A name that the scope already has gets its new kind."""
+        # A name that the scope already has gets its new kind.
         return Scope({**self.names, **names}, self.calls)
 
     def inside(self, node: Quantified, source: ListOf) -> Scope:
-        """Return the scope of the body of *node*, whose list has the kind *source*.
-
-        Raises :class:`MisfitError` if it has one name for pairs, or two names for other items.
-        """
         match source.item, node.names:
             case PairsOf(left=left, right=right), (one, other):
                 return self.adding({one: left, other: right})
@@ -59,11 +55,6 @@ class Scope:
 
 
 def kind_of(node: Node, scope: Scope) -> Kind:
-    """Return the kind of *node*, in which the names of *scope* may occur.
-
-    Raises :class:`ExpressionError` if *node* fails the type check: for example, if kinds do not match, or a name is not
-    defined.
-    """
     try:
         return _kind_of(node, scope)
     except MisfitError as error:
@@ -199,11 +190,7 @@ Definitions = Mapping[str, Definition]
 
 
 def read_definitions(written: Mapping[str, str]) -> Definitions:
-    """Read definitions such as ``{"fare(f)": "state.flights[f.number].price"}``, and return them by name.
-
-    A later definition replaces an earlier one with the same name. Raises :class:`ExpressionError` if a head or a body
-    is not valid.
-    """
+    # A later definition replaces an earlier one with the same name.
     found = {}
     for head, body in written.items():
         match parse(head):
@@ -225,11 +212,6 @@ def read_definitions(written: Mapping[str, str]) -> Definitions:
 
 
 def write_out(node: Node, definitions: Definitions) -> Node:
-    """Return *node* with all definitions expanded.
-
-    Raises :class:`ExpressionError` if the result exceeds the limits, if a definition uses itself, or if it gets a wrong
-    number of arguments.
-    """
     return _Writer(definitions).expand(node, {}, 0)
 
 
@@ -277,7 +259,7 @@ class _Writer:
                 return rebuild(node, tuple(self.expand(child, bound, depth) for child in children(node)))
 
     def _measured(self, node: Node) -> tuple[int, int]:
-        """Return the number of nodes in *node*, and its height. They are cached: one node may occur many times."""
+        # Return the number of nodes in `node`, and its height. They are cached: one node may occur many times.
         if id(node) not in self.sizes:
             below = [self._measured(child) for child in children(node)]
             size, height = 1 + sum(size for size, _ in below), 1 + max((height for _, height in below), default=0)

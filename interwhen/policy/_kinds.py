@@ -28,7 +28,6 @@ class Measure(NamedTuple):
 
 
 def unit_named(word: str) -> Measure | None:
-    """Return the unit that *word* names; ``None`` if it names no unit, or could name several."""
     word = word.strip()
     if word in CURRENCIES:
         return Measure(word, Fraction(1))
@@ -39,10 +38,7 @@ def unit_named(word: str) -> Measure | None:
 
 
 def read_amount(text: str, dimension: str) -> Fraction | None:
-    """Parse an amount such as ``2.4 GB`` or ``$50``, and return it exactly in the base unit of *dimension*.
-
-    ``None`` if *text* is not an amount of this dimension, or has no space before its unit.
-    """
+    # `None` if `text` is not an amount of this dimension, or has no space before its unit.
     text = text.strip()
     if text.startswith("$"):
         return read_number(text[1:]) if dimension == "USD" else None
@@ -124,7 +120,6 @@ class RecordOf:
     fields: tuple[tuple[str, Kind], ...]
 
     def field(self, name: str) -> Kind | None:
-        """Return the kind of the field *name*; ``None`` if the record has no such field."""
         return next((kind for known, kind in self.fields if known == name), None)
 
 
@@ -156,7 +151,6 @@ _PLAIN: Mapping[str, Kind] = {
 
 
 def parts_of(kind: Kind) -> Iterator[Kind]:
-    """Yield *kind* and the kinds of its parts, at any depth; for pairs, only their own kind."""
     yield kind
     match kind:
         case ListOf(item=item):
@@ -172,7 +166,6 @@ def parts_of(kind: Kind) -> Iterator[Kind]:
 
 
 def describe(kind: Kind) -> str:
-    """Return *kind* as text for messages, mostly in the notation of a schema."""
     match kind:
         case Bool() | Date() | Moment() | Anything():
             return {"Anything": "any"}.get(type(kind).__name__, type(kind).__name__.lower())
@@ -195,10 +188,7 @@ def describe(kind: Kind) -> str:
 
 
 def joined(left: Kind, right: Kind) -> Kind | None:
-    """Return the kind that includes both *left* and *right*.
-
-    ``None`` if there is none, or if one of them is :class:`Anything`.
-    """
+    # `None` if there is none, or if one of them is `Anything`.
     match left, right:
         case Number(whole=one), Number(whole=other):
             return Number(one and other)
@@ -258,7 +248,6 @@ def _compound(head: str, inside: str, records: Mapping[str, Kind], depth: int) -
 
 
 def _split(text: str) -> list[str]:
-    """Split *text* at the commas that are outside of brackets."""
     parts, level = [""], 0
     for char in text:
         level += (char == "[") - (char == "]")

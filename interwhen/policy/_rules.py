@@ -33,7 +33,6 @@ class MessageTemplate:
     """The texts and expressions, in order."""
 
     def nodes(self) -> Iterator[Node]:
-        """Yield the expressions of the message."""
         return (part for part in self.parts if not isinstance(part, str))
 
     def say(self, situation: Situation, schema: Schema, scope: Scope) -> str:
@@ -59,11 +58,8 @@ _PIECE = re.compile(r"(?P<text>[^{]++)|(?P<brace>\{\{)|\{(?P<expression>[^}]*+)\
 
 
 def read_message(text: str, definitions: Definitions) -> MessageTemplate:
-    """Parse a text such as ``the card has {card.amount}``; ``{{`` is an opening brace.
-
-    Raises :class:`ExpressionError` if the text is too long, a brace is not closed, or an expression cannot be parsed or
-    expanded by *definitions*.
-    """
+    # Raises `ExpressionError` if the text is too long, a brace is not closed, or an expression cannot be parsed or
+    # expanded by `definitions`.
     if len(text) > _limits.MESSAGE:
         raise ExpressionError(
             f"a message must have at most {_limits.MESSAGE} characters, got {len(text):,}: shorten it"
@@ -84,12 +80,10 @@ def read_message(text: str, definitions: Definitions) -> MessageTemplate:
 
 
 def problem_of(message: MessageTemplate, level: Literal["why", "witness"], require: Node, scope: Scope) -> str:
-    """Return why *message* reveals more than its *level* allows, or cannot be shown; an empty text if neither is so.
-
-    At the level ``why``, it may show only arguments of the call. At the level ``witness``, it may also show facts. At
-    neither may it show a value to which the condition *require* makes an argument equal. Each expression must have a
-    single value.
-    """
+    # Return why `message` reveals more than its `level` allows, or cannot be shown; an empty text if neither is so. At
+    # the level `why`, it may show only arguments of the call. At the level `witness`, it may also show facts. At
+    # neither may it show a value to which the condition `require` makes an argument equal. Each expression must have a
+    # single value.
     answers = answers_of(require)
     for node in message.nodes():
         try:
@@ -179,7 +173,6 @@ class Rule:
 
 
 def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
-    """Yield the problems of *rule*: unknown names, kinds that do not match, messages that reveal too much."""
     for tool in rule.over():
         if tool is not None and tool not in schema.tools:
             yield f"'tools' must name tools of the schema ({', '.join(schema.tools)}), got {tool!r:.80}: correct it"[
@@ -195,7 +188,6 @@ def problems_of(rule: Rule, schema: Schema) -> Iterator[str]:
 
 
 def misfit_of(rule: Rule, schema: Schema) -> str:
-    """Return why the conditions of *rule* fail the type check; empty if they pass."""
     found = (says for tool in rule.over() for says in _misfits(rule, schema.scope(tool, rule.moment)))
     return next(found, "")
 
@@ -222,10 +214,9 @@ class RuleVerdict(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DatabaseTable:
-    """How the records of one database table become part of the state.
+    """How the records of one database table become part of the state."""
 
-    Each record counts as the result of a call of *tool* whose argument *key* is the key of the record.
-    """
+    # Each record counts as the result of a call of `tool` whose argument `key` is the key of the record.
 
     tool: str
     key: str

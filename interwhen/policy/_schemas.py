@@ -136,10 +136,7 @@ class Schema:
 
 
 def shaped(value: Any, kind: Any, must: str, correction: str = "") -> Any:
-    """Return *value*, from a file, as a value of the type *kind*.
-
-    Raises :class:`UsageError` if it is none. The message consists of *must*, the value and *correction*.
-    """
+    # The message consists of `must`, the value and `correction`.
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -147,17 +144,12 @@ def shaped(value: Any, kind: Any, must: str, correction: str = "") -> Any:
 
 
 def check_size(size: int, what: str) -> None:
-    """Raise :class:`UsageError`, which names *what*, if a file of *size* bytes is too large to be read."""
     if size > _limits.FILE_BYTES:
         raise UsageError(f"{what} must have at most {_limits.FILE_BYTES:,} bytes, got more: divide or shorten it")
 
 
 def read_schema(written: Mapping[str, Any], tools: Iterable[Tool] = ()) -> Schema:
-    """Read a schema from the tables ``records``, ``tools``, ``returns`` and ``state`` in *written*.
-
-    A kind in *written* replaces the kind that a tool in *tools* has. Raises :class:`UsageError` for a table, a name or
-    a kind that is not valid, and for the result of an unknown tool.
-    """
+    # A kind in `written` replaces the kind that a tool in `tools` has.
     records: dict[str, Kind] = {}
     for name, fields in _table(written, "records").items():  # in order: a record may use earlier records
         records[_named(name)] = RecordOf(name, _fields(fields, records, f"record {name!r}"))
@@ -230,10 +222,7 @@ _SIMPLE: Mapping[str, Kind] = {
 
 
 def read_tools(text: str, name: str) -> tuple[Tool, ...]:
-    """Read tools from the *text* of a file, whose *name* ends in ``.json`` or ``.py``. Python code is not run.
-
-    Raises :class:`UsageError` if *text* is too large or not valid, or for another kind of file.
-    """
+    # Python code is not run.
     check_size(len(text.encode(errors="surrogatepass")), f"the file of tools {name!r:.80}")
     try:
         if name.endswith(".json"):
@@ -260,7 +249,7 @@ def _from_json(listed: Any) -> Iterator[Tool]:
 
 
 def _schema_kind(schema: Any, where: str, depth: int) -> Kind:
-    """Convert a JSON schema to a kind. Parts that are not understood or too deep become :class:`Anything`."""
+    # Parts that are not understood or too deep become `Anything`.
     if not isinstance(schema, Mapping) or depth > _DEEPEST:
         return Anything()
     words = schema.get("enum")
@@ -294,10 +283,7 @@ def _object(schema: Mapping[str, Any], where: str, depth: int) -> Kind:
 
 
 def _from_python(module: ast.Module) -> Iterator[Tool]:
-    """Yield a tool for each public function in *module*, and for each public method of a class without fields.
-
-    A class with annotated fields becomes a record, which annotations can name.
-    """
+    # A class with annotated fields becomes a record, which annotations can name.
     records: dict[str, Kind] = {}
     for node in module.body:
         if isinstance(node, ast.ClassDef):
@@ -326,10 +312,7 @@ def _tool(function: ast.FunctionDef | ast.AsyncFunctionDef, records: Mapping[str
 
 
 def _annotation(node: ast.expr | None, records: Mapping[str, Kind], depth: int) -> Kind:
-    """Convert a type annotation to a kind; :class:`Anything` if it is missing or not understood.
-
-    Raises :class:`SyntaxError` for an annotation in quotes that cannot be parsed.
-    """
+    # Raises `SyntaxError` for an annotation in quotes that cannot be parsed.
     match node:
         case _ if depth > _DEEPEST:
             return Anything()

@@ -94,10 +94,8 @@ class Encoder:
     # Conditions on the data that hold for all rules.
 
     def domain(self) -> list[Term]:
-        """Return the conditions that each question assumes, for all that was encoded so far.
-
-        A text with allowed words is one of them, list lengths are within the bound, and different literal texts differ.
-        """
+        # A text with allowed words is one of them, list lengths are within the bound, and different literal texts
+        # differ.
         found = list(self._domains.values())
         if len(self._texts) > 1:
             found.append(z3.Distinct(*self._texts.values()))
@@ -108,30 +106,23 @@ class Encoder:
         return found
 
     def length(self, place: Place) -> Term:
-        """Return the length of the list or map *place*, and record the condition that it is within the bound."""
         term = self._function(f"length({place.path})", place.keys, z3.IntSort(self.context))
         self._domains["length", term.get_id()] = z3.And(term >= 0, term <= self.bound)
         return term
 
     def truth(self, node: Node) -> Term:
-        """Encode the condition *node* as a formula.
-
-        Raises :class:`TooLargeError` if the formula would be too large, or cannot be encoded.
-        """
+        # Raises `TooLargeError` if the formula would be too large, or cannot be encoded.
         self._terms = 0
         return self.encode(node, {})
 
     def calls_of(self, tool: str) -> Place:
-        """Return the earlier calls of *tool*, as the :class:`Place` of a list."""
         return Place(f'calls("{tool}")', (), ListOf(self._scope.calls[tool]))
 
     # The encoding of each type of node.
 
     def encode(self, node: Node, names: Mapping[str, Encoded]) -> Encoded:
-        """Return the encoding of *node*. *names* has the encodings of the quantifier variables in scope, by name.
-
-        Raises :class:`TooLargeError` if the formula would be too large, or cannot be encoded.
-        """
+        # `names` has the encodings of the quantifier variables in scope, by name. Raises `TooLargeError` if the formula
+        # would be too large, or cannot be encoded.
         self._terms += 1
         if self._terms > _LARGEST:
             raise TooLargeError(
@@ -205,27 +196,23 @@ class Encoder:
     # The operations on encodings that the rows of `_builtins.py` use.
 
     def items(self, listed: Encoded) -> tuple[ListItem, ...]:
-        """Return the items of the list *listed*, up to the bound."""
         if isinstance(listed, tuple):
             return listed
         length = self.length(listed)
         return tuple(ListItem(length > at, self.item(listed, at)) for at in range(self.bound))
 
     def item(self, listed: Encoded, at: int) -> Encoded:
-        """Return the item of the list *listed* at the index *at*, where -1 is the last one."""
         if isinstance(listed, tuple):
             return listed[at].value
         index = z3.IntVal(at, self.context) if at >= 0 else self.length(listed) - abs(at)
         return self._part(f"{listed.path}[]", (*listed.keys, index), listed.kind.item)
 
     def among(self, item: Term, among: Encoded) -> Term:
-        """Return the condition that *item* is in the list, or is a key of the map, *among*."""
         if isinstance(among, Place) and isinstance(among.kind, MapOf):
             return self._function(f"key of {among.path}", (*among.keys, item), z3.BoolSort(self.context))
         return z3.Or(*(z3.And(found.there, found.value == item) for found in self.items(among)), self._false)
 
     def choice(self, names: Mapping[str, Encoded], condition: Node, then: Node, otherwise: Node) -> Term:
-        """Return the encoding of an ``if``. Raises :class:`TooLargeError` if its values are not single ones."""
         found = self.encode(then, names), self.encode(otherwise, names)
         if not all(map(z3.is_expr, found)):
             raise TooLargeError(
@@ -235,28 +222,25 @@ class Encoder:
         return z3.If(self.encode(condition, names), *found)
 
     def assumed(self, condition: Term, otherwise: Term) -> Term:
-        """Return *condition* or, if it is not known, *otherwise*."""
         # Z3 gives equal formulas the same id while one of them is alive; the dictionary keeps it alive.
         fresh = z3.Bool(f"known {len(self._known)}", self.context)
         _, known = self._known.setdefault(condition.get_id(), (condition, fresh))
         return z3.If(known, condition, otherwise)
 
     def test(self, function: str, part: Node, of: Term) -> Term:
-        """Return the condition that the test *function* for *part* holds of the text *of*. For literals it is known."""
+        # Return the condition that the test `function` for `part` holds of the text `of`. For literals it is known.
         test = z3.Function(f"{function} {show(part)}", self._text, z3.BoolSort(self.context))
         if isinstance(part, Constant):
             self._tests[function, str(part.value)] = test
         return test(of)
 
     def pairs(self, left: Sequence[ListItem], right: Sequence[ListItem]) -> tuple[ListItem, ...]:
-        """Return the items of two lists at the same indexes, as the items of a list of pairs."""
         return tuple(
             ListItem(z3.And(one.there, other.there), (one.value, other.value))
             for one, other in zip(left, right, strict=False)
         )
 
     def free_list(self, function: str, of: Encoded) -> Place:
-        """Return the result of *function*, which is a list, without conditions that relate its items to *of*."""
         if not isinstance(of, Place):
             raise TooLargeError(
                 f"{function}(...) must have a list of the data, so that Z3 can examine the rule, got a list that is "
@@ -291,7 +275,6 @@ _LONGEST_LIST = 8
 
 
 def bound_for(nodes: Iterable[Node]) -> int:
-    """Return the bound on the length of lists: one more than the largest integer below 8 in *nodes*, and at least 3."""
     numbers = [
         int(part.value)  # type: ignore[arg-type]
         for node in nodes
@@ -313,7 +296,6 @@ class Questions:
         self._made: dict[Node, Term] = {}
 
     def truth(self, node: Node) -> Term:
-        """Return the formula of the condition *node*. Raises :class:`TooLargeError` as :meth:`Encoder.truth` does."""
         if node not in self._made:
             try:
                 self._made[node] = self.encoder.truth(node)
@@ -325,21 +307,12 @@ class Questions:
         return found
 
     def kept(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which *rule* is kept or does not apply.
-
-        Raises :class:`TooLargeError` as :meth:`Encoder.truth` does.
-        """
         return z3.Implies(self.truth(rule.when), self.truth(rule.require))
 
     def broken(self, rule: Rule) -> Term:
-        """Return the formula that is true in the situations in which a call breaks *rule*.
-
-        Raises :class:`TooLargeError` as :meth:`Encoder.truth` does.
-        """
         return z3.Not(self.kept(rule))
 
     def lengths(self, called: Mapping[str, bool]) -> list[Term]:
-        """Return conditions on the earlier calls: *called* says for each tool whether it was called before."""
         found = []
         for tool, was in called.items():
             length = self.encoder.length(self.encoder.calls_of(tool))
@@ -347,16 +320,12 @@ class Questions:
         return found
 
     def ask(self, conditions: Sequence[Term]) -> Answer:
-        """Ask Z3 whether all *conditions* can be true in one situation; ``open`` means that it finds no answer."""
         answer, _ = self.ask_why({str(number): condition for number, condition in enumerate(conditions)})
         return answer
 
     def ask_why(self, conditions: Mapping[str, Term]) -> tuple[Answer, tuple[str, ...]]:
-        """Ask Z3 whether all *conditions*, given by name, can be true in one situation, as :meth:`ask` does.
-
-        If the answer is ``no``, the second part of the result has sorted names of conditions that cannot be true
-        together. It may be empty.
-        """
+        # If the answer is `no`, the second part of the result has sorted names of conditions that cannot be true
+        # together. It may be empty.
         solver = self._solver()
         for name, condition in conditions.items():
             solver.assert_and_track(condition, z3.Bool(f"!{name}", self.encoder.context))
@@ -366,7 +335,6 @@ class Questions:
         return ("yes" if found == z3.sat else "open"), ()
 
     def script(self, conditions: Sequence[Term]) -> str:
-        """Return an SMT-LIB script that asks whether all *conditions* can be true in one situation."""
         solver = self._solver()
         solver.add(*conditions)
         return str(solver.to_smt2())
@@ -380,11 +348,8 @@ class Questions:
 
 
 def smtlib(rule: Rule, schema: Schema) -> str:
-    """Return SMT-LIB text with a script for each tool of *rule*.
-
-    A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values known;
-    and perhaps although no call can. If a formula is too large, its script is a comment.
-    """
+    # A script is satisfiable if a call of its tool can break the rule, with lists of limited length and all values
+    # known; and perhaps although no call can. If a formula is too large, its script is a comment.
     scripts = []
     for tool in rule.over():
         questions = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -409,11 +374,9 @@ _UNANSWERED = "Z3 did not find out whether it is so: simplify the rule, or revie
 
 
 def vacuous(rule: Rule, schema: Schema) -> Iterator[AdmissionProblem]:
-    """Yield a defect for each tool of *rule* for which the rule can never apply, never be broken, or never be kept.
-
-    At most one defect is reported for a tool. A rule that requires ``false`` (a prohibition) may be impossible to keep.
-    The defect is ``open`` if Z3 finds no answer.
-    """
+    # Yield a defect for each tool of `rule` for which the rule can never apply, never be broken, or never be kept. At
+    # most one defect is reported for a tool. A rule that requires `false` (a prohibition) may be impossible to keep.
+    # The defect is `open` if Z3 finds no answer.
     for tool in rule.over():
         where = f"over {tool}" if tool else "over any tool"
         asked = Questions(schema, tool, rule.moment, (rule.when, rule.require))
@@ -452,12 +415,10 @@ def _asked(rules: Sequence[Rule], schema: Schema, tool: str | None) -> Questions
 def contradictions(
     rules: Sequence[Rule], schema: Schema, on_tool: Callable[[], None] = lambda: None
 ) -> Iterator[AdmissionProblem]:
-    """Yield a defect for each pair of *rules* found to contradict each other, and for pairs that Z3 cannot decide.
-
-    Two rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
-    rules that judge before a call are compared, and not those with a formula that is too large. *on_tool* is called
-    after each tool of *schema*.
-    """
+    # Yield a defect for each pair of `rules` found to contradict each other, and for pairs that Z3 cannot decide. Two
+    # rules contradict each other if both apply to some call, and the call can obey either of them, but not both. Only
+    # rules that judge before a call are compared, and not those with a formula that is too large. `on_tool` is called
+    # after each tool of `schema`.
     seen = set[tuple[str, str]]()
     unanswered: Counter[str] = Counter()
     for tool in schema.tools:
@@ -480,7 +441,6 @@ def contradictions(
 
 
 def _exclude(asked: Questions, one: Rule, other: Rule) -> Answer:
-    """Ask Z3 whether two rules contradict each other; ``no`` if a formula is too large."""
     try:
         both = [asked.truth(one.when), asked.truth(other.when)]
         first, second = asked.truth(one.require), asked.truth(other.require)
@@ -507,12 +467,9 @@ class _Way:
 
 
 def deadlocks(rules: Sequence[Rule], schema: Schema, depth: int = 6) -> Iterator[AdmissionProblem]:
-    """Yield a defect for each tool that is found to be unreachable without breaking a rule, by at most *depth* calls.
-
-    The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
-    reported may still be unreachable. The defect is ``open`` if sets were left out, or if Z3 did not answer a question.
-    Only rules that judge before a call count.
-    """
+    # The search examines at most 64 sets of tools that were called. Other data is unconstrained, so a tool that is not
+    # reported may still be unreachable. The defect is `open` if sets were left out, or if Z3 did not answer a question.
+    # Only rules that judge before a call count.
     mentioned = sorted({name for rule in rules for name in _called(rule)} & set(schema.tools))
     tools = [tool for tool in schema.tools if _over(rules, tool)]
     asked = {tool: _asked(_over(rules, tool), schema, tool) for tool in tools}
@@ -577,12 +534,9 @@ def _enabled(
 
 
 def same_rule(one: Rule, other: Rule, schema: Schema) -> Answer:
-    """Ask Z3 whether two rules apply in the same situations, and are broken in the same situations.
-
-    ``yes``: Z3 proved it, for lists up to a bound and with all values known. ``no``: it found a difference, perhaps
-    only for results that no data gives. ``open``: Z3 found no answer, or a formula is too large. Only calls that *one*
-    judges are examined.
-    """
+    # `yes`: Z3 proved it, for lists up to a bound and with all values known. `no`: it found a difference, perhaps only
+    # for results that no data gives. `open`: Z3 found no answer, or a formula is too large. Only calls that `one`
+    # judges are examined.
     nodes = (one.when, one.require, other.when, other.require)
     for tool in one.over():
         asked = Questions(schema, tool, one.moment, nodes)

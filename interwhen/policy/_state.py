@@ -26,11 +26,10 @@ _MOST = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Learning:
-    """A declaration of how a call updates one table of the state.
+    """A declaration of how a call updates one table of the state."""
 
-    The call either sets entries to values, or forgets entries that it may have changed, so that their values are
-    unknown.
-    """
+    # The call either sets entries to values, or forgets entries that it may have changed, so that their values are
+    # unknown.
 
     tools: tuple[str, ...]
     """The names of the tools whose calls update the table; ``*`` stands for any text."""
@@ -53,16 +52,14 @@ class Learning:
     nothing."""
 
     def is_about(self, call: MadeCall) -> bool:
-        """Tell whether *call* is a call of a tool whose name matches one of :attr:`tools`."""
         return any(name_fits(call.tool, pattern) for pattern in self.tools)
 
 
 class Overlay(Mapping[Key, Any]):
-    """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later.
+    """A table that consists of a large unchanged table ``base`` and the entries ``since``, which were learned later."""
 
-    A value of ``None`` is unknown. The parameter *before* is the table so far. If it is an overlay itself, its learned
-    entries are kept, unless *since* has new ones.
-    """
+    # A value of `None` is unknown. The parameter `before` is the table so far. If it is an overlay itself, its learned
+    # entries are kept, unless `since` has new ones.
 
     __slots__ = ("base", "since")
 
@@ -82,10 +79,8 @@ class Overlay(Mapping[Key, Any]):
 
 
 def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state after *call*: *state* with the changes that *learnings* declare. *state* itself does not change.
-
-    A change is left out if its condition is not true, or if its key or its value is unknown.
-    """
+    # `state` itself does not change. A change is left out if its condition is not true, or if its key or its value is
+    # unknown.
     found: dict[str, dict[Key, Any]] = {}
     for learning in learnings:
         if learning.is_about(call):
@@ -96,10 +91,7 @@ def learn(state: State, call: MadeCall, learnings: Iterable[Learning], schema: S
 
 
 def load(records: Iterable[MadeCall], learnings: Iterable[Learning], schema: Schema) -> State:
-    """Return the state that *learnings* make of a database, whose *records* have the form of calls with results.
-
-    A change is left out if its condition is not true, or if its key or its value is unknown.
-    """
+    # A change is left out if its condition is not true, or if its key or its value is unknown.
     state: dict[str, MutableMapping[Key, Any]] = {}
     listed = tuple(learnings)
     for call in records:
@@ -171,10 +163,6 @@ _KEYS = frozenset(("from", "into", "forget", "key", "value", "each", "when", "un
 
 
 def read_learnings(listed: Any, definitions: Definitions, schema: Schema) -> tuple[Learning, ...]:
-    """Read the entries ``[[learn]]`` of a policy (*listed*), and check them by *schema*.
-
-    Raises :class:`UsageError` for an entry that is not valid.
-    """
     listed = shaped(
         listed, list[dict[str, Any]], "learn in policy.toml must be a list of tables", ": write each as [[learn]]"
     )
@@ -277,7 +265,6 @@ def _fits(found: Kind, wanted: Kind, what: str) -> None:
 
 
 def _same_data(one: Kind, other: Kind) -> bool:
-    """Tell whether the raw data of *one* means the same as data of *other*: the numbers of amounts have one unit."""
     match one, other:
         case Quantity(factor=mine), Quantity(factor=yours) if mine != yours:
             return False

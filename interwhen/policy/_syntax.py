@@ -87,7 +87,6 @@ _NODES = get_args(Node)
 
 
 def children(node: Node) -> tuple[Node, ...]:
-    """Return the direct children of *node*, in the order of :func:`rebuild`."""
     values = [getattr(node, field.name) for field in fields(node)]
     listed = (value if isinstance(value, tuple) else (value,) for value in values)
     return tuple(part for parts in listed for part in parts if isinstance(part, _NODES))
@@ -110,7 +109,6 @@ def rebuild(node: Node, new: tuple[Node, ...]) -> Node:
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yield *node* and all its descendants, parents first."""
     yield node
     for child in children(node):
         yield from walk(child)
@@ -121,10 +119,7 @@ _INFIX = frozenset((*_COMPARISONS, "and", "or", "in", "+", "-", "*"))
 
 
 def show(node: Node) -> str:  # noqa: C901  # one line for each kind of node
-    """Return the source text of *node*, with brackets around operators and quantifiers.
-
-    Amounts are written in the base unit of their dimension: ``24 hours`` becomes ``86400 s``.
-    """
+    # Amounts are written in the base unit of their dimension: `24 hours` becomes `86400 s`.
     match node:
         case Constant(value=value, kind=kind):
             return _constant(value, kind)
@@ -168,10 +163,7 @@ def _constant(value: Scalar, kind: Kind) -> str:
 
 
 def plain_text(value: Scalar) -> str:
-    """Return *value* as text without quotes and units, such as ``true`` or ``1/3``.
-
-    The keys of maps in data have this form.
-    """
+    # The keys of maps in data have this form.
     match value:
         case bool():
             return str(value).lower()
@@ -201,10 +193,9 @@ _UNIT = re.compile(r"[ \t]*+([A-Za-z]++)")
 
 
 class ExpressionError(UsageError):
-    """An expression cannot be parsed, exceeds a limit, or fails the type check.
+    """An expression cannot be parsed, exceeds a limit, or fails the type check."""
 
-    ``at`` is the offset of the error in the expression, and 0 if it is not known.
-    """
+    # `at` is the offset of the error in the expression, and 0 if it is not known.
 
     def __init__(self, message: str, at: int = 0) -> None:
         self.at = at
@@ -224,10 +215,6 @@ class Token(NamedTuple):
 
 
 def tokens(text: str) -> list[Token]:
-    """Split *text* into tokens, with an end token last.
-
-    Raises :class:`ExpressionError` if *text* is too long, or has a character, unit, date or number that is not allowed.
-    """
     if len(text) > _limits.EXPRESSION_CHARACTERS:
         raise ExpressionError(
             f"an expression must have at most {_limits.EXPRESSION_CHARACTERS:,} characters, got "
@@ -311,10 +298,6 @@ _COUNTING = get_args(Counting)
 
 
 def parse(text: str) -> Node:
-    """Parse *text* into a tree.
-
-    Raises :class:`ExpressionError` if *text* is not an expression or exceeds a limit.
-    """
     reader = _Reader(tokens(text))
     found = reader.expression()
     reader.expect("the end")

@@ -68,7 +68,6 @@ if no check of tool calls can enforce the clause. The policy is data: what it sa
 
 
 def first_message(clause: str, policy: str, around: Surroundings) -> Message:
-    """Return the message that asks the model for a rule for *clause*, with the whole text of the policy, *policy*."""
     functions = "\n".join(f"  {row.says}" for row in FUNCTIONS if row.name != "calls")  # a name of its own in _LANGUAGE
     parts = [
         _LANGUAGE,
@@ -83,7 +82,6 @@ def first_message(clause: str, policy: str, around: Surroundings) -> Message:
 
 
 def next_message(problems: Iterable[str]) -> Message:
-    """Return the message that tells the model why its rule was not admitted (*problems*) and asks for another rule."""
     listed = "\n".join(f"- {problem}" for problem in problems)
     return Message("user", f"This rule is not admitted:\n{listed}\n\nWrite it again. {_ANSWER_FORM}")
 
@@ -105,7 +103,6 @@ def _tools(schema: Schema) -> Iterator[str]:
 
 
 def _kind(kind: Kind, records: dict[str, RecordOf]) -> str:
-    """Return *kind* in the notation of a schema, and add the records that it contains, at any depth, to *records*."""
     for part in parts_of(kind):
         if isinstance(part, RecordOf):
             records.setdefault(part.name, part)
@@ -169,10 +166,7 @@ class Synthesis:
 
 
 def open_clauses(policy: WrittenPolicy) -> list[tuple[int, str]]:
-    """Return the clauses of *policy* that no rule quotes, with their numbers from 1.
-
-    Only the first 500 clauses of the policy are read.
-    """
+    # Only the first 500 clauses of the policy are read.
     covered = {part for rule in policy.rules for clause in rule.clauses for part in sentences(clause)}
     return [
         (number, clause)
@@ -191,14 +185,10 @@ async def synthesise(
     max_tokens: int = 4000,
     done: Callable[[Draft], None] = lambda _draft: None,
 ) -> Synthesis:
-    """Ask *model* for a rule for each clause in :func:`open_clauses`, and return *policy* with the admitted rules.
-
-    The model has at most *rounds* attempts for each clause, and gets the reasons why a rule is not admitted. *seconds*
-    and *max_tokens* limit one answer; a clause whose answer takes longer than *seconds* is given up. *done* is called
-    with the draft for each clause. The synthesis stops when the policy has 500 rules. Needs the extra ``z3``. Raises
-    :class:`~interwhen.ModelError` if the model fails, and :class:`UsageError` if *rounds* is less than 1 or *seconds*
-    is not above 0.
-    """
+    # The model has at most `rounds` attempts for each clause, and gets the reasons why a rule is not admitted.
+    # `seconds` and `max_tokens` limit one answer; a clause whose answer takes longer than `seconds` is given up. `done`
+    # is called with the draft for each clause. The synthesis stops when the policy has 500 rules. Needs the extra `z3`.
+    # Raises `ModelError` if the model fails, and `UsageError` if `rounds` is less than 1 or `seconds` is not above 0.
     require("rounds", rounds, Positive)
     require("seconds", seconds, Seconds)
     drafts: list[Draft] = []
@@ -224,10 +214,8 @@ class _Drafter:
     seconds: float
 
     async def draft(self, number: int, clause: str, rounds: int) -> Draft:
-        """Ask the model for a rule for *clause* until one is admitted, at most *rounds* times; return the result.
-
-        It stops early if the model says that no rule is possible, or gives no answer in time.
-        """
+        # Ask the model for a rule for `clause` until one is admitted, at most `rounds` times; return the result. It
+        # stops early if the model says that no rule is possible, or gives no answer in time.
         messages: tuple[Message, ...] = (first_message(clause, self.policy.text, self.around),)
         attempts: list[Attempt] = []
         last = ""
@@ -260,11 +248,9 @@ class _Drafter:
 def judge_candidate(
     text: str, clause: str, policy: WrittenPolicy, around: Surroundings
 ) -> tuple[Rule | None, tuple[str, ...]]:
-    """Parse the rule for *clause* in *text*, and check whether it can be added to *policy*. This blocks the thread.
-
-    Return the rule with the problems that prevent its admission. The rule is ``None`` if the admission checks did not
-    run, for example because the text cannot be parsed. Needs the extra ``z3``.
-    """
+    # Parse the rule for `clause` in `text`, and check whether it can be added to `policy`. This blocks the thread.
+    # Return the rule with the problems that prevent its admission. The rule is `None` if the admission checks did not
+    # run, for example because the text cannot be parsed. Needs the extra `z3`.
     if not text.strip():
         return None, ("the answer must have a block ```toml ... ```, got none: write the rule in one",)
     try:
@@ -310,11 +296,8 @@ class Queued(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def keep(folder: Path, draft: Draft, model: str) -> Path:
-    """Write *draft* to a new file in the policy *folder*, and return its path. *model* is the name of the model.
-
-    A draft with a rule goes to ``rules/``, any other draft to ``review/``. Raises :class:`UsageError` if a rule with
-    the same id exists, and :class:`OSError` if the file cannot be written.
-    """
+    # `model` is the name of the model. A draft with a rule goes to `rules/`, any other draft to `review/`. Raises
+    # `UsageError` if a rule with the same id exists, and `OSError` if the file cannot be written.
     if draft.rule is not None:
         return write_rule(folder, draft.rule.id, draft.text, model)
     inner, name = inner_folder(folder, "review", make=True), f"clause-{draft.number:03}"
@@ -329,11 +312,9 @@ def keep(folder: Path, draft: Draft, model: str) -> Path:
 
 
 def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
-    """Write the rule *text* to a new file named *rule_id*, with the name of *model* as its origin. Return the path.
-
-    Raises :class:`UsageError` if the file exists already, or if *rule_id* is no valid id, and :class:`OSError` if it
-    cannot be written.
-    """
+    # Write the rule `text` to a new file named `rule_id`, with the name of `model` as its origin. Return the path.
+    # Raises `UsageError` if the file exists already, or if `rule_id` is no valid id, and `OSError` if it cannot be
+    # written.
     place = inner_folder(folder, "rules", make=True) / f"{checked_id(rule_id)}.toml"
     origin = "".join(char for char in model if is_visible(char) and char not in "\"'\\")[:80]
     try:
@@ -348,16 +329,11 @@ def write_rule(folder: Path, rule_id: str, text: str, model: str) -> Path:
 
 
 def queue(folder: Path) -> list[str]:
-    """Return the sorted names of the entries in the review queue of the policy *folder*."""
     inner = inner_folder(folder, "review")
     return sorted(path.stem for path in inner.glob("*.json")) if inner.is_dir() else []
 
 
 def read_queued(folder: Path, name: str) -> Queued:
-    """Return the entry *name* of the review queue of the policy *folder*.
-
-    Raises :class:`UsageError` if there is no such entry, or if its file is not valid.
-    """
     if name not in queue(folder):
         raise UsageError(
             "the name must be one that waits for review "
@@ -373,9 +349,5 @@ def read_queued(folder: Path, name: str) -> Queued:
 
 
 def drop(folder: Path, name: str) -> None:
-    """Delete the entry *name* of the review queue of the policy *folder*.
-
-    Raises :class:`UsageError` if there is none, or if its file is not valid.
-    """
     read_queued(folder, name)
     (folder / "review" / f"{name}.json").unlink()

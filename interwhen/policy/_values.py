@@ -53,7 +53,6 @@ class Held:
     """Whether a list may have more items than are known."""
 
     def item(self, at: int) -> Value:
-        """Return the item of a list at the index *at*."""
         assert isinstance(self.kind, ListOf)
         raw = self.raw[at]
         return raw if isinstance(self.raw, HeldItems) else hold(raw, self.kind.item, f"{self.where}[{at}]")
@@ -70,11 +69,9 @@ class HeldItems(tuple[Value, ...]):
 
 
 def hold(raw: Any, kind: Kind, where: str) -> Value:
-    """Convert the raw data *raw* to an exact value of *kind*. ``None`` or data of another kind gives a missing value.
-
-    A list, map or record is wrapped as :class:`Held`, and its parts are not checked. For pairs and for
-    :class:`Anything`, the result is missing. *where* is the expression that leads to the data.
-    """
+    # `None` or data of another kind gives a missing value. A list, map or record is wrapped as `Held`, and its parts
+    # are not checked. For pairs and for `Anything`, the result is missing. `where` is the expression that leads to the
+    # data.
     if raw is None:
         return Missing(f"{where} is not known")
     found = _hold(raw, kind, where)
@@ -128,10 +125,7 @@ def _time(raw: Any, kind: Date | Moment) -> dt.date | dt.datetime | None:
 
 
 def raw_of(value: Value, kind: Kind) -> Any:
-    """Return *value*, which has *kind*, as raw data that :func:`hold` can read; ``None`` if it is missing.
-
-    A number that is not whole becomes a float, which may be rounded.
-    """
+    # A number that is not whole becomes a float, which may be rounded.
     match value:
         case Missing():
             return None
@@ -149,10 +143,7 @@ def raw_of(value: Value, kind: Kind) -> Any:
 
 
 def tell(value: Value, kind: Kind) -> str:
-    """Return *value*, which has *kind*, as one line of text for a message: ``?`` for a missing value.
-
-    Long texts and data are cut, and amounts of time are given in hours.
-    """
+    # Long texts and data are cut, and amounts of time are given in hours.
     match value:
         case Missing():
             return "?"

@@ -21,12 +21,10 @@ KEY_VARIABLE = "INTERWHEN_STORE_KEY"
 
 
 def open_place(place: str | None = None, key_file: Path | None = None, *, creates: bool = False) -> Store:
-    """Open the store at *place*; by default, the file ``interwhen-precompute.db`` in the working directory.
-
-    Its key is in the file *key_file* or, without a file, in the environment variable ``INTERWHEN_STORE_KEY``. Raises
-    :class:`UsageError` if *key_file* cannot be read, if the key has fewer than 16 bytes, and if the file of the store
-    does not exist, unless *creates* is set; and ``StoreError`` if the store cannot be opened.
-    """
+    # Open the store at `place`; by default, the file `interwhen-precompute.db` in the working directory. Its key is in
+    # the file `key_file` or, without a file, in the environment variable `INTERWHEN_STORE_KEY`. Raises `UsageError` if
+    # `key_file` cannot be read, if the key has fewer than 16 bytes, and if the file of the store does not exist, unless
+    # `creates` is set; and `StoreError` if the store cannot be opened.
     place = place or PLACE
     if not creates and is_missing(place):
         raise UsageError(
@@ -39,15 +37,11 @@ def open_place(place: str | None = None, key_file: Path | None = None, *, create
 
 
 def is_missing(place: str) -> bool:
-    """Return whether *place* is the path of a file that does not exist."""
     return place != ":memory:" and "://" not in place and not Path(place).exists()
 
 
 def read_text(path: Path) -> str:
-    """Return the text of the UTF-8 file at *path*, without a byte order mark.
-
-    Raises :class:`UsageError` if it cannot be read.
-    """
+    # Return the text of the UTF-8 file at `path`, without a byte order mark. Raises `UsageError` if it cannot be read.
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -57,12 +51,10 @@ def read_text(path: Path) -> str:
 
 
 def is_same_model(prepared_for: str, asked: str) -> bool:
-    """Return whether two adapter names (``model@host``) have the same model; the hosts may differ."""
     return bare_model(prepared_for) == bare_model(asked)
 
 
 def bare_model(name: str) -> str:
-    """Return the name of the model in *name*, the name of an adapter, without the server."""
     model, at, _ = name.rpartition("@")
     return model if at else name
 

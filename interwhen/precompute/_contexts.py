@@ -34,17 +34,15 @@ class ContextRecord(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, pieces: Iterable[ContextPiece], kinds: Iterable[Kind]) -> ContextRecord:
-        """Build the record of a context from its *pieces* and the *kinds* of items to prepare."""
         found = tuple(pieces)
         leads = {piece.name: piece.lead for piece in found if piece.lead}
         return cls(tuple((piece.name, piece.text) for piece in found), tuple(sorted(set(kinds))), leads)
 
 
 class ContextSpending(msgspec.Struct, frozen=True):
-    """What a context has cost in all its generations, including work that made no item.
+    """What a context has cost in all its generations, including work that made no item."""
 
-    A *slice* is one piece of background work, in which at most one item is made.
-    """
+    # A `slice` is one piece of background work, in which at most one item is made.
 
     cost: Cost = Cost()
     discarded: int = 0
@@ -54,22 +52,15 @@ class ContextSpending(msgspec.Struct, frozen=True):
 
 
 def context_document(name: str) -> str:
-    """Return the name of the document that holds the context *name*."""
     return f"context:{name}"
 
 
 def spending_document(name: str) -> str:
-    """Return the name of the document that holds the cost of the context *name*."""
     return f"spending:{name}"
 
 
 def write_context(store: Store, name: str, record: ContextRecord, *, expect: int | None = None) -> int:
-    """Write *record* as the next generation of the context *name*, and return the number of the latest generation.
-
-    A record that is equal to the latest one is not written again. Raises :class:`~interwhen.precompute.StoreConflict`
-    if *expect* is given and is not the latest generation, and :class:`~interwhen.UsageError` if the name of the context
-    or of a piece is empty or has lone surrogates.
-    """
+    # A record that is equal to the latest one is not written again.
     for each in (name, *(piece for piece, _ in record.pieces)):
         if not is_text(each) or not each:
             raise UsageError(
@@ -89,17 +80,13 @@ def write_context(store: Store, name: str, record: ContextRecord, *, expect: int
 
 
 def read_context(store: Store, name: str) -> tuple[int, ContextRecord | None]:
-    """Return the latest generation of the context *name* (0 if there is none), and its record.
-
-    The record is ``None`` if it is missing or damaged. Raises :class:`msgspec.DecodeError` if undamaged data has
-    another form, and ``StoreError`` for a store of another version of interwhen.
-    """
+    # The record is `None` if it is missing or damaged. Raises `msgspec.DecodeError` if undamaged data has another form,
+    # and `StoreError` for a store of another version of interwhen.
     there = store.document(context_document(name))
     return there.generation, None if there.data is None else msgspec.msgpack.decode(there.data, type=ContextRecord)
 
 
 def spending(store: Store, name: str) -> ContextSpending:
-    """Return what the context *name* has cost so far, as *store* has recorded it; zeros if it has no record."""
     return store.decoded(spending_document(name), ContextSpending) or ContextSpending()
 
 
@@ -148,19 +135,18 @@ class PreparedContext:
 
     @property
     def index(self) -> PassageIndex:
-        """The search index over the pieces. The first use may take a second: call it in a thread."""
+        # The first use may take a second: call it in a thread.
         if self._index is None:
             self._index = PassageIndex(() if self.context is None else self.context.pieces)
         return self._index
 
     @property
     def plan(self) -> tuple[PlannedStep, ...]:
-        """The planned steps. Each step comes after the steps whose items it needs (its premises)."""
+        # Each step comes after the steps whose items it needs (its premises).
         return self.plan_inputs.plan
 
     @property
     def served(self) -> tuple[Item, ...]:
-        """The items that runs may use, in the order of the plan, if :attr:`generation` is the latest in the store."""
         return self.current.served
 
     def load(
@@ -170,12 +156,9 @@ class PreparedContext:
         key_settings: KeySettings,
         before: PreparedContext | None = None,
     ) -> None:
-        """Replace the content of this object by the latest generation in *store*, and decide which items are current.
-
-        Items that *before*, the previous state of this context, has in memory are not read again. Raises
-        :class:`~interwhen.PluginError` for a plan that does not fit the context, and ``StoreError`` if the store fails;
-        exceptions of producers are passed on.
-        """
+        # Items that `before`, the previous state of this context, has in memory are not read again. Raises
+        # `PluginError` for a plan that does not fit the context, and `StoreError` if the store fails; exceptions of
+        # producers are passed on.
         known = {} if before is None else before.known()
         self.context, self.digest, self.kinds = None, NOTHING, ()
         self.plan_inputs, self.current = PlanInputs(), CurrentItems()
@@ -195,12 +178,11 @@ class PreparedContext:
         self.current = find_current(self.plan_inputs, self._candidates)
 
     def look_again(self, store: Store, step: PlannedStep) -> None:
-        """Read the items of *step* again from *store*, and find a current one if the step has none."""
         self._items[step.name] = store.candidates(self.plan_inputs.keys[step.name].slot)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
     def take(self, step: PlannedStep, item: Item) -> None:
-        """Add *item*, which was just stored, to the items of *step* in memory. It may become the current one."""
+        # Add `item`, which was just stored, to the items of `step` in memory. It may become the current one.
         self._items[step.name] = (*(each for each in self._items[step.name] if each.id != item.id), item)
         self.current = extend_current(self.plan_inputs, self._candidates, self.current, step)
 
@@ -209,22 +191,18 @@ class PreparedContext:
         return reversed(self._items[name])
 
     def known(self) -> dict[ItemId, Item]:
-        """Return the items in memory by id, whether they are current or not."""
         return {item.id: item for each in self._items.values() for item in each}
 
     def newest(self, step: str) -> Item | None:
-        """Return the newest item in memory of the step with the full name *step*; ``None`` if there is none."""
         return next(reversed(self._items.get(step, ())), None)
 
     def now(self, read: Input) -> Digest | None:
-        """Return the digest that *read*, an input of an item, has now; ``None`` if it has none."""
         if read.kind == "piece":
             return self.plan_inputs.pieces.get(read.name)
         item = self.current.items.get(read.name)
         return None if item is None else item.content
 
     def ancestry(self, items: Sequence[Item]) -> dict[ItemId, Item]:
-        """Return *items* and the items in memory that they were made from, by id."""
         known = self.known()
         found: dict[ItemId, Item] = {}
         stack = list(items)
@@ -237,10 +215,6 @@ class PreparedContext:
 
 
 def as_pieces(given: object) -> tuple[ContextPiece, ...]:
-    """Convert *given* to the pieces of a context: a text is cut into pieces, and a mapping has one text for each name.
-
-    Raises :class:`~interwhen.UsageError` for another type, an empty name, and lone surrogates.
-    """
     if is_text(given):
         return pieces_of(given)
     pairs = given.items() if hasattr(given, "items") else None
@@ -276,20 +250,15 @@ class WorkerSettings(msgspec.Struct, frozen=True):
 
     @property
     def specs(self) -> tuple[dict[str, Any], ...]:
-        """The producers with their options, for :func:`~interwhen.precompute.load_producers`."""
         return tuple({"name": name, **self.options.get(name, {})} for name in self.producers)
 
     @property
     def key_settings(self) -> KeySettings:
-        """The model, tokenizer and monitors of this worker, for the keys of its items."""
         return KeySettings(self.model, self.tokenizer, self.judges)
 
 
 def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
-    """Record *worker* in *store* as the last worker on the context *name*.
-
-    If another process records a worker at the same time, one of them may be lost.
-    """
+    # If another process records a worker at the same time, one of them may be lost.
     data = msgspec.msgpack.encode(worker)
     there = store.document(f"worker:{name}")
     if there.data != data:
@@ -298,15 +267,12 @@ def note_worker(store: Store, name: str, worker: WorkerSettings) -> None:
 
 
 def last_worker(store: Store, name: str) -> WorkerSettings | None:
-    """Return the settings of the last worker that was recorded for the context *name*.
-
-    ``None`` if there was none, or if they are damaged.
-    """
+    # `None` if there was none, or if they are damaged.
     return store.decoded(f"worker:{name}", WorkerSettings)
 
 
 def contexts_in(store: Store) -> tuple[str, ...]:
-    """Return the sorted names of the contexts in *store*. Damaged ones are left out."""
+    # Damaged ones are left out.
     start = context_document("")
     return tuple(name.removeprefix(start) for name in store.documents(start))
 
@@ -323,7 +289,6 @@ class StepState:
 
 
 def states(prepared: PreparedContext) -> tuple[StepState, ...]:
-    """Return the state of each step of *prepared* (such as accepted or due), in the order of the plan."""
     due = {each.name for each in prepared.current.due}
     found = []
     for each in prepared.plan:
@@ -352,7 +317,6 @@ class Summary:
 
 
 def summary(prepared: PreparedContext) -> Summary:
-    """Return the statistics of *prepared*: its steps, the items that runs may use, and the costs."""
     cost = Cost()
     for item in prepared.current.items.values():
         cost += item.cost
@@ -379,11 +343,8 @@ class InputReading:
 
 
 def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[InputReading, ...]]:
-    """Return the state of *step*, and for each input of its item whether the input is unchanged.
-
-    A step without a current item is explained by its newest old item. *step* is the full name ``producer::name``, or
-    the part after ``::``. Raises :class:`~interwhen.UsageError` unless it names exactly one step.
-    """
+    # A step without a current item is explained by its newest old item. `step` is the full name `producer::name`, or
+    # the part after `::`. Raises `UsageError` unless it names exactly one step.
     names = [each.name for each in prepared.plan]
     found = [name for name in names if name == step] or [name for name in names if name.endswith(f"::{step}")]
     if len(found) != 1:
@@ -402,12 +363,7 @@ def explain(prepared: PreparedContext, step: str) -> tuple[StepState, tuple[Inpu
 
 
 def evict(store: Store, name: str, ids: tuple[ItemId, ...]) -> int:
-    """Delete the items *ids* from *store*, and return the number of a new generation of the context *name*.
-
-    The new generation makes other processes read the context again. Raises :class:`~interwhen.UsageError` if there is
-    no such context.
-    """
-
+    # The new generation makes other processes read the context again.
     def change(old: bytes | None) -> bytes:
         if old is None:
             raise UnknownContext(name, store.place)

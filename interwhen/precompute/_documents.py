@@ -100,7 +100,6 @@ def _lead(first: Block, above: dict[int, str], before: str, overlap: int) -> str
 
 
 def _end_of(text: str, most: int) -> str:
-    """Return the end of *text* in whole sentences or lines, at most *most* characters; empty if none is so short."""
     if not most:
         return ""
     if len(text) <= most:
@@ -111,7 +110,7 @@ def _end_of(text: str, most: int) -> str:
 
 
 def _groups(text: str, size: int) -> Iterator[list[Block]]:
-    """Divide *text* into blocks, and yield the blocks of each piece. A piece has at most *size* characters."""
+    # A piece has at most `size` characters.
     group: list[Block] = []
     for block in _fitting(_blocks(text), size):
         length = _length(group)
@@ -130,7 +129,6 @@ def _groups(text: str, size: int) -> Iterator[list[Block]]:
 
 
 def _length(group: Sequence[Block]) -> int:
-    """Return the number of characters of *group* with a blank line between two blocks."""
     return sum(len(block.text) + 2 for block in group) - 2 if group else 0
 
 
@@ -191,10 +189,7 @@ def _begins_block(lines: Sequence[str], at: int) -> bool:
 
 
 def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
-    """If a heading that is underlined with marks begins at line *at*, return the index after it and its mark.
-
-    If not, return ``None``. If the heading also has a line of marks above it, its mark is doubled.
-    """
+    # If not, return `None`. If the heading also has a line of marks above it, its mark is doubled.
     if _RULE.match(lines[at]):
         # A heading may have a rule above it, too.
         above = lines[at].rstrip()
@@ -211,10 +206,7 @@ def _underlined(lines: Sequence[str], at: int) -> tuple[int, str] | None:
 
 
 def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
-    """Yield *blocks*, and divide each block that is longer than *size* characters.
-
-    Each later part of a table has the header of the table as its lead.
-    """
+    # Each later part of a table has the header of the table as its lead.
     for block in blocks:
         if len(block.text) <= size:
             yield block
@@ -227,7 +219,6 @@ def _fitting(blocks: Iterator[Block], size: int) -> Iterator[Block]:
 
 
 def _header(rows: Sequence[str]) -> str:
-    """Return the header of a table: its rows up to and including a rule in row 2, 3 or 4, or else its first row."""
     for at, row in enumerate(rows[:4]):
         if at and _TABLE_RULE.match(row):
             return "\n".join(rows[: at + 1])
@@ -239,7 +230,6 @@ def _sentences(text: str) -> list[str]:
 
 
 def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
-    """Join *units* (sentences, lines or rows) with the separator *mark* to parts of at most *size* characters."""
     part = ""
     for unit in (each for whole in units for each in _cut(whole, size)):
         if part and len(part) + len(mark) + len(unit) > size:
@@ -252,7 +242,7 @@ def _packed(units: Sequence[str], mark: str, size: int) -> Iterator[str]:
 
 
 def _cut(unit: str, size: int) -> Iterator[str]:
-    """Cut *unit* into parts of at most *size* characters. A space at which it is cut is left out."""
+    # A space at which it is cut is left out.
     at = 0
     while len(unit) - at > size:
         space = unit.rfind(" ", at + size // 2, at + size)

@@ -36,7 +36,7 @@ class UnfinishedReply(msgspec.Struct, frozen=True):
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """The text as pieces of a trace, so that a request can continue it."""
+        # The text as pieces of a trace, so that a request can continue it.
         return tuple(Piece(text, phase=phase) for phase, text in self.parts)
 
 
@@ -50,23 +50,20 @@ class Drafts:
         self._is_stored = bool(self._drafts)
 
     def get(self, key: Digest) -> UnfinishedReply | None:
-        """Return the draft of the request with the digest *key*; ``None`` if there is none."""
         return self._drafts.get(key)
 
     def put(self, key: Digest, draft: UnfinishedReply) -> None:
-        """Set the draft of the request with the digest *key*. Above 32 drafts, the oldest is forgotten."""
+        # Above 32 drafts, the oldest is forgotten.
         self._drafts.pop(key, None)
         self._drafts[key] = draft
         while len(self._drafts) > _MOST:
             del self._drafts[next(iter(self._drafts))]
 
     def drop(self, keys: Sequence[Digest]) -> None:
-        """Forget the drafts with the *keys*."""
         for key in keys:
             self._drafts.pop(key, None)
 
     def save(self) -> None:
-        """Write the drafts to the store."""
         if self._drafts or self._is_stored:
             data = msgspec.msgpack.encode(self._drafts)
             self._store.update(self._document, lambda old: None if old == data else data)
@@ -74,10 +71,9 @@ class Drafts:
 
 
 class DraftedModel(ModelWrapper):
-    """Wraps *model*: a request that an earlier slice sent, too, continues from its draft in *drafts*.
+    """Wraps *model*: a request that an earlier slice sent, too, continues from its draft in *drafts*."""
 
-    Repeated requests within one object have a draft each. :meth:`complete` uses no drafts.
-    """
+    # Repeated requests within one object have a draft each. `complete` uses no drafts.
 
     def __init__(self, model: Model, drafts: Drafts) -> None:
         super().__init__(model)
@@ -91,12 +87,8 @@ class DraftedModel(ModelWrapper):
         """The last error of a request that was longer than the context window."""
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that begins with the draft of *request*. A complete draft needs no request to the server.
-
-        An unfinished draft is discarded if *request* has extra sampling fields, such as a JSON schema. Raises
-        :class:`ContextOverflow`, and keeps it in :attr:`overflow`, if the request is too long, and other errors of the
-        model.
-        """
+        # A complete draft needs no request to the server. An unfinished draft is discarded if `request` has extra
+        # sampling fields, such as a JSON schema.
         # A step may send a request twice, to compare the replies.
         plain = _key(self.name, request)
         self._sent[plain] += 1
@@ -133,13 +125,11 @@ class _DraftStream:
         self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
-        """Return the member *name* of the server's stream, such as ``way``, if there is such a stream."""
         if name.startswith("_") or self._inner is None:
             raise AttributeError(name)
         return getattr(self._inner, name)
 
     async def receive(self) -> Sequence[Chunk]:
-        """Return the chunks of the draft first, if it has any, and then those of the server."""
         if not self._is_begun:
             self._is_begun = True
             if said := self._said():
@@ -153,7 +143,6 @@ class _DraftStream:
         return chunks
 
     async def aclose(self) -> None:
-        """Close the stream of the server, if there is one."""
         if self._inner is not None:
             await self._inner.aclose()
 
@@ -166,7 +155,6 @@ class _DraftStream:
         return chunks
 
     def _counted(self, chunk: Chunk) -> Chunk:
-        """Return *chunk*, with the tokens of the draft added to the server's token count, if it has one."""
         usage = chunk.usage
         if usage is None or usage.completion_tokens is None or not self._earlier.tokens:
             return chunk
@@ -189,7 +177,6 @@ def _continued(request: Request, draft: UnfinishedReply) -> Request:
 
 
 def _longer(draft: UnfinishedReply, chunk: Chunk) -> UnfinishedReply:
-    """Return *draft* extended by *chunk*: its text, its tokens and its finish reason."""
     parts = draft.parts
     if chunk.text:
         if parts and parts[-1][0] == chunk.phase:

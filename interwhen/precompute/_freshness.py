@@ -22,16 +22,12 @@ NO_JUDGES = Digest("")
 
 
 def full_name(producer: str, name: str) -> str:
-    """Return the full name ``producer::name`` of a step. A *name* that is already full is returned unchanged."""
+    # A `name` that is already full is returned unchanged.
     return name if SEPARATOR in name else f"{producer}{SEPARATOR}{name}"
 
 
 def planned(producers: Iterable[Producer], context: Context) -> tuple[PlannedStep, ...]:
-    """Return the steps that *producers* plan for *context*, in an order in which each step comes after its premises.
-
-    Raises :class:`~interwhen.PluginError` if two steps have the same full name, a piece or premise is missing, or the
-    premises form a cycle. An exception of a producer is passed on.
-    """
+    # An exception of a producer is passed on.
     found: dict[str, PlannedStep] = {}
     pieces = {piece.name for piece in context.pieces}
     for producer in producers:
@@ -80,10 +76,7 @@ class KeySettings:
     judges: Digest = NO_JUDGES
 
     def key(self, planned_step: PlannedStep, inputs: Sequence[Input] = ()) -> ItemKey:
-        """Return the key of the item that *planned_step* makes from *inputs*.
-
-        The digest of the monitors is left out for kinds that monitors do not judge.
-        """
+        # The digest of the monitors is left out for kinds that monitors do not judge.
         producer = planned_step.producer
         return ItemKey(
             kind=producer.kind,
@@ -98,16 +91,15 @@ class KeySettings:
 
 
 def is_judged(kind: Kind) -> bool:
-    """Return whether monitors judge items of *kind*. If so, the keys of these items depend on the monitors."""
+    # If so, the keys of these items depend on the monitors.
     return BASES[kind] == "judged"
 
 
 @dataclass(frozen=True, slots=True)
 class CurrentItems:
-    """The current items, those of them that runs may use, and the steps of the plan that can be computed next.
+    """The current items, those of them that runs may use, and the steps of the plan that can be computed next."""
 
-    A current item was made with the present settings, and its inputs are unchanged. It may be accepted or not.
-    """
+    # A current item was made with the present settings, and its inputs are unchanged. It may be accepted or not.
 
     items: Mapping[str, Item] = field(default_factory=dict)
     """The current item of each step that has one, by the full name of the step."""
@@ -134,7 +126,6 @@ class PlanInputs:
 
     @classmethod
     def of(cls, plan: tuple[PlannedStep, ...], pieces: Mapping[str, Digest], key_settings: KeySettings) -> PlanInputs:
-        """Build the inputs from the steps of *plan* and the digest of each piece of the context, by its name."""
         followers: dict[str, list[PlannedStep]] = {}
         for each in plan:
             for name in each.premises:
@@ -153,25 +144,21 @@ Candidates: TypeAlias = Callable[[str], Iterable[Item]]
 
 
 def find_current(plan_inputs: PlanInputs, candidates: Candidates) -> CurrentItems:
-    """Return the current items of the plan and the due steps. *candidates* returns the stored items of a step."""
+    # `candidates` returns the stored items of a step.
     return _settled(plan_inputs, candidates, CurrentItems(), plan_inputs.plan)
 
 
 def extend_current(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, step: PlannedStep
 ) -> CurrentItems:
-    """Return *known*, the current items so far, updated after *step* got a new item.
-
-    Only *step* and the steps that depend on it are examined: no other item may have changed. If *step* already has a
-    current item, *known* is returned.
-    """
+    # Only `step` and the steps that depend on it are examined: no other item may have changed. If `step` already has a
+    # current item, `known` is returned.
     return known if step.name in known.items else _settled(plan_inputs, candidates, known, (step,))
 
 
 def _settled(
     plan_inputs: PlanInputs, candidates: Candidates, known: CurrentItems, steps: Sequence[PlannedStep]
 ) -> CurrentItems:
-    """Search for current items of *steps* and of the steps that depend on them, and return *known* with those found."""
     items = dict(known.items)
     served = list(known.served)
     new_due: dict[str, PlannedStep] = {}
@@ -198,7 +185,6 @@ def _settled(
 
 
 def _holds(item: Item, each: PlannedStep, plan_inputs: PlanInputs, settled: Mapping[str, Item]) -> bool:
-    """Return whether *item* was made by the step *each* with the present settings, and all its inputs are unchanged."""
     if msgspec.structs.replace(item.key, inputs=()) != plan_inputs.keys[each.name]:
         return False
     for read in item.key.inputs:

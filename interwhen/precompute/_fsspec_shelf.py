@@ -62,7 +62,6 @@ class FsspecShelf:
             )
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the content of the file *name*; ``None`` if there is no such file."""
         try:
             return bytes(self._fs.cat_file(self._path(name)))
         except (FileNotFoundError, NotADirectoryError):
@@ -71,7 +70,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Create the file *name* with *data*. Return false, and change nothing, if it exists."""
+        # Create the file `name` with `data`. Return false, and change nothing, if it exists.
         try:
             self._put(self._path(name), data)
         except FileExistsError:
@@ -81,10 +80,7 @@ class FsspecShelf:
         return True
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Write *data* as generation *number* of *folder*; return false if the latest generation is not ``number - 1``.
-
-        The result is also false if another writer creates this generation at the same time.
-        """
+        # The result is also false if another writer creates this generation at the same time.
         old = self.names(folder)
         if latest_of(old) != number - 1 or not self.create(numbered(folder, number), data):
             return False
@@ -97,7 +93,6 @@ class FsspecShelf:
         return True
 
     def delete(self, name: str, /) -> None:
-        """Delete the file *name*, if it exists."""
         try:
             self._fs.rm_file(self._path(name))
         except FileNotFoundError:
@@ -106,10 +101,7 @@ class FsspecShelf:
             raise self._failed(error) from error
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names of the files in *folder* and below it, sorted; empty if the folder is missing.
-
-        Unfinished files (``.part``) are left out.
-        """
+        # Unfinished files (`.part`) are left out.
         try:
             self._fs.invalidate_cache()
             found: Iterable[str] = self._fs.find(self._path(folder))
@@ -146,7 +138,6 @@ class FsspecShelf:
 
 
 def _link(path: Path, data: bytes) -> None:
-    """Create *path* with *data*, completely or not at all. Raises :class:`FileExistsError` if *path* exists."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:

@@ -27,13 +27,12 @@ class Interval(NamedTuple):
 
 
 class ConfidenceSequence:
-    """Estimates the mean of a stream of values in [-1, 1], with a confidence interval after each value.
+    """Estimates the mean of a stream of values in [-1, 1], with a confidence interval after each value."""
 
-    With probability at least ``1 - alpha`` the mean lies in *all* these intervals, if the expectation of each value,
-    given the earlier ones, is the mean. So one may stop at any time. Method: hedged capital with predictable plug-in
-    bets (Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4). Raises :class:`UsageError` unless *alpha* is between
-    0 and 1.
-    """
+    # With probability at least `1 - alpha` the mean lies in `all` these intervals, if the expectation of each value,
+    # given the earlier ones, is the mean. So one may stop at any time. Method: hedged capital with predictable plug-in
+    # bets (Waudby-Smith and Ramdas, 2024, JRSS-B 86(1), section 4). Raises `UsageError` unless `alpha` is between 0 and
+    # 1.
 
     __slots__ = ("_against_high", "_against_low", "_bets", "_squares", "_sum", "_values", "alpha")
 
@@ -52,21 +51,18 @@ class ConfidenceSequence:
 
     @property
     def mean(self) -> float:
-        """The mean of the values so far; 0 before the first."""
         return 2 * self._sum / len(self._values) - 1 if self._values else 0.0
 
     @property
     def is_positive(self) -> bool:
-        """Whether the values show that the mean is above 0."""
         return self._against_low >= self._threshold
 
     @property
     def is_negative(self) -> bool:
-        """Whether the values show that the mean is below 0."""
         return self._against_high >= self._threshold
 
     def observe(self, value: float) -> None:
-        """Add the next *value*. Raises :class:`UsageError` if it is not in [-1, 1]."""
+        # Add the next `value`. Raises `UsageError` if it is not in [-1, 1].
         require("a value", value, Annotated[float, Meta(ge=-1, le=1)], "divide it by the largest possible value")
         scaled = (value + 1) / 2
         bet = self._next_bet()
@@ -78,32 +74,30 @@ class ConfidenceSequence:
         self._squares += (scaled - (0.5 + self._sum) / (len(self._values) + 1)) ** 2
 
     def interval(self) -> Interval:
-        """Return the mean with its confidence interval. The time is linear in the number of values."""
+        # The time is linear in the number of values.
         low = _reject_below(self._values, self._bets, self._threshold)
         high = 1 - _reject_below([1 - value for value in self._values], self._bets, self._threshold)
         return Interval(self.mean, 2 * low - 1, 2 * high - 1)
 
     @property
     def _threshold(self) -> float:
-        """The log of the factor by which bets against a possible mean must raise the capital to reject that mean."""
+        # The log of the factor by which bets against a possible mean must raise the capital to reject that mean.
         return math.log(2 / self.alpha)
 
     def _next_bet(self) -> float:
-        """Return the bet on the next value. It depends only on earlier values."""
+        # Return the bet on the next value. It depends only on earlier values.
         count = len(self._values) + 1
         variance = (0.25 + self._squares) / count
         return math.sqrt(2 * self._threshold / (max(variance, 1e-9) * count * math.log(1 + count)))
 
 
 def _log_gain(bet: float, value: float, candidate: float) -> float:
-    """Return by how much *value* raises the log capital of a player who bets that the mean is above *candidate*."""
     if candidate <= 0:
         return math.log1p(bet * value)
     return math.log1p(min(bet, _STAKE / candidate) * (value - candidate))
 
 
 def _reject_below(values: list[float], bets: list[float], threshold: float) -> float:
-    """Return the lower end of the confidence interval of the mean, for *values* in [0, 1]."""
     # Bisection works because the capital falls as the candidate rises.
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
@@ -151,11 +145,9 @@ class Arm(msgspec.Struct, frozen=True):
     """Whether the run has a usable result. If not, a :class:`Pair` charges at least its token limit for the run."""
 
     def cost(self, weights: Weights) -> float:
-        """Return the price of the run if a reader waited for it, in the unit of :class:`Weights`."""
         return weights.test * self.alone(weights)
 
     def alone(self, weights: Weights) -> float:
-        """Return the price of the run if no reader waited for it, in the unit of :class:`Weights`."""
         return self.generated + weights.reading * self.read
 
 
@@ -173,15 +165,12 @@ class Pair(msgspec.Struct, frozen=True):
 
     @property
     def beside(self) -> Arm:
-        """The token counts of the shadow run, for which no reader waited."""
         return self.without if self.shadow == "without" else self.used
 
     def saving(self, weights: Weights) -> float:
-        """Return how much cheaper the run with the item was, if a reader waited for both; negative if it cost more."""
         return self._cost(self.without, weights) - self._cost(self.used, weights)
 
     def share(self, weights: Weights) -> float:
-        """Return :meth:`saving` divided by the cost of the more expensive run: from -1 to 1; 0 if both cost nothing."""
         # The divisor is no bound such as `limit`: with it, each pair would count little where the limit is high, and a
         # decision would take in proportion more pairs.
         dearer = max(self._cost(self.without, weights), self._cost(self.used, weights))
@@ -268,13 +257,12 @@ class GateRecord(msgspec.Struct):
 
 
 class Gate:
-    """Decides whether runs use one item, from pairs of runs without and with the item.
+    """Decides whether runs use one item, from pairs of runs without and with the item."""
 
-    An item is kept if the mean saving of its pairs (:meth:`Pair.share`) is shown to be above 0, and demoted, then
-    evicted, if it is shown to be below 0; the sum of the savings must have the same sign. After each such decision, a
-    new sequence of pairs begins. The *n*-th sequence has the error level ``alpha / (n * (n + 1))``, so the sum of all
-    levels is at most ``alpha``. *record* (default: a new one) is changed in place.
-    """
+    # An item is kept if the mean saving of its pairs (`Pair.share`) is shown to be above 0, and demoted, then evicted,
+    # if it is shown to be below 0; the sum of the savings must have the same sign. After each such decision, a new
+    # sequence of pairs begins. The `n`-th sequence has the error level `alpha / (n * (n + 1))`, so the sum of all
+    # levels is at most `alpha`. `record` (default: a new one) is changed in place.
 
     def __init__(self, record: GateRecord | None = None, rule: GateRule = GateRule()) -> None:  # noqa: B008  (frozen)
         self.record = GateRecord() if record is None else record
@@ -287,21 +275,16 @@ class Gate:
 
     @property
     def stage(self) -> Stage:
-        """The stage of the item: on trial, kept, demoted or evicted."""
         return self.record.stage
 
     @property
     def interval(self) -> Interval:
-        """The mean saving in the present sequence and its interval (see :meth:`Pair.share`)."""
         return self._sequence.interval()
 
     def choose(self, chance: float) -> GateChoice:
-        """Decide for the next query whether the run uses the item, and whether a second run follows.
-
-        The run uses a kept item, and an item on trial whose pairs saved tokens on average so far. The first pairs
-        (:attr:`GateRule.first_pairs`) get a second run at any cost, later ones may get one, by *chance*, a random
-        number from [0, 1). An evicted item gets none. The record stays unchanged.
-        """
+        # The run uses a kept item, and an item on trial whose pairs saved tokens on average so far. The first pairs
+        # (`GateRule.first_pairs`) get a second run at any cost, later ones may get one, by `chance`, a random number
+        # from [0, 1). An evicted item gets none. The record stays unchanged.
         pair = self._may_pair(chance)
         match self.record.stage:
             case "trial":
@@ -314,17 +297,14 @@ class Gate:
                 return GateChoice(use=False, pair=False)
 
     def charge(self, arm: Arm, *, used: bool) -> None:
-        """Add a reader's run with the tokens *arm* to the counts and the cost in the record."""
         self.record.queries += 1
         self.record.served += used
         self.record.paid += arm.cost(self.rule.weights)
 
     def observe(self, pair: Pair) -> Moved | None:
-        """Add *pair* to the record, and move the item if the pairs now show that it saves tokens or costs more.
-
-        Return the move, or ``None`` without one. The cost of the shadow run is added to the record; call :meth:`charge`
-        for the reader's run. For an evicted item, nothing is done.
-        """
+        # Add `pair` to the record, and move the item if the pairs now show that it saves tokens or costs more. Return
+        # the move, or `None` without one. The cost of the shadow run is added to the record; call `charge` for the
+        # reader's run. For an evicted item, nothing is done.
         if self.record.stage == "evicted":
             return None
         self.record.pairs.append(pair)

@@ -38,19 +38,12 @@ class Unseen(Exception):
 
 
 def settings_of(function: object) -> Digest:
-    """Return a fingerprint of *function*: its module and name, its defaults and its closure variables, not its code.
-
-    Raises :class:`Unseen` if a default or a closure variable has no fingerprint.
-    """
     return digest(repr(_settings_seen(function, (), _parts)))
 
 
 def settings_seen_of(monitor: Monitor) -> Digest:
-    """Return a fingerprint of *monitor* and of the closure variables of its functions.
-
-    Of an object of an unknown class only the class is included, because its attributes may change during a run. Of the
-    verifier, attributes with plain values (numbers, strings) are included, too.
-    """
+    # Of an object of an unknown class only the class is included, because its attributes may change during a run. Of
+    # the verifier, attributes with plain values (numbers, strings) are included, too.
     own: Mapping[str, object] = getattr(monitor.verifier, "__dict__", {})
     plain = {name: value for name, value in own.items() if isinstance(value, _PLAIN)}
     return digest(repr(_settings_seen((monitor, plain), (), _parts_or_type)))
@@ -88,10 +81,6 @@ def _parts_or_type(value: Any) -> list[object]:
 
 
 def _parts(value: Any) -> list[object]:
-    """Return the parts of *value*, an object such as a function or a dataclass, that belong to its fingerprint.
-
-    Raises :class:`Unseen` if objects of the class of *value* have no fingerprint.
-    """
     match value:
         case enum.Enum():
             return [type(value), value.name]
@@ -232,12 +221,10 @@ def _observing(monitor: Monitor) -> Monitor:
 
 
 def _identity(check: CheckRecord) -> tuple[object, ...]:
-    """Return the fields of *check* that are the same each time the same check passes."""
     return check.monitor, check.verifier, check.version, check.key, check.span
 
 
 def _bare_line(text: str, covered: Sequence[Span]) -> str | None:
-    """Return the first line of *text*, blank ones apart, that overlaps no span in *covered*; ``None`` without one."""
     at = 0
     for line in text.splitlines(keepends=True):
         end = at + len(line)

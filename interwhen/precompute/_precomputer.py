@@ -328,7 +328,6 @@ class Precomputer:
         return self._staleness(prepared)
 
     def _staleness(self, prepared: PreparedContext) -> str:
-        """Return why *prepared*, the context in memory, may not be its latest generation; or else an empty string."""
         if self.store.blocks:
             is_fresh = self.now() - prepared.seen_at <= self._fresh_seconds
             return "" if is_fresh else "the store was not read for too long"
@@ -398,7 +397,6 @@ class Precomputer:
         return "\n".join((PASSAGES, *map(passage_of, found)))
 
     def _current(self, ref: ContextRef) -> PreparedContext:
-        """Return the context of *ref*. Raises :class:`UsageError` if *ref* is not current."""
         if lack := self.lack_of(ref):
             raise UsageError(f"context {ref.name!r} must be current, got one that is not ({lack}); open it again")
         return self._prepared[ref.name]
@@ -586,12 +584,11 @@ class IdleWorker:
         self._is_working = False
 
     def wake(self) -> None:
-        """End the pause of the background task now, because there may be work."""
+        # End the pause of the background task now, because there may be work.
         if self._news is not None:
             self._news.set()
 
     async def work(self, slices: int | None) -> tuple[Slice, ...]:
-        """Do the work that is due, at most *slices* slices (``None``: no limit), and return their outcomes."""
         done: list[Slice] = []
         while slices is None or len(done) < slices:
             found = await self.slice()
@@ -601,10 +598,8 @@ class IdleWorker:
         return tuple(done)
 
     async def sleep_and_work(self) -> None:
-        """Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it.
-
-        A failure of the store is logged, and the work continues later.
-        """
+        # Do due work, and look for more when woken or every 5 seconds. This never returns: the caller cancels it. A
+        # failure of the store is logged, and the work continues later.
         while True:
             self._news = anyio.Event()
             try:
@@ -617,10 +612,6 @@ class IdleWorker:
                     await self._news.wait()
 
     async def slice(self) -> Slice | None:
-        """Wait until no run needs the model, work on one due step, and return the outcome; ``None`` without one.
-
-        Raises :class:`UsageError` if another task is in a slice, and :class:`StoreError` if the store fails.
-        """
         if self._is_working:
             raise UsageError(
                 "only one task may work with a precomputer at a time, got a second one; wait for the "
@@ -639,10 +630,7 @@ class IdleWorker:
     # ------------------------------------------------------------------ which step
 
     async def _next(self) -> tuple[PreparedContext, Context, PlannedStep] | None:
-        """Return a context that has a due step within the token budget, and that step; ``None`` without one.
-
-        Contexts take turns. One that cannot be read or planned is logged and left out. Noted questions are stored.
-        """
+        # Contexts take turns. One that cannot be read or planned is logged and left out. Noted questions are stored.
         if self._host.questions is not None:
             await self._host.in_store(self._host.questions.save)
         names = list(self._host.contexts)
@@ -731,7 +719,7 @@ class IdleWorker:
         return self._drafts[name]
 
     async def _keep_drafts(self, name: str, work: StepWork, *, drop: bool) -> None:
-        """Store the text that a slice has generated, so that the next slice can continue it; with *drop*, delete it."""
+        # Store the text that a slice has generated, so that the next slice can continue it; with `drop`, delete it.
         if work.drafted is None:
             return
         if drop:
@@ -740,10 +728,7 @@ class IdleWorker:
             await self._host.in_store(self._drafts[name].save)
 
     async def _account(self, prepared: PreparedContext, step: PlannedStep, cost: Cost, discarded: int) -> None:
-        """Add the *cost* of a slice of work on *step* to what its context has spent. A cancelled slice counts too.
-
-        If the store fails, the step pauses and the exception is passed on.
-        """
+        # A cancelled slice counts too. If the store fails, the step pauses and the exception is passed on.
         if cost == Cost() and not discarded:
             return
         host = self._host

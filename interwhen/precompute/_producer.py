@@ -266,12 +266,10 @@ def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]
 
 
 def is_text(value: object) -> TypeGuard[str]:
-    """Return whether *value* is a text that can be stored: a ``str`` without lone surrogates."""
     return isinstance(value, str) and not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def factory_of(name: str) -> Callable[..., Any]:
-    """Return the factory of the installed producer *name*. Raises :class:`~interwhen.PluginError` if there is none."""
     if name in REMOVED and name not in names_of(PRODUCERS):
         raise PluginError(name, "it must be a producer that exists, got one that was removed", REMOVED[name])
     return load(PRODUCERS, name)

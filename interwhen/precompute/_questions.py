@@ -26,13 +26,10 @@ class _Line(msgspec.Struct):
 
 
 def read_questions(path: Path) -> list[str]:
-    """Return the questions in the file or folder at *path*, in order; those of more than 400 characters are left out.
-
-    A file may be a journal (the question is the last paragraph of the user's last message), JSON lines (``.jsonl`` or
-    ``.ndjson``, the field ``question``), or a text with a question on each line. Of a folder, the files ``*.journal``
-    and ``*.iwj`` are read; those that cannot be read are left out. Raises :class:`UsageError` if the file or a line of
-    JSON cannot be read, or a folder has no journal that can be read.
-    """
+    # A file may be a journal (the question is the last paragraph of the user's last message), JSON lines (`.jsonl` or
+    # `.ndjson`, the field `question`), or a text with a question on each line. Of a folder, the files `*.journal` and
+    # `*.iwj` are read; those that cannot be read are left out. Raises `UsageError` if the file or a line of JSON cannot
+    # be read, or a folder has no journal that can be read.
     if path.is_dir():
         return _in_folder(path)
     found = _in_journal(path) if _is_journal(path) else _in_lines(path)
@@ -90,11 +87,7 @@ def _in_lines(path: Path) -> list[str]:
 
 
 def with_questions(specs: Sequence[str | Mapping[str, Any]], questions: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the producers *specs* as mappings, with *questions* added to those that have the option ``questions``.
-
-    If *specs* is empty, all installed producers are meant. Raises :class:`UsageError` if there are questions, but no
-    producer has this option.
-    """
+    # If `specs` is empty, all installed producers are meant.
     read = [read_spec(spec, "a producer") for spec in specs or [each.name for each in producers()]]
     takers = [name for name, _ in read if questions and "questions" in own_options(factory_of(name))]
     if questions and not takers:

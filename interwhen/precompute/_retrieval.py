@@ -24,7 +24,6 @@ _ENDINGS = ("ies", "ing", "ed", "es", "s")
 
 
 def words(text: str) -> list[str]:
-    """Return the words and whole numbers of *text* in order, in lower case; longer words without endings like "ing"."""
     return [_stem(word) for word in _WORD.findall(text.casefold())]
 
 
@@ -47,17 +46,13 @@ _SAMPLE = 20_000
 
 
 def characters_in(window: int | None, text: str = "") -> int:
-    """Return how many characters of *text* may be in a prompt, for a model with a context window of *window* tokens.
-
-    Half of the window is for the text. A token is taken as three ASCII characters or one other character, in the
-    proportion of the first 20,000 characters. An unknown window counts as 16,384 tokens.
-    """
+    # Half of the window is for the text. A token is taken as three ASCII characters or one other character, in the
+    # proportion of the first 20,000 characters. An unknown window counts as 16,384 tokens.
     wide = sum(len(run) for run in _WIDE.findall(text[:_SAMPLE])) / max(len(text[:_SAMPLE]), 1)
     return int((window or 16_384) / 2 / (wide + (1 - wide) / 3))
 
 
 def passage_of(piece: ContextPiece) -> str:
-    """Return the text of *piece* below its lead, if it has one."""
     return f"{piece.lead}\n{piece.text}" if piece.lead else piece.text
 
 
@@ -75,7 +70,7 @@ class PassageIndex:
                 self._places.setdefault(word, {})[at] = count
 
     def ranked(self, question: str) -> list[ContextPiece]:
-        """Return the pieces that share a word with *question*, best first. Stop words do not count."""
+        # Stop words do not count.
         scores: dict[int, float] = {}
         for word in sorted(set(words(question)) - _STOPS):
             places = self._places.get(word, {})
@@ -87,10 +82,7 @@ class PassageIndex:
 
 
 def within(pieces: Sequence[ContextPiece], *, most: int = MOST, budget: int = BUDGET) -> tuple[ContextPiece, ...]:
-    """Return the first of *pieces* that fit: at most *most* of them, with at most *budget* characters with their leads.
-
-    A piece that is too long for the rest of the budget is skipped.
-    """
+    # A piece that is too long for the rest of the budget is skipped.
     found: list[ContextPiece] = []
     left = budget
     for piece in pieces:

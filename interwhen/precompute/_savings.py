@@ -125,11 +125,8 @@ class Savings:
     # ------------------------------------------------------------------ before a run
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Choose the item to test among those that *serving* would use, and return the model and prompt of the run.
-
-        The choice is random; items on trial come first. The gate of the item decides whether the run uses it. Evicted
-        items, and demoted ones that are not tested, are not used.
-        """
+        # The choice is random; items on trial come first. The gate of the item decides whether the run uses it. Evicted
+        # items, and demoted ones that are not tested, are not used.
         offered = [item for item in items if self._stage(item.id) != "evicted"]
         full = self._serving(offered, model, prompt)
         subject = self._subject(full, offered)
@@ -262,14 +259,12 @@ class Worth(msgspec.Struct, frozen=True):
 
 
 def worth(record: GateRecord, rule: GateRule) -> Worth:
-    """Compute what an item saves from all pairs in *record*, with the weights and the error level of *rule*."""
     saving = statistics.fmean(pair.saving(rule.weights) for pair in record.pairs) if record.pairs else 0.0
     paid_off = record.offline_tokens / saving if saving > 0 else None
     return Worth(_interval(record, rule.weights, rule.alpha), _interval(record, PLAIN, rule.alpha), saving, paid_off)
 
 
 def read_records(store: Store) -> dict[ItemId, GateRecord]:
-    """Return the measurements in *store*, by the id of the item; empty if they are missing or damaged."""
     return store.decoded(DOCUMENT, dict[ItemId, GateRecord]) or {}
 
 

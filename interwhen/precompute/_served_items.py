@@ -20,7 +20,6 @@ PASSAGES = "From the text:"
 
 
 def everything(_item: Item) -> bool:
-    """Return true for every item: the default of :attr:`ServeReady.allows`."""
     return True
 
 
@@ -32,10 +31,7 @@ class ServeReady:
     """Tells whether an item may be used, for example by a gate."""
 
     def __call__(self, items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt of the run, and the ids of the items that it uses.
-
-        With an answer, the model replays this answer. If no item fits the question, model and prompt are unchanged.
-        """
+        # With an answer, the model replays this answer. If no item fits the question, model and prompt are unchanged.
         said = find_answer([item for item in items if self.allows(item)], whole_question(prompt))
         if said is None:
             return Served(model, prompt)
@@ -44,31 +40,28 @@ class ServeReady:
 
 
 def _chunks(text: str, reasoning: int) -> tuple[Chunk, ...]:
-    """Return the stored *text* as chunks of 0 tokens, of which the first *reasoning* characters are reasoning."""
     parts = (Chunk(text[:reasoning], "reasoning", tokens=0), Chunk(text[reasoning:], tokens=0))
     return tuple(chunk for chunk in parts if chunk.text)
 
 
 def _say(answer: Sequence[Chunk], model: Model) -> Model:
-    """Return a model that streams the stored *answer*. *model* answers forks, and continues the answer after a cut."""
+    # `model` answers forks, and continues the answer after a cut.
     return ReplayModel([Recording.untimed(answer)], forks=model, then=model, name=model.name)
 
 
 def find_answer(items: Sequence[Item], question: str) -> Item | None:
-    """Return an item that answers *question* in the same words (:func:`asked`); ``None`` if there is none."""
     key = asked(question)
     return next((item for item in items if item.key.kind == "answers" and key in questions_of(item)), None)
 
 
 def whole_question(prompt: Prompt) -> str:
-    """Return the whole text of *prompt*; empty for a chat with a turn that is not of the system or the user."""
     # Earlier turns may change the meaning of the question.
     task = Task(prompt)
     return task.text if all(turn.role in ("system", "user") for turn in task.messages) else ""
 
 
 def questions_of(item: Item) -> tuple[Digest, ...]:
-    """Return the digests of the prompts that *item* answers (see :func:`asked`); empty if they cannot be decoded."""
+    # Return the digests of the prompts that `item` answers (see `asked`); empty if they cannot be decoded.
     try:
         return answer_of(item).asked
     except DECODE_ERRORS:
@@ -76,16 +69,12 @@ def questions_of(item: Item) -> tuple[Digest, ...]:
 
 
 def last_line(question: str) -> str:
-    """Return the last line of *question* that is not blank; empty if there is none."""
     return next((line for line in reversed(question.splitlines()) if line.strip()), "")
 
 
 def before_question(prompt: Prompt, lines: str) -> Prompt:
-    """Return *prompt* with the text *lines* before the question.
-
-    In a chat, *lines* are the beginning of the last user message, or a first system message if there is no user
-    message.
-    """
+    # In a chat, `lines` are the beginning of the last user message, or a first system message if there is no user
+    # message.
     if isinstance(prompt, str):
         return f"{lines}\n\n{prompt}"
     at = max((at for at, turn in enumerate(prompt) if turn.role == "user"), default=None)

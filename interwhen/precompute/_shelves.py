@@ -11,18 +11,16 @@ DIGITS = 12
 
 
 def numbered(folder: str, number: int) -> str:
-    """Return the name of generation *number* in *folder*. Sorted names are in the order of their numbers."""
+    # Return the name of generation `number` in `folder`. Sorted names are in the order of their numbers.
     return f"{folder}/{number:0{DIGITS}d}"
 
 
 def number_of(name: str) -> int:
-    """Return the generation number at the end of *name*; 0 if there is none."""
     last = name.rpartition("/")[2]
     return int(last) if len(last) == DIGITS and last.isascii() and last.isdigit() else 0
 
 
 def latest_of(names: Sequence[str]) -> int:
-    """Return the highest generation number in *names*, the names of the entries of a folder; 0 if it is empty."""
     return max(map(number_of, names), default=0)
 
 

@@ -55,10 +55,9 @@ class _State:
 
 
 class StoredContext:
-    """One context of the store *source*, for a process that only reads it.
+    """One context of the store *source*, for a process that only reads it."""
 
-    Runs may use the items that were current when the context was last read.
-    """
+    # Runs may use the items that were current when the context was last read.
 
     def __init__(self, name: str, source: StoredContexts) -> None:
         self.name = name
@@ -75,15 +74,12 @@ class StoredContext:
 
     @property
     def text(self) -> str:
-        """The whole text that was last read, with single spaces; empty before the first read."""
         return self._state.text
 
     def serve(self, model: Model, prompt: Prompt) -> Served:
-        """Return the model and the prompt for a run on *prompt*; unchanged if the context cannot be used.
-
-        ``use`` says why then. Errors of the context are logged, and not raised. If the last read is too old, a thread
-        reads the context again.
-        """
+        # Return the model and the prompt for a run on `prompt`; unchanged if the context cannot be used. `use` says why
+        # then. Errors of the context are logged, and not raised. If the last read is too old, a thread reads the
+        # context again.
         state = self._state
         served = self._serve(state, model, prompt)
         is_well = served.use is not None and served.use.used != "unavailable"
@@ -107,7 +103,7 @@ class StoredContext:
             return without(f"{type(error).__name__} while it was read")
 
     def reread(self, *, after: float = 0.0) -> None:
-        """Read the context again in a thread, if the last read was at least *after* seconds ago. Does not wait."""
+        # Does not wait.
         if self._is_reading or time.monotonic() - self._state.read_at < after:
             return
         self._is_reading = True
@@ -125,11 +121,9 @@ class StoredContext:
             self._is_reading = False
 
     def read(self) -> None:
-        """Read the context from the store. It may block.
-
-        Raises :class:`UsageError` if there is no such context or store file. If the store fails or a producer cannot be
-        loaded, this is logged, and the context serves nothing until a later read succeeds.
-        """
+        # Read the context from the store. It may block. Raises `UsageError` if there is no such context or store file.
+        # If the store fails or a producer cannot be loaded, this is logged, and the context serves nothing until a
+        # later read succeeds.
         with self._lock:
             try:
                 self._state = self._read()
@@ -182,15 +176,13 @@ class StoredContexts:
     # ------------------------------------------------------------------ by name
 
     def find(self, name: str) -> StoredContext | None:
-        """Return the context *name* if it is open, or else ``None``. Never waits."""
+        # Never waits.
         return self._contexts.get(name)
 
     def open(self, name: str) -> StoredContext:
-        """Return the context *name*, and read it if it is not open yet. It may block.
-
-        Raises :class:`UsageError` if there is no such context or store file. If the store cannot be read now, the
-        context serves nothing until a later read succeeds.
-        """
+        # Return the context `name`, and read it if it is not open yet. It may block. Raises `UsageError` if there is no
+        # such context or store file. If the store cannot be read now, the context serves nothing until a later read
+        # succeeds.
         found = self._contexts.get(name)
         if found is None:
             found = StoredContext(name, self)
@@ -199,11 +191,8 @@ class StoredContexts:
         return found
 
     def opened_store(self) -> Store:
-        """Return the store, and open it if it is not open yet.
-
-        Raises :class:`UsageError` if there is no such file or the key file cannot be read, and :class:`StoreError` if
-        the store cannot be opened or was closed.
-        """
+        # Raises `UsageError` if there is no such file or the key file cannot be read, and `StoreError` if the store
+        # cannot be opened or was closed.
         with self._lock:
             if self._is_closed:
                 raise StoreError(self._place, "a store must be open to be used, and this one was closed; open it again")
@@ -216,11 +205,9 @@ class StoredContexts:
     # ------------------------------------------------------------------ by text
 
     def recognize(self, prompt: Prompt, names: Sequence[str], *, least: int = 0) -> str:
-        """Return the name of a loaded context whose text is in *prompt*; an empty string if none is found. Never waits.
-
-        The name must match one of the patterns *names*. Apart from white space, the text must be a whole system or user
-        message, or the beginning of a user message. The text must have at least 64 characters, and at least *least*.
-        """
+        # Never waits. The name must match one of the patterns `names`. Apart from white space, the text must be a whole
+        # system or user message, or the beginning of a user message. The text must have at least 64 characters, and at
+        # least `least`.
         if time.monotonic() - self._listed_at > REREAD_SECONDS and not self._is_listing:
             self._is_listing = True
             self.in_thread(lambda: self._relist(names))
@@ -238,10 +225,8 @@ class StoredContexts:
         return ""
 
     def load(self, names: Sequence[str]) -> None:
-        """Open all contexts whose names match one of the patterns *names*, for :meth:`recognize`. It may block.
-
-        Raises the errors of :meth:`opened_store` and :meth:`open`, and ``StoreError`` if the store fails.
-        """
+        # Open all contexts whose names match one of the patterns `names`, for `recognize`. It may block. Raises the
+        # errors of `opened_store` and `open`, and `StoreError` if the store fails.
         store = self.opened_store()
         for name in contexts_in(store):
             if any(fnmatchcase(name, pattern) for pattern in names):
@@ -265,8 +250,7 @@ class StoredContexts:
     # ------------------------------------------------------------------ threads
 
     def in_thread(self, work: Callable[[], object]) -> None:
-        """Run *work* in a new daemon thread. Its exceptions are logged."""
-
+        # Run `work` in a new daemon thread. Its exceptions are logged.
         def main() -> None:
             try:
                 work()
@@ -280,7 +264,6 @@ class StoredContexts:
         thread.start()
 
     def close(self) -> None:
-        """Wait for the threads that read the store, at most 5 seconds for each, and close the store."""
         with self._lock:
             self._is_closed = True
             closing = self._closing
@@ -291,5 +274,4 @@ class StoredContexts:
 
 
 def _head(text: str) -> str:
-    """Return up to 64 characters from the beginning of *text*, with single spaces."""
     return " ".join(text[: 4 * _HEAD].split())[:_HEAD]

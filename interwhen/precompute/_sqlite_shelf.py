@@ -32,13 +32,12 @@ _TABLE = "CREATE TABLE IF NOT EXISTS entries (name TEXT PRIMARY KEY, data BLOB N
 
 
 class SqliteShelf:
-    """Keeps entries in the SQLite file at *path*. A missing file is created with the mode 0600.
+    """Keeps entries in the SQLite file at *path*. A missing file is created with the mode 0600."""
 
-    Do not use it on network file systems, where the locks of SQLite are not reliable. *page_size* is the page size of
-    new files in bytes. Raises :class:`StoreError` if the file cannot be opened or seems to belong to another program;
-    methods raise it if the file stays locked or cannot be used. A damaged file is moved aside (to ``path.damaged-1``
-    and so on) with a warning, and an empty one takes its place.
-    """
+    # Do not use it on network file systems, where the locks of SQLite are not reliable. `page_size` is the page size of
+    # new files in bytes. Raises `StoreError` if the file cannot be opened or seems to belong to another program;
+    # methods raise it if the file stays locked or cannot be used. A damaged file is moved aside (to `path.damaged-1`
+    # and so on) with a warning, and an empty one takes its place.
 
     blocks = False
     """A look-up by name usually takes tens of microseconds."""
@@ -53,7 +52,6 @@ class SqliteShelf:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other users than root can write to the file, or replace it in its folder."""
         path = Path(self.place)
         file, folder = path.stat(), path.absolute().parent.stat()
         is_sticky = bool(folder.st_mode & stat.S_ISVTX)
@@ -64,8 +62,6 @@ class SqliteShelf:
         )
 
     def read(self, name: str, /) -> bytes | None:
-        """Return the bytes under *name*; ``None`` if there are none."""
-
         def look(connection: sqlite3.Connection) -> bytes | None:
             row = connection.execute("SELECT data FROM entries WHERE name = ?", (name,)).fetchone()
             return None if row is None else bytes(row[0]) if isinstance(row[0], bytes) else b""
@@ -73,16 +69,13 @@ class SqliteShelf:
         return self._do(look)
 
     def create(self, name: str, data: bytes, /) -> bool:
-        """Insert a row with *name* and *data*. Return false if the name is taken."""
+        # Insert a row with `name` and `data`. Return false if the name is taken.
         insert = "INSERT OR IGNORE INTO entries VALUES (?, ?)"
         return bool(self._do(lambda connection: connection.execute(insert, (name, data)).rowcount == 1))
 
     def follow(self, folder: str, number: int, data: bytes, /) -> bool:
-        """Insert generation *number* of *folder* and delete the older ones, in one transaction.
-
-        Return false, and change nothing, if the latest generation is not ``number - 1``.
-        """
-
+        # Insert generation `number` of `folder` and delete the older ones, in one transaction. Return false, and change
+        # nothing, if the latest generation is not `number - 1`.
         def replace(connection: sqlite3.Connection) -> bool:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -100,29 +93,23 @@ class SqliteShelf:
         return bool(self._do(replace))
 
     def delete(self, name: str, /) -> None:
-        """Delete the entry *name*, if it exists."""
         self._do(lambda connection: connection.execute("DELETE FROM entries WHERE name = ?", (name,)))
 
     def names(self, folder: str, /) -> list[str]:
-        """Return the names in *folder* and below it, sorted."""
         return self._do(lambda connection: _names(connection, folder)) or []
 
     def names_now(self, folder: str, /) -> list[str]:
-        """Return the names as :meth:`names` does; raise :class:`StoreError` at once if the file is locked."""
         return self._do(lambda connection: _names(connection, folder), seconds=0.0) or []
 
     def close(self) -> None:
-        """Close the connection to the SQLite file. Later calls of the other methods raise :class:`StoreError`."""
+        # Later calls of the other methods raise `StoreError`.
         with self._lock:
             self._close()
 
     # ------------------------------------------------------------------ the file
 
     def _do(self, work: Callable[[sqlite3.Connection], T], *, seconds: float = _BUSY_SECONDS) -> T | None:
-        """Run *work* as :meth:`_try` does; while another process locks the file, try again for *seconds*.
-
-        After this time, :class:`StoreError` is raised. Between tries ``self._lock`` is free for other threads.
-        """
+        # After this time, `StoreError` is raised. Between tries `self._lock` is free for other threads.
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -138,11 +125,7 @@ class SqliteShelf:
             time.sleep(_PAUSE_SECONDS)
 
     def _try(self, work: Callable[[sqlite3.Connection], T]) -> T | None:
-        """Run *work* and return its result. If the file is damaged, replace it and run *work* again.
-
-        ``None`` if the new file is damaged, too. Raises :class:`sqlite3.OperationalError` if another process has locked
-        the file, and :class:`StoreError` on other failures.
-        """
+        # If the file is damaged, replace it and run `work` again. `None` if the new file is damaged, too.
         for _ in range(2):
             if self._connection is None:
                 raise StoreError(self.place, "a store must be open to be used, and this one was closed; open it again")
@@ -212,7 +195,6 @@ class SqliteShelf:
         found.execute(_TABLE)
 
     def _replace(self, error: Exception) -> None:
-        """Move the damaged file aside, unless another process has done so, and create a new one."""
         self._close()
         path = Path(self.place)
         moved = ""
@@ -252,14 +234,13 @@ class SqliteShelf:
 
 
 def _names(connection: sqlite3.Connection, folder: str) -> list[str]:
-    """Return the names of the entries in *folder* and below it, sorted."""
     # "0" follows "/" in ASCII, so the range ends before the next folder.
     between = "SELECT name FROM entries WHERE name > ? AND name < ? ORDER BY name"
     return [str(name) for (name,) in connection.execute(between, (f"{folder}/", f"{folder}0"))]
 
 
 def _refuse_others(path: Path) -> None:
-    """Raise :class:`StoreError` if the header of the file at *path* is not ours, so that it is not moved aside."""
+    # Raise `StoreError` if the header of the file at `path` is not ours, so that it is not moved aside.
     with path.open("rb") as file:
         head = file.read(72)
     for at, ours in ((0, _MAGIC), (68, _APPLICATION.to_bytes(4, "big"))):
@@ -279,14 +260,13 @@ def _free_name(path: Path) -> str:
 
 
 def _forbids_writing(path: str) -> bool:
-    """Return whether the file header has a format version that SQLite must not write: our file is damaged then."""
+    # Return whether the file header has a format version that SQLite must not write: our file is damaged then.
     with Path(path).open("rb") as file:
         head = file.read(20)
     return len(head) == 20 and head[18] > 2
 
 
 def _is_damage(error: sqlite3.OperationalError) -> bool:
-    """Return whether *error* means a damaged file, and not a locked file or a full disk."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         return False

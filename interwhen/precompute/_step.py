@@ -68,16 +68,15 @@ class StepWork:
 
     @property
     def cost(self) -> Cost:
-        """The tokens and requests of the step in this slice so far."""
         used = self._metered
         return Cost(used.spent + used.wasted, used.prompt_tokens + used.fork_prompt_tokens, used.requests + used.forks)
 
     def read(self, piece: str) -> str:
-        """Return the text of *piece*, and record it. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        # Return the text of `piece`, and record it. Raises `UsageError` unless `Step.reads` names it.
         return self._piece(piece).text
 
     def lead(self, piece: str) -> str:
-        """Return the lead of *piece*, and record it. Raises :class:`UsageError` unless ``Step.reads`` names it."""
+        # Return the lead of `piece`, and record it. Raises `UsageError` unless `Step.reads` names it.
         return self._piece(piece).lead
 
     def _piece(self, piece: str) -> ContextPiece:
@@ -91,11 +90,8 @@ class StepWork:
         return found
 
     def premise(self, step: str) -> Item | None:
-        """Return the item of the premise *step*, and record it as an input.
-
-        Return ``None`` unless the item may be served or is a guess of the same producer. Raises :class:`UsageError`
-        unless ``Step.premises`` names *step*.
-        """
+        # Return the item of the premise `step`, and record it as an input. Return `None` unless the item may be served
+        # or is a guess of the same producer. Raises `UsageError` unless `Step.premises` names `step`.
         name = full_name(self._planned.producer.name, step)
         if name not in self._planned.premises:
             raise UsageError(
@@ -111,15 +107,12 @@ class StepWork:
 
     @property
     def reused(self) -> int:
-        """The number of tokens from drafts of earlier slices that this slice used."""
         return 0 if self.drafted is None else self.drafted.reused
 
     async def ask(self, prompt: Prompt, sampling: Sampling | None = None) -> Completion:
-        """Send *prompt* to the model with *sampling*, and return its answer, which a limit or the server may have cut.
-
-        By default, it samples at temperature 0. Raises :class:`~interwhen.ModelError` if the model fails, the prompt is
-        too long, or the token budget is spent.
-        """
+        # Send `prompt` to the model with `sampling`, and return its answer, which a limit or the server may have cut.
+        # By default, it samples at temperature 0. Raises `ModelError` if the model fails, the prompt is too long, or
+        # the token budget is spent.
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -139,11 +132,7 @@ class StepWork:
         return Completion("".join(texts), reason or "truncated", usage)
 
     async def work_out(self, prompt: Prompt, sampling: Sampling | None = None) -> Result:
-        """Let the model answer *prompt* with *sampling* under the monitors, and return the result of this run.
-
-        If the prompt is too long, this raises :class:`~interwhen.models.ContextOverflow` for answers; for other kinds,
-        the run has failed.
-        """
+        # If the prompt is too long, this raises `ContextOverflow` for answers; for other kinds, the run has failed.
         wanted = sampling or Sampling(temperature=0.0)
         if wanted.max_tokens is None:
             wanted = replace(wanted, max_tokens=self._step_tokens)
@@ -154,16 +143,12 @@ class StepWork:
         return result
 
     async def judge(self, proposal: Proposal) -> Judgement:
-        """Let the monitors judge the text of *proposal* as a continuation of its prompt."""
         return await self._judge.judge(proposal.payload.text, proposal.prompt, forks=self.model)
 
 
 async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, clock: Callable[[], float]) -> Item:
-    """Let the producer of *planned* make its item, and return the item, accepted or not.
-
-    A ``ContextOverflow`` of the producer gives an item with the status ``nothing``; its other exceptions are passed on.
-    Raises :class:`~interwhen.PluginError` if its result is not valid.
-    """
+    # A `ContextOverflow` of the producer gives an item with the status `nothing`; its other exceptions are passed on.
+    # Raises `PluginError` if its result is not valid.
     try:
         made: object = await planned.producer.make(planned.step, work)
     except ContextOverflow as error:
@@ -182,11 +167,6 @@ async def make(planned: PlannedStep, work: StepWork, key_settings: KeySettings, 
 
 
 async def _decided(planned: PlannedStep, made: object, work: StepWork, spent: Cost) -> dict[str, Any]:
-    """Return the fields of the item that depend on *made*, the result of the producer: status, payload, proof, reason.
-
-    Raises :class:`~interwhen.PluginError` for an invalid result or basis, and for the basis ``derived`` after a
-    request.
-    """
     producer, needed = planned.producer, BASES[planned.producer.kind]
     match made:
         case Nothing(why):

@@ -56,16 +56,11 @@ class Inaccessible(Exception):
 
 
 def seal(name: str, payload: bytes, key: bytes | None = None) -> bytes:
-    """Return *payload* with a header for storing it under *name*: a checksum of both, or with a *key* a keyed hash."""
     magic = MAGIC if key is None else KEYED
     return _HEAD.pack(magic, SCHEMA, _sum(name, SCHEMA, payload, key)) + payload
 
 
 def unseal(name: str, entry: bytes, key: bytes | None = None) -> bytes:
-    """Check *entry*, found under *name*, and return its payload without the header.
-
-    Raises :class:`Damaged` (also if the entry is not sealed with *key*), or :class:`Inaccessible`.
-    """
     if len(entry) < _HEAD.size:
         raise Damaged(f"an entry must have at least {_HEAD.size} bytes, got {len(entry)}")
     magic, schema, found = _HEAD.unpack_from(entry)
@@ -275,12 +270,11 @@ class Store:
         self._forget(id_)
 
     def _noted(self, id_: ItemId, payload: bytes) -> Digest:
-        """Return the digest of the content that the item *id_* had first; now it has *payload*."""
         known = {} if self._key is not None else self._known.setdefault(_slot_of(id_), {})
         return known.setdefault(id_, digest(payload))
 
     def _forget(self, id_: ItemId) -> None:
-        """Accept any content of the item *id_*, which is not in the store any more, so that it may be made again."""
+        # Accept any content of the item `id_`, which is not in the store any more, so that it may be made again.
         self._known.get(_slot_of(id_), {}).pop(id_, None)
 
     def quarantine(self, id_: ItemId, why: str) -> None:
@@ -413,7 +407,7 @@ class Store:
         return None
 
     def _isolate(self, name: str, why: str, *, stays: bool = False) -> None:
-        """Copy the damaged entry *name* to quarantine, and delete it unless *stays*. A failure is only logged."""
+        # A failure is only logged.
         if stays and name in self._warned:
             return
         self._warned.add(name)

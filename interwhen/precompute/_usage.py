@@ -19,21 +19,16 @@ _MOST = 500
 
 
 def questions_document(name: str) -> str:
-    """Return the name of the document with the questions about the context *name*."""
     return f"questions:{name}"
 
 
 def seen_questions(store: Store, name: str) -> dict[str, int]:
-    """Return how often each question about the context *name* was noted; empty if none was."""
     return store.decoded(questions_document(name), dict[str, int]) or {}
 
 
 def note_questions(store: Store, name: str, questions: Iterable[str], *, is_log: bool = False) -> None:
-    """Add *questions* to the stored counts of questions about the context *name*. Two processes may do this at once.
-
-    With *is_log*, *questions* is a whole log, which may be recorded again: the larger count is kept. Questions of more
-    than 400 characters are left out, and the 500 most frequent are stored.
-    """
+    # Two processes may do this at once. With `is_log`, `questions` is a whole log, which may be recorded again: the
+    # larger count is kept. Questions of more than 400 characters are left out, and the 500 most frequent are stored.
     new = Counter(" ".join(each.split()) for each in questions)
     counts = {question: count for question, count in new.items() if 0 < len(question) <= LONGEST and is_text(question)}
     if not counts:
@@ -57,17 +52,14 @@ class QuestionLog:
         self._lock = threading.Lock()
 
     def note(self, name: str, question: str) -> None:
-        """Remember that *question* was asked about the context *name*, unless 500 are remembered for it."""
         with self._lock:
             noted = self._noted.setdefault(name, [])
             if len(noted) < _MOST:
                 noted.append(question)
 
     def save(self) -> None:
-        """Write the remembered questions to the store, and forget them. It may block.
-
-        On a ``StoreError``, those that were not written are kept for the next call.
-        """
+        # Write the remembered questions to the store, and forget them. It may block. On a `StoreError`, those that were
+        # not written are kept for the next call.
         while True:
             with self._lock:
                 if not self._noted:

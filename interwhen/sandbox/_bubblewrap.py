@@ -59,10 +59,7 @@ class Bubblewrap:
 
 
 def wrap(plan: RunPlan, python: str, *, as_root: bool) -> Bubblewrap:
-    """Return the options of bubblewrap for *plan*, and complete *plan* for the launcher inside.
-
-    With *as_root*, root makes no user namespace, and the program gets an unused user id, if one is known.
-    """
+    # With `as_root`, root makes no user namespace, and the program gets an unused user id, if one is known.
     uid = namespaces.unused_uid(secrets.randbits(22)) if os.geteuid() == 0 else None
     kinds = {*namespaces.KINDS, "user"}
     if as_root and uid is not None:

@@ -72,7 +72,6 @@ class MontySandbox(BlockingSandbox):
     name = "monty"
 
     def __init__(self, *, parallel: int | None = None) -> None:
-        """Configure a sandbox of at most *parallel* workers (default: the number of processors)."""
         super().__init__(parallel)
         self._pool: Monty | None = None
 
@@ -118,11 +117,7 @@ class MontySandbox(BlockingSandbox):
 
 
 def _code_of(program: Program) -> tuple[str, dict[str, Any], str]:
-    """Return the code of *program* for the interpreter, its input variables, and a random mark.
-
-    The code of a :class:`Call` prints the mark before the returned value; for a :class:`Script`, the mark is empty.
-    Raises :class:`UsageError` for a program that Monty does not take.
-    """
+    # The code of a `Call` prints the mark before the returned value; for a `Script`, the mark is empty.
     if program.files or program.stdin:
         raise UsageError(
             "a program for Monty must have no files and no stdin, and has some: use ProcessSandbox, or give "
@@ -194,7 +189,6 @@ class _Run:
                 os.kill(self._worker, signal.SIGKILL)
 
     def _bound_worker(self) -> None:
-        """On Linux, limit the memory of the worker process if possible: the interpreter's own count may be wrong."""
         if self._worker is None or not sys.platform.startswith("linux"):
             return
         import resource
@@ -252,7 +246,6 @@ class _Run:
 
 
 def _limit_of(kind: str, message: str) -> LimitName | None:
-    """Return the limit that an exception of the type *kind* with *message* indicates; ``None`` if it indicates none."""
     if kind == "MemoryError":
         return "memory"
     if kind == "RecursionError":

@@ -63,7 +63,6 @@ _HERE = Path(__file__).parent
 
 
 def interpreter() -> str:
-    """Return the path of the interpreter of Python's base installation."""
     return os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
 
 
@@ -101,11 +100,9 @@ class _Stream:
 
 
 def launch(plan: RunPlan, abort: Abort, wrapper: Bubblewrap | None = None) -> Heard:
-    """Run *plan*, inside *wrapper* if given, and return what this process received: the answer and the output.
-
-    This blocks until the launcher has ended; another thread can end the run by calling *abort*. Raises :class:`OSError`
-    if the launcher cannot be started.
-    """
+    # Run `plan`, inside `wrapper` if given, and return what this process received: the answer and the output. This
+    # blocks until the launcher has ended; another thread can end the run by calling `abort`. Raises `OSError` if the
+    # launcher cannot be started.
     with contextlib.ExitStack() as stack:
         request = _file_of(marshal.dumps({**plan}), stack)
         status, status_theirs = os.pipe()
@@ -147,7 +144,7 @@ def launch(plan: RunPlan, abort: Abort, wrapper: Bubblewrap | None = None) -> He
 
 
 def _file_of(content: bytes, stack: contextlib.ExitStack) -> int:
-    """Return a descriptor from which *content* can be read. *stack* closes it."""
+    # Return a descriptor from which `content` can be read. `stack` closes it.
     descriptor = os.memfd_create("given")
     stack.callback(os.close, descriptor)
     while content:
@@ -184,7 +181,6 @@ def _follow(plan: RunPlan, process: subprocess.Popen[bytes], status: int, closin
 
 
 def _heard(data: bytes) -> KeeperAnswer | str:
-    """Return the answer of the keeper in *data*; a text if there is no complete answer."""
     try:
         found: KeeperAnswer | str = marshal.loads(data)  # noqa: S302  (the keeper is trusted)
     except (EOFError, ValueError, TypeError):
@@ -193,10 +189,7 @@ def _heard(data: bytes) -> KeeperAnswer | str:
 
 
 def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> Literal["", "output", "seconds"]:
-    """Read *streams* until all of them have ended, and return why they were ended early; empty if they were not.
-
-    After *seconds*, or if a stream has too much data, the sandbox is ended by *closing*.
-    """
+    # After `seconds`, or if a stream has too much data, the sandbox is ended by `closing`.
     ended_for: Literal["", "output", "seconds"] = ""
     deadline = time.monotonic() + seconds
     with selectors.DefaultSelector() as selector:
@@ -218,7 +211,7 @@ def _listen(streams: tuple[_Stream, ...], seconds: float, closing: _Closing) -> 
 
 
 def _end(process: subprocess.Popen[bytes], closing: _Closing) -> None:
-    """End the sandbox by *closing*, and wait for *process*. After two seconds, kill its process group."""
+    # End the sandbox by `closing`, and wait for `process`. After two seconds, kill its process group.
     closing()
     try:
         process.wait(_END_SECONDS)
@@ -234,17 +227,13 @@ _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 1
 
 
 def findings_of(answer: KeeperAnswer) -> tuple[Finding, ...]:
-    """Return a finding for each guarantee, as the sandbox reported it in *answer*."""
     rows = {name: (tuple(by), missing) for name, by, missing in answer["findings"]}
     return tuple(Finding(name, *rows.get(name, ((), "not reported"))) for name in ALL)
 
 
 def judge_each(heard: Heard, programs: Sequence[Program], limits: Limits) -> tuple[Outcome, ...]:
-    """Return the outcomes of *programs*, which share one run, one stdout and one stderr.
-
-    A program that was not tried has the outcome of the last one if that could not be started, and otherwise is
-    :class:`Limited`. If the keeper gave no answer, all programs have the same outcome.
-    """
+    # A program that was not tried has the outcome of the last one if that could not be started, and otherwise is
+    # `Limited`. If the keeper gave no answer, all programs have the same outcome.
     answer = heard.answer
     if isinstance(answer, str):
         record = Record(stdout=_text(heard.stdout), stderr=_text(heard.stderr))
@@ -298,7 +287,6 @@ def _by_end(answer: KeeperAnswer, program: Program, limits: Limits, record: Reco
 
 
 def _by_report(answer: KeeperAnswer, program: Program, limits: Limits, record: Record) -> Outcome:
-    """Return the outcome of *program*, which is Python code, from the report of its runner in *answer*."""
     if len(answer["value"]) > limits.output_bytes:
         return Limited("output", record)
     word, _, rest = answer["value"].decode(errors="replace").partition("\0")
@@ -338,7 +326,6 @@ def _by_exception(answer: KeeperAnswer, raised: str, message: str, text: str, re
 
 
 def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | None) -> LimitName | None:
-    """Return the limit that the exception *raised* with the error *number* indicates; ``None`` if it indicates none."""
     if raised == "MemoryError" or number == errno.ENOMEM:
         return "memory"
     if raised == "RecursionError":
@@ -353,7 +340,6 @@ def _limit_of(answer: KeeperAnswer, raised: str, message: str, number: int | Non
 
 
 def _unless_refused(crashed: Crashed) -> Outcome:
-    """Return ``Denied`` if the record of *crashed* has a refused action, else *crashed*."""
     refused = crashed.record.refused
     return Denied(refused[0], crashed.record) if refused else crashed
 
@@ -524,7 +510,6 @@ _PROBED: dict[_Setting, Guarantees] = {}
 
 
 def _probe(setting: _Setting) -> Guarantees:
-    """Return the guarantees that a sandbox with *setting* enforces, from a cache if possible, without requiring any."""
     if setting not in _PROBED:
         found, lasting = _try(setting)
         if not lasting:
@@ -614,7 +599,6 @@ def _plan(setting: _Setting, programs: Sequence[Program], limits: Limits, folder
 
 
 def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
-    """Return the directories that the interpreter *executable* needs; with *site*, also those of installed packages."""
     prefixes = {str(Path(os.path.realpath(executable)).parent.parent)}
     if site:
         prefixes |= {sys.prefix, sys.base_prefix, sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
@@ -630,10 +614,6 @@ def _python_paths(executable: str, *, site: bool) -> tuple[str, ...]:
 
 
 def _readable(paths: Iterable[str]) -> tuple[tuple[str, str], ...]:
-    """Return pairs of an absolute path and its real path, sorted, without missing paths.
-
-    Raises :class:`UsageError` for the path ``/`` or a link to it.
-    """
     pairs: list[tuple[str, str]] = []
     for path in sorted({os.path.abspath(path) for path in paths}):  # noqa: PTH100  (links must stay as they are)
         real = os.path.realpath(path)

@@ -198,7 +198,6 @@ Program: TypeAlias = Call | Script | Command
 
 
 def encoded(arguments: tuple[Json, ...]) -> str:
-    """Return *arguments* as JSON text. Raises :class:`UsageError` if they have no JSON form."""
     try:
         return json.dumps(arguments, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -208,10 +207,8 @@ def encoded(arguments: tuple[Json, ...]) -> str:
 
 
 def check_files(files: Mapping[str, bytes]) -> None:
-    """Raise :class:`UsageError` for a file name that is empty, ``.`` or absolute, or has a part ``..`` or a NUL.
-
-    It is also raised if the content of a file is not bytes.
-    """
+    # Raise `UsageError` for a file name that is empty, `.` or absolute, or has a part `..` or a NUL. It is also raised
+    # if the content of a file is not bytes.
     for name, content in files.items():
         if not isinstance(content, bytes | bytearray | memoryview):
             raise UsageError(f"the content of a file must be bytes, got {content!r:.80} for {name!r:.200}: encode it")
@@ -344,7 +341,6 @@ class Abort:
 
     @property
     def aborted(self) -> bool:
-        """Whether this object was called."""
         return self._aborted
 
     def kill_with(self, kill: Callable[[], None] | None) -> None:
@@ -358,7 +354,6 @@ class Abort:
                 kill()
 
     def __call__(self) -> None:
-        """End the run: call the registered function now, or when one is registered."""
         with self._lock:
             self._aborted = True
             if self._kill is not None:

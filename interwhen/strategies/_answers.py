@@ -43,17 +43,13 @@ def _plain(answer: str) -> str:
 
 
 def outside_thoughts(text: str) -> str:
-    """Return *text* without reasoning: from its last ``</think>``, and up to a ``<think>`` that is not closed.
-
-    A ``<think>`` counts only at the start of a line, because an answer may name the tag.
-    """
+    # A `<think>` counts only at the start of a line, because an answer may name the tag.
     said = text.rpartition(_CLOSED)[2]
     opened = _OPENED.search(said)
     return said if opened is None else said[: opened.start()]
 
 
 def without_open_thoughts(text: str) -> str:
-    """Return *text* up to a ``<think>`` at the start of a line that no ``</think>`` follows; all of it without one."""
     ended, closed, _ = text.rpartition(_CLOSED)
     return ended + closed + outside_thoughts(text)
 
@@ -75,11 +71,8 @@ def read_answer(text: str) -> str | None:
 
 
 def read_json(text: str) -> str | None:
-    """Return the JSON value that *text* is, written in one canonical form; ``None`` if *text* is not JSON.
-
-    It is ``None``, too, if a name is in an object twice, which programs read differently. Reasoning
-    (:func:`outside_thoughts`) is ignored.
-    """
+    # Return the JSON value that `text` is, written in one canonical form; `None` if `text` is not JSON. It is `None`,
+    # too, if a name is in an object twice, which programs read differently. Reasoning (`outside_thoughts`) is ignored.
     said = outside_thoughts(text)
     try:
         value = decode_once(said)

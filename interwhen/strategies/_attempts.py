@@ -124,7 +124,6 @@ class _Claim(NamedTuple):
 
 
 def _claimed(solution: Solution, answer: str | None) -> _Claim:
-    """Return the status of an attempt, with the scope of its certificate or the reason why there is no answer."""
     if solution.failed:
         return _Claim("failed", why=solution.failed)
     if solution.gave_up:

@@ -127,10 +127,8 @@ class _Voter:
 
 
 def elected(voters: Sequence[_Voter]) -> _Voter:
-    """Return the voter (a sample with its answer) with the largest weight among those that give the winning answer.
-
-    The winning answer has the largest total weight. Of equals, the earliest wins, as it does if no voter has an answer.
-    """
+    # The winning answer has the largest total weight. Of equals, the earliest wins, as it does if no voter has an
+    # answer.
     weights: defaultdict[str, float] = defaultdict(float)
     for one in voters:
         if one.answer is not None:

@@ -27,30 +27,25 @@ class CallCatalog:
     """
 
     def names(self) -> frozenset[str]:
-        """Return the names of the shipped strategies and of those that are installed as plug-ins, loadable or not."""
         return frozenset((*SHIPPED, *names_of(STRATEGIES)))
 
     def load(self, spec: str) -> CatalogStrategy:
-        """Return the strategy that *spec* describes (such as ``best-of-n:n=8``), in the form that answers single calls.
-
-        Without options, a strategy begins at most 4 texts. Raises the errors of :func:`load_strategy`.
-        """
+        # Without options, a strategy begins at most 4 texts. Raises the errors of `load_strategy`.
         strategy = load_strategy(spec)
         return CatalogStrategy(strategy if "=" in spec else _short(strategy))
 
 
 class CatalogStrategy:
-    """Answers single calls with *strategy*, a strategy of the catalogue.
+    """Answers single calls with *strategy*, a strategy of the catalogue."""
 
-    It implements :class:`~interwhen._types.strategies.CallStrategy`.
-    """
+    # It implements `CallStrategy`.
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     @property
     def name(self) -> str:
-        """The name of the strategy. That of a shipped strategy shows the given options."""
+        # The name of the strategy. That of a shipped strategy shows the given options.
         return self._strategy.name
 
     def live(self, number: int, monitors: tuple[Monitor, ...]) -> LiveRun | None:
@@ -74,12 +69,9 @@ class CatalogStrategy:
                 return None
 
     async def choose(self, task: StrategyTask) -> StrategyChoice:
-        """Let the strategy answer *task*, and return the chosen text or why it gave up.
-
-        If the call has temperature 0, samples are drawn at 0.7. Without an answer within the budget, the strategy has
-        given up. Raises :class:`UsageError` if the strategy cannot answer such a task, and :class:`ModelError` if the
-        model fails. After such a failure, some strategies choose among earlier samples instead.
-        """
+        # If the call has temperature 0, samples are drawn at 0.7. Without an answer within the budget, the strategy has
+        # given up. Raises `UsageError` if the strategy cannot answer such a task, and `ModelError` if the model fails.
+        # After such a failure, some strategies choose among earlier samples instead.
         self._vet(task)
         question = _CallQuestion(
             name="call",
@@ -108,7 +100,7 @@ class CatalogStrategy:
         )
 
     def _vet(self, task: StrategyTask) -> None:
-        """Raise :class:`UsageError` if the strategy cannot answer *task* as it was asked."""
+        # Raise `UsageError` if the strategy cannot answer `task` as it was asked.
         name, strategy = self._strategy.name, self._strategy
         if not task.monitors and _rates(strategy):
             raise UsageError(
@@ -125,7 +117,6 @@ class CatalogStrategy:
 
 
 def _short(strategy: Strategy) -> Strategy:
-    """Return *strategy* with at most 4 texts: its caller waits for each of them, and pays for it."""
     match strategy:
         case BestOf() | Vote():
             return replace(strategy, samples=_TEXTS)
@@ -136,7 +127,6 @@ def _short(strategy: Strategy) -> Strategy:
 
 
 def _rates(strategy: Strategy) -> bool:
-    """Return whether *strategy* is a shipped one that chooses samples by the verdicts of monitors."""
     if isinstance(strategy, Vote):
         return strategy.weighted != "not"
     return isinstance(strategy, BestOf)
@@ -148,7 +138,6 @@ class _CallQuestion(Question):
     __slots__ = ()
 
     def answer(self, trace: Trace) -> str | None:
-        """Return the tool calls of *trace*, one a line, or the answer in its text; ``None`` if there is neither."""
         calls = [chunk.text for chunk in trace.chunks if chunk.call is not None]
         if calls:
             return "\n".join(calls)

@@ -28,8 +28,6 @@ Repeats = Annotated[int, Meta(ge=0, le=MOST_SAMPLES)]
 
 
 def _sampling(made: Callable[[int], Strategy]) -> Callable[..., Strategy]:
-    """Return a factory for a strategy that draws at most *n* samples."""
-
     def factory(*, n: Samples = MOST_SAMPLES) -> Strategy:
         return made(n)
 
@@ -37,11 +35,7 @@ def _sampling(made: Callable[[int], Strategy]) -> Callable[..., Strategy]:
 
 
 def _interrupting(name: str, remedy: Remedy | None) -> Callable[..., Strategy]:
-    """Return a factory for a strategy that runs the model under monitors with *remedy*, or their own if it is ``None``.
-
-    If the run gives no answer, at most *restarts* further runs follow.
-    """
-
+    # If the run gives no answer, at most `restarts` further runs follow.
     def factory(*, restarts: Repeats = 16) -> Strategy:
         return Interrupt(name, remedy, restarts)
 

@@ -41,11 +41,11 @@ class _Sample:
 
 
 class SharedModel(ModelWrapper):
-    """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``.
+    """Wraps *model*: a repeated request gets the recorded text again, also with another ``max_tokens``."""
 
-    It is for comparisons in which strategies draw the same samples from the same seeds. ``borrowed`` is the generation
-    time that sharing saved, in seconds. Forks are not shared. Streams of equal requests must not run at the same time.
-    """
+    # It is for comparisons in which strategies draw the same samples from the same seeds. `borrowed` is the generation
+    # time that sharing saved, in seconds. Forks are not shared. Streams of equal requests must not run at the same
+    # time.
 
     def __init__(self, model: Model, *, clock: Callable[[], float] = time.perf_counter) -> None:
         super().__init__(model)
@@ -56,11 +56,8 @@ class SharedModel(ModelWrapper):
         """The tokens that the model really generated in streams."""
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream that replays the recorded text of an equal request, and lets the model continue it if needed.
-
-        Without such a text, or if the endpoint cannot continue it, the model writes it from the start. This method and
-        ``receive`` of the stream raise :class:`~interwhen.ModelError` if a request to the model fails.
-        """
+        # Without such a text, or if the endpoint cannot continue it, the model writes it from the start. This method
+        # and `receive` of the stream raise `ModelError` if a request to the model fails.
         key = _key(request)
         sample = self._samples.setdefault(key, _Sample())
         most = request.sampling.max_tokens
@@ -117,10 +114,6 @@ class _SharedStream:
         return await self._news()
 
     async def ask(self) -> None:
-        """Ask the model to continue the recorded text, up to ``max_tokens`` of this request, or to begin it.
-
-        Raises :class:`~interwhen.ModelError` if the model fails.
-        """
         request, sample = self._request, self._sample
         if sample.chunks:
             most = request.sampling.max_tokens
@@ -139,7 +132,6 @@ class _SharedStream:
             await self._stream.aclose()
 
     def _known(self) -> Sequence[Chunk]:
-        """Return the next recorded chunk, or the end of the stream if ``max_tokens`` is reached."""
         seconds, chunk = self._sample.chunks[self._next]
         if self._is_full() and chunk.tokens:
             return self._full()
@@ -149,7 +141,6 @@ class _SharedStream:
         return (msgspec.structs.replace(chunk, usage=self._sample.usage) if chunk.finish_reason else chunk,)
 
     async def _news(self) -> Sequence[Chunk]:
-        """Receive chunks from the model, record them, and return them."""
         assert self._stream is not None
         chunks = await self._stream.receive()
         now = self._shared.clock()
@@ -182,7 +173,6 @@ class _SharedStream:
 
 
 def _key(request: Request) -> _Key:
-    """Return the key of the recording for *request*: prompt, pieces, and sampling without ``max_tokens``."""
     pieces = tuple((piece.phase, piece.text) for piece in request.pieces)
     sampling: Sampling = replace(request.sampling, max_tokens=None)
     return request.prompt, pieces, msgspec.json.encode(sampling).decode()

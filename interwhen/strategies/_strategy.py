@@ -303,10 +303,8 @@ class Judgement:
 
 
 def judgement(result: Result) -> Judgement:
-    """Return *result* as a judgement, with the counts of its checks and violations.
-
-    Violations count also if their text was cut away.
-    """
+    # Return `result` as a judgement, with the counts of its checks and violations. Violations count also if their text
+    # was cut away.
     passed = unclear = 0
     for check in result.checks:
         verdict = check.outcome.verdict if isinstance(check.outcome, Judged) else None
@@ -338,15 +336,12 @@ async def judge(
 
 
 def merit(question: Question, trace: Trace, found: Judgement) -> tuple[bool, bool, int, float]:
-    """Return a sort key for a finished text: the better the text, the larger the key.
-
-    It compares whether the answer is verified, whether there is an answer, the number of violations, and the share of
-    passed checks, in this order.
-    """
+    # Return a sort key for a finished text: the better the text, the larger the key. It compares whether the answer is
+    # verified, whether there is an answer, the number of violations, and the share of passed checks, in this order.
     verified, unrefuted, share = found.rank
     return verified, question.answer(trace) is not None, unrefuted, share
 
 
 def needs_tokens(monitors: Sequence[Monitor]) -> bool:
-    """Tell whether any of *monitors* finds its claims by a fork, so that judging costs tokens."""
+    # Tell whether any of `monitors` finds its claims by a fork, so that judging costs tokens.
     return any(isinstance(monitor.extractor, Fork) for monitor in monitors)

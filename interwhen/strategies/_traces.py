@@ -79,12 +79,9 @@ class Trace:
 async def go_on(
     model: Model, prompt: Prompt, trace: Trace, sampling: Sampling, *, until: str = "", most: int | None = None
 ) -> Trace:
-    """Let *model* continue *trace*, an unfinished answer to *prompt*, and return the longer trace.
-
-    If the model writes *until*, the trace ends there, without a finish reason. (An *until* with only white space before
-    it in the new text does not count.) *most* limits the new tokens (``None``: the limit of *sampling*). A stream that
-    ends without a finish reason gives ``truncated``. Raises :class:`~interwhen.ModelError` if the model fails.
-    """
+    # If the model writes `until`, the trace ends there, without a finish reason. (An `until` with only white space
+    # before it in the new text does not count.) `most` limits the new tokens (`None`: the limit of `sampling`). A
+    # stream that ends without a finish reason gives `truncated`. Raises `ModelError` if the model fails.
     if most is not None:
         sampling = replace(sampling, max_tokens=most)
     stream = await model.stream(Request(prompt, trace.pieces(), sampling))
@@ -106,16 +103,12 @@ async def go_on(
 
 
 async def close(stream: Stream) -> None:
-    """Close *stream*, also while the caller is cancelled, but wait at most 5 seconds."""
     with anyio.move_on_after(CLOSING_SECONDS, shield=True):
         await stream.aclose()
 
 
 def _end_of_step(chunks: Sequence[Chunk], begun: int, until: str) -> int:
-    """Return the offset at which *until* ends, if the last chunk completed it in the new text; otherwise 0.
-
-    Before *until*, there must be new text other than white space.
-    """
+    # Before `until`, there must be new text other than white space.
     size = len(until)
     last = chunks[-1].text
     # No chunk is empty, so the last ``size`` chunks are enough.

@@ -134,10 +134,7 @@ class ScriptedStream(GuardedStream):
         self._over = False
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait for the delay of the model, and return the next chunk of the script; an empty sequence after the end.
-
-        Without an :class:`End`, the finish reason is ``stop``. A ``ModelError`` of the script is raised.
-        """
+        # Without an `End`, the finish reason is `stop`. A `ModelError` of the script is raised.
         await anyio.sleep(self._delay)
         for step in self._steps:
             match step:
@@ -163,5 +160,4 @@ class ScriptedStream(GuardedStream):
         return (Chunk("", tokens=0, finish_reason="stop"),)
 
     async def release(self) -> None:
-        """Increment ``closed`` of the model if the stream has not ended and has not raised an error of the script."""
         self._model.closed += not self._over

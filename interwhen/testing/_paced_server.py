@@ -87,23 +87,18 @@ class Schedule(NamedTuple):
 
 
 def chunk_texts(count: int) -> list[str]:
-    """Return the texts of the first *count* chunks of the fixed text, repeated as often as needed."""
     text = PAGE * (count * TOKEN // len(PAGE) + 1)
     return [text[at : at + TOKEN] for at in range(0, count * TOKEN, TOKEN)]
 
 
 def stream_events(count: int) -> list[bytes]:
-    """Return the events of a stream of completions: *count* chunks of the fixed text, and one item for the end."""
     ending = data(chunk("completions", "", finish_reason="stop")) + DONE
     return [*(_event(text, "completions") for text in chunk_texts(count)), ending]
 
 
 @functools.cache
 def schedule_page(count: int, rate: float, api: Api) -> Schedule:
-    """Return the schedule of *count* chunks of the fixed text at *rate* chunks a second, as events of *api*.
-
-    With a *rate* of 0, all chunks are one packet, which is due at once.
-    """
+    # With a `rate` of 0, all chunks are one packet, which is due at once.
     packets = [*(_frame(_event(text, api)) for text in chunk_texts(count)), _ending(api)]
     if not rate:
         return Schedule([b"".join(packets)], [0.0])
@@ -111,11 +106,8 @@ def schedule_page(count: int, rate: float, api: Api) -> Schedule:
 
 
 def schedule_recording(recording: Recording, speed: float, chunks: int | None, kept: str, api: Api) -> Schedule:
-    """Return the schedule of the first *chunks* chunks with text of *recording* (``None``: all), as events of *api*.
-
-    The recorded times are divided by *speed*. *kept* is the text that the client already has. If it is not empty, the
-    chunks that end within its length are left out, and the next chunk is due at once.
-    """
+    # The recorded times are divided by `speed`. `kept` is the text that the client already has. If it is not empty, the
+    # chunks that end within its length are left out, and the next chunk is due at once.
     arrivals = [arrival for arrival in recording.arrivals if arrival.chunk.text][:chunks]
     ends = list(itertools.accumulate(len(arrival.chunk.text) for arrival in arrivals))
     first = bisect.bisect_right(ends, len(kept)) if kept else 0
@@ -128,17 +120,15 @@ def schedule_recording(recording: Recording, speed: float, chunks: int | None, k
 
 
 class Load:
-    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*.
+    """Selects what the server sends for a request: pages of the fixed text, or one of *recordings*."""
 
-    With *stamped*, the text of the first chunk is the ``time.monotonic()`` at which the server began the answer.
-    """
+    # With `stamped`, the text of the first chunk is the `time.monotonic()` at which the server began the answer.
 
     def __init__(self, recordings: Sequence[Recording] = (), *, stamped: bool = False) -> None:
         self.recordings = recordings
         self.stamped = stamped
 
     def schedule(self, model: str, kept: str, api: Api) -> Schedule:
-        """Return the schedule of the answer to a request for *model* with the prompt *kept*, as events of *api*."""
         number, _, rest = model.partition("@")
         speed, _, chunks = rest.partition(":")
         if not self.recordings:
@@ -196,7 +186,6 @@ class _PacedConnection(asyncio.Protocol):
         self._stop()
 
     def reply(self, body: bytes) -> None:
-        """Send *body*, JSON, as a whole response."""
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b"
         self._transport.write(head % (len(body), body))
 
@@ -214,7 +203,6 @@ class _PacedConnection(asyncio.Protocol):
         self._send()
 
     def _send(self) -> None:
-        """Send the packets that are due, and start the timer for the next one."""
         is_few = self._server.streams <= _FEW
         while self._next < len(self._schedule.due):
             due = self._begun + self._schedule.due[self._next]
@@ -279,7 +267,7 @@ class _LoadServer:
         self._log = connection.log
 
     def count(self, late: float, *, held: bool) -> None:
-        """Count a packet that is sent *late* seconds after it was due. *held*: earlier packets are still unsent."""
+        # `held`: earlier packets are still unsent.
         self._late[min(int(late * 10000), 1000)] += 1
         self._held += held
         self._longest = max(self._longest, late)
@@ -294,7 +282,7 @@ class _LoadServer:
         return msgspec.json.encode({"object": "list", "data": [card]})
 
     def _tally(self) -> LoadTally:
-        """Return the counts since the last call, and reset them."""
+        # Return the counts since the last call, and reset them.
         count, seen, late = sum(self._late), 0, 0
         while late < 1000 and (seen := seen + self._late[late]) < 0.99 * count:
             late += 1
@@ -305,8 +293,6 @@ class _LoadServer:
 
 
 def serve(listener: socket.socket, load: Load) -> None:
-    """Serve the streams of *load* on *listener* until the process ends."""
-
     async def main() -> None:
         server = _LoadServer(load)
         listening = await asyncio.get_running_loop().create_server(lambda: _PacedConnection(server), sock=listener)
@@ -319,11 +305,8 @@ def serve(listener: socket.socket, load: Load) -> None:
 
 
 def serve_on_loopback(serve: Callable[[socket.socket], None], *, last_core: bool = True) -> None:
-    """Bind to a free port of ``127.0.0.1``, print the port number, and call *serve* with the socket.
-
-    The process ends when standard input closes. It runs only on the last CPU core (without *last_core*, on the first
-    one), if the system supports this.
-    """
+    # The process ends when standard input closes. It runs only on the last CPU core (without `last_core`, on the first
+    # one), if the system supports this.
     if hasattr(os, "sched_setaffinity"):
         cores = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {max(cores) if last_core else min(cores)})
@@ -341,10 +324,7 @@ def _end_with_parent() -> None:
 
 @contextmanager
 def loopback_process(module: str, *arguments: str) -> Iterator[str]:
-    """Run *module*, which calls :func:`serve_on_loopback`, in a separate process; yield its base URL.
-
-    The process is killed at the end of the ``with`` block.
-    """
+    # The process is killed at the end of the `with` block.
     command = [sys.executable, "-m", module, *arguments]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603  (a module of ours)
     try:
@@ -357,12 +337,9 @@ def loopback_process(module: str, *arguments: str) -> Iterator[str]:
 
 @contextmanager
 def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> Iterator[str]:
-    """Run this server in a separate process, on the last CPU core if the system supports this; yield its base URL.
-
-    The server replays the file *recordings*; without this file, it sends the fixed text. With *stamped*, the text of
-    the first chunk of each stream is the ``time.monotonic()`` at which the answer began; rates must then be above 0.
-    The process is killed at the end of the ``with`` block.
-    """
+    # The server replays the file `recordings`; without this file, it sends the fixed text. With `stamped`, the text of
+    # the first chunk of each stream is the `time.monotonic()` at which the answer began; rates must then be above 0.
+    # The process is killed at the end of the `with` block.
     arguments = ["--stamped"] if stamped else []
     arguments += [] if recordings is None else [str(recordings)]
     with loopback_process("interwhen.testing._paced_server", *arguments) as url:
@@ -370,7 +347,7 @@ def paced_server(recordings: Path | None = None, *, stamped: bool = False) -> It
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve on loopback. *arguments* are ``--stamped`` and the path of a file of recordings; each may be left out."""
+    # `arguments` are `--stamped` and the path of a file of recordings; each may be left out.
     recordings = [load_recordings(path) for path in arguments if path != "--stamped"]
     load = Load(recordings[0] if recordings else (), stamped="--stamped" in arguments)
     serve_on_loopback(functools.partial(serve, load=load))

@@ -75,7 +75,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """Return the smallest of *values*, which must not be empty, that at least *share* (0 to 1) do not exceed."""
+    # Return the smallest of `values`, which must not be empty, that at least `share` (0 to 1) do not exceed.
     ordered = sorted(values)
     return ordered[max(math.ceil(share * len(ordered)) - 1, 0)]
 
@@ -189,11 +189,7 @@ def cases(tried: Iterable[TrialResult]) -> Cases:
 
 
 def place(tried: TrialResult) -> Place:
-    """Return whether the first violation of a flagged trace is before, at or after the labelled mistake.
-
-    ``unknown`` without a labelled mistake. If only the turn of the mistake is known, a violation in this turn is
-    ``at``.
-    """
+    # `unknown` without a labelled mistake. If only the turn of the mistake is known, a violation in this turn is `at`.
     mistake, first = tried.trace.mistake, tried.found[0]
     if mistake is None:
         return "unknown"
@@ -205,7 +201,6 @@ def place(tried: TrialResult) -> Place:
 
 
 def _meet(one: Span, other: Span) -> bool:
-    """Return whether two spans overlap; an empty span overlaps one that contains or touches it."""
     if one.start == one.end or other.start == other.end:
         return one.start <= other.end and other.start <= one.end
     return one.start < other.end and other.start < one.end
@@ -220,12 +215,10 @@ def _flagged(tried: Sequence[TrialResult]) -> int:
 
 
 def _offset(trace: LabelledTrace, turn: int, at: int) -> int:
-    """Convert *at*, an offset in the turn with index *turn*, into an offset in the text of all turns."""
     return sum(len(each.trace) for each in trace.turns[:turn]) + at
 
 
 def _decided(tried: TrialResult) -> int:
-    """Return how many characters of *tried* were written when the check of the first violation could start."""
     first: TrialViolation = tried.found[0]
     return _offset(tried.trace, first.turn, first.segment.end)
 

@@ -90,7 +90,7 @@ def reply(status: int, body: bytes, headers: Mapping[str, str] | None = None) ->
 
 
 def in_turn(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield *steps* in order. The steps in a :class:`Forever` are repeated without end."""
+    # The steps in a `Forever` are repeated without end.
     for step in steps:
         if isinstance(step, Forever):
             while True:
@@ -231,7 +231,6 @@ class ScriptedEndpoint:
         return self._script(request) if request.method == "POST" else self._pages(request)
 
     def _render(self, request: ReceivedRequest) -> tuple[Step, ...]:
-        """Answer a request to render a chat template: with the text of all messages, or 404 if not ``llamacpp``."""
         if self._card["owned_by"] != "llamacpp":
             return reply(404, b'{"error": {"message": "File Not Found"}}')
         texts = [
@@ -298,32 +297,28 @@ class EventWriter:
     seed: int
 
     def say(self, text: str | None, **choice: Any) -> Send:
-        """Return the step that sends one chunk with *text*. *choice* adds fields to its only choice."""
+        # Return the step that sends one chunk with `text`. `choice` adds fields to its only choice.
         return Send(data(chunk(self.api, text, **choice)))
 
     def raw(self, text: str, **choice: Any) -> bytes:
-        """Return the JSON of one chunk with *text*. *choice* adds fields to its only choice."""
+        # Return the JSON of one chunk with `text`. `choice` adds fields to its only choice.
         return json.dumps(chunk(self.api, text, **choice), ensure_ascii=False).encode()
 
     @property
     def first(self) -> Send:
-        """The step that sends the first token."""
         return self.say(self.story[0])
 
     def told(self, *middle: Step) -> tuple[Step, ...]:
-        """Return the steps that send the whole story. The steps *middle* come after its first token."""
+        # Return the steps that send the whole story. The steps `middle` come after its first token.
         return (self.first, *middle, *self.ending())
 
     def ending(self) -> tuple[Step, ...]:
-        """Return the steps that send the story from its second token on, the finish reason and the end mark."""
         return events(self.story[1:], api=self.api)
 
     def body(self) -> bytes:
-        """Return the bytes of all events of the story, with the end mark."""
         return b"".join(step.data for step in self.told() if isinstance(step, Send))
 
     def cut(self, last: Step) -> tuple[Step, ...]:
-        """Return steps that send the first token and half of the second event; the step *last* follows them."""
         half = b"data: " + self.raw(self.story[1] if len(self.story) > 1 else "more")
         return (self.first, Send(half[: len(half) // 2]), last)
 

@@ -67,7 +67,6 @@ class Stopwatch:
         """The preparations that raised an exception: index of the turn, and the error."""
 
     def on(self, monitor: Monitor) -> Monitor:
-        """Return a copy of *monitor* whose extractor and ``prepare`` report to this stopwatch."""
         timed = mapped_extractor(
             monitor.extractor,
             lambda tracker: Tracker(tracker.start, self._timed(tracker.step, _taken_step)),
@@ -119,7 +118,6 @@ class Stopwatch:
 
 
 def _taken(claims: Any) -> Any:
-    """Return the first 10,001 claims of the iterator *claims*. Return anything but an iterator unchanged."""
     # The claims are read now, so that their time is measured.
     return tuple(islice(claims, _MOST_CLAIMS)) if isinstance(claims, Iterator) else claims
 

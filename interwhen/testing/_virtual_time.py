@@ -178,7 +178,6 @@ def _run(loop: VirtualLoop, main: Coroutine[Any, Any, T]) -> T:
 
 
 def _where(task: asyncio.Task[Any]) -> str:
-    """Return the name of *task*, with the file and the line at which it waits, if these are known."""
     # This is the innermost line outside of asyncio and anyio. The chain of awaits ends at an asynchronous generator,
     # whose frame cannot be read.
     place = ""

@@ -118,12 +118,9 @@ def _monitored(function: Callable[..., object], arguments: tuple[Any, ...]) -> i
 
 
 def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
-    """Call ``prepare`` of *monitor* for *prompt*, and return a copy of the monitor that uses the value.
-
-    Return a monitor without ``prepare`` unchanged, and ``None`` if the monitor does not apply to *prompt*. An
-    asynchronous ``prepare`` runs in a new event loop, so none may run in this thread. Raises the exceptions of
-    ``prepare``.
-    """
+    # Call `prepare` of `monitor` for `prompt`, and return a copy of the monitor that uses the value. Return a monitor
+    # without `prepare` unchanged, and `None` if the monitor does not apply to `prompt`. An asynchronous `prepare` runs
+    # in a new event loop, so none may run in this thread. Raises the exceptions of `prepare`.
     if monitor.prepare is None:
         return monitor
     task = Task(prompt)
@@ -147,7 +144,6 @@ def prepared_for(monitor: Monitor, prompt: Prompt) -> Monitor | None:
 def mapped_extractor(
     extractor: Extractor, tracker: Callable[[Tracker[Any]], Tracker[Any]], parser: Callable[..., Callable[..., Any]]
 ) -> Extractor:
-    """Return *extractor* with what *tracker* makes of its tracker, or *parser* of its function, also in a fork."""
     match extractor:
         case Tracker():
             return tracker(extractor)
@@ -364,7 +360,7 @@ def _some(baits: Sequence[object]) -> None:
 
 
 def _least(read: Reader, text: str, seconds: float) -> float:
-    """Return the CPU time of ``read(text)``, in seconds. If it exceeds *seconds*, the shortest time of three calls."""
+    # If it exceeds `seconds`, the shortest time of three calls.
     took = cpu_seconds(read, text, tries=1)
     return took if took <= seconds else min(took, cpu_seconds(read, text, tries=2))
 
@@ -454,7 +450,6 @@ def _competes(items: _Items, at: int, start: frozenset[str]) -> bool:
 
 
 def _first(items: _Items) -> tuple[frozenset[str], bool]:
-    """Return with which characters of the sample a match of *items* can begin, and whether a match can be empty."""
     found: frozenset[str] = frozenset()
     for kind, value in items:
         chars, empty = _head(kind, value)

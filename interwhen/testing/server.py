@@ -108,19 +108,15 @@ class ScriptedResponse:
 
     @property
     def status(self) -> int:
-        """The status code."""
         return self._head.status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers."""
         return self._head.headers
 
     async def begin(self) -> None:
-        """Play the script up to its head. If bytes or the end come first, the response has the default head.
-
-        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection first.
-        """
+        # If bytes or the end come first, the response has the default head. Raises `ConnectError` if the script breaks
+        # the connection first.
         await anyio.lowlevel.checkpoint()
         step = await self._next()
         if isinstance(step, Head):
@@ -132,11 +128,6 @@ class ScriptedResponse:
         self._transport.running += 1
 
     async def receive(self) -> bytes:
-        """Return the bytes of the next ``Send`` step; empty bytes at the end of the body.
-
-        Raises :class:`~interwhen.models.ConnectError` if the script breaks the connection, and ``StreamClosed`` after
-        :meth:`aclose` or if it is called meanwhile.
-        """
         if self._is_closed:
             raise StreamClosed
         with anyio.CancelScope() as self._scope:
@@ -150,10 +141,8 @@ class ScriptedResponse:
         raise StreamClosed
 
     async def aclose(self) -> None:
-        """Close the response. A :meth:`receive` that is waiting raises ``StreamClosed``.
-
-        If the body was neither complete nor broken, ``gone`` of the request is set.
-        """
+        # A `receive` that is waiting raises `StreamClosed`. If the body was neither complete nor broken, `gone` of the
+        # request is set.
         self._is_closed = True
         if self._is_open:
             self._request.leave()
@@ -175,10 +164,6 @@ class ScriptedResponse:
         return data
 
     async def _next(self) -> Head | Send | None:
-        """Play the script up to the next :class:`Head` or :class:`Send`, and return this step; ``None`` at the end.
-
-        Raises :class:`~interwhen.models.ConnectError` at a step that breaks the connection.
-        """
         for step in self._steps:
             match step:
                 case Head():
@@ -343,10 +328,7 @@ class _ScriptedConnection:
                 self._server.running -= 1
 
     async def _watch(self, request: ReceivedRequest, scope: anyio.CancelScope) -> None:
-        """Store bytes that arrive during the answer for the next request.
-
-        When the client closes the connection, cancel *scope*, except after a step :class:`Deaf`.
-        """
+        # When the client closes the connection, cancel `scope`, except after a step `Deaf`.
         try:
             while True:
                 self._buffer += await self._stream.receive()
@@ -360,7 +342,7 @@ class _ScriptedConnection:
         scope.cancel()
 
     async def _play(self, steps: Iterable[Step]) -> bool:
-        """Perform *steps* and end the body. Return whether the connection can serve another request."""
+        # Perform `steps` and end the body. Return whether the connection can serve another request.
         self._head = None
         for step in in_turn(steps):
             if not await self._do(step):
@@ -373,7 +355,7 @@ class _ScriptedConnection:
         return self._head.chunked or "content-length" in self._head.headers
 
     async def _do(self, step: Step) -> bool:
-        """Perform *step*. Return false if the connection must be closed now, for a reset or a disconnect."""
+        # Perform `step`. Return false if the connection must be closed now, for a reset or a disconnect.
         match step:
             case Head():
                 await self._send_head(step)
@@ -422,7 +404,6 @@ class _ScriptedConnection:
                 raise
 
     async def _read_request(self) -> ReceivedRequest | None:
-        """Read the next request; return ``None`` if the client closes the connection before it is complete."""
         try:
             while b"\r\n\r\n" not in self._buffer:
                 self._buffer += await self._stream.receive()

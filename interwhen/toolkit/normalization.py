@@ -119,7 +119,6 @@ def normalize(text: str) -> Normalized:
 
 
 def _group(text: str, start: int) -> tuple[int, str]:
-    """Return the end and the normal form of the group of characters at *start*, such as a letter with its marks."""
     made = _alone(text[start])
     raw = "" if not made else text[start]
     end = start + 1
@@ -147,7 +146,6 @@ def _group(text: str, start: int) -> tuple[int, str]:
 
 @lru_cache(maxsize=4096)
 def _alone(character: str) -> str:
-    """Return the normal form of a single *character*; an empty text if it is dropped."""
     if _DROPPED.match(character):
         return ""
     if character in _SPACES:
@@ -157,5 +155,4 @@ def _alone(character: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _stands_alone(character: str) -> bool:
-    """Return whether NFKC is not applied to *character*, which is then not composed with its neighbours."""
     return character in _SPACES or unicodedata.decomposition(character).startswith(_KEPT_TAGS)

@@ -25,7 +25,6 @@ class Quote:
         return self.match[0]
 
     def __getitem__(self, group: str | int) -> str:
-        """Return the text that *group* of the pattern matched; empty if the group did not match."""
         return self.match[group] or ""
 
     def where(self, group: str | int) -> Span | None:

@@ -41,22 +41,21 @@ class OursSpan(msgspec.Struct, frozen=True):
     origin: SpanKind
 
     def within(self, start: int, end: int, shift: int = 0) -> OursSpan | None:
-        """Return the part of this span in ``[start, end)``; ``None`` if it is empty. *shift* is added to offsets."""
+        # `shift` is added to offsets.
         low, high = max(self.start, start), min(self.end, end)
         return OursSpan(low + shift, high + shift, self.origin) if low < high else None
 
 
 def within(spans: Iterable[OursSpan], start: int, end: int, shift: int = 0) -> tuple[OursSpan, ...]:
-    """Return the non-empty parts of *spans* in ``[start, end)``. *shift* is added to the offsets."""
+    # `shift` is added to the offsets.
     return tuple(part for span in spans if (part := span.within(start, end, shift)) is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedAttempt:
-    """One attempt of the model, up to a remedy or to the end of the journal.
+    """One attempt of the model, up to a remedy or to the end of the journal."""
 
-    ``pieces`` is the whole trace just before that.
-    """
+    # `pieces` is the whole trace just before that.
 
     pieces: tuple[Piece, ...]
     start: int
@@ -73,12 +72,10 @@ class RecordedAttempt:
 
     @property
     def text(self) -> str:
-        """The text of the whole trace."""
         return "".join(piece.text for piece in self.pieces)
 
     @property
     def ours(self) -> tuple[OursSpan, ...]:
-        """The spans of the trace that interwhen wrote (repairs and feedback), in order."""
         found, at = [], 0
         for piece in self.pieces:
             if piece.origin != "model" and piece.text:
@@ -101,32 +98,26 @@ class AttemptHistory:
 
     @property
     def prompt(self) -> Prompt:
-        """The prompt of the run."""
         return self.journaled.header.prompt
 
     @property
     def name(self) -> str:
-        """A short name of the run: the first 12 digits of the hash of its prompt."""
         return self.journaled.header.prompt_sha256[:12]
 
     @property
     def last(self) -> RecordedAttempt:
-        """The attempt with the final trace."""
         return self.attempts[-1]
 
     @property
     def is_answer_verified(self) -> bool:
-        """Whether the final trace is verified, including the answer itself."""
         return self.result is not None and self.result.answer_verified
 
     @property
     def refuted(self) -> tuple[Span, ...]:
-        """The refuted spans that feedback in the final trace answers; empty unless the run is verified."""
         return self.result.certificate.refuted if isinstance(self.result, Verified) else ()
 
     @property
     def observed(self) -> tuple[Span, ...]:
-        """The refuted lines of the final trace that feedback does not answer."""
         text, marked = self.last.text, self.refuted
         spans = [violation.span for violation in self.last.violations]
         left = [span for span in spans if not any(one.start < span.end and span.start < one.end for one in marked)]
@@ -137,14 +128,12 @@ class AttemptHistory:
 
     @property
     def problem(self) -> str:
-        """The prompt as text: the turns of a chat, with an empty line after each."""
         if isinstance(self.prompt, str):
             return self.prompt
         return "".join(f"{turn.content}\n\n" for turn in self.prompt)
 
     @property
     def turns(self) -> tuple[Message, ...]:
-        """The prompt as turns; a text becomes a turn of the user."""
         return (Message("user", self.prompt),) if isinstance(self.prompt, str) else self.prompt
 
 
@@ -190,15 +179,12 @@ class _AttemptReader:
 
 
 def place_of(check: CheckRecord) -> Span:
-    """Return the span of the claim of *check*, or its segment if the claim has no span."""
     return check.segment if check.span is None else check.span
 
 
 def read_attempts(path: str | os.PathLike[str]) -> AttemptHistory:
-    """Return the attempts in the journal at *path*, also of a run that has not ended. No model or verifier runs.
-
-    Raises :class:`~interwhen.JournalError` if this version cannot read it as a journal, or if it is redacted.
-    """
+    # No model or verifier runs. Raises `JournalError` if this version cannot read it as a journal, or if it is
+    # redacted.
     found = read_journal(path)
     with refusing_contradictions(found.path):
         return _attempts_in(found)
@@ -224,7 +210,6 @@ def _attempts_in(found: Journaled) -> AttemptHistory:
 
 
 def _open(core: Core, settled: int | None = None) -> tuple[Span, ...]:
-    """Return the spans of the checks and extractions that are open in *core*, without the job *settled*."""
     jobs = [job for number, job in core.checks.jobs.items() if number != settled]
     claims = [ref.span for job in jobs for ref in job.refs or ()]
     return (*claims, *(job.segment.span for job in jobs if job.refs is None))

@@ -19,10 +19,9 @@ _WORD = re.compile(r"[^\W_]+")
 
 
 class Decontaminator:
-    """Finds texts that share *size* consecutive words with one of *texts*, or all words of a shorter one.
+    """Finds texts that share *size* consecutive words with one of *texts*, or all words of a shorter one."""
 
-    Case, punctuation and Unicode forms are ignored. Raises :class:`UsageError` if *size* is less than 1.
-    """
+    # Case, punctuation and Unicode forms are ignored. Raises `UsageError` if `size` is less than 1.
 
     def __init__(self, texts: Iterable[str], size: int = SIZE) -> None:
         require("the overlap", size, Positive)
@@ -34,13 +33,11 @@ class Decontaminator:
                 self._sizes.setdefault(width, set()).update(_runs(words, width))
 
     def is_contaminated(self, text: str) -> bool:
-        """Return whether *text* shares enough consecutive words with one of the texts that the constructor got."""
         words = words_of(text)
         return any(run in wanted for width, wanted in self._sizes.items() for run in _runs(words, width))
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of *text* in one case and one Unicode form."""
     return _WORD.findall(normalize("NFKC", text).casefold())
 
 
@@ -49,10 +46,7 @@ def _runs(words: list[str], width: int) -> Iterator[tuple[str, ...]]:
 
 
 def read_texts(path: Path) -> list[str]:
-    """Return the texts in a file: its lines that are not blank, or the strings in the values of a ``.jsonl`` file.
-
-    Raises :class:`UsageError` if the file cannot be read, or a line is not valid JSON.
-    """
+    # Raises `UsageError` if the file cannot be read, or a line is not valid JSON.
     try:
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
@@ -74,7 +68,7 @@ def read_texts(path: Path) -> list[str]:
 
 
 def strings_in(value: object) -> Iterator[str]:
-    """Yield the strings in *value*, a decoded JSON value, at any depth. Keys and the roles of a chat are left out."""
+    # Keys and the roles of a chat are left out.
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

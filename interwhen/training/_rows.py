@@ -34,7 +34,7 @@ class ThinkingDocument(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text of the row that must not overlap with test data."""
+        # The text of the row that must not overlap with test data.
         return self.text
 
 
@@ -65,12 +65,12 @@ class Chat(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text of the row that must not overlap with test data, including the arguments of tool calls."""
+        # The text of the row that must not overlap with test data, including the arguments of tool calls.
         return "\n".join(text for message in self.messages for text in _said(message))
 
 
 def _said(message: dict[str, Any]) -> Iterator[str]:
-    """Yield the texts of *message* in order: reasoning, content, arguments of calls. Roles and names are left out."""
+    # Roles and names are left out.
     yield from strings_in(message.get("reasoning_content"))
     yield from strings_in(message.get("content"))
     for call in (*message.get("tool_calls", ()), message.get("function_call")):
@@ -79,7 +79,6 @@ def _said(message: dict[str, Any]) -> Iterator[str]:
 
 
 def _arguments(called: dict[str, Any]) -> Iterator[str]:
-    """Yield the arguments of the call *called*: the strings in them if they are JSON, else the whole text."""
     text = called["input"] if "input" in called else called["arguments"]
     try:
         yield from strings_in(json.loads(text))
@@ -102,7 +101,7 @@ class Steps(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text of the row that must not overlap with test data: the prompt and all steps."""
+        # The text of the row that must not overlap with test data: the prompt and all steps.
         return "\n".join((self.prompt, *self.completions))
 
 
@@ -130,7 +129,7 @@ class Preference(msgspec.Struct, frozen=True):
 
     @property
     def searched(self) -> str:
-        """The text of the row that must not overlap with test data: the prompt with each of the two continuations."""
+        # The text of the row that must not overlap with test data: the prompt with each of the two continuations.
         return f"{self.prompt}{self.chosen}\n{self.prompt}{self.rejected}"
 
 
@@ -141,17 +140,13 @@ Row: TypeAlias = ThinkingDocument | Chat | Steps | Preference
 
 
 def document(history: AttemptHistory) -> ThinkingDocument:
-    """Return the problem and the trace of *history* as one text."""
     problem, thinking = history.problem, history.last.text
     spans = tuple(OursSpan(span.start + len(problem), span.end + len(problem), span.origin) for span in _spans(history))
     return ThinkingDocument(history.name, problem + thinking, problem, thinking, spans)
 
 
 def chat(history: AttemptHistory) -> Chat:
-    """Return the problem and the trace of *history* as messages.
-
-    The reasoning, without its tags, is the ``reasoning_content`` of the last message.
-    """
+    # The reasoning, without its tags, is the `reasoning_content` of the last message.
     number = len(history.turns)
     texts = {"reasoning_content": "", "content": ""}
     spans: list[FieldSpan] = []
@@ -212,7 +207,6 @@ class TraceLine(NamedTuple):
 
 
 def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
-    """Yield the lines of *attempt* from offset *start* on, which may be in the middle of a line."""
     text = attempt.text
     ours = attempt.ours
     at = start
@@ -224,7 +218,6 @@ def lines_of(attempt: RecordedAttempt, start: int = 0) -> Iterator[TraceLine]:
 
 
 def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
-    """Return the judgement (:data:`Judgement`) of the text of *attempt* at ``[start, end)``."""
     if any(_touches(violation.span, start, end) for violation in attempt.violations):
         return "wrong"
     touching = [check for check in attempt.checks if _touches(place_of(check), start, end)]
@@ -236,12 +229,10 @@ def judge(attempt: RecordedAttempt, start: int, end: int) -> Judgement:
 
 
 def line_start(text: str, at: int) -> int:
-    """Return the offset at which the line of *text* that contains offset *at* starts."""
     return text.rfind("\n", 0, at) + 1
 
 
 def line_end(text: str, at: int) -> int:
-    """Return the offset after the line of *text* that has the character before offset *at*; for 0, the first line."""
     return text.find("\n", max(at - 1, 0)) + 1 or len(text)
 
 
@@ -253,12 +244,9 @@ def _touches(span: Span, start: int, end: int) -> bool:
 
 
 def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
-    """Yield rows of labelled steps from the attempts of *history*.
-
-    A step is a whole line of the model that is judged right or wrong. Consecutive steps form one row. Any other line
-    that is not blank ends the row and is counted in *left_out*. Nothing after the first wrong line of an attempt is a
-    step.
-    """
+    # A step is a whole line of the model that is judged right or wrong. Consecutive steps form one row. Any other line
+    # that is not blank ends the row and is counted in `left_out`. Nothing after the first wrong line of an attempt is a
+    # step.
     problem = history.problem
     for number, attempt in enumerate(history.attempts):
         for place, lines in enumerate(_runs(attempt, left_out)):
@@ -273,7 +261,6 @@ def steps(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Steps]:
 
 
 def _runs(attempt: RecordedAttempt, left_out: Counter[str]) -> Iterator[list[TraceLine]]:
-    """Yield the runs of consecutive steps of *attempt*, and count other lines before a wrong one in *left_out*."""
     run: list[TraceLine] = []
     for line in lines_of(attempt, attempt.start):
         if not attempt.text[line.start : line.end].strip():
@@ -322,7 +309,6 @@ def preferences(history: AttemptHistory, left_out: Counter[str]) -> Iterator[Pre
 
 
 def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: ViolationRecord, name: str) -> Preference | str:
-    """Return the preference pair for *violation*, which ended *attempt*, or the reason why there is none."""
     before, last = attempt.text, history.last
     after = last.text
     cut = violation.cut
@@ -354,7 +340,6 @@ def _pair(history: AttemptHistory, attempt: RecordedAttempt, violation: Violatio
 
 
 def _after_feedback(last: RecordedAttempt, at: int) -> int:
-    """Return the offset at which the feedback in *last* that starts at *at* ends; *at* itself if none starts there."""
     for span in last.ours:
         if span.origin == "feedback" and span.start == at:
             at = span.end
@@ -362,10 +347,7 @@ def _after_feedback(last: RecordedAttempt, at: int) -> int:
 
 
 def _right_until(last: RecordedAttempt, begin: int) -> int | None:
-    """Return the end offset of the first right line of the attempt *last* at or after offset *begin*.
-
-    The result is ``None`` if there is none, or if a wrong line, an open line or feedback comes before it.
-    """
+    # The result is `None` if there is none, or if a wrong line, an open line or feedback comes before it.
     text, at = last.text, begin
     while at < len(text):
         end = line_end(text, at + 1)

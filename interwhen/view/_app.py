@@ -63,12 +63,9 @@ class PageServer:
         given: Sequence[str] = (),
         closing: Callable[[], bool] = lambda: False,
     ) -> None:
-        """With *verify*, the page may request that a claim is checked again, or a whole run with another monitor.
-
-        The other monitor must be one that a journal in *folder* records; with *any_monitor*, it may be any installed
-        one. It must be safe to run for anybody's file, unless it is one of *given*, those that the user who started the
-        server named. *closing* returns true when the server is stopping.
-        """
+        # The other monitor must be one that a journal in `folder` records; with `any_monitor`, it may be any installed
+        # one. It must be safe to run for anybody's file, unless it is one of `given`, those that the user who started
+        # the server named. `closing` returns true when the server is stopping.
         self._folder = folder
         self._guard = guard
         self._verify = verify
@@ -83,7 +80,7 @@ class PageServer:
         self._page = render_page({}, config=config).encode()
 
     def app(self) -> ASGIApp:
-        """Return the ASGI application. Its paths are relative to the path where it is mounted."""
+        # Return the ASGI application. Its paths are relative to the path where it is mounted.
         routes = [
             Route("/", self._show),
             Route("/runs", self._list),
@@ -156,11 +153,8 @@ class PageServer:
         )
 
     async def _parts(self, path: Path, begin: int) -> AsyncIterator[bytes]:
-        """Yield server-sent events with the new parts of the run at *path* until it ends, from the offset *begin* on.
-
-        The id of a ``part`` event is the record offset after its part. If no record ends at *begin*, the whole run is
-        sent. The event ``over`` comes at the end of the run, or with an error.
-        """
+        # The id of a `part` event is the record offset after its part. If no record ends at `begin`, the whole run is
+        # sent. The event `over` comes at the end of the run, or with an error.
         self._live += 1
         try:
             growing = self._folder.growing(path)
@@ -204,7 +198,7 @@ class PageServer:
         )
 
     async def _command(self, request: Request, kind: type[S], form: str, work: Callable[[Path, S], bytes]) -> Response:
-        """Answer a request for work on a run. Its body has the *form* of *kind*."""
+        # Answer a request for work on a run. Its body has the `form` of `kind`.
         # A page of another origin cannot send this header without asking first, and is never allowed to.
         if request.headers.get("x-interwhen") != "page":
             return _error(403, "only the page itself may ask to verify, got a request without X-Interwhen: page")
@@ -223,7 +217,6 @@ class PageServer:
         return Response(body, media_type=_JSON, headers=_HEADERS)
 
     def _chosen(self, monitor: str) -> Chosen:
-        """Make the monitor that the page calls *monitor*. Raises :class:`UsageError` if it is not allowed."""
         if monitor in self._given:
             return monitors_given(monitor)
         record = self._folder.monitor(monitor)
@@ -264,7 +257,6 @@ def _error(status: int, message: str) -> Response:
 
 
 def not_found() -> Response:
-    """Return the answer, with status 404, for a path that is not served."""
     return _error(404, "the path must be that of the page, got another: use the address that was printed")
 
 
@@ -276,11 +268,9 @@ def _no_run() -> Response:
 
 
 def loopback_only(request: Request) -> Response | None:
-    """Refuse a request unless it comes from a loopback address, for the host ``localhost`` or a loopback address.
-
-    Return the refusing answer (status 403), or ``None``. The host name is checked against DNS rebinding: a web page can
-    let its own name point to this machine.
-    """
+    # Refuse a request unless it comes from a loopback address, for the host `localhost` or a loopback address. Return
+    # the refusing answer (status 403), or `None`. The host name is checked against DNS rebinding: a web page can let
+    # its own name point to this machine.
     peer = request.client.host if request.client is not None else ""
     if not _is_loopback(peer):
         return _error(403, "the page is for this machine alone, got a request from elsewhere: set a key for it")
@@ -294,10 +284,7 @@ def loopback_only(request: Request) -> Response | None:
 
 
 def with_key(key: str) -> Guard:
-    """Return a guard that accepts only requests with *key*; it answers others with status 401.
-
-    The key may be the password that a browser asks for, or a bearer token.
-    """
+    # The key may be the password that a browser asks for, or a bearer token.
     wanted = key.encode()
 
     def guard(request: Request) -> Response | None:

@@ -17,10 +17,9 @@ _UNSAFE = str.maketrans(_ESCAPES)
 
 
 class _Bundle(NamedTuple):
-    """The bundled HTML page, split at the place for the data, and the hashes of its script and style.
+    """The bundled HTML page, split at the place for the data, and the hashes of its script and style."""
 
-    A hash is written as a source in a content security policy.
-    """
+    # A hash is written as a source in a content security policy.
 
     before: str
     after: str
@@ -41,10 +40,8 @@ def _hash(text: str) -> str:
 
 
 def policy(*, connect: bool) -> str:
-    """Return the content security policy of the page. With *connect*, the page may send requests to its own server.
-
-    Only the bundled script and style may run; their hashes identify them.
-    """
+    # With `connect`, the page may send requests to its own server. Only the bundled script and style may run; their
+    # hashes identify them.
     bundle = _bundle()
     rules = {
         "default-src": "'none'",
@@ -83,5 +80,4 @@ def render_page(
 
 
 def _block(name: str, data: bytes) -> str:
-    """Return the JSON *data* in an HTML element that browsers do not run, and that no text in *data* can end."""
     return f'<script type="application/json" id="{html.escape(name)}">{data.decode().translate(_UNSAFE)}</script>'

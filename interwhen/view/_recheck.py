@@ -60,7 +60,6 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
 
 
 def rechecked_id(run: str, spec: str) -> str:
-    """Return the id under which the page shows the run with the id *run* as rechecked with *spec*."""
     return f"{run}@{spec}"
 
 
@@ -88,10 +87,9 @@ def rechecked_row(row: RunRow, name: str, spec: str, form: bytes) -> RunRow:
 
 
 class _Snapshot(NamedTuple):
-    """The trace just before a cut, or at the end of the run (``is_last``), as offsets on the tape.
+    """The trace just before a cut, or at the end of the run (``is_last``), as offsets on the tape."""
 
-    The tape is all text that was ever written in the run. ``cuts`` is the number of cuts before.
-    """
+    # The tape is all text that was ever written in the run. `cuts` is the number of cuts before.
 
     places: list[int]
     """Where on the tape each character of the trace is."""
@@ -99,14 +97,12 @@ class _Snapshot(NamedTuple):
     is_last: bool
 
     def on_tape(self, offset: int) -> int:
-        """Return the offset on the tape of the character at *offset* of the trace; after its end, where it ends."""
         if offset < len(self.places):
             return self.places[offset]
         return self.places[-1] + 1 if self.places else 0
 
 
 def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
-    """Yield the trace before each cut that follows new text of the model, and the trace at the end."""
     standing: list[int] = []
     tape, made, has_grown = 0, 0, False
     events: list[TextCut | TextWritten] = [*line.cuts, *line.texts]  # a cut comes before the text in its place
@@ -129,7 +125,6 @@ def _snapshots(line: Timeline) -> Iterator[_Snapshot]:
 async def _checks(
     found: Journaled, line: Timeline, watchers: Sequence[Monitor], until: float | None
 ) -> AsyncIterator[tuple[tuple[int, int], CheckTimes]]:
-    """Yield each check, with the offsets on the tape where its segment ends and where its claim begins."""
     ends = list(accumulate(one.length for one in line.texts))
     recorded = recorded_chunks(found)
     tape = "".join(one.text for one in line.texts)
@@ -182,5 +177,4 @@ async def _checks(
 
 
 def _is_whole(check: CheckRecord, text: str) -> bool:
-    """Return whether the segment of *check* in the trace *text* is known to be complete."""
     return check.segment.end < len(text) or text.endswith("\n")

@@ -82,7 +82,6 @@ class JournalStat(NamedTuple):
 
 
 def state_of(path: Path) -> JournalStat:
-    """Return the size and the modification time of the file at *path*. Raises :class:`OSError` if that fails."""
     found = path.stat()
     return JournalStat(found.st_size, found.st_mtime_ns)
 
@@ -91,10 +90,7 @@ class RunFolder:
     """The journals in folders, and given files. Some rows and timelines are cached."""
 
     def __init__(self, places: Iterable[str | os.PathLike[str]]) -> None:
-        """Use the journals at *places*. A place is a file, or a folder, which is searched with its subfolders.
-
-        Raises :class:`~interwhen.UsageError` if a place does not exist.
-        """
+        # A place is a file, or a folder, which is searched with its subfolders.
         self._places = [Path(place) for place in places]
         for place in self._places:
             if not place.exists():
@@ -109,10 +105,7 @@ class RunFolder:
         self._lock = threading.Lock()
 
     def paths(self) -> list[Path]:
-        """Return the paths of the journals, the most recently changed file first.
-
-        A given file is returned even if it is not a journal. Files that do not exist any more are left out.
-        """
+        # A given file is returned even if it is not a journal. Files that do not exist any more are left out.
         found: dict[Path, int] = {}
         for path in self._files():
             try:
@@ -135,13 +128,13 @@ class RunFolder:
                 yield from (path for name in names if _is_journal(path := Path(folder, name)))
 
     def path(self, name: str) -> Path | None:
-        """Return the path of the run with the id *name*; ``None`` if there is none. The file may have been removed."""
+        # The file may have been removed.
         if name not in self._ids:
             self.paths()
         return self._ids.get(name)
 
     def row(self, path: Path) -> RunRow:
-        """Return the row of the journal at *path*. If the journal cannot be read, the row contains the reason."""
+        # If the journal cannot be read, the row contains the reason.
         try:
             return self._row(path, state_of(path))
         except (JournalError, OSError) as error:
@@ -155,29 +148,24 @@ class RunFolder:
         return row
 
     def form(self, path: Path) -> bytes:
-        """Return the compact form of the timeline of the journal at *path*: the JSON that the page reads.
-
-        Raises :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
-        """
+        # Raises `JournalError` or `OSError` if the journal cannot be read.
         return self._form(path, state_of(path))
 
     def growing(self, path: Path) -> GrowingRun:
-        """Return the reader of the journal at *path*. Requests share it as long as it is kept."""
+        # Return the reader of the journal at `path`. Requests share it as long as it is kept.
         with self._lock:
             return self._growing(path)
 
     def monitor(self, title: str) -> MonitorRecord | None:
-        """Return the record of the monitor *title* in a journal of these folders and files; ``None`` if there is none.
-
-        This reads the journals whose rows are not cached.
-        """
+        # Return the record of the monitor `title` in a journal of these folders and files; `None` if there is none.
+        # This reads the journals whose rows are not cached.
         for path in self.paths():
             self.row(path)
         return self._monitors.get(title)
 
 
 def run_id(path: Path) -> str:
-    """Return the id of the run at *path*: a hash of its absolute path, so that a request cannot name another file."""
+    # Return the id of the run at `path`: a hash of its absolute path, so that a request cannot name another file.
     return sha256(os.fsencode(path.absolute())).hexdigest()[:16]
 
 
@@ -226,7 +214,6 @@ def _ended(row: RunRow, result: Result, violations: int) -> RunRow:
 
 
 def _claim(key: str) -> str:
-    """Return the readable part of a claim's *key*: at most 120 characters, without the data after a separator."""
     return key.partition("\x1f")[0][:_FOUND_CHARACTERS]
 
 
@@ -234,10 +221,9 @@ def _claim(key: str) -> str:
 
 
 class GrowingRun:
-    """Reads a journal that may still be growing, for all its followers together. Each has a mark of its own.
+    """Reads a journal that may still be growing, for all its followers together. Each has a mark of its own."""
 
-    Its methods may be called in any thread.
-    """
+    # Its methods may be called in any thread.
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -250,11 +236,9 @@ class GrowingRun:
         """The marks of recent parts, by the offsets of their ends."""
 
     def mark(self, begin: int) -> PartMark | None:
-        """Read what is new in the file. Return a mark whose first part begins at the offset *begin*.
-
-        The result is ``None`` unless *begin* is 0 or the end of a record that stands. Raises
-        :class:`~interwhen.JournalError` or :class:`OSError` if the journal cannot be read.
-        """
+        # Read what is new in the file. Return a mark whose first part begins at the offset `begin`. The result is
+        # `None` unless `begin` is 0 or the end of a record that stands. Raises `JournalError` or `OSError` if the
+        # journal cannot be read.
         with self._lock:
             self._read()
             if begin > self._reader.offset:
@@ -271,11 +255,9 @@ class GrowingRun:
             return mark if reader.offset == begin else None
 
     def part(self, mark: PartMark) -> bytes | None:
-        """Read what is new in the file, and return the data that are new since *mark*, as a part in the compact form.
-
-        The result is ``None`` if there are none. If the data up to *mark* are void, because the file was replaced or a
-        resumed run voided its end, the part has all data so far. Raises the same errors as :meth:`mark`.
-        """
+        # Read what is new in the file, and return the data that are new since `mark`, as a part in the compact form.
+        # The result is `None` if there are none. If the data up to `mark` are void, because the file was replaced or a
+        # resumed run voided its end, the part has all data so far. Raises the same errors as `mark`.
         with self._lock:
             self._read()
             if mark.restarts != self._reader.restarts:
@@ -290,12 +272,11 @@ class GrowingRun:
             return part
 
     def is_over(self, mark: PartMark) -> bool:
-        """Tell whether the run, and its call if it has one, has ended, and all of its data are before *mark*."""
         with self._lock:
             return self._reader.is_over and mark.offset == self._reader.offset
 
     def _read(self) -> None:
-        """Read the bytes after the last complete record. If the file was replaced or is shorter, read all of it."""
+        # If the file was replaced or is shorter, read all of it.
         with self._path.open("rb") as file:
             found = os.fstat(file.fileno())
             if found.st_ino != self._inode or found.st_size < self._reader.offset:

@@ -12,12 +12,8 @@ from interwhen.journal import timeline
 
 
 async def verify_claim(path: Path, number: int) -> ClaimVerdict:
-    """Check again the claim with the index *number* (from 0) in the timeline of the journal at *path*.
-
-    Raises :class:`~interwhen.JournalError` if the journal cannot be read or is redacted, and
-    :class:`~interwhen.UsageError` if there is no such claim, if it cannot be found again (for example: a fork found
-    it), or if supervision is switched off.
-    """
+    # Raises `JournalError` if the journal cannot be read or is redacted, and `UsageError` if there is no such claim, if
+    # it cannot be found again (for example: a fork found it), or if supervision is switched off.
     checks = timeline(path).checks
     if not 0 <= number < len(checks):
         raise UsageError(f"the check must be one of the {len(checks)} of the run, got number {number}: correct it")
@@ -32,9 +28,7 @@ class Units:
         self._wide = [at for at, character in enumerate(text) if ord(character) > 0xFFFF]
 
     def of(self, offset: int) -> int:
-        """Convert *offset* from code points to UTF-16 code units."""
         return offset + bisect_left(self._wide, offset)
 
     def span(self, span: Span | None) -> Span | None:
-        """Convert *span* from code points to UTF-16 code units; ``None`` stays ``None``."""
         return None if span is None else Span(self.of(span.start), self.of(span.end))

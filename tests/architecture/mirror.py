@@ -38,7 +38,6 @@ class Module(NamedTuple):
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """The folders of its package, without underscores; those of ``interwhen.journal._files`` are ``journal``."""
         first, *rest = self.name.split(".")[:-1] or [self.name]
         named = (DISTRIBUTIONS[first],) if first in DISTRIBUTIONS else ()
         return (*named, *(part.strip("_") for part in rest))
@@ -46,7 +45,6 @@ class Module(NamedTuple):
 
 @functools.cache
 def modules() -> dict[str, Module]:
-    """Return all modules by name; packages too."""
     found = {}
     for name, folder in FOLDERS.items():
         for path in sorted(folder.rglob("*.py")):
@@ -60,7 +58,6 @@ def modules() -> dict[str, Module]:
 
 
 def imported(path: Path, name: str = "") -> set[str]:
-    """Return the modules that the file at *path* imports, at its head or inside a function."""
     return _imported(path, name)
 
 
@@ -77,7 +74,6 @@ def _imported(path: Path, name: str) -> set[str]:
 
 @functools.cache
 def importers() -> dict[str, set[str]]:
-    """Return who imports each module."""
     found: dict[str, set[str]] = {name: set() for name in modules()}
     for name, module in modules().items():
         for other in _imported(module.path, name):
@@ -91,12 +87,9 @@ def tests() -> tuple[Path, ...]:
 
 
 def named_tests(module: Module) -> list[Path]:
-    """Return the tests of *module*, by name.
-
-    ``interwhen/journal/_files.py`` has ``test_files.py`` and ``test_files_*.py`` in ``tests/journal``. The folder of a
-    private package may stand in the name: ``test_logic_brackets.py`` is of ``puzzles/_logic/brackets.py``. A command
-    ``_idle_cli.py`` stands beside its module ``_idle.py``, and they have one test.
-    """
+    # `interwhen/journal/_files.py` has `test_files.py` and `test_files_*.py` in `tests/journal`. The folder of a
+    # private package may stand in the name: `test_logic_brackets.py` is of `puzzles/_logic/brackets.py`. A command
+    # `_idle_cli.py` stands beside its module `_idle.py`, and they have one test.
     leaf, folders = module.leaf, module.folders
     names = {leaf, leaf.removesuffix("_cli")}
     if folders:
@@ -110,7 +103,6 @@ def named_tests(module: Module) -> list[Path]:
 
 
 def reaches(path: Path) -> set[str]:
-    """Return the private modules of ``interwhen`` that the test at *path* imports, of other packages than its own."""
     own = set(path.relative_to(TESTS).parts[:-1])
     found = set()
     for name in imported(path):

@@ -38,7 +38,6 @@ class Impatience(NamedTuple):
 
 
 def found() -> Iterator[Impatience]:
-    """Yield each such pattern in the tests."""
     for path in sorted(TESTS.rglob("test_*.py")):
         file = str(path.relative_to(TESTS))
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -50,7 +49,6 @@ def found() -> Iterator[Impatience]:
 
 
 def judge(function: ast.AST, file: str = "") -> Iterator[tuple[int, str]]:
-    """Yield the line and the description of each such pattern in *function*."""
     elapsed = _elapsed_names(function)
     for node in ast.walk(function):
         if isinstance(node, ast.Assert):
@@ -74,7 +72,6 @@ def judge(function: ast.AST, file: str = "") -> Iterator[tuple[int, str]]:
 
 
 def _is_short_limit(node: ast.AST) -> bool:
-    """Tell whether *node* limits something to some seconds: ``fail_after(5)``, ``timeout=5``, ``until = clock + 5``."""
     given: list[ast.expr] = []
     match node:
         case ast.Call(func=ast.Attribute(attr=name), args=[first, *_]) if name in LIMITED:
@@ -115,7 +112,6 @@ def _is_difference(node: ast.AST) -> bool:
 
 
 def _elapsed_names(function: ast.AST) -> set[str]:
-    """Return the variables of *function* that hold a difference of two times."""
     names = set()
     for node in ast.walk(function):
         if isinstance(node, ast.Assign) and any(_is_difference(each) for each in ast.walk(node.value)):

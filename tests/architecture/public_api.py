@@ -17,7 +17,6 @@ PACKAGES = {"interwhen": ROOT / "interwhen"}
 
 
 def facades() -> Iterator[str]:
-    """Yield the names of the modules that promise something, found without importing them."""
     for package, folder in PACKAGES.items():
         for path in sorted(folder.rglob("*.py")):
             parts = [package, *path.relative_to(folder).with_suffix("").parts]
@@ -28,7 +27,6 @@ def facades() -> Iterator[str]:
 
 
 def promised(path: Path) -> list[str]:
-    """Return the names in the ``__all__`` of a file."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id == "__all__":
             return list(ast.literal_eval(node.value))
@@ -36,7 +34,6 @@ def promised(path: Path) -> list[str]:
 
 
 def signature(value: object) -> str:
-    """Return how *value* is called, the same on each version of Python; nothing for what is not called."""
     if not (inspect.isclass(value) or inspect.isroutine(value)):
         return ""
     try:
@@ -49,7 +46,6 @@ def signature(value: object) -> str:
 
 
 def lines() -> Iterator[str]:
-    """Yield one line a promised name."""
     for module in facades():
         loaded = importlib.import_module(module)
         for name in sorted(loaded.__all__):

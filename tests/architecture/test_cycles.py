@@ -15,7 +15,6 @@ pytestmark = pytest.mark.source
 
 @functools.cache
 def graph():
-    """Return, for each module, the modules whose names it takes."""
     known = modules()
     found = {}
     for name, module in known.items():
@@ -31,7 +30,6 @@ def graph():
 
 
 def circle(imports):
-    """Return the modules of a circle, in order, or nothing if there is none."""
     try:
         graphlib.TopologicalSorter(imports).prepare()
     except graphlib.CycleError as error:

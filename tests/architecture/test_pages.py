@@ -83,7 +83,6 @@ def test_no_page_keeps_the_marks_of_a_merge():
 
 
 def links():
-    """Yield each file with the targets of its relative links: of pages, and of what the sources say of pages."""
     for page in pages():
         text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
         for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)#\s]+)", text):

@@ -32,11 +32,9 @@ class Walk:
 
     @property
     def files(self) -> list[str]:
-        """The files that ran code, without the scripted server."""
         return sorted({function.partition(":")[0] for function in self.functions})
 
     def take(self, frame: FrameType, event: str, _argument: object) -> None:
-        """Note a call: a profile function for :func:`sys.setprofile`."""
         code = frame.f_code
         if event != "call" or not code.co_filename.startswith(str(HOME)):
             return
@@ -47,7 +45,6 @@ class Walk:
 
 @contextmanager
 def recorded(walk: Walk) -> Iterator[Callable[[], None]]:
-    """Record what is called in this thread and in those that are started meanwhile; yields a function that ends it."""
     sys.setprofile(walk.take)
     threading.setprofile(walk.take)
 
@@ -62,14 +59,12 @@ def recorded(walk: Walk) -> Iterator[Callable[[], None]]:
 
 
 def _answer(request: ReceivedRequest) -> tuple[Step, ...]:
-    """Continue the sum of a prompt; the first answer has a wrong equation."""
     if "408" in request.kept:
         return events([" so", " it is 408", ".\n"])
     return events(["17 * 24", " = 418\n", "and", " on"])
 
 
 async def walk_token() -> Walk:
-    """Record the second token of a stream that no monitor stops."""
     walk = Walk("a token")
     texts = events(["one", " two", " three", " four", "\n"])
     paced = tuple(step for text in texts for step in (text, Sleep(0.05)))
@@ -87,7 +82,6 @@ async def walk_token() -> Walk:
 
 
 async def walk_violation() -> Walk:
-    """Record from the token that holds a wrong equation to the stream that continues from the repaired text."""
     walk = Walk("a violation that is repaired")
     async with (
         ScriptedServer(_answer) as server,
@@ -123,7 +117,6 @@ def _calls(segment: Segment) -> list[interwhen.Claim]:
 
 
 async def walk_refused_call() -> Walk:
-    """Record a call through a wrapped client whose tool call is refused, from the request to the last chunk."""
     from openai import AsyncOpenAI
 
     walk = Walk("a refused tool call")

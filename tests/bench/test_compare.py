@@ -79,7 +79,6 @@ def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
 
 
 def test_steps_that_passed_are_no_claim_on_the_answer():
-    """The model computes something else correctly: all sums hold, and the answer is wrong."""
     asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
     done, rows = play(writer(lambda _: RIGHT), comparison("greedy,until-verified:n=3", exercises=asked, budgets=(100,)))
     assert {each.outcome.scope for each in attempts(done)} == {"steps"}
@@ -128,7 +127,6 @@ def test_after_its_time_no_exercise_is_begun():
 
 
 def test_a_row_counts_its_attempts():
-    """Greedy is wrong and refuted; the second sample is right; our run is repaired to a wrong answer."""
     done, rows = play(telling(WRONG, RIGHT), comparison(count=2, budgets=(100,)))
     _, tokens, against = done.report("t", "greedy").tables
     greedy, best = rows[100, "greedy"], rows[100, "best-of-n:n=2"]
@@ -196,7 +194,6 @@ def test_all_kinds_of_tokens_have_a_column():
 
 
 def test_comparisons_run_in_turn_and_are_pooled():
-    """When the time is over, each task has the same number of exercises."""
     made = []
     each = {
         name: comparison(
@@ -233,8 +230,7 @@ class Reads:
 
 
 def test_what_earlier_attempts_left_in_the_cache_is_not_saved():
-    """The second strategy finds the prompt in the cache. From an empty cache, it would read the prompt, too."""
-
+    # From an empty cache, it would read the prompt, too.
     counts = iter([Usage(10, 0), Usage(10, 9), Usage(12, 11)])
 
     class Counting(ScriptedModel):
@@ -306,7 +302,6 @@ needs_plots = pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplo
 
 @pytest.fixture
 def task(tmp_path):
-    """Return the name of a task with two exercises in the wording on which the tiny model was trained."""
     path = tmp_path / "totals.jsonl"
     path.write_text(
         '{"prompt": "Start with 64. Add 129. Multiply by 3. What is the result?", "answer": "579"}\n'

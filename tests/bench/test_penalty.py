@@ -29,7 +29,7 @@ def flow(*arrivals, total=None, **fields):
 
 
 def of(bare, supervised, monitors=(), **more):
-    """Return the penalty of the flows *bare* and *supervised*, which have one run for each pair. *more* has other arms."""
+    # `more` has other arms.
     arms = {"bare": bare, "supervised": supervised, **more}
     return Penalty("s", monitors, {arm: [(each,) for each in flows] for arm, flows in arms.items()})
 

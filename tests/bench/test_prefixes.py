@@ -66,7 +66,6 @@ vllm:external_prefix_cache_hits_total{{engine="0",model_name="m"}} 7.0
 
 
 def monitor(counts, status=200):
-    """Return a monitor of a server that shows *counts* (queries, hits) one after another, and the last of them again."""
     left = list(counts)
 
     def answer(request):

@@ -27,10 +27,9 @@ _PATIENCE_SECONDS, _PATIENCE = 60.0, 10.0
 
 
 class Reading(msgspec.Struct):
-    """What one reader received of one stream: when it asked, and when each chunk came.
+    """What one reader received of one stream: when it asked, and when each chunk came."""
 
-    Times are in seconds on the monotonic clock.
-    """
+    # Times are in seconds on the monotonic clock.
 
     asked: float
     begun: float | None = None
@@ -41,25 +40,19 @@ class Reading(msgspec.Struct):
     """Whether the stream reached its end."""
 
     def take(self, text: str) -> None:
-        """Record that a chunk with *text* arrives now. The text of the first chunk is the time at which it was sent."""
+        # The text of the first chunk is the time at which it was sent.
         self.arrivals.append(time.monotonic())
         if self.begun is None:
             self.begun = float(text)
 
     def take_bytes(self, data: bytes) -> None:
-        """Record that the chunks in *data* arrive now, also the one that has the finish reason.
-
-        The text of the stream's first chunk is the time at which it was sent.
-        """
+        # The text of the stream's first chunk is the time at which it was sent.
         self.arrivals.extend([time.monotonic()] * data.count(_EVENT))
         if self.begun is None and (found := _BEGUN.search(data)):
             self.begun = float(found[1])
 
     async def take_all(self, parts: AsyncIterator[bytes]) -> None:
-        """Read the whole answer from *parts*, and record when its chunks arrive.
-
-        The end mark sets ``ended``. Then the chunk with the finish reason is not counted.
-        """
+        # The end mark sets `ended`. Then the chunk with the finish reason is not counted.
         tail = b""
         async for data in parts:
             self.take_bytes(tail + data)
@@ -70,12 +63,11 @@ class Reading(msgspec.Struct):
 
     @property
     def first(self) -> float:
-        """Seconds from the request to the first chunk. There must be one."""
+        # Seconds from the request to the first chunk. There must be one.
         return self.arrivals[0] - self.asked
 
     @property
     def gaps(self) -> list[float]:
-        """The seconds between successive chunks."""
         return [b - a for a, b in itertools.pairwise(self.arrivals)]
 
 
@@ -107,11 +99,8 @@ class StreamReader(asyncio.Protocol):
         self._tail = b""
 
     async def read(self, stream: str) -> Reading:
-        """Ask for *stream* (``CHUNKS@PER_SECOND``), read it to its end, and return when its chunks arrived.
-
-        The first call connects, and raises :class:`OSError` if that fails. If the connection breaks later, ``ended`` of
-        the result is false.
-        """
+        # The first call connects, and raises `OSError` if that fails. If the connection breaks later, `ended` of the
+        # result is false.
         loop = asyncio.get_running_loop()
         if self._transport is None:
             host, port = self._url.hostname or "", self._url.port or 80
@@ -130,7 +119,6 @@ class StreamReader(asyncio.Protocol):
         return found
 
     def data_received(self, data: bytes) -> None:
-        """Record the chunks in *data*, and complete the reading at the end of the answer. asyncio calls this."""
         reading, seen = self._reading, self._tail + data
         reading.take_bytes(seen)
         self._tail = seen[-len(_EVENT) + 1 :]
@@ -139,23 +127,18 @@ class StreamReader(asyncio.Protocol):
             self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Complete the current reading, if there is one. asyncio calls this at the end of the connection."""
         del exc
         if self._done is not None and not self._done.done():
             self._done.set_result(None)
 
     def close(self) -> None:
-        """Close the connection."""
         if self._transport is not None:
             self._transport.abort()
 
 
 async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once, each with a :class:`StreamReader`. Return what each reader received.
-
-    Each stream has *chunks* chunks, at *rate* chunks a second.
-    """
-
+    # Read `streams` streams at once, each with a `StreamReader`. Return what each reader received. Each stream has
+    # `chunks` chunks, at `rate` chunks a second.
     async def one(_found: Reading) -> Reading:
         reader = StreamReader(base_url)
         try:
@@ -167,10 +150,7 @@ async def read_crowd(base_url: str, streams: int, chunks: int, rate: float) -> l
 
 
 async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float, transport: Transport) -> list[Reading]:
-    """Read *streams* streams of *base_url* at once through *transport*, as :func:`read_crowd` does.
-
-    Only HTTP is decoded, not the events.
-    """
+    # Only HTTP is decoded, not the events.
     body = msgspec.json.encode({"model": f"{chunks}@{rate:g}", "prompt": "", "stream": True})
     request = HttpRequest("POST", f"{base_url}/completions", {"content-type": "application/json"}, body)
 
@@ -185,7 +165,6 @@ async def transport_crowd(base_url: str, streams: int, chunks: int, rate: float,
 async def run_crowd(
     base_url: str, streams: int, chunks: int, rate: float, transport: Transport, monitors: Sequence[Monitor]
 ) -> list[Reading]:
-    """Read *streams* streams of *base_url* at once, as supervised runs with *monitors*; see :func:`read_crowd`."""
     model = CompletionsModel(base_url, f"{chunks}@{rate:g}", api_key="", transport=transport)
 
     async def one(found: Reading) -> None:
@@ -199,10 +178,7 @@ async def run_crowd(
 
 
 async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one httpx2 client, as :func:`read_crowd` does.
-
-    Only HTTP is decoded, not the events.
-    """
+    # Only HTTP is decoded, not the events.
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
     async with httpx2.AsyncClient(limits=limits, timeout=_PATIENCE_SECONDS) as client:
 
@@ -215,7 +191,6 @@ async def httpx2_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) -> list[Reading]:
-    """Read *streams* streams at once through one client of the openai SDK, as :func:`read_crowd` does."""
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as client:
@@ -231,7 +206,6 @@ async def openai_crowd(base_url: str, streams: int, chunks: int, rate: float) ->
 
 
 async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> AsyncIterator[bytes]:
-    """Call *receive* repeatedly, and yield its results until the result is *end*."""
     while (data := await receive()) != end:
         yield data
 
@@ -239,10 +213,7 @@ async def iter_until(receive: Callable[[], Awaitable[bytes]], end: bytes) -> Asy
 async def _all(
     one: Callable[[Reading], Awaitable[Reading | None]], streams: int, chunks: int, rate: float
 ) -> list[Reading]:
-    """Call *one* for each of *streams* streams, each after a random time, and return the readings.
-
-    A stream that fails or takes too long counts as lost.
-    """
+    # A stream that fails or takes too long counts as lost.
     rng = random.Random(streams)
     begins = [rng.uniform(0, chunks / rate * _BEGIN_WITHIN) for _ in range(streams)]
 
@@ -263,13 +234,12 @@ async def _all(
 
 
 async def ask_generator(base_url: str) -> LoadTally:
-    """Ask the load generator at *base_url* how many chunks it sent since the last call, and how late they were."""
+    # Ask the load generator at `base_url` how many chunks it sent since the last call, and how late they were.
     async with httpx2.AsyncClient(timeout=_PATIENCE_SECONDS) as client:
         return msgspec.json.decode((await client.get(base_url.replace("/v1", "/tally"))).content, type=LoadTally)
 
 
 def judge(readings: Sequence[Reading], chunks: int, rate: float) -> Crowd:
-    """Summarize *readings*, at least one, of streams with *chunks* chunks at *rate* chunks a second."""
     whole = [(each, each.begun) for each in readings if each.ended and len(each.arrivals) == chunks and each.begun]
     late = [
         (arrival - begun - number / rate) * 1e3 for each, begun in whole for number, arrival in enumerate(each.arrivals)

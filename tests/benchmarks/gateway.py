@@ -70,15 +70,12 @@ class CrowdPair(msgspec.Struct, frozen=True):
 
     @property
     def added_p99_ms(self) -> float:
-        """How much later the chunks of ``crowd`` come than those of ``floor``, in milliseconds.
-
-        This is the difference between their 99th percentiles of lateness.
-        """
+        # How much later the chunks of `crowd` come than those of `floor`, in milliseconds. This is the difference
+        # between their 99th percentiles of lateness.
         return self.crowd.late_p99_ms - self.floor.late_p99_ms
 
 
 def middle_of(rounds: Sequence[CrowdPair]) -> CrowdPair:
-    """Return the round with the median added lateness, with the worst loss and delivered rate of all rounds."""
     middle = sorted(rounds, key=lambda each: each.added_p99_ms)[len(rounds) // 2]
     crowds = [each.crowd for each in rounds]
     lost, delivered = max(crowd.lost for crowd in crowds), min(crowd.delivered for crowd in crowds)
@@ -222,7 +219,7 @@ def report_of(
 
 
 def _added_rows(found: Mapping[str, Sequence[Reading]]) -> Iterator[Row]:
-    """Yield table rows about what the gateway adds to one stream. *found* has the readings by way."""
+    # `found` has the readings by way.
     first = {name: [each.first * 1e3 for each in readings] for name, readings in found.items()}
     gaps = {name: percentile([gap for each in all_ for gap in each.gaps], 0.99) * 1e3 for name, all_ in found.items()}
     yield {"what": "time to first token, direct, p50", "measured": Estimate(percentile(first["direct"], 0.5), "ms")}
@@ -278,11 +275,8 @@ def _warnings(carried: Mapping[str, CrowdPair]) -> Iterator[str]:
 async def sdk_cost(
     base_url: str, monitors: Sequence[Monitor], experiment: Experiment[str], *, chunks: int, rate: float
 ) -> dict[str, list[float]]:
-    """Read the same stream through a bare and a wrapped openai client.
-
-    Return the CPU microseconds per chunk of each round, for ``bare`` and for ``wrapped``. The stream has *chunks*
-    chunks, at *rate* a second.
-    """
+    # Read the same stream through a bare and a wrapped openai client. Return the CPU microseconds per chunk of each
+    # round, for `bare` and for `wrapped`. The stream has `chunks` chunks, at `rate` a second.
     import openai
 
     async with openai.AsyncOpenAI(base_url=base_url, api_key="none", max_retries=0) as bare:
@@ -295,7 +289,6 @@ async def sdk_cost(
 
 
 async def _read_sdk(client: Any, stream: str, chunks: int, *, watched: bool) -> float:
-    """Read *stream* with the SDK to its end, and return the CPU time of this process in seconds."""
     begun = time.process_time()
     texts, last = 0, None
     messages = [{"role": "user", "content": "How many apples are left?"}]
@@ -341,7 +334,6 @@ class _Crowds:
         return CrowdPair(rate, judge(bare, chunks, rate), judge(found, chunks, rate), tally, cost, floor_cost)
 
     async def _timed(self, crowd: _ReadCrowd) -> tuple[list[Reading], float]:
-        """Read the streams with *crowd*; return the readings, and this process's CPU microseconds per chunk."""
         _, streams, chunks, _ = self._load
         begun = time.process_time()
         found = await crowd(*self._load)
@@ -379,7 +371,6 @@ _ONE_RATE, _ONE_CHUNKS = 50.0, 25
 
 
 async def read_ways(ways: Mapping[str, str], experiment: Experiment[str]) -> dict[str, list[Reading]]:
-    """Read the same stream through each of *ways*, which maps names to base URLs, in the rounds of *experiment*."""
     readers = {name: StreamReader(url) for name, url in ways.items()}
 
     async def once(name: str, _number: int) -> Reading:

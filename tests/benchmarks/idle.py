@@ -25,10 +25,9 @@ _QUESTION = "Start with {}. Add 29. Subtract 17. Multiply by 3. What is the resu
 
 
 class AskingProducer:
-    """A producer that asks the model about each piece, and makes no item.
+    """A producer that asks the model about each piece, and makes no item."""
 
-    Each answer has *tokens* tokens, if the server can ignore the end token.
-    """
+    # Each answer has `tokens` tokens, if the server can ignore the end token.
 
     name, version = "asking", "1"
     kind: Kind = "answers"
@@ -37,11 +36,10 @@ class AskingProducer:
         self._sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one step for each piece of *context*."""
         return [Step(name=piece.name, reads=(piece.name,)) for piece in context.pieces]
 
     async def make(self, step: Step, context: StepContext) -> Nothing:
-        """Ask the model about the piece that *step* names, and return :class:`Nothing`, so that no item is made."""
+        # Ask the model about the piece that `step` names, and return `Nothing`, so that no item is made.
         await context.ask((Message("user", context.read(step.reads[0])),), self._sampling)
         return Nothing("only its time counts")
 
@@ -54,7 +52,7 @@ class StreamCounter(ModelWrapper):
         self.open = 0
 
     async def stream(self, request: Request) -> Stream:
-        """Open a stream for *request*. It counts as open until it is closed."""
+        # Open a stream for `request`. It counts as open until it is closed.
         inner = await self._model.stream(request)
         self.open += 1
         return _CountedStream(inner, self)

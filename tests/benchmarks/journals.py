@@ -155,23 +155,18 @@ class _TickingUpstream:
         self._waiting: list[asyncio.Future[None]] = []
 
     async def send(self, _request: HttpRequest, *, connect_timeout: float | None) -> _TickedAnswer:
-        """Return a new answer at once; *connect_timeout* is ignored."""
         return _TickedAnswer(self)
 
     async def aclose(self) -> None:
         """Do nothing."""
 
     async def tick(self) -> None:
-        """Wait for the next tick."""
         waiting = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         await waiting
 
     async def run(self, every: int, flush: Callable[[], None]) -> None:
-        """Let a tick come whenever all other tasks have had their turn, until this is cancelled.
-
-        Call *flush* after each *every* ticks for which an answer waited.
-        """
+        # Call `flush` after each `every` ticks for which an answer waited.
         while True:
             waiting, self._waiting = self._waiting, []
             for each in waiting:
@@ -212,7 +207,6 @@ _SCOPE: Mapping[str, Any] = {
 
 
 async def _call(app: Any) -> int:
-    """Make one call to *app*, and return the number of messages of its answer."""
     asked = iter([{"type": "http.request", "body": _BODY, "more_body": False}])
     is_over = asyncio.Event()
     sent = 0
@@ -240,10 +234,7 @@ async def _without_sockets(
     rate: float,
     experiment: Experiment[Arm],
 ) -> dict[Arm, list[RoundWork]]:
-    """Serve *streams* streams of *chunks* chunks at once in each round of *experiment*, and return what they cost.
-
-    One of the two gateways has the settings *journal*. The streams run as fast as they can.
-    """
+    # One of the two gateways has the settings `journal`. The streams run as fast as they can.
     upstream = _TickingUpstream(stream_events(chunks))
     async with _inside(monitors, upstream, {}) as off, _inside(monitors, upstream, journal) as on:
         gateways: dict[Arm, Any] = {"off": off, "on": on}

@@ -76,7 +76,6 @@ class Played:
     endpoint: CountingEndpoint
 
     def mismatches(self) -> Iterator[Mismatch]:
-        """Yield the counters for which the ledger of the run and the endpoint have different values."""
         ours = counters(self.result.ledger)
         for name, theirs in self.endpoint.books.totals().items():
             if ours[name] != theirs:
@@ -84,7 +83,6 @@ class Played:
 
 
 def counters(ledger: Ledger) -> dict[str, int]:
-    """Return those counters of *ledger* that an endpoint also has, under the names that the endpoint uses."""
     return {
         "requests": ledger.requests,
         "main_tokens": ledger.kept + ledger.discarded + ledger.wasted_tokens,
@@ -96,7 +94,6 @@ def counters(ledger: Ledger) -> dict[str, int]:
 
 
 def habits_of(seed: int) -> Habits:
-    """Draw the behaviour of the endpoint in run *seed*: how it counts, sends and breaks."""
     rng = random.Random(f"habits {seed}")
     counting = rng.choice(_COUNTING)
     # The number of tokens in a chunk is known before the end only if the endpoint reports it.
@@ -144,10 +141,8 @@ async def _play(seed: int, journal: Journal | None) -> Played:
 
 
 def play_call(seed: int, strategy: str) -> Played | None:
-    """Simulate call number *seed* through the gateway's code in virtual time. *strategy* answers the call.
-
-    Return ``None`` if the call was refused or broke before its answer began, because it then has no ledger.
-    """
+    # `strategy` answers the call. Return `None` if the call was refused or broke before its answer began, because it
+    # then has no ledger.
     return run_virtual(partial(_play_call, seed, strategy))
 
 

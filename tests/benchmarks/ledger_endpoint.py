@@ -96,10 +96,7 @@ class Books:
     served: list[RequestRecord] = field(default_factory=list)
 
     def totals(self) -> dict[str, int]:
-        """Return the endpoint's values of the counters that a ledger also has.
-
-        Only what the client can know is counted.
-        """
+        # Only what the client can know is counted.
         main = [each for each in self.served if each.kind == "main" and each.accepted]
         forks = [each for each in self.served if each.kind == "fork" and each.told]
         return {
@@ -112,15 +109,14 @@ class Books:
         }
 
     def unreported_prompt_tokens(self) -> int:
-        """Return the prompt tokens of accepted main requests for which the endpoint never sent a count."""
+        # Return the prompt tokens of accepted main requests for which the endpoint never sent a count.
         return sum(each.prompt for each in self.served if each.kind == "main" and each.accepted and not each.told)
 
 
 class CountingEndpoint:
-    """A script for a scripted server: it streams stories of sums, answers forks, breaks answers, and counts tokens.
+    """A script for a scripted server: it streams stories of sums, answers forks, breaks answers, and counts tokens."""
 
-    ``books`` has its counts.
-    """
+    # `books` has its counts.
 
     def __init__(self, habits: Habits) -> None:
         self.habits = habits
@@ -128,10 +124,7 @@ class CountingEndpoint:
         self._seen: list[str] = []
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step] | Iterator[Step]:
-        """Return the steps of the answer to *request*, and record it in ``books``.
-
-        A request that is no POST is not recorded; its answer has the status 404.
-        """
+        # A request that is no POST is not recorded; its answer has the status 404.
         if request.method != "POST":
             return reply(404, b'{"error": {"message": "no such page", "code": 404}}')
         rng = random.Random(f"{self.habits.seed} {len(self.books.served)}")
@@ -149,7 +142,6 @@ class CountingEndpoint:
         return self._story(served, rng, prompt)
 
     def _cached(self, prompt: str) -> int:
-        """Return how many tokens of *prompt* are in the cache from earlier requests, in whole blocks."""
         shared = max((_common(prompt, seen) for seen in self._seen), default=0)
         return shared // _TOKEN // _BLOCK * _BLOCK
 
@@ -214,7 +206,6 @@ class CountingEndpoint:
         return data(body)
 
     def _ending(self, served: RequestRecord, before: bytes = b"") -> Iterator[Step]:
-        """Yield the steps that end the answer, with the bytes *before* in front, and record that the usage was sent."""
         end = int(self.habits.has_end_token)
         stop = data(chunk("completions", "", finish_reason="stop"))
         body = {"id": "scripted", "object": "text_completion", "choices": [], "usage": _usage(served, end=end)}

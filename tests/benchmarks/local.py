@@ -105,7 +105,6 @@ def _at_least(found: Estimate, limit: float) -> Estimate:
 
 
 def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterator[Row]:
-    """Yield table rows about the gaps of the stream while *forks* forks run, and about what the forks add."""
     beside = f"{forks} fork{'' if forks == 1 else 's'} at a time"
     for name, q in (("p50", 0.5), ("p99", 0.99), ("largest", 1.0)):
         values, alone = ([percentile(stream.gaps, q) * 1e3 for stream in found[at]] for at in (forks, 0))
@@ -119,10 +118,7 @@ def _gap_rows(forks: int, found: Mapping[int, Sequence[LocalStream]]) -> Iterato
 
 
 async def stream_beside(model: LocalModel, problem: str, forks: int, tokens: int) -> LocalStream:
-    """Stream *tokens* tokens of *model* in answer to *problem*, and return the measurements.
-
-    Meanwhile, *forks* loops send forks on the text so far.
-    """
+    # Meanwhile, `forks` loops send forks on the text so far.
     # Without ignore_eos, the model could end a stream too early to measure.
     sampling = Sampling(max_tokens=tokens, temperature=0.0, extra={"ignore_eos": True})
     request = Request((Message("user", problem),), sampling=sampling)

@@ -67,7 +67,6 @@ class Total(NamedTuple):
 
 
 def total(rng: random.Random) -> Total:
-    """Generate a problem with a random start value and two to four changes, and its answer."""
     value = rng.randint(20, 400)
     words = [f"Start with {value}."]
     for _ in range(rng.randint(2, 4)):
@@ -85,10 +84,9 @@ def total(rng: random.Random) -> Total:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Claim):
-    """A claim: one step of the computation, *left* *sign* *right* = *value*, or the answer *value*.
+    """A claim: one step of the computation, *left* *sign* *right* = *value*, or the answer *value*."""
 
-    For an answer, *sign* is empty.
-    """
+    # For an answer, `sign` is empty.
 
     left: int = 0
     sign: str = ""
@@ -97,7 +95,6 @@ class Figure(Claim):
 
 
 def prepare(task: Task) -> int | None:
-    """Compute the right answer to the problem in *task*; ``None`` if the task has no such problem."""
     start = _START.search(task.text)
     if start is None:
         return None
@@ -108,10 +105,7 @@ def prepare(task: Task) -> int | None:
 
 
 def extract(segment: Segment, _right: int) -> Iterator[Figure]:
-    """Yield the steps of the computation in a line as claims, and also its answer.
-
-    The second parameter, the value from :func:`prepare`, is not used.
-    """
+    # The second parameter, the value from `prepare`, is not used.
     for found in quotes(segment, _CLAIM):
         if found["answer"]:
             yield Figure(key=found.text, span=found.span, value=int(found["answer"]))
@@ -136,7 +130,7 @@ def check(claim: Figure, right: int) -> Verdict:
 
 
 def totals() -> Monitor:
-    """Return a monitor for problems about running totals. For a wrong answer, its verdict is ``Unknown``."""
+    # Return a monitor for problems about running totals. For a wrong answer, its verdict is `Unknown`.
     # A repair would tell the model the right answer.
     return Monitor(
         name="bench-totals", trigger=Lines(), extractor=extract, verifier=check, prepare=prepare, scope="answer"
@@ -168,10 +162,8 @@ async def precompute(*, model: str = "local", problems: Positive = 40, seed: int
 
 
 async def measure_local(model: Model, *, problems: int = 40, seed: int = 0) -> Report:
-    """Ask *model* *problems* problems with nothing prepared, then run precompute, then ask the same problems again.
-
-    Return the report, which compares right answers and tokens.
-    """
+    # Ask `model` `problems` problems with nothing prepared, then run precompute, then ask the same problems again.
+    # Return the report, which compares right answers and tokens.
     rng = random.Random(seed)
     asked = [total(rng) for _ in range(problems)]
     precomputer = Precomputer(

@@ -14,10 +14,7 @@ from interwhen.testing._paced_server import serve_on_loopback
 
 
 def serve(listener: socket.socket, *, port: int) -> None:
-    """Accept connections on *listener*, and relay each to *port* on this machine until the process ends.
-
-    If one side of a connection ends, both are closed.
-    """
+    # If one side of a connection ends, both are closed.
     ready = selectors.DefaultSelector()
     ready.register(listener, selectors.EVENT_READ)
     while True:
@@ -38,7 +35,6 @@ def serve(listener: socket.socket, *, port: int) -> None:
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> bool:
-    """Read once from *source* and send the bytes to *target*; return false if a connection has ended or is broken."""
     try:
         data = source.recv(65536)
         target.sendall(data)

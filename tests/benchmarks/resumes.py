@@ -25,16 +25,13 @@ _STEPS = {"Add": (12, 999), "Subtract": (12, 999), "Multiply by": (2, 9)}
 
 
 def problem(rng: random.Random) -> tuple[Message, ...]:
-    """Return a random prompt: a chain of five operations on a number."""
     steps = [f"{word} {rng.randint(*_STEPS[word])}." for word in rng.choices(list(_STEPS), k=5)]
     return (Message("user", f"Start with {rng.randint(100, 999)}. {' '.join(steps)} What is the result?"),)
 
 
 def refuting() -> Monitor:
-    """Return a monitor that refutes one line, and some lines later a second one, whether they are right or wrong.
-
-    It passes the other lines.
-    """
+    # Return a monitor that refutes one line, and some lines later a second one, whether they are right or wrong. It
+    # passes the other lines.
     keys = itertools.count()
     passed, refuted = 0, 0
 

@@ -51,11 +51,8 @@ class MemorySample(NamedTuple):
 
 
 def judge(told: Story, result: Result, *, left: bool) -> str | None:
-    """Compare *result*, a run that read the story *told*, with this story, and describe the first thing that is wrong.
-
-    The description begins with ``lost:`` or ``wrong:``; it is ``None`` if nothing is wrong. With *left*, the reader
-    left early.
-    """
+    # The description begins with `lost:` or `wrong:`; it is `None` if nothing is wrong. With `left`, the reader left
+    # early.
     if result.status == "verified" and result.text != told.text:
         return f"wrong: story {told.number} is verified, and is not the story: {result.text[-80:]!r}"
     if not told.stands(result.text, checked=not left, waiting=result.status in ("failed", "abstained")):
@@ -71,10 +68,9 @@ def judge(told: Story, result: Result, *, left: bool) -> str | None:
 
 
 class _Readers:
-    """The readers of a soak: *streams* streams at *base_url*, each with one run after another.
+    """The readers of a soak: *streams* streams at *base_url*, each with one run after another."""
 
-    Counts how the runs ended.
-    """
+    # Counts how the runs ended.
 
     def __init__(self, base_url: str, transport: Transport, *, streams: int, seed: int) -> None:
         self._base_url = base_url
@@ -89,7 +85,6 @@ class _Readers:
         self.flaws: dict[str, list[str]] = {"lost": [], "wrong": []}
 
     async def read(self, until: float) -> None:
-        """Start runs one after another in each stream up to the time *until*; then wait for the runs in progress."""
         async with anyio.create_task_group() as group:
             for number in range(self._streams):
                 group.start_soon(self._one_after_another, number, until, name=f"soak {number}")
@@ -140,10 +135,7 @@ class _Readers:
 
 
 def shaky(seed: int, done: Counter[str]) -> Monitor:
-    """Return a monitor whose verifier sometimes raises, is too late or returns nonsense, at random by *seed*.
-
-    The verifier counts in *done* how often it did each of these.
-    """
+    # The verifier counts in `done` how often it did each of these.
     rng = random.Random(seed)
 
     @verifier(name="shaky", version="1", deadline=_SHAKY_DEADLINE, worker="thread")
@@ -260,11 +252,8 @@ async def soak(
 
 
 def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int = 24) -> Estimate | None:
-    """Return the growth per hour of *sizes* (pairs of seconds and size); ``None`` if there are too few pairs.
-
-    A line is fitted to the means of *stretches* time intervals, for each of which at least two pairs are needed. The 95
-    % interval of the result is computed for 24 of them.
-    """
+    # A line is fitted to the means of `stretches` time intervals, for each of which at least two pairs are needed. The
+    # 95 % interval of the result is computed for 24 of them.
     # Neighbouring samples are not independent, so the means of intervals are used.
     if len(sizes) < 2 * stretches:
         return None
@@ -283,11 +272,9 @@ def slope(sizes: Sequence[tuple[float, float]], unit: str = "", stretches: int =
 async def _watch(
     samples: array[float], begun: float, readers: _Readers, minutes: float, progress: ProgressLine
 ) -> None:
-    """Append three numbers to *samples* every few seconds, and show the progress, until it is cancelled.
-
-    They are the seconds since *begun*, the memory of this process in MB, and its allocated blocks; none are appended if
-    the memory is not known.
-    """
+    # Append three numbers to `samples` every few seconds, and show the progress, until it is cancelled. They are the
+    # seconds since `begun`, the memory of this process in MB, and its allocated blocks; none are appended if the memory
+    # is not known.
     # Plain numbers are stored, because objects would count as memory in use.
     shown = 0.0
     while True:

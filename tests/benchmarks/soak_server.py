@@ -47,20 +47,15 @@ class Story:
 
     @property
     def operands(self) -> list[str]:
-        """The numbers that the lines add, in their order."""
         return [word for line in self.right for word in line.split()[1:4:2]]
 
     @property
     def text(self) -> str:
-        """The text of a run in which every wrong line was corrected."""
         return "".join(self.right)
 
     def after(self, prefix: str) -> str:
-        """Return the text with which the model continues *prefix*: the rest of its last line, then the later lines.
-
-        The later lines are those of ``told``, with their mistakes. If the last line belongs to neither version of the
-        story, the text is one line that says so. After the whole story it is empty.
-        """
+        # The later lines are those of `told`, with their mistakes. If the last line belongs to neither version of the
+        # story, the text is one line that says so. After the whole story it is empty.
         lines = prefix.split("\n")
         at, begun = len(lines) - 1, lines[-1]
         if at >= len(self.right):
@@ -71,12 +66,9 @@ class Story:
         return line[len(begun) :] + "".join(self.told[at + 1 :])
 
     def stands(self, text: str, *, checked: bool = True, waiting: bool = False) -> bool:
-        """Return whether *text* is the beginning of this story.
-
-        All lines must be correct, except the last one, which may also be the beginning of the line as the model wrote
-        it. If *checked* is false, each line may be wrong as the model wrote it. With *waiting*, the line before the
-        last one may be, too, if the last one has no space yet.
-        """
+        # All lines must be correct, except the last one, which may also be the beginning of the line as the model wrote
+        # it. If `checked` is false, each line may be wrong as the model wrote it. With `waiting`, the line before the
+        # last one may be, too, if the last one has no space yet.
         # *checked* is false if the reader left early. *waiting*: the run failed, and a check may still have waited for
         # the first word of the next line.
         if self.text.startswith(text):
@@ -93,13 +85,12 @@ class Story:
         ) and any(line.startswith(last) for line in (self.right[len(whole)], self.told[len(whole)]))
 
     def is_right(self, text: str, span: Span) -> bool:
-        """Return whether the part *span* of *text* is the same as in the correct story."""
         # A wrong line is as long as the correct line, so that all offsets are the same.
         return text[span.start : span.end] == self.text[span.start : span.end]
 
 
 def story(number: int) -> Story:
-    """Return story *number*. The same number always gives the same story."""
+    # Return story `number`. The same number always gives the same story.
     rng = random.Random(number)
     right, told = list[str](), list[str]()
     for _ in range(rng.randint(6, 14)):
@@ -114,12 +105,10 @@ def story(number: int) -> Story:
 
 
 def prompt_of(number: int) -> str:
-    """Return the prompt that asks for story *number*."""
     return f"Story {number}, with {', '.join(story(number).operands)}.\n"
 
 
 def asked(prompt: str) -> tuple[Story, str]:
-    """Return the story that *prompt* asks for, and the beginning of the story that *prompt* already contains."""
     found = _NUMBER.match(prompt)
     if found is None:
         raise ValueError(f"the prompt must begin with 'Story NUMBER, with', got {prompt[:80]!r}")
@@ -161,7 +150,6 @@ class Teller:
         self.injected = dict.fromkeys(FAULTS, 0)
 
     def __call__(self, request: ReceivedRequest) -> Sequence[Step]:
-        """Return the steps of the answer to *request*, and count the fault if one is drawn."""
         self._number += 1
         rng = random.Random(f"{self._seed} {self._number}")
         told, prefix = asked(request.json["prompt"])
@@ -198,10 +186,8 @@ class Teller:
 
 
 async def serve(seed: int, rate: float) -> None:
-    """Serve stories with faults until standard input closes. *rate* is in chunks per second.
-
-    The first line of output is the URL, and the last one has the number of each fault and of open connections.
-    """
+    # `rate` is in chunks per second. The first line of output is the URL, and the last one has the number of each fault
+    # and of open connections.
     teller = Teller(seed, rate)
     async with ScriptedServer(teller) as server, anyio.create_task_group() as group:
 

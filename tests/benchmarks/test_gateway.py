@@ -164,8 +164,6 @@ def test_a_stream_that_fails_is_lost_and_the_others_are_not() -> None:
 
 
 def test_the_generator_knows_what_its_reader_did_not_take() -> None:
-    """A reader who takes nothing holds up neither the generator nor the other readers."""
-
     async def main() -> tuple[list[Reading], Any]:
         with paced_server(stamped=True) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])

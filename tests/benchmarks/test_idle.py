@@ -12,7 +12,6 @@ from tests.virtual_clock import virtual_backend
 
 
 def script(request):
-    """Yield a token every ten milliseconds, as many as *request* allows."""
     for _ in range(request.sampling.max_tokens):
         yield Pause(0.01)
         yield "x "

@@ -72,7 +72,6 @@ def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
 
 
 def test_the_endpoint_counts_by_itself():
-    """The records of the endpoint hold the tokens of its steps."""
     from interwhen.testing.server import ReceivedRequest, Send
 
     endpoint = _ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))

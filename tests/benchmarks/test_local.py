@@ -26,11 +26,10 @@ def test_a_small_run_gives_a_whole_report():
 
 
 class WaitingForForks:
-    """A local model whose stream stops before its last text until *forks* forks were answered.
+    """A local model whose stream stops before its last text until *forks* forks were answered."""
 
-    Without the wait, a fast machine ends the stream before the first answer. If the server answered forks only after
-    the stream, the wait would run into its timeout.
-    """
+    # Without the wait, a fast machine ends the stream before the first answer. If the server answered forks only after
+    # the stream, the wait would run into its timeout.
 
     def __init__(self, model, forks):
         self.model, self.left, self.answered = model, forks, anyio.Event()

@@ -65,7 +65,6 @@ def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
 
 
 def test_a_failed_run_may_end_with_a_line_that_waits_for_the_first_word_of_the_next_one() -> None:
-    """A line that begins with a word such as "which" continues the line before it, so "S" decides nothing yet."""
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
     before = "".join(told.right[:slip])

@@ -13,7 +13,6 @@ from interwhen_launcher.__main__ import main
 
 
 def new_modules(code):
-    """Return the names of the modules that a new interpreter imports for *code*."""
     watched = f"import sys; before = set(sys.modules)\n{code}\nprint(*set(sys.modules) - before, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", watched], capture_output=True, text=True, timeout=60, check=True)
     return set(done.stderr.split())

@@ -41,7 +41,6 @@ def demo(*arguments):
 
 
 def conclusions(out):
-    """Return the end and the interrupts of each run that *out* shows."""
     ends = r"^  \S ([\w ]+): .*\n +\d+ tokens, \d+ of them discarded, (\d+) interrupts?$"
     return re.findall(ends, out, re.MULTILINE)
 
@@ -111,7 +110,6 @@ def test_with_its_own_model_it_ends_as_planned(needs_the_library, capsys):
 
 
 def test_the_mistakes_are_the_models_own(needs_the_library):
-    """Without a monitor, the model makes the first mistake of each scene by itself."""
     for scene in SCENES[1:]:
         with interwhen.run_sync(MODEL, scene.prompt, monitors=[scene.monitor], sampling=SAMPLING) as run:
             watched = run.drain()
@@ -122,7 +120,7 @@ def test_the_mistakes_are_the_models_own(needs_the_library):
 
 
 def steps():
-    """Return the code and the commands of the next steps, flush left so that they can be copied."""
+    # Return the code and the commands of the next steps, flush left so that they can be copied.
     blocks = NEXT_STEPS.format(program="interwhen", python="python").split("\n\n")
     return blocks[1], blocks[3], blocks[5]
 

@@ -331,8 +331,7 @@ async def test_the_key_of_the_environment_goes_with_every_request(monkeypatch):
 
 @pytest.mark.anyio
 async def test_a_turn_that_happens_to_continue_is_no_prefill():
-    """A refused prefill becomes a turn. The doctor must not call this a prefill."""
-
+    # The doctor must not call this a prefill.
     class Lucky(Hosted):
         def chat(self, body, text, call):
             turns = body["messages"]

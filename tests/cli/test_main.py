@@ -24,8 +24,6 @@ RIGHT = "1 + 2 = 3\n4 + 5 = 9\n"
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Return a function that makes the command line use a scripted model with the given steps, and returns the model."""
-
     def use(*steps):
         model = ScriptedModel([steps or (RIGHT, End())])
         monkeypatch.setattr(_flags, "load_model", lambda *args, **kwargs: model)

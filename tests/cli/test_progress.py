@@ -46,7 +46,6 @@ def quiet():
 
 
 def worked(steps, seconds, total=None, *, remark=""):
-    """Show the progress of *steps* steps, each of which takes *seconds* on a fake clock."""
     clock = Clock()
     with ProgressLine("pairs", total, ticks=False, clock=clock) as progress:
         for _ in range(steps):
@@ -175,7 +174,6 @@ SHOWN_BY = {"ProgressLine", "each", "progress_of", "Experiment", "_shown"}
 
 
 def commands(parent=app, path=()):
-    """Yield the path and the app of every command."""
     for name in parent:
         if name.startswith("-"):
             continue
@@ -200,7 +198,7 @@ def test_every_command_that_takes_long_shows_progress_and_has_json():
 
 @pytest.fixture
 def places(tmp_path):
-    """Map the progress that commands must show (a regex) to the arguments of the command."""
+    # Map the progress that commands must show (a regex) to the arguments of the command.
     journal = tmp_path / "run.journal"
     text = "".join(f"{number} + 1 = {number + 1}\n" for number in range(20))
     with interwhen.run_sync(ScriptedModel([text]), "Q", monitors=["arithmetic"], journal=journal) as run:
@@ -243,7 +241,6 @@ def test_commands_say_how_much_is_left_and_keep_it_from_stdout(places, is_termin
 
 
 def test_every_command_takes_quiet(monkeypatch):
-    """The option belongs to all commands: it is taken wherever it stands, and no command has another one."""
     for name, command in commands():
         options = {option for argument in command.assemble_argument_collection() for option in argument.names}
         assert not options & {"--quiet", "-q"}, name

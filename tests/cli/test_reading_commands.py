@@ -50,7 +50,6 @@ READING = {
 
 @pytest.fixture
 def empty(tmp_path, monkeypatch):
-    """The working directory of the commands; beside it are the home, the cache folders and the temporary folder."""
     for name in ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "TMPDIR"):
         folder = tmp_path / name.lower()
         folder.mkdir()

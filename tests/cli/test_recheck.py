@@ -105,7 +105,6 @@ def test_a_monitor_that_the_journal_does_not_name_is_said_for_each_of_its_checks
 
 @interwhen.toolkit.safe_from_data()
 def several(*, level: interwhen.Level = "witness"):
-    """Return two monitors; it is a factory of a plug-in that makes several."""
     return [
         interwhen.load_monitor({"name": "arithmetic", "level": level}),
         interwhen.load_monitor("arithmetic:label=second"),

@@ -31,7 +31,7 @@ def run(*arguments):
 
 @pytest.fixture
 def model(monkeypatch):
-    """Replace every model by one that continues the text ``WRONG``. Return a list of the calls that opened a model."""
+    # Replace every model by one that continues the text `WRONG`. Return a list of the calls that opened a model.
     made = []
 
     def load(*args, **kwargs):
@@ -169,10 +169,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def child(tmp_path):
-    """Yield a function that starts the command in a new process, and reads its output up to a line with *until*.
-
-    The function returns the process and this line.
-    """
+    # The function returns the process and this line.
     (tmp_path / "hanging.py").write_text(HANGING)
     script = tmp_path / "scripted.py"
     script.write_text(SCRIPT)
@@ -201,7 +198,6 @@ def child(tmp_path):
 
 
 def interrupted(process):
-    """Send SIGINT to *process*, wait for its end, and return the seconds that this took and its error output."""
     begun = time.monotonic()
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
@@ -238,7 +234,6 @@ def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
 
 
 def _written(path):
-    """Wait until a worker has written its process id to *path*, and return the id."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if path.exists() and (text := path.read_text()).endswith("\n"):

@@ -66,7 +66,6 @@ def test_what_does_not_act_is_left_as_it_is():
 
 
 def recorded(text):
-    """Yield lists of events of runs in which *text* stands wherever a model, a plug-in or a server can write."""
     span = Span(0, len(text))
     violation = ViolationRecord(
         monitor=text, verifier=text, key=text, span=span, quote=text, why=text, witness=text, interrupted=True,
@@ -181,8 +180,6 @@ def test_logs_of_the_library_without_structlog_are_one_line_each(capsys):
 
 @pytest.fixture(scope="module")
 def server():
-    """Yield a server in this process that sends hostile text: in streams, errors and lists of models."""
-
     def script(request):
         body = json.dumps(request.json)
         if "FAIL" in body:
@@ -202,7 +199,6 @@ MAIN = "from interwhen.cli._main import main; main()"
 
 
 def in_terminal(*arguments, **environment):
-    """Run the command on a new pseudo-terminal, and return its exit code and its whole output."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "90", "LINES": "30"}
     with subprocess.Popen(
@@ -303,7 +299,6 @@ def test_a_json_line_decodes_to_what_the_model_wrote():
 
 @P7
 def test_the_gateway_on_a_terminal(server):
-    """Whatever the upstream and the client send, the log of a gateway does not act, and no line of it is forged."""
     httpx2 = pytest.importorskip("httpx2")
     pytest.importorskip("uvicorn", reason="the extra 'gateway' is not installed")
     ours, theirs = pty.openpty()

@@ -105,7 +105,6 @@ def test_no_traces(cli_run, tmp_path):
 
 @pytest.fixture
 def beside(tmp_path, monkeypatch):
-    """Write a module that is not installed into a new working directory, and yield the path of its factory."""
     (tmp_path / "checks_beside.py").write_text(
         textwrap.dedent(
             """

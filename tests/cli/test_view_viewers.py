@@ -38,7 +38,6 @@ def plain(events):
 
 
 def in_terminal(*arguments, **environment):
-    """Run the command line on a new pseudo-terminal, and return its whole output."""
     ours, theirs = pty.openpty()
     env = {**os.environ, "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "COLUMNS": "90", "LINES": "30"}
     process = subprocess.Popen(

@@ -12,7 +12,7 @@ async def done(value):
 
 
 async def in_its_way(client, call):
-    """Await *call* if *client* is async, else run it in a thread. Return its result."""
+    # Await `call` if `client` is async, else run it in a thread. Return its result.
     if isinstance(client, openai.AsyncOpenAI):
         return await call()
     import anyio.to_thread
@@ -29,10 +29,7 @@ async def read(stream):
 
 
 async def ask(client, api="chat", **options):
-    """Make a call of *api*, and return the response or stream.
-
-    A sync client is called in a thread, so that the test's own loop continues.
-    """
+    # A sync client is called in a thread, so that the test's own loop continues.
     options = {"model": "m", **options}
     if api == "chat":
         options.setdefault("messages", [{"role": "user", "content": "q"}])
@@ -51,10 +48,7 @@ async def ask(client, api="chat", **options):
 
 
 async def outcome(client, api="chat", **options):
-    """Return what a caller sees of a call: a list of the chunks or with the response, and the exception that ended it.
-
-    The exception is ``None`` if none was raised.
-    """
+    # The exception is `None` if none was raised.
     seen = []
     try:
         found = await ask(client, api, **options)

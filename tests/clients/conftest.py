@@ -18,7 +18,6 @@ def anyio_backend():
 
 @pytest.fixture
 def serve():
-    """A function that starts a server with a script and returns it."""
     with start_blocking_portal() as portal:
         managers = []
 
@@ -36,7 +35,7 @@ def serve():
 
 @pytest.fixture
 async def clients(anyio_backend):
-    """A function that makes a client of a sync or async class for a server. All clients are closed after the test."""
+    # All clients are closed after the test.
     made = []
 
     def make(kind, server, **options):

@@ -37,7 +37,6 @@ some servers send them earlier (vLLM, while a stop sequence may begin), and thos
 
 
 def rows(table, place=""):
-    """The fields of *table* by place, with their kinds."""
     for name, kind in table.items():
         at = f"{place}.{name}" if place else name
         if name == "logprobs":

@@ -13,18 +13,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "wrap.md"
 
 
 def blocks(heading, language="python"):
-    """The blocks of a language under a heading."""
     [section] = re.findall(rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     return re.findall(rf"^```{language}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
 
 
 def everything(language):
-    """All blocks of a language, whatever their heading."""
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
 
 
 def mistaken(request):
-    """Return the answer to *request* in its API and form: first ``17 * 24 = 418``, to later requests a line break."""
     texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
     api = request.path.removeprefix("/v1/")
     if api == "responses":
@@ -39,18 +36,15 @@ def mistaken(request):
 
 
 def whole(body):
-    """An answer in one piece."""
     return reply(200, json.dumps(body).encode())
 
 
 def thinking(request):
-    """Return a streamed chat answer that has the text of :func:`mistaken` as its reasoning, and then answers."""
     texts = ["17 * 24", " = 418\n"] if request.number == 0 else ["\n"]
     return (*[delta({"reasoning_content": text}) for text in texts], *events(["So it is."], api="chat"))
 
 
 def run(script, folder, url=""):
-    """Run *script* in *folder* as a user would whose environment names the server at *url*; return what it printed."""
     path = folder / "page.py"
     path.write_text(script)
     environment = {**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": "k", "OPENAI_AGENTS_DISABLE_TRACING": "1"}

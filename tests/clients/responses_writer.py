@@ -42,7 +42,7 @@ class Writer:
         return self
 
     def hidden_reasoning(self):
-        """Reasoning that clients cannot read: no summary, and its content encrypted."""
+        # Reasoning that clients cannot read: no summary, and its content encrypted.
         index, item = len(self.output), {"id": f"rs_{self.name}_{len(self.output)}", "type": "reasoning", "summary": []}
         self.say("response.output_item.added", output_index=index, item={**item, "encrypted_content": "gAAA"})
         item = {**item, "encrypted_content": f"gAAA_{self.name}"}
@@ -91,10 +91,8 @@ class Writer:
 
 
 def vet(seen):
-    """Check the order, ids and texts of the events *seen*, as the API documents them; the SDK does not check them.
-
-    Return the finished items by their index.
-    """
+    # Check the order, ids and texts of the events `seen`, as the API documents them; the SDK does not check them.
+    # Return the finished items by their index.
     assert [event.sequence_number for event in seen] == list(range(len(seen)))
     texts, open_items, done_items = {}, {}, {}
     for event in seen:

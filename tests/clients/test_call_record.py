@@ -32,7 +32,6 @@ def records(path):
 
 @pytest.fixture
 def audited(tmp_path, serve, clients):
-    """Make a wrapped client with an audit file; return both and a function that closes the file and reads it."""
     from interwhen.clients._audit import open_audit
 
     path = tmp_path / "audit.jsonl"
@@ -190,7 +189,7 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
 
 
 async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve, clients, tmp_path):
-    """Also after the call changed their deliveries. A monitor that was given as an object cannot be named."""
+    # A monitor that was given as an object cannot be named.
     journals = {"path": str(tmp_path / "journals")}
     script = events(["2 + 2 = 4\n", "3 + 3 = 6\n"], api="chat")
     named = ["arithmetic:level=explain", {"name": "arithmetic", "label": "second", "deadline": 2.5}, passing()]

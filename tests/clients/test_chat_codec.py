@@ -16,7 +16,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    """Virtual time: what is shown depends on whether a check ends before or after the text that follows."""
     return "asyncio", {"loop_factory": VirtualLoop}
 
 

@@ -14,7 +14,6 @@ END = Send(b"data: [DONE]\n\n")
 
 
 def hiding(texts, finish="stop"):
-    """A chat of a server that counts the tokens of its reasoning and shows none of it."""
     usage = {"prompt_tokens": 3, "completion_tokens": 9, "total_tokens": 12}
     usage["completion_tokens_details"] = {"reasoning_tokens": 7}
     head = {"id": "scripted", "object": "chat.completion.chunk", "created": 0, "model": "scripted"}

@@ -32,7 +32,6 @@ def pieces_of(index, call, size):
 
 
 def called(*calls, finish="tool_calls", size=4):
-    """Script calls (name, arguments) as pieces."""
     found = [
         said({"tool_calls": [piece]}) for index, call in enumerate(calls) for piece in pieces_of(index, call, size)
     ]
@@ -40,14 +39,12 @@ def called(*calls, finish="tool_calls", size=4):
 
 
 def by_turns(*calls, finish="tool_calls", size=4):
-    """Script calls whose pieces come by turns: the first of each, the second of each, and so on."""
     rounds = zip_longest(*(pieces_of(index, call, size) for index, call in enumerate(calls)))
     found = [said({"tool_calls": [piece]}) for pieces in rounds for piece in pieces if piece is not None]
     return [*found, said({}, finish), DONE]
 
 
 def calls_in(parts):
-    """The calls as a caller puts them together."""
     found = {}
     for part in parts:
         for choice in part.chunk()["choices"]:
@@ -208,7 +205,7 @@ async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
 @pytest.mark.parametrize("slow", [None, 0.02])
 @pytest.mark.parametrize("together", [True, False])
 async def test_no_piece_of_a_call_that_was_cut_is_shown(together, slow):
-    """The first call stands, what is wrong comes next, and the second call, begun before that, was never whole."""
+    # The first call stands, what is wrong comes next, and the second call, begun before that, was never whole.
     first = {"index": 0, "id": "a", "type": "function", "function": {"name": "move", "arguments": '{"to": '}}
     rest = {"index": 0, "function": {"arguments": '"home"}'}}
     second = {"index": 1, "id": "b", "type": "function", "function": {"name": "look", "arguments": ""}}

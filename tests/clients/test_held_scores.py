@@ -49,7 +49,6 @@ def tokens_of(body):
 
 
 def shown(*bodies, api="chat", holds=True):
-    """The tokens that each chunk shows."""
     buffer = make_buffer(the_call(api), holds=holds)
     buffer.begin(())
     for body in bodies:
@@ -166,7 +165,6 @@ def test_events_of_the_responses_api_wait_too():
 
 @given(st.lists(st.sampled_from(["a", "ab", "b", "</s>", ""]), max_size=8), st.integers(0, 6), st.data())
 def test_no_token_is_shown_before_its_text(tokens, lag, draw):
-    """The text of a stream comes *lag* characters later than its tokens; each token shown is in the text so far."""
     text = "".join(token for token in tokens if token != "</s>")
     held, said, sent, found = HeldTokens(), "", 0, []
     for token in [*tokens, *[None] * 8]:
@@ -329,7 +327,7 @@ def test_log_probabilities_in_no_known_form_leave_a_doubt(scores, api, make):
 
 @given(st.lists(st.sampled_from(["a", "b ", "é", "<s>", "🙂", "\n"]), max_size=8), st.data())
 def test_tokens_spell_the_text_in_any_chunks(tokens, draw):
-    """The text comes in other pieces than the tokens, and never before them."""
+    # The text comes in other pieces than the tokens, and never before them.
     text = "".join(token for token in tokens if token != "<s>")
     held, said, sent = HeldTokens(), 0, 0
     for token in tokens:

@@ -95,7 +95,7 @@ async def test_what_is_read_or_says_nothing_leaves_none(fields):
 
 
 async def test_a_summary_is_read_and_hides_the_reasoning():
-    """Its text is checked, so no field is unread. But the reasoning itself was not sent."""
+    # But the reasoning itself was not sent.
     summary = {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm\n"}], "reasoning_content": "hm\n"}
     transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), said(summary), *texts(["yes\n"])])
     _, result = await collect(transport, [passing()])
@@ -258,7 +258,6 @@ def test_the_page_is_that_of_the_table():
 
 
 def every(table, place=()):
-    """All places of *table*, as paths, with their kinds."""
     for name, kind in table.items():
         inner = kind[0] if isinstance(kind, tuple) else kind
         if isinstance(inner, str):
@@ -268,7 +267,6 @@ def every(table, place=()):
 
 
 def filled(table, path, value):
-    """An object with *value* at *path*."""
     name, *rest = path
     kind = table[name]
     inner = kind[0] if isinstance(kind, tuple) else kind
@@ -408,7 +406,6 @@ def test_recordings_of_real_servers_have_no_unmonitored_text():
 
 
 def fed(*bodies, holds=True):
-    """A tap that was given these chunks."""
     buffer = ChunkBuffer(decode_chat, "content", holds=holds)
     buffer.begin(())
     for body in bodies:
@@ -466,7 +463,6 @@ def test_what_came_before_makes_no_difference(bodies, holds):
 
 
 def filtered(*events, holds=True):
-    """What is shown of *events* of the Responses API, and which fields were unread."""
     field_filter = ResponsesFieldFilter(holds=holds)
     shown = []
     for event in events:
@@ -574,7 +570,6 @@ async def test_a_call_whose_pieces_say_something_else_leaves_a_doubt(serve, clie
 
 
 def _changed(writer, kind, item=None, **fields):
-    """Change *fields* of all events of *kind*, and the fields *item* of their items."""
     for event in writer.events:
         if event["type"] == kind:
             event.update(fields)

@@ -106,7 +106,6 @@ async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients)
 
 
 async def test_a_raw_body_has_one_line_for_each_event(serve, clients):
-    """A server may send JSON in several lines of data."""
     chunk = json.loads(events(["one\n"], api="chat")[0].data.removeprefix(b"data: "))
     event = b"data: " + json.dumps(chunk, indent=1).encode().replace(b"\n", b"\ndata: ") + b"\n\n"
     client = wrap(clients(openai.AsyncOpenAI, serve([Send(event), *events([], api="chat")])), [passing()])

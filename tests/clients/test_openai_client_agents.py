@@ -37,7 +37,6 @@ def recipients(**options):
 
 
 def answering(*texts):
-    """Return a script that answers request number n with text number n, streamed or whole, and the requests so far."""
     seen = []
 
     def script(request):
@@ -153,7 +152,7 @@ CODE = [
 
 @pytest.mark.parametrize("supervised", [False, True])
 def test_code_agent(supervised, serve):
-    """The closing tag is a stop sequence, so that it never comes: the end of the text ends the call."""
+    # The closing tag is a stop sequence, so that it never comes: the end of the text ends the call.
     smolagents = pytest.importorskip("smolagents", reason="smolagents is not installed")
     script, seen = answering(*(CODE if supervised else [CODE[0], CODE[2]]))
     sent = []
@@ -187,7 +186,6 @@ def test_code_agent_with_code_that_cannot_be_read(serve):
 
 
 def test_tool_calling_agent_whose_server_parses_no_calls(serve):
-    """smolagents gives its tools in a field and, if no call comes back in one, reads the first JSON in the text."""
     smolagents = pytest.importorskip("smolagents", reason="smolagents is not installed")
     bad = f'Action:\n{{"name": "send_money", "arguments": {{"recipient": "{BAD}", "amount": 9}}}}'
     final = 'Action:\n{"name": "final_answer", "arguments": {"answer": "paid"}}'

@@ -19,8 +19,6 @@ CHAT_TOOL = {"type": "function", "function": {"name": "move", "parameters": TOOL
 
 @pytest.fixture(params=KINDS)
 def helper(request, clients):
-    """A function that reads a stream helper to its end: its events, and what it has put together."""
-
     async def follow(server, monitors, api, **options):
         client = wrap(clients(KINDS[request.param], server), monitors)
         if api == "responses":
@@ -42,8 +40,6 @@ def helper(request, clients):
 
 
 def responses(*answers, pause=0.0):
-    """A script that answers each request with the next of *answers*, functions that write; *pause* after the text."""
-
     def script(request):
         writer = Writer(f"resp_{request.number}")
         answers[min(request.number, len(answers) - 1)](writer)
@@ -189,8 +185,6 @@ async def test_a_chat_whose_call_was_refused_adds_up(reading, serve, helper):
 
 @pytest.mark.parametrize("reading", READINGS)
 async def test_calls_of_two_requests_of_a_chat_are_two_calls(reading, serve, helper):
-    """Each request numbers its calls from 0; to the reader they are all calls of one answer."""
-
     def script(request):
         calls = [
             tool_call("move", json.dumps({"to": where}), call_id=f"{where}_{request.number}", index=index)

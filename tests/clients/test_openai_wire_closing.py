@@ -11,8 +11,6 @@ from interwhen.testing.server import ScriptedServer, fault
 
 
 def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector():
-    """Trio warns about each generator that was not run to its end or closed; asyncio closes them in silence."""
-
     async def sweep():
         async with ScriptedServer(lambda _: fault("endless")) as server, httpx2.AsyncClient(timeout=60) as client:
             request = client.build_request("POST", f"{server.base_url}/completions", json={"stream": True})

@@ -43,8 +43,6 @@ async def test_events_are_the_same(name, serve, pair):
     [("incomplete", "max_output_tokens", "length"), ("incomplete", None, "other"), ("cancelled", None, "other")],
 )
 async def test_an_answer_that_is_not_complete_is_never_verified(status, reason, finish, stream, serve, pair):
-    """vLLM sends response.completed for a response that it cut."""
-
     def script(_):
         writer = Writer().text("one\n", "two\n")
         writer.steps(status, incomplete_details=reason and {"reason": reason})

@@ -37,7 +37,6 @@ def written(number, items):
 
 
 async def told(answers, monitors, **options):
-    """The parts of one call, and its result."""
     transport = MemoryWire(
         lambda number, _: written(number, answers[number] if number < len(answers) else [("text", ["end"])])
     )

@@ -29,7 +29,6 @@ def anyio_backend():
 
 
 def answers(right=408, *, name="answers", slow=None, repairs=False, **options):
-    """Return a monitor that refutes each stated answer but *right*; with *repairs*, it knows the right one."""
     line = re.compile(r"Answer: (\d+)")
 
     def judge(claim):
@@ -56,12 +55,10 @@ def tokens(text):
 
 
 def wire(*samples):
-    """Answer each request with the next text of *samples*, and then always with the last one."""
     return MemoryWire(lambda number, _: texts(tokens(samples[min(number, len(samples) - 1)])))
 
 
 async def read(*samples, monitors=None, **options):
-    """Return what a plain reader of a chat sees, and the result."""
     call = {name: options.pop(name) for name in ("tools", "response_format", "messages") if name in options}
     found = await collect(wire(*samples), monitors or [answers()], settings={"resume": "prefill", **options}, **call)
     parts, result = found

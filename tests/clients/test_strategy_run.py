@@ -15,8 +15,6 @@ pytestmark = pytest.mark.anyio
 
 
 def told(*texts, api="chat", prompt=3, **options):
-    """A script: request number *n* is answered with text number *n*, and with the server's own counts."""
-
     def script(request):
         pieces = texts[min(request.number, len(texts) - 1)]
         pieces = [pieces] if isinstance(pieces, str) else pieces
@@ -497,8 +495,6 @@ async def test_the_result_says_how_an_earlier_run_continued_its_text(serve, clie
 @pytest.mark.parametrize("strategy", [STEP_BEAM, "best-of-n:n=2"])
 @pytest.mark.parametrize("hidden", [0, 9])
 async def test_steps_of_hidden_reasoning_are_not_verified(strategy, hidden, serve, clients):
-    """Whether one sample brought the text, or it was put together from several."""
-
     def script(request):
         if request.method == "GET":
             return reply(404, b"{}")

@@ -24,12 +24,10 @@ class Thinking:
         self.probes = 0
 
     def answered(self, choice):
-        """Answer a probe."""
         self.probes += 1
         return reply(200, json.dumps({"choices": [{**choice, "finish_reason": "stop"}]}).encode())
 
     def thoughts(self, part, *first):
-        """Yield the steps of a stream whose events *part* makes of texts."""
         for text in (*first, *THOUGHTS[:2]):
             yield part(text)
         while self.probes < 2:

@@ -168,7 +168,6 @@ async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
 
 
 def held_back(delivery):
-    """A monitor whose checks of lines wait; and what has begun, what has ended, and what lets them end."""
     begun, ended, may_end = [], [], anyio.Event()
 
     @interwhen.verifier(name="slow", worker="async", deadline=120.0)
@@ -182,7 +181,7 @@ def held_back(delivery):
 
 
 def wrong_behind_a_line(request):
-    """What is wrong stands behind a line that is still being checked; the server would never end."""
+    # What is wrong stands behind a line that is still being checked; the server would never end.
     if request.number:
         return events(["fine"], api="chat")
     return (delta({"content": "one\n"}), Sleep(0.05), delta({"content": "BAD\n"}), Stall())
@@ -206,7 +205,6 @@ async def test_a_slow_sibling_that_only_observes_does_not_delay_an_interrupt(ser
 
 
 async def test_a_slow_sibling_does_not_delay_the_end_of_the_stream_that_is_wrong(serve, clients):
-    """It delays the cut: what it looks at stands before what is wrong, and might be cut itself."""
     slow, begun, ended, may_end = held_back("interrupt")
     server = serve(wrong_behind_a_line)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
@@ -339,8 +337,6 @@ async def test_no_fact_is_ever_text():
 @pytest.mark.parametrize("lead", ["", "\n\n"])
 @pytest.mark.parametrize("api", ["chat", "responses"])
 async def test_white_space_before_a_call_is_no_content(api, lead, refused, serve, clients):
-    """A server streams the line breaks before a call, and leaves them out of a whole answer."""
-
     def script(request):
         arguments = json.dumps({"to": "BAD" if request.number < refused else "fine"})
         if api == "responses":

@@ -20,7 +20,6 @@ TOOLS = [{"type": "function", "function": {"name": "delete", "parameters": {"typ
 
 
 async def ask(script, api, text=ASKED, *, monitors=("arithmetic",), options=None, **more):
-    """Make one wrapped call; return what the caller sees, and the result."""
     if script.vendor == "anthropic":
         more["extra_body"] = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
     async with (

@@ -34,7 +34,6 @@ APIS = ["chat", "completions", "responses"]
 
 
 def said(request, *texts):
-    """Return the answer of *texts* in the API of *request*."""
     if request.path.endswith("/responses"):
         return Writer(f"resp_{request.number}").text(*texts).steps()
     return events(texts, api=request.api)
@@ -53,8 +52,6 @@ def ending_of(api, last):
 
 
 def wrong_first(fault, *, times=99):
-    """Return a script: text with a mistake, then *fault* as often as *times* says, then the rest."""
-
     def script(request):
         if request.number == 0:
             return said(request, "one\n", "BAD\n", "more\n")
@@ -183,7 +180,6 @@ async def test_a_model_whose_calls_are_all_refused_ends_soon(lead, stream, serve
 
 
 async def test_assistant_items_name_their_type(serve, clients):
-    """llama.cpp refuses an item of the assistant without one; vLLM refuses parts that have no id and annotations."""
     server = serve(wrong_first((), times=0))
     client = wrap(clients(openai.AsyncOpenAI, server), [word(good="good")])
     await ask(client, "responses", tools=[TOOL])

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.anyio
 
 
 def llama(*, has_slots=True, held=2, owned_by="llamacpp"):
-    """The GET requests of a server whose slot is held for *held* looks."""
     left = [held]
 
     def pages(request):

@@ -14,7 +14,7 @@ REPAIR = ["arithmetic:remedy=repair"]
 
 
 async def answer(client, seen=None, **options):
-    """Return reasoning, content and the result of a streamed call. *seen* gets the chunks."""
+    # `seen` gets the chunks.
     stream = await client.chat.completions.create(**ASK, stream=True, **options)
     reasoning, content, facts = "", "", []
     async for chunk in stream:
@@ -136,7 +136,6 @@ async def test_a_refused_call_of_a_continuation_is_held_and_answered():
 
 
 def texts_of(script):
-    """The texts that the server was asked to tokenize, without tags of reasoning."""
     return [text for text in script.tokenized if "<" not in text and "THINK" not in text]
 
 

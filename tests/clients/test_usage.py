@@ -19,7 +19,6 @@ GOOD, BAD = "one\ntwo\n", "one\nBAD\nthree\nfour\n"
 
 
 async def asked(api, server, clients, monitors, **options):
-    """Make one call; return the last chunk, its usage as a mapping, and the result."""
     client = server if isinstance(server, openai.AsyncOpenAI) else wrap(clients(openai.AsyncOpenAI, server), monitors)
     options[{"chat": "messages", "completions": "prompt", "responses": "input"}[api]] = (
         [{"role": "user", "content": QUESTION}] if api == "chat" else QUESTION
@@ -90,7 +89,6 @@ async def test_a_known_server_counts_the_prompts_of_cut_requests(kind, api, reme
 
 
 async def test_a_cut_stream_has_as_many_tokens_as_ids(serve, clients):
-    """A server may send several tokens in one event."""
     script = Counting("vllm", BAD, GOOD, BAD, GOOD, size=2)
     server = serve(script, pages=script.pages)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=Resample())])

@@ -44,8 +44,7 @@ def word(bad="BAD", good=None, *, slow=None, **options):
 
 
 def no_call_with(bad="BAD", *, slow=None, **options):
-    """Return a monitor that refutes tool calls that contain *bad*. *slow* is the same as for :func:`word`."""
-
+    # `slow` is the same as for `word`.
     @interwhen.verifier(name="calls", worker=options.pop("worker", "inline"))
     def now(claim):
         return Violation(why=f"{bad} must not be touched") if bad in claim.key else Pass()

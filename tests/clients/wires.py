@@ -31,10 +31,9 @@ class Body:
 
 
 class MemoryWire:
-    """Answers each streamed request with what *script* returns for its number and body.
+    """Answers each streamed request with what *script* returns for its number and body."""
 
-    That is a list of bytes and exceptions, or an exception, which the request then raises.
-    """
+    # That is a list of bytes and exceptions, or an exception, which the request then raises.
 
     host = "memory"
     is_cancellable = True
@@ -83,7 +82,6 @@ def texts(pieces, finish="stop", field="content", number=0):
 
 
 async def collect(transport, monitors, *, stream=True, tools=None, settings=None, **body):
-    """Run one call; return its parts and its result."""
     body = {"model": "m", "messages": [{"role": "user", "content": "q"}], "stream": stream, **body}
     if tools:
         body["tools"] = tools
@@ -104,7 +102,6 @@ def text_of(part):
 
 
 def spelled(parts):
-    """Return the trace that a reader rebuilds from *parts* and their supervision info."""
     trace = ""
     for part in parts:
         if part.info.start is not None:

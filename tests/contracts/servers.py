@@ -45,7 +45,6 @@ WAYS = {
 
 
 def assert_diagnosed(name: str, found: Diagnosis) -> None:
-    """Assert that the doctor has *found* what is known about the server *name*."""
     way = found["way of resuming"]
     assert way.mark == "ok", way
     assert WAYS[name] in way.detail, way
@@ -60,17 +59,16 @@ def assert_diagnosed(name: str, found: Diagnosis) -> None:
 
 
 def _is_busy() -> bool:
-    """Return whether other programs keep this machine so busy that a generation may end late."""
     return os.getloadavg()[0] > 2 * (os.cpu_count() or 1)
 
 
 def expected_of(name: str) -> dict[str, str]:
-    """Return the mark of each line of the contract, by the line's name, that the server *name* must have."""
+    # Return the mark of each line of the contract, by the line's name, that the server `name` must have.
     return {row.contract.name: "holds" for row in QUESTIONS if row.contract} | EXPECTED[name]
 
 
 def assert_kept(name: str, report: Diagnosis) -> None:
-    """Assert that the marks of *report* are those of the server *name*. On a busy machine, "abort" may differ."""
+    # On a busy machine, "abort" may differ.
     marks = {line.name: line.mark for line in report.findings}
     # On a busy machine, a generation may end before it can be stopped, or stop too late.
     assert marks.pop("abort") in {"holds", "unknown", *(["absent"] if _is_busy() else [])}, report["abort"]
@@ -78,18 +76,15 @@ def assert_kept(name: str, report: Diagnosis) -> None:
 
 
 def file_of(name: str) -> Path:
-    """Return the file of the recording *name*."""
     return FOLDER / f"{name}.jsonl.gz"
 
 
 def doctor_file_of(name: str) -> Path:
-    """Return the file of the recording of the doctor's requests to the server *name*."""
     return FOLDER / f"{name}-doctor.jsonl.gz"
 
 
 @contextmanager
 def llamacpp(name: str) -> Iterator[str]:
-    """Run the server *name*, of `KINDS`, and yield its base URL."""
     tiny = Path(_local.__file__).with_name("tiny.gguf")
     with tempfile.TemporaryDirectory() as home:
         # In its own folder, because the server shows the path to the model, and that is recorded.

@@ -52,7 +52,6 @@ def marks_of(report):
 
 
 def streams_of(name):
-    """Return the recorded chat streams that ended, with their requests."""
     return [
         each
         for each in load_recording(file_of(name)).exchanges
@@ -61,7 +60,6 @@ def streams_of(name):
 
 
 def deltas_of(exchange):
-    """Read the events with the standard library alone: return reasoning, content, and the arguments of calls."""
     reasoning, content, arguments = "", "", ""
     for line in exchange.answer.splitlines():
         if line.startswith("data: {"):

@@ -91,7 +91,6 @@ def whole(segment):
 
 
 def both(segment):
-    """Find the sums, and one claim that stands for the whole segment."""
     found = parse(segment)
     return (*found, Claim(key=found[0].key, span=None)) if found else ()
 
@@ -146,7 +145,6 @@ def _monitor(dice, number):
 
 
 def _core(dice, *, mild):
-    """Return a core; *mild*: most of its runs end well."""
     if mild:
         triggers = (Lines(), Lines(), Sentences(), Paragraphs(), Answer(), EveryChars(40))
         monitors = [
@@ -225,7 +223,6 @@ class DrawnRun:
         self.take(self.core.begin())
 
     def play(self) -> str:
-        """Return everything that the core said, a line each."""
         while not self.over and len(self.lines) < MOST_FACTS * 4:
             self.tell(self.fact())
         if not self.over:
@@ -256,7 +253,6 @@ class DrawnRun:
             self.lines.append(f"  {_said(self.events[-1])}")
 
     def fact(self):
-        """Draw what happens next."""
         dice, state = self.dice, self.core.state
         rare = dice.below(900)
         if rare < 8:
@@ -330,7 +326,7 @@ _WORDS = ("why", "reason", "error", "problem")
 
 
 def _said(thing) -> str:
-    """Return *thing* as a line of text. Of words for people it keeps only whether there are any: they may change."""
+    # Of words for people it keeps only whether there are any: they may change.
     return f"{type(thing).__name__} {json.dumps(_plain(msgspec.to_builtins(thing)), sort_keys=True)}"
 
 

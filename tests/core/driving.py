@@ -21,7 +21,7 @@ class Run(Driver):
             self.tell(Settled(job, Judged(who.verifier.check(order.claim))))
 
     def say(self, text, size=None):
-        """Feed *text* in chunks of *size* characters, and answer all jobs after each. Stop when the core closes the stream."""
+        # Stop when the core closes the stream.
         if self.state == "opening":
             self.open()
         for at in range(0, len(text), size or len(text)):
@@ -31,7 +31,6 @@ class Run(Driver):
             self.settle()
 
     def shown_by(self, origin):
-        """Return the text of *origin* that the reader sees: shown and not retracted."""
         parts = []
         for event in self.seen:
             match event:

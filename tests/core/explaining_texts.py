@@ -56,7 +56,6 @@ _PARTS = (
 
 
 def explaining_texts(count, seed=1):
-    """Yield *count* different texts."""
     rng = random.Random(seed)
     for _ in range(count):
         said = []

@@ -105,7 +105,6 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
-        """What identifies the mutant while other lines of the file change."""
         return self.file, self.function, self.what, self.nth
 
     def __str__(self) -> str:
@@ -114,7 +113,6 @@ class Mutant:
 
 
 def _changes(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield what may stand in the place of *node*."""
     match node:
         case ast.Compare(ops=[op, *_]) if type(op) in _COMPARE:
             changed = copy.deepcopy(node)
@@ -234,7 +232,6 @@ _ANY = Mutant("", 0, 0, [], "", "", "", 0)
 
 
 def _head(node: ast.stmt) -> tuple[int, int]:
-    """Return the first and the last line of *node*, without the statements in it."""
     last = node.end_lineno or node.lineno
     match node:
         case ast.If(body=[first, *_]) | ast.While(body=[first, *_]) | ast.For(body=[first, *_]):
@@ -250,12 +247,11 @@ def _digest(node: ast.stmt) -> str:
 
 @functools.cache
 def _sources() -> dict[str, str]:
-    """Return the text of each file of the core. It is read once, so that the files can be edited meanwhile."""
+    # Return the text of each file of the core. It is read once, so that the files can be edited meanwhile.
     return {path.name: path.read_text() for path in sorted(CORE.glob("*.py"))}
 
 
 def mutants() -> list[Mutant]:
-    """Return all mutants of the core, in order."""
     found: list[Mutant] = []
     for name, source in _sources().items():
         places = _Places(name)
@@ -284,7 +280,6 @@ def _function(owner: object, path: str) -> FunctionType:
 
 @functools.lru_cache(maxsize=1)
 def _compiled(mutant: Mutant) -> CodeType:
-    """Compile the function of *mutant* alone: without its decorators, in bare classes of the names that it has."""
     body: list[ast.stmt] = _mutated(mutant).body
     *classes, name = mutant.function.split(".")
     for each in (*classes, name):
@@ -303,7 +298,6 @@ def _compiled(mutant: Mutant) -> CodeType:
 
 
 def _plant(mutant: Mutant, code: CodeType) -> None:
-    """Put *code*, that of *mutant*, in the place of the real one, for every module that has imported it."""
     module = sys.modules[f"interwhen._core.{mutant.file.removesuffix('.py')}"]
     scratch = dict(vars(module))
     exec(code, scratch)
@@ -329,17 +323,14 @@ class Unit:
 
     @property
     def limits(self) -> tuple[float, float]:
-        """The seconds of CPU time and of real time that it may take before it counts as failed."""
         return 3 + 10 * self.seconds, PATIENCE + 10 * self.seconds
 
     def reaches(self, mutant: Mutant) -> bool:
-        """Tell whether it executes the statement that *mutant* changes; if that is not known, its function."""
         digest, lines = self.reached.get(f"{mutant.file} {mutant.function}", ("", set()))
         return not lines.isdisjoint(mutant.lines) if digest == mutant.digest else bool(digest)
 
 
 def _world_fails(seed: int) -> bool:
-    """Tell whether a promise is broken in the world of *seed*."""
     from tests.simulation.generation import generate  # here: pytest rewrites the asserts of plug-ins first
     from tests.simulation.invariants import examine
 
@@ -376,7 +367,6 @@ class _Session:
 
 
 def _with_units(work: Callable[[list[Unit]], object], folders: Iterable[str] = FOLDERS) -> None:
-    """Collect the tests in *folders*, and do *work* with all units."""
     from hypothesis import Phase, settings
 
     fewer = property(lambda self: min(self._max_examples, EXAMPLES))
@@ -491,7 +481,6 @@ def _functions(file: str) -> list[_Function]:
 
 
 def _recording(unit: Unit) -> tuple[str, float, dict[str, tuple[str, list[int]]]]:
-    """Return how *unit* fails (empty: it passes), its CPU time, and what it reaches, as :class:`Unit` has it."""
     told, _ = _fork(lambda tell: _record(unit, tell), lambda _: PATIENCE)
     match told:
         case [{"failed": failed, "seconds": seconds, "lines": lines}]:
@@ -580,10 +569,7 @@ def judge(mutant: Mutant, units: list[Unit], noticing: Counter[str], quick: floa
 
 
 def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[list[Unit], bool]:
-    """Return the *units* in the order in which they run, and whether these are all.
-
-    They end in *quick* seconds.
-    """
+    # Return the `units` in the order in which they run, and whether these are all. They end in `quick` seconds.
     variants: Counter[str] = Counter()
     costs: list[tuple[int, float, int]] = []
     for unit in units:
@@ -602,8 +588,6 @@ def _in_order(units: list[Unit], noticing: Counter[str], quick: float) -> tuple[
 
 
 def _first_failure(mutant: Mutant, units: list[Unit]) -> tuple[int | None, bool]:
-    """Return the number of the first of the *units* that *mutant* fails, and whether it was too late."""
-
     code = _compiled(mutant)
 
     def work(tell: Callable[[object], None]) -> None:
@@ -623,7 +607,6 @@ def _first_failure(mutant: Mutant, units: list[Unit]) -> tuple[int | None, bool]
 
 
 def _judge_afresh(mutant: Mutant, units: list[Unit], complete: bool) -> Judgement:  # noqa: FBT001
-    """As :func:`judge`, in a new process: what is outside of functions is used as the modules are imported."""
     names = [unit.name for unit in units]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(names, file)
@@ -637,7 +620,7 @@ def _judge_afresh(mutant: Mutant, units: list[Unit], complete: bool) -> Judgemen
 
 
 def _run_one(mutant: Mutant, order: Path) -> int:
-    """Run the units in *order* with *mutant*, in this process. Return 1 if one fails, which was printed last."""
+    # Run the units in `order` with `mutant`, in this process. Return 1 if one fails, which was printed last.
     # By its key, because its number is another one if the file was edited meanwhile.
     tree = _mutated(next(one for one in mutants() if one.key == mutant.key))
     path = str(CORE / mutant.file)
@@ -667,7 +650,6 @@ def _says_and_fails(unit: Unit) -> bool:
 
 
 def interval(share: float, count: int) -> tuple[float, float]:
-    """Return the 95 % interval of Wilson for *share* of *count* draws."""
     z = 1.96
     middle = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
@@ -675,13 +657,11 @@ def interval(share: float, count: int) -> tuple[float, float]:
 
 
 def without_effect() -> dict[tuple[str, str, str, int], str]:
-    """Return the reason why no test can notice a mutant, by its key."""
     listed = tomllib.loads(WITHOUT_EFFECT.read_text()).get("mutant", [])
     return {(one["file"], one["function"], one["change"], one.get("nth", 1)): one["reason"] for one in listed}
 
 
 def main() -> int:
-    """Judge a sample of mutants; print the survivors and the score."""
     parser = argparse.ArgumentParser(prog="python -m tests.core.mutation", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--sample", type=int, default=400, help="how many mutants are drawn; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
@@ -719,12 +699,11 @@ _Known: TypeAlias = dict[tuple[tuple[str, str, str, int], str], Judgement]
 
 
 def _draw(everything: list[Mutant], seed: int) -> list[Mutant]:
-    """Shuffle the mutants. The order of those that stay does not change when the code gets other mutants."""
+    # The order of those that stay does not change when the code gets other mutants.
     return sorted(everything, key=lambda one: hashlib.sha256(f"{seed} {one.key}".encode()).digest())
 
 
 def _judge_all(drawn: list[Mutant], known: _Known, units: list[Unit], log: Path | None, quick: float) -> None:
-    """Judge what is not *known* of *drawn*, and add it there."""
     _say(f"{len(units)} units in {sum(unit.seconds for unit in units):.0f} s of CPU time")
     gc.collect()
     gc.freeze()
@@ -754,7 +733,7 @@ def _known(log: Path | None) -> _Known:
 
 
 def _report(drawn: list[Mutant], known: _Known, count: int) -> int:
-    """Print the survivors with their reasons, and the score. Return 1 if a mutant was not judged."""
+    # Print the survivors with their reasons, and the score. Return 1 if a mutant was not judged.
     judged = [(one, known[one.key, one.digest]) for one in drawn if (one.key, one.digest) in known]
     reasons = without_effect()
     left = [one for one, found in judged if not found.unit]

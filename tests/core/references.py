@@ -55,7 +55,6 @@ def lines(text, every):
 
 
 def joins(line, words):
-    """Tell whether *line* begins with one of *words*, after at most eight signs."""
     line = line.strip()
     count = 0
     while count < min(8, len(line)) and not (line[count].isalnum() or line[count] == "_"):
@@ -150,10 +149,7 @@ def is_quoted(before):
 
 
 def written_calls(text, phase="answer"):
-    """Return the calls between the default tags, for a request that offers no tools.
-
-    Models write about calls in the reasoning, so what cannot be read is not a call there.
-    """
+    # Models write about calls in the reasoning, so what cannot be read is not a call there.
     found, at = [], 0
     while (low := text.find("<tool_call>", at)) >= 0:
         body = low + len("<tool_call>")

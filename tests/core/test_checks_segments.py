@@ -47,7 +47,6 @@ from tests.core.worlds import PLAIN, STRICT, drive, monitor
 
 
 def segments_at(*spans, unclear=()):
-    """Return the segments at *spans*: those of *unclear* have a check that did not pass, and the last one is open."""
     segments = _MonitorSegments()
     for span in spans:
         home = OpenSegment(span)
@@ -109,7 +108,7 @@ def test_a_segment_is_removed_with_its_records_wherever_it_is():
 
 
 def slow_breaker(limit, outcomes):
-    """Return for each outcome whether the check ran, counted plainly. An outcome is true if it is a verdict."""
+    # Return for each outcome whether the check ran, counted plainly. An outcome is true if it is a verdict.
     failures, skipped, wait, ran = 0, 0, 8, []
     for good in outcomes:
         is_open = limit is not None and failures >= limit

@@ -12,7 +12,6 @@ from tests.core.worlds import STRICT, drive, monitor
 
 
 def test_a_check_with_two_claims_may_precede_by_either():
-    """`CheckTable._may_precede`: equal claims share a check, and the first of them is before the violation."""
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
     driver.extract()
@@ -44,7 +43,6 @@ def test_what_observes_never_precedes():
 
 
 def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
-    """`CheckTable._lose`: a job before the cut comes first in the table, and others after it."""
     driver = drive(monitor("watching", delivery="observe", verifier=STRICT), monitor())
     driver.feed("1+1=2\n2+2=5\n3+3=6\n4+4=8\n")
     driver.answer(next(job for job, order in driver.pending.items() if order.monitor == 0))
@@ -64,7 +62,6 @@ def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
 
 
 def test_a_run_that_ends_records_what_was_open():
-    """`CheckTable.cancel_open`: an extraction that has not ended has one record, and so has each claim."""
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=4\n")
     driver.answer(min(driver.pending))
@@ -83,7 +80,6 @@ def test_a_run_that_ends_records_what_was_open():
 
 @pytest.mark.parametrize("text", ["1+1=2 2+2=4 3+3=6\n", "1+1=2 2+2=4\n", "1+1=2\n"])
 def test_a_segment_is_open_until_its_last_check_has_ended(text):
-    """`OpenSegment.await_more`: the extraction counted as one check."""
     driver = drive(monitor(delivery="gate"))
     driver.feed(text)
     driver.extract()
@@ -117,7 +113,7 @@ def test_a_new_job_was_ordered_once():
 
 
 def test_the_slowest_monitor_holds_the_frontier():
-    """`Gates.advance`: all required monitors must have passed the text."""
+    # `Gates.advance`: all required monitors must have passed the text.
     driver = drive(monitor("fast", delivery="gate"), monitor("slow", verifier=STRICT), monitor("free", required=False))
     driver.feed("1+1=2\n2+2=4\n")
     for who in (0, 2):
@@ -138,7 +134,6 @@ def test_the_frontier_stays_before_what_did_not_pass():
 
 
 def test_a_switch_forgets_violations_that_wait():
-    """`Core._switch_off`: a violation that has changed nothing is no violation of the result."""
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
@@ -185,7 +180,6 @@ def test_the_record_of_a_remedy_has_its_place():
 
 
 def held_by(monitors, lines):
-    """Return how many bytes a run holds after *lines* different lines, each with a check of each monitor."""
     driver = drive(*[monitor(f"m{number}") for number in range(monitors)])
     tracemalloc.start()
     try:
@@ -200,6 +194,6 @@ def held_by(monitors, lines):
 
 
 def test_a_further_monitor_holds_little_more_than_its_records():
-    """A record has 112 bytes, and its place in the table about 200. Equal spans are shared."""
+    # Equal spans are shared.
     lines = 500
     assert (held_by(10, lines) - held_by(1, lines)) / (9 * lines) < 450

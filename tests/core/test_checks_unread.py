@@ -16,7 +16,6 @@ NUMBERS = re.compile(r"\d\S*\d")
 
 
 def reading(driver, job):
-    """Answer an extraction as the engine would: with what looks like a sum, and is none of the claims."""
     order = driver.pending.pop(job)
     claims = parse(order.segment)
     covered = [claim.span for claim in claims]
@@ -166,7 +165,6 @@ def refuting(name, repair):
 
 
 def whole(segment):
-    """Claims that begin where their segment begins, as lines of plans and calls do."""
     return parse(segment)
 
 
@@ -178,7 +176,6 @@ def watch(name, number, **options):
 
 
 def play(order, monitors, repairs, lengths):
-    """Feed one line, and answer extractions and checks of the monitors in *order*, each as soon as it can be."""
     driver = Driver(Core(monitors))
     driver.open()
     driver.feed("2+2=5\n")

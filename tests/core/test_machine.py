@@ -179,7 +179,6 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(lines=st.lists(LINE, min_size=1, max_size=3), right=st.booleans(), size=st.sampled_from([1, 3, 50]))
     @precondition(lambda self: self.driver.summary is None)
     def lines(self, lines, right, size):
-        """A stretch of an ordinary run."""
         self.opened()
         text = "".join(RIGHT if right else line for line in lines)
         for at in range(0, len(text), size):
@@ -230,7 +229,7 @@ class CoreMachine(RuleBasedStateMachine):
     @rule(data=st.data(), now=st.integers(0, 9))
     @precondition(lambda self: self.driver.pending)
     def mixed_up(self, data, now):
-        """The wrong kind of fact for a job is never a pass."""
+        # The wrong kind of fact for a job is never a pass.
         if now:
             return
         job = data.draw(st.sampled_from(sorted(self.driver.pending)))
@@ -247,7 +246,6 @@ class CoreMachine(RuleBasedStateMachine):
 
     @rule(now=st.integers(0, 9))
     def resumed(self, now):
-        """Another process resumes: text that was held back, half a tag, is gone with the stream."""
         if now or self.driver.summary is not None:
             return
         reconnects, streaming = self.driver.core.counts.reconnects, self.driver.state == "streaming"
@@ -343,7 +341,6 @@ class CoreMachine(RuleBasedStateMachine):
             assert end.unverified_reasons or end.status in ("abstained", "failed")
 
     def is_verified(self, end):
-        """Read the final text again, without the state of the core except who wrote which part."""
         assert end.finish_reason in ("stop", "tool_calls")
         assert end.certificate.text_sha256 == hashlib.sha256(end.text.encode()).hexdigest()
         assert not end.reason
@@ -377,7 +374,6 @@ class CoreMachine(RuleBasedStateMachine):
         assert again.seen == self.driver.seen
 
     def come_to_an_end(self):
-        """With answers to everything and a model that ends, every run ends, and nothing is left open."""
         for _ in range(60):
             for check in (self.a_claim_in_flight_is_checked_once, self.every_open_job_is_ordered):
                 check()

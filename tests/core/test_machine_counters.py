@@ -69,7 +69,6 @@ def test_an_offer_of_any_kind_expects_calls_in_the_text(tool):
 
 
 def test_pauses_grow_while_remedies_make_no_progress():
-    """`RemedyPace`: the first remedy in vain is free; then the pause doubles up to two seconds."""
     pace = RemedyPace()
     assert [pace.after(cut) for cut in (0, 0, 0, 0, 0, 0, 0, 0, 0)] == [0, 0, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0]
     assert [pace.after(cut) for cut in (1, 1, 0, 1, 2, 2, 2)] == [0, 0, 0.1, 0.2, 0, 0, 0.1]
@@ -77,7 +76,6 @@ def test_pauses_grow_while_remedies_make_no_progress():
 
 
 def test_a_count_before_any_request_is_stored():
-    """`PromptCounts`: the size of no request is zero."""
     counts = PromptCounts(0)
     counts.counted(Usage(prompt_tokens=5))
     assert (counts.total(), counts.estimated(), counts.next(0, 0)) == (5, 0, 5)
@@ -107,7 +105,6 @@ def test_a_token_count_of_a_server_is_bounded():
 
 
 def test_all_tokens_that_arrived_are_counted():
-    """`Counts.tokens`: kept, waiting, cut and late ones."""
     driver = drive(monitor())
     driver.chunk("1+1=2\n", tokens=3)
     driver.chunk("", tokens=2)
@@ -129,7 +126,6 @@ def test_all_tokens_that_arrived_are_counted():
 
 
 def test_a_request_counts_what_came_before_it():
-    """`Counts.reported`: the server counts the tokens of each request from zero."""
     driver = drive(monitor(), budgets=Budgets(reconnects=2))
     driver.chunk("1+1=2\n", tokens=3)
     driver.tell(Broken("reset", retryable=True))
@@ -180,7 +176,6 @@ def test_only_the_first_request_says_how_long_the_prompt_is():
 
 @pytest.mark.parametrize("remedy", [Repair(), Feedback(), Feedback("rewind"), Resample(), Stop(), Auto()])
 def test_each_remedy_is_announced_once(remedy):
-    """`Core._apply`: also the one that ends the run."""
     driver = drive(monitor(remedy=remedy))
     driver.feed("1+1=2\n2+2=5\n")
     driver.settle()
@@ -207,7 +202,6 @@ def test_resamples_in_a_row_are_counted_and_a_break_is_none():
 
 
 def test_half_a_tag_is_kept_if_the_model_may_write_no_more():
-    """`Core._is_full`: one of the two limits is enough, and half a tag would not be written again."""
     for options in ({"max_tokens": 1}, {"context_tokens": 1}, {}):
         ladder = Auto(order=("feedback",), end="unverified")
         driver = drive(
@@ -261,7 +255,6 @@ def test_a_stream_that_opens_twice_is_counted_once():
 
 
 def test_each_request_says_whether_its_reasoning_was_sent():
-    """`Counts.opened`: the reasoning of an earlier request is that of another request."""
     driver = drive(monitor(), budgets=Budgets(reconnects=1))
     driver.chunk("1+1=2\n", phase="reasoning")
     driver.tell(Broken("reset", retryable=True))
@@ -279,7 +272,6 @@ def test_a_phase_knows_its_torn_lines():
 
 
 def test_a_run_whose_ladder_has_ended_ends_after_the_model():
-    """`Core._go_on_without_remedy`: no check is left whose end could end the run."""
     ladder = Auto(order=("feedback",), end="unverified")
     driver = drive(monitor(remedy=ladder), budgets=Budgets(remedies=0))
     driver.feed("1+1=2\n2+2=5\n")
@@ -291,7 +283,6 @@ def test_a_run_whose_ladder_has_ended_ends_after_the_model():
 
 @pytest.mark.parametrize(("budget", "ends"), [(199, True), (200, False)])
 def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
-    """`Core._overspent`: two requests of 100 estimated tokens each."""
     size = 100 * BYTES_A_TOKEN
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(prompt_tokens=budget), prompt_bytes=size)
     driver.feed("2+2=5\n")

@@ -47,7 +47,7 @@ def _call(name, arguments):
 
 
 def test_a_run_without_remedies_ends_before_the_first_call_of_a_refused_turn():
-    """`plan_surrender`: no call of a turn stays if one of them is refused, so that none is made twice."""
+    # `plan_surrender`: no call of a turn stays if one of them is refused, so that none is made twice.
     driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback()), budgets=Budgets(remedies=0))
     driver.feed("so: ")
     driver.tell(_call("first", "1+1=2"))
@@ -58,7 +58,6 @@ def test_a_run_without_remedies_ends_before_the_first_call_of_a_refused_turn():
 
 
 def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
-    """`Transcript.cut`: the model gets each refusal in place of its calls, until the text there is cut."""
     driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback(), level="flag"))
     for name in ("first", "second"):
         driver.tell(_call(name, "2+2=5"))
@@ -77,7 +76,6 @@ def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
     ("at", "is_torn"), [(0, False), (3, True), (4, True), (5, False), (6, False), (7, True), (8, True)]
 )
 def test_a_cut_tears_a_line_only_in_its_middle(at, is_torn):
-    """`Intake.tears`: a cut at the beginning of the trace, or beside a line end, leaves whole lines."""
     intake = Intake((monitor(),), tags=None, phase="answer")
     intake.feed("1+1=2\nab", 1, "answer")
     assert intake.tears(at) is is_torn
@@ -110,7 +108,6 @@ def test_a_cut_where_the_phase_changes_tears_no_line():
     ids=lambda value: type(value).__name__,
 )
 def test_a_segment_is_due_with_the_character_that_completes_it(trigger, texts):
-    """`Scanner.hot`: the next character is read at once, though it can end no segment by itself."""
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     *before, last = (len(list(intake.feed(text, 1, "answer"))) for text in texts)
     assert not any(before)
@@ -118,7 +115,6 @@ def test_a_segment_is_due_with_the_character_that_completes_it(trigger, texts):
 
 
 def test_a_code_block_may_follow_another_at_once():
-    """`FenceScanner.feed`: the next block begins after the line end of the closing fence."""
     intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
     dues = list(intake.feed("```\na\n```\n```\nb\n```\n", 1, "answer"))
     assert [due.segment.text for due in dues] == ["```\na\n```", "```\nb\n```"]
@@ -138,7 +134,6 @@ def _refuted(start, words="1+1=3"):
 
 
 def test_a_place_is_counted_again_after_its_text_was_cut():
-    """`RefutationCounts.cut`: the characters before a place are those of the text that stands now."""
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("a b c    ", 1)
@@ -154,7 +149,6 @@ def test_a_place_is_counted_again_after_its_text_was_cut():
 
 
 def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
-    """`RefutationCounts._place`: a place before an answered segment is counted without it."""
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("aaaa bbbb cccc dddd ", 1)
@@ -165,7 +159,6 @@ def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
 
 
 def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
-    """`Core._withhold_unfinished`: a cut for one monitor may leave the segment of another one unfinished."""
     driver = drive(monitor("lines", delivery="final"), monitor("markers", delivery="final", trigger=Markers(("so",))))
     driver.feed("1+1=2 so on\n7+1")
     driver.settle()
@@ -176,7 +169,6 @@ def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
 
 
 def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
-    """`Transcript.credit`: the tokens of the trace are those of its texts."""
     transcript = Transcript("answer")
     transcript.append("ab", 1)
     transcript.append("cd", 2)
@@ -188,7 +180,6 @@ def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
 
 
 def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
-    """`Intake._feed_field`: a chunk can add more text to the trace than its own."""
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.chunk("<thi")
     driver.chunk("so", phase="reasoning")
@@ -199,7 +190,6 @@ def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
 
 
 def test_a_cut_after_the_end_lets_the_text_go_on():
-    """`Intake.cut`: the model has not ended the text that it writes after a cut."""
     intake = Intake((monitor(),), tags=None, phase="answer")
     intake.feed("1+1=2", 1, "answer")
     list(intake.end())
@@ -209,14 +199,12 @@ def test_a_cut_after_the_end_lets_the_text_go_on():
 
 
 def test_text_before_a_gated_segment_is_shown_when_the_segment_is_complete():
-    """`Core._due`: the text before the block is in no segment, so the reader need not wait for the check of the block."""
     driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
     driver.chunk("so\n```\n1+1=2\n```\n")
     assert driver.shown == "so\n"
 
 
 def test_text_before_an_open_block_is_shown():
-    """`FenceScanner._held`: what may become a block is held, and nothing before it."""
     driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
     for text, shown in (("so\n", "so\n"), ("and", "so\nand"), ("\n``", "so\nand\n"), ("`\n1+1", "so\nand\n")):
         driver.chunk(text)
@@ -224,7 +212,6 @@ def test_text_before_an_open_block_is_shown():
 
 
 def test_a_cut_removes_all_later_calls():
-    """`Transcript.cut`: a turn can have several calls."""
     transcript = Transcript("answer")
     transcript.append("so", 1)
     for name in ("first", "second", "third"):
@@ -234,7 +221,6 @@ def test_a_cut_removes_all_later_calls():
 
 
 def test_a_number_at_the_end_of_a_sentence_ends_it():
-    """`SentenceScanner._is_abbreviation`: only a number that stands alone is the number of a list."""
     driver = drive(monitor(trigger=Sentences()))
     driver.feed("I have 5. Then 6 more. ")
     assert [order.segment.text for order in driver.pending.values()] == ["I have 5.", "Then 6 more."]
@@ -242,7 +228,6 @@ def test_a_number_at_the_end_of_a_sentence_ends_it():
 
 @pytest.mark.parametrize("place", [5, 13])
 def test_a_place_is_the_same_after_places_behind_it(place):
-    """`RefutationCounts._place`: a place is counted from the last known place before it."""
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("aaaa bbbb cccc dddd ", 1)
@@ -253,7 +238,6 @@ def test_a_place_is_the_same_after_places_behind_it(place):
 
 
 def test_a_tag_in_the_middle_of_an_answer_is_text_after_a_cut_too():
-    """`Intake.cut` and `ThinkTags.restart`: only the start of the text may open the reasoning."""
     intake = Intake([monitor()], tags=("<think>", "</think>"), phase="answer")
     for text in ("so it is 5\n", " or 6\n"):
         list(intake.feed(text, 1, "answer"))
@@ -264,7 +248,6 @@ def test_a_tag_in_the_middle_of_an_answer_is_text_after_a_cut_too():
 
 
 def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
-    """`Violations.records`: it would have been acted on after the checks before it."""
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
@@ -274,7 +257,6 @@ def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
 
 
 def test_tracker_states_are_removed_from_a_cut_to_the_end():
-    """`Invalidate.end`: 0 says that the text was cut, and another number that it stays."""
     driver = drive(monitor(extractor=Tracker(dict, lambda state, segment: (state, list(parse(segment))))))
     driver.feed("2+2=5\n")
     driver.take(
@@ -285,7 +267,6 @@ def test_tracker_states_are_removed_from_a_cut_to_the_end():
 
 
 def test_each_stream_is_announced():
-    """`Core._opened`: the first stream, and the one after a remedy."""
     driver = drive(monitor())
     driver.feed("2+2=5\n")
     driver.settle()
@@ -295,7 +276,6 @@ def test_each_stream_is_announced():
 
 @pytest.mark.parametrize("phase", ["reasoning", "answer"])
 def test_a_call_belongs_to_the_answer(phase):
-    """`Intake.feed_call`: a server with a field for the reasoning sends no tag before a call."""
     intake = Intake([monitor()], tags=None, phase=phase)
     list(intake.feed("so\n", 1, phase))
     intake.feed_call(_call("first", "1+1=2").call, 1)
@@ -305,7 +285,6 @@ def test_a_call_belongs_to_the_answer(phase):
 
 @pytest.mark.parametrize("first", ["<", "</", "</th", "</think"])
 def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
-    """`ThinkTags._partial`: the part that is held back is no longer than the text."""
     intake = Intake([monitor()], tags=("<think>", "</think>"), phase="reasoning")
     for text in (first, "</think>"[len(first) :] + "so"):
         list(intake.feed(text, 1, "answer"))
@@ -314,7 +293,6 @@ def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
 
 
 def test_counting_of_lines_starts_again_with_a_phase():
-    """`Scanner.flush`: one line of the reasoning is no part of the first two lines of the answer."""
     driver = drive(monitor(trigger=Lines(every=2)))
     driver.chunk("a\n", phase="reasoning")
     driver.chunk("b\nc\n")
@@ -322,14 +300,12 @@ def test_counting_of_lines_starts_again_with_a_phase():
 
 
 def test_a_word_with_a_hyphen_is_cut_short_before_the_hyphen_only_if_a_letter_follows():
-    """`cuts_short`: the character directly after the hyphen decides."""
     assert cuts_short("well-known", Span(0, 4))
     assert not cuts_short("well- known", Span(0, 4))
     assert not cuts_short("well-1a", Span(0, 4))
 
 
 def test_a_call_is_shown_as_a_call():
-    """`Intake.feed_call`: the text of a call is no plain text."""
     driver = drive(monitor())
     driver.chunk("so ")
     chunk = _call("first", "1+1=2")
@@ -338,7 +314,6 @@ def test_a_call_is_shown_as_a_call():
 
 
 def test_a_torn_segment_says_where_its_last_line_begins():
-    """`_tear`: claims in this line are not checked, and those before it are."""
     intake = Intake((monitor(trigger=Paragraphs()),), tags=None, phase="answer")
     intake.feed("1+1=2\n2+2", 1, "answer")
     [due] = intake.insert("\nWait.\n", "feedback", torn=True)
@@ -361,7 +336,7 @@ def test_feedback_in_the_middle_of_a_line_tears_it():
 
 
 def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
-    """`CheckTable.restore_claims`: a claim that cannot be read again stays as it is."""
+    # `CheckTable.restore_claims`: a claim that cannot be read again stays as it is.
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=4\n")
     driver.extract()
@@ -374,7 +349,6 @@ def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
 
 
 def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
-    """`Intake.keep_held`: what was held back is added to the trace with its tokens."""
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.chunk("<thi", tokens=2)
     driver.tell(Abandoned())
@@ -382,7 +356,6 @@ def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
 
 
 def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
-    """`CheckTable._lose_of`: equal claims share a check, and a cut may remove one of them."""
     driver = drive(monitor("watching", verifier=STRICT, delivery="observe"), monitor())
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
     driver.extract()
@@ -398,7 +371,6 @@ def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
 
 
 def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
-    """`Core._misplaced_calls`: such a text is no tool call of the API."""
     for offer, count in ((OFFER, 1), (NO_OFFER, 0)):
         driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=offer)
         driver.feed('<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>')
@@ -419,7 +391,6 @@ def test_at_most_three_calls_of_a_text_are_named():
 
 
 def test_the_smallest_cut_is_remembered_until_it_is_read():
-    """`Transcript.cut`: text before it is still the same."""
     transcript = Transcript("answer")
     transcript.append("1+1=2\n", 1)
     transcript.kept_until = transcript.length
@@ -432,14 +403,12 @@ def test_the_smallest_cut_is_remembered_until_it_is_read():
 
 
 def test_one_gate_is_enough_to_show_checked_text_only():
-    """`Gates.shows_checked_text`: other monitors beside the gate change nothing."""
     driver = drive(monitor(delivery="gate"), monitor("live", verifier=STRICT))
     assert driver.core.gates.shows_checked_text
     assert not drive(monitor(), monitor("final", delivery="final")).core.gates.shows_checked_text
 
 
 def test_a_second_closing_tag_is_text():
-    """`ThinkTags`: the answer has begun, and no tag can follow."""
     tags = ThinkTags(("<think>", "</think>"), "answer")
     assert [part.kind for part in tags.feed("<think>so</think>4")] == ["open", "text", "close", "text"]
     assert tags.done
@@ -447,7 +416,6 @@ def test_a_second_closing_tag_is_text():
 
 
 def test_a_closing_tag_after_a_conclusion_is_text():
-    """`Intake.conclude`: we have closed the reasoning."""
     intake = Intake([monitor()], tags=("<think>", "</think>"), phase="reasoning")
     list(intake.feed("so", 1, "answer"))
     intake.conclude(intake.closing(2) + "It is ", "What is it?")
@@ -459,7 +427,6 @@ def test_a_closing_tag_after_a_conclusion_is_text():
 
 @pytest.mark.parametrize("counted", [1, 2, 9])
 def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
-    """`Counts.audit`: one token more is enough."""
     driver = drive(monitor())
     driver.tell(Chunk("1+1=2", usage=Usage(completion_tokens=counted)))
     assert driver.core.counts.tokens() == counted
@@ -482,7 +449,6 @@ def test_a_full_stop_of_an_abbreviation_ends_no_sentence(text, first):
 
 @pytest.mark.parametrize(("start", "end", "is_torn"), [(0, 6, False), (0, 7, True), (8, 10, True), (0, 11, False)])
 def test_a_claim_is_torn_if_it_ends_in_a_torn_line(start, end, is_torn):
-    """`OpenSegment.is_torn_at`: lines before and after the torn one are whole."""
     home = OpenSegment(Span(0, 20), tears=(Span(6, 10),))
     assert home.is_torn_at(Span(start, end)) is is_torn
     assert OpenSegment(Span(0, 20), torn=6).is_torn_at(Span(start, end)) is (end > 6)
@@ -505,7 +471,6 @@ def test_a_stream_that_breaks_is_announced():
 
 
 def test_silence_lets_all_scanners_look():
-    """`Intake.unfinished`: a monitor of calls has nothing to look at early."""
     watching = (monitor("calls", trigger=ToolCalls()), monitor("lines"))
     intake = Intake(watching, tags=None, phase="answer")
     list(intake.feed("1+1=2 and so", 1, "answer"))
@@ -513,7 +478,6 @@ def test_silence_lets_all_scanners_look():
 
 
 def test_the_frontier_moves_with_the_check_that_passes():
-    """`Core._after_settling`: it does not wait for more text."""
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n")
     driver.settle()
@@ -528,7 +492,6 @@ def test_a_stream_is_closed_after_the_first_chunk_beyond_the_longest_trace():
 
 
 def test_a_line_needs_no_call_of_its_scanner_before_it_ends():
-    """`Scanner.hot`: a scanner that is always hot would be called for each token."""
     scanner, transcript = JoinedLineScanner(("so",)), Transcript("answer")
     for text, hot in (("1+1=2\n", True), ("and", False), (" 2", False)):
         transcript.append(text, 1)
@@ -561,7 +524,6 @@ def test_markers_need_words(words):
 
 
 def test_cut_tokens_have_arrived():
-    """`Counts.tokens`: and prompt tokens that the server does not count are estimated."""
     driver = drive(monitor(), prompt_bytes=400)
     driver.feed("1+1=2\n2+2=5\n", size=2)
     driver.settle()
@@ -574,7 +536,6 @@ def test_cut_tokens_have_arrived():
 
 
 def test_a_part_of_fixed_length_is_due_at_its_end():
-    """`CountScanner`: between its ends, the scanner is not called."""
     scanner, transcript = CountScanner(4), Transcript("answer")
     assert scanner.due == 4
     transcript.append("1+1=2\n", 1)
@@ -583,7 +544,6 @@ def test_a_part_of_fixed_length_is_due_at_its_end():
 
 
 def test_a_piece_that_ends_at_a_cut_may_grow():
-    """`Transcript.cut`: the pieces of the last request are used again."""
     transcript = Transcript("answer")
     transcript.append("ab", 1)
     transcript.insert("cd", "repair")
@@ -600,7 +560,6 @@ PARTS = [
 
 
 def _spans(intake, at=0):
-    """Feed the text from offset *at* on, a few characters at a time, and return all segments."""
     found, begins = set(), 0
     for text, phase in PARTS:
         for start in range(max(at - begins, 0), len(text), 3):
@@ -619,8 +578,6 @@ def _spans(intake, at=0):
     ids=str,
 )
 def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger):
-    """`Scanner.rewind` and `flush`: also if the cut is in the phase before."""
-
     def intake():
         phase = {"phase": "both"} if not isinstance(trigger, Answer | ThinkEnd) else {}
         return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning")
@@ -644,14 +601,12 @@ def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger):
     ids=str,
 )
 def test_only_some_unfinished_segments_are_read_early(trigger, looks):
-    """`Scanner.looks_early`: where more text may change what a segment says, a look has no sense."""
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     list(intake.feed("1+1=2 and 3", 1, "answer"))
     assert len(list(intake.unfinished(dead=False))) == looks
 
 
 def test_the_last_way_to_resume_stays_known():
-    """`Core._opened`: a later request that resumes nothing changes nothing."""
     driver = drive(monitor(), opened=False)
     driver.tell(Opened("prefix", "the server was probed"))
     driver.feed("2+2=5\n")
@@ -665,7 +620,6 @@ def test_the_last_way_to_resume_stays_known():
 
 
 def test_what_was_not_read_in_a_torn_line_is_torn():
-    """`CheckTable.extracted`: a claim without a span may be in any line of its segment."""
     checks = drive(monitor()).core.checks
     segment = Segment("1+1\n2+2\n3", Span(0, 9), "answer")
     [order], _ = checks.open([Due(segment, (0,), tears=(Span(0, 3),))])
@@ -678,7 +632,6 @@ def test_what_was_not_read_in_a_torn_line_is_torn():
 
 
 def test_feedback_on_refused_calls_is_in_no_segment():
-    """`Intake.refuse`: the next line begins after it."""
     intake = Intake((monitor(),), tags=None, phase="answer")
     call = _call("first", "1+1=2").call
     intake.feed_call(call, 1)
@@ -689,13 +642,12 @@ def test_feedback_on_refused_calls_is_in_no_segment():
 
 @pytest.mark.source
 def test_the_mutants_without_effect_are_mutants():
-    """A mutant whose function was rewritten must be looked at again."""
+    # A mutant whose function was rewritten must be looked at again.
     assert set(without_effect()) <= {mutant.key for mutant in mutants()}
     assert all(without_effect().values())
 
 
 def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
-    """`Counts.came_late`: a lower count is not up to date yet."""
     driver = drive(monitor())
     driver.feed("2+2=5\n")
     driver.settle()

@@ -25,7 +25,6 @@ MUTATORS = frozenset(
 
 
 def _foreign(node: ast.AST) -> bool:
-    """Whether *node* names a part of another object: ``other.part``, ``self.other.part`` or an item of one."""
     while isinstance(node, ast.Subscript):
         node = node.value
     return isinstance(node, ast.Attribute) and not (isinstance(node.value, ast.Name) and node.value.id == "self")
@@ -48,7 +47,6 @@ def _targets(node: ast.AST):
 
 
 def trespasses(source: str) -> list[str]:
-    """Return the statements in *source* that change a part of another object."""
     found = []
     for node in ast.walk(ast.parse(source)):
         changed = [target for target in _targets(node) if _foreign(target)]

@@ -31,7 +31,6 @@ TAGS = ("<think>", "</think>")
 
 
 def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
-    """`CheckTable._judge`: what is refuted counts as settled, also if its verdict comes late."""
     driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
     driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
     driver.extract()
@@ -49,7 +48,6 @@ def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
 
 @pytest.mark.parametrize("trigger", [None, ToolCalls()])
 def test_the_frontier_passes_text_in_which_a_monitor_finds_nothing(trigger):
-    """`Gates.advance`: without a segment there is no check that ends, but the text has no due check of this monitor."""
     slow = monitor("slow", phase="reasoning") if trigger is None else monitor("slow", trigger=trigger)
     driver = drive(slow, monitor("quick", phase="answer", verifier=STRICT), starts_in="reasoning")
     driver.feed("1+1=2\n", phase="reasoning")
@@ -70,7 +68,6 @@ def _ref(span):
 
 
 def test_a_cut_where_feedback_begins_takes_its_answer_away():
-    """`Violations.cut`: feedback begins where the segment that it answers ends, and goes with a cut there."""
     for to, stands in ((12, True), (11, False), (10, False)):
         intake = Intake((monitor(),), tags=None, phase="reasoning")
         intake.feed("1+1=2\n2+2=5\nmore", 3, "reasoning")
@@ -85,7 +82,6 @@ def test_a_cut_where_feedback_begins_takes_its_answer_away():
 
 
 def test_a_stop_cuts_until_no_gate_holds_anything():
-    """`Core._withhold`: a cut may leave a line of another gate unfinished, and the text before it is cut, too."""
     lines = monitor("lines", delivery="gate", verifier=make_verifier("slow"))
     markers = monitor("markers", delivery="gate", trigger=Markers(("so",)), verifier=make_verifier("quick"))
     driver = drive(lines, markers, monitor("stops", verifier=STRICT, remedy=Stop()))
@@ -100,7 +96,6 @@ def test_a_stop_cuts_until_no_gate_holds_anything():
 
 
 def test_tokens_are_credited_to_the_text_that_is_held_back():
-    """`Intake.credit`: half a tag came last, so the tokens that the server counts on top are of it, and go with it."""
     driver = drive(think_tags=TAGS, starts_in="reasoning")
     driver.chunk("so it is", tokens=2)
     driver.chunk("</thi", tokens=1)
@@ -115,8 +110,6 @@ def test_tokens_are_credited_to_the_text_that_is_held_back():
 
 
 def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
-    """`Work.question`: a verdict is known for a key and the text that it rests on, not for the key alone."""
-
     def parse(segment):
         return (Claim(key="the sum", span=segment.span),)
 
@@ -138,7 +131,7 @@ def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
 
 
 def test_a_fork_that_was_never_ordered_is_not_dropped_at_the_end():
-    """`CheckTable.cancel_concluding`: a fork beyond the budget has no order, so the engine must not be told to drop it."""
+    # `CheckTable.cancel_concluding`: a fork beyond the budget has no order, so the engine must not be told to drop it.
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     watching = monitor(extractor=fork, remedy=Conclude(), phase="reasoning", required=False)
     driver = drive(watching, starts_in="reasoning", budgets=Budgets(forks=0))

@@ -20,7 +20,6 @@ def test_the_ceiling_is_the_lowest_of_what_is_known():
 
 
 def _inserted(transcript: Transcript) -> int:
-    """The length in UTF-8 of what we wrote, from the text itself."""
     ours = (run.text for run in transcript.runs(0, transcript.length) if run.origin != "model")
     return sum(len(text.encode(errors="replace")) for text in ours)
 

@@ -65,7 +65,6 @@ def call_of(arguments, name="call"):
 
 
 def reasoned(*monitors, **options):
-    """Let the model write a refuted line of its reasoning, which feedback answers, and a right answer."""
     driver = drive(*monitors, starts_in="reasoning", **options)
     driver.feed("1+1=2 3+2=9\n", phase="reasoning")
     driver.settle()
@@ -515,7 +514,6 @@ def test_each_record_names_the_code_that_judged_it():
 
 
 def chain_after(*lines):
-    """Return the chain of a run whose model wrote *lines*, each after the verdicts on those before."""
     driver = drive(monitor(remedy=Resample()))
     for line in lines:
         driver.feed(line)

@@ -45,12 +45,10 @@ def gated(delivery, **options):
 
 
 def whole(segment):
-    """Find one claim: the whole segment."""
     return [Claim(key=segment.text, span=segment.span)]
 
 
 def play(*monitors, outcome, text=CALL, **options):
-    """Let the first check end with *outcome*, and everything else as it should."""
     driver = drive(*monitors, **options)
     driver.feed(text)
     driver.end()
@@ -178,7 +176,6 @@ def test_a_violation_without_a_place_keeps_a_gate_shut(delivery, on_error):
 @pytest.mark.parametrize("outcome", [Errored("x"), Judged(Violation("secret"))])
 @pytest.mark.parametrize("order", [min, max])
 def test_feedback_of_another_monitor_opens_no_gate(outcome, order):
-    """What the gate refutes is not answered by what a live monitor said about the same line."""
     driver = drive(
         monitor("a", remedy=Feedback(), level="flag"), monitor("g", verifier=STRICT, delivery="gate", remedy=Resample())
     )
@@ -213,7 +210,6 @@ def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_bot
 
 
 def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate():
-    """The gate refutes the second line; then the paragraph that ends with this line is refuted for its first one."""
     line = monitor("g", delivery="gate", remedy=Feedback("append"))
     first = monitor(
         "p", verifier=STRICT, extractor=lambda s: parse(s)[:1], trigger=Paragraphs(), remedy=Feedback("append")
@@ -248,7 +244,6 @@ def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(
 
 
 def feed_and_leave_one_check(driver):
-    """Feed four lines, and let all checks pass but that of the second line, whose number is returned."""
     driver.feed("1+1=2\n2+2=4\n3+3=6\n4+4")
     driver.extract()
     late = next(job for job, order in driver.pending.items() if order.claim.span.start == 10)
@@ -261,7 +256,7 @@ def feed_and_leave_one_check(driver):
 
 @pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
 def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy):
-    """The gate has passed "2+2=4". What the cut of another monitor leaves of it, "2+2=", was never checked."""
+    # What the cut of another monitor leaves of it, "2+2=", was never checked.
     other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
     driver = drive(monitor("g", delivery="gate"), other)
     late = feed_and_leave_one_check(driver)
@@ -323,7 +318,6 @@ def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
 def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(delivery):
-    """The cut waits for the earlier check, and the run ends first."""
     driver = drive(monitor(delivery=delivery), monitor("m", verifier=STRICT))
     driver.feed("1+1=2\n2+2=5\n3+3=6\n")
     driver.extract()

@@ -27,7 +27,6 @@ TRIGGERS = st.builds(
 
 
 def stretches(text, remedies=0):
-    """Lay stretch behind stretch."""
     spans, start = [], 0
     while start < len(text):
         end = min(start + SMALL.length(start, remedies), len(text))
@@ -91,7 +90,6 @@ def test_the_interval_is_the_cheapest_one_in_a_world_where_mistakes_come_at_rand
     rate, cost = 1 / 3000, 240.0
 
     def waste(interval, seed):
-        """Return what looking and writing behind mistakes cost, a character of good text."""
         rng, good, lost = random.Random(seed), 0.0, 0.0
         while good < 400_000:
             wrong = rng.expovariate(rate)

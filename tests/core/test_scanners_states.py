@@ -23,7 +23,6 @@ ANY = pytest.mark.parametrize("trigger", ALL, ids=repr)
 
 
 def read(trigger, text, *, flush=False):
-    """Return a scanner that has read *text* one character at a time, and the transcript."""
     scanner, transcript = scanner_for(trigger), Transcript("answer")
     for char in text:
         transcript.append(char, 1)
@@ -44,7 +43,6 @@ def state(scanner, transcript):
 @ANY
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
-    """`Scanner.rewind`: wherever the cut is, and whether the text had ended or not."""
     for flush in (False, True):
         for to in range(0, len(text) + 1, 1 if len(text) < 60 else 2):
             scanner, transcript = scanner_for(trigger), Transcript("answer")
@@ -59,7 +57,6 @@ def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
 
 @pytest.mark.parametrize("trigger", [*TRIGGERS, ToolCalls("<a>", "</a>")], ids=repr)
 def test_no_segment_begins_before_what_is_held(trigger):
-    """`Scanner.hold`: a gate shows the text before it, so no later segment may begin there."""
     for text in TEXTS:
         scanner, transcript = scanner_for(trigger), Transcript("answer")
         held = 0
@@ -88,7 +85,6 @@ def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger):
 
 @ANY
 def test_nothing_is_open_after_the_end(trigger):
-    """`Scanner.flush`: a call without an end is dropped, and other text belongs to the last segment."""
     for text in TEXTS:
         for to in range(1, len(text) + 1, 3):
             scanner, transcript = read(trigger, text[:to], flush=True)
@@ -100,7 +96,6 @@ def test_nothing_is_open_after_the_end(trigger):
 
 @ANY
 def test_skipped_text_is_in_no_segment(trigger):
-    """`Scanner.skip`: what follows is read as if it began there."""
     for text in TEXTS:
         scanner, transcript = read(trigger, "so 1.\n<a> ```\nWait")
         before = transcript.length
@@ -123,7 +118,6 @@ def test_skipped_text_is_in_no_segment(trigger):
     ("cut", "segments"), [(7, ["3+4=7\nn it is 8"]), (8, ["3+4=7\nno it is 8"]), (9, ["3+4=7", "now it is 8"])]
 )
 def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
-    """`JoinedLineScanner._begins`: the third letter has shown that the next line does not join."""
     follower = Intake((monitor(trigger=Lines(joins=("no", "n"))),), tags=None, phase="answer")
     found = {due.segment.span: due.segment.text for due in follower.feed("3+4=7\nnow", 1, "answer")}
     assert list(found.values()) == ["3+4=7"]
@@ -134,7 +128,6 @@ def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
 
 
 def test_a_torn_line_is_remembered_for_the_segments_that_it_is_in():
-    """`Intake._due`: lines before and after it have no tear."""
     watching = (monitor("lines"), monitor("all", trigger=TRIGGERS[-1]))
     intake = Intake(watching, tags=None, phase="answer")
     list(intake.feed("1+1=2\n2+2", 1, "answer"))
@@ -168,7 +161,6 @@ def test_a_new_scanner_has_read_nothing():
 
 
 def test_segments_that_end_together_come_in_the_order_of_their_ends():
-    """`_in_order`: and of their starts, whichever monitor comes first."""
     whole, lines = monitor("whole", trigger=TRIGGERS[-1]), monitor("lines")
     for monitors in ((whole, lines), (lines, whole)):
         intake = Intake(monitors, tags=None, phase="answer")

@@ -50,7 +50,6 @@ def sums(segment):
 
 
 def where(text):
-    """Return an extractor that claims something of the segment that ends so."""
     return lambda segment: [Claim(key="x", span=segment.span)] if segment.text.endswith(text) else []
 
 

@@ -13,7 +13,6 @@ def call(name):
 
 
 def full():
-    """Return a trace with one of everything: 'so ', a call, its refusal, an insertion, a conclusion, and the answer."""
     transcript = Transcript("reasoning")
     transcript.append("so ", 1)
     span = transcript.append_call(call("a"), 2)
@@ -87,7 +86,6 @@ def test_each_character_has_the_origin_the_call_and_the_phase_of_its_run():
 
 
 def test_the_text_of_an_extra_turn_replaces_all_of_a_conclusion():
-    """`Transcript._ask`: the first run of the conclusion has the text of the turn, and its other runs have none."""
     transcript, _ = full()
     pieces = transcript.pieces()
     assert [piece.ask for piece in pieces] == [None, None, None, None, None, "ask", "", "", None]
@@ -143,7 +141,6 @@ def test_a_count_moves_to_the_texts_before_until_nothing_is_left():
 
 
 def test_a_part_of_a_recent_text_is_read_from_any_text():
-    """`Transcript.slice`: the last read is remembered, and a cut forgets it."""
     transcript = Transcript("answer")
     for text in ("ab", "cd", "ef"):
         transcript.append(text, 1)

@@ -13,7 +13,6 @@ CHUNKS = st.integers(1, 12)
 
 
 def turn(driver, text="", *, size=None, finish=None, phase="answer"):
-    """Let the model begin a new turn that says *text*."""
     driver.tell(Opened("turn"))
     driver.feed(text, size=size, finish=finish, phase=phase)
     driver.settle()

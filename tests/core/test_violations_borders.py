@@ -46,7 +46,6 @@ def refuted(start, words="1+1=3", monitor=0, phase="answer", **options):
 
 
 def slow_place(text, start, feedback, answered):
-    """Return the place of *start*: the characters before it that count, one by one."""
     left_out = {at for span in (*feedback, *(each for each in answered if each.end <= start)) for at in span.positions}
     return sum(not char.isspace() for at, char in enumerate(text[:start]) if at not in left_out)
 
@@ -61,7 +60,6 @@ class Range(Span):
 
 @pytest.mark.parametrize("order", [(0, 5, 9, 14, 20, 25), (25, 20, 14, 9, 5, 0), (9, 25, 0, 14, 5, 20)])
 def test_places_are_those_of_a_slow_count(order):
-    """`RefutationCounts._place`: without white space, feedback, and answered segments that end before the place."""
     transcript = Transcript("answer")
     transcript.append("aa b cccc", 1)
     transcript.insert("\nNo.\n", "feedback")
@@ -87,7 +85,6 @@ def test_answers_with_the_same_words_are_one_repetition():
 
 
 def test_a_restart_does_not_cut_feedback_on_a_refused_call():
-    """`Violations._floor`: the feedback may end exactly where the segment begins."""
     calls = monitor("c", trigger=ToolCalls(), remedy=Feedback(), level="flag")
     driver = drive(calls, monitor(remedy=Auto(order=("restart",)), verifier=STRICT), resume="tokens")
     driver.feed("1+1=2\n")
@@ -206,7 +203,6 @@ def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
 
 
 def test_a_conclusion_is_dropped_with_its_text():
-    """`Violations.cut`: feedback and conclusions begin where their segment ends."""
     intake = Intake((monitor(),), tags=None, phase="reasoning")
     intake.feed("1+1=3\n", 1, "reasoning")
     for to, left in ((6, 1), (5, 0), (4, 0)):
@@ -239,7 +235,6 @@ def test_the_numbers_of_the_ladder():
 
 @pytest.mark.parametrize("repeats", [0, 1])
 def test_a_conclusion_repeats_nothing(repeats):
-    """`Violations.plan`: it stops the reasoning once, whatever was refuted before."""
     early = monitor(remedy=Conclude(), phase="reasoning", required=False)
     driver = drive(early, starts_in="reasoning", budgets=Budgets(repeats=repeats))
     driver.feed("2+2=5\n", phase="reasoning")
@@ -249,7 +244,6 @@ def test_a_conclusion_repeats_nothing(repeats):
 
 @pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])
 def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
-    """`Violations._plan_rung`: at least four steps."""
     driver = drive(monitor(remedy=Auto(order=("restart",))))
     driver.feed(
         "".join(f"{number % 10}+1={number % 10 + 1}\n" if number < 9 else "so 1\n\n" for number in range(steps))
@@ -261,7 +255,6 @@ def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
 
 @pytest.mark.parametrize(("end", "after"), [(5, 9), (14, 18), (7, 7)])
 def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
-    """`Violations._after_feedback`: other segments may have feedback, too."""
     intake = Intake((monitor(),), tags=None, phase="reasoning")
     for text in ("1+1=3", "2+2=5"):
         list(intake.feed(text, 1, "reasoning"))
@@ -276,7 +269,6 @@ def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
 
 
 def test_a_conclusion_passes_over_the_other_ones():
-    """`Violations.pass_over_conclusions`: what was not refuted is no violation."""
     early = monitor("early", remedy=Conclude(), phase="reasoning", required=False)
     intake = Intake((early, monitor()), tags=None, phase="reasoning")
     list(intake.feed("1+1=3\n2+2=5\n3+3=7\n4+4=9\n", 1, "reasoning"))

@@ -31,7 +31,6 @@ ENOUGH = Violation(why="the answer has not changed")
 
 
 def behind(segment):
-    """One claim at the end of each segment that holds no sum: that more thinking is needed."""
     end = segment.span.end
     return () if re.search(r"\d", segment.text) else (Claim(key=segment.text, span=Span(end, end)),)
 
@@ -91,7 +90,6 @@ def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
 
 
 def test_after_a_stop_text_is_shown_at_once():
-    """That the model has thought enough is no mistake, so nothing after it is held until it is checked."""
     driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n")
     settle(driver)
     driver.settle()
@@ -226,8 +224,6 @@ def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answ
 
 
 def stopped_at_feedback(**options):
-    """The second line is refuted and gets feedback; then the paragraph that ends with this line ends the reasoning."""
-
     def first_line(segment):
         return (Claim(key="enough", span=segment.at(0, 5)),)
 
@@ -290,7 +286,6 @@ def test_a_conclusion_says_something(options):
 
 
 def test_another_monitor_that_would_end_the_reasoning_there_is_recorded():
-    """`Violations.pass_over_conclusions`: one conclusion is enough for both."""
     also = monitor("halt", remedy=Conclude(), phase="reasoning", required=False, extractor=behind)
     driver = thinking(stopper(), also, text="<think>one\ntw")
     settle(driver)
@@ -301,7 +296,6 @@ def test_another_monitor_that_would_end_the_reasoning_there_is_recorded():
 
 
 def test_a_monitor_that_has_nothing_to_do_does_not_keep_others_from_looking():
-    """`CheckTable.open` and `look`: the monitors of one segment are asked one by one."""
     watching = stopper(), monitor(phase="reasoning")
     driver = thinking(*watching, text="<think>one\ntwo and more", budgets=Budgets(remedies=0))
     driver.tell(Idle(9.0, dead=True))
@@ -309,7 +303,6 @@ def test_a_monitor_that_has_nothing_to_do_does_not_keep_others_from_looking():
 
 
 def test_an_extraction_that_could_only_end_the_reasoning_is_cancelled_with_the_model():
-    """`CheckTable.cancel_concluding`: the record says why there is no claim."""
     driver = thinking(stopper(), text="<think>one\n")
     driver.end()
     assert [record.outcome for record in driver.summary.checks] == [Cancelled("the model ended first")]

@@ -22,7 +22,6 @@ def acts(driver):
 
 
 def answer(driver, *texts, phase="answer"):
-    """Let the model say *texts*, one after each remedy."""
     for text in texts:
         if driver.state == "opening":
             driver.open()
@@ -99,7 +98,6 @@ def test_a_restart_goes_back_a_few_steps_at_least():
 
 
 def test_after_a_restart_the_ladder_begins_from_the_start():
-    """What follows a restart is another attempt, and a sample is cheap there, too."""
     driver = drive(auto(order=("resample", "restart")), budgets=Budgets(remedies=99))
     answer(driver, "1+1=2\n3+2=7\n", "3+2=7\n", "1+1=2\n3+2=8\n", "3+2=9\n", "3+2=9\n")
     assert [name for name, *_ in acts(driver)] == ["resample", "restart", "resample", "resample", "restart"]
@@ -148,7 +146,6 @@ def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
 
 
 def test_all_answers_of_a_run_are_one_place():
-    """After feedback, the reasoning is longer, so the next answer has another offset; the ladder still moves on."""
     driver = thinking(order=("feedback", "restart"))
     answer(driver, f"{STEPS}</think>", "3+2=7\n", "2+1=3\n</think>3+2=8\n", "2+2=4\n</think>3+2=9\n")
     assert [name for name, *_ in acts(driver)] == ["feedback", "feedback", "restart"]
@@ -245,7 +242,6 @@ def test_feedback_on_an_answer_is_written_after_the_shortest_reasoning():
 
 
 def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
-    """`Violations.pass_over`: the reader learns of a violation that nothing followed."""
     driver = drive(auto(order=("feedback",), end="unverified"))
     answer(driver, *["3+2=9\n"] * 3)
     driver.end()
@@ -254,7 +250,6 @@ def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
 
 
 def test_a_run_that_was_passed_over_ends_with_its_last_check():
-    """`Core._go_on_without_remedy`: the model has ended before."""
     driver = drive(auto(order=("feedback",), end="unverified"))
     answer(driver, *["3+2=9\n"] * 2)
     if driver.summary is None and driver.state == "opening":
@@ -316,7 +311,6 @@ def test_a_summary_is_the_same_for_any_order_of_verdicts():
 
 
 def priced(cached, *texts, resume="prefix", **options):
-    """Play *texts* on a server with a prompt of 40 tokens, which takes the share *cached* of prompts from its cache."""
     driver = drive(auto(**options), budgets=Budgets(remedies=99), prompt_bytes=160, resume=resume)
     for text in texts:
         if driver.state == "opening":

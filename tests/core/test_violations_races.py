@@ -21,7 +21,6 @@ GOES_ON = "1+1=2\n3+3=6\n"
 
 
 def race(monitors, text, seed, **options):
-    """Run once with a seeded order of everything: chunks, extractions, checks."""
     dice = random.Random(seed)
     driver = Driver(Core(monitors, **options))
     sources = [text]
@@ -47,7 +46,7 @@ def race(monitors, text, seed, **options):
 
 @functools.cache
 def three(remedies, trigger):
-    """Two monitors of one verifier and one of another. They hold no state, so all races share them."""
+    # Two monitors of one verifier and one of another. They hold no state, so all races share them.
     return (
         monitor("a", verifier=PLAIN, trigger=trigger, remedy=remedies[0]),
         monitor("b", verifier=STRICT, trigger=trigger, remedy=remedies[1], unproven="closed"),
@@ -56,7 +55,6 @@ def three(remedies, trigger):
 
 
 def watchers(remedies, trigger, dice):
-    """The three monitors, in any order."""
     return tuple(dice.sample(three(remedies, trigger), 3))
 
 

@@ -21,7 +21,6 @@ RUNGS = ("repair", "resample", "feedback", "restart")
 
 
 def climb(auto, times, *, repairable=False, earlier=True):
-    """Return the rungs that follow each other when the words were refuted so often in a row at one place."""
     tried, at = [], 0
     for each in times:
         position = next_rung(auto, Trouble(each, tuple(tried), at, repairable, earlier))
@@ -43,7 +42,6 @@ def test_other_words_have_another_sample_until_these_are_used_up():
 
 
 def test_words_that_come_back_after_other_words_are_other_words():
-    """Where the samples differ, a repetition is chance, and says nothing against another sample."""
     assert climb(Auto(), [1, 2, 1, 1, 1, 2]) == ["resample"] * 5 + ["feedback"]
 
 

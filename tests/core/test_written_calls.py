@@ -138,7 +138,6 @@ def test_keys_of_a_dict_are_texts(body, arguments):
     ("offer", "value", "untyped"), [(OFFER, "3", False), (NO_OFFER, "3", True), (NO_OFFER, "[3]", False)]
 )
 def test_the_type_of_an_argument_is_guessed_if_nothing_says_it(offer, value, untyped):
-    """A list is no guess: no text is written like one."""
     text = f"<function=get_weather><parameter=days>{value}</parameter></function>"
     written = read_written("function_tag", text, offer)
     assert written.calls[0].values() == {"days": json.loads(value)}

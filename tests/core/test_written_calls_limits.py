@@ -28,7 +28,6 @@ EVERYTHING = ToolOffer(tools=OFFER.tools, react=True, code=CODE.code)
 
 
 def closing(text):
-    """Return the offset after the bracket that closes the first one, character by character."""
     depth, quote, at = 0, "", 0
     while at < len(text):
         sign = text[at]
@@ -67,7 +66,6 @@ def test_brackets_end_where_each_character_says():
 
 
 def test_quotations_are_those_of_the_whole_text():
-    """`_Quoting.after`: the text may come in any parts."""
     rng = random.Random(3)
     for _ in range(200):
         parts = [rng.choice(["`", "```", "~~~", "\n", " ", "a", "``", "\n\n", "~"]) for _ in range(rng.randrange(12))]
@@ -100,7 +98,6 @@ def test_an_opening_is_held_from_its_first_character_on(opening, before):
 
 @pytest.mark.parametrize("name", {**TEXTS, **FAMILY_TEXTS})
 def test_a_call_that_is_cut_and_written_again_is_found_again(name):
-    """`CallScanner.rewind` and `_known`: a cut anywhere in a call leaves nothing of it."""
     given = {**TEXTS, **FAMILY_TEXTS}[name]
     text = f"Well.\n{given.text} "
     scanner, transcript = scanner_of(given.offer)
@@ -122,7 +119,6 @@ def test_a_call_that_is_cut_and_written_again_is_found_again(name):
 
 
 def test_after_a_cut_a_closing_tag_ends_a_call_at_once():
-    """`CallScanner._absent`: that the text had no closing tag says nothing about the text that follows a cut."""
     text = '<tool_call>{"name": "f", "arguments": {}}'
     scanner, transcript = scanner_of(NO_OFFER)
     transcript.append(text, 1)
@@ -290,7 +286,6 @@ def test_positional_arguments_have_the_names_of_the_parameters():
 
 
 def test_own_tags_replace_the_usual_ones_and_no_other_format():
-    """`openings_of`: a request may have calls in several formats."""
     usual, own = openings_of(ToolCalls(), NO_OFFER), openings_of(ToolCalls("<a>", "</a>"), NO_OFFER)
     assert own[-1] == Opening("<a>", "tagged", ("</a>",))
     assert own[:-1] == [each for each in usual if each.form != "tagged"]
@@ -327,7 +322,6 @@ def test_the_defaults_of_an_offer_and_of_an_opening():
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])
 def test_calls_without_tags_are_not_read_in_the_reasoning(name):
-    """`CallScanner._counts`: models write about calls there."""
     for phase, count in (("reasoning", 0), ("answer", TEXTS[name].segments)):
         scanner, transcript = scanner_for(ToolCalls(), TEXTS[name].offer), Transcript(phase)
         transcript.append(TEXTS[name].text, 1)
@@ -336,7 +330,6 @@ def test_calls_without_tags_are_not_read_in_the_reasoning(name):
 
 @pytest.mark.parametrize(("inner", "names"), [('{"name": "f"}', ["f"]), ("f()", ["f"]), ("two words", []), ("", [])])
 def test_text_between_own_tags_is_a_call_even_if_it_cannot_be_read(inner, names):
-    """`CallScanner._accept`: the extractor of the user may know more."""
     scanner, transcript = scanner_of(NO_OFFER, ToolCalls("<q>", "</q>"))
     transcript.append(f"so <q>{inner}</q>", 1)
     assert len(list(scanner.feed(transcript))) == 1

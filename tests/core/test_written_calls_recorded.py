@@ -29,7 +29,6 @@ def said(message):
 
 
 def texts_in(value):
-    """Yield the longer texts in *value*, without those of structured tool calls."""
     if isinstance(value, str):
         yield from [value] if len(value) > 40 else []
     elif isinstance(value, list):
@@ -42,7 +41,6 @@ def texts_in(value):
 
 
 def test_the_calls_that_a_harness_ran_are_found(record_property):
-    """AgentDojo's open models write `<function=name>{...}</function>`, most of them in a fence, and it runs the first."""
     messages = run = alike = 0
     for record in records("agentdojo"):
         for message in record.get("messages", ()):

@@ -221,7 +221,7 @@ def test_two_react_actions_are_two_calls():
 
 
 def test_plain_text_needs_no_scan():
-    """A chunk costs one search for the characters that can end a call. Letters, digits and spaces are none of them."""
+    # A chunk costs one search for the characters that can end a call. Letters, digits and spaces are none of them.
     for offer in (NO_OFFER, OFFER, REACT, CODE):
         wakes = scanner_for(ToolCalls(), offer).wakes
         assert not any(char.isalnum() or char == " " for char in wakes)

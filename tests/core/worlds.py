@@ -36,12 +36,9 @@ def parse_ungrounded(segment):
 
 
 def judge(name, key):
-    """Return the verdict of the verifier *name* on the sum *key*.
-
-    A right sum passes. A wrong sum whose result ends in 0 is unknown. Any other wrong sum is refuted, with a repair only
-    if its first number is even. The verifier ``strict`` also refuses right sums that begin with 7, and its repairs of sums
-    with the second number 5 are wrong.
-    """
+    # A right sum passes. A wrong sum whose result ends in 0 is unknown. Any other wrong sum is refuted, with a repair
+    # only if its first number is even. The verifier `strict` also refuses right sums that begin with 7, and its repairs
+    # of sums with the second number 5 are wrong.
     left, right, result = map(int, SUM.fullmatch(key).groups())
     if left + right == result and not (name == "strict" and left == 7):
         return Pass()
@@ -66,17 +63,16 @@ PLAIN, STRICT = make_verifier("plain"), make_verifier("strict")
 
 
 def monitor(name="m", *, verifier=PLAIN, extractor=parse, remedy=None, **options):
-    """Return a monitor of sums. Its remedy is ``Repair`` by default, because the ladder depends on earlier violations."""
+    # Return a monitor of sums. Its remedy is `Repair` by default, because the ladder depends on earlier violations.
     return Monitor(name=name, verifier=verifier, extractor=extractor, remedy=remedy or Repair(), **options)
 
 
 @dataclass
 class Driver:
-    """Plays the engine, the model and the reader of *core*.
+    """Plays the engine, the model and the reader of *core*."""
 
-    Ordered jobs wait in ``pending`` until the test answers them. Events are read at once: ``seen`` has all of them, and
-    ``shown`` the text that the reader sees.
-    """
+    # Ordered jobs wait in `pending` until the test answers them. Events are read at once: `seen` has all of them, and
+    # `shown` the text that the reader sees.
 
     core: Core
     pending: dict = field(default_factory=dict)
@@ -143,7 +139,6 @@ class Driver:
         self.tell(Chunk(text, phase, tokens, finish_reason=finish))
 
     def answer(self, job):
-        """Answer one job as its extractor or verifier would."""
         order = self.pending.pop(job)
         who = self.core.monitors[order.monitor]
         if isinstance(order, Extract):
@@ -153,12 +148,11 @@ class Driver:
             self.tell(Settled(job, Judged(judge(who.verifier.name, order.claim.key))))
 
     def settle(self, pick=min):
-        """Answer all jobs, also those that the answers order. *pick* chooses the next number among those of open jobs."""
+        # `pick` chooses the next number among those of open jobs.
         while self.pending:
             self.answer(pick(self.pending))
 
     def extract(self):
-        """Answer the extractions only."""
         while jobs := [job for job, order in self.pending.items() if isinstance(order, Extract)]:
             self.answer(jobs[0])
 
@@ -181,10 +175,8 @@ def drive(*monitors, opened=True, **options):
 
 
 def plain_summary(summary):
-    """Return the parts of *summary* that must not depend on the times of facts.
-
-    Left out are seconds, whether a verdict was cached, and counts of discarded text.
-    """
+    # Return the parts of `summary` that must not depend on the times of facts. Left out are seconds, whether a verdict
+    # was cached, and counts of discarded text.
     checks = [
         (c.monitor, c.key, c.span, c.segment, type(c.outcome).__name__, getattr(c.outcome, "verdict", None))
         for c in summary.checks

@@ -45,7 +45,6 @@ def server():
 
 @pytest.fixture(autouse=True)
 def _no_thread_is_left(monkeypatch):
-    """Other tests count threads."""
     monkeypatch.setattr(callbacks, "_IDLE_SECONDS", 0.05)
     yield
     wait_for(lambda: not any(thread.name == "interwhen callbacks" for thread in threading.enumerate()))

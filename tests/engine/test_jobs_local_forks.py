@@ -22,7 +22,6 @@ def read(reply, segment):
 
 
 def easy(segment):
-    """Answer for lines that are a sum and nothing else."""
     return list(sums_in(segment.text, segment)) if SUM.fullmatch(segment.text) else None
 
 

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def starve(monkeypatch):
-    """A block in which the machine does not run the process for *share* of each tenth of a second."""
     listeners = []
 
     def start(listener):
@@ -42,7 +41,6 @@ def starve(monkeypatch):
 
 
 def needs(seconds, worker):
-    """Return a monitor with a deadline of 1 s, and workers, for a check that takes *seconds*."""
     if worker == "async":
         return watch(slow(seconds, deadline=1.0)), VirtualWorkers()
     who = verifier(name="slow", deadline=1.0, worker=worker)(judge)

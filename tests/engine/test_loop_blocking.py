@@ -28,7 +28,6 @@ CLAIM = Claim(key="k", span=None)
 
 
 def jump(seconds):
-    """Let virtual time pass, as a call that holds the loop lets real time."""
     lowlevel.current_clock().jump(seconds)
 
 
@@ -239,7 +238,6 @@ def test_a_late_answer_is_told_to_those_who_want_to_know():
 
 
 def looked_at(calls, answered):
-    """Return the reports on a loop that runs *calls* one after the other and is looked at each hundredth of a second."""
     it, posted, (listener,) = watched(0.04)
     it.look(0.0, [], None)
     for at, call in enumerate(calls, start=2):

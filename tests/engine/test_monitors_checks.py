@@ -226,8 +226,6 @@ async def test_closed_means_abstained_and_under_a_gate_the_text_was_not_shown(ho
 
 
 async def test_a_verifier_that_is_cancelled_from_within_is_an_error(loop):
-    """A stray CancelledError of asyncio would otherwise end the whole task group, silently."""
-
     async def check(claim):
         future = asyncio.get_running_loop().create_future()
         future.cancel()
@@ -304,7 +302,7 @@ async def test_real_checks_time_out_and_raise(loop, kind):
         raise SystemExit(claim.key)
 
     def monitor(left, deadline):
-        """Watch the sums with *left*: what must end has another deadline than what must time out."""
+        # Watch the sums with `left`: what must end has another deadline than what must time out.
         who = verifier(name="v", deadline=deadline, worker=kind)(check_async if kind == "async" else check)
         return watch(who, name=f"m{left}", extractor=lambda segment: [s for s in sums(segment) if s.left == left])
 

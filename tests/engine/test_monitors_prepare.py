@@ -206,7 +206,6 @@ class Move(Claim):
 
 
 def count(state, segment):
-    """Each line says the next number."""
     said = int(segment.text) if segment.text.isdecimal() else None
     if said is None:
         return state, ()
@@ -369,8 +368,6 @@ class TestOnAsyncio:
 
     @pytest.mark.parametrize("in_thread", [True, False])
     async def test_a_cancelled_future_in_prepare_is_an_error_of_the_monitor(self, in_thread):
-        """The exception left the task of prepare and ended the run without an error: `await run` returned None."""
-
         def fails(_task):
             raise asyncio.CancelledError
 

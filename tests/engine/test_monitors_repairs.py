@@ -24,8 +24,6 @@ def positions(segment):
 
 
 def judge_with(names, worker="inline"):
-    """Return a verifier of positions that repairs with *names*."""
-
     def check(claim):
         who, what = IS.fullmatch(claim.key).groups()
         if what == TRUE[who]:
@@ -141,7 +139,6 @@ async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
 
 
 async def test_the_check_of_a_repair_does_not_wait_for_a_busy_process():
-    """The stream is still open, and its text will be cut."""
     workers = VirtualWorkers(lambda _verifier, claim: Shift(4.0 if claim.left == 3 else 1.0), processes=1)
     watcher = watch(verifier(name="sums", worker="process")(judge), remedy=REMEDY)
     model = ScriptedModel(["2+2=5\n3+3=6\n", "2+2=4\n"])
@@ -154,7 +151,6 @@ async def test_the_check_of_a_repair_does_not_wait_for_a_busy_process():
 
 
 def asked_elsewhere(repair):
-    """Return a verifier that waits for the world, and knows one wrong value, 5."""
     return slow(
         1.0,
         function=lambda claim: Violation("no", where=Span(4, 5), repair=repair) if claim.total == 5 else Pass(),

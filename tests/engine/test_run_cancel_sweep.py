@@ -21,8 +21,6 @@ async def turns(count):
 
 
 def late(count):
-    """Return a verifier that takes *count* turns of the loop: time stands still while somebody counts turns."""
-
     @verifier(name="late", deadline=1000.0)
     async def check(claim):
         await turns(count)
@@ -46,7 +44,6 @@ SWEPT = {
 
 
 async def cancelled_after(count, run):
-    """Read *run* for *count* turns of the loop."""
     async with anyio.create_task_group() as group:
 
         async def read():
@@ -59,7 +56,6 @@ async def cancelled_after(count, run):
 
 
 async def turns_of(run):
-    """Return how many turns of the loop *run* takes."""
     count = 0
     async with anyio.create_task_group() as group:
 

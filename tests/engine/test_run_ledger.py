@@ -10,7 +10,6 @@ pytestmark = pytest.mark.anyio
 
 
 def replayed(*streams, at_once=1):
-    """Return a model that streams the given chunks, *at_once* of them in each read."""
     recordings = (tuple(TimedChunk(at // at_once, chunk) for at, chunk in enumerate(chunks)) for chunks in streams)
     return ReplayModel([Recording(arrivals) for arrivals in recordings])
 

@@ -16,7 +16,6 @@ def only(*lefts):
 
 
 async def timeline(model, *monitors, **options):
-    """Return the run, and every event with its time from the start."""
     begun = anyio.current_time()
     async with interwhen.run(model, "Q", monitors=monitors, **options) as run:
         events = [(anyio.current_time() - begun, event) async for event in run]

@@ -20,7 +20,6 @@ TEXT = "1+1=2\n2+2=5\n3+3=6\n"
 
 
 def scene(**options):
-    """Return a model and monitors that go through an interrupt, slow checks and forks."""
     model = Accountant([TEXT, "\n4+4=8\n"], size=3, forks=lambda r: "1+1=2", delay=0.001, **options)
     monitors = [
         watch(slow(0.002)),
@@ -225,7 +224,7 @@ async def test_a_timeout_around_one_event_loses_nothing(monitors_of):
 
 
 async def test_a_native_timeout_while_the_stream_is_closed_loses_nothing(loop):
-    """The end of the stream must reach the core though the task that learns of it is cancelled there."""
+    # The end of the stream must reach the core though the task that learns of it is cancelled there.
     model = Accountant([["1+1=2\n"]], closing=0.03)
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
         while True:
@@ -257,7 +256,7 @@ class Iterated(ScriptedModel):
 
 @pytest.mark.parametrize("breaks", [True, False])
 async def test_an_interrupted_iterator_has_not_come_to_its_end(breaks):
-    """What a generator says after it was interrupted, StopAsyncIteration, must not make half a text verified."""
+    # What a generator says after it was interrupted, StopAsyncIteration, must not make half a text verified.
     model = Iterated([], forks=str if breaks else None)
     async with interwhen.run(model, "Q", monitors=[watch()], budgets=interwhen.Budgets(reconnects=0)) as run:
         while True:

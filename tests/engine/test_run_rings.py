@@ -24,7 +24,6 @@ def no_collector():
 
 
 async def let_go_of(gone):
-    """Wait until *gone* is dead: a thread may hold what it wrote or looked at last, for as long as it is not run."""
     until = time.monotonic() + 30
     while gone() is not None and time.monotonic() < until:
         await anyio.sleep(0.01)
@@ -41,7 +40,6 @@ async def leave(run):
 
 
 async def let_go(run):
-    """Leave while the stream is awaited."""
     with anyio.move_on_after(0.5):
         await read(run)
 

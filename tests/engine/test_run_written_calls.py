@@ -36,7 +36,6 @@ def watch(**options):
 
 
 def asking(offer):
-    """Return a prompt and a sampling that make *offer*."""
     prompt = (Message("user", "What is the weather?"),)
     sampling = Sampling(extra={"tools": [WEATHER]}) if offer is OFFER else Sampling()
     if offer in (CODE, REACT):

@@ -106,7 +106,6 @@ async def test_the_wait_is_no_stall():
 
 
 def refusing(*errors):
-    """Return a model whose first stream has a mistake, and whose later requests get *errors*, and are then accepted."""
     left = list(errors)
     return model_of([["1+1=2\n", "2+2=5\n"], "\n"], opening=lambda number: left.pop(0) if number > 1 and left else 0.0)
 

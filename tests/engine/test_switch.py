@@ -101,7 +101,6 @@ def is_off(result):
 
 
 async def switched_off_in_flight(delivery):
-    """Return what a reader gets before and after the switch, and the result."""
     model = ScriptedModel([["held\n", Pause(1.0), "more\n"]])
     shown = []
 

@@ -34,7 +34,6 @@ async def outcomes(text, who=workers.in_process, *others, **options):
 
 
 def only(*lefts):
-    """Return an extractor of the sums whose left side is one of *lefts*."""
     return lambda segment: [claim for claim in sums(segment) if claim.left in lefts]
 
 
@@ -102,7 +101,7 @@ async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
 
 
 async def test_starting_a_worker_is_no_part_of_a_deadline():
-    """Otherwise a short one could never be kept: it would kill each worker before that was ready."""
+    # Otherwise a short one could never be kept: it would kill each worker before that was ready.
     slow_start = ProcessPool(1)
     started = WorkerProcess.start
     loop = asyncio.get_running_loop()
@@ -132,7 +131,6 @@ async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
 
 
 def is_gone(number):
-    """Tell whether a process has ended (a zombie counts as ended)."""
     try:
         os.kill(number, 0)
     except ProcessLookupError:
@@ -356,7 +354,7 @@ def test_what_is_no_message_is_told_from_one():
 
 
 async def test_half_a_message_holds_nobody_up():
-    """A worker that is stopped in the middle of its answer must not take the event loop with it."""
+    # A worker that is stopped in the middle of its answer must not take the event loop with it.
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)

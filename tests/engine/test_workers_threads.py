@@ -41,7 +41,6 @@ def right(_claim):
 
 
 async def abandon(who, *, seconds_left):
-    """Let a check of *who* begin in the pool of one run, and cancel it *seconds_left* before its deadline."""
     who.runs.clear()
     scope = anyio.CancelScope(deadline=anyio.current_time() + seconds_left)
     async with Workers(threads=2) as workers, anyio.create_task_group() as group:

@@ -73,29 +73,24 @@ def _claims(segment: Segment) -> list[Claim]:
 
 
 def on_lines(count: int) -> list[Monitor]:
-    """Return *count* monitors that check each line, with a verifier that does nothing."""
     return [Monitor(name=f"m{n}", trigger=Lines(), extractor=_claims, verifier=_nothing) for n in range(count)]
 
 
 def plain(count: int) -> list[str]:
-    """Return a text of *count* tokens without a line end."""
     return [word.replace("\n", "") for word in equal_lines(count)]
 
 
 def equal_lines(count: int) -> list[str]:
-    """Return equal lines, which share one check."""
     return [LINE[number % len(LINE)] for number in range(count)]
 
 
 def different_lines(count: int) -> list[str]:
-    """Return different lines, each of which has a check that runs."""
     words = equal_lines(count)
     words[3 :: len(LINE)] = [f" value {number}" for number in range(3, count, len(LINE))]
     return words
 
 
 def sums(count: int) -> list[str]:
-    """Return lines of 12 tokens with an equation."""
     words = equal_lines(count)
     for at in range(3, count, len(LINE)):
         words[at : at + 6] = [f" {at}", " +", " 17", " =", f" {at + 17}", " apples"]
@@ -103,7 +98,6 @@ def sums(count: int) -> list[str]:
 
 
 def document(count: int) -> list[str]:
-    """Return a JSON document of 12 tokens an entry."""
     entry = ("{", '"na', 'me"', ': "', "part", '", "', "count", '": ', "17", ', "ok"', ": true", "}, ")
     return ["[", *(entry[number % len(entry)] for number in range(count))]
 
@@ -117,25 +111,20 @@ async def _supervise(model: Model, monitors: Sequence[Monitor], journal: str | N
 
 
 def supervised(words: Sequence[str], monitors: Sequence[Monitor]) -> None:
-    """Read *words* in a run."""
     asyncio.run(_supervise(_Writer(words), monitors))
 
 
 def journaled(words: Sequence[str], monitors: Sequence[Monitor]) -> None:
-    """Read *words* in a run with a journal."""
     with TemporaryDirectory() as folder:
         asyncio.run(_supervise(_Writer(words), monitors, f"{folder}/run.journal"))
 
 
 def wrapped(words: Sequence[str], monitors: Sequence[Monitor]) -> None:
-    """Read *words* as a wrapped client does, without the client itself."""
     wire = MemoryWire(lambda _number, _body: texts(words))
     asyncio.run(collect(wire, list(monitors), settings={"workers": Workers(blocked_loop_after=None)}))
 
 
 def served(words: Sequence[str], monitors: Sequence[Monitor]) -> None:
-    """Answer a call with *words* by a gateway, without its HTTP server."""
-
     async def main() -> None:
         config = msgspec.convert({"upstreams": ["http://scripted/v1"]}, Config)
         gateway = Gateway(config, transport=ScriptedTransport(lambda _: events(list(words), api="chat")))
@@ -150,7 +139,7 @@ def served(words: Sequence[str], monitors: Sequence[Monitor]) -> None:
 
 
 def shipped(**spec: Any) -> list[Monitor]:
-    """Return the monitor of *spec*, prepared, so that no token waits for it."""
+    # Return the monitor of `spec`, prepared, so that no token waits for it.
     monitor = prepared_for(load_monitor(spec), "q")
     assert monitor is not None
     return [monitor]
@@ -198,19 +187,16 @@ IS_COMPARABLE = sys.version_info[:2] == (3, 11)
 
 
 def per_token(case: Case) -> float:
-    """Return the instructions for each further token of *case*."""
     # The first run imports and fills caches.
     _, short, long = (count_steps(case.read, case.text(count), case.monitors()) for count in (SHORT, SHORT, LONG))
     return (long - short) / (LONG - SHORT)
 
 
 def costs() -> Iterator[tuple[str, float]]:
-    """Yield each case by name, with its instructions per token."""
     return ((name, per_token(case)) for name, case in CASES.items())
 
 
 def main() -> int:
-    """Print the costs, or record them. Returns 1 if one of them is above the bar."""
     if sys.argv[1:] == ["--record"]:
         found = json.dumps({name: round(cost, 1) for name, cost in costs()}, indent=2)
         Path(__file__).with_suffix(".json").write_text(f"{found}\n", encoding="utf-8")

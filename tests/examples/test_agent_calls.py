@@ -29,8 +29,6 @@ CALLS = {"react": REACT, "code": CODE}
 
 
 def model_of(texts):
-    """Return a script: a model that looks up the price or orders, and then answers."""
-
     def script(request):
         said = json.dumps(request.json["messages"])
         kind = "order" if CUPS.question in said else "price"

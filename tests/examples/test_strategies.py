@@ -33,8 +33,6 @@ def by_name(strategy):
 
 
 def by_steps(choose):
-    """A model that knows three steps; *choose* tells from the request whether the next one is good."""
-
     def go_on(request):
         at = request.prefix.count("\n")
         return (GOOD if choose(request) else BAD)[at] + "".join(GOOD[at + 1 :])
@@ -43,7 +41,6 @@ def by_steps(choose):
 
 
 def thinker(request):
-    """Ends its thinking at once, then answers with the number of times that it had to wait."""
     if request.prefix.endswith("</think>"):
         return f"\nAnswer: {request.prefix.count('Wait')}"
     return " hm\n</think>\nAnswer: 0" if request.prefix else "<think>\nhm\n</think>\nAnswer: 0"
@@ -144,7 +141,6 @@ async def test_equal_texts_take_one_place_in_a_beam():
 
 
 async def test_trees_grow_independently():
-    """The first tree sees bad first steps only; the text of the second is good."""
     model = by_steps(lambda request: len(model.requests) > 2)
     found = await try_out(TreeSearch(), model)
     assert found.text == "".join(GOOD)

@@ -75,7 +75,6 @@ def test_a_repair_is_how_the_right_line_goes_on(family):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_garbled_lines_break_nothing(family):
-    """What a small model writes when it derails: every line gets a verdict, and each position lies in it."""
     for seed, worked in enumerate(problems(family, seeds=100)):
         rng, lines = random.Random(seed), [step.text for step in worked.steps]
         for text in (*lines, worked.answer):

@@ -25,7 +25,6 @@ def problems(family: str, *, hard: bool = False, seeds: int = SEEDS) -> Iterator
 
 
 def judge(family: str, prompt: str, lines: Sequence[str], answer: str | None = None) -> list[Verdict | None]:
-    """Return the verdict on each line (None: no claim), each read as a segment of its own."""
     steps, answers = monitors_for(family, prompt)
     at, verdicts = 8, list[Verdict | None]()
     for monitor, text in [*((steps, line) for line in lines), *([(answers, answer)] if answer is not None else [])]:
@@ -42,7 +41,6 @@ def last(family: str, prompt: str, lines: Sequence[str], answer: str | None = No
 
 
 def refuted(verdict: Verdict | None, line: str) -> tuple[str, str, str, str | None]:
-    """Return the wrong part, why, witness, repair."""
     assert isinstance(verdict, Violation), verdict
     where = verdict.where or Span(0, len(line))
     return line[where.start : where.end], verdict.why, verdict.witness, verdict.repair
@@ -60,8 +58,6 @@ def trace_of(worked: Worked) -> str:
 def supervise(
     family: str, prompt: str, replies: Script | Sequence[str | Sequence[str]], *, size: int = 1, **options: Any
 ) -> Result:
-    """Run the engine on *replies*, one for each request."""
-
     async def run() -> Result:
         model = ScriptedModel(replies, size=size)  # type: ignore[arg-type]
         async with interwhen.run(model, prompt, monitors=monitors_for(family, prompt, **options)) as run:
@@ -71,7 +67,6 @@ def supervise(
 
 
 def chunked(rng: random.Random, text: str) -> list[str]:
-    """Cut *text* at random: into characters, words, lines or larger."""
     most, chunks = rng.choice((1, 6, 40, 400)), list[str]()
     while text:
         size = rng.randint(1, most)
@@ -81,7 +76,6 @@ def chunked(rng: random.Random, text: str) -> list[str]:
 
 
 def learner(rng: random.Random, worked: Worked, at: int, wrong: str) -> Script:
-    """Return a model that writes *wrong* as line *at*, continues, and does better once it is interrupted."""
     lines = [step.text for step in worked.steps]
     closing = f"</think>\n{worked.answer}"
 

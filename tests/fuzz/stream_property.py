@@ -44,7 +44,7 @@ class Body:
 
 
 def finish(coroutine):
-    """Return the value of *coroutine*, which must not wait for anything."""
+    # Return the value of `coroutine`, which must not wait for anything.
     try:
         coroutine.send(None)
     except StopIteration as done:
@@ -53,7 +53,6 @@ def finish(coroutine):
 
 
 def read(parts, api, *, skip=False):
-    """Read the stream *parts* of *api* to its end or its error."""
     notes = StreamNotes()
     decode = lenient(DECODERS[api], notes) if skip else DECODERS[api]
     body = Body(parts)
@@ -80,16 +79,13 @@ def read(parts, api, *, skip=False):
 
 
 def cut_at(body, offsets):
-    """Return *body* in parts that end at *offsets*."""
     borders = sorted({offset % (len(body) + 1) for offset in offsets} | {0, len(body)})
     return [body[start:end] for start, end in pairwise(borders)]
 
 
 def holds_for(body, offsets=()):
-    """Assert what must hold for *body*, whatever it is, also when it arrives cut at *offsets*.
-
-    No exception but ours, no endless loop, no more text than bytes; and the cuts change nothing.
-    """
+    # Assert what must hold for `body`, whatever it is, also when it arrives cut at `offsets`. No exception but ours, no
+    # endless loop, no more text than bytes; and the cuts change nothing.
     for api in DECODERS:
         for skip in (False, True):
             whole = read([body], api, skip=skip)

@@ -39,7 +39,6 @@ def portal():
 
 @pytest.fixture
 def upstream(portal):
-    """A function that starts a scripted server and returns it."""
     managers = []
 
     def start(script, **options):
@@ -66,14 +65,12 @@ class Running:
         return self.base_url.removesuffix("/v1")
 
     def idle(self, seconds=60):
-        """Wait until no call is being served."""
         until = time.monotonic() + seconds
         while self.gateway.live:
             assert time.monotonic() < until, "a call is left"
             time.sleep(0.005)
 
     def metric(self, line):
-        """The value of a line of the metrics, once no call is left; 0 where there is none."""
         self.idle()
         lines = httpx2.get(f"{self.root}/metrics").text.splitlines()
         return next((float(each.rpartition(" ")[2]) for each in lines if each.startswith(f"{line} ")), 0.0)
@@ -81,7 +78,6 @@ class Running:
 
 @pytest.fixture
 def gateway(portal):
-    """A function that starts a gateway before *servers* and returns it; *watchers* are monitors for all calls."""
     running = []
 
     def start(*servers, watchers=(), offers=(), **config):
@@ -111,7 +107,6 @@ async def wait():
 
 
 def build(config, watchers, offers):
-    """Make a gateway whose monitors are objects of the test, not plug-ins."""
     built = Gateway(msgspec.convert(config, Config))
     chooser = built.chooser
     chooser.monitors.update({monitor.name: monitor for monitor in (*watchers, *offers)})

@@ -13,7 +13,6 @@ def corrected(request):
 
 
 def sse(text):
-    """The events of a stream, decoded; the end mark as it is."""
     found = [line.removeprefix("data: ") for line in text.split("\n") if line.startswith("data: ")]
     return [line if line == "[DONE]" else json.loads(line) for line in found]
 
@@ -24,7 +23,6 @@ def post(gateway, body, path="chat/completions", **options):
 
 
 def rest_of(client):
-    """Return all bytes that the socket *client* receives until the other side closes it."""
     return b"".join(iter(lambda: client.recv(65536), b""))
 
 

@@ -17,19 +17,16 @@ class Process:
         self.output = None
 
     def end(self, number, seconds=60):
-        """Send a signal, wait, and return the exit code."""
         self.child.send_signal(number)
         return self.wait(seconds)
 
     def wait(self, seconds=60):
-        """Wait until it has ended, and keep what it said."""
         self.output = self.child.communicate(timeout=seconds)[1]
         return self.child.returncode
 
 
 @contextmanager
 def serving(upstream, *arguments, log_level="error", cwd=None, environment=None):
-    """Run ``interwhen serve`` before *upstream*."""
     command = [sys.executable, "-c", _CODE, "--log-level", log_level, "serve", "--upstream", upstream, "--port", "0"]
     child = subprocess.Popen([*command, *arguments], stderr=subprocess.PIPE, text=True, cwd=cwd, env=environment)
     try:

@@ -237,12 +237,10 @@ it. The same holds for a call without monitors to a supervised route. The gatewa
 
 
 def routes(server):
-    """The methods and paths of *server*."""
     return [tuple(line.split()) for line in SERVERS[server].strip().splitlines()]
 
 
 def found_of(method, path):
-    """The route that the gateway takes *path* for; ``None`` outside ``/v1``."""
     if not path.startswith("/v1/"):
         return None
     inner = path.removeprefix("/v1/").replace("{id}", "x-1")

@@ -305,7 +305,6 @@ def counted(request):
 
 @pytest.mark.parametrize("script", [counted, refusing], ids=["corrected", "refused"])
 def test_the_chunk_with_the_finish_reason_has_the_result(script, upstream, gateway):
-    """Some clients drop a chunk that has only token counts."""
     running = gateway(upstream(script), watchers=[word(good="good")])
     body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
     *_, finish, last, _ = sse(post(running, body).text)

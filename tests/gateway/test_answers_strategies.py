@@ -16,8 +16,6 @@ from watchers import passing, word
 
 
 def told(*texts, prompt=3):
-    """A script: request number *n* is answered with text number *n*, and with the server's own counts."""
-
     def script(request):
         steps = events([texts[min(request.number, len(texts) - 1)]], api="chat")
         return (*steps[:-1], counts(prompt, 2), steps[-1])
@@ -364,7 +362,6 @@ class Wiretap:
         await self._inner.aclose()
 
     def usages(self):
-        """Return the counts that the server sent at the end of each stream."""
         bodies = [
             json.loads(line.removeprefix(b"data: "))
             for answer in self.answers
@@ -389,7 +386,6 @@ class Tapped:
 
 @pytest.fixture
 def tiny(portal):
-    """A llama.cpp server with the tiny model."""
     from tests.local.llamacpp import llama_server
 
     with portal.wrap_async_context_manager(llama_server()) as server:

@@ -16,7 +16,6 @@ pytestmark = pytest.mark.anyio
 
 
 def call(fields):
-    """A request as it goes over the wire."""
     body = json.dumps(fields).encode()
     return b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
 
@@ -66,7 +65,6 @@ def flood(request):
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
 async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gateway):
-    """It is dropped, and its upstream with it; meanwhile others are served."""
     server = upstream(
         lambda request: flood(request) if request.json["model"] == "flood" else events(["one"], api="chat")
     )
@@ -220,7 +218,6 @@ async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
 
 
 def half(running, sent=b"{"):
-    """A client that sends a part of a body, and no more."""
     client = socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60)
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5000000\r\n\r\n" + sent)
     return client

@@ -31,7 +31,6 @@ class Slow:
 
 
 def refuses(running):
-    """Wait until *running* takes no more connections."""
     until = time.monotonic() + 60
     while time.monotonic() < until:
         try:

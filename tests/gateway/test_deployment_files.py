@@ -30,7 +30,6 @@ def test_the_files_are_clean_yaml_and_say_that_they_were_not_run(name):
 
 
 def options(words):
-    """Parse the options of ``interwhen serve`` in *words*, and return them by name."""
     import inspect
 
     from interwhen.cli._serve import serve
@@ -43,14 +42,12 @@ def options(words):
 
 
 def settings(text):
-    """Read a configuration file as the gateway does, and return its tables."""
     found = tomllib.loads(text)
     load_config(found, environment={})
     return found
 
 
 def user_of_the_image():
-    """Return the user of the image, and the folder that belongs to this user."""
     lines = (FOLDER / "Dockerfile").read_text().splitlines()
     user = next(line.removeprefix("USER ") for line in lines if line.startswith("USER "))
     uid, gid = user.split(":")
@@ -104,7 +101,6 @@ def test_the_balancer_accepts_its_configuration(tmp_path):
 
 @pytest.fixture
 def cluster(yaml):
-    """Return the objects of the file for Kubernetes by kind."""
     return {one["kind"]: one for one in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())}
 
 

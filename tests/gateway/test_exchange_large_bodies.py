@@ -20,7 +20,6 @@ def address_of(running):
 
 
 def begun(running, size, sent):
-    """A client that announces *size* bytes and sends some; ``chunked``: that announces nothing."""
     client = socket.create_connection(address_of(running), timeout=60)
     length = b"transfer-encoding: chunked" if size == "chunked" else b"content-length: %d" % size
     client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n" + length + b"\r\n\r\n")

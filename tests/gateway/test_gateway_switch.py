@@ -73,7 +73,6 @@ def test_a_signal_switches_it_off_and_on(upstream):
 
 
 def slow(delivery):
-    """A monitor that comes to no verdict before the switch is thrown."""
     return word(slow=60, delivery=delivery)
 
 
@@ -98,8 +97,6 @@ def script():
 
 
 def throw_once(ready, running, then=lambda: None):
-    """Throw the switch of *running* in a thread, once *ready* says so."""
-
     def throw():
         until = time.monotonic() + 60
         while not ready() and time.monotonic() < until:
@@ -114,7 +111,6 @@ def throw_once(ready, running, then=lambda: None):
 
 
 def sent(server):
-    """Return a condition: *server* has sent the first text of a stream."""
     return lambda: server.posts and server.posts[0].generated
 
 

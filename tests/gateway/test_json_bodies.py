@@ -108,7 +108,6 @@ def test_pieces_spell_the_same_object(value):
 
 @pytest.fixture
 def decoded_here(monkeypatch):
-    """The sizes of the bodies that this process decodes."""
     sizes = []
     decode = _json_bodies._decode
     monkeypatch.setattr(_json_bodies, "_decode", lambda data: sizes.append(len(data)) or decode(data))

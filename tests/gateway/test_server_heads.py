@@ -25,8 +25,6 @@ def parser(request, monkeypatch):
 
 @pytest.fixture
 def start(parser, upstream, gateway):
-    """A function that starts a gateway with *limits*."""
-
     def start(steps=(), **limits):
         return gateway(upstream(steps or events(["one"], api="chat")), limits=limits)
 
@@ -38,7 +36,6 @@ def connected(running):
 
 
 def told(client):
-    """The head of the one answer that comes before the connection is closed, and the code of its error."""
     head, _, body = rest_of(client).partition(b"\r\n\r\n")
     error = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}

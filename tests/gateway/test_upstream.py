@@ -136,7 +136,6 @@ def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstrea
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch):
-    """Tests count the connections that are used again: wait long for the last bytes of an answer."""
     monkeypatch.setattr("interwhen.models._token_stream._DRAIN_SECONDS", 30.0)
 
 
@@ -180,7 +179,6 @@ def with_user(server):
 
 
 def is_discreet(answer):
-    """Whether it names the host of the upstream and nothing more."""
     return not any(word in answer for word in ("secret", "someone", "http:", "/v1", "chat/"))
 
 

@@ -11,8 +11,6 @@ OPTIONS = {"stream_options": {"include_usage": True}}
 
 
 def echoing(shape):
-    """An upstream that refuses bad requests with a body that holds them, as vLLM's 422 does."""
-
     def script(request):
         if "bad" not in request.json:
             return events(["fine\n"], api="chat")

@@ -15,7 +15,6 @@ for folder in ("hostile", "core", "engine/support"):
 
 @pytest.fixture
 def anyio_backend(request):
-    """Virtual time, except for tests with real sockets, which say so with the fixture *real_time*."""
     if "real_time" in request.fixturenames:
         return "asyncio"
     return virtual_backend()

@@ -84,18 +84,16 @@ ALL = [*SHORT, *(text for text in ARITHMETIC if len(text) >= 500), *LONG]
 
 
 def texts(max_size=8):
-    """Any mixture of it all, with ordinary text and sums between."""
     parts = st.sampled_from([*SHORT, "1+1=2\n", "2+2=5\n", "1 + 1 = 3\n", "\n", " ", "so "]) | st.text(max_size=8)
     return st.lists(parts, max_size=max_size).map("".join)
 
 
 def holds_token(text):
-    """Return the chat-template tokens that a tokenizer could see in *text*."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     return [token for token in TOKENS if unicodedata.normalize("NFKC", token).casefold() in plain]
 
 
 def acting(text):
-    """Return the characters of *text* that move, hide, reorder or cannot be written; newlines and joiners may stay."""
+    # Return the characters of `text` that move, hide, reorder or cannot be written; newlines and joiners may stay.
     shown = "\n\u200c\u200d\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd"
     return {c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") and c not in shown}

@@ -24,7 +24,6 @@ DEEP = msgspec.Raw(b"\x91" * 100_000 + b"\xc0")
 
 
 def honest(folder):
-    """Yield the records, as plain data, of real journals of each kind."""
     import journals
 
     paths = [
@@ -50,14 +49,13 @@ def honest(folder):
 
 
 def running(touched):
-    """Return the specification of a monitor that calls itself "terms", and creates the file *touched*."""
     argv = ["sh", "-c", f"touch {touched}; true {{file}}"]
     own = {"argv": argv, "languages": ["c"], "file": "main.c", "sandbox": "none"}
     return {"name": "command", "label": "terms", **own}
 
 
 def values(planted, url):
-    """Return what a forger writes into a field. *planted* is a folder of files that no reader may open."""
+    # `planted` is a folder of files that no reader may open.
     command = running(planted / "touched")
     return [
         f"command:argv=touch {planted / 'touched'},sandbox=none",
@@ -98,7 +96,6 @@ def values(planted, url):
 
 
 def nodes(value, place=()):
-    """Yield the place of each value in *value*, without the tags of records."""
     if place and place != (0,):
         yield place
     if isinstance(value, dict | list):
@@ -113,7 +110,6 @@ def at_place(tree, place):
 
 
 def written(trees):
-    """Return the bytes of a journal of *trees* with all digests, and the chain of the core, made right if possible."""
     chains = iter(heads(trees))
     data, chain = preamble()
     digest = b""
@@ -128,7 +124,6 @@ def written(trees):
 
 
 def heads(trees):
-    """Return what the core computes for each seal: what a forger who runs interwhen would write."""
     found = []
 
     class Reading(rebuilt.RebuiltRun):
@@ -151,7 +146,6 @@ def heads(trees):
 
 
 def forged(folder, planted, url, count, seed=36):
-    """Yield *count* forged journals as bytes, each with what was changed."""
     dice = random.Random(seed)
     files = [msgspec.msgpack.encode(trees) for trees in honest(folder)]
     hostile = values(planted, url)

@@ -117,7 +117,7 @@ READERS_OF_MANY = {
 
 
 def read(path, name, what=""):
-    """Return what is wrong with reading *path* by the reader *name*; empty if nothing is. *what* was forged in it."""
+    # Return what is wrong with reading `path` by the reader `name`; empty if nothing is. `what` was forged in it.
     mark = f"--- {path.parent.name} {name}: {what}\n"
     log = Path(os.environ["AUDIT_LOG"])
     begun, cpu, size = time.monotonic(), time.process_time(), log.stat().st_size
@@ -144,7 +144,6 @@ def read(path, name, what=""):
 
 
 def read_all(folder, planted, count, seed):
-    """Make *count* forged journals in *folder*, read each in every way, and print what was found, as JSON."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))  # a fault must not take the machine
     folder = Path(folder)
     (folder / "honest").mkdir(parents=True)

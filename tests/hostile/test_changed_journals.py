@@ -27,7 +27,6 @@ OPERATORS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 
 
 def lines(dice):
-    """Return a text of sums, now and then with a wrong one."""
     found = []
     for _ in range(dice.randrange(2, 6)):
         one, other, sign = dice.randrange(2, 99), dice.randrange(2, 99), dice.choice("+-*")
@@ -47,7 +46,6 @@ def record(seed, path, **options):
 
 
 def leaves(value, place=()):
-    """Yield the place and the value of each plain value in *value*."""
     if isinstance(value, dict | list):
         pairs = value.items() if isinstance(value, dict) else enumerate(value)
         for key, inner in pairs:
@@ -79,7 +77,6 @@ def changed(tree, place):
 
 
 def written(trees, *, sign):
-    """Return the bytes of a journal with all digests made right, and all signatures by *sign*."""
     data, chain = preamble()
     digest = b""
     for tree in trees:
@@ -94,7 +91,6 @@ def written(trees, *, sign):
 
 
 def reframed(trees):
-    """Return the bytes of a journal with only its checksums made right."""
     data, chain = preamble()
     for tree in trees:
         framed, chain = frame(msgspec.msgpack.encode(tree), chain)
@@ -120,7 +116,6 @@ READERS = (interwhen.read_journal, interwhen.replay, interwhen.timeline, page, r
 
 
 def is_open(tree, place):
-    """Tell whether nothing rests on the field: it is the signature of a seal that has none."""
     return tree[0] == "seal" and place[-1] == 3
 
 
@@ -162,7 +157,6 @@ def test_a_changed_field_is_refused(signed, key, tmp_path):
 
 
 def test_a_file_that_was_made_again_names_nobody(tmp_path, key):
-    """A file in which all hashes were made again is another run: it is believed as far as hashes tell, and no further."""
     for seed in range(COUNT):
         result = record(seed, tmp_path / f"{seed}.journal")
         if result.status == "verified":

@@ -104,8 +104,6 @@ def test_the_check_of_tool_calls_is_linear():
 
 
 def of_core(trigger, size=None, **options):
-    """Return a reader that drives a whole run whose monitor looks at *trigger*."""
-
     def read(text):
         driver = run(Monitor(name="m", verifier=monitor().verifier, extractor=lambda _: (), trigger=trigger), **options)
         driver.say(text, size)
@@ -133,7 +131,6 @@ def test_scanners_are_linear_for_one_chunk(trigger):
 @QUICK
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=repr)
 def test_scanners_are_quick_for_one_chunk(trigger):
-    """A server that does not stream sends all of its text at once."""
     baits = [*map(Bait, (".", "<", " ", "a" * 9, "<tool_call")), TAG]
     assert_quick(of_core(trigger), baits=baits, size=100_000, seconds=4)
 

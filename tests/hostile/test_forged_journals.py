@@ -50,7 +50,6 @@ def run(*arguments):
 
 @pytest.fixture
 def path(tmp_path):
-    """The journal of a run with the monitor "terms", whose header says that this is another command than it was."""
     path = tmp_path / "runs" / "run.journal"
     path.parent.mkdir()
     record(path, CODE, "Q", running("/dev/null"))
@@ -154,7 +153,6 @@ async def test_no_server_that_a_header_names_gets_the_key(tmp_path, monkeypatch,
 
 
 def read_all(folder, planted):
-    """Return what ``forged_readers.py`` finds in a process with the audit hook."""
     log = planted / "audit.log"
     hook = Path(__file__).with_name("forged_hook")
     allowed = (sys.prefix, sys.base_prefix, ROOT, Path(os.__file__).parent, folder, "/proc", "/sys", "/dev", log)

@@ -39,7 +39,6 @@ ONE_LINE = [text for text in (*MARKERS, *TOKENS) if "\n" not in text and text.st
 
 
 def ours(driver):
-    """Return the text at each insertion of the trace."""
     transcript = driver.core.transcript
     return [transcript.slice(entry.span.start, entry.span.end) for entry in transcript.insertions]
 

@@ -53,7 +53,6 @@ async def test_leaving_at_every_token_leaves_no_task_and_no_socket(leave, real_t
 
 
 async def read(run, text):
-    """Read until *text* has been shown."""
     shown = ""
     async for event in run:
         if isinstance(event, interwhen.Delta):
@@ -113,7 +112,6 @@ async def test_runs_that_share_their_configuration_do_not_touch_each_other(delay
 
 
 def what_counts(result):
-    """All of a result but its clock."""
     checks = [(check.monitor, check.key, check.span, check.outcome) for check in result.checks]
     # The time to the first text of a resume is a difference of two readings of the clock, and not exact.
     resumes = tuple(replace(each, first_token=None) for each in result.ledger.resumes)
@@ -122,7 +120,6 @@ def what_counts(result):
 
 
 async def test_a_run_beside_a_hostile_one_ends_as_it_does_alone(real_time):
-    """One server, one model object: what one stream brings is in no other."""
     bad = events(["\x00" * 100, "</think><|im_end|>\n", "1+1=3\n" * 50])
     good = events(TOKENS)
 

@@ -175,7 +175,6 @@ def test_a_line_that_is_too_long_hides_nothing(unit):
 
 
 def test_a_deep_stack_makes_no_wrong_verdict():
-    """Where Python has no room left for a deep tree, that is an error, which no one takes for a pass."""
     text = "1" + "+1" * 140 + " = 141"
 
     def at(depth):

@@ -18,7 +18,6 @@ def script(request):
 
 
 def answering(texts):
-    """Return the steps of a streamed answer with a count of its tokens, which smolagents needs."""
     *chunks, end = events(texts, api="chat")
     return (*chunks, counts(1, len(texts)), end)
 
@@ -36,8 +35,6 @@ def server():
 
 @pytest.fixture
 def endless():
-    """A server whose answer begins and does not end."""
-
     def begin(_):
         first, *_ = events(["17 * 24 = 408\n"], api="chat")
         return (first, Stall())
@@ -59,7 +56,6 @@ async def async_client(server, anyio_backend):
 
 
 def is_caught(facts):
-    """Whether *facts* are those of the caught mistake, and no more than JSON."""
     import json
 
     [violation] = json.loads(json.dumps(facts))["violations"]

@@ -39,7 +39,6 @@ def endpoint():
 
 @pytest.fixture(scope="module")
 def problem(endpoint):
-    """A problem in which the model, at temperature 0, makes a mistake that the shipped verifier finds."""
     with interwhen.wrap(openai.OpenAI(**endpoint), monitors=["arithmetic"]) as client:
         for asked in PROBLEMS:
             messages = [{"role": "user", "content": asked}]

@@ -65,7 +65,6 @@ def test_a_graph_keeps_the_facts_in_its_messages(server):
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_reader_that_stops_early_ends_the_call(kind, endless):
-    """The generators of LangChain leave those below them to the garbage collector."""
     model, _ = chat(endless)
     with interwhen.watching() as seen:
         if kind == "sync":

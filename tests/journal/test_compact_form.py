@@ -22,7 +22,6 @@ pytestmark = pytest.mark.anyio
 
 
 def played(form, until=None):
-    """Play the tape of the compact *form* up to the entry *until*; return the trace, in UTF-16 units."""
     text = form.get("text", "").encode("utf-16-le", "surrogatepass")
     chars = form.get("chars", [])
     known, cuts = dict(form.get("numbers", [])), [*form.get("cuts", [])]
@@ -117,7 +116,6 @@ TIMES = {
 
 
 def timeless(line):
-    """Return the compact form of *line* with no time, and the order of its events."""
     form = json.loads(line.compact, object_hook=lambda one: {name: one[name] for name in one if name not in TIMES})
     for name in ("cuts", "shown", "frontier", "incidents"):
         form[name] = [{**one, "at": 0} for one in form.get(name, [])]
@@ -160,7 +158,7 @@ def test_a_lone_surrogate_is_escaped():
 
 
 async def test_the_compact_form_of_a_long_run_is_small(path):
-    """73,000 tokens and 1,010 checks stay below 1.5 MB. The facts are those that an engine would tell."""
+    # The facts are those that an engine would tell.
     spin = random.Random(1)
 
     def equation(segment):

@@ -55,7 +55,6 @@ def new_id(number=0, at=None):
 
 
 async def call(directory, number=0, *, lines=RIGHT, at=None, has_problem=False, ends=True):
-    """Make one call with a journal; return its id and its result."""
     head = CallHead(new_id(number, at), "wrap", "chat", "m", "t" * 32, streams=True)
     journal = directory.begin(head, shows_path=True)
     async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=journal) as run:
@@ -96,7 +95,6 @@ async def test_one_thread_writes_the_journals_of_many_calls(directory):
     here = directory()
 
     def threads():
-        """Those of other tests may end meanwhile, and the first run of a process starts the one that watches loops."""
         return {thread for thread in threading.enumerate() if thread.name != "interwhen-loop-watch"}
 
     before = threads()
@@ -424,7 +422,6 @@ async def test_many_journals_are_written_less_often_and_are_not_taken_for_a_disk
 
 
 def until(condition, seconds=30):
-    """Wait until *condition* holds."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never came true"
@@ -432,7 +429,6 @@ def until(condition, seconds=30):
 
 
 async def test_no_call_wakes_a_thread_that_comes_around_anyway(directory, monkeypatch):
-    """To wake it costs two changes of context, just when the first token is due."""
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(_directory, "_LINGER_SECONDS", 1000.0)
     here, woken = directory(), []

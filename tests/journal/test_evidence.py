@@ -22,7 +22,6 @@ async def recorded(path, text="1+1=2 and so\n2+2=4\n", monitor=None):
 
 
 def forge(path, change, **options):
-    """Apply *change* to each record, and write the file with matching checksums and seals."""
     path.write_bytes(put_together([change(record) for record in taken_apart(path.read_bytes())], **options))
 
 

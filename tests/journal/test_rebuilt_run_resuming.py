@@ -33,7 +33,7 @@ FAULT = pytest.mark.fault(
 
 
 def summary(result):
-    """What must not depend on when a process ended."""
+    # What must not depend on when a process ended.
     violations = {(v.monitor, v.key, v.span, v.remedy, v.cut, v.inserted) for v in result.violations}
     checks = [(c.monitor, c.key, c.span, getattr(c.outcome, "verdict", None)) for c in result.checks]
     return result.status, result.text, result.reasoning, result.answer, violations, checks, result.insertions

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.mark.parametrize("other", [{"key": "1+1=2 or so"}, {"span": Span(0, 3)}], ids=["key", "span"])
 async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for_it(other, path):
-    """`_read_again`: the text must still give the recorded claim, or its check is an error."""
+    # `_read_again`: the text must still give the recorded claim, or its check is an error.
     checked = []
 
     def note(claim):
@@ -48,7 +48,6 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
 
 
 async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(path):
-    """A verifier that fails when the run is resumed is asked again, with all that the extractor had read."""
     seen = []
 
     def note(claim):
@@ -94,8 +93,6 @@ class Counted(ScriptedModel):
 
 
 async def test_what_each_request_was_counted_is_in_the_ledger_of_all_that_go_on(path):
-    """`RebuiltRun.usages`: a request's usage is kept beside those of the requests before it."""
-
     def script(request):
         # Each stream ends behind a wrong sum, and is read to its end, with its usage, before the slow check cuts it back.
         text = rest(request.prefix)

@@ -34,8 +34,6 @@ async def supervised(path, **options):
 
 
 def with_text(change):
-    """Return a change of the plain text in records of text."""
-
     def changed(record):
         if isinstance(record, records.TextRecord):
             return msgspec.structs.replace(record, texts=tuple(change(text) for text in record.texts))
@@ -45,7 +43,6 @@ def with_text(change):
 
 
 def readers(path):
-    """Return each way to read the journal at *path* as a function."""
     monitors = [watch()]
 
     def page():

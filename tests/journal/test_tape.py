@@ -7,7 +7,6 @@ from interwhen.journal._timeline import RunNotes, TextCut, TextWritten
 
 
 def written(*texts, **options):
-    """Return a transcript, its tape and the notes after *texts*, each of one token, one second apart."""
     transcript, notes = Transcript("answer"), RunNotes()
     tape = Tape(transcript, notes, **options)
     for number, text in enumerate(texts):

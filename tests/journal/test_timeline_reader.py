@@ -19,7 +19,6 @@ pytestmark = pytest.mark.anyio
 
 
 def parts_of(data, sizes):
-    """Feed *data* to a reader in pieces of *sizes*, and return the reader and its parts."""
     reader, parts, at = TimelineReader("x"), [], 0
     for size in sizes:
         reader.feed(data[at : at + size])
@@ -71,7 +70,6 @@ async def test_the_parts_of_a_growing_journal_are_its_timeline(name, path):
 
 @pytest.mark.parametrize("name", ["repairs", "slow checks"])
 async def test_several_consumers_share_one_reader(name, path):
-    """Each has a mark, and takes its parts at other times."""
     _, _, data = await recorded(KINDS[name], path)
     reader, often, seldom = TimelineReader("x"), PartMark(), PartMark()
     parts = {id(often): [], id(seldom): []}
@@ -87,7 +85,7 @@ async def test_several_consumers_share_one_reader(name, path):
 
 
 def test_parts_are_joined_in_place():
-    """Copies of the lists for each part would take quadratic time. The joined parts themselves stay as they are."""
+    # Copies of the lists for each part would take quadratic time. The joined parts themselves stay as they are.
     cut, request = TextCut(0.0, 0, 1, None, number=2), RequestTimes(number=1)
     recording = GrowingNotes()
     part = RunNotes(end=1.0, text=["a"], times=[0.5], chars=[1], cuts=[cut], requests={0: request})
@@ -117,7 +115,6 @@ async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):
 
 
 async def test_a_journal_that_was_resumed_after_its_end_begins_again(path):
-    """The reader of the first process left, which ended the run; the second process makes that end void."""
     kind = KINDS["repairs"]
     async with kind.run(journal=path) as run:
         async for event in run:

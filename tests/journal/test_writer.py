@@ -92,7 +92,6 @@ class Hand:
         pass
 
     def come(self):
-        """Write, as a clerk does: only if it was woken."""
         if self.is_woken:
             self.is_woken = False
             self.write()
@@ -176,7 +175,6 @@ def test_a_clerk_in_another_thread_loses_no_chunk():
 
 
 def test_a_chunk_costs_few_steps_of_the_interpreter_and_no_object():
-    """The journals of 500 streams share one core with them: what a chunk costs there is counted, not timed."""
     made, counts = Recording(), []
 
     def trace(frame, event, _argument):
@@ -370,7 +368,6 @@ async def test_a_closing_that_fails_is_told():
 
 
 async def test_a_kill_loses_no_more_than_a_flush(path, loop):
-    """What the reader saw before the last request, remedy or flush is in the file while the run continues."""
     model = ScriptedModel([["1+1=2\n", "2+2=5\n"], ["\n3+3=6\n4+4", Pause(600)]])
     async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as going:
         async for event in going:

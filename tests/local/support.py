@@ -13,7 +13,6 @@ WHY, WITNESS, REPAIR = "the test says so", "the test would rather have 7", "7"
 
 
 def refuting(line=1, *, times=1, phase="both", **options):
-    """A monitor that refutes line number *line* of those it sees and what follows, *times* times; all else passes."""
     keys, seen, left = count(), count(), [times]
 
     def extract(segment):
@@ -44,7 +43,6 @@ class Played(NamedTuple):
 
     @property
     def shown(self):
-        """What the reader has put together from the events."""
         text = ""
         for event in self.events:
             if isinstance(event, Delta):
@@ -68,5 +66,4 @@ async def play(model, monitors, prompt=PROMPT, **options):
 
 
 async def unwatched(model, *pieces):
-    """What the model says after *pieces* without supervision."""
     return (await model.complete(Request(PROMPT, pieces, GREEDY))).text

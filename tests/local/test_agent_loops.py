@@ -27,8 +27,6 @@ def seen(_):
 
 
 def gate(found):
-    """Return a monitor that holds calls, and lists all that looks like one in *found*."""
-
     def extract(segment):
         found.append(segment.text)
         return ()
@@ -50,7 +48,6 @@ def url():
 
 
 def react(client):
-    """Return the replies of a ReAct loop, and the messages of its first request."""
     messages = [{"role": "system", "content": REACT}, {"role": "user", "content": QUESTION}]
     asked, replies = list(messages), []
     for _ in range(STEPS):
@@ -66,16 +63,10 @@ def react(client):
 
 
 def code(client):
-    """Return the replies of a CodeAgent, and the messages of its first request."""
     smolagents = pytest.importorskip("smolagents", reason="smolagents is not installed")
 
     def add(one: int, other: int) -> int:
-        """Add two numbers.
-
-        Args:
-            one: a number
-            other: a number
-        """
+        # Args: one: a number other: a number
         return one + other
 
     model = smolagents.OpenAIModel(

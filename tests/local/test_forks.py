@@ -15,8 +15,6 @@ ASKED = "\nState so far, in braces:"
 
 
 def asking(verdict, replies, **options):
-    """A monitor that asks for the state after each line of reasoning, and judges the answer by *verdict*."""
-
     def parse(reply, segment):
         replies.append((segment.text, reply))
         for number in re.findall(r"\d+", reply)[:1]:

@@ -28,7 +28,6 @@ class Wiretap:
         await self._inner.aclose()
 
     def timings(self, *, stream):
-        """Return what the server says of its own work, at the end of each answer."""
         found = []
         for is_stream, data in self.answers:
             if is_stream is stream:

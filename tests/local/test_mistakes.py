@@ -13,7 +13,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
     return "asyncio"
 
 

@@ -78,7 +78,6 @@ async def test_both_apis_say_the_same(anyio_backend, api):
 
 @pytest.fixture
 async def by_turns(anyio_backend):
-    """The same server, asked as one whose chat can only continue by further turns."""
     async with (
         llama_server(context=TINY_CONTEXT) as server,
         ChatModel(f"{server.url}/v1", "tiny", api_key=server.api_key, resume="turn") as model,

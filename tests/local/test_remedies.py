@@ -23,7 +23,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
     return "asyncio"
 
 
@@ -32,7 +31,6 @@ APIS = ("completions", "chat")
 
 
 def remedied(played):
-    """The one violation of *played*, after the checks that hold for every remedy that continues."""
     result = played.result
     [violation] = result.violations
     assert violation.interrupted

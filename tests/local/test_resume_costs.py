@@ -10,7 +10,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 async def shares(model, rounds):
-    """Run *rounds* corrections, each of another line, and return the cached share of each resumed prompt."""
     found = []
     for line in range(rounds):
         result = (await play(model, [refuting(line % 3 + 1)])).result

@@ -21,7 +21,6 @@ def server(request):
 
 
 def expected(kind, form):
-    """Return how a cut in the reasoning is continued there, and where the reasoning is."""
     if kind == "llamacpp-tags":
         return "prefill", None
     # Reasoning as text, and a template that writes a reasoning of its own before it: only token ids continue there.
@@ -72,7 +71,6 @@ async def test_the_doctor_says_the_same(server):
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("remedy", [Feedback("append"), Feedback("rewind"), Resample(), Repair()], ids=str)
 async def test_responses_continue_by_a_turn(remedy, stream, server):
-    """llama.cpp takes the items of the assistant."""
     _, url = server
     async with openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0) as bare:
         client = interwhen.wrap(bare, [refuting(2, remedy=remedy, level="witness")])

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 def anyio_backend():
-    """What is done with the text of a model is the same on each loop; test_model.py and test_forks.py run on both."""
     return "asyncio"
 
 
@@ -52,7 +51,6 @@ def watch(may_order, **options):
 
 
 async def calls_of(model, monitor, stock=12):
-    """Return the calls that an agent reads in what it was shown, and the result."""
     async with interwhen.run(
         model, (Message("user", POLICY.format(stock=stock)),), monitors=[monitor], sampling=SAMPLING
     ) as run:

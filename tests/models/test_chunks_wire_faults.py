@@ -33,7 +33,6 @@ def api(request):
 
 
 async def read(stream):
-    """Read a stream to its end: the text, the finish reason, the usage, and the error that ended it."""
     chunks, error = [], None
     try:
         while got := await stream.receive():
@@ -46,7 +45,6 @@ async def read(stream):
 
 
 async def play(name, api, transport, *, timeouts=None):
-    """Meet the fault *name*, and check that nothing stays open."""
     async with ScriptedServer(lambda _: fault(name, api)) as server:
         model = ADAPTERS[api](
             server.base_url, "m", transport=transport, retries=Retries(attempts=0), timeouts=timeouts or Timeouts()
@@ -242,7 +240,6 @@ async def test_headers_that_do_not_come_are_a_timeout(api, transport):
 
 
 async def test_keepalives_are_no_chunks(transport):
-    """Such events bring no tokens, so the timer between tokens continues."""
     async with (
         ScriptedServer(lambda _: fault("keepalive_only")) as server,
         CompletionsModel(server.base_url, "m", transport=transport) as model,
@@ -281,7 +278,6 @@ async def test_what_does_not_speak_http(transport):
 
 
 async def test_any_cut_of_the_bytes_gives_the_same_stream(api, transport):
-    """Byte by byte through a real socket: what TCP does at its worst."""
     from interwhen.testing.server import Send
 
     whole = b"".join(step.data for step in fault("u2028", api))

@@ -96,7 +96,6 @@ def greedy(**extra):
 
 
 async def asked(server, probe="auto", model="m"):
-    """Return the proof of *server*, the tokens that it took, and the requests."""
     chat = ChatModel("http://h/v1", model, api_key="", transport=server, probe=probe)
     await chat.capabilities()
     tokens = await chat.prove() if chat.needs_proof else None
@@ -198,7 +197,6 @@ async def test_a_probe_that_runs_always_end_early_is_given_up_for_a_while(monkey
     proof, wire = EndpointProof("m@h"), Wire()
 
     async def learn():
-        """Leave once the probe has been sent, or if none is sent."""
         chats = wire.chats
         async with anyio.create_task_group() as group:
 

@@ -39,7 +39,6 @@ def fake_gguf(tmp_path):
 
 
 def alive(pid):
-    """Whether the process runs; one that has ended but was not yet waited for does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):

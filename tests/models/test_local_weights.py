@@ -83,7 +83,6 @@ def test_the_tiny_weights_are_in_the_package_and_whole():
 
 @pytest.fixture
 def tiny(tmp_path):
-    """A copy of the tiny model's files, to be damaged."""
     original = TinyWeights().path
     for path in (original, original.with_suffix(".sha256")):
         (tmp_path / path.name).write_bytes(path.read_bytes())
@@ -137,7 +136,6 @@ def test_smollm2_weights_that_are_not_installed_say_how_to_install_them(monkeypa
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """A hub on this machine with one file, ``w.gguf`` of ``own/name``; ``hub.log`` says what was asked."""
     pytest.importorskip("huggingface_hub", reason="the extra 'local' is not installed")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
 

@@ -81,7 +81,7 @@ ANYTHING = st.recursive(
 
 @given(ANYTHING)
 def test_what_a_client_sends_is_read_or_left_out(body: object) -> None:
-    """The server decides on a malformed request; reading it must not fail before."""
+    # The server decides on a malformed request; reading it must not fail before.
     assert all(isinstance(message, Message) for message in read_messages(body))
 
 
@@ -98,7 +98,6 @@ def test_text_is_not_added_to_a_turn_with_calls() -> None:
 
 
 def test_a_message_without_calls_is_written_as_before() -> None:
-    """Journals and hashes of prompts stay what they were."""
     assert msgspec.json.encode(Message("user", "q")) == b'{"role":"user","content":"q"}'
     assert msgspec.json.decode(b'[{"role":"user","content":"q"}]', type=Prompt) == (Message("user", "q"),)
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(MESSAGES), type=Prompt) == MESSAGES

@@ -188,7 +188,7 @@ async def test_work_can_be_stopped_before_a_request_and_after_a_read():
     [(4, True, 5, 1), (4, True, 3, -1), (4, False, 6, 2), (4, False, 0, 0), (4, True, None, 0)],
 )
 async def test_tokens_that_only_the_server_saw_are_beside_the_budget(came, finished, counted, unseen):
-    """The token that ends a text has no chunk. Before the finish reason, a server may not have counted all of it."""
+    # Before the finish reason, a server may not have counted all of it.
     meter = MeteredModel(ScriptedModel([["a"]]), 10)
     meter.settle(Usage(completion_tokens=counted), came=came, finished=finished)
     assert (meter.unseen, meter.left) == (unseen, 10)
@@ -214,8 +214,7 @@ async def test_a_budget_may_hold_prompts_too():
 
 @pytest.mark.parametrize(("counts_prompts", "cached"), [(False, 30), (True, 0)])
 async def test_a_budget_of_prompts_hides_what_is_cached(counts_prompts, cached):
-    """Cached prompt tokens use up this budget like others, so a run must not take them for cheap."""
-
+    # Cached prompt tokens use up this budget like others, so a run must not take them for cheap.
     class Said(Reads):
         def __init__(self):
             self.reads = [[Chunk("a", usage=Usage(40, 30, 1))]]

@@ -37,7 +37,6 @@ GATE = interwhen.Monitor(
 
 
 def call_deltas(eggs, call_id="c1", extra=None):
-    """Return a call in three pieces, as OpenAI, vLLM and llama.cpp send it."""
     first = {"index": 0, "id": call_id, "type": "function", "function": {"name": "buy", "arguments": ""}}
     if extra is not None:
         first["extra_content"] = extra
@@ -61,7 +60,6 @@ async def everything(stream):
 
 
 async def run(model, monitors, sampling=WITH_TOOLS):
-    """Return the calls that the reader sees, and the result."""
     calls = {}
     async with interwhen.run(model, "59 + 1?", monitors=monitors, sampling=sampling) as running:
         async for event in running:

@@ -98,7 +98,7 @@ async def test_max_tokens_gets_the_name_that_the_model_wants():
 
 @pytest.mark.anyio
 async def test_a_temperature_of_the_caller_is_not_dropped():
-    """A refused option of the caller is an error. Only forks do without their options."""
+    # A refused option of the caller is an error. Only forks do without their options.
     async with ScriptedServer(Hosted("openai", RIGHT)) as server, ChatModel(server.base_url, "hosted") as model:
         with pytest.raises(interwhen.ModelError, match="temperature"):
             await model.stream(Request(ASKED, sampling=Sampling(temperature=0.0)))
@@ -121,8 +121,7 @@ async def test_a_fork_does_without_refused_options_and_ends_at_its_stop_sequence
 
 @pytest.mark.anyio
 async def test_a_fork_whose_tokens_were_all_spent_on_reasoning_is_an_error():
-    """Its reply is empty. That does not say that there is nothing to check."""
-
+    # Its reply is empty. That does not say that there is nothing to check.
     @interwhen.verifier(name="sure")
     def sure(claim):
         return interwhen.Pass()

@@ -38,7 +38,6 @@ def both(request):
 
 
 async def sent(kind, request, *, owned_by="scripted", **options):
-    """Return the body that *kind* sends for *request*."""
     async with ScriptedServer(both, owned_by=owned_by) as server, kind(server.base_url, "m", **options) as model:
         stream = await model.stream(request)
         while await stream.receive():
@@ -333,7 +332,6 @@ async def test_a_fork_that_fails_is_typed(kind, transport):
 
 
 async def test_a_fork_from_a_prefilled_turn_is_streamed(transport):
-    """In one response llama.cpp would repeat the kept text in front of the answer."""
     async with (
         ScriptedServer(lambda _: fault("usage_only", "chat"), owned_by="llamacpp") as server,
         ChatModel(server.base_url, "m", transport=transport) as model,

@@ -151,7 +151,6 @@ def test_an_event_of_exactly_the_limit_passes_on_both_paths():
 
 
 def test_a_body_without_a_newline_costs_its_length_once():
-    """A search that starts over for each read would look at 2,000 times as many bytes."""
     decoder = SseDecoder(limit=1 << 22)
     rng = random.Random(7)
     for _ in range(4000):

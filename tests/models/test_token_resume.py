@@ -101,7 +101,6 @@ def test_a_stream_without_ids_makes_no_trail():
     st.lists(st.sampled_from([("reasoning", "ab"), ("answer", "abc"), ("answer", "b"), (None, "<think>")])), st.data()
 )
 def test_kept_ids_and_the_rest_are_always_the_kept_text(units, pick):
-    """For any trail and any text that stands, the ids and the rest spell exactly this text, phase by phase."""
     trail = trail_of(*units)
     spelled = [(phase, text) for phase, text in units if phase]
     cut = pick.draw(st.integers(0, len(spelled)))
@@ -247,7 +246,7 @@ async def test_text_that_may_begin_a_tag_is_not_lost_if_the_server_names_no_fini
 
 @pytest.mark.anyio
 async def test_the_ids_of_an_event_never_hold_text_that_comes_later():
-    """`a <` may be followed by `/think>`: its `a ` waits, so that a cut after it does not keep the id of ` <`."""
+    # `a <` may be followed by `/think>`: its `a ` waits, so that a cut after it does not keep the id of ` <`.
     texts = ("x", "a <", " 5", " <", "/think>b")
     raw = [{"choices": [{"index": 0, "text": text, "token_ids": [at]}]} for at, text in enumerate(texts)]
     trail = TokenTrail((9,))
@@ -326,7 +325,6 @@ async def test_the_rest_of_a_cut_token_and_a_repair_are_tokenized_as_one_text():
 
 @pytest.mark.anyio
 async def test_a_fork_starts_from_the_ids_of_the_stream():
-    """A fork has the same prefix as the stream, so the server finds it in its cache."""
     script = Vllm()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -423,7 +421,6 @@ def test_a_count_of_the_server_is_not_replaced():
 
 
 def test_the_count_of_the_prompt_waits_for_the_first_chunk():
-    """vLLM sends the ids of the prompt in an event with the role alone, and then may send a tag, which has no text."""
     role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "prompt_token_ids": [1, 2, 3]}
     tag = {"choices": [{"index": 0, "delta": {}, "token_ids": [6]}]}
     found = _read(TokenTrail(), role, tag, _event("It", [7]), _event(" is", [8]))

@@ -50,7 +50,6 @@ async def test_a_repair_in_the_reasoning_continues_there(kind, opened):
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", SCRIPTS)
 async def test_the_second_correction_tokenizes_only_what_is_new(kind):
-    """From the second request on, all servers send the ids of their text."""
     script = SCRIPTS[kind]()
     async with (
         ScriptedServer(script, owned_by=kind.partition("-")[0]) as server,

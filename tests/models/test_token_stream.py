@@ -133,7 +133,6 @@ async def test_counts_behind_the_finish_reason_arrive_though_nothing_follows():
 
 
 async def test_a_token_without_text_is_progress():
-    """Half a character, for which some servers send a log-probability and no text."""
     half = data({"choices": [{"index": 0, "text": "", "logprobs": {"token_logprobs": [-1.0]}}]})
     transport = ScriptedTransport(lambda _: [Send(half), Sleep(5.0), *events(["x"])])
     stream = await open_model("completions", "http://h/v1", transport=transport).stream(Request("q"))

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def long(request, monkeypatch):
-    """Give the looks the time that a busy machine needs, except where the limit of time itself is tested."""
     if "given_up" not in request.node.name:
         monkeypatch.setattr("interwhen.models._token_stream.MOST_SECONDS", 60.0)
 
@@ -132,7 +131,6 @@ async def test_a_server_without_slots_is_asked_once(bad):
 
 
 def llama(looks):
-    """The GET requests of a llama.cpp server whose slot is held for *looks* looks."""
     left = [looks]
 
     def pages(request):

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_to_the_collector():
-    """A socket or generator that only the collector would close warns, and a warning is an error."""
     yield
     gc.collect()
 
@@ -223,7 +222,6 @@ async def test_cancelled_at_any_turn_by_asyncio_itself(way, transport):
 
 
 def endless_with_answers(request):
-    """Streams that do not end, and whole answers to forks."""
     return fault("endless") if request.json.get("stream") else reply(200, b'{"choices": [{"text": "yes"}]}')
 
 
@@ -231,10 +229,7 @@ def endless_with_answers(request):
     "W32", injected="a close at every turn of a stream of text", happens="the reader wakes; nothing is left open"
 )
 async def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector(transport):
-    """The close may meet a reader whose bytes have just arrived: it is awake and has not run yet.
-
-    A fork is cancelled at the same turn. Trio warns about each generator that was not run to its end or closed.
-    """
+    # A fork is cancelled at the same turn. Trio warns about each generator that was not run to its end or closed.
     async with ScriptedServer(endless_with_answers) as server:
         model = open_model(server, transport)
         for count in range(40):
@@ -272,7 +267,6 @@ async def test_a_cancelled_read_closes_the_connection_and_the_stream_does_not_re
 
 @pytest.mark.fault("P12", injected="500 streams at once", happens="none waits for another; all closed")
 async def test_five_hundred_streams_at_once(transport):
-    """No pool makes a stream wait for another."""
     async with ScriptedServer(lambda _: fault("stall")) as server, open_model(server, transport) as model:
         streams = []
 

@@ -106,7 +106,6 @@ def test_a_carried_error_without_a_body_is_none():
 
 
 def test_no_code_looks_for_words_in_the_body_of_an_error():
-    """Whatever else is decided by an error body is decided by what this module makes of it."""
     found = []
     for path in Path(interwhen.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

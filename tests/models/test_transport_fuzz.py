@@ -25,7 +25,6 @@ NOISE = st.sampled_from([b"", b": a comment", b"event: message", b"id: 1", b"ret
 
 
 def framed(api, text, ends, noise, style):
-    """One event with *text*: *style* says how its JSON is spelled and over how many lines it goes."""
     content = {"text": text} if api == "completions" else {"delta": {"content": text}}
     body = json.dumps({"choices": [{"index": 0, **content}]}, ensure_ascii=bool(style & 1)).encode()
     lines = [body]
@@ -41,7 +40,6 @@ def framed(api, text, ends, noise, style):
 
 @st.composite
 def streams(draw, api):
-    """A whole stream and the text that it says."""
     texts = draw(st.lists(TEXT, max_size=5))
     body = draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
     for text in texts:

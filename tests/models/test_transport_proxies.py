@@ -88,7 +88,7 @@ def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
 
 
 def test_the_proxied_transport_is_one_for_each_loop(monkeypatch):
-    """A connection of one loop cannot be used in another one, also with the same transport."""
+    # A connection of one loop cannot be used in another one, also with the same transport.
     transport, together, ways = FastTransport(), threading.Barrier(2, timeout=60), []
 
     async def answer(reader, writer):

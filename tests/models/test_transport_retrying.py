@@ -32,7 +32,6 @@ def anyio_backend():
 
 
 def answering(*answers):
-    """Return a transport that gives these answers in turn, and raises those that are exceptions."""
     left = iter(answers)
 
     def script(_request):
@@ -183,7 +182,6 @@ async def test_errors_that_are_not_the_servers_pass():
 
 
 def stale():
-    """Return the error of a kept connection that the server closed while it was idle, as llama.cpp does."""
     error = ConnectError("closed while idle")
     error.stale = True
     return error

@@ -32,7 +32,6 @@ def tasks_of(way):
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
 async def test_cancelled_at_any_turn_the_next_run_is_whole(api, way, transport, record_property):
-    """The run has it all: a violation, a cancelled stream, a repair and a resume."""
     whole = faulty("stall_violation", story=STORY, wrong=WRONG)
 
     def script(request):

@@ -16,7 +16,6 @@ PACKAGE = Path(interwhen.__file__).parent
 
 
 def model():
-    """Return a model with all optional attributes that a run looks for."""
     inner = ScriptedModel(["yes"], forks=lambda _request: "a fork")
     inner.feedback = FeedbackTemplate()
     inner.timeouts = Timeouts(idle=9.0)
@@ -52,14 +51,13 @@ async def test_every_call_goes_to_the_wrapped_model():
 
 
 def test_a_wrapper_can_be_copied():
-    """While a copy is made, it has no model yet; a look for one must not go round in circles."""
+    # While a copy is made, it has no model yet; a look for one must not go round in circles.
     inner = model()
     assert copy.copy(ModelWrapper(inner)).name == inner.name
 
 
 @pytest.mark.source
 def test_nothing_else_passes_calls_on_by_hand():
-    """A class that does so forgets what is optional, such as the feedback of the model."""
     found = []
     for path in sorted(PACKAGE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):

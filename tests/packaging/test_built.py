@@ -19,7 +19,6 @@ NAMES = {"interwhen/models/tiny.gguf", "interwhen/models/tiny.sha256", "interwhe
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A wheel and an sdist of this source; needs no network."""
     pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
     folder = tmp_path_factory.mktemp("dist")
     subprocess.run(
@@ -44,7 +43,6 @@ def test_the_source_holds_them_too(built):
 
 
 def tracked(*folders):
-    """The files that belong to the source, by git where there is one, else all that no tool has written."""
     done = subprocess.run(["git", "ls-files", "-z", *folders], cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return {name for name in done.stdout.split("\0") if name and (ROOT / name).exists()}

@@ -56,7 +56,6 @@ FINE = {0, 3, 4}
 
 @pytest.fixture(scope="module")
 def install(request, tmp_path_factory):
-    """Make an environment with the wheel and one extra, and return its folder of programs."""
     wheel, uv = request.config.getoption("--wheel"), request.config.getoption("--uv")
     if wheel is None:
         pytest.skip("needs --wheel, and downloads packages: run by .ci/run")
@@ -76,7 +75,6 @@ def install(request, tmp_path_factory):
 
 
 def run(folder, command):
-    """The exit code and what was printed; a server is stopped once it serves."""
     with subprocess.Popen(
         [folder / words[0], *words[1:]] if (words := shlex.split(command))[0] == "python" else [folder / "interwhen", *words],
         cwd=folder.parent,
@@ -92,7 +90,7 @@ def run(folder, command):
 
 
 def wanted(extra, command):
-    """The extra that the line must name; None if the command must work."""
+    # The extra that the line must name; None if the command must work.
     if command == "--version":
         return None
     has = {"": set(), "gateway": {"cli", "gateway"}}.get(extra, {extra})
@@ -103,7 +101,6 @@ def wanted(extra, command):
 
 
 def named(said):
-    """The extras that the one line names."""
     assert "Traceback" not in said, said
     found = re.findall(r"pip install 'interwhen\[([a-z0-9,]+)\]'", said)
     assert len(found) == 1, said

@@ -26,7 +26,6 @@ pytestmark = pytest.mark.source
 
 @pytest.fixture
 def metadata(tmp_path):
-    """A function that builds the metadata with a host in pyproject.toml."""
     pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
 
     def build(host):
@@ -46,7 +45,6 @@ def metadata(tmp_path):
 
 
 def targets(page):
-    """Return the targets of all links and pictures outside of code blocks."""
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
 
 

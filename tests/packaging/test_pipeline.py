@@ -117,7 +117,6 @@ def test_a_failed_job_does_not_stop_the_others_and_is_not_lost(pipeline, capsys)
 
 
 def pytest_output(failures):
-    """Return what pytest prints for *failures* failed tests and for skipped ones."""
     lines = ["tests/test_one.py FFss    [100%]", "=== FAILURES ==="]
     for number in range(failures):
         lines += [
@@ -135,7 +134,6 @@ def pytest_output(failures):
 
 
 def prints(lines, code):
-    """Return the work of a job whose command prints *lines* and exits with *code*."""
     return lambda shell: shell.run(sys.executable, "-c", f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})")
 
 

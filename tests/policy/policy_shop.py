@@ -103,7 +103,6 @@ tool = "send"
 
 
 def write_shop(folder: Path, *rules: str) -> Path:
-    """Write the shop's policy, with *rules*, into *folder*."""
     (folder / "rules").mkdir(parents=True, exist_ok=True)
     for name, text in (
         ("policy.toml", POLICY),
@@ -119,5 +118,4 @@ def write_shop(folder: Path, *rules: str) -> Path:
 
 
 def made_shop() -> Schema:
-    """Return the schema of the shop."""
     return read_schema(tomllib.loads(SCHEMA))

@@ -172,7 +172,6 @@ def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
 
 
 def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
-    """Each of the two rules can be kept, and they do not exclude each other; but only one of the ways can be gone."""
     from interwhen.policy._smt import contradictions, deadlocks
 
     rules = [
@@ -186,7 +185,6 @@ def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
 
 
 def test_a_search_that_is_cut_off_proves_no_deadlock() -> None:
-    """There are more sets of called tools than are examined, and the last of them enables the call."""
     from interwhen.policy._files import Surroundings, read_rule
     from interwhen.policy._kinds import RecordOf
     from interwhen.policy._schemas import Schema, Tool
@@ -298,7 +296,6 @@ def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
 
 
 def test_what_is_planted_among_the_airline_rules_is_found() -> None:
-    """One vacuous rule, one that contradicts another, and one that leaves no way: all three, and by name."""
     from interwhen.policy._files import read_rule, read_surroundings
     from interwhen.policy._smt import deadlocks, vacuous
 

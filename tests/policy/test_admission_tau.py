@@ -36,7 +36,6 @@ def verdicts(monitor: Monitor, prompt: Any, calls: Iterable[ToolCall]) -> list[V
 
 
 def conversation(*results: tuple[str, dict[str, Any], Any], last: str = "Yes, please.") -> tuple[Message, ...]:
-    """A user who asked for something, what the tools said, and how the user agreed."""
     said = [Message("user", "Hi, I have a request."), Message("assistant", "Sure.")]
     for number, (name, arguments, result) in enumerate(results):
         said.append(Message("assistant", "", (ToolCall(str(number), name, json.dumps(arguments)),)))
@@ -332,7 +331,6 @@ def test_calls_that_keep_the_retail_policy(name: str, arguments: dict[str, Any],
 
 
 def flagged(monitor: Monitor, file: str) -> tuple[Counter[str], Counter[str], list[str]]:
-    """Count the traces by label, and those with a violation; name the right ones among these."""
     traces, hits, false = Counter[str](), Counter[str](), []
     for trace in tau_bench(DATA / file):
         kind = "gold" if trace.name.startswith("gold-") else "run"

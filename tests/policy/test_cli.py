@@ -107,7 +107,6 @@ def block(text: str) -> str:
 
 
 def alone(text: str) -> str:
-    """A rule that needs no situations and no definitions beside it."""
     body = text.replace("order.status", "state.orders[args.id].status")
     return body.replace('base = "world"', "[base]\n" + SITUATIONS.split("[world]\n")[1].split("[sending]")[0].replace(
         "[world.state.orders.A]", "[base.state.orders.A]"
@@ -232,7 +231,6 @@ def test_lint_finds_a_field_that_no_result_has(shop: Path, tmp_path: Path, capsy
 
 
 def test_lint_counts_the_calls_of_a_turn(shop: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second call in the same turn breaks a rule about ``beside``; it was counted as one that keeps it."""
     from interwhen import Message, ToolCall
     from interwhen.testing import LabelledTrace, Turn, write_traces
 

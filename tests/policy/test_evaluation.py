@@ -106,7 +106,6 @@ TRUTHS = {"true": True, "false": False, 'unjudged("it")': None}
 
 
 def kleene(op: str, values: list[bool | None]) -> bool | None:
-    """The tables of Kleene's logic, by minimum and maximum of false < unknown < true."""
     order = [{False: 0, None: 1, True: 2}[each] for each in values]
     return [False, None, True][min(order) if op == "and" else max(order)]
 

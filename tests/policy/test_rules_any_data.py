@@ -38,7 +38,6 @@ anything = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """All places in data."""
     found = [path]
     parts: list[tuple[Any, Any]] = []
     if isinstance(value, Mapping):
@@ -51,7 +50,6 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def changed(value: Any, path: tuple[Any, ...], new: Any) -> Any:
-    """The data with something else at one place."""
     if not path:
         return new
     head, *rest = path

@@ -86,7 +86,6 @@ arguments = st.fixed_dictionaries(
 
 
 def pinned(given_arguments: dict[str, Any]) -> Node:
-    """The arguments as a condition."""
     tags = given_arguments["tags"]
     parts = [
         Apply("=", (Field(ARGS, "id"), word(given_arguments["id"]))),

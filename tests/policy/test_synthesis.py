@@ -50,14 +50,12 @@ def block(text: str) -> str:
 
 
 def clause_of(request: Request) -> str:
-    """The clause that a request asks for."""
     first = request.prompt[0]
     assert isinstance(first, Message)
     return first.content.split("The clause:\n", 1)[1].split("\n\n", 1)[0]
 
 
 def scripted(answers: dict[str, list[str]]) -> ScriptedModel:
-    """A model with answers in turn for each clause, by words of it; the last one again and again."""
     counts = {key: itertools.count() for key in answers}
 
     def answer(request: Request) -> str:

@@ -18,20 +18,17 @@ def anyio_backend(request):
 
 @pytest.fixture
 def loop():
-    """Marks a test as one for a real event loop."""
     return "asyncio"
 
 
 @pytest.fixture
 def log(configured):
-    """What is logged while the test runs."""
     with capture_logs() as entries:
         yield entries
 
 
 @pytest.fixture
 def quick_path(tmp_path):
-    """A folder in memory where there is one: for tests that make a thousand files, each flushed to the disk."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK):
         yield tmp_path

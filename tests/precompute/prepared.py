@@ -40,10 +40,7 @@ def named(model, say=("",)):
 
 
 async def prepare(place, name="wages", *, text=TEXT, model="m", say=(ANSWER,)):
-    """Prepare the context *name* of the store at *place*, as ``interwhen precompute run`` does, and close the store.
-
-    Fails if an item is not accepted.
-    """
+    # Fails if an item is not accepted.
     store = open_place(str(place), creates=True)
     try:
         asleep = named(model, say)

@@ -32,7 +32,6 @@ def run(*arguments):
 
 @pytest.fixture
 def producer(monkeypatch):
-    """The toy, as the one installed producer; the toy model; and the toy's monitor under the name ``toy``."""
     made = Sums()
     monkeypatch.setattr("interwhen.cli._precompute.load_producers", lambda _names: (made,))
     monkeypatch.setattr("interwhen.precompute._precomputer.load_producers", lambda _names: (made,))

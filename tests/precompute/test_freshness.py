@@ -12,8 +12,6 @@ from tests.precompute.toys import Plan, Sums, ToyModel, expected, precomputer, t
 
 
 def shape_of(seed):
-    """A plan with layers: pieces, then steps over steps, some of which look at what they may read only sometimes."""
-
     def shape(context):
         names = [piece.name for piece in context.pieces]
         plans = [Plan(f"sum/{name}", (name,)) for name in names]
@@ -77,7 +75,6 @@ class World:
         self.damaged = False
 
     async def look(self):
-        """Hold all that is offered, to everybody with any reference, against the oracle."""
         for process in self.processes:
             for prepared in process.pre.contexts.values():
                 assert prepared.current == find_current(prepared.plan_inputs, prepared._candidates)
@@ -100,7 +97,6 @@ class World:
             await process.pre.work(slices=self.rng.randrange(1, 9))
 
     async def work_cut_short(self, process):
-        """Work, and have a run begin in the middle of a step."""
         if not process.refs:
             return
         turns = self.rng.randrange(1, 30)
@@ -126,7 +122,7 @@ class World:
             process.refs.append(await process.pre.open("book"))
 
     async def edit_under_way(self, process):
-        """Edit while somebody works, so that what is being made is out of date when it is done."""
+        # Edit while somebody works, so that what is being made is out of date when it is done.
         async with anyio.create_task_group() as group:
             group.start_soon(self.work, process)
             for _ in range(self.rng.randrange(20)):
@@ -140,7 +136,6 @@ class World:
                 await process.pre.add("book", {"p0": "never"}, expect=there + self.rng.choice([-1, 1]))
 
     async def damage(self, _process):
-        """Flip a bit of an entry, cut it, or lose it."""
         entries = getattr(self.shelf, "entries", None)
         if not entries:
             return
@@ -244,7 +239,6 @@ OFTEN = [*STEPS, *["edit"] * 16]
 
 @pytest.fixture
 def remembered(monkeypatch):
-    """Let the engine judge each text once in all worlds: it says the same each time, and that is not what is tested."""
     judge = Judge.judge
 
     async def judged(self, text, prompt="", *, forks=None):

@@ -16,10 +16,7 @@ MEAN = -SPREAD * SPREAD / 2
 
 
 def queries_until_decided(ratio, limit, seed, most=2000):
-    """Return the first decision about an item, and after how many queries it came; ``trial`` and *most* without one.
-
-    A run with the item is *ratio* times as long, on average, as one without it.
-    """
+    # A run with the item is `ratio` times as long, on average, as one without it.
     rng, gate = random.Random(f"{ratio} {limit} {seed}"), Gate()
     for query in range(1, most + 1):
         size = limit / 10 * rng.lognormvariate(MEAN, SPREAD)
@@ -33,10 +30,8 @@ def queries_until_decided(ratio, limit, seed, most=2000):
 
 
 def life(ratio, weight, queries, seed):
-    """Return the gate of one item after *queries* queries, and three costs: with the gate, always using it, and never.
-
-    A token for which a reader waits costs *weight* times as much as another one.
-    """
+    # Return the gate of one item after `queries` queries, and three costs: with the gate, always using it, and never. A
+    # token for which a reader waits costs `weight` times as much as another one.
     weights = Weights(test=weight)
     rng, gate = random.Random(f"{ratio} {seed}"), Gate(rule=GateRule(weights=weights))
     gated = always = never = 0.0
@@ -55,7 +50,6 @@ def life(ratio, weight, queries, seed):
 
 
 def worthless(item, rng):
-    """Return a pair of runs with an item whose mean share is 0."""
     if item in ("steady", "noisy"):
         spread = 0.1 if item == "steady" else 0.4
         one, other = (min(LIMIT, int(400 * rng.lognormvariate(0, spread))) for _ in range(2))
@@ -102,7 +96,6 @@ def test_the_interval_of_a_gate_holds_at_all_looks_together():
 
 
 def excluded_at_some_look(sequence, mean):
-    """Whether an interval of *sequence*, at any of its looks so far, was without *mean*."""
     low = high = 0.0
     for bet, value in zip(sequence._bets, sequence._values, strict=True):
         low += _log_gain(bet, value, (mean + 1) / 2)

@@ -14,8 +14,6 @@ from interwhen.precompute._judge import settings_seen_of
 
 
 def below(limit, *, name="below"):
-    """Closes over *limit* in its verifier, which is called the same whatever it is."""
-
     @verifier(name=name, worker="inline")
     def check(claim):
         return Pass() if claim.key != limit else Unknown("too large")

@@ -14,7 +14,6 @@ pytestmark = pytest.mark.anyio
 
 
 def with_total(context):
-    """Each piece, pairs of pieces, and a total of the pairs."""
     leaves = per_piece(context)
     names = [plan.name for plan in leaves]
     pairs = [Plan(f"pair/{a}+{b}", (), (a, b)) for a, b in zip(names[::2], names[1::2], strict=False)]

@@ -18,7 +18,6 @@ TOWNS = [
 
 
 def manual(pages, seed=0):
-    """A document with a section for each town, a fact in it, and filler; and the facts."""
     rng = random.Random(seed)
     things = ("bridge", "mill", "harbour", "library", "market", "tower", "well", "school")
     facts, sections = [], []

@@ -20,8 +20,6 @@ LONG = "1 step above Ann is Bob.\n2 steps above Ann is Cid.\n3 steps above Ann i
 
 
 def model(*, helps):
-    """A model that is brief with the fact in its prompt, and long without; or the other way round."""
-
     def reply(request):
         brief = (FACT in request.prompt) == helps
         return [FACT] if brief else list(LONG)
@@ -30,7 +28,7 @@ def model(*, helps):
 
 
 def as_notes(items, model, prompt):
-    """Put the last line of each prepared answer before its question, so that the model still writes the reply."""
+    # Put the last line of each prepared answer before its question, so that the model still writes the reply.
     used = items if QUESTION in prompt else []
     lines = "\n".join(item.payload.text.splitlines()[-1] for item in used)
     return Served(model, before_question(prompt, lines) if used else prompt, tuple(item.id for item in used))

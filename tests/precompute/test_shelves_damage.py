@@ -18,7 +18,6 @@ CUTS = pytest.mark.fault(
 
 
 def damages(entry):
-    """Every single bit flipped."""
     for at in range(len(entry) * 8):
         changed = bytearray(entry)
         changed[at // 8] ^= 1 << at % 8
@@ -26,7 +25,6 @@ def damages(entry):
 
 
 def cuts(entry):
-    """Cut at every byte, and made longer."""
     for at in range(len(entry)):
         yield entry[:at]
     yield entry + b"\0"
@@ -72,7 +70,7 @@ def test_each_length_of_an_entry(record_property, log):
 
 
 def document_damage(damaged, record_property, log):
-    """A damaged document is unknown; the one before it must not come back in its place."""
+    # A damaged document is unknown; the one before it must not come back in its place.
     shelf = MemoryShelf()
     store = Store(shelf)
     assert store.commit("d", b"old", expect=0) == 1
@@ -178,7 +176,6 @@ def test_a_shelf_that_cannot_be_written_still_misses(log):
 
 
 def filled(path, count=2):
-    """A store in a file, closed, as it lies on the disk."""
     store = Store(SqliteShelf(path, page_size=512))
     for number in range(count):
         store.put(item(number))
@@ -188,7 +185,6 @@ def filled(path, count=2):
 
 
 def sqlite_damage(folder, changes, log):
-    """After any damage to the file, a read returns what was written or nothing, and the file can be written again."""
     source = folder / "source.db"
     filled(source)
     whole = source.read_bytes()

@@ -345,7 +345,6 @@ class TestOtherWriters:
 
     @staticmethod
     def forge(shelf, **changes):
-        """Replace the stored item by one with other content, as another writer could, and return it."""
         forged = replace(item(), payload=Payload("1+1=3"), **changes)
         shelf.delete(f"items/{forged.id}")
         return Store(shelf).put(forged)
@@ -411,7 +410,6 @@ class TestKeys:
 
     @pytest.fixture
     def opened(self, tmp_path):
-        """Open the same file again and again; each store is closed at the end."""
         stores = []
 
         def opened(**options):

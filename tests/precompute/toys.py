@@ -26,21 +26,16 @@ def adds_up(claim):
 
 
 def watcher():
-    """Return the monitor of the toy."""
     return watch(adds_up, scope="answer")
 
 
 def value_of(text):
-    """Return the value of *text*, that of a piece or an item: its last number; 0 if it has none."""
     found = NUMBERS.findall(text)
     return int(found[-1]) if found else 0
 
 
 def answer(model, prompt):
-    """Return the reply of *model* to *prompt*, whose last line is such as "add 3 4".
-
-    A hash of both decides: most replies are right, the others are wrong or vague.
-    """
+    # A hash of both decides: most replies are right, the others are wrong or vague.
     left, right = (int(word) for word in prompt.strip().splitlines()[-1].split()[1:3])
     draw = hashlib.sha256(f"{model} {prompt}".encode()).digest()[0] % 8
     total = (left + right) % 1000
@@ -52,7 +47,6 @@ def answer(model, prompt):
 
 
 def judged(text):
-    """Return the status that the toy's monitor gives an item with *text*: accepted, rejected or unknown."""
     found = re.fullmatch(r"(?:so )?(\d+)\+(\d+)=(\d+)", text)
     if found is None:
         return "unknown"
@@ -62,10 +56,9 @@ def judged(text):
 
 @dataclass(frozen=True)
 class Plan:
-    """One step, with the pieces and steps that it reads.
+    """One step, with the pieces and steps that it reads."""
 
-    With *lazy*, it reads steps only if the value of the first piece is even.
-    """
+    # With `lazy`, it reads steps only if the value of the first piece is even.
 
     name: str
     pieces: tuple = ()
@@ -117,7 +110,7 @@ class Sums:
 
 
 def expected(shape, context, model="scripted", version="1"):
-    """Return the status and the text that each step must have, by the name of the step."""
+    # Return the status and the text that each step must have, by the name of the step.
     pieces = {piece.name: piece.text for piece in context.pieces}
     done = {}
     plans = shape(context)
@@ -164,16 +157,14 @@ def precomputer(store=None, producer=None, model=None, **options):
 
 
 def numbers(count, start=0):
-    """Return *count* pieces p0, p1, ... with one number in each, by name. The numbers are *start*, *start* + 3, ..."""
+    # The numbers are `start`, `start` + 3, ...
     return {f"p{at}": f"the number {start + 3 * at}" for at in range(count)}
 
 
 def told(items):
-    """Return the text of each of *items*, by the name of its step without the producer."""
     return {item.step.partition("::")[2]: item.payload.text for item in items}
 
 
 def right(shape, prepared, **options):
-    """Return the texts that may be served for *prepared* according to the oracle, by the name of the step."""
     found = expected(shape, prepared.context, **options)
     return {name: text for name, (status, text) in found.items() if status == "accepted"}

@@ -16,7 +16,6 @@ class Above(Claim):
 
 
 def prepare(task):
-    """Return to whom each person reports, and the person and steps of the question in the last line."""
     asked = re.fullmatch(r"Who is (\d+) steps? above (\w+)\?", task.text.rstrip().rpartition("\n")[2])
     return dict(re.findall(r"(\w+) reports to (\w+)\.", task.text)), (asked[2], int(asked[1])) if asked else None
 

@@ -15,7 +15,7 @@ TEXT = ["1+1=2\n2+2=5\n", "\n3+3=6\n"]
 
 
 def threads():
-    """Return the threads but the one that watches all loops, which stays. Those of other tests may end meanwhile."""
+    # Return the threads but the one that watches all loops, which stays. Those of other tests may end meanwhile.
     return {thread for thread in threading.enumerate() if thread.name != "interwhen-loop-watch"}
 
 

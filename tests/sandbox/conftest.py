@@ -20,7 +20,6 @@ def anyio_backend():
 
 
 def commands():
-    """Return the command line of each running process as a list of bytes, by process id."""
     found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -32,10 +31,9 @@ def commands():
 
 @dataclass
 class Host:
-    """What a program in a sandbox must not reach: a file, a process and servers on this machine.
+    """What a program in a sandbox must not reach: a file, a process and servers on this machine."""
 
-    ``names`` maps the placeholders in the sources of attacks, such as ``canary``, to their values.
-    """
+    # `names` maps the placeholders in the sources of attacks, such as `canary`, to their values.
 
     canary: Path
     victim: subprocess.Popen
@@ -43,11 +41,9 @@ class Host:
     names: dict[str, object]
 
     def aim(self, source):
-        """Return *source* with its placeholders, such as ``$canary``, replaced."""
         return Template(source).safe_substitute(self.names)
 
     def check(self):
-        """Fail if the canary changed, the victim ended, a server received something, or a ``sleep`` of an attack runs."""
         assert self.canary.read_text() == "alive"
         assert self.victim.poll() is None
         for server in self.servers:

@@ -11,8 +11,6 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 
 @pytest.fixture
 def bwrap(tmp_path, monkeypatch):
-    """Return a function that puts a shell script in the place of ``bwrap``, and empties the cache of probes."""
-
     def put(script):
         path = tmp_path / "bwrap"
         path.write_text(f"#!/bin/sh\n{script}\n")

@@ -58,7 +58,6 @@ def test_what_is_allowed_to_be_missing_is_in_the_record():
 
 
 def test_a_machine_that_changes_its_mind_is_noticed(monkeypatch):
-    """What was found out is found out again in each run: nothing runs on the strength of an old report."""
     lacking = ProcessSandbox(without=frozenset({"pid"}))
     monkeypatch.setitem(_process._PROBED, lacking._setting, ProcessSandbox().probe())
     with lacking, pytest.raises(SandboxUnavailable, match="processes"):

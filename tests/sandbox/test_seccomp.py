@@ -20,10 +20,7 @@ def number_of(name, machine):
 
 
 def verdict(code, number, arguments=(0,) * 6, architecture=None, *, machine):
-    """Run the BPF program *code* on a system call as the kernel does, and return the value of its ``ret``.
-
-    Only the instructions that the filter uses are implemented.
-    """
+    # Only the instructions that the filter uses are implemented.
     if architecture is None:
         architecture = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}[machine]
     data = number.to_bytes(4, "little") + architecture.to_bytes(4, "little") + bytes(8)

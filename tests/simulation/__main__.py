@@ -100,7 +100,7 @@ def _smallest(world: World, broken: tuple[BrokenInvariant, ...]) -> World:
 
 
 def _write(worlds: int, counts: Mapping[str, int], found: Iterable[tuple[int | None, World, Any]]) -> None:
-    """Write the outcome as JSON. *found* has the seed, the world and the broken promises of each failed world."""
+    # `found` has the seed, the world and the broken promises of each failed world.
     failures = [
         {
             "seed": seed,

@@ -46,7 +46,6 @@ class Campaign:
     """How many worlds failed in all."""
 
     def add(self, other: Campaign) -> None:
-        """Add the counts and failures of *other*, and keep only the 20 failures with the lowest seeds."""
         self.worlds += other.worlds
         self.seconds += other.seconds
         self.counts.update(other.counts)
@@ -55,10 +54,7 @@ class Campaign:
 
 
 def run_batch(seeds: range) -> Campaign:
-    """Play the worlds of *seeds* in this process, check their invariants, and return the results.
-
-    The garbage collector of Python is off meanwhile, and on afterwards.
-    """
+    # The garbage collector of Python is off meanwhile, and on afterwards.
     campaign = Campaign()
     begun = time.process_time()
     gc.disable()  # collections during many short worlds would cost a tenth of the time
@@ -78,11 +74,8 @@ def run_batch(seeds: range) -> Campaign:
 
 
 def run_campaign(seeds: range, *, jobs: int = 1, progress: Callable[[Campaign], None] | None = None) -> Campaign:
-    """Play and check the worlds of *seeds* in *jobs* processes, and return the results of all.
-
-    If *jobs* is at most 1, this process plays them. The function *progress* is called after each batch, with the
-    results so far.
-    """
+    # If `jobs` is at most 1, this process plays them. The function `progress` is called after each batch, with the
+    # results so far.
     whole = Campaign()
     batches = [seeds[at : at + _BATCH] for at in range(0, len(seeds), _BATCH)]
     for batch in _batches(batches, jobs):
@@ -101,10 +94,7 @@ def _batches(batches: list[range], jobs: int) -> Iterator[Campaign]:
 
 
 def shrink_failure(world: World, broken: tuple[BrokenInvariant, ...], *, plays: int = 1500) -> World:
-    """Return a simpler world that still breaks the first invariant of *broken*; *world* itself if none is found.
-
-    At most *plays* worlds are examined.
-    """
+    # At most `plays` worlds are examined.
     return shrink(world, partial(_breaks, broken[0].invariant), plays=plays)
 
 

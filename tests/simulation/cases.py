@@ -27,10 +27,9 @@ class AppliedRemedy(NamedTuple):
 
 @dataclass(slots=True)
 class History:
-    """How the trace changed: all remedies in order, and the final trace.
+    """How the trace changed: all remedies in order, and the final trace."""
 
-    ``misfit`` describes the first contradiction between the log of the model and the events; empty without one.
-    """
+    # `misfit` describes the first contradiction between the log of the model and the events; empty without one.
 
     acts: list[AppliedRemedy]
     trace: SimulatedTrace
@@ -38,10 +37,7 @@ class History:
 
 
 def history_of(played: PlayedWorld) -> History:
-    """Rebuild how the trace of *played* changed, from the chunks of the model and the events of the reader.
-
-    The reader must have received every event.
-    """
+    # The reader must have received every event.
     world = played.world
     trace = trace_of(world)
     history = History([], trace)
@@ -66,10 +62,7 @@ def history_of(played: PlayedWorld) -> History:
 
 
 def _has_ended(played: PlayedWorld, act: int) -> bool:
-    """Return whether the stream had ended before the event with the index *act*.
-
-    A finish reason alone does not end a stream.
-    """
+    # A finish reason alone does not end a stream.
     for seen in reversed(played.seen[:act]):
         if isinstance(seen.event, StreamEnded | StreamStarted):
             return isinstance(seen.event, StreamEnded)
@@ -77,7 +70,6 @@ def _has_ended(played: PlayedWorld, act: int) -> bool:
 
 
 def _lose(trace: SimulatedTrace, sent: SentRequest, before: SentRequest | None, late: int) -> None:
-    """Remove text from *trace* that arrived too late to count."""
     # The run had closed a stream for a remedy when the rest of its text arrived. The budget for remedies was used up,
     # so no cut removed that text. The model writes it again in the next stream.
     lost, prefix = trace.text[len(sent.request.prefix) :], sent.request.prefix
@@ -105,7 +97,6 @@ def _stream(history: History, sent: SentRequest, *, with_tags: bool) -> None:
 
 
 def is_half_a_tag(text: str) -> bool:
-    """Return whether *text* may be the beginning of a tag ``<think>`` or ``</think>``; true for an empty text."""
     return "</think>".startswith(text) or "<think>".startswith(text.lstrip())
 
 
@@ -159,22 +150,19 @@ class BrokenInvariant:
 
 @dataclass(frozen=True, slots=True)
 class PlayedCase:
-    """A played world, with the history of its trace.
+    """A played world, with the history of its trace."""
 
-    ``history`` is ``None`` if the reader missed events, or if the run did not end.
-    """
+    # `history` is `None` if the reader missed events, or if the run did not end.
 
     played: PlayedWorld
     history: History | None
 
     @property
     def world(self) -> World:
-        """The world of the play."""
         return self.played.world
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` if it has none."""
         return self.played.result
 
 
@@ -185,11 +173,7 @@ INVARIANTS: list[tuple[str, Invariant]] = []
 
 
 def invariant(name: str) -> Callable[[Invariant], Invariant]:
-    """Return a decorator that registers a function as the invariant *name*, in ``INVARIANTS``.
-
-    The function gets a :class:`PlayedCase`, and yields a description of each contradiction.
-    """
-
+    # The function gets a `PlayedCase`, and yields a description of each contradiction.
     def enlist(function: Invariant) -> Invariant:
         INVARIANTS.append((name, function))
         return function
@@ -198,19 +182,13 @@ def invariant(name: str) -> Callable[[Invariant], Invariant]:
 
 
 def case_of(played: PlayedWorld) -> PlayedCase:
-    """Return *played* with the history of its trace.
-
-    The history is ``None`` if the reader missed events, or if the run did not end.
-    """
+    # The history is `None` if the reader missed events, or if the run did not end.
     return PlayedCase(played, history_of(played) if played.saw_all and played.stuck is None else None)
 
 
 def final_trace(case: PlayedCase, result: Result) -> SimulatedTrace:
-    """Return the final trace of a run, marked as ended.
-
-    This is the trace of the history of *case*, which is changed by the mark. Without a history that fits *result*, the
-    trace is rebuilt from *result*.
-    """
+    # Return the final trace of a run, marked as ended. This is the trace of the history of `case`, which is changed by
+    # the mark. Without a history that fits `result`, the trace is rebuilt from `result`.
     if case.history is not None and not case.history.misfit and case.history.trace.text == result.text:
         trace = case.history.trace
         trace.ended = True

@@ -157,7 +157,6 @@ def _built_upon(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_followed(world: World, watch: MonitorSetup) -> bool:
-    """Return whether the tracker of *watch* is sure to get every segment of the trace."""
     answers = not watch.fork or (world.fork_fault == "none" and world.limits.forks > 100)
     return (
         watch.trigger != "chars"
@@ -169,10 +168,8 @@ def _is_followed(world: World, watch: MonitorSetup) -> bool:
 
 
 def _before(trace: SimulatedTrace, watch: MonitorSetup, check: CheckRecord, *, torn: bool) -> int:
-    """Return how many claims the tracker of *watch* must have counted before the claim of *check*.
-
-    With *torn*, claims that the monitor may have left out count, too.
-    """
+    # Return how many claims the tracker of `watch` must have counted before the claim of `check`. With `torn`, claims
+    # that the monitor may have left out count, too.
     assert check.span is not None
     at = check.span.start
     # The tracker keeps no state of refuted text that stays in the trace, nor of segments that overlap it.

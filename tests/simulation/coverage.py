@@ -83,12 +83,10 @@ _KINDS: dict[str, tuple[str, ...]] = {
 
 
 def reached(played: PlayedWorld) -> set[tuple[str, str]]:
-    """Return the coverage labels that *played* reaches, each as a kind and a name."""
     return set(_labels(played))
 
 
 def all_labels() -> list[tuple[str, str]]:
-    """Return all coverage labels, in the order of the table of labels."""
     return [(kind, name) for kind, names in _KINDS.items() for name in names]
 
 
@@ -250,7 +248,6 @@ def _of_deaths(played: PlayedWorld) -> Iterator[tuple[str, str]]:
 
 
 def _last_words(process: ProcessLog, result: Result, following: ProcessLog) -> str:
-    """Return why *process*, which was not killed, ended: ``the end``, ``the model failed`` or ``the reader left``."""
     if following.result is not None and following.result.status == result.status:
         return "the end"
     left = process.was_cancelled or process.reader.kind in ("leaves", "raises")

@@ -33,7 +33,7 @@ from tests.simulation.worlds import (
 
 
 def describe(world: World) -> str:
-    """Return a description of *world*. Most properties with their default value are left out."""
+    # Return a description of `world`. Most properties with their default value are left out.
     return "\n".join(_lines(world))
 
 
@@ -87,7 +87,6 @@ def _unusual(value: msgspec.Struct, usual: msgspec.Struct, skip: tuple[str, ...]
 
 
 def tell(played: PlayedWorld) -> str:
-    """Return *played* as text: the events of each process, how it ended, and then each request to the model."""
     lines = []
     for number, process in enumerate(played.processes):
         if len(played.processes) > 1:
@@ -145,6 +144,5 @@ def _outcome(outcome: object) -> str:
 
 
 def report(examined: ExaminedWorld) -> str:
-    """Return *examined* as text: the world, its events and its broken invariants."""
     broken = "\n".join(f"BROKEN: {one.invariant}\n        {one.detail}" for one in examined.broken)
     return f"{describe(examined.played.world)}\n\n{tell(examined.played)}\n\n{broken or 'every invariant holds'}"

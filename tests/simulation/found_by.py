@@ -17,15 +17,12 @@ PATH = Path(__file__).with_name("found_by.json")
 
 
 def hits(seed: int, found_as: str) -> tuple[BrokenInvariant, ...]:
-    """Return the invariants, with *found_as* in their names, that the world of *seed* breaks."""
     return tuple(one for one in examine(generate(seed)).broken if found_as in one.invariant)
 
 
 def first_failure(found_as: str, known: int | None = None) -> tuple[int, tuple[BrokenInvariant, ...]] | None:
-    """Return a seed whose world breaks invariants with *found_as* in their names, and these invariants.
-
-    It is *known*, if that still does, or else the first one. ``None`` if none of the first 4,000 does.
-    """
+    # Return a seed whose world breaks invariants with `found_as` in their names, and these invariants. It is `known`,
+    # if that still does, or else the first one. `None` if none of the first 4,000 does.
     for seed in (*(() if known is None else (known,)), *range(SEEDS)):
         if found := hits(seed, found_as):
             return seed, found

@@ -81,7 +81,6 @@ class _Swarm:
 
 
 def generate(seed: int) -> World:
-    """Generate the world of *seed*."""
     dice = Random(seed)
     swarm = _Swarm(
         wrong=dice.random() < 0.8,
@@ -134,10 +133,7 @@ def _enriched(dice: Random, world: World) -> World:
 
 
 def _with_a_stubborn_mistake(dice: Random, world: World) -> World:
-    """Return *world* with a wrong sum that the model repeats, changes and repeats again, and verifiers without repairs.
-
-    Without a sum or a monitor, *world* is returned unchanged.
-    """
+    # Without a sum or a monitor, `world` is returned unchanged.
     sums = [at for at, item in enumerate(world.items) if isinstance(item, SumItem) and not item.call]
     if not sums or not world.watches:
         return world
@@ -194,7 +190,6 @@ def _enriched_watch(dice: Random, watch: MonitorSetup, has: dict[str, bool]) -> 
 
 
 def _concluding(dice: Random, name: str, judges: int) -> MonitorSetup:
-    """Return a monitor *name* that ends the reasoning when it finds a wrong claim in it."""
     trigger: TriggerKind = dice.choice(("lines", "sentences", "pairs"))
     return MonitorSetup(
         name, dice.randrange(judges), trigger=trigger, remedy="conclude", phase="reasoning", required=False
@@ -380,7 +375,6 @@ def shrink(world: World, still_fails: Callable[[World], bool], *, plays: int = 1
 
 
 def simpler_worlds(world: World) -> Iterator[World]:
-    """Yield worlds that are one step simpler than *world*, roughly with the largest steps first."""
     change = msgspec.structs.replace
     for name, plain in (
         ("deaths", ()),
@@ -417,7 +411,6 @@ def simpler_worlds(world: World) -> Iterator[World]:
 
 
 def _without(values: tuple[T, ...]) -> Iterator[tuple[T, ...]]:
-    """Yield both halves of *values* if it has four or more, and then copies of *values* that lack one element each."""
     half = len(values) // 2
     if half > 1:
         yield values[half:]
@@ -439,7 +432,7 @@ def _fewer_judges(world: World) -> Iterator[tuple[VerifierSetup, ...]]:
 
 
 def _toward(value: T, plain: T, *, skip: tuple[str, ...] = ()) -> Iterator[T]:
-    """Yield copies of *value* in which one field has its value from *plain*. The fields in *skip* never change."""
+    # The fields in `skip` never change.
     for name in value.__struct_fields__:  # type: ignore[attr-defined]
         if name not in skip and getattr(value, name) != getattr(plain, name):
             yield msgspec.structs.replace(value, **{name: getattr(plain, name)})  # type: ignore[type-var]

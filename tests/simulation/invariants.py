@@ -56,7 +56,6 @@ from tests.simulation.worlds import (
 
 
 def judge(played: PlayedWorld) -> list[BrokenInvariant]:
-    """Return what *played* breaks: one entry for each contradiction, so an invariant may have several."""
     case = case_of(played)
     return [BrokenInvariant(name, detail) for name, function in INVARIANTS for detail in function(case)]
 
@@ -325,7 +324,6 @@ def _shown(case: PlayedCase) -> Iterator[str]:
 
 
 def _may_hide(case: PlayedCase) -> bool:
-    """Return whether a run that abstains or fails may hide text from the reader: text at a gate, or a part of a tag."""
     return _is_gated(case) or case.world.thinking in ("tags", "opened")
 
 
@@ -394,11 +392,8 @@ def _ledger(case: PlayedCase) -> Iterator[str]:
 
 
 def _refuted_where(case: PlayedCase, history: History) -> Iterator[tuple[str, int, str]]:
-    """Yield where each remedy was applied: monitor, length of the model's own text before the segment, and claim.
-
-    White space and refuted text do not count in this length. Remedies that end the run or the reasoning, and those of
-    monitors with the trigger ``chars``, are left out.
-    """
+    # White space and refuted text do not count in this length. Remedies that end the run or the reasoning, and those of
+    # monitors with the trigger `chars`, are left out.
     # Equal tuples are repeats of the same remedy. The monitor is part of the tuple, because feedback of one monitor
     # does not open the gate of another monitor, which then has its own remedy for the same claim.
     watches = {watch.name: watch for watch in case.world.watches}
@@ -438,7 +433,7 @@ def _counted(case: PlayedCase) -> Iterator[str]:
 
 
 def _all_forks_end(case: PlayedCase) -> bool:
-    """Return whether every fork must end: forks have no fault and take no time, and the run is not cut short."""
+    # Return whether every fork must end: forks have no fault and take no time, and the run is not cut short.
     world = case.world
     return case.played.saw_all and not world.deaths and world.fork_fault == "none" and not world.fork_seconds
 
@@ -478,7 +473,7 @@ UNBROKEN = "P4: a run that is killed and resumed has the result of an unbroken r
 
 
 def is_timeless(world: World) -> bool:
-    """Return whether the result of *world* must be independent of timing."""
+    # Return whether the result of `world` must be independent of timing.
     # Timing may change the result in these cases: a fault or a budget takes effect at a point in time; monitors with
     # different triggers act, since it is undefined how much the model has written when they stop it; the model is
     # silent so long that monitors look at unfinished text; a monitor ends the reasoning, which the model may end first.
@@ -502,11 +497,9 @@ def is_timeless(world: World) -> bool:
 
 
 def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
-    """Play a variation of the world of *played* that must have the same result, and yield the first difference.
-
-    A variation without a result is a difference, too. Nothing is played if timing may change the result, or if *played*
-    has none.
-    """
+    # Play a variation of the world of `played` that must have the same result, and yield the first difference. A
+    # variation without a result is a difference, too. Nothing is played if timing may change the result, or if `played`
+    # has none.
     world = played.world
     if not is_timeless(world) or played.result is None:
         return
@@ -526,12 +519,11 @@ def differences(played: PlayedWorld) -> Iterator[BrokenInvariant]:
 
 
 def unbroken(world: World) -> World:
-    """Return *world* without deaths of processes, and with a disk that takes no time."""
     return msgspec.structs.replace(world, deaths=(), disk_seconds=0.0)
 
 
 def varied(world: World) -> World:
-    """Return *world* with other chunks, durations and order of monitors, which must not change the result."""
+    # Return `world` with other chunks, durations and order of monitors, which must not change the result.
     fine = Chunking(sizes=(1,), gaps=(0.0, 0.2))
     coarse = Chunking()
     return msgspec.structs.replace(
@@ -543,7 +535,7 @@ def varied(world: World) -> World:
 
 
 def _otherwise(judge: VerifierSetup) -> VerifierSetup:
-    """Return *judge* with other durations. Durations that cause a timeout keep their place."""
+    # Return `judge` with other durations. Durations that cause a timeout keep their place.
     # The others move one place forward: the first is dropped, and the last is new.
     quick = [seconds for seconds in judge.seconds if seconds < judge.deadline]
     turned = iter([*quick[1:], 0.3 if quick[:1] == [0.0] else 0.0])
@@ -585,7 +577,6 @@ def _reasons_without_tries(result: Result) -> list[UnverifiedReason]:
 
 
 def _without_tries(why: str) -> str:
-    """Return the reason *why* without the number of tries."""
     # A failed check is tried again for each monitor that waits for it, so the number of tries depends on time.
     return re.sub(r" \(tried \d+ times\)$", "", why)
 
@@ -606,10 +597,7 @@ class ExaminedWorld:
 
 
 def examine(world: World) -> ExaminedWorld:
-    """Play *world* and check all invariants. If all hold, compare the result with that of a variation.
-
-    Return the play with the broken invariants.
-    """
+    # If all hold, compare the result with that of a variation. Return the play with the broken invariants.
     played = play(world)
     broken = judge(played)
     if not broken:

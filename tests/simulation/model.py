@@ -58,7 +58,7 @@ class SentRequest:
     """The number of chunks that the process had received before this request."""
 
     def keep(self, count: int) -> None:
-        """Remove all chunks after the first *count* ones, because the process died before the journal had them."""
+        # Remove all chunks after the first `count` ones, because the process died before the journal had them.
         if count >= len(self.chunks):
             return
         self.chunks = self.chunks[:count]
@@ -69,10 +69,9 @@ class SentRequest:
 
 
 class SimulatedModel:
-    """The model of one world. ``sent`` records the requests for streams, also those that were refused.
+    """The model of one world. ``sent`` records the requests for streams, also those that were refused."""
 
-    When a process is killed, only the streams and chunks in the journal remain in ``sent``.
-    """
+    # When a process is killed, only the streams and chunks in the journal remain in `sent`.
 
     name = "simulated"
 
@@ -103,16 +102,12 @@ class SimulatedModel:
         self._delivered = 0
 
     async def capabilities(self) -> Capabilities:
-        """Return the capabilities of the world's model."""
         tags = TAGS if self.world.thinking in ("tags", "opened") else None
         return Capabilities(resume="prefix", think_tags=tags)
 
     async def stream(self, request: Request) -> SimulatedStream:
-        """Open a stream for *request*, and record it in ``sent``.
-
-        Raises an error or waits if the world has a fault for it. Raises ``LostTextError`` if the model cannot have
-        written the text of *request*.
-        """
+        # Raises an error or waits if the world has a fault for it. Raises `LostTextError` if the model cannot have
+        # written the text of `request`.
         number = self.requests
         self.requests += 1
         sent = SentRequest(request, (request.sampling.seed or SEED) - SEED)
@@ -130,10 +125,7 @@ class SimulatedModel:
         return SimulatedStream(self, sent, parts, tuple(faults.values()))
 
     async def complete(self, request: Request) -> Completion:
-        """Answer a fork with every claim in the prefix of *request*, after ``fork_seconds`` of the world.
-
-        If the world has a fault for the last claim, raise, hang or answer with garbage.
-        """
+        # If the world has a fault for the last claim, raise, hang or answer with garbage.
         world, prefix = self.world, request.prefix
         self.fork_prefixes.append(prefix)
         self.open_forks += 1
@@ -164,33 +156,26 @@ class SimulatedModel:
         return Completion("; ".join(claim.text for claim in found), "stop", usage)
 
     def counted(self, request: Request) -> Usage | None:
-        """Return the simulated token counts of the prompt of *request*.
-
-        Each character of the trace is one token, and the question is one more. Half of the tokens are cached.
-        ``None`` if the server of this world does not count.
-        """
+        # Each character of the trace is one token, and the question is one more. Half of the tokens are cached. `None`
+        # if the server of this world does not count.
         size = 1 + len(request.prefix)
         return Usage(prompt_tokens=size, cached_tokens=size // 2) if self.world.counts else None
 
     async def aclose(self) -> None:
-        """Record that the model was closed."""
         self.closed = True
 
     # ------------------------------------------------------------------ processes
 
     @property
     def sent_now(self) -> list[SentRequest]:
-        """The requests of the current process."""
         return self.sent[self._first :]
 
     def begin(self) -> None:
-        """Begin the next process of the play, which has sent no requests and received no chunks yet."""
         self._first = len(self.sent)
         self.taken = self._delivered = 0
         self.is_cut_off = False
 
     def cut_off(self) -> None:
-        """Mark the connections of the killed process as closed, and ignore everything that its remaining tasks do."""
         self.is_cut_off = True
         for sent in self.sent_now:
             sent.closed = sent.closed or sent.opened
@@ -217,10 +202,7 @@ class SimulatedModel:
         return self._delivered - sum(len(sent.chunks) for sent in kept)
 
     def deliver(self, sent: SentRequest, chunks: Sequence[Chunk]) -> None:
-        """Record that a read of *sent* returned *chunks*.
-
-        After the end of the run, only the read is recorded, and nothing if the process is dead.
-        """
+        # After the end of the run, only the read is recorded, and nothing if the process is dead.
         if self.is_cut_off:
             return
         sent.reads += 1
@@ -230,7 +212,7 @@ class SimulatedModel:
             sent.tokens += sum(chunk.tokens for chunk in chunks)
 
     def asks(self) -> None:
-        """Record that a read begins. This shows that the process has received the chunks of earlier reads."""
+        # Record that a read begins. This shows that the process has received the chunks of earlier reads.
         if not self.is_cut_off:
             self.taken = self._delivered
 
@@ -275,10 +257,7 @@ class SimulatedStream(GuardedStream):
         self._n = 0
 
     async def fetch(self) -> Sequence[Chunk]:
-        """Wait, then return the next chunks, or nothing at the end of the stream.
-
-        A fault raises, waits for ever, or ends the stream early.
-        """
+        # A fault raises, waits for ever, or ends the stream early.
         chunking, sent = self._model.world.chunking, self._sent
         self._model.asks()
         await anyio.sleep(chunking.gaps[self._n % len(chunking.gaps)])
@@ -291,10 +270,7 @@ class SimulatedStream(GuardedStream):
         return chunks
 
     async def release(self) -> None:
-        """Record that the stream was closed; with the fault ``deaf``, wait until this call is cancelled instead.
-
-        Nothing happens if the process is dead.
-        """
+        # Nothing happens if the process is dead.
         if self._model.is_cut_off:
             return
         if self._deaf:
@@ -303,7 +279,6 @@ class SimulatedStream(GuardedStream):
         self._sent.closed = True
 
     async def _end(self) -> list[Chunk]:
-        """Return the chunk with the finish reason, or let the fault of the stream happen; nothing after the end."""
         sent, strike = self._sent, self._strike
         if sent.whole:
             return []
@@ -347,7 +322,7 @@ class SimulatedStream(GuardedStream):
 
 
 def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
-    """Join neighbouring parts of one phase, except calls, so that a chunk may span several parts."""
+    # Join neighbouring parts of one phase, except calls, so that a chunk may span several parts.
     joined: list[TextPart] = []
     for part in parts:
         if joined and part.call is None and joined[-1].call is None and joined[-1].phase == part.phase:
@@ -358,10 +333,7 @@ def _joined(parts: Sequence[TextPart]) -> list[TextPart]:
 
 
 def _cut(parts: Sequence[TextPart], world: World, until: float) -> list[Chunk]:
-    """Cut the first *until* characters of *parts* into chunks, as the chunking of *world* says.
-
-    A structured call is always one chunk.
-    """
+    # A structured call is always one chunk.
     chunking = world.chunking
     chunks: list[Chunk] = []
     sent = 0

@@ -98,10 +98,9 @@ class PreparationError(Exception):
 
 
 class SimulatedVerifier:
-    """A verifier with the results, durations and faults that the setup *judge* describes.
+    """A verifier with the results, durations and faults that the setup *judge* describes."""
 
-    A check that comes to its result or its error appends *number* and the text of the claim to *book*.
-    """
+    # A check that comes to its result or its error appends `number` and the text of the claim to `book`.
 
     def __init__(self, number: int, judge: VerifierSetup, book: list[tuple[int, str]]) -> None:
         self.name = f"judge{number}"
@@ -113,10 +112,7 @@ class SimulatedVerifier:
         self._book = book
 
     def check(self, claim: Claim, prepared: PreparedMonitor | None = None) -> Any:
-        """Judge *claim*, or have the fault that the setup names for it: raise, hang, or return an invalid verdict.
-
-        An asynchronous verifier returns a coroutine.
-        """
+        # An asynchronous verifier returns a coroutine.
         stated = _stated(claim, prepared)
         if self.worker == "async":
             return self._check_slowly(stated)
@@ -190,16 +186,14 @@ def shift(working: Any, claim: Claim) -> Shift:
 
 
 class _WorldReader:
-    """The extractor and recognizer of one monitor.
+    """The extractor and recognizer of one monitor."""
 
-    The extractor is a parser or a tracker, and reads segments or replies of a fork.
-    """
+    # The extractor is a parser or a tracker, and reads segments or replies of a fork.
 
     def __init__(self, watch: MonitorSetup) -> None:
         self._watch = watch
 
     def extractor(self) -> Extractor:
-        """Return the extractor of the monitor: a parser or a tracker, of segments or of the replies of a fork."""
         if self._watch.fork:
             replies = Tracker(_start, self._step_reply) if self._watch.tracks else self._parse
             return Fork("Which claims?", replies, deadline=4.0)
@@ -210,10 +204,8 @@ class _WorldReader:
         return self._found(segment, None, 0)
 
     def recognize(self, segment: Segment, prepared: PreparedMonitor | None = None) -> Iterable[Span]:
-        """Yield the spans of sums with the operators of the monitor: first sums in words, which no extractor can read.
-
-        Then come the claims that the extractor reads, if these are certain to cover their text.
-        """
+        # Yield the spans of sums with the operators of the monitor: first sums in words, which no extractor can read.
+        # Then come the claims that the extractor reads, if these are certain to cover their text.
         self._look(prepared)
         watch = self._watch
         for start, end, op in in_words(segment.text):
@@ -285,10 +277,7 @@ def _preparation(watch: MonitorSetup) -> Callable[[Task], Awaitable[PreparedMoni
 
 
 def concludes(watch: MonitorSetup) -> bool:
-    """Return whether *watch* gets the remedy ``Conclude``.
-
-    A setup ``conclude`` for which this is false gets ``Stop``.
-    """
+    # A setup `conclude` for which this is false gets `Stop`.
     inside = watch.phase == "reasoning" and watch.trigger not in ("think_end", "answer", "calls")
     return watch.remedy == "conclude" and inside and not watch.required and watch.delivery in ("interrupt", "observe")
 
@@ -298,10 +287,8 @@ def _remedy(watch: MonitorSetup) -> Remedy:
 
 
 def build_monitors(world: World, book: list[tuple[int, str]]) -> list[Monitor]:
-    """Return the monitors of *world*. Monitors with the same judge share a verifier.
-
-    The verifiers append finished checks to *book*: their number and the text of the claim.
-    """
+    # Monitors with the same judge share a verifier. The verifiers append finished checks to `book`: their number and
+    # the text of the claim.
     verifiers = [SimulatedVerifier(number, judge, book) for number, judge in enumerate(world.judges)]
     return [
         Monitor(

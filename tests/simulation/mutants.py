@@ -38,7 +38,6 @@ def garbage_passes(patch):
 
 
 def _counts_as_a_pass(patch, counts):
-    """Plant a rule by which the outcomes for which *counts* is true are passes."""
     passed, judge = release_rule.passed, checks.CheckTable._judge
 
     def lenient(self, ref, outcome, *rest):

@@ -40,14 +40,9 @@ class Disk:
         """Bytes that are still accepted from a dying process."""
 
     def read(self, _name: str, /) -> bytes:
-        """Return all bytes."""
         return self.data
 
     def open(self, _name: str, /, *, keep: int, found: int) -> Disk:
-        """Open the journal for appending, and remove all bytes after the first *keep* ones.
-
-        Raises :class:`~interwhen.JournalError` if the journal does not have *found* bytes.
-        """
         if found != len(self.data):
             raise JournalError(
                 NAME, f"the caller must have read all of its {len(self.data)} bytes, and read {found}: read it again"
@@ -57,10 +52,7 @@ class Disk:
         return self
 
     def write(self, data: bytes, /) -> int:
-        """Append *data* to the journal, and return the length of *data*.
-
-        Of a dying process, a part of *data* or nothing may be written. No error is raised then.
-        """
+        # Of a dying process, a part of `data` or nothing may be written. No error is raised then.
         taken = data if self._room is None else data[: self._room]
         if self._room is not None:
             self._room -= len(taken)
@@ -68,11 +60,10 @@ class Disk:
         return len(data)
 
     def tear(self, room: int) -> None:
-        """Accept only *room* more bytes: later writes are cut off without an error, because the process dies."""
+        # Accept only `room` more bytes: later writes are cut off without an error, because the process dies.
         self._room = room
 
     def clear(self) -> None:
-        """Remove the journal."""
         self.data = b""
 
     def sync(self) -> None:
@@ -86,7 +77,7 @@ class LoopClerk:
     """Writes a journal on the event loop, without a thread. It stops when its process is killed."""
 
     def __init__(self, disk: Disk, seconds: float, on_written: Callable[[], None]) -> None:
-        """Write to *disk*. *seconds* is the delay of urgent writes. *on_written* is called after each write."""
+        # `seconds` is the delay of urgent writes. `on_written` is called after each write.
         self._disk = disk
         self._urgent = seconds
         self._on_written = on_written
@@ -105,25 +96,20 @@ class LoopClerk:
         self.hurry()
 
     def wake(self) -> None:
-        """Schedule a write of all queued records after the normal delay, or the urgent one if that is longer."""
         self._later(max(self._seconds, self._urgent), self._write)
 
     def hurry(self) -> None:
-        """Schedule a write of all queued records after the urgent delay."""
         self._later(self._urgent, self._write)
 
     def end(self) -> None:
-        """Schedule the last write, after the urgent delay."""
         self._later(self._urgent, self._end)
 
     async def ended(self, seconds: float) -> bool:
-        """Wait up to *seconds* for the last write; return whether it was done."""
         with anyio.move_on_after(seconds):
             await self._done.wait()
         return self._done.is_set()
 
     def die(self, torn: int) -> None:
-        """Die like a killed process: write the first *torn* bytes of the pending data, and nothing after them."""
         self._disk.tear(torn)
         if self._writing is not None and not self._is_over:
             self._writing.write()
@@ -173,10 +159,7 @@ class FileState(msgspec.Struct, frozen=True):
 
 
 def read_file_state(journal: Journal) -> FileState:
-    """Read the file of *journal* and return its numbers.
-
-    Raises :class:`~interwhen.JournalError` if it cannot be read.
-    """
+    # Read the file of `journal` and return its numbers. Raises `JournalError` if it cannot be read.
     found = read_journal(journal)
     records = found.records
     spent = next((record for record in reversed(records) if isinstance(record, SpentRecord)), SpentRecord())
@@ -274,7 +257,6 @@ class ProcessLog:
 
     @property
     def saw_all(self) -> bool:
-        """Whether the reader reads each event, and neither an exception nor a cancellation ended it."""
         return self.raised is None and not self.was_cancelled and self.reader.kind in ("steady", "slow", "batch")
 
 
@@ -291,47 +273,39 @@ class PlayedWorld:
 
     @property
     def last(self) -> ProcessLog:
-        """The log of the last process."""
         return self.processes[-1]
 
     @property
     def seen(self) -> list[SeenEvent]:
-        """The events of the last process. A resume sends the recorded events again, so these are of the whole run."""
+        # A resume sends the recorded events again, so these are of the whole run.
         return self.last.seen
 
     @property
     def book(self) -> list[tuple[int, str]]:
-        """The list of finished checks of the last process; see :attr:`ProcessLog.book`."""
         return self.last.book
 
     @property
     def result(self) -> Result | None:
-        """The result of the run; ``None`` if it has none."""
         return self.last.result
 
     @property
     def stuck(self) -> VirtualTimeError | None:
-        """The error of the virtual event loop that stopped the last process; ``None`` if there was none."""
         return self.last.stuck
 
     @property
     def saw_all(self) -> bool:
-        """As :attr:`ProcessLog.saw_all`, for the last process."""
         return self.last.saw_all
 
     @property
     def turns(self) -> int:
-        """The number of iterations of the event loops of all processes."""
         return sum(process.turns for process in self.processes)
 
     @property
     def seconds(self) -> float:
-        """The virtual seconds of all processes."""
         return sum(process.seconds for process in self.processes)
 
     @property
     def journal(self) -> Journal | None:
-        """The journal of the run; ``None`` if the world has no deaths, and so no journal."""
         return None if self.disk is None else Journal(NAME, store=self.disk)
 
 
@@ -346,10 +320,9 @@ class ProcessKilled(BaseException):
 
 
 class Process:
-    """One process of a play: an event loop with a run and its reader.
+    """One process of a play: an event loop with a run and its reader."""
 
-    With *death*, it is killed after the iteration named there.
-    """
+    # With `death`, it is killed after the iteration named there.
 
     def __init__(self, played: PlayedWorld, log: ProcessLog, death: ProcessDeath | None, loop: VirtualLoop) -> None:
         self._played = played
@@ -374,7 +347,6 @@ class Process:
         return False
 
     def freeze(self) -> ProcessLog:
-        """End the killed process: drop its connections, tear its last write, and return a copy of its log."""
         # Cleaning up the tasks afterwards cannot change the copy.
         log, death, model = self._log, self._death, self._played.model
         assert death is not None
@@ -400,13 +372,12 @@ class Process:
         return buried
 
     def clean_up(self) -> None:
-        """Cancel the main task and wait for its end, so that Python does not warn about tasks that are left."""
+        # Cancel the main task and wait for its end, so that Python does not warn about tasks that are left.
         if self._task is not None:
             self._task.cancel()
             self.loop.run_until_complete(asyncio.gather(self._task, return_exceptions=True))
 
     async def live(self) -> None:
-        """Supervise the run from its beginning, or resume it from the journal, until its end; fill the log."""
         log, loop = self._log, self.loop
         self._task = asyncio.current_task()
         try:
@@ -469,7 +440,6 @@ class Process:
         return self._clerk
 
     def _arm(self, scope: anyio.CancelScope) -> None:
-        """Arrange that *scope*, in which the reader runs, is cancelled when the world says so."""
         reader, loop = self._log.reader, self.loop
         if reader.kind == "late_cancelled":
             scope.deadline = reader.at / 10
@@ -520,10 +490,7 @@ TURNS = 400_000
 
 
 def play(world: World) -> PlayedWorld:
-    """Run *world* to its end, process after process, and return the log.
-
-    Errors of the code under test are in the log; they are not raised. The logger ``interwhen`` is silent meanwhile.
-    """
+    # Errors of the code under test are in the log; they are not raised. The logger `interwhen` is silent meanwhile.
     played = PlayedWorld(world, SimulatedModel(world), disk=Disk() if world.deaths else None)
     logger = logging.getLogger("interwhen")
     level = logger.level
@@ -539,7 +506,6 @@ def play(world: World) -> PlayedWorld:
 
 
 def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
-    """Add a process to *played*, and run it to its end or to *death*, whichever comes first."""
     world, model, last = played.world, played.model, played.processes[-1] if played.processes else None
     log = ProcessLog(world.reader if death is None else death.reader, book=list(last.book) if last is not None else [])
     log.judged_on_file = len(log.book)
@@ -568,11 +534,8 @@ def _live(played: PlayedWorld, death: ProcessDeath | None) -> None:
 
 
 def _settle(played: PlayedWorld, log: ProcessLog, journal: Journal) -> None:
-    """Record the state of the journal file in *log* at the end of a process.
-
-    If the process was killed, remove from the record of the model what the file lacks. Remove a file that cannot be
-    read.
-    """
+    # If the process was killed, remove from the record of the model what the file lacks. Remove a file that cannot be
+    # read.
     assert played.disk is not None
     try:
         log.filed = read_file_state(journal)

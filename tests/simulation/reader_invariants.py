@@ -131,7 +131,6 @@ def _answered(case: PlayedCase) -> list[_Answered]:
 
 
 def _shown_traces(case: PlayedCase) -> Iterator[tuple[int, SimulatedTrace]]:
-    """Yield, after each release of text, the index of the next event and what the reader has seen, as a trace."""
     # A release has one event for each author, so a segment is complete only after the last of these events.
     trace, shown = trace_of(case.world), False
     for number, seen in enumerate(case.played.seen):
@@ -268,7 +267,7 @@ def _told_again(case: PlayedCase) -> Iterator[str]:
 
 
 def _is_void(event: Event) -> bool:
-    """Return whether *event* reports the end of a process. A resume of the run makes such an event invalid."""
+    # A resume of the run makes such an event invalid.
     if isinstance(event, CheckSettled):
         return isinstance(event.check.outcome, Cancelled) and event.check.outcome.why == "the run ended first"
     return isinstance(event, Finished) or (isinstance(event, StreamBroken) and event.action == "fail")

@@ -22,7 +22,8 @@ SEEDS = 3000
 
 @pytest.fixture(scope="module")
 def campaign():
-    """From a fixed seed, so that a failure is the same for everybody; ``python -m tests.simulation --from`` looks elsewhere."""
+    # From a fixed seed, so that a failure is the same for everybody; `python -m tests.simulation --from` looks
+    # elsewhere.
     return run_campaign(range(SEEDS), jobs=min(os.cpu_count() or 1, 2))
 
 

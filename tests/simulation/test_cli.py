@@ -16,7 +16,6 @@ def run(*arguments):
 
 @pytest.fixture
 def defect(monkeypatch):
-    """A defect that nearly every world shows."""
     next(mutant for mutant in MUTANTS if mutant.name == "a stream is left open").plant(monkeypatch)
 
 

@@ -79,7 +79,6 @@ def test_a_death_at_every_turn_of_going_on(record_property):
 
 
 def test_nothing_that_a_dying_process_still_does_has_any_effect():
-    """Its tasks are cancelled for cleanup; no ``finally`` of theirs has an effect on the world."""
     for turn in range(play(WORLDS["slow checks"]).turns):
         played = play(killed(WORLDS["slow checks"], turn))
         dead, last = played.processes

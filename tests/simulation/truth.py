@@ -48,7 +48,7 @@ class StatedClaim(NamedTuple):
 
 
 def claims_in(text: str, base: int = 0) -> list[StatedClaim]:
-    """Return every claim in *text*. *base* is added to the offsets."""
+    # `base` is added to the offsets.
     found = []
     for match in _CLAIM.finditer(text):
         left, right, value = int(match[1]), int(match[3]), int(match[4])
@@ -112,10 +112,8 @@ class SimulatedTrace:
         self.text += text
 
     def cut(self, to: int) -> None:
-        """Remove the text from offset *to* on, with the insertions, calls and answered segments in it.
-
-        An answered segment that loses its feedback becomes ``shortened``. ``ended`` becomes false.
-        """
+        # Remove the text from offset `to` on, with the insertions, calls and answered segments in it. An answered
+        # segment that loses its feedback becomes `shortened`. `ended` becomes false.
         self.text = self.text[:to]
         self.ended = False
         self.ours = [(start, min(end, to), who) for start, end, who in self.ours if start < to]
@@ -128,18 +126,15 @@ class SimulatedTrace:
             self.answer_at = None
 
     def insert(self, text: str, origin: str) -> None:
-        """Append text that a remedy inserts; *origin* is ``repair`` or ``feedback``."""
         if text:
             self.ours.append((len(self.text), len(self.text) + len(text), origin))
             self.text += text
 
     @property
     def feedback(self) -> list[tuple[int, int]]:
-        """The spans of feedback."""
         return [(start, end) for start, end, who in self.ours if who == "feedback"]
 
     def phases(self) -> list[tuple[int, int, str]]:
-        """Return the spans of reasoning and answer, without tags, as start, end and phase."""
         size = len(self.text)
         if self.thinking == "field":
             border = size if self.answer_at is None else self.answer_at
@@ -158,10 +153,8 @@ class SimulatedTrace:
         return [(begin, close, "reasoning"), (close + len("</think>"), size, "answer")]
 
     def stretches(self, *, through_feedback: bool = False) -> Iterator[TraceStretch]:
-        """Yield the parts of the trace that lie within one phase and contain no tag, call or feedback.
-
-        With *through_feedback*, they may contain feedback. A part may be empty.
-        """
+        # Yield the parts of the trace that lie within one phase and contain no tag, call or feedback. With
+        # `through_feedback`, they may contain feedback. A part may be empty.
         walls = sorted([*self.calls, *([] if through_feedback else self.feedback)])
         spans = self.phases()
         for number, (low, high, phase) in enumerate(spans):
@@ -176,16 +169,13 @@ class SimulatedTrace:
 
 
 def trace_of(world: World) -> SimulatedTrace:
-    """Return the empty trace of *world*."""
     tears = any(watch.trigger == "chars" and watch.delivery != "observe" for watch in world.watches)
     return SimulatedTrace(world.thinking, tears=tears)
 
 
 def segments_of(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, bool]]:
-    """Return the segments that *watch* gets from *trace*: start, end, and whether the segment is complete.
-
-    There are none for the trigger ``chars``.
-    """
+    # Return the segments that `watch` gets from `trace`: start, end, and whether the segment is complete. There are
+    # none for the trigger `chars`.
     match watch.trigger:
         case "chars":
             return []  # such segments cut claims anywhere: there is no promise about them
@@ -253,10 +243,8 @@ def _borders(text: str, trigger: str, *, closed: bool) -> Iterator[int]:
 def read_by(
     trace: SimulatedTrace, watch: MonitorSetup, *, torn: bool = False
 ) -> list[tuple[StatedClaim, tuple[int, int, bool]]]:
-    """Return the claims that *watch* must read in *trace*, each with its segment. Claims in feedback do not count.
-
-    With *torn*, claims that *watch* may or may not read, because feedback cut their line, are included.
-    """
+    # Return the claims that `watch` must read in `trace`, each with its segment. Claims in feedback do not count. With
+    # `torn`, claims that `watch` may or may not read, because feedback cut their line, are included.
     found = []
     for segment in segments_of(trace, watch):
         start, end, _ = segment
@@ -268,7 +256,7 @@ def read_by(
 
 
 def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end: int) -> bool:
-    """Return whether feedback may have cut text with *claim*, so that *watch* may read it as ``Unknown``."""
+    # Return whether feedback may have cut text with `claim`, so that `watch` may read it as `Unknown`.
     if not trace.tears:
         return False
     starts = [low for low, _ in trace.feedback if low >= claim.end]
@@ -279,7 +267,7 @@ def _is_torn(trace: SimulatedTrace, watch: MonitorSetup, claim: StatedClaim, end
 
 
 def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int, tuple[int, int, bool]]]:
-    """Return each text in *trace* that *watch* recognizes but cannot read: start, end and segment."""
+    # Return each text in `trace` that `watch` recognizes but cannot read: start, end and segment.
     if not watch.recognizes:
         return []
     return [
@@ -291,11 +279,8 @@ def unread_by(trace: SimulatedTrace, watch: MonitorSetup) -> list[tuple[int, int
 
 
 def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
-    """Return the kind of fault that the verifier *judge* has when it checks *claim*; ``""`` if it has none.
-
-    A check that takes at least as long as the deadline has the fault ``hangs``. A fault that the worker of *judge*
-    cannot have is ignored.
-    """
+    # A check that takes at least as long as the deadline has the fault `hangs`. A fault that the worker of `judge`
+    # cannot have is ignored.
     found: str = next((mishap.kind for mishap in judge.mishaps if mishap.about == claim.left_side), "")
     if wait_of(judge, claim.left_side) >= judge.deadline:
         return "hangs"
@@ -307,29 +292,26 @@ def mishap_of(judge: VerifierSetup, claim: StatedClaim) -> str:
 
 
 def wait_of(judge: VerifierSetup, left_side: str) -> float:
-    """Return how many seconds the verifier *judge* needs for the claim with the left side *left_side*."""
     if judge.worker == "inline":
         return 0.0
     return judge.seconds[sum(map(ord, left_side)) % len(judge.seconds)]
 
 
 def refutes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is wrong and *judge* refutes it."""
     return not claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def passes(judge: VerifierSetup, claim: StatedClaim) -> bool:
-    """Return whether *claim* is right and *judge* passes it."""
     return claim.is_right and mishap_of(judge, claim) in REFUTES
 
 
 def is_blind(watch: MonitorSetup) -> bool:
-    """Return whether *watch* checks nothing, because it does not apply to the prompt or its preparation fails."""
+    # Return whether `watch` checks nothing, because it does not apply to the prompt or its preparation fails.
     return watch.prepares in ("aside", "raises", "hangs")
 
 
 def may_fail_otherwise(world: World, watch: MonitorSetup) -> bool:
-    """Return whether a check of *watch* may end without a verdict although its verifier and extractor work."""
+    # Return whether a check of `watch` may end without a verdict although its verifier and extractor work.
     return watch.fork or is_crowded(world) or may_be_suspended(world, world.judges[watch.judge])
 
 
@@ -357,10 +339,9 @@ def released(world: World, watch: MonitorSetup, claim: StatedClaim | None, segme
 
 
 def may_be_suspended(world: World, judge: VerifierSetup) -> bool:
-    """Return whether the verifier *judge* may fail so often that the run suspends it."""
     return world.limits.failures is not None and (bool(judge.mishaps) or max(judge.seconds) >= judge.deadline)
 
 
 def is_crowded(world: World) -> bool:
-    """Return whether checks may have to wait for a free thread. This wait counts toward their deadline."""
+    # Return whether checks may have to wait for a free thread. This wait counts toward their deadline.
     return world.limits.threads < 64

@@ -26,11 +26,10 @@ class TextItem(msgspec.Struct, frozen=True, tag="Said"):
 
 
 class SumItem(msgspec.Struct, frozen=True, tag="Sum"):
-    """A claim of the model, such as ``3+4=7``, with the texts ``before`` and ``after`` it.
+    """A claim of the model, such as ``3+4=7``, with the texts ``before`` and ``after`` it."""
 
-    ``off`` has the error of the value for each generation of the trace, 0 if the value is right. The last entry also
-    applies to all later generations.
-    """
+    # `off` has the error of the value for each generation of the trace, 0 if the value is right. The last entry also
+    # applies to all later generations.
 
     left: int
     op: Operator
@@ -178,10 +177,9 @@ AT_OPENING: tuple[WireFaultKind, ...] = ("refused", "busy", "rejected", "overflo
 
 
 class WireFault(msgspec.Struct, frozen=True):
-    """A fault of the request with number ``request``, counted from 0.
+    """A fault of the request with number ``request``, counted from 0."""
 
-    Only requests for streams are counted, including reconnects. Forks are not.
-    """
+    # Only requests for streams are counted, including reconnects. Forks are not.
 
     request: int
     kind: WireFaultKind
@@ -190,11 +188,10 @@ class WireFault(msgspec.Struct, frozen=True):
 
 
 class Chunking(msgspec.Struct, frozen=True):
-    """How a stream is cut into chunks.
+    """How a stream is cut into chunks."""
 
-    ``sizes`` are characters, ``gaps`` are seconds before a read, and ``tokens`` are tokens of a chunk; each sequence
-    repeats. ``together`` is the number of chunks per read.
-    """
+    # `sizes` are characters, `gaps` are seconds before a read, and `tokens` are tokens of a chunk; each sequence
+    # repeats. `together` is the number of chunks per read.
 
     sizes: tuple[int, ...] = (1000,)
     gaps: tuple[float, ...] = (0.0,)
@@ -207,11 +204,10 @@ ReaderKind = Literal["steady", "slow", "batch", "drain", "leaves", "raises", "ca
 
 
 class SimulatedReader(msgspec.Struct, frozen=True):
-    """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled.
+    """A reader of the events. ``kind`` selects when it reads, and whether it leaves, raises or is cancelled."""
 
-    ``at`` is a number of events for ``leaves`` and ``raises``, of iterations of the event loop for ``cancelled``, and
-    of tenths of a second for ``late_cancelled``.
-    """
+    # `at` is a number of events for `leaves` and `raises`, of iterations of the event loop for `cancelled`, and of
+    # tenths of a second for `late_cancelled`.
 
     kind: ReaderKind = "steady"
     at: int = 0
@@ -240,11 +236,10 @@ class RunLimits(msgspec.Struct, frozen=True):
 
 
 class ProcessDeath(msgspec.Struct, frozen=True):
-    """The process is killed after *turn* iterations of its event loop.
+    """The process is killed after *turn* iterations of its event loop."""
 
-    Then another process resumes the run from the journal, also if this process ends before. If the journal has no
-    complete header, that process begins the run again.
-    """
+    # Then another process resumes the run from the journal, also if this process ends before. If the journal has no
+    # complete header, that process begins the run again.
 
     turn: int
     torn: int = 0
@@ -254,10 +249,9 @@ class ProcessDeath(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """All settings of a simulated run: the model's text, monitors, verifiers, faults, limits and deaths.
+    """All settings of a simulated run: the model's text, monitors, verifiers, faults, limits and deaths."""
 
-    Equal worlds give equal runs.
-    """
+    # Equal worlds give equal runs.
 
     items: tuple[Item, ...]
     """What the model writes, in order."""
@@ -288,15 +282,10 @@ class World(msgspec.Struct, frozen=True):
 
 
 def to_json(world: World) -> str:
-    """Return *world* as one line of JSON."""
     return msgspec.json.encode(world).decode()
 
 
 def from_json(text: str) -> World:
-    """Return the world that *text*, the output of :func:`to_json`, describes.
-
-    Raises :class:`msgspec.ValidationError` for JSON of another form, and :class:`msgspec.DecodeError` for other text.
-    """
     return msgspec.json.decode(text, type=World)
 
 
@@ -327,7 +316,6 @@ class _Match(NamedTuple):
 
 
 def true_value(item: SumItem) -> int:
-    """Return the right value of *item*."""
     match item.op:
         case "+":
             return item.left + item.right
@@ -340,20 +328,16 @@ def true_value(item: SumItem) -> int:
 
 
 def left_side(item: SumItem) -> str:
-    """Return the left side of *item*, such as ``3+4``. Faults refer to claims by their left sides."""
+    # Return the left side of `item`, such as `3+4`. Faults refer to claims by their left sides.
     return f"{item.left}{item.op}{item.right}"
 
 
 def whole_text(world: World, generation: int) -> str:
-    """Return the text that the model writes in generation number *generation* if no remedy interrupts it."""
     return "".join(part.text for part in go_on(world, (), generation))
 
 
 def go_on(world: World, pieces: Sequence[Piece], generation: int) -> Iterator[TextPart]:
-    """Yield the text with which the model continues *pieces*, the trace so far, in generation number *generation*.
-
-    Raises :class:`LostTextError` if the model cannot have written *pieces*.
-    """
+    # Raises `LostTextError` if the model cannot have written `pieces`.
     stands = "".join(piece.text for piece in pieces if piece.origin != "feedback")
     concluded = world.thinking == "field" and any(piece.phase == "answer" for piece in pieces)
     phase: Phase = "answer" if world.thinking == "no" or concluded else "reasoning"
@@ -397,7 +381,6 @@ def _items(world: World) -> Iterator[Item]:
 
 
 def _match(item: Item, stands: str, generation: int) -> _Match:
-    """Return how much of *item* begins *stands*, the text after the earlier items, and which part is missing."""
     match item:
         case TextItem(text=text):
             return _common(text, stands)

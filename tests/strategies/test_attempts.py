@@ -31,8 +31,6 @@ PARTS = [
 
 
 def babbler(seed):
-    """A model that says anything, depending on nothing but the request."""
-
     def choose(request):
         key = f"{seed} {request.sampling.seed} {request.sampling.temperature} {request.prompt} {request.prefix}"
         rng = random.Random(key)
@@ -42,7 +40,6 @@ def babbler(seed):
 
 
 async def outcomes(seed, budget, order):
-    """Let all strategies attempt a question in some order, each with a model of its own."""
     shuffled = list(load_strategies())  # new ones: some learn from each question
     random.Random(order).shuffle(shuffled)
     found = {}
@@ -133,8 +130,6 @@ async def test_what_a_server_answers_is_an_outcome_and_a_lost_one_is_an_error():
 
 
 async def test_an_answer_that_was_handed_over_is_told_apart():
-    """The repair writes the 4 that is the answer; greedy text gets nothing."""
-
     def slip(request):
         return "\nAnswer: 4" if request.prefix else WRONG
 

@@ -12,7 +12,6 @@ pytestmark = pytest.mark.anyio
 
 
 def slip(request):
-    """Gets the sum wrong, and the answer right for the text before it."""
     prefix = request.prefix
     if not prefix:
         return "2 + 2 = 5\nAnswer: 5"
@@ -74,8 +73,6 @@ async def test_a_run_that_gives_up_is_followed_by_another():
 
 
 async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried():
-    """The first run spends more than half of the budget on nothing that stands."""
-
     wrong = itertools.cycle([5, 6, 7, 8, 9, 0, 1, 2, 3])
 
     def choose(request):

@@ -19,7 +19,6 @@ TEXT = "one two three four"
 
 
 async def read(model, most=None, stop_at=None, **sampling):
-    """Return the text of a stream, read to its end or to so many characters, its last reason and its usage."""
     stream = await model.stream(Request("p", sampling=Sampling(max_tokens=most, **sampling)))
     text, reason, usage = "", None, None
     try:
@@ -36,7 +35,6 @@ async def read(model, most=None, stop_at=None, **sampling):
 
 
 def going_on():
-    """A model that continues its text from any place."""
     return writer(lambda request: TEXT[len(request.prefix) :])
 
 

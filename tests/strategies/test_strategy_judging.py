@@ -131,5 +131,4 @@ def test_the_share_lies_between_none_and_all(passed, refuted, unclear):
 )
 @pytest.mark.parametrize("reason", ["stop", "length"])
 def test_reasoning_that_has_not_ended_gives_no_answer(chunks, answer, reason):
-    """A model that used up its tokens while it thought has not answered."""
     assert question().answer(Trace(tuple(chunks), reason)) == answer

@@ -20,7 +20,7 @@ def traced(text, size=3):
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.sampled_from(["\n", "</think>", "ab"]), st.text("ab\n </think>", max_size=40))
 def test_a_step_ends_at_its_mark_for_any_chunking(size, until, text):
-    """There must be text before the mark: an empty line is not a step."""
+    # There must be text before the mark: an empty line is not a step.
     model = ScriptedModel([cut_into(text, size)])
     trace = anyio.run(lambda: go_on(model, "", Trace(), Sampling(), until=until))
     at = 0

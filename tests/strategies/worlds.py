@@ -39,8 +39,6 @@ def question(**options):
 
 
 def writer(choose, **options):
-    """A model that continues as *choose* says, which gets the request."""
-
     def script(request):
         text = choose(request)
         most = request.sampling.max_tokens
@@ -54,10 +52,7 @@ def writer(choose, **options):
 
 
 def telling(*texts):
-    """A model that tells the text of the seed's number, counted from the first seed that it sees; greedy: the first.
-
-    A prefix of one of its texts is continued by that text.
-    """
+    # A prefix of one of its texts is continued by that text.
     first = []
 
     def choose(request):

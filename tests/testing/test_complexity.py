@@ -36,7 +36,6 @@ def quadratic(text):
 
 
 def hidden(text):
-    """Quadratic in C code only: no step of Python shows it."""
     return [text.count("ab", at) for at in range(0, len(text), 10)]
 
 

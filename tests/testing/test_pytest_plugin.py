@@ -19,7 +19,6 @@ TRACES = [trace("good", "2 + 2 = 4", "right"), trace("slip", "2 + 2 = 5", "wrong
 
 @pytest.fixture
 def suite(pytester, monkeypatch):
-    """Runs a suite of its own, in a process of its own, with warnings as errors."""
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     pytester.makeini("[pytest]\nfilterwarnings = error\naddopts = -p no:cacheprovider")
 

@@ -204,7 +204,6 @@ def test_it_can_be_cancelled_at_every_turn():
 
 
 def check_by(worker, shift=None, *, deadline=4.0, text=TEXT, **options):
-    """Run one check of *worker* in virtual time; return its outcome, its seconds, and the workers."""
     workers = VirtualWorkers(shift, **options)
 
     async def main():

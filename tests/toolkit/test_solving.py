@@ -24,7 +24,6 @@ def ages(found, *more):
 
 
 def hard(found, size=11):
-    """Pigeons and holes: small to write, and beyond Z3's patience."""
     holes = [[z3.Bool(f"p{i}h{j}", found.context) for j in range(size)] for i in range(size + 1)]
     for i, row in enumerate(holes):
         found.require(f"pigeon {i} has a hole", z3.Or(row))
@@ -119,7 +118,6 @@ def test_a_question_that_takes_too_long_is_unknown_in_time():
 
 
 def wait_until_z3_works(thread):
-    """Wait until Z3 has begun in *thread*: an interrupt before that would be lost, and the timeout would end it."""
     if hasattr(time, "pthread_getcpuclockid"):
         clock = time.pthread_getcpuclockid(thread.ident)  # of the thread alone: it may have to wait for a CPU
         until = time.clock_gettime(clock) + 0.3

@@ -41,7 +41,6 @@ def _run(path, replies, monitors, prompt, options):
 
 @pytest.fixture
 def record(tmp_path):
-    """Return a function that runs a model on *replies* and returns the path of the journal and the result."""
     numbers = count()
 
     def make(replies, *monitors, prompt=PROMPT, answered=False, **options):

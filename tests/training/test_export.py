@@ -17,8 +17,6 @@ GOOD = "1+1=2\nso\n2+2=4\n"
 
 @pytest.fixture
 def rows(tmp_path):
-    """Return a function that exports journals and returns the rows and what was left out."""
-
     def make(paths, form, **options):
         out = tmp_path / "out.jsonl"
         done = export_journals(paths if isinstance(paths, list) else [paths], out, format=form, **options)
@@ -179,7 +177,7 @@ def test_an_unproven_line_that_ended_the_run_is_not_wrong(record, rows, function
 
 @pytest.mark.parametrize(("said", "lines"), [("1+1=2\n2+2=4\n", 2), ("1+1=2", 1)], ids=["chunk", "end"])
 def test_lines_that_a_spent_budget_of_forks_cut_away_are_open(record, rows, said, lines):
-    """A chunk and the end of the stream can end the run, too, because no fork is left for their lines."""
+    # A chunk and the end of the stream can end the run, too, because no fork is left for their lines.
     fork = Fork("Which sums?", lambda _reply, _segment: ())
     gate = watch(extractor=fork, unproven="closed", delivery="gate")
     path, result = record([[Say(said)]], gate, budgets=Budgets(forks=0))

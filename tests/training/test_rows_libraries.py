@@ -14,8 +14,6 @@ pytestmark = pytest.mark.filterwarnings("default")  # of libraries that are not 
 
 @pytest.fixture
 def load(record, tmp_path):
-    """Return a function that exports some runs in a format and loads the file."""
-
     def make(form):
         paths = [
             record(["1+1=2\n2+2=4\n"], answered=True)[0],

@@ -38,7 +38,6 @@ def test_overlapping_occurrences_are_more_than_one():
     ],
 )
 def test_arguments_with_a_name_twice_are_refused(arguments):
-    """Some programs take the first value and others the last, so what was checked may not be what is used."""
     with pytest.raises(ValueError, match="must have each name once, got the name 'answer' twice"):
         ToolCall("", "f", arguments).values()
 

@@ -28,7 +28,6 @@ UNREAD = Unknown("not read")
 
 
 def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
-    """Return the verdicts on the claims in *text*, and ``UNREAD`` for what only the recognizer finds, by segment."""
     assert MONITOR.recognizer is not None
     assert isinstance(MONITOR.extractor, Tracker)
     prepared = read_task(Task(prompt))
@@ -52,7 +51,6 @@ def judge(text: str, prompt: str = "", phase: Phase = "answer") -> list[Found]:
 
 
 def unchecked(text: str, prompt: str = "") -> list[str]:
-    """Return the numbers of *text* whose value stands neither in *prompt* nor in a claim that passed."""
     assert MONITOR.recognizer is not None
     prepared = read_task(Task(prompt))
     passes = (found.verdict for found in judge(text, prompt) if isinstance(found.verdict, Pass))
@@ -66,7 +64,6 @@ def unchecked(text: str, prompt: str = "") -> list[str]:
 
 
 def lines(name: str) -> Iterator[str]:
-    """Yield the texts of the corpus *name*, in which ⏎ stands for a line end and ␀ for a null character."""
     for line in (CORPUS / f"{name}.txt").read_text(encoding="utf-8").split("\n"):
         if line and not line.startswith("# "):
             yield line.replace("⏎", "\n").replace("␀", "\0")

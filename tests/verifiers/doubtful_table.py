@@ -11,7 +11,6 @@ from tests.verifiers.doubtful_texts import CASES, RIGHT, Case
 
 
 async def ending(case: Case) -> tuple[str, interwhen.Result]:
-    """Run a model that writes the text of *case*; return the status, ``interrupted`` for a violation, and the result."""
     monitor = interwhen.load_monitor({"name": case.verifier, "delivery": "observe", **case.options})
     async with interwhen.run(ScriptedModel([case.text]), case.prompt, monitors=[monitor]) as run:
         result = await run.drain()
@@ -19,7 +18,6 @@ async def ending(case: Case) -> tuple[str, interwhen.Result]:
 
 
 async def main() -> None:
-    """Print how many texts of each verifier are verified, unverified and interrupted, as a table."""
     print("| texts | verifier | verified | unverified | interrupted |\n|---|---|--:|--:|--:|")  # noqa: T201
     for name, cases in (("one statement false or in doubt", CASES), ("all right", RIGHT)):
         for verifier in dict.fromkeys(case.verifier for case in cases):

@@ -28,7 +28,6 @@ PERSON = {
 
 
 def verdicts(monitor: Monitor, text: str, size: int = 16) -> list[Verdict]:
-    """Return the verdicts of *monitor* on *text*, which it gets in segments of *size* characters."""
     assert monitor.prepare is not None
     assert isinstance(monitor.extractor, Tracker)
     prepared = monitor.prepare(Task(""))

@@ -8,7 +8,6 @@ from interwhen_verifiers.puzzles.logic import logic
 
 
 def judged(prompt, lines, phase="answer"):
-    """Return, for each of *lines*, a list of the texts that are judged and the verdicts on them."""
     watching = logic()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None, prompt
@@ -27,12 +26,10 @@ def judged(prompt, lines, phase="answer"):
 
 
 def kinds(prompt, line):
-    """Return the names of the kinds of the verdicts on one line, such as ``Pass``."""
     return [type(verdict).__name__ for _, verdict in judged(prompt, [line])[0]]
 
 
 def refuted(prompt, lines):
-    """Return the indices, from 0, of *lines* with a violation."""
     return [
         number
         for number, found in enumerate(judged(prompt, lines))

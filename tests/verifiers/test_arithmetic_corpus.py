@@ -343,7 +343,6 @@ def test_in_the_reasoning_nothing_is_the_answer() -> None:
     ],
 )
 def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str) -> None:
-    """The model is interrupted after the characters *rest* at the latest."""
     model = ScriptedModel([f"{text}{rest} and then some more text follows it", " seats."], size=1)
     shown = ""
     with interwhen.run_sync(model, f"{NUMBERS} How many seats are there?", monitors=["arithmetic"]) as run:

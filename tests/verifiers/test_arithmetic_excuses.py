@@ -45,7 +45,6 @@ RIGHT = [
 
 
 async def read(text: str, delivery: str, prompt: str = "Q") -> tuple[str, interwhen.Result]:
-    """Return what a reader has seen at any time, and the result, of a model that always writes *text*."""
     monitor = interwhen.load_monitor(f"arithmetic:delivery={delivery}")
     seen = ""
     model = ScriptedModel([text.replace("⏎", "\n")] * 8, size=100)

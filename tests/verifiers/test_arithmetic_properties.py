@@ -23,7 +23,7 @@ def segment(text: str, at: int = 0) -> Segment:
 
 
 def value_of(tree: Tree) -> int:
-    """Return the value of *tree*. Shares no code with the verifier."""
+    # Shares no code with the verifier.
     if isinstance(tree, int):
         return tree
     sign, left, right = tree
@@ -152,7 +152,6 @@ def test_correct_roundings_pass(above: int, below: int, places: int) -> None:
 @example(5, 2, 0)
 @example(1, 8, 2)
 def test_a_decimal_that_ends_is_never_rounded_silently(above: int, below: int, places: int) -> None:
-    """What is equal passes, and what is not equal passes only with a correct rounding to at least one decimal."""
     value = Fraction(above, below)
     for shown in (value.__floor__(), value.__ceil__(), round(value, places)):
         text = f"{above}/{below} = {shown if isinstance(shown, int) else f'{float(shown):.{places}f}'}"

@@ -22,7 +22,6 @@ TOT = "Use numbers and basic arithmetic operations (+ - * /) to obtain 24.\nInpu
 
 
 def judged(prompt, text, phase="answer", monitor=None):
-    """Return the verdicts on *text*, each with the part of the text that it judges before it."""
     watching = monitor or countdown()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
@@ -274,7 +273,6 @@ def test_the_feedback_never_holds_a_solution():
 
 
 def test_other_forms_of_text_are_read():
-    """Lists without brackets, tries that are given up in words, and an answer that is a chain of steps."""
     text = "7 + 5 = 12, left 3 12\n12 × 3 = 36, left 36\n36 is not 24, again\n7 - 5 = 2, left 3 2\n2 × 3 = 6, left 7"
     prompt = "Make 24 from 3 5 7. Use each number once."
     found = judged(prompt, text, "reasoning", countdown(dead_ends=False))
@@ -287,7 +285,7 @@ def test_other_forms_of_text_are_read():
 
 
 def brute(numbers, target):
-    """Tell whether *target* can be made, by joining any two numbers in any way. Shares no code with the verifier."""
+    # Shares no code with the verifier.
     return _brute(tuple(sorted(numbers)), target)
 
 
@@ -345,7 +343,6 @@ trees = st.recursive(st.integers(0, 99), lambda inner: st.tuples(st.sampled_from
 
 
 def written(tree):
-    """Return *tree* as text with all brackets, and its value; the value is ``None`` if it divides by zero."""
     if isinstance(tree, int):
         return str(tree), Fraction(tree)
     sign, (left, one), (right, other) = tree[0], written(tree[1]), written(tree[2])

@@ -78,7 +78,6 @@ def test_it_interrupts_where_it_is_told_to():
 class TestAnotherModel:
     @pytest.fixture
     def judge(self, monkeypatch):
-        """Return a function that lets the critic open scripted models with a given reply, and returns the opened ones."""
         made = []
 
         def give(answer):

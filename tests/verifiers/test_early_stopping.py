@@ -21,7 +21,6 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(params=["asyncio", "trio"])
 def anyio_backend(request):
-    """Virtual time on both: the tests are about what comes first, the text or the replies."""
     return virtual_backend() if request.param == "trio" else ("asyncio", {"loop_factory": VirtualLoop})
 
 
@@ -30,7 +29,6 @@ def tokens(text, logprob=-0.01, top=()):
 
 
 def probe(monitor, *replies):
-    """Return the verdicts on probes with these *replies*, one after each of a few paragraphs."""
     tracker = monitor.extractor.parse
     state, found = tracker.start(None), []
     for number, said in enumerate(replies):

@@ -123,7 +123,6 @@ def test_a_document_without_its_end_is_not_verified() -> None:
     ],
 )
 def test_arguments_of_calls_in_the_text(text: str, whys: list[str], doubts: list[str]) -> None:
-    """A number in a format without types may stand for a text, so it is not refuted."""
     monitor = json_schema(tools={"add": PERSON})
     with interwhen.run_sync(ScriptedModel([[text], ["No."]]), "Add A.", monitors=[monitor]) as run:
         result = run.drain()

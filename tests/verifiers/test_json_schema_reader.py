@@ -21,7 +21,6 @@ from interwhen_verifiers.json_schema import json_schema
 
 
 def read(schema: Any, text: str, size: int = 1) -> tuple[int, str] | None:
-    """Return how much of *text* was read when it was refuted, and why; ``None``: it was not."""
     reader = Reader(schema)
     state, at = reader.begin(), 0
     while at < len(text) and state.mode not in ("done", "lost"):
@@ -72,7 +71,7 @@ def test_a_prefix_is_refuted_where_it_goes_wrong(text: str, at: str | None, why:
 
 
 def test_alternatives_are_remembered_across_values() -> None:
-    """By its first key a value chooses one alternative; the second one must be of the same."""
+    # By its first key a value chooses one alternative; the second one must be of the same.
     kinds = {
         "oneOf": [
             {"properties": {"kind": {"const": "dot"}, "x": {"type": "number"}}, "required": ["kind"]},

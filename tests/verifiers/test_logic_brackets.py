@@ -16,7 +16,6 @@ PROMPT = "Complete the rest of the sequence, making sure that the parentheses ar
 
 @st.composite
 def sequences(draw):
-    """Draw brackets, some of which may stay open, and the stack at the start and after each of them."""
     given_, stacks = "", [""]
     for closes in draw(st.lists(st.booleans(), min_size=2, max_size=14)):
         stack = stacks[-1]

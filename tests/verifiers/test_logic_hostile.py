@@ -36,7 +36,6 @@ NAMES = sorted(path.stem for path in Path(parts.__file__).parent.glob("*.py") if
 
 
 def reader(prompt):
-    """Return a function that gives the verdicts on one line, for the problem of *prompt*."""
     watching = logic()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None

@@ -75,7 +75,6 @@ ROWS = {
 
 @st.composite
 def puzzles(draw):
-    """Draw a kind of order, the number of objects, and clues that all hold in one order of them."""
     kind = draw(st.sampled_from(sorted(ROWS)))
     count = draw(st.integers(3, 6))
     order = draw(st.permutations(range(count)))
@@ -84,7 +83,6 @@ def puzzles(draw):
 
 
 def clue(row, count, fact):
-    """Return the clue for *fact* as text, and as a test of an arrangement, which gives the place of each object."""
     one, other, high, order = fact
     if one == other:
         return row.at(one, order[one], count, high=high), lambda places: places[one] == order[one]

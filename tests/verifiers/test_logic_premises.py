@@ -117,7 +117,6 @@ KINDS = [frozenset(term for term, has in zip(TERMS, bits, strict=True) if has) f
 
 
 def holds(said, world, tom):
-    """Tell whether *said* is true if each kind in *world*, a set of classes, has a member, and Tom is of the kind *tom*."""
     match said.quantity:
         case "all":
             return all(said.other in kind for kind in world if said.one in kind)
@@ -250,7 +249,6 @@ def test_prompts_that_are_not_understood(text):
 
 
 def test_what_can_be_concluded_against_reasoning_gym():
-    """Its example passes if it follows by Z3, and is refuted if it does not."""
     import reasoning_gym  # takes seconds, which the collection of every worker would pay
 
     seen = 0

@@ -32,7 +32,6 @@ def bare(thing):
 
 
 def short(things, thing):
-    """Return *thing* without its article, and without the noun if all *things* share it."""
     nouns = {each.split()[-1] for each in things}
     return bare(thing).rsplit(" ", 1)[0] if len(nouns) == 1 and " " in bare(thing) else bare(thing)
 

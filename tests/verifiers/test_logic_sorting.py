@@ -28,7 +28,6 @@ def letters(words, rank):
 
 
 def chain(words, rank):
-    """Return the chain of *words* by their letter at index *rank*; words with the same letter form a group."""
     groups = [
         list(group) for _, group in groupby(sorted(words, key=lambda word: word[rank]), key=lambda word: word[rank])
     ]
@@ -40,7 +39,6 @@ def shown(group):
 
 
 def procedure(words):
-    """Return the lines of a text that sorts *words* by one letter, and then each group by the next letter."""
     lines = [f"I look at the first letters. {letters(words, 0)}", f"We now have: {chain(words, 0)}."]
     groups = [list(group) for _, group in groupby(sorted(words, key=lambda word: word[0]), key=lambda word: word[0])]
     for at, group in enumerate(groups):
@@ -202,7 +200,7 @@ def test_prompts_without_words_to_sort(prompt):
 
 
 def test_against_reasoning_gym():
-    """Its answers pass. With two neighbours exchanged, they do not pass."""
+    # Its answers pass. With two neighbours exchanged, they do not pass.
     import reasoning_gym  # takes seconds, which the collection of every worker would pay
 
     seen = 0

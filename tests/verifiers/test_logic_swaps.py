@@ -40,7 +40,6 @@ def played(count, pairs):
 
 
 def told(style, pairs, states):
-    """Return one line in the given style for each of *states*."""
     lines = []
     for at, state in enumerate(states):
         swap = "" if not at else f"{NAMES[pairs[at - 1][0]]} and {NAMES[pairs[at - 1][1]]} swap balls"

@@ -28,7 +28,6 @@ CELLS = [(1, 5), (1, 4), (1, 3), (2, 3), (3, 3), (3, 2), (3, 1), (2, 1), (1, 1)]
 
 
 def judged(prompt, text, phase="answer"):
-    """Return the verdicts on *text*, each with the part of the text that it judges before it."""
     watching = maze()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
@@ -100,7 +99,7 @@ def test_x_may_be_a_wall():
 
 
 def steps(cells, ways, base=0):
-    """Return the moves *ways* over *cells* as a structured answer with turns and counts. *base* is the first number."""
+    # `base` is the first number.
     lines, right, left, last = [f"S position: ({cells[0][0] + base}, {cells[0][1] + base})"], 0, 0, None
     clockwise = ["up", "right", "down", "left"]
     for number, (way, (one, other)) in enumerate(zip(ways, pairwise(cells), strict=True), 1):
@@ -308,7 +307,6 @@ def test_a_way_is_judged_whole(text, why):
 
 
 def wandering(rng, size):
-    """Return a grid with one random path marked, and its moves: made by walking, not by the verifier's code."""
     while True:
         taken, cells = {(1, 1)}, [(1, 1)]
         for _ in range(200):

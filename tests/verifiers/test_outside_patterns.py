@@ -141,7 +141,6 @@ LOOKING = r"^(?=a)(a+)+$"
 
 
 def _longest_pause(monitor: Monitor, text: str) -> tuple[Any, float]:
-    """Return the result of a run on *text*, and the longest time, of this thread, for which the event loop was blocked."""
     longest = 0.0
 
     async def tick() -> None:
@@ -269,7 +268,6 @@ def test_every_verifier_says_what_it_takes_from_outside() -> None:
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Return the set to which each pattern is added that ``re`` compiles or looks up in any thread of this process."""
     found: set[str] = set()
     original = re._compile  # type: ignore[attr-defined]
 
@@ -315,7 +313,6 @@ ALLOWED = {
 
 
 def _made_patterns(path: Path) -> set[str]:
-    """Return the names of the functions in the file *path* that give ``re`` a pattern that is no constant."""
     found = set()
     for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):

@@ -138,7 +138,6 @@ def _segment(text, start=0):
 
 
 def claims_in(monitor, lines):
-    """Return the claims that the extractor of *monitor* makes of each of *lines*."""
     state, found, at = monitor.extractor.start(None), [], 0
     for line in lines:
         state, claims = monitor.extractor.step(state, _segment(line, at))

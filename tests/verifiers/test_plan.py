@@ -233,7 +233,7 @@ COLOURS = ["red", "blue", "orange", "yellow"]
 
 
 def simulate(stacks, actions):
-    """Carry *actions* out on lists of blocks; return the stacks, or the index of the first action that cannot be done."""
+    # Carry `actions` out on lists of blocks; return the stacks, or the index of the first action that cannot be done.
     stacks, hand = [list(stack) for stack in stacks], None
     for index, (verb, *blocks) in enumerate(actions):
         tops = {stack[-1]: stack for stack in stacks}

@@ -50,7 +50,6 @@ def said(text, role="user"):
 
 
 def rewritten(monitor, text, role):
-    """Return *text* as the model gets it after *monitor*, and the findings of the run."""
     model = ScriptedModel(["fine"])
     with interwhen.run_sync(model, [Message(role, text)], prompt_monitors=[monitor]) as run:
         result = run.drain()

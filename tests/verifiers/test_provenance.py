@@ -206,7 +206,6 @@ def test_short_ids_count() -> None:
 
 
 def test_a_record_that_repeats_a_question_says_nothing() -> None:
-    """The agent asked for this value itself: that a record has it then is no source, and no reason to refuse either."""
     prompt = (
         Message("user", "Book a flight to New York."),
         Message("assistant", "", (ToolCall("x", "search_flight", json.dumps({"to": "JFK"})),)),
@@ -220,7 +219,6 @@ def test_a_document_may_not_look_like_a_record() -> None:
 
 
 def test_a_record_of_what_the_agent_did_is_no_source() -> None:
-    """An injected payment that was made once shows up in the records: that does not make it the user's."""
     prompt = (
         *said(("read_file", NOTE)),
         Message("assistant", "", (ToolCall("x", "send_money", json.dumps({"recipient": EVIL})),)),
@@ -328,7 +326,6 @@ def test_fields_of_records() -> None:
 
 @given(st.text(alphabet="ab: -'\"|>\n\\", max_size=60))
 def test_a_forged_value_stays_inside_its_quotes(text: str) -> None:
-    """Whatever stands in a quoted value, it makes no field of its own."""
     yaml = "note: " + json.dumps(text, ensure_ascii=True).replace("\\n", "\n  ") + "\nend: done\n"
     found = fields(yaml)
     if found is not None:

@@ -50,7 +50,6 @@ MODULES = (
 
 
 def reader(factory):
-    """Return a function that gives the verdicts on one line, for a problem of the monitor that *factory* makes."""
     watching = factory()
     prepared = watching.prepare(Task(PROMPTS[factory]))
     assert prepared is not None

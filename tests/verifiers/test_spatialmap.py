@@ -28,7 +28,6 @@ COUNT = MAP.format("How many objects are in the Northeast of Blue Bakery?", "A. 
 
 
 def judged(prompt, text, phase="answer"):
-    """Return the verdicts on *text*, each with the part of the text that it judges before it."""
     watching = spatialmap()
     prepared = watching.prepare(Task(prompt))
     assert prepared is not None
@@ -191,7 +190,7 @@ SIGNS = [
 
 
 def models(count, premises):
-    """Return, for each axis, all arrangements of *count* places in which *premises* hold. Places may share a number."""
+    # Places may share a number.
     arrangements = []
     for axis in (0, 1):
         ranks = [
@@ -236,7 +235,6 @@ def test_what_follows_agrees_with_all_models(premises, claim):
 
 
 def parts(easts, norths, relation):
-    """Return, for each axis that *relation* is about, the arrangements and the part of *relation* on this axis."""
     both = ((easts, MapRelation(relation[0], 0)), (norths, MapRelation(0, relation[1])))
     return [(lines, part) for lines, part in both if any(part)]
 

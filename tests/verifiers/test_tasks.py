@@ -72,7 +72,6 @@ def test_other_numbers_are_wrong(name):
 @pytest.mark.parametrize("name", ["chain_sum", "chained_arithmetic"])
 @pytest.mark.parametrize("wording", ["worked", "orders"])
 def test_chains_are_worked_out_from_left_to_right(name, wording):
-    """The value computed here from the words of the prompt is the dataset's own value."""
     words = {"Add": "+", "Subtract": "-", "Multiply": "*"}
     for one in load(f"{name}:wording={wording}"):
         asked = one.question.prompt[-1].content.replace(",", "").replace(".", "").split()
@@ -111,7 +110,6 @@ def test_a_step_to_a_dead_end_may_be_let_pass():
 
 
 def walked(one):
-    """Return the gold way in the form that the task asks for, and a text whose first move leads to another cell."""
     grid = one.grade._entry["metadata"]["matrix"]
     row, column = next((y, x) for y, line in enumerate(grid, 1) for x, cell in enumerate(line, 1) if cell == "*")
     lines = [f"The start is at ({row},{column})."]

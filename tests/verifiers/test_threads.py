@@ -9,7 +9,6 @@ from interwhen_verifiers.arithmetic import State, begin, extract, recognize, ste
 
 
 def beside(function):
-    """Call *function* in another thread, and wait for it."""
     thread = threading.Thread(target=function)
     thread.start()
     thread.join()

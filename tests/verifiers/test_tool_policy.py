@@ -147,7 +147,6 @@ def test_a_rule_that_raises_is_an_error_and_is_named() -> None:
 
 
 def test_a_refused_call_is_answered_and_the_run_goes_on() -> None:
-    """The whole way: the call is refused, the model gets the reason, looks, and is refused nothing more."""
     model = ScriptedModel([[call_of("delete"), End("tool_calls")], [call_of("look"), End("tool_calls")]])
     with interwhen.run_sync(model, "Delete x.", monitors=[tool_policy(policy=SHOP)]) as run:
         result = run.drain()
@@ -399,7 +398,6 @@ AGENT = (
     ],
 )
 def test_the_calls_in_the_code_of_an_agent_are_judged(code: str, why: str | None) -> None:
-    """The code as a whole is a call of the interpreter, but not one that is made beside the calls in it."""
     prompt = [Message("system", AGENT), Message("user", "Tidy up.")]
     model = ScriptedModel([[f"<code>\n{code}\n", End("stop")], ["I may not.", End("stop")]])
     with interwhen.run_sync(model, prompt, monitors=[tool_policy(policy=SHOP)]) as run:

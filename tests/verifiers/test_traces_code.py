@@ -19,7 +19,6 @@ MONITOR = python()
 
 
 async def judge(trace):
-    """Return the verdicts on the blocks of *trace*, which has one turn."""
     (turn,) = trace.turns
     prepared = MONITOR.prepare(Task(turn.prompt))
     _, claims = step(start(prepared), Segment(turn.text[: turn.text.rindex("```") + 3], Span(0, 9**9), "answer"))
@@ -27,7 +26,6 @@ async def judge(trace):
 
 
 def agreement(traces):
-    """Return the traces whose verdicts disagree with their label: name, label and verdicts."""
     differing = []
     for trace in traces:
         verdicts = anyio.run(judge, trace)

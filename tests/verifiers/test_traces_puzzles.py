@@ -21,7 +21,6 @@ from interwhen_verifiers.traces.puzzles import spatialmap as spatialmap_traces
 
 
 def verdicts(monitor, prompt, text):
-    """Return the verdicts on *text*, each after its span; ``None`` if the monitor does nothing for *prompt*."""
     prepared = monitor.prepare(Task(prompt))
     if prepared is None:
         return None
@@ -38,10 +37,7 @@ def verdicts(monitor, prompt, text):
 
 
 def count(monitor, traces):
-    """Return how many traces of each label are flagged or not, and the names of right traces that are flagged.
-
-    Fails if the first violation in a trace with a known mistake is not at the mistake.
-    """
+    # Fails if the first violation in a trace with a known mistake is not at the mistake.
     counts, flagged = Counter(), []
     for trace in traces:
         (turn,) = trace.turns
@@ -95,7 +91,6 @@ def test_spatialmap():
 
 
 def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
-    """Where the set names more than one possible option, or another one than the gold, the text leaves it open."""
     passed = Counter()
     with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for record in map(json.loads, lines):
@@ -110,10 +105,8 @@ def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
 
 
 def possible_answers(text):
-    """Return the options that some order of the places on both axes allows. Shares no code with the verifier.
-
-    "North" of a place may mean due north, where any number of places is possible, or the half-plane.
-    """
+    # Shares no code with the verifier. "North" of a place may mean due north, where any number of places is possible,
+    # or the half-plane.
     text = " ".join(text.split("map with multiple objects:")[1].split())
     question = re.search(r"(In which direction|Which object|How many)[^?]*\?", text)
     told = re.findall(r"([^.]+?) is to the (North|South)(east|west) of ([^.]+)\.", text[: question.start()])
@@ -150,7 +143,6 @@ def possible_answers(text):
 
 
 def test_every_answer_to_spatialmap_that_is_flagged_is_impossible():
-    """The set names one option; the others are neither right nor wrong by it."""
     flagged = Counter()
     with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for number, record in enumerate(map(json.loads, lines)):

@@ -168,7 +168,6 @@ def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none
 
 
 def arrangements(puzzle: HousePuzzle, clues: tuple[int, ...], relation: HouseRelation) -> bool:
-    """Tell whether an arrangement fits *clues* and *relation*, by trying all orders of the attributes that they name."""
     relations = [relation, *(clue.relation for clue in puzzle.clues if clue.number in clues and clue.relation)]
     named = sorted({cell.attribute for each in relations for cell in (each.one, each.other) if cell is not None})
     orders = list(itertools.permutations(range(1, puzzle.houses + 1)))

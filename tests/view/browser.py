@@ -15,7 +15,6 @@ PAGE = Path(__file__).parents[2] / "interwhen" / "view" / "page"
 
 
 def chromium():
-    """Return the path of Chromium; skip the test where there is none, or no Playwright."""
     pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     found = (
         os.environ.get("INTERWHEN_CHROMIUM")
@@ -29,14 +28,13 @@ def chromium():
 
 
 def expect(subject, message=None):
-    """Return Playwright's assertions about a locator: they wait until the page has drawn what they expect."""
     from playwright.sync_api import expect as expected
 
     return expected(subject, message)
 
 
 def until(page, holds, what, seconds=30.0):
-    """Wait until the function *holds* returns true. *what* says what did not happen in *seconds*."""
+    # `what` says what did not happen in `seconds`.
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -44,7 +42,6 @@ def until(page, holds, what, seconds=30.0):
 
 
 def axe():
-    """Return the source of axe-core; skip the test where it is not installed."""
     path = PAGE / "node_modules" / "axe-core" / "axe.min.js"
     if not path.exists():
         pytest.skip("axe-core is not installed: run npm ci in interwhen/view/page")

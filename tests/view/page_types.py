@@ -44,7 +44,6 @@ class Types:
         self.made: dict[str, str] = {}
 
     def of(self, kind: Any) -> str:
-        """Return the name of the type *kind* in TypeScript, and make its interface."""
         if kind is Span:
             return "Span"
         if kind in PLAIN:
@@ -68,7 +67,6 @@ class Types:
         return name
 
     def fields(self, kind: type[msgspec.Struct], *, optional: bool = False) -> list[str]:
-        """Return the lines of the fields of *kind*; with *optional*, each may be left out."""
         omits, hints = kind.__struct_config__.omit_defaults, get_type_hints(kind)
         is_event = issubclass(kind, TimedEvent)
         lines = []
@@ -95,7 +93,6 @@ class Types:
 
 
 def page_types() -> str:
-    """Return the text of the generated file."""
     made = Types()
     result = {}
     for kind in (Verified, Unverified, Abstained, Failed):

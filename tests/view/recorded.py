@@ -25,7 +25,6 @@ PROMPT = "Shop one sells 39 boxes of 28 screws, and buys 17 crates of 164. How m
 
 
 def record(path, replies, monitors=("arithmetic",), *, size=4, **options):
-    """Write a journal of a run whose model gives *replies*; return its path."""
     replies = list(replies)
     model = ScriptedModel(replies, size=size)
     # With its numbers in the prompt, a wrong sum gets a repair.
@@ -36,7 +35,6 @@ def record(path, replies, monitors=("arithmetic",), *, size=4, **options):
 
 
 def long_replies(lines, every=50):
-    """Yield the replies of a long run of *lines* sums, of which one in *every* is wrong; a new request after each."""
     reply = []
     for number in range(lines):
         a, b = 100 + number * 7 % 900, 100 + number * 13 % 900
@@ -55,10 +53,7 @@ SUMS = [f"We come to sum {chr(64 + n)}. \U0001f600\n{10 + n} + {20 + n} = {31 + 
 
 
 def record_call(folder):
-    """Write the journal of a call through a gateway on uvloop, whose clock counts milliseconds; return its path.
-
-    The model behind the gateway writes SUMS, and continues each correction with the next of them.
-    """
+    # The model behind the gateway writes SUMS, and continues each correction with the next of them.
     pytest.importorskip("uvloop", reason="uvloop is not installed")
 
     def answer(request):
@@ -84,14 +79,12 @@ def record_call(folder):
 
 
 def tried(cases):
-    """Return the score that ``interwhen verifiers try`` gives the monitor for arithmetic on the file *cases*."""
     code = f"from interwhen.cli._main import main; main(['verifiers', 'try', 'arithmetic', {str(cases)!r}, '--json'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return json.loads(done.stdout)["score"]
 
 
 def trace_at(form, number):
-    """Return the trace of the compact *form* at *number*, as the offsets on the tape of its UTF-16 units."""
     known, entry_number = dict(form.get("numbers", [])), 0
     cuts, trace, tape = [cut for cut in form.get("cuts", []) if cut["number"] <= number], [], 0
     for entry, chars in enumerate([*form["chars"], None]):
@@ -107,14 +100,12 @@ def trace_at(form, number):
 
 
 def place_of(form, check):
-    """Return the offsets on the tape at which the claim of *check* begins and ends."""
     start, end = check["span"]
     places = trace_at(form, check["number"])[start:end]
     return places[0], places[-1] + 1
 
 
 def words_of(form, check):
-    """Return the text that *check* judged."""
     start, end = check["span"]
     tape = form["text"].encode("utf-16-le", "surrogatepass")
     units = (tape[2 * at : 2 * at + 2] for at in trace_at(form, check["number"])[start:end])

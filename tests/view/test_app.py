@@ -131,7 +131,6 @@ async def test_a_page_that_opens_and_follows_a_run_reads_its_journal_once(folder
 
 
 def middle_of(path, data):
-    """Return the end of a seal in the middle of the file: what its seal follows does not stand without it."""
     seals = [found.end for found in frames(data, str(path)) if isinstance(decode(found.payload), SealRecord)]
     return seals[(len(seals) - 1) // 2]
 

@@ -90,7 +90,7 @@ def watch(browser):
 
 
 def rechecked(path, spec):
-    """Return the form of a recheck. Playwright has an event loop in this thread, so another thread runs it."""
+    # Playwright has an event loop in this thread, so another thread runs it.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(anyio.run, recheck_form, path, monitors_given(spec), spec).result()
 
@@ -119,7 +119,6 @@ def test_a_repaired_run_is_read_in_one_look(watch, address, folder):
 
 
 def test_ten_questions_take_one_or_two_clicks(watch, address, folder):
-    """Each: a run, the clicks, and what is then in sight."""
     repaired, plain, bare = (
         at_run(address, folder, name) for name in ("repaired.journal", "plain.journal", "bare.journal")
     )
@@ -247,7 +246,7 @@ SCROLLED = """async (places) => {
 
 
 def test_scrolling_uses_the_same_elements_again(watch, address, folder):
-    """Elements that are made in a frame, and collected later, are what makes frames late. So they are counted."""
+    # Elements that are made in a frame, and collected later, are what makes frames late. So they are counted.
     watched = watch(at_run(address, folder, "long.journal"))
     page = watched.page
     page.get_by_text("1 / 4 violations").wait_for()
@@ -419,7 +418,6 @@ def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
     inner = local_app(RunFolder([tmp_path]), WORD)
 
     async def app(scope, receive, send):
-        """Lose the second part of the first two live answers, with their connections."""
         if not scope["path"].endswith("/live"):
             await inner(scope, receive, send)
             return
@@ -541,7 +539,6 @@ def test_hostile_text_stays_text(watch, tmp_path):
 
 
 def monitored(path, journal, *specs):
-    """Write the page of one record with each of the monitors *specs*; return its address, and the ids of the halves."""
     run = run_id(journal)
     forms = {run: RunFolder([journal]).form(journal)} | {f"{run}@{spec}": rechecked(journal, spec) for spec in specs}
     rows = [RunFolder([journal]).row(journal), *({"id": name, "path": name} for name in [*forms][1:])]
@@ -551,7 +548,6 @@ def monitored(path, journal, *specs):
 
 @pytest.fixture(scope="module")
 def pair(folder, tmp_path_factory):
-    """Return the address of a page in which two monitors stand side by side on one record."""
     place = tmp_path_factory.mktemp("pair") / "pair.html"
     address, ids = monitored(place, folder / "bare.journal", "arithmetic", "regex:patterns=sells")
     return f"{address}#/compare/{'/'.join(ids[1:])}"
@@ -605,7 +601,6 @@ def test_axe_has_no_serious_finding(watch, address, folder, pair, colours):
 
 
 def test_the_keyboard_alone_goes_through_a_pair(watch, pair):
-    """From the list to the two monitors on one record, through their differences, and back."""
     watched = watch(pair.partition("#")[0])
     page = watched.page
     page.locator(".body .tr").first.wait_for()
@@ -704,7 +699,6 @@ def test_forced_colours_keep_every_sign(watch, address, folder):
 
 @pytest.mark.parametrize("clock", ["uvloop", *CLOCKS])
 def test_a_violation_under_any_clock_shows_its_text(browser, tmp_path, clock):
-    """On uvloop, a cut often has the same millisecond as the check that led to it."""
     path = record_call(tmp_path / "calls")
     if clock != "uvloop":
         path.write_bytes(retimed(finely(path.read_bytes()), CLOCKS[clock]))

@@ -34,7 +34,7 @@ def path(tmp_path):
 
 
 def modelled(*forms):
-    """Return what the page's model makes of each of the compact *forms*; skip the test where it cannot be built."""
+    # Return what the page's model makes of each of the compact `forms`; skip the test where it cannot be built.
     if shutil.which("node") is None:
         pytest.skip("node is not installed")
     if not (PAGE / "node_modules" / "esbuild").is_dir():
@@ -50,7 +50,6 @@ def form_of(path):
 
 
 def under_each_clock(path):
-    """Return the compact forms of the journal at *path*: with its own times, and with those of each of CLOCKS."""
     data = finely(path.read_bytes())
     forms = [form_of(path)]
     for clock in CLOCKS.values():
@@ -60,12 +59,10 @@ def under_each_clock(path):
 
 
 def timeless(model):
-    """Return *model* without its axis, on which times are shown."""
     return {name: value for name, value in model.items() if name not in ("axis", "cursor")}
 
 
 def assert_same_under_each_clock(path):
-    """Assert that no clock changes what the page makes of the journal at *path*; return the form and the model."""
     form, *_ = forms = under_each_clock(path)
     usual, *others = models = modelled(*forms)
     for clock, other in zip(CLOCKS, others, strict=True):
@@ -161,7 +158,6 @@ def test_each_violation_of_a_gateway_shows_its_text(tmp_path):
 
 @pytest.mark.anyio
 async def test_a_known_violation_keeps_its_place(path):
-    """Its verdict comes from the cache, and the fact that brings the claim cuts its text."""
     line = "\U0001f600 so 1+1=3 \U0001f600"
     model = ScriptedModel([f"{line}\n", f"{line}\n", "1+1=2\n"])
     async with interwhen.run(model, "Q", monitors=[watch(remedy=Resample())], journal=path) as run:

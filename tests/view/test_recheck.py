@@ -18,7 +18,6 @@ async def rechecked(path, spec):
 
 
 def words(form, check):
-    """Return the outcome of *check*, and the text that it judged."""
     return check["outcome"], words_of(form, check)
 
 

@@ -92,7 +92,6 @@ def test_no_id_names_a_file_outside(folder):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """Return a list that gets each record that a reader of timelines decodes."""
     found, decode = [], _rebuilt_run.decode
 
     def counted(payload):
@@ -104,7 +103,6 @@ def decoded(monkeypatch):
 
 
 def standing_end(data, ends):
-    """Return the index of a record about in the middle of *data* that does not wait for its seal."""
     for number in range(len(ends) // 2, len(ends)):
         reader = TimelineReader("x")
         reader.feed(data[: ends[number]])
@@ -140,7 +138,6 @@ def test_parts_of_a_growing_journal_are_its_whole(folder, tmp_path):
 
 
 def test_all_followers_of_a_journal_share_one_reading(folder, tmp_path, decoded):
-    """The page asks for a timeline, and then follows it; other pages, and lost connections, follow it, too."""
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
     ends = [found.end for found in frames(data, str(path))]
@@ -194,7 +191,6 @@ def test_a_journal_that_was_replaced_is_shown_from_its_start(folder, tmp_path):
 
 
 def test_an_incomplete_record_may_be_overwritten(folder, tmp_path):
-    """A run that is resumed cuts the incomplete record away that the first process left, and writes others."""
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
     ends = [found.end for found in frames(data, str(path))]

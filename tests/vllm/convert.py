@@ -31,12 +31,10 @@ _SPACE = "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 def fields_of(reader: gguf.GGUFReader) -> dict[str, Any]:
-    """Return the metadata of the file by key."""
     return {key: field.contents() for key, field in reader.fields.items()}
 
 
 def tensor_name(name: str) -> str:
-    """Return the Hugging Face name of a GGUF tensor."""
     if name in _TOP:
         return _TOP[name]
     _, block, part, kind = name.split(".")
@@ -44,17 +42,11 @@ def tensor_name(name: str) -> str:
 
 
 def unpermute(weight: np.ndarray, heads: int) -> np.ndarray:
-    """Reorder rows of a query or key matrix from pairs (2i, 2i + 1) to halves (i, i + d / 2).
-
-    llama.cpp rotates neighbouring values (`convert_hf_to_gguf.py`, `LlamaModel.permute`), transformers the two halves of a
-    head (`modeling_llama.py`, `rotate_half`).
-    """
     rows, columns = weight.shape
     return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 
 
 def write_weights(reader: gguf.GGUFReader, heads: int, folder: Path) -> None:
-    """Write all tensors in float32."""
     weights = {}
     for tensor in reader.tensors:
         value = gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
@@ -67,7 +59,6 @@ def write_weights(reader: gguf.GGUFReader, heads: int, folder: Path) -> None:
 
 
 def write_config(fields: dict[str, Any], folder: Path) -> None:
-    """Write config.json and generation_config.json."""
     ends = {
         "bos_token_id": fields["tokenizer.ggml.bos_token_id"],
         "eos_token_id": fields["tokenizer.ggml.eos_token_id"],
@@ -98,7 +89,6 @@ def write_config(fields: dict[str, Any], folder: Path) -> None:
 
 
 def write_tokenizer(fields: dict[str, Any], folder: Path) -> None:
-    """Write a BPE tokenizer without merges: a character is a token, anything else falls back to its bytes."""
     tokens = [token.replace(_SPACE, " ") for token in fields["tokenizer.ggml.tokens"]]
     kinds = [gguf.TokenType(kind) for kind in fields["tokenizer.ggml.token_type"]]
     vocabulary = {token: number for number, token in enumerate(tokens)}
@@ -138,7 +128,6 @@ def write_tokenizer(fields: dict[str, Any], folder: Path) -> None:
 
 
 def convert(weights: Path, folder: Path) -> None:
-    """Write the model in *weights* to *folder* as transformers and vLLM read it."""
     folder.mkdir(parents=True, exist_ok=True)
     reader = gguf.GGUFReader(weights)
     fields = fields_of(reader)

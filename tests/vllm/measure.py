@@ -40,7 +40,7 @@ LIMIT = 20_000
 
 
 def repairing() -> interwhen.Monitor:
-    """Return `arithmetic` with one remedy, so that the ladder of remedies plays no part: a repair, or a new sample."""
+    # Return `arithmetic` with one remedy, so that the ladder of remedies plays no part: a repair, or a new sample.
     return dataclasses.replace(interwhen.load_monitor("arithmetic"), remedy=Repair(otherwise=Resample()))
 
 
@@ -54,7 +54,6 @@ class Problem:
 
 
 def problems(count: int, seed: int) -> Iterator[Problem]:
-    """Generate running totals of four-digit numbers, of which the tiny model gets most wrong by itself."""
     rng = random.Random(seed)
     for number in range(count):
         total = rng.randint(1001, 9999)
@@ -121,7 +120,6 @@ HEAD = """\
 
 
 def resumed(exchanges: Sequence[RecordedExchange]) -> Iterator[tuple[int, int]]:
-    """Yield the prompt tokens and the cached ones of each resumed request whose stream came to its end."""
     first = exchanges[0].body["messages"]
     for exchange in exchanges:
         body = exchange.body
@@ -137,7 +135,6 @@ def resumed(exchanges: Sequence[RecordedExchange]) -> Iterator[tuple[int, int]]:
 
 
 async def measure(url: str, given: Sequence[Problem], at_once: int) -> Tally:
-    """Run all *given* problems on the server at *url*."""
     tally, limiter, shared = Tally(), anyio.CapacityLimiter(at_once), Httpx2Transport()
     begun = time.monotonic()
 
@@ -160,7 +157,6 @@ async def measure(url: str, given: Sequence[Problem], at_once: int) -> Tally:
 
 @contextmanager
 def servers(names: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Start the endpoints *names*; yield the base URL of each."""
     with ExitStack() as stack:
         parsers = [VLLM[name] for name in names if name in VLLM]
         found = stack.enter_context(vllm_servers(parsers)) if parsers else {}

@@ -51,7 +51,6 @@ class _Started(NamedTuple):
 
 @contextmanager
 def vllm_servers(names: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Start a server for each of *names*, of `PARSERS`, beside each other; yield the base URL of each."""
     with ExitStack() as stack:
         # Folders of pytest belong to its own user, and the server runs as another one.
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="interwhen-vllm-")))
@@ -68,7 +67,6 @@ def vllm_servers(names: Sequence[str]) -> Iterator[dict[str, str]]:
 
 
 def _start(home: Path, name: str) -> _Started:
-    """Start the server *name* as an unprivileged user, on the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -106,7 +104,6 @@ def _await(server: _Started, deadline: float) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server and the processes that it has started."""
     for number in (15, 9):
         try:
             os.killpg(process.pid, number)

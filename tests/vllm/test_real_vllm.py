@@ -117,7 +117,7 @@ async def test_a_chat_with_tools_continues_by_ids_to_the_same_call(servers, pars
 
 @pytest.mark.parametrize("parser", ["parser-on", "parser-off"])
 async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
-    """After the first correction, kept text is never tokenized again, and the reader sees no ids."""
+    # After the first correction, kept text is never tokenized again, and the reader sees no ids.
     tokenized = []
 
     async def note(request):

@@ -17,12 +17,10 @@ NAME = "interwhen-tiny"
 
 
 def say(line: str) -> None:
-    """Show progress at once, also through a pipe."""
     print(line, flush=True)
 
 
 def main() -> None:
-    """Train the model and write its weights."""
     parser = argparse.ArgumentParser(prog="python -m tools.train_tiny", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/tiny"), help="for checkpoints, curve and weights")
     parser.add_argument("--steps", type=int, default=Recipe().steps, help="20 are enough to see that all works")

@@ -23,7 +23,6 @@ _WAITING = 48
 
 
 def batches(seed: int, rows: int, length: int, split: Split = "train") -> Iterator[Batch]:
-    """Yield endless batches; the same for the same *seed*."""
     rng = random.Random(seed)
     waiting: list[Document] = []
     while True:

@@ -36,7 +36,6 @@ CHAT_TEMPLATE = (
 
 
 def encode(text: str) -> list[int]:
-    """Return the ids of *text*; the markers in it are read as tokens."""
     ids: list[int] = []
     for part in _MARKS.split(text):
         if part in _IDS and len(part) > 1:
@@ -52,7 +51,6 @@ def encode(text: str) -> list[int]:
 
 
 def decode(ids: list[int]) -> str:
-    """Return the text of *ids*, markers included."""
     text = bytearray()
     for number in ids:
         token = TOKENS[number]

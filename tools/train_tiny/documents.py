@@ -61,13 +61,11 @@ SENTENCES: dict[str, Sentence] = {
 
 
 def document(rng: random.Random, split: Split = "train") -> Document:
-    """Return the document of a random problem."""
     name = rng.choices(tuple(SHARES), tuple(SHARES.values()))[0]
     return tokenise(compose(rng, FAMILIES[name], split))
 
 
 def tokenise(pieces: list[Piece]) -> Document:
-    """Return the ids of *pieces*."""
     ids, taught = list[int](), list[bool]()
     for piece in pieces:
         new = encode(piece.text)
@@ -77,7 +75,6 @@ def tokenise(pieces: list[Piece]) -> Document:
 
 
 def compose(rng: random.Random, family: Family, split: Split) -> list[Piece]:
-    """Write a problem of *family* as one of the kinds of documents."""
     worked = draw(family, rng, split)
     if worked.lookups and rng.random() < _RECALLED:
         return _recalled(rng, worked)
@@ -105,7 +102,6 @@ def _lines(worked: Worked, first: int, last: int | None = None) -> list[Piece]:
 
 
 def _line(step: Step, cut: int = 0) -> list[Piece]:
-    """Return the line of *step* from character *cut* on."""
     text, given = f"{step.text}\n", max(cut, step.given)
     return [Piece(text[cut:given], False), Piece(text[given:], True)] if given > cut else [Piece(text[cut:], True)]
 
@@ -115,7 +111,6 @@ def _closing(worked: Worked) -> list[Piece]:
 
 
 def _fault(rng: random.Random, worked: Worked) -> tuple[int, Callable[[random.Random], Mistake]]:
-    """Choose the place of a mistake: at a step, or in the answer (which comes after the last step)."""
     places = [(at, step.blunder) for at, step in enumerate(worked.steps) if step.blunder is not None]
     if worked.blunder is not None and (not places or rng.random() < 0.15):
         return len(worked.steps), worked.blunder
@@ -125,7 +120,6 @@ def _fault(rng: random.Random, worked: Worked) -> tuple[int, Callable[[random.Ra
 
 
 def _corrected(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a mistake, the feedback on it, and the right line: in the trace, or as turns."""
     at, blunder = _fault(rng, worked)
     in_answer = at == len(worked.steps)
     by_turn = rng.random() < 0.25
@@ -147,7 +141,6 @@ def _corrected(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _asked(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a fork after some line: a question about the state, and the state in braces."""
     at = rng.randint(1, len(worked.steps))
     by_turn = rng.random() < 0.3
     question = rng.choice(_FORKS)
@@ -171,7 +164,6 @@ def _asked(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a few questions that the problem answers."""
     asked = rng.sample(worked.lookups, rng.randint(1, len(worked.lookups)))
     pieces = [Piece(f"{BEGIN}{USER}{worked.problem.prompt}\n{asked[0].question}", False)]
     for at, lookup in enumerate(asked):
@@ -181,7 +173,6 @@ def _recalled(rng: random.Random, worked: Worked) -> list[Piece]:
 
 
 def _interrupted(rng: random.Random, worked: Worked) -> list[Piece]:
-    """Write a trace that is cut at any place and continues after a turn of the user."""
     at = rng.randrange(len(worked.steps))
     line = worked.steps[at].text
     cut = rng.randrange(len(line) + 1) if rng.random() < 0.7 else 0

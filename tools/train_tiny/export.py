@@ -33,7 +33,6 @@ _FILES = {"q8_0": gguf.LlamaFileType.MOSTLY_Q8_0, "f16": gguf.LlamaFileType.MOST
 
 
 def export(model: Tiny, path: Path, *, name: str, precision: Precision) -> None:
-    """Write *model* to *path*; matrices in *precision*, the norms in full."""
     shape = model.shape
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name(name)

@@ -26,7 +26,6 @@ class Shape:
 
     @property
     def head(self) -> int:
-        """The width of one head."""
         return self.width // self.heads
 
 
@@ -89,7 +88,6 @@ class Tiny(nn.Module):
                 nn.init.normal_(parameter, std=spread / ((2 * shape.layers) ** 0.5 if closing else 1))
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return, for each token, the logits of the next token."""
         hidden = self.embedding(ids)
         time = ids.shape[1]
         cosine, sine = self.cosine[:time].to(hidden.dtype), self.sine[:time].to(hidden.dtype)
@@ -100,7 +98,6 @@ class Tiny(nn.Module):
 
 
 def outside(ids: Tensor) -> Tensor:
-    """Return (batch, 1, time, time): minus infinity from a token to later ones and to those of other documents."""
     time, number = ids.shape[1], (ids == FIRST).cumsum(1)
     same = number[:, None, :, None] == number[:, None, None, :]
     seen = same & torch.ones(time, time, dtype=torch.bool, device=ids.device).tril()
@@ -108,6 +105,5 @@ def outside(ids: Tensor) -> Tensor:
 
 
 def rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turn neighbouring pairs of a head by their position, which is the layout that llama.cpp expects."""
     even, odd = heads[..., 0::2], heads[..., 1::2]
     return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)

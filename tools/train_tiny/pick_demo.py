@@ -34,7 +34,6 @@ class Found(NamedTuple):
 
 
 async def perform(model: Model, scene: Scene, worked: Worked) -> tuple[Result, float]:
-    """Run *worked* as *scene*; return the result and the least probability of a chosen token."""
     posed = replace(scene, problem=worked.problem.prompt)
     watched = RecordingModel(model)
     async with interwhen.run(
@@ -50,7 +49,6 @@ async def perform(model: Model, scene: Scene, worked: Worked) -> tuple[Result, f
 
 
 def suits(scene: Scene, worked: Worked, result: Result) -> bool:
-    """Return whether *result* ends as *scene* should, and for the right reason."""
     interrupts = sum(violation.interrupted for violation in result.violations)
     least, most = scene.interrupts
     if result.status != scene.ends or not least <= interrupts <= most:
@@ -61,7 +59,6 @@ def suits(scene: Scene, worked: Worked, result: Result) -> bool:
 
 
 async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
-    """Try *tries* problems as *scene*; return those that fit, the most certain first."""
     rng = random.Random(f"{seed} {SCENES.index(scene)}")
     found = list[Found]()
     async with aclosing(interwhen.load_model(MODEL)) as model:
@@ -77,7 +74,6 @@ async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
 
 
 async def main(tries: int, show: int, seed: int) -> None:
-    """Print the problems that fit each scene."""
     for number, scene in enumerate(SCENES, start=1):
         if scene.monitor is None:
             continue

@@ -53,7 +53,7 @@ class Problem:
 
     @property
     def is_held_out(self) -> bool:
-        """Whether the problem belongs to the test split. A hash of its facts decides, whatever the words are."""
+        # A hash of its facts decides, whatever the words are.
         key = json.dumps([self.family, self.facts], sort_keys=True)
         return hashlib.sha256(key.encode()).digest()[0] < HELD_OUT
 
@@ -91,7 +91,6 @@ class Family(Protocol):
 
 
 def draw(family: Family, rng: random.Random, split: Split) -> Worked:
-    """Return a problem of *split*."""
     while True:
         worked = family(rng, hard=split == "hard")
         if split == "hard" or worked.problem.is_held_out == (split == "test"):

@@ -40,7 +40,6 @@ class Recipe:
 
 
 def rate(recipe: Recipe, step: int) -> float:
-    """Return the factor of the learning rates at *step*."""
     done = (step + 1) / recipe.steps
     return min(1.0, done / recipe.warm, max(0.0, (1 - done) / recipe.fall) + 1e-3)
 
@@ -54,10 +53,7 @@ def train(
     device: torch.device,
     compiled: bool,
 ) -> Tiny:
-    """Train a model, or continue from the checkpoint in *folder*; write the curve and checkpoints there.
-
-    An interrupted run continues with the same data, so it ends like an unbroken one, up to rounding.
-    """
+    # An interrupted run continues with the same data, so it ends like an unbroken one, up to rounding.
     torch.manual_seed(recipe.seed)
     model = Tiny(shape).to(device)
     optimizers = _optimizers(model, recipe)

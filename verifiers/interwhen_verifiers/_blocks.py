@@ -28,10 +28,8 @@ class Block:
 
 
 def read_block(text: str) -> Block | None:
-    """Return the code block in *text*, the text of a segment; ``None`` if it is not a block, or holds no code.
-
-    The last line of *text* is taken for the closing fence. At most the indentation of the fence is removed from a line.
-    """
+    # The last line of `text` is taken for the closing fence. At most the indentation of the fence is removed from a
+    # line.
     head, _, rest = text.partition("\n")
     opening = _FENCE.match(head)
     body, newline, closing = rest.rpartition("\n")
@@ -73,14 +71,12 @@ class Source(Claim):
 
     @property
     def size(self) -> int:
-        """The length of the claim."""
         return self.starts[-1] + len(self.code) if self.span is None else len(self.span)
 
 
 def block_source(
     segment: Segment, block: Block, code: str, earlier: tuple[str, ...], *, more: int = 0, doubt: str = ""
 ) -> Source:
-    """Return the claim for *code*: that of *block*, the block in *segment*, perhaps after *more* lines of the task."""
     base = block.starts[0]
     return Source(
         key=f"{block.language}:{digest(code, *earlier)}",
@@ -93,10 +89,9 @@ def block_source(
 
 
 def doubtful_source(segment: Segment, doubt: str) -> Source:
-    """Return the claim for all of *segment*, which is not checked because of *doubt*."""
+    # Return the claim for all of `segment`, which is not checked because of `doubt`.
     return Source(key=doubt, span=segment.span, code="", starts=(), doubt=doubt)
 
 
 def digest(*texts: str) -> str:
-    """Return the SHA-256 of *texts*."""
     return hashlib.sha256("\x1e".join(texts).encode("utf-8", "surrogatepass")).hexdigest()

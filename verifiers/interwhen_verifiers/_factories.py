@@ -20,7 +20,6 @@ from interwhen.toolkit import Recognizer
 
 
 def require_choice(factory: str, choices: Iterable[str], **options: str) -> None:
-    """Raise :class:`UsageError` unless each of the *options* of *factory* has one of the values *choices*."""
     known = tuple(choices)
     for name, value in options.items():
         if value not in known:
@@ -28,7 +27,6 @@ def require_choice(factory: str, choices: Iterable[str], **options: str) -> None
 
 
 def require_texts(factory: str, **options: object) -> None:
-    """Raise :class:`UsageError` unless each of the *options* of *factory* is a list, tuple or set of texts."""
     for name, value in options.items():
         # A text is a collection of texts, too: its characters.
         if (
@@ -40,7 +38,6 @@ def require_texts(factory: str, **options: object) -> None:
 
 
 def require_positive(factory: str, **options: float) -> None:
-    """Raise :class:`UsageError` unless each of the *options* of *factory* is above 0."""
     for name, value in options.items():
         if not value > 0:
             raise UsageError(f"{factory}: {name} must be above 0, got {value!r}")
@@ -58,10 +55,7 @@ def task_monitor(
     trigger: Lines = Lines(),  # noqa: B008 (a frozen value)
     recognizer: Recognizer | None = None,
 ) -> Monitor:
-    """Make a monitor that reads the text line by line, and may judge the answer to the task.
-
-    The parameters are those of :class:`~interwhen.Monitor`; *tracker* is its extractor.
-    """
+    # The parameters are those of `Monitor`; `tracker` is its extractor.
     return Monitor(
         name=name,
         trigger=trigger,

@@ -73,19 +73,14 @@ Find: TypeAlias = Callable[[str, str], Place | None]
 
 
 def search_by_re(pattern: str, text: str) -> Place | None:
-    """Return the first match of *pattern* in *text* by :mod:`re`; ``None`` if there is none.
-
-    This may take exponential time.
-    """
+    # Return the first match of `pattern` in `text` by `re`; `None` if there is none. This may take exponential time.
     found = re.search(pattern, text)
     return None if found is None else Place(*found.span())
 
 
 def search(claim: PatternClaim, find: Find) -> Verdict:
-    """Judge *claim* with *find*. The first pattern of the list that matches decides.
-
-    If a pattern that must be absent matches only the normal form of the text, the verdict is ``Unknown``.
-    """
+    # The first pattern of the list that matches decides. If a pattern that must be absent matches only the normal form
+    # of the text, the verdict is `Unknown`.
     for pattern, name in zip(claim.patterns, claim.names, strict=True):
         found = find(pattern, claim.text)
         if found is None:
@@ -102,7 +97,6 @@ def search(claim: PatternClaim, find: Find) -> Verdict:
 
 
 def _hidden(claim: PatternClaim, find: Find) -> str:
-    """Return the name of a pattern that only the normal form of the text of *claim* matches; else an empty string."""
     normal = normalize(claim.text)
     if not normal.changed:
         return ""
@@ -157,10 +151,7 @@ class _Border(NamedTuple):
 def _reader(
     patterns: tuple[str, ...], names: tuple[str, ...], must: Must, occurs: Occurs | None, reach: int
 ) -> Tracker[_Border | None]:
-    """Return an extractor that makes a claim of the first text, and of each text in which a pattern may occur.
-
-    Without any claim, a run would not be verified.
-    """
+    # Without any claim, a run would not be verified.
     key = "\x1f".join((must, *patterns))
     if len(key) > _LONGEST_KEY:  # each claim has its own copy
         key = f"{must}\x1f{sha256(key.encode(errors='surrogatepass')).hexdigest()}"

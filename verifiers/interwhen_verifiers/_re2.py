@@ -47,10 +47,9 @@ class Place(NamedTuple):
 
 
 class Linear:
-    """A pattern that RE2 has compiled. It finds the match that ``re.search`` finds.
+    """A pattern that RE2 has compiled. It finds the match that ``re.search`` finds."""
 
-    Where ``$`` matches, the end of the match may differ by a line end at the end of the text.
-    """
+    # Where `$` matches, the end of the match may differ by a line end at the end of the text.
 
     __slots__ = ("_compiled", "_ends", "_folds")
 
@@ -60,7 +59,6 @@ class Linear:
         self._folds = folds
 
     def search(self, text: str) -> Place | None:
-        """Return the range of the first match in *text*, or ``None``."""
         if self._folds and not text.isascii():
             text = text.translate(_FOLDED)
         found = self._search(text)
@@ -141,7 +139,7 @@ class _Translation:
         """The groups around this place, outermost first: the whole pattern, then each open bracket."""
 
     def run(self) -> str:
-        """Return the pattern for RE2. Raises :class:`_InexpressibleError` if RE2 cannot express it."""
+        # Return the pattern for RE2. Raises `_InexpressibleError` if RE2 cannot express it.
         pattern = self._pattern
         while self._at < len(pattern):
             char = pattern[self._at]
@@ -167,7 +165,7 @@ class _Translation:
         return "".join(self._written)
 
     def _vet(self, char: str) -> None:
-        """Raise :class:`_InexpressibleError` if *char* cannot follow what comes before it outside of a set."""
+        # Raise `_InexpressibleError` if `char` cannot follow what comes before it outside of a set.
         if self._tails[-1].is_ended and char not in ")|":
             raise _InexpressibleError  # something may follow the end of the text
         if self._is_place and char in "*+?{":
@@ -175,10 +173,7 @@ class _Translation:
         self._is_place = char in "^$" or (char == "\\" and self._pattern[self._at : self._at + 1] in tuple("AZbB"))
 
     def _escape(self, *, inside: bool) -> None:
-        """Translate what follows a backslash to RE2's syntax. *inside*: it stands in a set (``[...]``).
-
-        Raises :class:`_InexpressibleError` if RE2 has no such escape.
-        """
+        # Translate what follows a backslash to RE2's syntax. `inside`: it stands in a set (`[...]`).
         char = self._take()
         kind = _CLASSES.get(char.lower())
         if kind is not None:
@@ -220,7 +215,7 @@ class _Translation:
         self._written.append(rf"\x{{{text}}}")
 
     def _set(self) -> None:
-        """Translate a set of characters. Raises :class:`_InexpressibleError` if RE2 would read it in another way."""
+        # Raises `_InexpressibleError` if RE2 would read it in another way.
         self._written.append("[")
         if self._next("^"):
             self._written.append("^")
@@ -238,7 +233,6 @@ class _Translation:
         self._written.append("]")
 
     def _close(self, char: str) -> None:
-        """Translate ``)`` or ``|``, and record whether what follows comes after the end of the text."""
         self._written.append(char)
         tail = self._tails[-1]
         if char == ")" and len(self._tails) > 1:
@@ -274,7 +268,6 @@ class _Translation:
             raise _InexpressibleError
 
     def _flags(self) -> str:
-        """Return the global flags here, such as ``ms`` in ``(?ms)``, and move after them; empty for other flags."""
         end = self._pattern.find(")", self._at)
         flags = self._pattern[self._at : end] if end >= 0 else ""
         if not flags or not all(flag in "ims" for flag in flags):
@@ -283,7 +276,6 @@ class _Translation:
         return flags
 
     def _braces(self) -> None:
-        """Translate a number of repetitions such as ``{2,3}``, or a brace that is an ordinary character."""
         end = self._pattern.find("}", self._at)
         low, comma, high = self._pattern[self._at : end].partition(",") if end >= 0 else ("", "", "")
         numbers = all(not text or (text.isascii() and text.isdigit()) for text in (low, high))
@@ -327,11 +319,8 @@ _SECONDS = 2.5
 
 
 def problems_of(patterns: Iterable[str]) -> dict[str, str]:
-    """Return a map from each of *patterns* that is not valid in Python to the reason.
-
-    Raises :class:`UsageError` if a process of its own, which compiles the patterns that RE2 cannot express, fails or
-    takes too long.
-    """
+    # Raises `UsageError` if a process of its own, which compiles the patterns that RE2 cannot express, fails or takes
+    # too long.
     other = sorted(pattern for pattern in set(patterns) if linear(pattern) is None)
     if not other:
         return {}

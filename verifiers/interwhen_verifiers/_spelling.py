@@ -51,16 +51,12 @@ class Skeleton:
             self._letters[_letters(_SIGN.sub("", text))] = False
 
     def may_hold(self, look: str) -> bool:
-        """Tell whether *look*, the look of a word, occurs in this text, perhaps inside or across other words."""
         return any(look in letters for letters in self._letters)
 
     def find(self, word: str) -> Disguise | None:
-        """Search the text of this skeleton for *word*, plain or in disguise, and return the first range found.
-
-        In disguise, letters are replaced by characters that look like them, or up to three signs or spaces are between
-        them. Case is ignored. The result is ``None`` if *word* does not stand there as a separate word, or is too
-        short.
-        """
+        # In disguise, letters are replaced by characters that look like them, or up to three signs or spaces are
+        # between them. Case is ignored. The result is `None` if `word` does not stand there as a separate word, or is
+        # too short.
         sought = look_of(word)
         if len(sought) < SHORTEST:
             return None
@@ -75,7 +71,7 @@ class Skeleton:
         return None
 
     def _places(self, *, signs: bool) -> list[int]:
-        """Return for each letter its offset in the text. *signs*: the signs are read as letters."""
+        # `signs`: the signs are read as letters.
         return [
             at for at, character in enumerate(self._text) if signs or character not in _SIGNS for _ in _look(character)
         ]
@@ -93,10 +89,8 @@ class Skeleton:
 
 @lru_cache(maxsize=4096)
 def look_of(word: str) -> str:
-    """Return the letters and digits of *word*, each replaced by a Latin letter that it looks like, if any.
-
-    They are in lower case. The signs ``|!@$`` are replaced, too. Other characters are left out.
-    """
+    # Return the letters and digits of `word`, each replaced by a Latin letter that it looks like, if any. They are in
+    # lower case. The signs `|!@$` are replaced, too. Other characters are left out.
     return _letters(word)
 
 

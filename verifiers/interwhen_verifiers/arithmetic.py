@@ -163,10 +163,7 @@ class _Source:
     """The number of characters of the earlier lines."""
 
     def place(self, start: int, end: int) -> Span:
-        """Return the span in the original line for the range from *start* to *end* of the text that was read.
-
-        The part of the range in earlier lines is left out.
-        """
+        # The part of the range in earlier lines is left out.
         return self.normalized.original(max(0, start - self.before), max(0, end - self.before))
 
 
@@ -191,7 +188,6 @@ def _chains(text: str) -> tuple[Chain, ...]:
 
 
 def _may_relate(text: str) -> bool:
-    """Tell whether *text* holds a sign for a relation."""
     if "=" in text or "<" in text or ">" in text:
         return True
     return ("\\" in text or not text.isascii()) and _RELATION.search(text) is not None
@@ -227,7 +223,6 @@ class _Steps(NamedTuple):
 
 
 def _are_bound(wanted: set[Value], steps: _Steps | None) -> bool:
-    """Tell whether each value in *wanted* stands in one of the last ``MAX_STEPS`` of *steps*."""
     for _ in range(MAX_STEPS):
         if steps is None or not wanted:
             break
@@ -240,28 +235,23 @@ _NO_PROBLEM = Problem(None, PLAIN)
 
 
 def read_task(task: Task) -> Problem:
-    """Read the computation that *task* asks for, and the modulus or base that it announces.
-
-    The computation is left out if *task* asks for anything else, too. Announcements are read in the last ``MAX_PROMPT``
-    characters.
-    """
+    # The computation is left out if `task` asks for anything else, too. Announcements are read in the last `MAX_PROMPT`
+    # characters.
     text = task.text
     return read_problem(task.question, text[-MAX_PROMPT:], values_in(normalize(text[-MAX_GIVEN:]).text))
 
 
 async def prepare(task: Task) -> Problem:
-    """Call :func:`read_task` on the event loop."""
     return read_task(task)
 
 
 def begin(prepared: Problem | None) -> State:
-    """Return the state before the first line. *prepared* is what the prompt asks for and announces, if anything."""
+    # `prepared` is what the prompt asks for and announces, if anything.
     problem = prepared or _NO_PROBLEM
     return State(problem, problem.setting)
 
 
 def step(state: State, segment: Segment) -> tuple[State, list[Claim]]:
-    """Read *segment*, which is one line or joined lines, in *state*; return the next state and the claims."""
     if len(segment.text) <= MAX_SEGMENT and "\n" not in segment.text:
         return _step(state, segment)
     if may_set(segment.text):
@@ -322,7 +312,6 @@ def _step(state: State, segment: Segment, rejection: str = "") -> tuple[State, l
 
 
 def _extended(steps: _Steps | None, claims: Iterable[Claim]) -> _Steps | None:
-    """Return *steps* with those of *claims* that are asserted and hold."""
     for claim in claims:
         if isinstance(claim, Equation) and claim.sides and not claim.doubt and _holds(claim.sides, claim.links):
             steps = _Steps(claim.sides, steps)
@@ -334,7 +323,6 @@ def _holds(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
 
 
 def _goes_on(state: State, segment: Segment) -> bool:
-    """Tell whether the line *segment* continues an equation on the line before, which is in *state*."""
     tail, text = state.tail, segment.text
     if not tail or segment.span.start - state.end > MAX_GAP or state.phase != segment.phase:
         return False
@@ -348,11 +336,8 @@ def _goes_on(state: State, segment: Segment) -> bool:
 
 
 def extract(segment: Segment) -> Iterator[Equation]:
-    """Yield the equations of *segment*, read without the text before it.
-
-    Text after the first ``MAX_PARTS`` parts, and a relation in a sentence of more than ``MAX_SEGMENT`` characters, is
-    not read and gives a claim without sides.
-    """
+    # Text after the first `MAX_PARTS` parts, and a relation in a sentence of more than `MAX_SEGMENT` characters, is not
+    # read and gives a claim without sides.
     parts, rest = _first_parts(segment)
     for part in parts:
         yield from _equations(part, None)
@@ -417,7 +402,7 @@ def _false_in_signs(tokens: list[Token], chains: list[Chain], state: State, text
 
 
 def _is_false(chain: Chain, problem: Problem | None = None, setting: Setting = PLAIN) -> bool:
-    """Tell whether a link of *chain* does not hold. With *problem*, other arithmetic and the prompt may explain it."""
+    # With `problem`, other arithmetic and the prompt may explain it.
     for relation, (left, right) in zip(chain.links, pairwise(chain.sides), strict=True):
         match compare(left, right, relation=relation, doubt=chain.doubt, setting=setting, rounding="shown-digits"):
             case Differs(value=value):
@@ -427,14 +412,12 @@ def _is_false(chain: Chain, problem: Problem | None = None, setting: Setting = P
 
 
 def _explained(problem: Problem, left: Side, right: Side, value: Value, around: frozenset[Value]) -> str:
-    """Return why *left*, with the value *value*, and *right* may be equal after all; empty if nothing says so."""
     return doubt_of_prompt(problem, left, right) or other_arithmetic(
         left.node, right.node, value, exact(right.node), around
     )
 
 
 def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
-    """Return the first ``MAX_PARTS`` parts of *segment*, and a claim for the text after them, or ``None``."""
     parts = list(islice(_parts(segment), MAX_PARTS + 1))
     if len(parts) <= MAX_PARTS:
         return parts, None
@@ -442,7 +425,7 @@ def _first_parts(segment: Segment) -> tuple[list[Segment], Equation | None]:
 
 
 def _parts(segment: Segment) -> Iterator[Segment]:
-    """Yield the lines of *segment* that are not blank. A line too long to be read at once is split into windows."""
+    # A line too long to be read at once is split into windows.
     start = 0
     for line in segment.text.split("\n"):
         if line.strip():
@@ -452,10 +435,7 @@ def _parts(segment: Segment) -> Iterator[Segment]:
 
 
 def _continued(state: State, segment: Segment, before: str, rejection: str) -> Iterator[Equation]:
-    """Yield the equations that end in *segment*, which continues the text *before*.
-
-    A statement across both that cannot be read gives an unread claim.
-    """
+    # A statement across both that cannot be read gives an unread claim.
     source = _Source(_read(segment.text).normalized, len(before))
     text = before + source.normalized.text
     tokens = tokenize(text)
@@ -559,11 +539,8 @@ def _context(state: State, chain: Chain, text: str, steps: _Steps | None) -> tup
 
 
 def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[State, list[Claim]]:
-    """Read the answer to *asked* in *segment*, a line that continues the text *before*.
-
-    Return the state with what it states, and the claims for a value outside of equations, and for text after the answer
-    that may change it.
-    """
+    # Read the answer to `asked` in `segment`, a line that continues the text `before`. Return the state with what it
+    # states, and the claims for a value outside of equations, and for text after the answer that may change it.
     if len(segment.text) > MAX_SEGMENT:
         unclear = state.stated._replace(is_unclear=True)
         return state._replace(stated=unclear), [_unread(segment.span, _CHANGES)] if unclear.value is not None else []
@@ -585,11 +562,8 @@ def _answers(state: State, segment: Segment, before: str, asked: Node) -> tuple[
 
 
 def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Span | Mention]:
-    """Yield the equations in signs of *segment*, and the numbers that the prompt in *prepared* does not give.
-
-    Identities such as ``4 = 4`` are left out, and so are plain labels, and sentences of more than ``MAX_SEGMENT``
-    characters.
-    """
+    # Identities such as `4 = 4` are left out, and so are plain labels, and sentences of more than `MAX_SEGMENT`
+    # characters.
     text = segment.text
     if len(text) > MAX_SEGMENT or "\n" in text:
         for part in _parts(segment):
@@ -617,7 +591,6 @@ def recognize(segment: Segment, prepared: Problem | None = None) -> Iterator[Spa
 
 
 def _values(sides: Iterable[Side]) -> tuple[str, ...]:
-    """Return the values that a claim about *sides* checks: of their numbers, and of the sides themselves."""
     found: set[Value] = set()
     for side in sides:
         found.update(parts_of(side.node))
@@ -704,7 +677,6 @@ def _is_in_line(claim: Equation, start: int) -> bool:
 
 
 def _where(claim: Equation, start: int, end: int) -> Span | None:
-    """Return the span from *start* to *end*, relative to the start of *claim*; ``None`` if it is in another line."""
     if claim.source is None:
         return Span(start - claim.base, end - claim.base)
     if not _is_in_line(claim, start):

@@ -158,10 +158,7 @@ def _side(criterion: str) -> str:
 
 
 def parse(reply: str, segment: Segment) -> Iterator[Opinion]:
-    """Yield one claim: the opinion in *reply* about *segment*.
-
-    An objection gets no span unless it quotes words that occur in *segment* exactly once.
-    """
+    # An objection gets no span unless it quotes words that occur in `segment` exactly once.
     understood = _understood(reply)
     quoted = segment.ground(understood.quote) if understood is not None and understood.verdict == "wrong" else None
     where = quoted.shifted(-segment.span.start) if quoted is not None else None
@@ -219,10 +216,7 @@ def _asking(opener: Callable[[], Model], criterion: str, seconds: float) -> Func
 
 
 def _messages(criterion: str, task: str, claim: Piece) -> tuple[Message, ...]:
-    """Return the messages that ask for an opinion of *claim* in the light of *task*, by the question *criterion*.
-
-    The tags around the texts have a random mark, which the texts cannot know.
-    """
+    # The tags around the texts have a random mark, which the texts cannot know.
     mark = secrets.token_hex(8)
     parts = (("task", task), ("before", claim.before), ("piece", claim.text))
     shown = "\n".join(f"<{name}-{mark}>\n{text}\n</{name}-{mark}>" for name, text in parts)

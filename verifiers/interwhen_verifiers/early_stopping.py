@@ -106,10 +106,7 @@ def answer_in(reply: Reply, *, boxed: bool) -> str | None:
 
 
 def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
-    """Return the geometric mean of the probabilities of the *tokens* that contain the first *size* characters.
-
-    The result is ``None`` without such tokens.
-    """
+    # The result is `None` without such tokens.
     scores: list[float] = []
     at = 0
     for token in tokens:
@@ -121,10 +118,7 @@ def confidence_in(tokens: Sequence[ScoredToken], size: int) -> float | None:
 
 
 def entropy_of(token: ScoredToken) -> float | None:
-    """Return the entropy of the model's choice of *token*, in nats; ``None`` where no probabilities are listed.
-
-    All tokens whose probability is not listed are treated as one token.
-    """
+    # All tokens whose probability is not listed are treated as one token.
     if not token.top:
         return None
     shares = [math.exp(min(logprob, 0.0)) for _, logprob in token.top]

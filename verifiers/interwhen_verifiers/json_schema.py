@@ -99,7 +99,6 @@ class Finder:
         self._where = where
 
     def feed(self, search: Search, text: str) -> tuple[Search, list[Found]]:
-        """Search *text*, the next piece of the answer, from *search* on; return the next state and the findings."""
         found: list[Found] = []
         at = 0
         while at < len(text):
@@ -179,10 +178,7 @@ class Finder:
 
 
 def _looked_through(search: Search, text: str, start: int, end: int, found: list[Found]) -> Search:
-    """Search ``text[start:end]``, which is prose, for text that looks like a document; return the next state.
-
-    Documents in prose are not read: each match is added to *found* as a doubt.
-    """
+    # Documents in prose are not read: each match is added to `found` as a doubt.
     joined = search.carried + text[start:end]
     base = start - len(search.carried)
     found.extend(

@@ -79,10 +79,7 @@ def secrets(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_secrets(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the keys, tokens and passwords that are found in *text*.
-
-    Placeholders, such as keys with the word EXAMPLE, are left out, except for private keys.
-    """
+    # Placeholders, such as keys with the word EXAMPLE, are left out, except for private keys.
     said = text.text
     for name, pattern in _KINDS:
         for match in pattern.finditer(said):
@@ -230,10 +227,7 @@ def tool_instructions(action: Action = "refuse") -> PromptMonitor:
 
 
 def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
-    """Yield the instructions in the normal form of *text* that have a known wording, each with the element around it.
-
-    If no element around it is found, the finding is all text from its line on.
-    """
+    # If no element around it is found, the finding is all text from its line on.
     normal = normalize(text.text)
     for why, pattern, ordered in _TO_MODELS:
         for match in pattern.finditer(normal.text):
@@ -244,10 +238,7 @@ def find_instructions(text: PromptText) -> Iterator[PromptFinding]:
 
 
 def _is_order(text: str, start: int) -> bool:
-    """Tell whether the words at *start* may be an order to the model that reads *text*.
-
-    The result is false, for example, where a sentence only quotes the words.
-    """
+    # The result is false, for example, where a sentence only quotes the words.
     before = text[max(0, start - 80) : start]
     if _QUOTING.search(before) is not None or _ORDER.search(before) is None:
         return False
@@ -257,11 +248,9 @@ def _is_order(text: str, start: int) -> bool:
 
 
 def _block(text: str, start: int, end: int) -> tuple[int, int]:
-    """Return the range of the nearest element (``<name>...</name>``) around the match from *start* to *end*.
-
-    It is searched for in the last 2,000 characters before the match. An element that is not closed ends with the text.
-    Without an element, the range is from the start of the line to the end of the text.
-    """
+    # Return the range of the nearest element (`<name>...</name>`) around the match from `start` to `end`. It is
+    # searched for in the last 2,000 characters before the match. An element that is not closed ends with the text.
+    # Without an element, the range is from the start of the line to the end of the text.
     for tag in reversed(list(_TAG.finditer(text, max(0, start - 2000), start))):
         close = text.find(f"</{tag['name']}>", tag.end())
         if close < 0 or close >= end:

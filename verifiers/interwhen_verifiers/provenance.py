@@ -220,7 +220,6 @@ class _Text:
     """
 
     def may_be_id(self, value: str) -> bool:
-        """Tell whether *value* may be an id here: it is in ``ids``, or it is short and in a tool's running text."""
         said = self.is_prose and len(value) <= _SHOWN_ID and _whole(self.lower, value) is not None
         return said or value in self.ids
 
@@ -251,7 +250,6 @@ class _Conversation:
     """For each argument of a call that is a text: the number of the message with the first such call."""
 
     def sources(self, value: str) -> Iterator[Source]:
-        """Yield the place of *value*, which is in lower case, in each message that is its source, in order."""
         sent = self.sent.get(value, 1 << 62)
         return (source for text in self.texts if (source := text.find(value, sent)) is not None)
 
@@ -271,7 +269,6 @@ class Destination(Claim):
 
 
 def _whole(text: str, value: str) -> int | None:
-    """Return the offset at which *text* contains *value* as a whole word or number; ``None`` if it does not."""
     at = text.find(value)
     while at >= 0:
         end = at + len(value)
@@ -322,7 +319,6 @@ def _place(source: Source) -> str:
 
 
 def _compact(text: str) -> str:
-    """Return only the letters and digits of *text*."""
     return "".join(filter(str.isalnum, unicodedata.normalize("NFKC", text).casefold()))
 
 

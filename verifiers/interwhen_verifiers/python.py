@@ -197,16 +197,13 @@ class Before:
 
 
 def start(given: Given | None) -> Before:
-    """Return the state before the first block. *given* are the tests of the task; ``None`` if there is no task."""
+    # `given` are the tests of the task; `None` if there is no task.
     return Before(given or Given())
 
 
 def step(before: Before, segment: Segment) -> tuple[Before, Iterable[Source]]:
-    """Read one code block in the state *before*; return the next state and the block's claim.
-
-    A block in another language, or one that quotes the task, has no claim. A block that is too long has a claim with a
-    doubt.
-    """
+    # A block in another language, or one that quotes the task, has no claim. A block that is too long has a claim with
+    # a doubt.
     if len(segment.text) > LONGEST:
         return before, (doubtful_source(segment, f"a block of more than {LONGEST:,} characters is not read"),)
     block = read_block(segment.text)
@@ -246,7 +243,6 @@ def _verifier(seconds: float, late: Late, *, doctests: bool, typecheck: bool) ->
 
 
 def _not_meant(code: str) -> str:
-    """Return why *code* is not meant as a solution: a body is left out, or a comment calls it wrong; empty if it is."""
     if _SKELETON.search(code) is not None and _DECLARES.search(code) is None:
         return "it is a skeleton: a body in it is left out"
     return "its first comment may call it wrong" if _CALLED_WRONG.match(code) is not None else ""

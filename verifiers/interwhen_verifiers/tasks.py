@@ -69,10 +69,7 @@ _MOVES = re.compile(r"\b(up|down|left|right)\b", re.IGNORECASE)
 
 
 def read_result(text: str) -> str | None:
-    """Return the number after the last "Answer" at the start of a line in *text*; ``None`` if no number can be read.
-
-    The number is a text in a normal form, so that answers can be compared.
-    """
+    # The number is a text in a normal form, so that answers can be compared.
     found = [match["number"] for match in _ANSWER.finditer(text)]
     value = read_number(found[-1].replace("$", "").replace("\u2212", "-")) if found else None
     return None if value is None else write_number(value)
@@ -157,7 +154,7 @@ def gsm_symbolic(*, count: int, seed: int) -> Iterator[Exercise]:
 
 
 def _ordered(expression: str) -> str:
-    """Return *expression* in words: ``Start with 12. Add 30. What is the result?``."""
+    # Add 30. What is the result?``.
     first, _, rest = expression.partition(" ")
     orders = " ".join(f"{_ORDERS[sign]} {number}." for sign, number in _TERM.findall(rest))
     return f"Start with {first}. {orders} What is the result?"
@@ -176,11 +173,8 @@ def _said(text: str) -> str | None:
 
 
 def read_expression(text: str) -> str | None:
-    """Return the expression after the last "Answer:", up to an equality sign; ``None`` if there is none.
-
-    It has at most 200 characters: numbers, brackets and the operators ``+ - * /``, but no ``**`` or ``//``, since the
-    grader evaluates it.
-    """
+    # Return the expression after the last "Answer:", up to an equality sign; `None` if there is none. It has at most
+    # 200 characters: numbers, brackets and the operators `+ - * /`, but no `**` or `//`, since the grader evaluates it.
     said = (_said(text) or "").partition("=")[0].replace("\u00d7", "*").replace("\u2212", "-").replace("\u00f7", "/")
     said = " ".join(said.strip("` $.").split())
     if not _EXPRESSION.fullmatch(said) or "**" in said or "//" in said or not any(map(str.isdigit, said)):
@@ -189,10 +183,7 @@ def read_expression(text: str) -> str | None:
 
 
 def read_moves(text: str) -> str | None:
-    """Return the moves after the last "Answer:", in lower case with spaces between them.
-
-    The result is ``infeasible`` if that word is there, and ``None`` if there are no moves or no "Answer:".
-    """
+    # The result is `infeasible` if that word is there, and `None` if there are no moves or no "Answer:".
     said = _said(text)
     if said is None:
         return None
@@ -294,5 +285,4 @@ class _Grader:
 
 
 def _chat(system: str, user: str) -> Prompt:
-    """Return a chat prompt: the instruction *system*, unless it is empty, and the question *user*."""
     return (Message("system", system), Message("user", user)) if system else (Message("user", user),)

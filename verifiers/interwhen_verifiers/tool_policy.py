@@ -71,7 +71,6 @@ class Call(Generic[StateT]):
     """For a rule over results: the call as it was made, with its result."""
 
     def __getitem__(self, name: str) -> Any:
-        """Return the argument *name*. Raises :class:`MissingArgumentError` if it is missing."""
         try:
             return self.arguments[name]
         except KeyError as error:
@@ -96,16 +95,11 @@ class Rule:
     """Whether it judges a call before the call is made, or after it, by its result."""
 
     def looks_at(self, tool: str) -> bool:
-        """Tell whether the rule applies to calls of *tool*."""
         return not self.tools or tool in self.tools
 
     def judge(self, call: Call[Any]) -> Verdict | None:
-        """Return the verdict of the rule on *call*; ``None`` if the rule does not apply.
-
-        It is ``Unknown`` if the rule asks by ``call[name]`` for an argument that the call does not have. Raises
-        :class:`RuntimeError`, with the rule's name, if the function of the rule raises another exception or returns any
-        other value.
-        """
+        # Return the verdict of the rule on `call`; `None` if the rule does not apply. It is `Unknown` if the rule asks
+        # by `call[name]` for an argument that the call does not have.
         try:
             found = self.function(call)
         except MissingArgumentError as error:
@@ -138,29 +132,21 @@ class Policy(Generic[StateT]):
     rules: list[Rule] = field(default_factory=list)
 
     def before(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """Decorate a function as a rule that judges a call of *tools* (by default any tool) before it is made.
-
-        A monitor of ``tool_policy(..., on="results")`` does not ask such rules. *says* is the sentence of the policy.
-        The function returns a verdict, or ``None`` if the rule does not apply. Raises :class:`UsageError` if *says* is
-        empty, or if another rule has the function's name.
-        """
+        # A monitor of `tool_policy(..., on="results")` does not ask such rules. `says` is the sentence of the policy.
+        # The function returns a verdict, or `None` if the rule does not apply. Raises `UsageError` if `says` is empty,
+        # or if another rule has the function's name.
         return self._adding(tools, says, "before")
 
     def after(self, *tools: str, says: str) -> Callable[[RuleFunction], RuleFunction]:
-        """Decorate a function as a rule that judges the result of a call after the call was made.
-
-        What the tool returned is ``call.result.result`` as text, and ``call.result.value`` decoded from JSON. A monitor
-        of ``tool_policy`` asks such rules only with ``on="results"``. *tools*, *says* and the errors are those of
-        :meth:`before`.
-        """
+        # What the tool returned is `call.result.result` as text, and `call.result.value` decoded from JSON. A monitor
+        # of `tool_policy` asks such rules only with `on="results"`. `tools`, `says` and the errors are those of
+        # `before`.
         return self._adding(tools, says, "after")
 
     def for_call(self, tool: str, moment: Moment) -> tuple[Rule, ...]:
-        """Return the rules that apply to calls of *tool* at *moment* (``before`` or ``after`` the call)."""
         return tuple(rule for rule in self.rules if rule.moment == moment and rule.looks_at(tool))
 
     def without(self, names: Iterable[str]) -> Policy[StateT]:
-        """Return this policy without the rules *names*. Raises :class:`UsageError` where no rule has such a name."""
         left = list(self.rules)
         for name in names:
             if all(rule.name != name for rule in self.rules):
@@ -199,12 +185,10 @@ class Policy(Generic[StateT]):
 
 
 def open_policy(folder: Path) -> Policy[State]:
-    """Return the policy in *folder*. Raises :class:`interwhen.UsageError` if the folder holds no valid policy."""
     return adapt(read_policy(folder))
 
 
 def adapt(written: WrittenPolicy) -> Policy[State]:
-    """Convert *written*, a written policy, to a policy of this verifier."""
     situations = _Situations(written)
     return Policy(
         written.name,
@@ -227,17 +211,15 @@ def _function(rule: WrittenRule, written: WrittenPolicy, situations: _Situations
 
 
 class _Situations:
-    """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation.
+    """Builds the facts that written rules judge: the call, the state, earlier calls and the conversation."""
 
-    It caches the last result.
-    """
+    # It caches the last result.
 
     def __init__(self, written: WrittenPolicy) -> None:
         self._now = written.now
         self._last: tuple[Call[State], Situation] | None = None
 
     def of(self, call: Call[State]) -> Situation:
-        """Return the :class:`Situation` of *call*."""
         last = self._last  # read once: checks may run in several threads
         if last is not None and last[0] is call:
             return last[1]
@@ -262,7 +244,6 @@ def _made(past: PastCall) -> MadeCall:
 
 
 def _talk(history: History) -> Talk | None:
-    """Return the conversation with the user; ``None`` if the assistant wrote nothing, so messages may be missing."""
     if not history.is_conversation:
         return None
     last = max((at for at, message in enumerate(history.messages) if message.role == "user"), default=-1)
@@ -310,11 +291,8 @@ class Ruled(Claim):
 
 
 def judge(policy: Policy[Any], call: Call[Any], moment: Moment = "before") -> Verdict:
-    """Judge *call* by all rules of *policy* that apply to it at *moment*.
-
-    A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
-    ``Unknown`` if any rule is undecided, else a pass. Raises :class:`RuntimeError` as :meth:`Rule.judge` does.
-    """
+    # A violation has the reasons of all broken rules, cut to 600 characters. If no rule is broken, the verdict is
+    # `Unknown` if any rule is undecided, else a pass. Raises `RuntimeError` as `Rule.judge` does.
     broken: list[tuple[Rule, Violation]] = []
     unclear: list[str] = []
     kept: list[str] = []
@@ -373,7 +351,6 @@ def _after(turn: _Turn, read: ReadCall) -> _Turn:
 
 
 def _result(segment: Segment, prepared: _Prepared) -> Iterable[Ruled]:
-    """Yield the claim that the text of the run, the result of the last call in the prompt, complies with the policy."""
     if prepared.history.calls:
         last = prepared.history.calls[-1]
         past = PastCall(last.name, last.arguments, segment.text, last.at)

@@ -46,10 +46,9 @@ _NO_RECONNECTS = 0
 
 @dataclass(slots=True)
 class Progress:
-    """How many rows of an evaluation are done, and what they have cost. A *start* is one call of the command.
+    """How many rows of an evaluation are done, and what they have cost. A *start* is one call of the command."""
 
-    With Ray, ``running`` counts tasks, and some other counts are of finished rows or ended tasks.
-    """
+    # With Ray, `running` counts tasks, and some other counts are of finished rows or ended tasks.
 
     known: int | None
     """The number of rows; ``None``: not known yet."""
@@ -77,7 +76,6 @@ class Progress:
 
     @property
     def affinity(self) -> float | None:
-        """The share of requests that did not move a row to another server; ``None`` without a request."""
         return None if not self.requests else 1 - self.moved / self.requests
 
 
@@ -144,12 +142,9 @@ class Evaluation:
     _ended: anyio.Event = field(init=False)
 
     async def run(self) -> Progress:
-        """Run the rows that have no result yet, write their results, and return the progress at the end.
-
-        Raises :class:`~interwhen.UsageError` if the prompts cannot be read, if results cannot be written, if a server
-        answers that the key, the URL or the model is wrong, or if no server answers any more, and
-        :class:`~interwhen.PluginError` if a monitor that a row names cannot be loaded.
-        """
+        # Raises `UsageError` if the prompts cannot be read, if results cannot be written, if a server answers that the
+        # key, the URL or the model is wrong, or if no server answers any more, and `PluginError` if a monitor that a
+        # row names cannot be loaded.
         self.progress = Progress(self.prompts.count)
         begun = anyio.current_time()
         async with AsyncExitStack() as stack:
@@ -203,10 +198,8 @@ class Evaluation:
             await anyio.lowlevel.checkpoint()
 
     def _rows(self) -> Iterator[PromptRow]:
-        """Yield the rows without a result, shard by shard. Rows that have one are counted in the progress.
-
-        Opens and closes the files of the shards. Raises :class:`UsageError` if a row or a file cannot be read.
-        """
+        # Rows that have one are counted in the progress. Opens and closes the files of the shards. Raises `UsageError`
+        # if a row or a file cannot be read.
         size, current, done = self.results.manifest.shard_size, -1, frozenset[int]()
         for row in self.prompts.rows():
             shard = row.number // size
@@ -226,10 +219,7 @@ class Evaluation:
         self._close(current)
 
     def _close(self, shard: int) -> None:
-        """Subtract one from the number of unfinished rows of *shard*. At zero, its file is closed at the next flush.
-
-        A shard that is not worked on is ignored.
-        """
+        # At zero, its file is closed at the next flush. A shard that is not worked on is ignored.
         if shard in self._open_rows:
             self._open_rows[shard] -= 1
             if not self._open_rows[shard]:
@@ -370,7 +360,6 @@ class Evaluation:
 
 
 def _why(result: Result) -> str:
-    """Return why *result* is not verified: the reasons or the error, in one text; an empty string if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

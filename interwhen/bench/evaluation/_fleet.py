@@ -68,29 +68,23 @@ class Endpoint(EndpointReport, kw_only=True):
     """The time of the last decrease. Runs that began before it say nothing about the new limit."""
 
     def has_room(self, now: float) -> bool:
-        """Return whether a run may begin at the time *now*. After a failure, one run at a time may."""
+        # After a failure, one run at a time may.
         if now < self.rests_until:
             return False
         return self.busy < (1 if self._in_a_row else max(1, int(self.limit)))
 
     @property
     def load(self) -> float:
-        """How busy the server would be with one more run, as a share of its limit, divided by its weight.
-
-        Of the servers that have room, the one with the lowest load gets the next run.
-        """
+        # Of the servers that have room, the one with the lowest load gets the next run.
         return (self.busy + 1) / (max(self.limit, 1.0) * self.weight)
 
     def begin(self) -> None:
-        """Record that a run begins on this server."""
         self.busy += 1
 
     def end(self, begun: float, now: float, first_token: float | None) -> None:
-        """Record that a run ended with a result, and adapt the limit and the usual time to the first token.
-
-        The run began at the time *begun*, and *first_token* is the time to its first token, in seconds. After a slow
-        first token, the limit shrinks, unless it has shrunk since *begun*. In other cases, it grows if it was used up.
-        """
+        # The run began at the time `begun`, and `first_token` is the time to its first token, in seconds. After a slow
+        # first token, the limit shrinks, unless it has shrunk since `begun`. In other cases, it grows if it was used
+        # up.
         used_up = self.busy >= int(self.limit)
         self.busy -= 1
         self.runs += 1
@@ -117,10 +111,7 @@ class Endpoint(EndpointReport, kw_only=True):
             self.rests_until = max(self.rests_until, now + min(after, _LONGEST_REST))
 
     def fail(self, now: float, error: ModelError) -> None:
-        """Record that a run failed with *error*: the server could not be reached, broke off, or had an error.
-
-        The server gets no run during the pause of a model after so many failures in a row.
-        """
+        # The server gets no run during the pause of a model after so many failures in a row.
         self.busy -= 1
         self.failures += 1
         self._note(now, str(error))
@@ -132,11 +123,9 @@ class Endpoint(EndpointReport, kw_only=True):
         self.trouble = trouble or self.trouble
 
     def drop(self) -> None:
-        """Record that a run was cancelled, which is neither a success nor a failure of the server."""
         self.busy -= 1
 
     def report(self) -> EndpointReport:
-        """Return how the runs of this server ended, its running runs, its limit, and its usual first-token time."""
         return msgspec.convert(self, EndpointReport, from_attributes=True)
 
     def _shrink(self, factor: float, begun: float, now: float) -> None:
@@ -166,11 +155,8 @@ class Fleet:
             )
 
     async def take(self) -> Endpoint:
-        """Wait until a server may get another run. Count the run as begun, and return the server.
-
-        Raises :class:`~interwhen.UsageError` if all servers have failed or refused for :attr:`patience` seconds. A
-        server with a running run does not count as one that fails.
-        """
+        # Count the run as begun, and return the server. Raises `UsageError` if all servers have failed or refused for
+        # `patience` seconds. A server with a running run does not count as one that fails.
         while True:
             now = self.clock()
             self._vet(now)
@@ -195,17 +181,13 @@ class Fleet:
             )
 
     def wake(self) -> None:
-        """Let :meth:`take` look again, because a run has ended."""
+        # Let `take` look again, because a run has ended.
         if self._changed is not None:
             self._changed.set()
 
 
 def read_endpoint(text: str, *, limit: float, most: float) -> Endpoint:
-    """Return the server that *text* describes: ``URL`` or ``URL=WEIGHT``.
-
-    Raises :class:`~interwhen.UsageError` for any other text. *limit* is the first limit of simultaneous runs, *most*
-    the largest one.
-    """
+    # `limit` is the first limit of simultaneous runs, `most` the largest one.
     url, sign, written = text.rpartition("=")
     if not sign or ("?" in url and not written.replace(".", "", 1).isdecimal()):  # an equal sign of a query
         url, written = text, "1"

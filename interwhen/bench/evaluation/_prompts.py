@@ -119,7 +119,6 @@ _OPENERS: Mapping[str, Callable[[IO[bytes]], Iterable[bytes]]] = {
 
 
 def _compression(spec: str) -> str:
-    """Return the ending of *spec* that shows its compression, such as ``.gz``; an empty string without one."""
     return next((ending for ending in _OPENERS if spec.partition("?")[0].endswith(ending)), "")
 
 
@@ -135,10 +134,7 @@ class _RowReader:
         self.digest = f"{prompt_field} {answer_field} {answer_pattern}"
 
     def row(self, number: int, raw: Mapping[str, Any], where: str) -> PromptRow:
-        """Convert *raw*, a mapping of fields, to row *number*. The text *where* is its place for messages.
-
-        Raises :class:`UsageError` if the prompt is missing or a field has the wrong type.
-        """
+        # Convert `raw`, a mapping of fields, to row `number`. The text `where` is its place for messages.
         if self._fields["prompt"] not in raw:
             raise UsageError(
                 f"{where} must have the field {self._fields['prompt']!r}, got {', '.join(map(str, raw)) or 'no field'};"
@@ -173,11 +169,8 @@ def _from_file(spec: str, raw_rows: Callable[[str], _RawRows], read: _RowReader,
 
 @contextmanager
 def _opened(spec: str) -> Iterator[IO[bytes]]:
-    """Open the file *spec*, a path or an fsspec URL, for reading.
-
-    Raises :class:`UsageError` if it cannot be opened, or read in the block, and :class:`MissingExtraError` for a URL
-    without fsspec.
-    """
+    # Raises `UsageError` if it cannot be opened, or read in the block, and `MissingExtraError` for a URL without
+    # fsspec.
     try:
         if "://" in spec:
             try:

@@ -73,10 +73,8 @@ class ResultTail:
         self._read = {Path(place) / shard_name(number): 0 for number in range(shards)}
 
     def rows(self) -> Iterator[ResultRow]:
-        """Yield the rows that were added since the last call; at the first call, all rows.
-
-        An incomplete last line of a file is left for a later call.
-        """
+        # Yield the rows that were added since the last call; at the first call, all rows. An incomplete last line of a
+        # file is left for a later call.
         for path, offset in self._read.items():
             for row, end in rows_after(path, offset):
                 self._read[path] = end
@@ -90,11 +88,8 @@ async def run_on_ray(
     tasks: int | None = None,
     on_progress: Callable[[Progress], None] = lambda _progress: None,
 ) -> EvaluationEnd:
-    """Run the shards of the evaluation *settings* in tasks of the Ray cluster at *address*.
-
-    At most *tasks* run at the same time; ``None``: one for each CPU of the cluster. Without *address*, Ray takes a
-    running cluster or starts one here. *on_progress* is called about once a second with the progress of all tasks.
-    """
+    # At most `tasks` run at the same time; `None`: one for each CPU of the cluster. Without `address`, Ray takes a
+    # running cluster or starts one here. `on_progress` is called about once a second with the progress of all tasks.
     prompts = settings.open_prompts()
     # The manifest is written, or compared, before any task starts.
     with Results(settings.out, settings.manifest(prompts)):
@@ -110,10 +105,7 @@ async def run_on_ray(
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Yield the module ``ray``, connected to the cluster at *address*, and disconnect at the end.
-
-    A connection that the caller has is used, and left open.
-    """
+    # A connection that the caller has is used, and left open.
     try:
         import ray
     except ImportError as error:
@@ -136,7 +128,7 @@ def _connected(address: str | None) -> Iterator[Any]:
 
 
 def _vet_address(address: str | None) -> None:
-    """Raise :class:`OSError` if nothing listens at *address*. Ray itself would try to reach it for minutes."""
+    # Raise `OSError` if nothing listens at `address`. Ray itself would try to reach it for minutes.
     host, _, port = (address or "").rpartition("://")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host, int(port)), timeout=_REACH).close()
@@ -239,7 +231,7 @@ class _Tasks:
 
 
 def _sum(one: EndpointReport, other: EndpointReport) -> EndpointReport:
-    """Return a report with the counts of *one* and *other* added. Its limit is that of *other*, the later one."""
+    # Return a report with the counts of `one` and `other` added. Its limit is that of `other`, the later one.
     return msgspec.structs.replace(
         other,
         runs=one.runs + other.runs,

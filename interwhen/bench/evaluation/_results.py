@@ -28,10 +28,9 @@ _Line = TypeVar("_Line")
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The settings of an evaluation, stored in its folder.
+    """The settings of an evaluation, stored in its folder."""
 
-    An evaluation can continue in a folder only with the same settings.
-    """
+    # An evaluation can continue in a folder only with the same settings.
 
     task: str
     digest: str
@@ -136,7 +135,6 @@ class EvaluationSummary(msgspec.Struct, kw_only=True):
     """Rows by endpoint."""
 
     def add(self, row: ResultRow) -> None:
-        """Count *row*: its status, grade, server, tokens, requests and violations."""
         self.rows += 1
         self.statuses[row.status] = self.statuses.get(row.status, 0) + 1
         self.by_endpoint[row.endpoint] = self.by_endpoint.get(row.endpoint, 0) + 1
@@ -227,17 +225,13 @@ class Results:
     # ------------------------------------------------------------------ rows
 
     def done(self, shard: int) -> frozenset[int]:
-        """Return the numbers of the rows of *shard* that have a result. Open and lock the file of the shard.
-
-        Raises :class:`UsageError` if another process has locked the file, or if one of its rows cannot be read.
-        """
+        # Open and lock the file of the shard. Raises `UsageError` if another process has locked the file, or if one of
+        # its rows cannot be read.
         return frozenset(self._shard(shard).done)
 
     def commit(self, row: ResultRow) -> bool:
-        """Append *row* to the file of its shard, and return true. Return false if the row has a result already.
-
-        Raises :class:`UsageError` if the disk is full, or if another process has locked the file.
-        """
+        # Append `row` to the file of its shard, and return true. Return false if the row has a result already. Raises
+        # `UsageError` if the disk is full, or if another process has locked the file.
         number = row.row // self.manifest.shard_size
         shard = self._shard(number)
         if row.row in shard.done:
@@ -247,15 +241,13 @@ class Results:
         return True
 
     def leave(self, shard: int) -> None:
-        """If the file of *shard* is open, mark it as complete, so that the next flush closes it."""
+        # If the file of `shard` is open, mark it as complete, so that the next flush closes it.
         if (found := self._open.pop(shard, None)) is not None:
             self._left.append(found)
 
     def flush(self) -> None:
-        """Wait until the rows so far are on the disk, and close the files of complete shards.
-
-        This may take long, so call it in a thread. Raises :class:`UsageError` if the disk does not take the rows.
-        """
+        # Wait until the rows so far are on the disk, and close the files of complete shards. This may take long, so
+        # call it in a thread. Raises `UsageError` if the disk does not take the rows.
         dirty, self._dirty = self._dirty, set()
         left, self._left = self._left, []
         for number in dirty:
@@ -265,10 +257,6 @@ class Results:
             shard.close()
 
     def spend(self, attempts: Mapping[str, tuple[int, int, int]]) -> None:
-        """Append what *attempts* have spent so far to the file of spending: their row, tokens and requests, by id.
-
-        Raises :class:`~interwhen.UsageError` if the disk is full, as :meth:`commit` does.
-        """
         if self._spending is not None and attempts:
             lines = [_Spent(name, *spent) for name, spent in attempts.items()]
             _append(self._spending, b"".join(msgspec.json.encode(line) + b"\n" for line in lines), self.place)
@@ -315,12 +303,11 @@ class _Shard:
 
 
 def shard_name(number: int) -> str:
-    """Return the name of the file of shard *number*."""
     return f"shard-{number:05d}.jsonl"
 
 
 def read_manifest(place: str | os.PathLike[str]) -> Manifest:
-    """Return the manifest of the folder *place*. Raises :class:`~interwhen.UsageError` if it cannot be read."""
+    # Return the manifest of the folder `place`. Raises `UsageError` if it cannot be read.
     path = Path(place) / _MANIFEST
     try:
         return msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -331,19 +318,13 @@ def read_manifest(place: str | os.PathLike[str]) -> Manifest:
 
 
 def read_rows(place: str | os.PathLike[str]) -> Iterator[ResultRow]:
-    """Yield the rows in the folder *place*, in the order of the files. A file's incomplete last line is left out.
-
-    Raises :class:`~interwhen.UsageError` if another line cannot be read.
-    """
+    # A file's incomplete last line is left out. Raises `UsageError` if another line cannot be read.
     for path in sorted(Path(place).glob("shard-*.jsonl")):
         yield from (row for row, _ in rows_after(path))
 
 
 def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
-    """Count all rows of the folder *place*, and the tokens of attempts that ended without a row.
-
-    Raises :class:`~interwhen.UsageError` if a row cannot be read.
-    """
+    # Raises `UsageError` if a row cannot be read.
     found, committed = EvaluationSummary(), set[str]()
     for row in read_rows(place):
         found.add(row)
@@ -359,7 +340,7 @@ def summarize(place: str | os.PathLike[str]) -> EvaluationSummary:
 
 
 def rows_after(path: Path, start: int = 0) -> Iterator[tuple[ResultRow, int]]:
-    """Yield the rows of the file at *path* from the byte *start* on, each with its end. See :func:`read_rows`."""
+    # See `read_rows`.
     return _lines(path, msgspec.json.Decoder(ResultRow).decode, start)
 
 
@@ -384,10 +365,7 @@ def _lines(path: Path, decode: Callable[[bytes], _Line], start: int = 0) -> Iter
 
 
 def _append(file: int, data: bytes, path: Path) -> None:
-    """Append *data* to the open file *file* as a whole, or leave the file as it is and raise :class:`UsageError`.
-
-    The message names *path*.
-    """
+    # The message names `path`.
     size, trouble = os.fstat(file).st_size, "no space left on the disk"
     try:
         written = os.write(file, data)
@@ -399,7 +377,6 @@ def _append(file: int, data: bytes, path: Path) -> None:
 
 
 def _mend(file: int) -> None:
-    """Remove an incomplete last line, which a killed process may have left, from the open file *file*."""
     size = os.fstat(file).st_size
     at, block = size, b""
     while at:

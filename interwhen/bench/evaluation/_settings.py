@@ -22,10 +22,9 @@ from interwhen.strategies._answers import ANSWER
 
 
 class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The options of the command ``interwhen eval``, whose help explains them.
+    """The options of the command ``interwhen eval``, whose help explains them."""
 
-    They are plain data, so another process can use them.
-    """
+    # They are plain data, so another process can use them.
 
     task: str
     """The source of the prompts as the user named it."""
@@ -51,11 +50,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
     budgets: Budgets = msgspec.field(default_factory=Budgets)
 
     def open_prompts(self) -> Prompts:
-        """Open the source of the prompts.
-
-        Raises :class:`~interwhen.UsageError` if it cannot be read, and :class:`~interwhen.toolkit.MissingExtraError` if
-        its package is missing.
-        """
+        # Raises `UsageError` if it cannot be read, and `MissingExtraError` if its package is missing.
         return open_prompts(
             self.source,
             count=self.count,
@@ -66,10 +61,8 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def manifest(self, prompts: Prompts) -> Manifest:
-        """Return the settings that the results of *prompts* depend on. They are stored with the results.
-
-        Raises :class:`~interwhen.UsageError` if a monitor cannot be loaded.
-        """
+        # Return the settings that the results of `prompts` depend on. They are stored with the results. Raises
+        # `UsageError` if a monitor cannot be loaded.
         watching = load_monitors(self.monitors)
         return Manifest(
             task=self.task,
@@ -85,10 +78,7 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def spent_tokens(self) -> int:
-        """Return how many tokens all starts so far have generated, by the results in the folder: a lower bound.
-
-        Reads all results. Raises :class:`~interwhen.UsageError` if one cannot be read.
-        """
+        # Reads all results. Raises `UsageError` if one cannot be read.
         summary = summarize(self.out)
         return summary.tokens + summary.tokens_again
 
@@ -146,10 +136,7 @@ async def run_shards(
 
 
 def _monitors_of(common: tuple[Monitor, ...]) -> Callable[[tuple[MonitorSpec, ...]], tuple[Monitor, ...]]:
-    """Return a function that takes the monitors of a row and returns all monitors of its run.
-
-    The parameter *common* has the monitors of the command. They replace monitors of the row with the same name.
-    """
+    # The parameter `common` has the monitors of the command. They replace monitors of the row with the same name.
     taken = {one.name for one in common}
 
     @functools.lru_cache(maxsize=256)

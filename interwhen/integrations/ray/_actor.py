@@ -28,7 +28,6 @@ class ExactChecks:
         self._verifier = make(encoded)
 
     def check(self, claim: Any) -> CheckResult:
-        """Judge *claim*."""
         before = cpu_seconds()
         value: Any = self._verifier.check(claim)
         if inspect.isawaitable(value):
@@ -67,14 +66,12 @@ class CheckActor:
         """The scopes of the checks that have not ended, by their ids."""
 
     async def check(self, payload: bytes) -> bytes:
-        """Run the checks of *payload*, an encoded :class:`CheckRequest`; return a list of :class:`CheckResult`."""
         request = msgspec.msgpack.decode(payload, type=CheckRequest)
         verifier = self._verifier(request.target)
         self._scopes = {item.id: anyio.CancelScope() for item in request.items}
         return msgspec.msgpack.encode([await self._run(verifier, item) for item in request.items])
 
     async def cancel(self, number: int) -> None:
-        """Kill the worker process if it runs the check with the id *number*; do not begin the check otherwise."""
         if number in self._scopes:
             self._scopes[number].cancel()
 

@@ -20,10 +20,9 @@ COLUMNS = ("status", "scope", "why", "answer", "text", "violations", "tokens")
 
 
 class SupervisedBatches:
-    """Answers the prompts of batches under supervision. See :func:`map_batches` for the parameters.
+    """Answers the prompts of batches under supervision. See :func:`map_batches` for the parameters."""
 
-    Raises :class:`~interwhen.PluginError` for a monitor that cannot be loaded.
-    """
+    # Raises `PluginError` for a monitor that cannot be loaded.
 
     def __init__(
         self,
@@ -43,10 +42,7 @@ class SupervisedBatches:
         self._options: dict[str, Any] = {"sampling": sampling, "budgets": budgets}
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *batch*, which maps names to columns, with the result columns. They replace columns of the same names.
-
-        Raises :class:`UsageError` if the column with the prompts is missing.
-        """
+        # Return `batch`, which maps names to columns, with the result columns. They replace columns of the same names.
         if self._column not in batch:
             raise UsageError(
                 f"the dataset must have the column {self._column!r}, got {', '.join(batch) or 'none'}; name it with "
@@ -93,7 +89,6 @@ class SupervisedBatches:
 
 
 def _why(result: Result) -> str:
-    """Return the reasons why *result* is not verified, in one text; empty if it is verified."""
     if isinstance(result, Unverified):
         return "; ".join(dict.fromkeys(reason.why for reason in result.unverified_reasons))
     return "" if isinstance(result, Verified) else str(getattr(result, "reason", "") or getattr(result, "error", ""))

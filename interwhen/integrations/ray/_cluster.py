@@ -8,11 +8,10 @@ from typing import Any
 
 
 class RayCluster:
-    """The Ray cluster at *address*; ``None``: that of ``RAY_ADDRESS``, or the one that runs on this machine.
+    """The Ray cluster at *address*; ``None``: that of ``RAY_ADDRESS``, or the one that runs on this machine."""
 
-    If the program has already connected to Ray, this connection is used, and is not closed. :meth:`connect` and
-    :meth:`close` block, so the event loop must not call them.
-    """
+    # If the program has already connected to Ray, this connection is used, and is not closed. `connect` and `close`
+    # block, so the event loop must not call them.
 
     def __init__(self, address: str | None) -> None:
         self._address = address
@@ -20,10 +19,6 @@ class RayCluster:
         self._owns = False
 
     def connect(self, wanted: int) -> int:
-        """Connect to the cluster, and return how many of *wanted* (0: all) processors it has.
-
-        Raises whatever Ray raises.
-        """
         import ray
 
         self._ray = ray
@@ -50,11 +45,10 @@ class RayCluster:
         return self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD")(CheckActor).remote(memory)
 
     def kill(self, handle: Any) -> None:
-        """Kill the actor of *handle* and its worker process."""
         self._ray.kill(handle)
 
     def close(self) -> None:
-        """Disconnect from Ray, if this object has connected. This ends its actors."""
+        # Disconnect from Ray, if this object has connected. This ends its actors.
         if self._owns:
             self._owns = False
             self._ray.shutdown()

@@ -42,7 +42,7 @@ class NamedVerifier(msgspec.Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """A text that identifies the verifier. It is the same for all tasks."""
+        # A text that identifies the verifier. It is the same for all tasks.
         return f"{self.name}#{self.index}@{self.version}{msgspec.json.encode(self.options).decode()}"
 
 
@@ -76,11 +76,9 @@ class CheckResult(msgspec.Struct, frozen=True, array_like=True):
 
 @cache
 def code_of(name: str) -> str:
-    """Return a digest of the code of interwhen and of the top-level package that the plug-in *name* is in.
-
-    It contains the version of Python, too. This reads all files of the packages, so the event loop must not call it.
-    Raises :class:`~interwhen.PluginError` if the plug-in cannot be loaded.
-    """
+    # Return a digest of the code of interwhen and of the top-level package that the plug-in `name` is in. It contains
+    # the version of Python, too. This reads all files of the packages, so the event loop must not call it. Raises
+    # `PluginError` if the plug-in cannot be loaded.
     found = hashlib.blake2b(repr(sys.version_info[:2]).encode(), digest_size=12)
     for package in ("interwhen", inspect.unwrap(load_verifier(name)).__module__.partition(".")[0]):
         loaded = sys.modules[package]
@@ -91,7 +89,6 @@ def code_of(name: str) -> str:
 
 
 def named(verifier: Verifier) -> NamedVerifier | None:
-    """Return a record with which another machine can make *verifier*; ``None`` if that is not possible."""
     source, prompt = source_of(verifier), None
     if isinstance(verifier, BoundVerifier):
         if verifier.task is None or is_async(verifier.prepare):
@@ -104,16 +101,14 @@ def named(verifier: Verifier) -> NamedVerifier | None:
 
 
 def encode(found: NamedVerifier) -> bytes:
-    """Return *found* with its code as bytes. This reads files, and raises what :func:`code_of` raises."""
+    # Return `found` with its code as bytes. This reads files, and raises what `code_of` raises.
     return msgspec.msgpack.encode(msgspec.structs.replace(found, code=code_of(found.name)))
 
 
 def make(encoded: bytes) -> Verifier:
-    """Make the verifier that *encoded*, a :class:`NamedVerifier` as bytes, names. Run its ``prepare`` if it has one.
-
-    Raises :class:`CodeDiffers` if the plug-in cannot be loaded here or differs from that in the program,
-    and the errors of making the verifier.
-    """
+    # Make the verifier that `encoded`, a `NamedVerifier` as bytes, names. Run its `prepare` if it has one. Raises
+    # `CodeDiffers` if the plug-in cannot be loaded here or differs from that in the program, and the errors of making
+    # the verifier.
     wanted = msgspec.msgpack.decode(encoded, type=NamedVerifier)
     try:
         code = code_of(wanted.name)

@@ -21,12 +21,11 @@ CALL_SECONDS = 0.1
 
 @dataclass(slots=True)
 class VerifierCost:
-    """Learns what the checks of a verifier cost, and so whether they may leave this machine for the cluster.
+    """Learns what the checks of a verifier cost, and so whether they may leave this machine for the cluster."""
 
-    Seconds are CPU seconds. A verifier leaves when ``PROOFS`` checks in a row each needed at least ``LEAVING_SECONDS``.
-    It comes back as soon as a check needed less than ``LEAST_SECONDS``; the number of checks before it leaves again is
-    then multiplied by four.
-    """
+    # Seconds are CPU seconds. A verifier leaves when `PROOFS` checks in a row each needed at least `LEAVING_SECONDS`.
+    # It comes back as soon as a check needed less than `LEAST_SECONDS`; the number of checks before it leaves again is
+    # then multiplied by four.
 
     seconds: float = LEAVING_SECONDS
     """The average CPU seconds of a check, with the newer ones counting more."""
@@ -36,7 +35,6 @@ class VerifierCost:
     _streak: int = 0
 
     def learn(self, spent: float) -> None:
-        """Record that a check needed *spent* CPU seconds, wherever it ran."""
         self.seconds = 0.8 * self.seconds + 0.2 * spent
         if self.leaves and spent < LEAST_SECONDS:
             self.leaves, self._streak, self._needed = False, 0, self._needed * 4
@@ -45,5 +43,4 @@ class VerifierCost:
             self.leaves = self._streak >= self._needed
 
     def size_of_call(self, waiting: int, idle: int) -> int:
-        """Return how many of *waiting* checks an actor gets in one call, if *idle* actors have nothing to do."""
         return max(1, min(math.ceil(waiting / idle), int(CALL_SECONDS / max(self.seconds, LEAST_SECONDS))))

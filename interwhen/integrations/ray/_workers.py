@@ -81,7 +81,7 @@ class _AwayCheck:
     ended: anyio.Event = field(default_factory=anyio.Event)
 
     def end(self, result: CheckResult | None = None) -> None:
-        """Wake the task. Without *result*, the check must run on this machine."""
+        # Without `result`, the check must run on this machine.
         self.result = result
         self.sent.set()
         self.ended.set()
@@ -201,11 +201,9 @@ class RayWorkers:
     # ------------------------------------------------------------------ one check, in its own task
 
     async def _check_away(self, target: _RemoteTarget, claim: bytes, scope: anyio.CancelScope) -> CheckResult | None:
-        """Run one check on the cluster and return its result; ``None`` if it must run on this machine instead.
-
-        Its actor limits the time of the check. The deadline of *scope* is that of the wait for an actor, and then that
-        of the actor's answer; for ``None``, it is set again to what is left.
-        """
+        # Run one check on the cluster and return its result; `None` if it must run on this machine instead. Its actor
+        # limits the time of the check. The deadline of `scope` is that of the wait for an actor, and then that of the
+        # actor's answer; for `None`, it is set again to what is left.
         asked = anyio.current_time()
         item = CheckItem(next(self._numbers), claim, scope.deadline - asked)
         self._waiting[item.id] = check = _AwayCheck(item, target)
@@ -248,15 +246,13 @@ class RayWorkers:
     # ------------------------------------------------------------------ sending and receiving, on the event loop
 
     def _report(self, method: Callable[..., object], *given: object) -> None:
-        """Call *method* with *given* on the event loop, if it has not ended. Any thread may use this."""
+        # Any thread may use this.
         with suppress(RuntimeError):
             self._post(method, *given)
 
     def _send(self) -> None:
-        """Give waiting checks to the actors that have nothing to do, several short ones by one verifier in a call.
-
-        Without any actor, they run on this machine.
-        """
+        # Give waiting checks to the actors that have nothing to do, several short ones by one verifier in a call.
+        # Without any actor, they run on this machine.
         for actor in [each for each in self._actors if each.checks and each.expires < time.monotonic()]:
             self._lose(actor, "did not answer in time")
         while self._waiting and not self._actors:
@@ -305,7 +301,7 @@ class RayWorkers:
             self._send()
 
     def _lose(self, actor: _Actor, why: str) -> None:
-        """Kill *actor* and log *why*, unless it is lost already. Its checks run on this machine."""
+        # Kill `actor` and log `why`, unless it is lost already. Its checks run on this machine.
         if actor not in self._known:
             return
         log_warning("ray.actor_lost", actor=actor.name, why=why[:300])
@@ -321,7 +317,6 @@ class RayWorkers:
     # ------------------------------------------------------------------ the cluster, in threads of their own
 
     def _look_soon(self) -> None:
-        """Let a thread connect to the cluster and start missing actors, unless the last look began 5 s ago."""
         if self._looks_at <= time.monotonic():
             self._looks_at = time.monotonic() + 5.0
             threading.Thread(target=self._look, name="interwhen-ray", daemon=True).start()

@@ -66,12 +66,10 @@ class _AnswerParams(msgspec.Struct, frozen=True):
 
 
 class AnswerProducer:
-    """Prepares answers to given, noted and anticipated questions.
+    """Prepares answers to given, noted and anticipated questions."""
 
-    An answer is accepted if the monitors passed each line, and a monitor that knows the task judged the answer itself
-    (scope ``answer``). The parameters are explained at :func:`answers`; :class:`~interwhen.UsageError` is raised for
-    invalid ones.
-    """
+    # An answer is accepted if the monitors passed each line, and a monitor that knows the task judged the answer itself
+    # (scope `answer`). The parameters are explained at `answers`; `UsageError` is raised for invalid ones.
 
     name = "answers"
     version = "2"
@@ -93,10 +91,7 @@ class AnswerProducer:
         self._max_tokens = max_tokens
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one step for each given question, and for the likeliest of those that readers asked.
-
-        With *anticipate*, plan a step in which the model guesses further questions, and one to answer each of them.
-        """
+        # With `anticipate`, plan a step in which the model guesses further questions, and one to answer each of them.
         pieces = tuple(piece.name for piece in context.pieces)
         known = {asked(one.question) for one in self._questions}
         seen = [one for one in rank(context.questions) if asked(one.question) not in known]
@@ -120,11 +115,8 @@ class AnswerProducer:
             )
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Let the model list likely questions, or answer one question, as the parameters of *step* say.
-
-        An answer that is not finished within the token limit, or that the run abstains from, gives :class:`Nothing`.
-        Raises :class:`ModelError` if the model fails, or if even a short part of the text exceeds its context window.
-        """
+        # An answer that is not finished within the token limit, or that the run abstains from, gives `Nothing`. Raises
+        # `ModelError` if the model fails, or if even a short part of the text exceeds its context window.
         params = msgspec.json.decode(step.params, type=_AnswerParams)
         pieces = [ContextPiece(name, context.read(name), context.lead(name)) for name in step.reads]
         text = "\n".join(piece.text for piece in pieces)
@@ -147,10 +139,7 @@ class AnswerProducer:
 
 
 async def _shrinking(room: int, attempt: Callable[[int], Awaitable[Proposal | Nothing]]) -> Proposal | Nothing:
-    """Return the result of *attempt* with *room* characters of text. If they exceed the window, try with half of them.
-
-    Raises :class:`ContextOverflow` if even fewer than 200 characters are too many.
-    """
+    # If they exceed the window, try with half of them.
     while True:
         try:
             return await attempt(room)
@@ -174,7 +163,6 @@ def answers(
 
 
 def rank(log: Sequence[str]) -> list[Anticipated]:
-    """Return each question of *log* once, most frequent first, with the estimated probability that it comes again."""
     first: dict[Digest, str] = {}
     for question in log:
         first.setdefault(asked(question), question)
@@ -184,23 +172,15 @@ def rank(log: Sequence[str]) -> list[Anticipated]:
 
 
 def compose(text: str, question: str) -> str:
-    """Return the prompt that asks *question* about *text*: the text, a line end, the question, a line end."""
     return f"{text}\n{question}\n"
 
 
 def asked(prompt: str) -> Digest:
-    """Return a digest of *prompt*, the key under which its answer is found.
-
-    Differences in white space and in the Unicode form of equal characters are ignored; case and punctuation are not.
-    """
+    # Differences in white space and in the Unicode form of equal characters are ignored; case and punctuation are not.
     return digest(" ".join(unicodedata.normalize("NFC", prompt).split()))
 
 
 def answer_of(item: Item) -> Answered:
-    """Return the decoded data of *item*, an answer.
-
-    Raises :class:`msgspec.MsgspecError` if the data has another form.
-    """
     return _answered(item.payload.data)
 
 
@@ -210,7 +190,6 @@ def _answered(data: bytes) -> Answered:
 
 
 async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*; if it is too long, at most *room* characters: passages that fit *question*."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -219,7 +198,6 @@ async def _text_for(question: str, pieces: Sequence[ContextPiece], room: int) ->
 
 
 def _outline(pieces: Sequence[ContextPiece], room: int) -> str:
-    """Return the text of *pieces*, or if it exceeds *room* characters, the beginnings of evenly chosen pieces."""
     text = "\n".join(piece.text for piece in pieces)
     if len(text) <= room:
         return text
@@ -258,7 +236,7 @@ async def _answer(text: str, wanted: Anticipated, params: _AnswerParams, context
 
 
 async def _ask(context: StepContext, prompt: tuple[Message, ...], sampling: Sampling) -> Completion:
-    """Send the chat *prompt* to the model of *context*. A model without chats gets the messages as one text."""
+    # A model without chats gets the messages as one text.
     try:
         return await context.ask(prompt, sampling)
     except UsageError:
@@ -267,7 +245,6 @@ async def _ask(context: StepContext, prompt: tuple[Message, ...], sampling: Samp
 
 
 def _is_plain_text(text: str) -> bool:
-    """Return whether *text* has no control or invisible characters, and nothing like a token of a chat template."""
     return not _MARKS.search(text) and not has_template_token(text) and not any(map(is_hidden, text))
 
 

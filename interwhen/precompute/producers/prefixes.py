@@ -46,11 +46,10 @@ class _PrefixParams(msgspec.Struct, frozen=True):
 
 
 class PrefixProducer:
-    """Sends the context to the server as the start of a prompt, once more if it was not cached yet.
+    """Sends the context to the server as the start of a prompt, once more if it was not cached yet."""
 
-    An item shows that the server *had* the prefix in its cache, which may evict it later (:func:`redo_if_cold`). The
-    parameters are explained at :func:`prefixes`; :class:`UsageError` is raised for invalid ones.
-    """
+    # An item shows that the server `had` the prefix in its cache, which may evict it later (`redo_if_cold`). The
+    # parameters are explained at `prefixes`; `UsageError` is raised for invalid ones.
 
     name = "prefixes"
     version = "1"
@@ -61,15 +60,10 @@ class PrefixProducer:
         self._params = msgspec.json.encode(_PrefixParams(as_, share))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan a single step, named ``context``, that reads all pieces of *context*."""
         yield Step(name="context", reads=tuple(piece.name for piece in context.pieces), params=self._params)
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Send the prefix, and send it once more if it was not cached.
-
-        Raises ``RuntimeError`` if it is still not cached then. If the server does not count cached tokens, nothing is
-        proposed.
-        """
+        # If the server does not count cached tokens, nothing is proposed.
         params = msgspec.json.decode(step.params, type=_PrefixParams)
         prompt = _prompt("\n".join(context.read(piece) for piece in step.reads), params.as_)
         seen = await _send(prompt, context)
@@ -116,10 +110,7 @@ def cold(item: Item, result: Result) -> bool | None:
 
 
 async def redo_if_cold(context: ContextRef, result: Result) -> tuple[ItemId, ...]:
-    """Delete the prefixes of *context* that were not cached in the run that gave *result*, and return their ids.
-
-    If there are any, the context is opened again, so that the idle worker sends them again.
-    """
+    # If there are any, the context is opened again, so that the idle worker sends them again.
     precomputer = context.precomputer
     warm = [item for item in precomputer.ready(context) if item.key.producer == PrefixProducer.name]
     lost = tuple(item.id for item in warm if cold(item, result))

@@ -70,10 +70,8 @@ class Unsafe(UsageError):
 
 
 def dump(value: Any, package: str) -> bytes:
-    """Pickle *value*, whose records must be classes of *package*.
-
-    Raises :class:`Unsafe` if pickle cannot store it, or if :func:`load` would refuse it.
-    """
+    # Pickle `value`, whose records must be classes of `package`. Raises `Unsafe` if pickle cannot store it, or if
+    # `load` would refuse it.
     try:
         data = pickle.dumps(value, protocol=5)
     except Exception as error:
@@ -109,7 +107,6 @@ class _Unpickler(pickle.Unpickler):
         self._package = package
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """Return the type *name* of *module* if it is allowed; raise :class:`Unsafe` if not."""
         if (module, name) in _PLAIN:
             return super().find_class(module, name)
         if (module, name) == ("builtins", "getattr"):
@@ -127,7 +124,6 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _member(kind: object, name: str) -> enum.Enum:
-    """Return the member *name* of the enumeration *kind*. Raises :class:`Unsafe` if there is none."""
     if isinstance(kind, type) and issubclass(kind, enum.Enum) and name in kind.__members__:
         return kind.__members__[name]
     raise Unsafe(
@@ -164,11 +160,10 @@ class _VerifierParams(msgspec.Struct, frozen=True):
 
 
 class VerifierProducer:
-    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*.
+    """Runs the ``prepare`` of *monitors* for the context alone, and for the context with each of *questions*."""
 
-    Monitors without ``prepare``, and those whose options cannot be compared, are left out. Raises :class:`UsageError`
-    if *questions* is a single text, or if a monitor cannot be loaded.
-    """
+    # Monitors without `prepare`, and those whose options cannot be compared, are left out. Raises `UsageError` if
+    # `questions` is a single text, or if a monitor cannot be loaded.
 
     name = "verifiers"
     version = "1"
@@ -187,7 +182,6 @@ class VerifierProducer:
         self._questions = tuple(dict.fromkeys(questions))
 
     def plan(self, context: Context) -> Iterable[Step]:
-        """Plan one item for each monitor and task: the text of the context, and the text with each question."""
         pieces = tuple(piece.name for piece in context.pieces)
         for name in self._monitors:
             for question in (None, *self._questions):
@@ -195,11 +189,7 @@ class VerifierProducer:
                 yield Step(name=which, reads=pieces, params=msgspec.json.encode(_VerifierParams(name, question)))
 
     async def make(self, step: Step, context: StepContext) -> Proposal | Nothing:
-        """Run ``prepare`` of the monitor that *step* names for its task, and propose the pickled result.
-
-        If the monitor does not apply or its result cannot be pickled, propose nothing. Raises ``TimeoutError`` if it
-        takes longer than its deadline; other exceptions of ``prepare`` are passed on.
-        """
+        # If the monitor does not apply or its result cannot be pickled, propose nothing.
         params = msgspec.json.decode(step.params, type=_VerifierParams)
         monitor = self._monitors[params.made_by]
         text = "\n".join(context.read(piece) for piece in step.reads)
@@ -238,10 +228,7 @@ def verifiers(*, monitors: Iterable[MonitorSpec] = (), questions: Sequence[str] 
 
 
 def made_by(monitor: Monitor) -> str:
-    """Return a text that identifies *monitor*, its options, the version of its verifier, and the version of Python.
-
-    Raises :class:`~interwhen.precompute._judge.Unseen` if the options cannot be compared.
-    """
+    # Raises `Unseen` if the options cannot be compared.
     verifier = monitor.verifier
     options = settings_of(monitor.prepare)[:16]
     return f"{monitor.name} ({verifier.name} {verifier.version}, options {options}, Python {_PYTHON})"
@@ -279,7 +266,6 @@ def _looking_first(monitor: Monitor, context: ContextRef) -> Callable[[Task], Aw
 
 
 def prepared_in(item: Item) -> PreparedFor | None:
-    """Return the decoded data of *item*; ``None`` if another producer than :class:`VerifierProducer` made it."""
     return (
         msgspec.msgpack.decode(item.payload.data, type=PreparedFor)
         if item.key.producer == VerifierProducer.name

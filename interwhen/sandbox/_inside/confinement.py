@@ -33,17 +33,13 @@ _FORBIDS_TRUNCATION = 3
 
 
 def version() -> int:
-    """Return the version of landlock in the kernel. Raises OSError if the kernel has no landlock."""
     return syscalls.syscall(_CREATE, "landlock", None, 0, 1)
 
 
 def restrict(readable: tuple[str, ...], folder: str) -> None:
-    """Restrict this process by landlock: it may read and run files below *readable*, and also write below *folder*.
-
-    The process may also use devices such as ``/dev/null``. A missing path is skipped. The restriction cannot be
-    removed. Newer versions of landlock also restrict TCP sockets, signals and abstract sockets; before version 3, files
-    can be truncated. Raises OSError if the kernel has no landlock or refuses a rule.
-    """
+    # The process may also use devices such as `/dev/null`. A missing path is skipped. The restriction cannot be
+    # removed. Newer versions of landlock also restrict TCP sockets, signals and abstract sockets; before version 3,
+    # files can be truncated. Raises OSError if the kernel has no landlock or refuses a rule.
     abi = version()
     rights = _ALL_OF_FILES.get(abi, 0xFFFF)
     network, scopes = (3 if abi >= 4 else 0), (3 if abi >= 6 else 0)
@@ -88,19 +84,15 @@ class Enforced:
         self._why: dict[str, list[str]] = {name: [] for name in GUARANTEES}
 
     def keep(self, guarantee: str, by: str) -> None:
-        """Record that the mechanism *by* enforces *guarantee*."""
         self._by[guarantee].append(by)
 
     def fail(self, guarantee: str, why: str) -> None:
-        """Record *why* a mechanism does not enforce *guarantee*."""
         self._why[guarantee].append(why)
 
     def kept(self, guarantee: str) -> bool:
-        """Return whether at least one mechanism enforces *guarantee*."""
         return bool(self._by[guarantee])
 
     def findings(self) -> list[tuple[str, list[str], str]]:
-        """Return a row for each guarantee: its name, its mechanisms, and why it is missing (empty: it is enforced)."""
         return [
             (name, by, "" if by else "; ".join(self._why[name]) or "not available") for name, by in self._by.items()
         ]

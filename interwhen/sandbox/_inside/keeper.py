@@ -35,11 +35,8 @@ _REPLY = struct.Struct("=QqiI")
 
 
 def answer(descriptor: int) -> seccomp.SyscallRule | None:
-    """Read a forbidden system call from *descriptor*, the listener of the filter, and return the rule for the call.
-
-    If the rule is ``deny``, the call gets no reply, and the caller of this function must end the program. If not, the
-    call fails with EACCES. The result is None if the kernel reports an error, usually because the process has ended.
-    """
+    # If the rule is `deny`, the call gets no reply, and the caller of this function must end the program. If not, the
+    # call fails with EACCES. The result is None if the kernel reports an error, usually because the process has ended.
     buffer = bytearray(_QUESTION.size)
     try:
         fcntl.ioctl(descriptor, _RECEIVE, buffer)
@@ -91,10 +88,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_used(proc: int) -> int:
-    """Return the memory in bytes of all processes in *proc* (a descriptor of /proc), except the first process.
-
-    Shared pages may count once for each process.
-    """
+    # Shared pages may count once for each process.
     pids = [name for name in os.listdir(proc) if name.isdigit() and name != "1"]
     limit_of_rough_count = 64 << 20
     rough = sum(_resident(proc, pid) for pid in pids)
@@ -160,12 +154,9 @@ class Keeper:
         self._failure = ""
 
     def keep(self) -> KeeperAnswer:
-        """Run the tasks of the plan; return the answer for the first one, with those for the next ones in ``more``.
-
-        No further task is started after a failure to start, an abort, or the end of the time for all tasks, or if a
-        required guarantee is missing. Raises RuntimeError if the file system cannot be made, and OSError if the files
-        of the plan cannot be written, or those of a task cannot be deleted.
-        """
+        # No further task is started after a failure to start, an abort, or the end of the time for all tasks, or if a
+        # required guarantee is missing. Raises RuntimeError if the file system cannot be made, and OSError if the files
+        # of the plan cannot be written, or those of a task cannot be deleted.
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
         syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         syscalls.ignore(syscalls.SIGINT)
@@ -194,7 +185,6 @@ class Keeper:
         return self._report(kind, code, what, findings)
 
     def _clear(self) -> None:
-        """End the processes of a task, delete its files, and write the files of the plan for the next task."""
         if "pid" in self._entered.names:
             # This process is the first of the namespace: -1 means all others of it, and no process outside.
             with contextlib.suppress(ProcessLookupError):
@@ -213,10 +203,7 @@ class Keeper:
         self._refused, self._failure, self._ended, self._child, self._value = [], "", None, 0, -1
 
     def _furnish(self) -> None:
-        """Make the file system (in a mount namespace), write the files, and record which guarantees are enforced.
-
-        Raises RuntimeError if the file system cannot be made, and OSError if the files cannot be written.
-        """
+        # Raises RuntimeError if the file system cannot be made, and OSError if the files cannot be written.
         entered, enforced = self._entered, self._enforced
         own_processes = "pid" in entered.names
         if own_processes:
@@ -277,11 +264,8 @@ class Keeper:
             os.chown(path, self._entered.uid, self._entered.gid)
 
     def _start(self, task: bytes | None, *, last: bool) -> tuple[bytes, list[tuple[str, list[str], str]], int]:
-        """Fork a process that becomes the program. *last*: no task follows, so this process closes its own pipes.
-
-        Returns whether the program started (``READY``, ``FAILED`` or ``UNAVAILABLE``), the findings, and the listener
-        of the filter (-1: none).
-        """
+        # `last`: no task follows, so this process closes its own pipes. Returns whether the program started (`READY`,
+        # `FAILED` or `UNAVAILABLE`), the findings, and the listener of the filter (-1: none).
         plan = self._plan
         fds = [_file_of(plan["stdin"])]
         if task is not None:
@@ -322,7 +306,7 @@ class Keeper:
         return last[:1], content, notifications
 
     def _watch(self, notifications: int, until: float) -> tuple[str, int, str]:
-        """Wait until the program ends, or must be ended. Returns ``kind``, ``code`` and ``what`` of the answer."""
+        # Wait until the program ends, or must be ended. Returns `kind`, `code` and `what` of the answer.
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         pidfd = os.pidfd_open(self._child)
@@ -354,7 +338,7 @@ class Keeper:
         return "limit", 0, "seconds"
 
     def _answer_kernel(self, notifications: int) -> str | None:
-        """Answer the kernel about one forbidden system call; return its name if the program must be ended."""
+        # Answer the kernel about one forbidden system call; return its name if the program must be ended.
         tried = answer(notifications)
         if tried is None:
             return None  # the process that asked has ended
@@ -371,7 +355,6 @@ class Keeper:
         return memory_used(self._processes) > self._plan["memory_bytes"]
 
     def _reap(self) -> None:
-        """Collect ended processes: the program, and orphans."""
         while self._ended is None:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -427,12 +410,11 @@ class Keeper:
         return "disk" if room.f_bavail == 0 else "files" if room.f_favail == 0 else ""
 
     def _read_value(self) -> bytes:
-        """Read what the runner reported, up to one byte over the limit, to detect a larger report."""
         return b"" if self._value < 0 else os.pread(self._value, self._plan["output_bytes"] + 1, 0)
 
 
 def _empty(folder: str) -> None:
-    """Delete the content of *folder*. Links are deleted, not followed."""
+    # Links are deleted, not followed.
     waiting, folders = [folder], []
     while waiting:
         folders.append(waiting.pop())
@@ -449,7 +431,7 @@ def _empty(folder: str) -> None:
 
 
 def _file_of(content: bytes) -> int:
-    """Return a new descriptor from which *content* can be read; the caller must close it."""
+    # Return a new descriptor from which `content` can be read; the caller must close it.
     if not content:
         return os.open("/dev/null", os.O_RDONLY)
     writing = os.memfd_create("input")

@@ -21,11 +21,8 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Read a plan from stdin, run it, write the answer to the descriptor ``argv[1]``, and exit.
-
-    When the other end of the pipe ``argv[2]`` closes, the keeper ends the run. ``argv[3]`` is the id of the process
-    that started this one (0: not checked): if that process has ended already, nothing runs.
-    """
+    # When the other end of the pipe `argv[2]` closes, the keeper ends the run. `argv[3]` is the id of the process that
+    # started this one (0: not checked): if that process has ended already, nothing runs.
     status, control, parent = map(int, sys.argv[1:4])
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, syscalls.SIGKILL)
     if parent and os.getppid() != parent:
@@ -49,10 +46,7 @@ def main() -> None:
 
 
 def _keep(plan: RunPlan, entered: Entered, control: int, status: int) -> NoReturn:
-    """Run a :class:`Keeper` for *plan* in this process, write its answer to the descriptor *status*, and exit.
-
-    If the keeper fails, the answer is the error as a text.
-    """
+    # If the keeper fails, the answer is the error as a text.
     try:
         answer = marshal.dumps({**Keeper(plan, entered, control).keep()})
     except BaseException as error:  # noqa: BLE001  (the program does not run, and the answer says why)

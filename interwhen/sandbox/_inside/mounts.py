@@ -21,11 +21,8 @@ _BASES = ("/tmp", "/mnt", "/var", "/usr")  # noqa: S108  (a directory to mount o
 
 
 def build(plan: RunPlan, user: Entered, *, own_processes: bool) -> str | None:
-    """Mount the file system of *plan* for the program's *user*, and make it the root of this process.
-
-    Returns None, or the reason why there is no /proc in it. With *own_processes*, this process is the first of a pid
-    namespace; without it, there is no /proc. Raises OSError if the kernel refuses another mount.
-    """
+    # Returns None, or the reason why there is no /proc in it. With `own_processes`, this process is the first of a pid
+    # namespace; without it, there is no /proc. Raises OSError if the kernel refuses another mount.
     syscalls.mount(None, "/", None, MS_REC | MS_PRIVATE)
     base = next(path for path in _BASES if os.path.isdir(path))
     syscalls.mount("tmpfs", base, "tmpfs", MS_NOSUID | MS_NODEV, "size=64k,mode=755")
@@ -53,10 +50,8 @@ def build(plan: RunPlan, user: Entered, *, own_processes: bool) -> str | None:
 
 
 def complete(plan: RunPlan, user: Entered) -> str | None:
-    """Add a writable directory with limits, and a /proc that shows only processes, to the root that bubblewrap made.
-
-    Returns None, or the reason why /proc shows more than processes. Raises OSError if the directory cannot be mounted.
-    """
+    # Returns None, or the reason why /proc shows more than processes. Raises OSError if the directory cannot be
+    # mounted.
     _home(plan, user, HOME)
     return _processes("/proc")
 
@@ -68,10 +63,7 @@ def _home(plan: RunPlan, user: Entered, target: str) -> None:
 
 
 def _show(source: str, target: str) -> None:
-    """Mount *source* on *target*, read-only, without setuid and devices; a missing source is left out.
-
-    Raises OSError if the mount fails, or if a mount below it cannot become read-only.
-    """
+    # Raises OSError if the mount fails, or if a mount below it cannot become read-only.
     if not os.path.exists(source):
         return
     if os.path.isdir(source):
@@ -112,7 +104,6 @@ def _accounts(user: Entered) -> None:
 
 
 def accounts(uid: int, gid: int) -> dict[str, bytes]:
-    """Map the paths ``/etc/passwd`` and ``/etc/group`` to their contents, which name the program's user and group."""
     return {
         "/etc/passwd": f"sandbox:x:{uid}:{gid}::{HOME}:/bin/sh\n".encode(),
         "/etc/group": f"sandbox:x:{gid}:\n".encode(),

@@ -42,11 +42,8 @@ class Entered:
 
 
 def enter(without: frozenset[str], folder: str) -> Entered:
-    """Try to enter new namespaces of all kinds that are not in *without*, and return which ones were entered.
-
-    If *without* has ``root``, the rights of root are not used for this; if it has ``user``, no user namespace is made.
-    Root makes the user of the program the owner of *folder*. Raises OSError if that fails.
-    """
+    # If `without` has `root`, the rights of root are not used for this; if it has `user`, no user namespace is made.
+    # Root makes the user of the program the owner of `folder`. Raises OSError if that fails.
     wanted = {name: flag for name, flag in KINDS.items() if name not in without}
     outer = (os.geteuid(), os.getegid())
     if outer[0] == 0:
@@ -71,25 +68,19 @@ def enter(without: frozenset[str], folder: str) -> Entered:
 
 
 def made_by_bubblewrap(outer: dict[str, int], uid: int) -> Entered:
-    """Return the namespaces that bubblewrap made: those whose inode differs from the one in *outer*, by kind.
-
-    A *uid* that is not 0 is the user id to which the program must still change.
-    """
+    # A `uid` that is not 0 is the user id to which the program must still change.
     names = frozenset(kind for kind, inode in outer.items() if namespace_inode(kind) != inode)
     failures = dict.fromkeys(outer.keys() - names, "bubblewrap did not make this namespace")
     return Entered(names, uid or NOBODY, uid or NOBODY, drop=bool(uid), failures=failures, by="bubblewrap")
 
 
 def namespace_inode(kind: str) -> int:
-    """Return the inode of this process's namespace of the given *kind*, which identifies the namespace."""
     return os.stat(f"/proc/self/ns/{'mnt' if kind == 'mount' else kind}").st_ino
 
 
 def _enter_user_namespace(uid: int | None) -> None:
-    """Enter a user namespace, in which this process gets all capabilities. If *uid* is given, change to it first.
-
-    Raises OSError if the kernel refuses it.
-    """
+    # Enter a user namespace, in which this process gets all capabilities. If `uid` is given, change to it first. Raises
+    # OSError if the kernel refuses it.
     if uid is not None:
         os.setgroups([])
         os.setresgid(uid, uid, uid)
@@ -102,7 +93,7 @@ def _enter_user_namespace(uid: int | None) -> None:
 
 
 def _in_child(work: Callable[[], None]) -> bool:
-    """Return whether *work*, whose effects cannot be undone, succeeds in a child process."""
+    # Return whether `work`, whose effects cannot be undone, succeeds in a child process.
     child = os.fork()
     if child == 0:
         try:
@@ -114,10 +105,8 @@ def _in_child(work: Callable[[], None]) -> bool:
 
 
 def _unshare(wanted: dict[str, int]) -> tuple[set[str], dict[str, str]]:
-    """Enter the *wanted* namespaces one by one, because a machine may allow only some of them.
-
-    Return the kinds that were entered, and for each other kind the reason why it was not.
-    """
+    # Enter the `wanted` namespaces one by one, because a machine may allow only some of them. Return the kinds that
+    # were entered, and for each other kind the reason why it was not.
     entered: set[str] = set()
     failures: dict[str, str] = {}
     for name, flag in wanted.items():
@@ -141,10 +130,7 @@ def _write(path: str, text: str) -> None:
 
 
 def unused_uid(number: int) -> int | None:
-    """Return a user id for the program, chosen by *number*, if possible one that systems do not assign to accounts.
-
-    The result is ``None`` if the user namespace of this process has too few ids, or if they cannot be read.
-    """
+    # The result is `None` if the user namespace of this process has too few ids, or if they cannot be read.
     try:
         with open("/proc/self/uid_map", encoding="ascii") as file:
             rows = [tuple(map(int, line.split())) for line in file]

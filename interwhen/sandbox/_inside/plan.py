@@ -6,7 +6,6 @@ from typing import TypedDict
 
 
 def boot(folder: str) -> str:
-    """Return the Python code that starts the launcher, whose modules are in *folder*."""
     # The launcher's modules keep their names, but no other module of the package is imported in its process.
     return (
         "import sys\n"
@@ -60,13 +59,11 @@ class RunPlan(TypedDict):
 
 
 class KeeperAnswer(TypedDict):
-    """How a task ended.
+    """How a task ended."""
 
-    ``kind`` is ``exit``, ``signal``, ``deny`` (a forbidden call), ``limit``, ``start`` (the program could not be
-    started) or ``unavailable`` (a required guarantee is missing). ``code`` is the exit code or the number of the
-    signal, else 0. ``what`` names the limit (``aborted``: our process ended the run), the forbidden call or the failure
-    to start.
-    """
+    # `kind` is `exit`, `signal`, `deny` (a forbidden call), `limit`, `start` (the program could not be started) or
+    # `unavailable` (a required guarantee is missing). `code` is the exit code or the number of the signal, else 0.
+    # `what` names the limit (`aborted`: our process ended the run), the forbidden call or the failure to start.
 
     kind: str
     code: int

@@ -37,10 +37,8 @@ def _run() -> None:
 
 
 def _written(value: object) -> str:
-    """Return *value* as JSON. Raises TypeError, ValueError or RecursionError if it has no JSON form.
-
-    A text is encoded without importing ``json``, which would take long.
-    """
+    # Raises TypeError, ValueError or RecursionError if it has no JSON form. A text is encoded without importing `json`,
+    # which would take long.
     if type(value) is str:
         from _json import encode_basestring_ascii
 
@@ -51,10 +49,8 @@ def _written(value: object) -> str:
 
 
 def _description(error: Exception) -> str:
-    """Return the report on *error*: ``raised``, its type, error number and message, separated by NUL characters.
-
-    This imports nothing: there may be no memory or descriptor left to import a module.
-    """
+    # Return the report on `error`: `raised`, its type, error number and message, separated by NUL characters. This
+    # imports nothing: there may be no memory or descriptor left to import a module.
     number = error.errno if isinstance(error, OSError) else None
     try:
         message = str(error)[:1000]

@@ -124,11 +124,10 @@ Instruction = tuple[int, int, int, int]
 
 
 class SyscallRule:
-    """A forbidden system call, and what happens to a program that makes it.
+    """A forbidden system call, and what happens to a program that makes it."""
 
-    ``answer`` is ``deny`` (the program or the process is ended), ``refuse`` (the call fails with EACCES) or ``absent``
-    (it fails with ENOSYS).
-    """
+    # `answer` is `deny` (the program or the process is ended), `refuse` (the call fails with EACCES) or `absent` (it
+    # fails with ENOSYS).
 
     __slots__ = ("answer", "name")
 
@@ -138,10 +137,7 @@ class SyscallRule:
 
 
 def rules() -> dict[int, SyscallRule]:
-    """Return the forbidden system calls of this machine: a map from the number of a call to its rule.
-
-    A call that is forbidden only with some arguments has the answer ``deny``. The machine must be supported.
-    """
+    # A call that is forbidden only with some arguments has the answer `deny`. The machine must be supported.
     column, _ = _ARCHITECTURES[syscalls.MACHINE]
     found: dict[int, SyscallRule] = {}
     for name, numbers in _NUMBERS.items():
@@ -153,10 +149,7 @@ def rules() -> dict[int, SyscallRule]:
 
 
 def judge(number: int, first_argument: int) -> SyscallRule:
-    """Return the rule for the system call *number*; for ``socket``, it depends on *first_argument*.
-
-    A call without a rule is denied.
-    """
+    # A call without a rule is denied.
     rule = rules().get(number, SyscallRule(f"system call {number}", "deny"))
     if rule.name == "socket":
         # Libraries look for local services (accounts, logs, interfaces); any other socket is an attempt to use the
@@ -167,17 +160,13 @@ def judge(number: int, first_argument: int) -> SyscallRule:
 
 
 def supported() -> bool:
-    """Return whether the system call numbers of this machine are known."""
     return syscalls.MACHINE in _ARCHITECTURES
 
 
 def program(*, notify: bool) -> list[Instruction]:
-    """Return the BPF program of the filter, which applies the rules of :func:`rules`.
-
-    With *notify*, the kernel asks a listener about each call whose answer is ``deny`` or ``refuse``; without it, the
-    kernel applies these answers. A call of another architecture (x32 is one) kills the process. The machine must be
-    supported.
-    """
+    # With `notify`, the kernel asks a listener about each call whose answer is `deny` or `refuse`; without it, the
+    # kernel applies these answers. A call of another architecture (x32 is one) kills the process. The machine must be
+    # supported.
     _, architecture = _ARCHITECTURES[syscalls.MACHINE]
     deny = _NOTIFY if notify else _KILL_PROCESS
     refuse = _NOTIFY if notify else _ERRNO | errno.EACCES
@@ -219,7 +208,6 @@ def _by_argument(name: str, deny: int, refuse: int) -> list[Instruction]:
 
 
 def _argument(index: int) -> Instruction:
-    """Return the instruction that loads the low 32 bits of argument *index* (from 0); the kernel ignores the others."""
     return (_LD, 0, 0, _ARGUMENTS + 8 * index)
 
 
@@ -228,10 +216,8 @@ class _Filter(ctypes.Structure):
 
 
 def install(*, notify: bool) -> int | None:
-    """Install the filter in this process; it cannot be removed. Raises OSError if the kernel refuses it.
-
-    With *notify*, return the descriptor of the listener; without it, ``None``.
-    """
+    # Install the filter in this process; it cannot be removed. Raises OSError if the kernel refuses it. With `notify`,
+    # return the descriptor of the listener; without it, `None`.
     packed = b"".join(
         code.to_bytes(2, "little") + bytes((yes, no)) + value.to_bytes(4, "little")
         for code, yes, no, value in program(notify=notify)

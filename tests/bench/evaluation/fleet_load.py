@@ -70,7 +70,6 @@ def response(kind, body):
 
 
 async def serve(pause):
-    """Print a free port, and serve :class:`PacedAnswers` on it until the process ends."""
     server = PacedAnswers(pause)
 
     async def handle(stream):
@@ -83,14 +82,12 @@ async def serve(pause):
 
 
 def start_servers():
-    """Start a server process for each of :data:`PAUSES`, and return the processes and their URLs."""
     command = [sys.executable, "-m", "tests.bench.evaluation.fleet_load", "--serve"]
     processes = [subprocess.Popen([*command, str(pause)], stdout=subprocess.PIPE, text=True) for pause in PAUSES]
     return processes, [f"http://127.0.0.1:{process.stdout.readline().strip()}/v1" for process in processes]
 
 
 def resident(process):
-    """Return the resident memory of *process* in MB; 0 if it has ended."""
     try:
         found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{process.pid}/status").read_text())
     except OSError:
@@ -99,15 +96,14 @@ def resident(process):
 
 
 def count_rows(out):
-    """Count whole lines, without parsing them, so that counting takes nothing from the command."""
+    # Count whole lines, without parsing them, so that counting takes nothing from the command.
     return sum(path.read_bytes().count(b"\n") for path in out.glob("shard-*.jsonl"))
 
 
 class Load:
-    """Starts ``interwhen eval`` again and again with the same prompts and the same folder of results.
+    """Starts ``interwhen eval`` again and again with the same prompts and the same folder of results."""
 
-    ``memory`` has the resident memory of the command in MB, about once a second.
-    """
+    # `memory` has the resident memory of the command in MB, about once a second.
 
     def __init__(self, folder, out):
         self.prompts, self.out = folder / "prompts.jsonl", folder / out
@@ -123,11 +119,8 @@ class Load:
         )
 
     def run(self, urls, *, kill_at=None, dies=None, dies_after=0.0):
-        """Run the command on the servers at *urls* to its end, and return its report.
-
-        With *kill_at*, kill the command when so many rows are written, and return None. *dies* is the process of a
-        server, which is killed *dies_after* seconds after the first row.
-        """
+        # With `kill_at`, kill the command when so many rows are written, and return None. `dies` is the process of a
+        # server, which is killed `dies_after` seconds after the first row.
         begun, last, process = 0.0, 0.0, self.start(urls)
         while process.poll() is None:
             time.sleep(0.05)
@@ -150,21 +143,16 @@ class Load:
 
 
 def kept(out):
-    """Return the fields of each row in *out* that are the same in every run, by the number of the row.
-
-    Times, servers and attempts are left out.
-    """
+    # Times, servers and attempts are left out.
     return {row.row: (row.name, row.status, row.scope, row.text, row.answer, row.grade) for row in read_rows(out)}
 
 
 def possible(seconds, dies_after):
-    """Return how many rows the servers can deliver in *seconds*, if the last one dies after *dies_after* seconds."""
     alive = (seconds, seconds, min(seconds, dies_after))
     return sum(PLACES * time_alive / pause for time_alive, pause in zip(alive, PAUSES, strict=True))
 
 
 def main(prompts, kills, dies_after):
-    """Run both evaluations, print what was found, and return whether all bars are met."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         written(folder, prompts)

@@ -14,7 +14,6 @@ from interwhen.testing.server import Disconnect, Head, ScriptedServer, ScriptedT
 
 
 def written(folder, count, name="prompts.jsonl"):
-    """Write a file of *count* prompts ("Double 3."), whose right answers are twice the number, and return its path."""
     path = folder / name
     rows = [{"prompt": f"Double {number}.", "answer": str(2 * number)} for number in range(count)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -22,19 +21,16 @@ def written(folder, count, name="prompts.jsonl"):
 
 
 def asked(request):
-    """Return the number in the prompt of *request*."""
     return int(request.json["messages"][0]["content"].split()[1].rstrip("."))
 
 
 def doubling(request, pause=0.0):
-    """Return the steps of the right answer to *request* ("Double 3."), in three chunks, after *pause* seconds."""
     number = asked(request)
     texts = [f"2 * {number} =", f" {2 * number}\n", f"Answer: {2 * number}"]
     return [Head(), *([Sleep(pause)] if pause else []), *events(texts, api="chat")]
 
 
 def refusing(status, **headers):
-    """Return a script that answers each request with *status*, and then closes the connection."""
     return lambda request: [Head(status, headers={"content-length": "2", **headers}), Send(b"{}"), Disconnect()]
 
 
@@ -65,7 +61,6 @@ async def evaluation(folder, scripts, *, count=None, shard_size=10, limit=4, mon
 
 @contextmanager
 def serving(script=doubling):
-    """Serve the answers of *script* in another thread until the end of the block, and yield the base URL."""
     scripted = ScriptedServer(script)
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(scripted) as server:
         yield server.base_url

@@ -11,10 +11,7 @@ from interwhen.models import ConnectError, Retries
 
 
 def rounds(server, count, now=0.0, first=0.1):
-    """Let runs of *server* end, *count* times as many as its limit allows; it is full before each end.
-
-    The time to the first token is *first*. At the end, the running runs are dropped.
-    """
+    # The time to the first token is `first`. At the end, the running runs are dropped.
     for _ in range(count):
         for _ in range(int(server.limit)):
             while server.has_room(now):

@@ -19,7 +19,6 @@ ROWS = 120
 
 @pytest.fixture
 def cluster(monkeypatch):
-    """Yield a Ray cluster of two nodes with a CPU each, to which this process is connected."""
     # A node of a busy machine needs more than the default of 30 s until it is known to the cluster.
     monkeypatch.setenv("RAY_raylet_start_wait_time_s", "120")
     ray = pytest.importorskip("ray")
@@ -36,7 +35,6 @@ def cluster(monkeypatch):
 
 
 def holders(folder):
-    """Return the ids of the processes, other than this one, that have the file of a shard in *folder* open."""
     found = []
     for place in Path("/proc").iterdir():
         if not place.name.isdigit() or int(place.name) == os.getpid():

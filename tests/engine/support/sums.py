@@ -41,8 +41,6 @@ adds_up = verifier(name="sums", version="1", worker="inline")(judge)
 
 
 def slow(seconds, *, name="slow", deadline=1000.0, function=judge):
-    """Return a verifier that takes *seconds*, or what it says for each claim."""
-
     @verifier(name=name, deadline=deadline)
     async def check(claim):
         await anyio.sleep(seconds(claim) if callable(seconds) else seconds)
@@ -52,13 +50,11 @@ def slow(seconds, *, name="slow", deadline=1000.0, function=judge):
 
 
 def watch(who=adds_up, **options):
-    """Return a monitor of sums that repairs by interrupting, unless told otherwise."""
     options = {"name": "sums", "extractor": sums, "remedy": Repair(), **options}
     return Monitor(verifier=who, **options)
 
 
 def apply(events):
-    """Return the text that a reader who obeys *events* has on the screen."""
     text = ""
     for event in events:
         match event:
@@ -74,7 +70,6 @@ def apply(events):
 
 
 async def supervise(model, *monitors, prompt="Q", **options):
-    """Run to the end; return the result and all events."""
     async with interwhen.run(model, prompt, monitors=monitors, **options) as run:
         events = [event async for event in run]
     assert events[-1] == interwhen.Finished(run.result)

@@ -145,7 +145,6 @@ def open_model(api, base_url, **options):
 
 
 async def supervised(model, *monitors, **options):
-    """Run *model* to its end; return the run and what a reader has on the screen."""
     options = {"budgets": Budgets(characters=2000), **options}
     async with interwhen.run(model, "Q: ", monitors=monitors or [watch()], **options) as run:
         shown = apply([event async for event in run])
@@ -153,7 +152,6 @@ async def supervised(model, *monitors, **options):
 
 
 def check(case, run, shown, posts, *, exact=True):
-    """Compare how *run* ended with *case*; timers on a busy machine may cost a reconnect more."""
     result = run.result
     assert shown == result.text
     assert result.status == case.status, result

@@ -81,8 +81,6 @@ def farther(_claim):
 
 
 def make_local():
-    """Return a verifier that no other process can find."""
-
     @verifier(name="local", worker="process")
     def local(claim):
         return judge(claim)
@@ -96,18 +94,15 @@ def hangs(claim):
 
 
 def read_limit(task):
-    """Read a limit from a prompt."""
     return int(task.text.rsplit(" ", 1)[-1])
 
 
 def numbers(segment, limit):
-    """Yield the lines that are numbers."""
     if segment.text.isdecimal():
         yield Claim(key=segment.text, span=segment.span)
 
 
 def within(claim, limit):
-    """Judge a number by the limit."""
     return Pass() if int(claim.key) <= limit else Violation(why="too much", repair=str(limit))
 
 
@@ -117,7 +112,6 @@ within = limited_in_process  # a worker process finds it by the name of its func
 
 
 def limited(worker="thread"):
-    """Return a monitor that is prepared in a thread."""
     who = limited_in_process if worker == "process" else limited_in_thread
     return Monitor(name="limited", verifier=who, extractor=numbers, prepare=read_limit)
 
@@ -154,7 +148,6 @@ def faulty(claim):
 
 
 def _write_to_the_pipe(data):
-    """Write to whatever socket this process has: it is the one to its parent."""
     for number in range(3, 64):
         try:
             if stat.S_ISSOCK(os.fstat(number).st_mode):

@@ -13,10 +13,9 @@ _names = itertools.count()
 
 
 class FakeActor:
-    """The handle of an actor whose answers the test controls.
+    """The handle of an actor whose answers the test controls."""
 
-    :meth:`answer` ends its call, and :meth:`die` the actor. In a quick cluster, it answers at once.
-    """
+    # `answer` ends its call, and `die` the actor. In a quick cluster, it answers at once.
 
     def __init__(self, cluster):
         self.cluster = cluster

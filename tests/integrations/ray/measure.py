@@ -47,7 +47,6 @@ async def ask(pool, verifier, each, seconds=60.0):
 
 
 async def ready(pool, actors):
-    """Wait until *pool* has *actors* actors."""
     with anyio.fail_after(120):
         while len(pool._actors) < actors:
             pool._look_soon()
@@ -55,7 +54,6 @@ async def ready(pool, actors):
 
 
 def leaves(pool, verifier, ms):
-    """Let the checks of *verifier* leave, with *ms* as their usual cost."""
     cost = pool._target(verifier).cost
     cost.seconds, cost.leaves = ms / 1000, True
 
@@ -77,7 +75,6 @@ async def dispatch(address, calls):
 
 
 def spent():
-    """The CPU seconds so far, by whose they are; ``all`` is that of all programs, with the kernel."""
     found = dict.fromkeys(("worker processes", "actors", "this program", "Ray"), 0.0)
     for path in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
@@ -103,7 +100,6 @@ def _tasks(path):
 
 
 def shares(before, after, seconds, cores):
-    """The shares of the time of all cores in percent: whose work they did, and for how long they were idle."""
     found = {name: (after[name] - before[name]) / seconds / cores * 100 for name in after}
     busy = found.pop("all")
     return {**found, "other programs": max(busy - sum(found.values()), 0.0), "idle": max(100 - busy, 0.0)}

@@ -59,7 +59,6 @@ def cluster():
 
 
 def descendants():
-    """The processes that were started for checks: actors and their workers, on all nodes of this machine."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -139,7 +138,6 @@ class Stream:
             self.results[number] = found
 
     def judge(self):
-        """What a run on this machine would say, for each claim; an error instead of a verdict is counted."""
         errors = []
         for number, found in self.results.items():
             value, failure = found if isinstance(found, tuple) else (None, found)

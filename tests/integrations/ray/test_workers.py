@@ -46,7 +46,6 @@ def monitor():
 
 @pytest.fixture
 def pool_on(monkeypatch):
-    """Return a function that makes a pool on a fake cluster."""
     monkeypatch.setattr("interwhen.integrations.ray._workers.find_spec", lambda _name: True)
 
     def make(cluster, **options):
@@ -69,7 +68,6 @@ def work(key, **fields):
 
 
 def leaves(pool, monitor, seconds=0.02):
-    """Let *pool* know that the checks of *monitor* are expensive."""
     cost = pool._target(monitor.verifier).cost
     cost.seconds, cost.leaves = seconds, True
 
@@ -85,7 +83,6 @@ async def joined(pool, count):
 
 
 def look(pool):
-    """Let *pool* look at its cluster now."""
     pool._looks_at = 0.0
     pool._look_soon()
 

@@ -32,10 +32,8 @@ THOUGHT = ("<think>1+1=2\n", "2+2=5\n", "</think>so\n", "3+3=7\n")
 
 
 def rest(prefix, lines=LINES):
-    """Return the text with which the model continues *prefix*: those of *lines* that *prefix* does not have yet.
-
-    It depends on nothing else, as with a greedy model. Lines of *prefix* that begin with "Wait" are feedback.
-    """
+    # Return the text with which the model continues `prefix`: those of `lines` that `prefix` does not have yet. It
+    # depends on nothing else, as with a greedy model. Lines of `prefix` that begin with "Wait" are feedback.
     whole, _, begun = prefix.rpartition("\n")
     ours = [line for line in whole.split("\n") if line and not line.startswith("Wait")]
     left = list(lines[len(ours) :])
@@ -57,7 +55,6 @@ def thinks_in_a_field(request):
 
 
 def by_turn(request):
-    """Repeat the last whole line of the kept text, and continue, as a model does by an extra turn."""
     kept = "".join([*(piece.text for piece in request.pieces[:-1]), *(piece.said for piece in request.pieces[-1:])])
     kept = kept[: kept.rfind("\n") + 1]
     repeated = kept.splitlines(keepends=True)[-1:] if kept.count("\n") > 1 else []
@@ -175,17 +172,14 @@ KINDS = {
 
 
 async def recorded(kind, path):
-    """Run *kind* to the end, with a journal at *path*, and return the result, the events, and bytes of the journal.
-
-    The bytes are those of the file after :func:`finely`.
-    """
+    # The bytes are those of the file after `finely`.
     async with kind.run(journal=path) as run:
         events = [event async for event in run]
     return run.result, events, finely(Path(path).read_bytes())
 
 
 def finely(data):
-    """Return the journal *data* with one record for each chunk, because the chunks of one record depend on time."""
+    # Return the journal `data` with one record for each chunk, because the chunks of one record depend on time.
     entries = []
     for entry in taken_apart(data):
         if isinstance(entry, records.TextRecord):
@@ -206,7 +200,7 @@ CLOCKS = {
 
 
 def retimed(data, clock):
-    """Return the journal *data* with the times that *clock* gives to its records. :func:`finely` parts its texts."""
+    # Return the journal `data` with the times that `clock` gives to its records. `finely` parts its texts.
     return put_together(
         msgspec.structs.replace(entry, at=clock(number)) if hasattr(entry, "at") else entry
         for number, entry in enumerate(taken_apart(data))
@@ -214,12 +208,10 @@ def retimed(data, clock):
 
 
 def borders(data):
-    """Return the offsets at which a record ends; the first one is the header's."""
     return [entry.end for entry in frames(data, "test")]
 
 
 def without(result, *names):
-    """Return the fields of *result* by name, without *names* and without those that depend on the machine."""
     fields = {name: getattr(result, name) for name in result.__struct_fields__}
     return {name: value for name, value in fields.items() if name not in ("timing", "journal", *names)}
 

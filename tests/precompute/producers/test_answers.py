@@ -50,7 +50,6 @@ async def test_an_answer_that_was_cut_short_is_not_stored():
 
 @pytest.mark.parametrize("options", [{"questions": [WHO]}, {"anticipate": 1}], ids=str)
 async def test_a_text_that_exceeds_the_window_after_all_is_cut_further(options):
-    """The tiny model has a token for each character, and three characters are assumed."""
     sizes = []
 
     def reply(request):

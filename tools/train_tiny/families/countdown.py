@@ -31,7 +31,6 @@ class _Move:
 
 
 def countdown(rng: random.Random, *, hard: bool = False) -> Worked:
-    """Generate numbers and a target that they can make."""
     count = rng.randint(5, 6) if hard else rng.choice((3, 3, 4))
     while True:
         numbers = tuple(rng.randint(1, 20 if hard else 13) for _ in range(count))
@@ -76,7 +75,6 @@ def _listed(numbers: tuple[int, ...]) -> str:
 
 
 def _play(rng: random.Random, numbers: tuple[int, ...]) -> list[_Move]:
-    """Combine numbers at random until one is left."""
     moves = list[_Move]()
     while len(numbers) > 1:
         move = _combine(rng, numbers)

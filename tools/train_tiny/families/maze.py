@@ -13,7 +13,6 @@ _KNOWS = 0.75
 
 
 def maze(rng: random.Random, *, hard: bool = False) -> Worked:
-    """Generate rooms, doors, and a walk from the start to the exit."""
     count = rng.randint(11, 14) if hard else rng.randint(6, 10)
     rooms = rng.sample(string.ascii_uppercase, count)
     doors = [(rng.choice(rooms[max(0, at - 3) : at]), rooms[at]) for at in range(1, count)]
@@ -50,7 +49,6 @@ def maze(rng: random.Random, *, hard: bool = False) -> Worked:
 
 
 def _adjacent(beside: dict[str, list[str]], start: str, goal: str) -> bool:
-    """Return whether the two are two doors apart."""
     return any(goal in beside[room] for room in beside[start])
 
 

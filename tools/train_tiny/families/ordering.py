@@ -39,7 +39,6 @@ _WORDS = (
 
 
 def ordering(rng: random.Random, *, hard: bool = False) -> Worked:
-    """Generate people in an order, clues that fix it, and a question."""
     count = rng.randint(6, 8) if hard else rng.randint(3, 5)
     people = rng.sample(_NAMES, count)
     more, less, most, least = rng.choice(_WORDS)

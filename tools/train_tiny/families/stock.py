@@ -41,7 +41,6 @@ _CALLED = {
 
 
 def stock(rng: random.Random, *, hard: bool = False) -> Worked:
-    """Generate a policy, a state of the stock, and the call that the policy asks for."""
     scale = 10 if hard else 1
     low = rng.randint(10, 60) * scale
     full = low + rng.randint(20, 90) * scale

@@ -8,7 +8,6 @@ from tools.train_tiny.tasks import Mistake
 
 
 def apply(sign: str, left: int, right: int) -> int:
-    """Return the value of one operation; the division is exact."""
     match sign:
         case "+":
             return left + right
@@ -21,7 +20,6 @@ def apply(sign: str, left: int, right: int) -> int:
 
 
 def misvalue(rng: random.Random, value: int) -> int:
-    """Return a wrong value in place of *value*: a mistake in a digit, a carry, or two digits exchanged."""
     digits = list(str(abs(value)))
     while True:
         kind = rng.random()
@@ -43,7 +41,6 @@ def misvalue(rng: random.Random, value: int) -> int:
 
 
 def misjudged(rng: random.Random, left: int, sign: str, right: int, *, tail: str = "") -> Mistake:
-    """Return the equation with a wrong value; ``{}`` in *tail* stands for that value."""
     value = apply(sign, left, right)
     wrong = misvalue(rng, value)
     sum_ = f"{left} {sign} {right}"

@@ -27,7 +27,6 @@ _LIMIT = 9999
 
 
 def totals(rng: random.Random, *, hard: bool = False) -> Worked:
-    """Generate a chain of changes to a total."""
     kind = rng.choice(("chain", "chain", "weeks", "story", "expression"))
     length = rng.randint(6, 8) if hard else rng.randint(2, 5)
     if kind == "expression":
@@ -123,7 +122,6 @@ def _work(prompt: str, start: int, changes: list[Change]) -> Worked:
 
 
 def _parts(total: int, sign: str, number: int, before: int | None) -> list[Step]:
-    """Add or subtract *number* in parts: the hundreds first, then the rest."""
     rest = number % 100
     steps = list[Step]()
     for part in (number - rest, rest):
@@ -134,7 +132,6 @@ def _parts(total: int, sign: str, number: int, before: int | None) -> list[Step]
 
 
 def _product(total: int, number: int, before: int | None) -> list[Step]:
-    """Multiply by *number* in two parts, if one of the factors has several digits, and add them."""
     if number > 9:
         high, low = (total, number // 10 * 10), (total, number % 10)
     elif total > 99:

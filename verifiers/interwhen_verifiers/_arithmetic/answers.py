@@ -144,7 +144,6 @@ def read_line(text: str, tokens: list[Token], chains: Iterable[Chain], asked: No
 
 
 def is_plain(tokens: Iterable[Token], words: Container[str]) -> bool:
-    """Tell whether *tokens* have no words but *words*, and no signs but those of equations and of plain text."""
     return all(
         token.kind in _EXACT
         or (token.kind == "word" and token.text in words)
@@ -156,7 +155,6 @@ def is_plain(tokens: Iterable[Token], words: Container[str]) -> bool:
 
 
 def _is_name(text: str, words: Container[str]) -> bool:
-    """Tell whether *text* is a variable of one letter, or a key such as ``final_answer``."""
     is_variable = len(text) == 1 and text.isascii() and text.isalpha()
     return is_variable or all(part in words for part in text.split("_"))
 
@@ -166,7 +164,6 @@ def _is_end(token: Token) -> bool:
 
 
 def _is_answer(chain: Chain, asked: Node, tokens: list[Token], dollars: Container[int]) -> bool:
-    """Tell whether *chain* plainly equates the computation *asked*, and nothing else, with its result."""
     first = chain.sides[0]
     before = (token for token in reversed(tokens) if token.start < first.start)
     return (
@@ -179,7 +176,6 @@ def _is_answer(chain: Chain, asked: Node, tokens: list[Token], dollars: Containe
 
 
 def _marked(tokens: list[Token], at: int) -> Value | str | None:
-    """Return the value that follows a mark that ends at offset *at*; ``None``: none follows; a text: it is not read."""
     for index in range(bisect_left(tokens, at, key=_start_of), len(tokens)):
         token, parser = tokens[index], Parser(tokens, index, len(tokens))
         if token.kind in {"num", "frac", "open", "op", "cur", "rel"} or token.text in _BINARY:
@@ -194,7 +190,7 @@ def _marked(tokens: list[Token], at: int) -> Value | str | None:
 def _numbers(
     tokens: list[Token], inside: list[tuple[int, int]], given: Side | None
 ) -> tuple[frozenset[Value], frozenset[Value]]:
-    """Return the numbers inside the spans *inside*, and those outside, with their signs. *given* is left out."""
+    # `given` is left out.
     known: set[Value] = set()
     loose: set[Value] = set()
     for index, token in enumerate(tokens):
@@ -211,10 +207,7 @@ def _numbers(
 
 
 def _answer_in(text: str, tokens: list[Token], start: int, asked: Node) -> Answer | None:
-    """Return the value, perhaps an expression, that *text* gives as the answer from *start* on; ``None`` if none.
-
-    ``None`` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
-    """
+    # `None` is also returned if anything but an end mark follows the value, or if it has a unit, currency or remark.
     found = _MARK.match(text, start)
     first = bisect_left(tokens, found.end() if found else start, key=_start_of)
     while first < len(tokens) and tokens[first].kind == "math":
@@ -234,7 +227,6 @@ def _answer_in(text: str, tokens: list[Token], start: int, asked: Node) -> Answe
 
 
 def _after_words(text: str, tokens: list[Token], start: int, asked: Node) -> Answer | None:
-    """Return the value after words from offset *start* on, and perhaps after the computation: ``17 * 24 is 408``."""
     at, equated = bisect_left(tokens, start, key=_start_of), None
     while at < len(tokens):
         if tokens[at].kind not in _OPERAND:
@@ -262,7 +254,6 @@ def _start_of(token: Token) -> int:
 
 
 def _whole(tokens: list[Token], first: int) -> Side | None:
-    """Return the value from index *first* to the end of *tokens*, without marks and brackets that end it."""
     stop = len(tokens)
     while stop > first:
         side = Parser(tokens, first, stop).side(whole=True)
@@ -275,7 +266,6 @@ def _whole(tokens: list[Token], first: int) -> Side | None:
 
 
 def _restated(tokens: list[Token], at: int, asked: Node) -> int:
-    """Return the index after the computation *asked*, or a number of it, at index *at*; *at* if neither is there."""
     parser = Parser(tokens, at, len(tokens))
     side = parser.side(whole=False)
     if side is None or side.units or side.currency or side.remark:
@@ -286,7 +276,6 @@ def _restated(tokens: list[Token], at: int, asked: Node) -> int:
 
 
 def is_result(side: Side) -> bool:
-    """Tell whether *side* is a number or a fraction of two numbers, and not a longer expression."""
     node = ungrouped(side.node)
     if isinstance(node, Binary) and node.operator == "/":
         return bare(node.left) is not None and bare(node.right) is not None

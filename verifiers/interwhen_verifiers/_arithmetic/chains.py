@@ -37,11 +37,10 @@ MAX_SIDES = 64
 
 
 class Chain(NamedTuple):
-    """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one.
+    """A chain of neighbouring sides; ``links`` holds the relation between each side and the next one."""
 
-    A relation is ``=``, ``~`` (about equal), ``?`` (either of the two), a comparison sign, or a sign that is not judged
-    (``!``, ``≡``). ``doubt`` says why the text may not assert the chain; empty: no reason is known.
-    """
+    # A relation is `=`, `~` (about equal), `?` (either of the two), a comparison sign, or a sign that is not judged
+    # (`!`, `≡`). `doubt` says why the text may not assert the chain; empty: no reason is known.
 
     sides: tuple[Side, ...]
     links: tuple[str, ...]
@@ -49,12 +48,11 @@ class Chain(NamedTuple):
 
     @property
     def is_trivial(self) -> bool:
-        """Whether it is an identity, and no doubt says that the text may mean something else."""
         return is_identity(self.sides, self.links) and not (self.doubt or any(side.doubt for side in self.sides))
 
 
 def is_identity(sides: tuple[Side, ...], links: tuple[str, ...]) -> bool:
-    """Tell whether each of *links* is between a side and itself, so that there is nothing to check: ``4 = 4.0``."""
+    # Tell whether each of `links` is between a side and itself, so that there is nothing to check: `4 = 4.0`.
     return _REFLEXIVE.issuperset(links) and all(_is_same(left, right) for left, right in pairwise(sides))
 
 
@@ -68,10 +66,7 @@ def _is_same(left: Side, right: Side) -> bool:
 
 
 def find_chains(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield the chains of two or more sides that can be read, and have an operation or may convert units.
-
-    A chain whose relations are all ``!`` or ``≡`` is left out.
-    """
+    # A chain whose relations are all `!` or `≡` is left out.
     start = 0
     has_equality = False
     for index, (kind, text, _, _) in enumerate(tokens):
@@ -88,7 +83,6 @@ def find_chains(tokens: list[Token]) -> Iterator[Chain]:
 
 
 def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
-    """Yield the chains of *tokens* that have no word inside, read as if no words and remarks stood around them."""
     tokens = list(_by_columns(tokens))
     signs = list(tokens)
     for found in _BESIDE.finditer("".join(map(_letter, [None, *tokens], tokens, [*tokens[1:], None]))):
@@ -106,7 +100,6 @@ def find_in_signs(tokens: list[Token]) -> Iterator[Chain]:
 
 
 def _by_columns(tokens: list[Token]) -> Iterator[Token]:
-    """Yield *tokens* with the cells of a row apart, and a remark after a wide gap: ``3,4,3 + 4 = 8,8  # 3 + 4 = 8``."""
     before: Token | None = None
     row = any(token.kind == "opaque" and _CELLS.fullmatch(token.text) for token in tokens)
     for at, token in enumerate(tokens):
@@ -129,12 +122,10 @@ def _by_columns(tokens: list[Token]) -> Iterator[Token]:
 
 
 def _may_be_one(text: str, after: list[Token]) -> bool:
-    """Tell whether *text*, a number after a number and a gap, may belong to it: ``1 000``, ``1 1/2``, ``1 ½``."""
     return len(text) == 3 or not text.isascii() or bool(after and after[0].text == "/")
 
 
 def _letter(before: Token | None, token: Token, after: Token | None) -> str:
-    """Return the letter for *token*, which is between *before* and *after*, in ``_BESIDE``."""
     kind, text, start, end = token
     if kind == "opaque":
         if text.isalpha():
@@ -151,7 +142,6 @@ def _letter(before: Token | None, token: Token, after: Token | None) -> str:
 
 
 def _converts(sides: list[Side]) -> bool:
-    """Tell whether *sides*, all plain numbers, may be a conversion of units: each has one known unit, or none."""
     return all(scales(side) is not None for side in sides)
 
 
@@ -165,11 +155,9 @@ class _Run:
 
     @cached_property
     def opening(self) -> dict[int, int]:
-        """A map from the index of a closing bracket to the index of its opening bracket, if it has one."""
         return _matches(self.tokens, self.start, self.stop)
 
     def chains(self) -> Iterator[Chain]:
-        """Yield the chains in this part of the tokens, from left to right."""
         here = self.tokens[self.start : self.stop]
         relations = [at for at, (kind, _, _, _) in enumerate(here, self.start) if kind == "rel"]
         sides: list[Side] = []
@@ -209,10 +197,8 @@ class _Run:
         yield Chain(tuple(sides), tuple(links), around.doubt)
 
     def _prefix(self, start: int, stop: int) -> Side | None:
-        """Read the last side of a chain, which begins at the token *start*, with what the text after it adds.
-
-        Return ``None`` if there is no expression before *stop*, or if the text after it belongs to its value.
-        """
+        # Read the last side of a chain, which begins at the token `start`, with what the text after it adds. Return
+        # `None` if there is no expression before `stop`, or if the text after it belongs to its value.
         parser = Parser(self.tokens, start, stop)
         side = parser.side(whole=False)
         if side is None:
@@ -227,10 +213,8 @@ class _Run:
         return side._replace(units=side.units + units, remark=remark, doubt=side.doubt or doubt)
 
     def _suffix(self, start: int, stop: int) -> Side | None:
-        """Read the first side of a chain: the longest expression that ends right before the token *stop*.
-
-        It begins at *start* or later. Return ``None`` if there is none, or if the text before it belongs to it.
-        """
+        # Read the first side of a chain: the longest expression that ends right before the token `stop`. It begins at
+        # `start` or later. Return `None` if there is none, or if the text before it belongs to it.
         first = _Backwards(self, start, stop).first()
         if first is None:
             return None
@@ -250,7 +234,6 @@ class _Run:
 
 
 def _matches(tokens: list[Token], start: int, stop: int) -> dict[int, int]:
-    """Return a map from closing brackets in ``tokens[start:stop]`` to their opening brackets, as indices."""
     opening: dict[int, int] = {}
     stack: list[int] = []
     for at, (kind, _, _, _) in enumerate(tokens[start:stop], start):
@@ -271,7 +254,6 @@ class _Backwards:
         self.stop = stop
 
     def first(self) -> int | None:
-        """Return the index at which the longest expression before the relation starts; ``None`` if it is unclear."""
         at = self._operand(self.stop)
         while at is not None:
             before = at
@@ -289,7 +271,6 @@ class _Backwards:
         return None
 
     def _operand(self, end: int) -> int | None:
-        """Return the index at which the operand before index *end* starts; ``None`` if no operand ends there."""
         at = self._skip_trailers(end) - 1
         if at < self.start:
             return None
@@ -311,7 +292,6 @@ class _Backwards:
         return at
 
     def _is_rest(self, at: int) -> bool:
-        """Tell whether a space separates the three digits at index *at* from the thousands before them: ``1 000``."""
         before, here = self.tokens[at - 1], self.tokens[at]
         return (
             at > self.start
@@ -332,7 +312,6 @@ class _Backwards:
         return opened
 
     def _skip_trailers(self, end: int) -> int:
-        """Return *end* moved back over the units, remarks, superscripts and signs that follow an operand."""
         at = end
         words = 0
         while at > self.start:

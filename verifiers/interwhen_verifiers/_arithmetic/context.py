@@ -80,10 +80,8 @@ _TELLING = (
 
 
 def surroundings(tokens: list[Token], first: int, last: int) -> Surroundings:
-    """Return the reason to doubt the chain ``tokens[first:last]``, and the meaning of ``=`` in it.
-
-    They are read in the sentence around the chain and in the text after it, within about ``REACH`` tokens.
-    """
+    # Return the reason to doubt the chain `tokens[first:last]`, and the meaning of `=` in it. They are read in the
+    # sentence around the chain and in the text after it, within about `REACH` tokens.
     if _TELLING.isdisjoint([text for _, text, _, _ in tokens[max(0, first - REACH) : last + REACH]]):
         return _NEUTRAL
     clause_start, sentence_start = _back(tokens, first)
@@ -113,7 +111,6 @@ def _relation(tokens: list[Token], first: int, last: int, sentence: set[str]) ->
 
 
 def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
-    """Return why the text around ``tokens[first:last]`` may not assert it; an empty string if no reason is known."""
     sentence, end = reach.sentence, reach.sentence_end
     ahead = tokens[last : last + REACH]
     following = {token.text for token in ahead}
@@ -143,19 +140,17 @@ def _doubt(tokens: list[Token], first: int, last: int, reach: _Reach) -> str:
 
 
 def _is_reported(clause: set[str]) -> bool:
-    """Tell whether *clause*, a set of words, may report or suppose an equation instead of asserting it."""
     return not REPORTING.isdisjoint(clause) or not (OTHERS.isdisjoint(clause) or ANSWERING.isdisjoint(clause))
 
 
 def _is_wanted(tokens: list[Token], first: int, last: int) -> bool:
-    """Tell whether the words beside ``tokens[first:last]`` demand or suppose it: ``such that``, ``… must hold``."""
+    # Tell whether the words beside `tokens[first:last]` demand or suppose it: `such that`, `… must hold`.
     before = [text for _, text, _, _ in tokens[max(0, first - 2) : first]]
     end = [text for _, text, _, _ in tokens[last - 2 : last + 1]]  # its last two words may be read as a unit
     return tuple(before) in WANTING or before[-1:] in (["require"], ["requires"]) or "must" in end
 
 
 def _is_corrected(ahead: list[Token]) -> bool:
-    """Tell whether the text *ahead* may correct the value, as in "but it is 7"."""
     words = [text for _, text, _, _ in ahead[:6]]
     if "but" not in words[:2]:
         return False
@@ -166,7 +161,6 @@ def _is_corrected(ahead: list[Token]) -> bool:
 
 
 def _end_of_comment(tokens: list[Token], sentence_end: int) -> int:
-    """Return *sentence_end*, or a later index if the next sentence may comment on this one: ``This is not true``."""
     following = tokens[sentence_end + 1 : sentence_end + 2]
     return sentence_end + 8 if following and following[0].text in REFERRING else sentence_end
 
@@ -176,7 +170,6 @@ def _words(tokens: list[Token], start: int, stop: int) -> set[str]:
 
 
 def _back(tokens: list[Token], first: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence of the token with the index *first* start."""
     clause = None
     at = first
     while at > 0 and at > first - REACH:
@@ -190,7 +183,6 @@ def _back(tokens: list[Token], first: int) -> tuple[int, int]:
 
 
 def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
-    """Return the indices at which the clause and the sentence of the token before the index *last* end."""
     clause = None
     at = last
     while at < len(tokens) and at < last + REACH:
@@ -204,15 +196,11 @@ def _ahead(tokens: list[Token], last: int) -> tuple[int, int]:
 
 
 def is_bullet(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token before the index *at* is a dash or star that starts the text and may be a bullet."""
     return at == 1 and tokens[0].kind == "op" and tokens[0].text in {"-", "*"} and tokens[0].end < tokens[1].start
 
 
 def joins_left(tokens: list[Token], first: int, *, is_bare: bool) -> str | None:
-    """Return why the text before the expression at *first* may change its meaning; empty if no reason is known.
-
-    The result is ``None`` if that text belongs to the expression. *is_bare*: the expression is a plain number.
-    """
+    # The result is `None` if that text belongs to the expression. `is_bare`: the expression is a plain number.
     if first == 0 or is_bullet(tokens, first):
         return ""
     before = tokens[first - 1]
@@ -249,7 +237,6 @@ def _after_break(tokens: list[Token], first: int, *, is_bare: bool) -> str | Non
 
 
 def _is_broken(tokens: list[Token], at: int) -> bool:
-    """Tell whether the three digits at index *at* may continue the number before the comma: ``14, 400 / 80``."""
     number, comma = tokens[at - 2 : at - 1], tokens[at - 1]
     return (
         bool(number)
@@ -276,7 +263,6 @@ def _after_bracket(tokens: list[Token], first: int) -> str | None:
 
 
 def _belongs(tokens: list[Token], first: int) -> bool:
-    """Tell whether the expression that starts at index *first* may belong to the word before it: ``Step 2``."""
     word, here = tokens[first - 1], tokens[first]
     if here.kind == "open" and (word.end == here.start or len(word.text) == 1 or here.text == "["):
         return True
@@ -304,7 +290,6 @@ def _after_words(tokens: list[Token], first: int) -> str | None:
 
 
 def _amount_before(tokens: list[Token], at: int) -> bool:
-    """Tell whether the clause has, before the index *at*, an amount or anything else but words."""
     for before in range(at - 1, max(-1, at - REACH), -1):
         if tokens[before].kind == "break":
             return False
@@ -314,7 +299,6 @@ def _amount_before(tokens: list[Token], at: int) -> bool:
 
 
 def _ends_chain(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token with the index *at* ends an earlier equation, as a mark or as the last value does."""
     if tokens[at].kind not in {"num", "close", "pct"}:
         return tokens[at].kind == "break"
     return any(token.kind == "rel" for token in tokens[max(0, at - 3) : at])
@@ -324,10 +308,7 @@ _NOTHING: tuple[tuple[str, ...], str] = ((), "")
 
 
 def right_of(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | None:
-    """Return the units after the value that ends before *at*, and why the text there may change the value.
-
-    The reason is empty if none is known. The result is ``None`` if that text belongs to the value.
-    """
+    # The reason is empty if none is known. The result is `None` if that text belongs to the value.
     if at >= len(tokens):
         return _NOTHING
     token, before = tokens[at], tokens[at - 1]
@@ -383,7 +364,6 @@ def _words_after(tokens: list[Token], at: int) -> tuple[tuple[str, ...], str] | 
 
 
 def _amount_after(tokens: list[Token], at: int) -> str:
-    """Return a reason for doubt if an amount at *at* follows a joining word (``8 and 1/2``); else an empty string."""
     word, kind = tokens[at - 1].text, tokens[at].kind
     if kind == "cur":
         kind = tokens[at + 1].kind if at + 1 < len(tokens) else kind

@@ -30,11 +30,8 @@ class Interval(NamedTuple):
 
 
 def could_be(node: Node, shown: Value, places: int) -> bool:
-    """Tell whether *shown* may be the value of *node*, rounded or cut to *places* decimals.
-
-    Numbers in *node* may be rounded, too (see :func:`_likely`). The result is true if *node* has no value, or a divisor
-    may be zero.
-    """
+    # Numbers in `node` may be rounded, too (see `_likely`). The result is true if `node` has no value, or a divisor may
+    # be zero.
     try:
         low, high = _spread(node, _likely)
     except NoValueError:
@@ -44,10 +41,8 @@ def could_be(node: Node, shown: Value, places: int) -> bool:
 
 
 def could_be_equal(left: Node, right: Node) -> bool:
-    """Tell whether *left* and *right* may have the same value, if their numbers with decimals were rounded or cut.
-
-    Such a number may be off by up to one unit of its last decimal. The result is true if a side has no value.
-    """
+    # Tell whether `left` and `right` may have the same value, if their numbers with decimals were rounded or cut. Such
+    # a number may be off by up to one unit of its last decimal. The result is true if a side has no value.
     try:
         one, two = _spread(left, _any), _spread(right, _any)
     except NoValueError:
@@ -80,15 +75,12 @@ def _combine(operator: Operator, left: Interval, right: Interval) -> Interval:
 
 
 def _scaled(number: Number) -> tuple[Value, int]:
-    """Return the value and the number of decimals of *number*. A percentage is read as a fraction: 25% is 0.25."""
+    # A percentage is read as a fraction: 25% is 0.25.
     return (Fraction(number.value, 100), number.places + 2) if number.percent else (number.value, number.places)
 
 
 def _likely(number: Number) -> Interval:
-    """Return an interval of values that *number* may stand for, such as from 0.66 to 2/3 for 0.66.
-
-    A whole value stands only for itself.
-    """
+    # A whole value stands only for itself.
     value, places = _scaled(number)
     if not places or value == int(value):
         return Interval(value, value)
@@ -107,10 +99,7 @@ def _likely(number: Number) -> Interval:
 
 
 def _any(number: Number) -> Interval:
-    """Return the interval from one unit of the last decimal below *number* to one unit above it; 25% is read as 0.25.
-
-    A number without decimals stands only for itself.
-    """
+    # A number without decimals stands only for itself.
     value, places = _scaled(number)
     if not places:
         return Interval(value, value)

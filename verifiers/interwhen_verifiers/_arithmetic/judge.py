@@ -60,10 +60,9 @@ class Unclear:
 
 @dataclass(frozen=True, slots=True)
 class Rounded:
-    """One side is the rounded value of the other.
+    """One side is the rounded value of the other."""
 
-    ``places`` is the number of decimals shown; ``None`` if the text says that the value is approximate.
-    """
+    # `places` is the number of decimals shown; `None` if the text says that the value is approximate.
 
     places: int | None
 
@@ -86,12 +85,9 @@ def _holds(relation: str, left: Value, right: Value) -> bool:
 
 
 def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Setting, rounding: Rounding) -> Link:
-    """Compare *left* and *right*, two neighbouring sides of a chain, by *relation*, the sign between them.
-
-    The result is ``None`` if the relation holds, and :class:`Differs` only for an equality for which no other meaning
-    is known. *doubt* says why the text may not assert it; empty: no reason is known. *rounding*: with ``exact``, a
-    rounded side is accepted only after the sign ``~``.
-    """
+    # The result is `None` if the relation holds, and `Differs` only for an equality for which no other meaning is
+    # known. `doubt` says why the text may not assert it; empty: no reason is known. `rounding`: with `exact`, a rounded
+    # side is accepted only after the sign `~`.
     if relation in {"!", "≡"}:
         return Unclear("a relation of this kind is not judged")
     if bare(left.node) and bare(right.node) and (left.units or right.units):
@@ -118,10 +114,7 @@ def compare(left: Side, right: Side, *, relation: str, doubt: str, setting: Sett
 
 
 def scales(side: Side) -> dict[int, int] | None:
-    """Return the sizes of the unit of *side*, by the index of the table of units; empty without a unit.
-
-    The result is ``None`` if the unit is not known or *side* has several units.
-    """
+    # The result is `None` if the unit is not known or `side` has several units.
     units = {*side.units, "$"} if side.currency else set(side.units)
     if len(units) > 1:
         return None
@@ -129,10 +122,7 @@ def scales(side: Side) -> dict[int, int] | None:
 
 
 def _converted(left: Side, right: Side, relation: str) -> Link:
-    """Compare two quantities such as ``90 minutes = 1.5 hours``, with the sign *relation* between them.
-
-    The result is ``None`` if the relation is known to hold, else :class:`Unclear`.
-    """
+    # The result is `None` if the relation is known to hold, else `Unclear`.
     sizes, others = scales(left), scales(right)
     value, other = exact(left.node), exact(right.node)
     same = set(left.units) == set(right.units) and left.currency == right.currency
@@ -145,7 +135,6 @@ def _converted(left: Side, right: Side, relation: str) -> Link:
 
 
 def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
-    """Tell whether one side is a percentage and the other the same number without the sign: ``30/40 * 100 = 75%``."""
     for shown, counted, read in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
         if number and number.percent and not any(n.percent for n in numbers(counted)) and read == exact(shown) * 100:
@@ -154,10 +143,7 @@ def _as_percentage(left: Side, right: Side, value: Value, other: Value) -> bool:
 
 
 def _rounding(left: Side, right: Side, value: Value, other: Value, relation: str) -> Rounded | None:
-    """Return how one side is the rounded value of the other; ``None`` if neither side is.
-
-    After ``=``, a rounded side must show a decimal.
-    """
+    # After `=`, a rounded side must show a decimal.
     for shown, counted, full in ((right.node, left.node, value), (left.node, right.node, other)):
         number = bare(shown)
         if number is None:
@@ -182,7 +168,6 @@ def _rounds(full: Value, shown: Value, places: int) -> bool:
 
 
 def _is_cut(full: Value, shown: Value, places: int) -> bool:
-    """Tell whether *shown* is *full*, rounded to *places* decimals (half away from zero), and *full* has more."""
     scaled = magnitude(full) * 10**places
     if scaled == int(scaled) or (shown and (full < 0) != (shown < 0)):
         return False
@@ -190,7 +175,6 @@ def _is_cut(full: Value, shown: Value, places: int) -> bool:
 
 
 def _units(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return why the units of the sides may explain that their values differ; an empty string if they do not."""
     named, result = set(left.units), set(right.units)
     is_value = bare(right.node) is not None
     if named and (bare(left.node) is not None or not is_value):
@@ -216,7 +200,6 @@ def _units(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _adds_plain_numbers(left: Side, named: set[str]) -> bool:
-    """Tell whether *left*, with the units *named*, may add measures and plain numbers: ``2 hours + 30``."""
     if not any(unit in FAMILY for unit in named) or not any(_is_sum(node) for node in operations(left.node)):
         return False
     return len(left.units) < sum(1 for _ in numbers(left.node))
@@ -239,7 +222,6 @@ def _is_sum(node: Node) -> bool:
 
 
 def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
-    """Return another meaning by which the sides may agree; an empty string if none is known."""
     if _adds_percentage(left.node) or _adds_percentage(right.node):
         return "a percentage is added"
     whole = left.remark and exact(left.node) == 1  # 4/4 (the whole) = 12
@@ -263,7 +245,6 @@ def _readings(left: Side, right: Side, value: Value, other: Value) -> str:
 
 
 def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
-    """Return how the sides agree if operators or numbers are read in another way; empty if they do not."""
     for reread, why in REREADINGS:
         reading, another = value_of(reread(left)), value_of(reread(right))
         if reading == other or another == value or reading == another is not None:
@@ -275,7 +256,6 @@ def _otherwise(left: Node, right: Node, value: Value, other: Value) -> str:
 
 
 def _names_share(share: Node, amount: Node) -> bool:
-    """Tell whether the equation may mean "a share of something is an amount", as in ``3/4 = 15``."""
     if any(number.percent for number in numbers(amount)):
         return False
     if all(number.percent for number in numbers(share)):
@@ -291,7 +271,6 @@ def _names_share(share: Node, amount: Node) -> bool:
 
 
 def _is_range(node: Node) -> bool:
-    """Tell whether *node* is written like the range ``5-10``."""
     if not isinstance(node, Binary) or node.operator != "-":
         return False
     low, high = node.left, node.right
@@ -299,7 +278,6 @@ def _is_range(node: Node) -> bool:
 
 
 def _is_date(node: Node) -> bool:
-    """Tell whether *node* may hold a date such as ``1/2/2024`` or ``31-12-1999``."""
     for operation in operations(node):
         match operation:
             case Binary(
@@ -315,14 +293,12 @@ def _is_date(node: Node) -> bool:
 
 
 def _last(node: Node) -> Number | None:
-    """Return the last number of *node*, if *node* does not end with a bracket."""
     while isinstance(node, Binary):
         node = node.right
     return node if isinstance(node, Number) else None
 
 
 def _counts_range(node: Node, count: Value) -> bool:
-    """Tell whether *count* may be how many numbers a range has, with or without its first: ``10 - 15 = 6 pages``."""
     if not isinstance(node, Binary) or node.operator != "-":
         return False
     low, high = node.left, node.right
@@ -338,14 +314,12 @@ def _is_thousandfold(value: Value, other: Value) -> bool:
 
 
 def _may_be_defined(left: Node, right: Node) -> bool:
-    """Tell whether the sides look like the definition of an operation: ``a * b`` on the left, a sum on the right."""
     if not isinstance(left, Binary) or left.operator != "*" or bare(right):
         return False
     return bool(bare(left.left) and bare(left.right)) and any(_is_sum(node) for node in operations(right))
 
 
 def _is_joined(left: Node, right: Node) -> bool:
-    """Tell whether *right* shows the digits of *left* written one after another: ``12 + 34 = 1234``."""
     result = bare(right)
     return (
         result is not None
@@ -355,10 +329,7 @@ def _is_joined(left: Node, right: Node) -> bool:
 
 
 def _adds_percentage(node: Node) -> bool:
-    """Tell whether a sum or difference in *node* has percentages alone on one side, and not on the other.
-
-    ``50 + 10%`` is one, and ``10% of 20 + 5`` is none.
-    """
+    # `50 + 10%` is one, and `10% of 20 + 5` is none.
     return any(
         _is_sum(operation) and _is_percentage(operation.left) != _is_percentage(operation.right)
         for operation in operations(node)
@@ -374,7 +345,6 @@ def _is_percentage(node: Node) -> bool:
 
 
 def _bullet_value(side: Side) -> Value | None:
-    """Return the value of *side* with its start read the other way: ``-`` as a sign, ``1.`` as a list marker."""
     return value_of(_reread_first(side.node, side.bullet))
 
 
@@ -389,7 +359,6 @@ def _reread_first(node: Node, bullet: str) -> Node:
 
 
 def _is_run_on(left: Node, right: Node, value: Value) -> bool:
-    """Tell whether *right* may continue the calculation of *left*, whose value is *value*: ``5 + 3 = 8 * 2``."""
     if not isinstance(right, Binary):
         return False
     before = {number.value for number in numbers(left)}
@@ -404,7 +373,6 @@ def _is_run_on(left: Node, right: Node, value: Value) -> bool:
 
 
 def unambiguous(node: Node) -> bool:
-    """Tell whether *node* has the same value in each of ``GROUPINGS``, and adds no percentage to a number."""
     value = value_of(node)
     return (
         value is not None
@@ -414,7 +382,7 @@ def unambiguous(node: Node) -> bool:
 
 
 def is_value(side: Side, value: Value) -> bool | None:
-    """Tell whether *side* states *value*, exactly or correctly rounded. ``None``: this is not clear."""
+    # `None`: this is not clear.
     stated = value_of(side.node)
     if stated is None:
         return None
@@ -438,8 +406,6 @@ _COMMA = re.compile(r"[0-9]{1,3},(?!000)[0-9]{3}")
 
 
 def _rescaled(written: re.Pattern[str], factor: Value) -> Callable[[Node], Node]:
-    """Return a function that multiplies each number of a node by *factor* if its text matches *written*."""
-
     def change(node: Number | Binary) -> Node:
         if isinstance(node, Number) and written.fullmatch(node.text):
             return node._replace(value=node.value * factor)
@@ -476,7 +442,6 @@ def _approximations(left: Side, right: Side, value: Value, other: Value, relatio
 
 
 def _keeps_leading(full: Value, shown: Value, number: Number) -> bool:
-    """Tell whether *shown* is *full* rounded to its leading digits, such as 333,000 for a third of a million."""
     if number.places or number.percent or not isinstance(full, Fraction):
         return False
     zeros = len(number.text) - len(number.text.rstrip("0,"))

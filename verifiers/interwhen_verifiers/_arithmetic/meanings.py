@@ -84,13 +84,11 @@ def _agree_modulo(value: Value, other: Value, modulus: Value) -> bool:
 
 
 def _digits_of(number: Node, digits: Node) -> bool:
-    """Tell whether *digits* is a sum or product of the digits of *number*: ``18 = 1 + 8``."""
     whole = bare(number)
     return whole is not None and bare(digits) is None and "".join(part.text for part in numbers(digits)) == whole.text
 
 
 def may_be_other_operation(left: Node, right: Node, around: frozenset[Value]) -> bool:
-    """Tell whether *right* may come from another operation on the operands of *left*, or from a number in *around*."""
     value, other = value_of(left), value_of(right)
     if value is None or other is None or value == other:
         return False
@@ -117,11 +115,9 @@ def _is_result_of_other(left: Node, other: Value) -> bool:
 
 
 def is_plain(text: str, start: int, end: int, before: str, prompt: str) -> bool:
-    """Tell whether the words around ``text[start:end]`` leave the meaning of an operation alone.
-
-    They do if each word of its sentence is common in calculations or stands in *prompt*. *before* is the line before,
-    which counts if it introduces this one.
-    """
+    # Tell whether the words around `text[start:end]` leave the meaning of an operation alone. They do if each word of
+    # its sentence is common in calculations or stands in `prompt`. `before` is the line before, which counts if it
+    # introduces this one.
     begun = max((found.end() for found in _SENTENCE_END.finditer(text, 0, start)), default=0)
     ends = _SENTENCE_END.search(text, end)
     around = text[begun:start] + " " + text[end : ends.start() if ends else len(text)]

@@ -75,10 +75,7 @@ class Mention(NamedTuple):
 
 
 def mentions(text: str) -> Iterator[Mention]:
-    """Yield the numbers of *text*, which is in normal form and has one line, from left to right in each notation.
-
-    Plain labels are left out: list and step numbers, ordinals, dates, indices, parts of names, and ``100 %``.
-    """
+    # Plain labels are left out: list and step numbers, ordinals, dates, indices, parts of names, and `100 %`.
     yield from _in_digits(text)
     if may_spell(text):
         for found in _SPELLED.finditer(text):
@@ -95,7 +92,6 @@ def mentions(text: str) -> Iterator[Mention]:
 
 
 def values_in(text: str) -> frozenset[Value]:
-    """Return the values of all numbers in *text*, also of labels and of words such as ``half``."""
     found: set[Value] = set()
     for match in _NUMBER.finditer(text):
         found.update(_values(match))
@@ -112,7 +108,6 @@ def values_in(text: str) -> frozenset[Value]:
 
 
 def with_parts(values: frozenset[Value]) -> set[Value]:
-    """Return *values* with the parts by which people calculate: 3100 and 54 of 3154."""
     found = set(values)
     for value in values:
         if value == int(value):
@@ -122,12 +117,10 @@ def with_parts(values: frozenset[Value]) -> set[Value]:
 
 
 def may_mention(text: str) -> bool:
-    """Tell whether *text*, in any form, may hold a number."""
     return _DIGIT.search(text) is not None or may_spell(text) or _may_part(text) or not text.isascii()
 
 
 def parts_of(node: Node) -> Iterator[Value]:
-    """Yield the values of the numbers of *node*: of a percentage both values, and of each ``a / b`` that of both."""
     for number in numbers(node):
         yield number.value
         if number.percent or number.places:
@@ -139,12 +132,10 @@ def parts_of(node: Node) -> Iterator[Value]:
 
 
 def plain(value: Value) -> Value:
-    """Return *value* as an ``int`` if it is whole."""
     return int(value) if value == int(value) else value
 
 
 def may_spell(text: str) -> bool:
-    """Tell whether *text* holds a number in words."""
     return not _SPELLED_WORDS.isdisjoint(text.lower().replace("-", " ").split())
 
 
@@ -218,12 +209,10 @@ def _read(text: str) -> Value:
 
 
 def _read_han(text: str) -> tuple[Value, ...]:
-    """Return the value of a numeral of one sign; none for a longer one, which is not read."""
     return (int(unicodedata.numeric(text)),) if len(text) == 1 else ()
 
 
 def _spelled(text: str) -> int:
-    """Return the value of number words such as ``two hundred and five``."""
     total = current = 0
     for word in _LETTERS.findall(text.lower()):
         if word in _SMALL:

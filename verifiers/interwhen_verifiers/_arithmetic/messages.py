@@ -37,10 +37,7 @@ class Wrong(NamedTuple):
 
 
 def statement(node: Node) -> str:
-    """Return *node* as text for a message, without its outer brackets.
-
-    If the text has more than ``MAX_SHOWN`` characters, the result is "the expression before it" instead.
-    """
+    # If the text has more than `MAX_SHOWN` characters, the result is "the expression before it" instead.
     while isinstance(node, Group):
         node = node.inner
     text = render(node)
@@ -48,10 +45,7 @@ def statement(node: Node) -> str:
 
 
 def plain(value: Value, places: int = 0) -> str | None:
-    """Return *value* as a decimal; ``None`` where that is too long, or would be rounded to 0.
-
-    A *value* with more than ``MAX_PLACES`` decimals is rounded to *places* decimals, but to at least 2 and at most 4.
-    """
+    # A `value` with more than `MAX_PLACES` decimals is rounded to `places` decimals, but to at least 2 and at most 4.
     text = _decimal(value, MAX_PLACES)
     if Fraction(text) != value:
         text = _decimal(value, max(2, min(4, places)))
@@ -61,10 +55,7 @@ def plain(value: Value, places: int = 0) -> str | None:
 
 
 def result(left: Node, value: Value, stated: Node) -> str | None:
-    """Return *value*, the value of *left*, as text for a message; ``None`` where :func:`plain` returns ``None``.
-
-    The text is a percentage if *stated* is one. It begins with "about" if the value is rounded.
-    """
+    # The text is a percentage if `stated` is one. It begins with "about" if the value is rounded.
     number = bare(stated)
     if number and number.percent:
         value = _percentage(left, value, number)
@@ -76,7 +67,6 @@ def result(left: Node, value: Value, stated: Node) -> str | None:
 
 
 def is_exact(value: Value) -> bool:
-    """Tell whether :func:`plain` writes *value* without rounding."""
     return Fraction(_decimal(value, MAX_PLACES)) == value
 
 
@@ -137,10 +127,7 @@ def _percentage(left: Node, value: Value, number: Number) -> Value:
 
 
 def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
-    """Return where *number* starts with its sign, whether it has a sign, and the text between sign and number.
-
-    A single minus sign counts, if no bracket follows it and *number* is not 0.
-    """
+    # A single minus sign counts, if no bracket follows it and `number` is not 0.
     while isinstance(node, Group):
         node = node.inner
     if isinstance(node, Negative) and node.inner == number and exact(node) != 0:
@@ -149,10 +136,7 @@ def _signed(node: Node, number: Number, text: str) -> tuple[int, bool, str]:
 
 
 def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | None:
-    """Return *value* as :func:`plain` writes it, with separators and final zeros like those of *number* or *left*.
-
-    The result is ``None`` if :func:`plain` returns ``None``.
-    """
+    # The result is `None` if `plain` returns `None`.
     digits = plain(value, number.places)
     if digits is None:
         return None
@@ -166,10 +150,7 @@ def _like(value: Value, number: Number, left: Side, *, currency: bool) -> str | 
 
 
 def _separator(number: Number, left: Side) -> str:
-    """Return the thousands separator of *number*; an empty string if it has none.
-
-    If *number* is below 1,000, a separator in a number of *left* is taken, too.
-    """
+    # If `number` is below 1,000, a separator in a number of `left` is taken, too.
     candidates = [number] if magnitude(number.value) >= 1000 else [number, *numbers(left.node)]
     for candidate in candidates:
         for separator in _SEPARATORS:

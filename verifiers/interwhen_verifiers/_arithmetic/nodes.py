@@ -16,10 +16,9 @@ MAX_BITS = 4096
 
 
 class Number(NamedTuple):
-    """A number as the text writes it, without its sign and currency.
+    """A number as the text writes it, without its sign and currency."""
 
-    ``places`` is the number of decimals shown. If ``percent`` is true, ``value`` is the number before the ``%`` sign.
-    """
+    # `places` is the number of decimals shown. If `percent` is true, `value` is the number before the `%` sign.
 
     value: Value
     text: str
@@ -47,10 +46,9 @@ class Negative(NamedTuple):
 
 
 class Binary(NamedTuple):
-    """An operator between two expressions.
+    """An operator between two expressions."""
 
-    ``sign`` is its sign in normal form, such as ``*`` or ``of``; empty for a multiplication without a sign.
-    """
+    # `sign` is its sign in normal form, such as `*` or `of`; empty for a multiplication without a sign.
 
     operator: Operator
     sign: str
@@ -66,7 +64,6 @@ class NoValueError(ArithmeticError):
 
 
 def exact(node: Node) -> Value:
-    """Return the exact value of *node*. Raises :class:`NoValueError` if *node* has none within the limits."""
     match node:
         case Number():
             return Fraction(node.value, 100) if node.percent else node.value
@@ -81,11 +78,6 @@ def exact(node: Node) -> Value:
 
 
 def apply(operator: Operator, left: Value, right: Value) -> Value:
-    """Return the result of *operator*, such as ``+``, on *left* and *right*.
-
-    Raises :class:`NoValueError` if there is no result, if an exponent is not whole, and if the result may be beyond
-    ``MAX_BITS`` or the exponent beyond ``MAX_EXPONENT``.
-    """
     match operator:
         case "+":
             return _bounded(left + right)
@@ -126,12 +118,10 @@ def _bounded(value: Value) -> Value:
 
 
 def magnitude(value: Value) -> Value:
-    """Return *value* without its sign."""
     return -value if value < 0 else value
 
 
 def numbers(node: Node) -> Iterator[Number]:
-    """Yield the numbers of *node* from left to right."""
     stack = [node]
     while stack:
         match stack.pop():
@@ -144,7 +134,6 @@ def numbers(node: Node) -> Iterator[Number]:
 
 
 def operations(node: Node) -> Iterator[Binary]:
-    """Yield the operations of *node*, the outer ones first."""
     stack = [node]
     while stack:
         top = stack.pop()
@@ -156,7 +145,6 @@ def operations(node: Node) -> Iterator[Binary]:
 
 
 def value_of(node: Node) -> Value | None:
-    """Return the exact value of *node*, or ``None`` where it has none within the limits."""
     try:
         return exact(node)
     except NoValueError:
@@ -164,7 +152,6 @@ def value_of(node: Node) -> Value | None:
 
 
 def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
-    """Return *node* with *change* applied to each of its numbers and operations, the innermost ones first."""
     match node:
         case Binary():
             return change(node._replace(left=mapped(node.left, change), right=mapped(node.right, change)))
@@ -175,7 +162,6 @@ def mapped(node: Node, change: Callable[[Number | Binary], Node]) -> Node:
 
 
 def bare(node: Node) -> Number | None:
-    """Return the number inside the signs and brackets of *node*; ``None`` if *node* holds an operation."""
     while not isinstance(node, Number):
         if isinstance(node, Binary):
             return None
@@ -184,14 +170,12 @@ def bare(node: Node) -> Number | None:
 
 
 def ungrouped(node: Node) -> Node:
-    """Return *node* without the brackets around it."""
     while isinstance(node, Group):
         node = node.inner
     return node
 
 
 def render(node: Node) -> str:
-    """Return *node* as text: its numbers, signs, brackets and the word "of", but no other words of the trace."""
     match node:
         case Number():
             return f"{node.text}%" if node.percent else node.text

@@ -66,7 +66,6 @@ class Side(NamedTuple):
     """
 
     def marks(self) -> str:
-        """Return the part of a claim's key for the units, remark, doubt and bullet; empty if the side has none."""
         if not (self.units or self.doubt or self.remark or self.bullet):
             return ""
         return f",{self.units},{self.remark},{self.doubt},{self.bullet}"
@@ -90,11 +89,7 @@ class Parser:
         self.depth = 0
 
     def side(self, *, whole: bool) -> Side | None:
-        """Return the expression that starts at ``index``, and move ``index`` after it; ``None`` if there is none.
-
-        With *whole*, the expression must end at ``stop``. More than ``MAX_TOKENS`` tokens before ``stop`` also give
-        ``None``.
-        """
+        # With `whole`, the expression must end at `stop`. More than `MAX_TOKENS` tokens before `stop` also give `None`.
         first = self.index
         if self.stop - first > MAX_TOKENS:
             return None
@@ -166,10 +161,7 @@ class Parser:
                 return left
 
     def _multiplies_unsaid(self, token: Token) -> bool:
-        """Tell whether the bracket or fraction *token* multiplies the operand before it without a sign: ``2(3)``.
-
-        A possible other meaning is recorded in ``doubt``.
-        """
+        # A possible other meaning is recorded in `doubt`.
         before = self.tokens[self.index - 1]
         if before.kind not in {"num", "close", "cur"}:
             return False
@@ -204,7 +196,6 @@ class Parser:
         return node
 
     def _plain_number(self) -> Node | None:
-        """Read the number at ``index``, if an operator or the end follows, and move after it; else return ``None``."""
         tokens, index, stop = self.tokens, self.index, self.stop
         if index >= stop or tokens[index].kind != "num":
             return None
@@ -275,10 +266,6 @@ class Parser:
         return number
 
     def _mixed(self, whole: Number, token: Token | None) -> Number:
-        """Read ``2½``, ``2 ½``, ``2 1/2`` or ``2 000``, which begins with *whole*, as one number, and move after it.
-
-        Raises :class:`Refused` if *whole* and *token*, the token after it, are not one number.
-        """
         assert token is not None
         if _is_rest(whole, token):
             self.doubt = self.doubt or "a space may stand inside a number"
@@ -355,10 +342,7 @@ class Parser:
         return Group(Binary("/", "/", node, hundred))
 
     def _remark(self) -> None:
-        """Skip a bracket of words after a space, as in ``10 (people) * 6``, and set ``remark``.
-
-        Nothing is skipped if the expression can neither continue nor end there.
-        """
+        # Nothing is skipped if the expression can neither continue nor end there.
         token = self._peek()
         if token is None or token.kind != "open" or token.text != "(" or token.start == self.tokens[self.index - 1].end:
             return
@@ -370,7 +354,6 @@ class Parser:
             self.index = at + 1
 
     def _unit(self) -> None:
-        """Skip a unit such as ``cups``, and add its words to ``units``, if the expression may continue or end there."""
         at = end_of_unit(self.tokens, self.index, self.stop)
         if at == self.index or not (self._joins(at) or self._is_remark(at)):
             return
@@ -383,7 +366,6 @@ class Parser:
         return at < self.stop and self.tokens[at].text == "("
 
     def _joins(self, at: int) -> bool:
-        """Tell whether the expression may continue or end at index *at*."""
         if at >= self.stop:
             return True
         token = self.tokens[at]
@@ -398,7 +380,6 @@ _number = tuple.__new__
 
 
 def read_number(token: Token) -> Number:
-    """Return the number that *token* writes; in a notation of other languages, the likeliest one."""
     text = token.text
     if text.isdigit():
         return _number(Number, (int(text), text, 0, False, token.start, token.end, False))
@@ -422,15 +403,11 @@ def read_number(token: Token) -> Number:
 
 
 def _is_rest(whole: Number, token: Token) -> bool:
-    """Tell whether the digits of *token* may continue the number *whole* after a space: ``2 000``."""
     return whole.end + 1 == token.start and len(token.text) == 3 and token.text.isdigit() and not whole.places
 
 
 def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
-    """Return the index after the unit, such as ``miles/hour``, that begins at index *at*; *at* if none begins there.
-
-    The unit ends at the index *stop* at the latest.
-    """
+    # The unit ends at the index `stop` at the latest.
     words = 0
     while at < stop and words < MAX_UNIT_WORDS:
         token = tokens[at]
@@ -447,7 +424,6 @@ def end_of_unit(tokens: list[Token], at: int, stop: int) -> int:
 
 
 def _goes_on(tokens: list[Token], at: int, stop: int) -> bool:
-    """Tell whether the token with the index *at*, which follows ``of``, continues a unit: ``5 pieces of pie``."""
     return at < stop and tokens[at].kind == "word" and tokens[at].text not in NOT_UNITS
 
 

@@ -113,7 +113,6 @@ def _number(text: str) -> Number:
 
 
 def _asked(tokens: list[Token]) -> Node | None:
-    """Return the expression whose value the question asks for; ``None`` if there is no single clear one."""
     start = next((at for at, token in enumerate(tokens) if token.kind not in {"word", "break", "math"}), None)
     if start is None:
         return None
@@ -134,10 +133,8 @@ def _asked(tokens: list[Token]) -> Node | None:
 
 
 def doubt_of_prompt(problem: Problem, left: Side, right: Side) -> str:
-    """Return why the false equation of *left* and *right* may be right after the prompt; empty if nothing says so.
-
-    It may be if the prompt states this equation, or two or more false ones, as a riddle with other signs does.
-    """
+    # Return why the false equation of `left` and `right` may be right after the prompt; empty if nothing says so. It
+    # may be if the prompt states this equation, or two or more false ones, as a riddle with other signs does.
     given = _false_equations(problem.text[-MAX_QUESTION:])
     if _spelled(left, right) in given:
         return "it stands in the prompt, too"

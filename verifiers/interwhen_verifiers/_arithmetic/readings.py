@@ -39,8 +39,6 @@ def _regrouped(operator: Literal["*", "/"]) -> Callable[[Node], Node]:
 
 
 def _bitwise(node: Node) -> Node:
-    """Return *node* with each ``a ^ b`` of integers replaced by its value as exclusive or, as in programs."""
-
     def change(node: Number | Binary) -> Node:
         if isinstance(node, Number):
             return node
@@ -53,10 +51,7 @@ def _bitwise(node: Node) -> Node:
 
 
 def _unlabelled(node: Node) -> Node:
-    """Return *node* without a first number that may be a label, as in ``Player 2 - 5 * 3 = 15``.
-
-    If only one number would be left, *node* is returned unchanged.
-    """
+    # If only one number would be left, `node` is returned unchanged.
     rest = _without_label(node)
     return node if bare(rest) else rest
 
@@ -72,7 +67,6 @@ def _without_label(node: Node) -> Node:
 
 
 def _mixed(node: Node) -> Node:
-    """Return *node* with each ``2-1/2`` or ``2-½``, written without spaces, read as the mixed number 2½."""
     if isinstance(node, Number):
         return node
     operators, operands = _flattened(node)
@@ -99,10 +93,7 @@ def _mixed(node: Node) -> Node:
 
 
 def _flattened(node: Node) -> tuple[list[Operator], list[Node]]:
-    """Return the operators and the operands of *node* from left to right. The first operator is ``+``.
-
-    Brackets, signs and powers are operands, in which mixed numbers are read already.
-    """
+    # The first operator is `+`. Brackets, signs and powers are operands, in which mixed numbers are read already.
     operators: list[Operator] = []
     operands: list[Node] = []
     stack: list[tuple[Operator, Node]] = [("+", node)]
@@ -117,7 +108,6 @@ def _flattened(node: Node) -> tuple[list[Operator], list[Node]]:
 
 
 def _inside(node: Node) -> Node:
-    """Return *node*, an operand, with the mixed numbers in its brackets and powers read."""
     match node:
         case Number():
             return node
@@ -128,7 +118,6 @@ def _inside(node: Node) -> Node:
 
 
 def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tuple[int, Value | None]:
-    """Return how many operands, from *at* on, may be the fraction of a mixed number with a dash, and its value."""
     whole, upper = operands[at - 1], operands[at]
     if operators[at] != "-" or not (isinstance(whole, Number) and isinstance(upper, Number)):
         return 0, None
@@ -145,11 +134,7 @@ def _dashed_part(operators: list[Operator], operands: list[Node], at: int) -> tu
 
 
 def accounted(node: Node) -> Node:
-    """Return *node* with numbers in round brackets read as negative, as in accounts: ``(3)`` is -3.
-
-    Brackets after a factor, as in ``2(3)``, are left as they are.
-    """
-
+    # Brackets after a factor, as in `2(3)`, are left as they are.
     def change(node: Node) -> Node:
         match node:
             case Group(inner=Number() as number, opening="("):
@@ -167,10 +152,7 @@ def accounted(node: Node) -> Node:
 
 
 def _in_turn(change: Literal["growth", "discount"]) -> Callable[[Node], Node]:
-    """Return a function that reads a sum of percentages as their total *change* where one follows the other.
-
-    ``10% + 10%`` is a growth of 21%, and ``20% + 10%`` a discount of 28%.
-    """
+    # `10% + 10%` is a growth of 21%, and `20% + 10%` a discount of 28%.
     direction = 1 if change == "growth" else -1
 
     def read(node: Node) -> Node:

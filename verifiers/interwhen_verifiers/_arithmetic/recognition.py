@@ -18,7 +18,6 @@ _OPERANDS = frozenset(("num", "open", "close", "frac", "opaque", "pct", "cur", "
 
 
 def statements(tokens: list[Token]) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each range of the text of *tokens* that looks like a relation of two expressions."""
     for at, token in enumerate(tokens):
         if token.kind == "rel" and (found := _signed(tokens, at)) is not None:
             yield found
@@ -40,7 +39,6 @@ class _Part(NamedTuple):
 
 
 def _is_named(tokens: list[Token], at: int) -> bool:
-    """Tell whether the relation at index *at* defines a variable: ``A = (2 + 3) and B = (4 - 1)``."""
     while at and tokens[at - 1].kind in {"math", "cur"}:
         at -= 1
     if not at or tokens[at - 1].kind != "opaque" or not tokens[at - 1].text[:1].isalpha():
@@ -63,7 +61,6 @@ def _signed(tokens: list[Token], at: int) -> tuple[int, int] | None:
 
 
 def _part(tokens: list[Token], at: int, step: int) -> _Part:
-    """Read one side of the relation at index *at*: the left one if *step* is -1, the right one if *step* is 1."""
     near: Token | None = None
     distance = 0
     words = signs = False
@@ -92,7 +89,6 @@ def _has_digits(token: Token) -> bool:
 
 
 def _is_label(tokens: list[Token], at: int) -> bool:
-    """Tell whether the number at index *at* is a label and not an amount: ``Step 2``, ``x_1``, ``x_{1}``."""
     before = tokens[at - 1] if at else None
     if before is not None and before.kind == "open" and at > 1:
         before = tokens[at - 2]
@@ -101,7 +97,6 @@ def _is_label(tokens: list[Token], at: int) -> bool:
 
 
 def _is_sign(tokens: list[Token], at: int) -> bool:
-    """Tell whether the token with the index *at* is an operation, or a token that is not understood."""
     kind, text = tokens[at].kind, tokens[at].text
     if kind == "op":
         if text == "/" and tokens[at + 1 : at + 2] and tokens[at + 1].kind == "word":

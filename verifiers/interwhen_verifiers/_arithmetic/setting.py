@@ -74,7 +74,6 @@ class Setting(NamedTuple):
     """Whether the prompt may mean operations from left to right."""
 
     def marks(self) -> str:
-        """Return the part of a claim's key that depends on the setting."""
         return f"{sorted(self.moduli)}{sorted(self.bases)}{self.defines}{self.in_order}"
 
 
@@ -82,7 +81,6 @@ PLAIN = Setting()
 
 
 def may_set(text: str) -> bool:
-    """Tell whether *text* may announce a modulus, a base or an operation."""
     # This runs for each line, so it only searches for parts of words.
     return (
         ("mod" in text or "Mod" in text or "base" in text or "Base" in text or "efine" in text or "peration" in text)
@@ -94,10 +92,7 @@ def may_set(text: str) -> bool:
 
 
 def setting_of(text: str, before: Setting = PLAIN) -> Setting:
-    """Return *before*, the setting before *text*, with the moduli, bases and operations that *text* announces.
-
-    Only the smallest ``MOST`` moduli and bases are kept.
-    """
+    # Only the smallest `MOST` moduli and bases are kept.
     if not may_set(text):
         return before
     moduli = {int(found["number"] or found["divisor"] or ANY) for found in _found(_MODULUS, text, _MODULAR)}
@@ -115,7 +110,6 @@ def setting_of(text: str, before: Setting = PLAIN) -> Setting:
 
 
 def _replaces(text: str) -> bool:
-    """Tell whether *text* gives one of the ordinary signs another meaning."""
     return any(True for _ in _found(_REPLACED, text, (" means", " stands", " denotes", " represents")))
 
 
@@ -127,7 +121,6 @@ def _lets(text: str) -> bool:
 
 
 def _found(pattern: re.Pattern[str], text: str, cues: tuple[str, ...]) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* in *text*; none if *text* contains none of *cues*."""
     return pattern.finditer(text) if any(cue in text for cue in cues) else iter(())
 
 
@@ -140,10 +133,7 @@ def _some(found: frozenset[int] | set[int]) -> frozenset[int]:
 
 
 def in_setting(left: Node, right: Node, setting: Setting) -> str:
-    """Return why *left* and *right* may be equal in the arithmetic that *setting* describes; empty if nothing says so.
-
-    Numbers of the digits 0 and 1 may be binary or Boolean in any setting.
-    """
+    # Numbers of the digits 0 and 1 may be binary or Boolean in any setting.
     if setting.defines and (isinstance(left, Binary) or isinstance(right, Binary)):
         return "the operation may be defined in the text"
     if setting.in_order and value_of(_in_order(left)) == value_of(_in_order(right)) is not None:
@@ -172,8 +162,6 @@ def _difference(left: Node, right: Node) -> Fraction | None:
 
 
 def _agree_in(base: int, left: Node, right: Node) -> bool:
-    """Tell whether the sides have the same value with their numbers read in *base*."""
-
     def change(node: Number | Binary) -> Node:
         return node._replace(value=int(node.text, base)) if isinstance(node, Number) else node
 
@@ -184,7 +172,6 @@ def _agree_in(base: int, left: Node, right: Node) -> bool:
 
 
 def _in_order(node: Node) -> Node:
-    """Return *node* with its operations, except powers, applied from left to right: ``2 + 3 * 4`` is 20."""
     (_, result), *rest = _operands(node)
     for operator, operand in rest:
         result = Binary(operator, operator, result, operand)
@@ -192,7 +179,6 @@ def _in_order(node: Node) -> Node:
 
 
 def _operands(node: Node) -> list[tuple[Operator, Node]]:
-    """Return the operands of *node*, each with the operator before it, which has no meaning for the first one."""
     if isinstance(node, Group):
         return [("+", Group(_in_order(node.inner)))]
     if not isinstance(node, Binary) or node.operator == "^":

@@ -129,7 +129,7 @@ _SETTLED = frozenset(("num", "break", "cur", "open", "close", "pct", "math", "qu
 
 
 def tokenize(text: str) -> list[Token]:
-    """Return the tokens of *text*, in order and without overlaps. Some characters, such as spaces, give no token."""
+    # Some characters, such as spaces, give no token.
     tokens: list[Token] = []
     functions = vocabulary.FUNCTIONS
     unsettled = -1  # the first token that its neighbours may change
@@ -168,7 +168,6 @@ def tokenize(text: str) -> list[Token]:
 
 
 def _single(group: str, found: str, start: int, end: int, text: str) -> Token | None:
-    """Return the token for *found*, which the pattern's group *group* matched; ``None`` if it gives no token."""
     if group in _PLAIN_GROUPS:
         kind, other = _PLAIN_GROUPS[group]
         return _token(Token, (kind, other.get(found, found), start, end))
@@ -201,10 +200,7 @@ def _is_rest(text: str, start: int, source: str) -> bool:
 
 
 def _is_loose(text: str, start: int, end: int, source: str) -> bool:
-    """Tell whether *text*, which is ``source[start:end]``, is a number in a notation such as ``3,14`` or ``1.000.000``.
-
-    A decimal comma beside a bracket gives false: ``(3,14)`` may be two numbers.
-    """
+    # A decimal comma beside a bracket gives false: `(3,14)` may be two numbers.
     found = _LOOSE_NUMBER.fullmatch(text)
     if found is None:
         return False
@@ -335,7 +331,6 @@ def _takes_part(settled: list[Token], tokens: list[Token], index: int) -> bool:
 
 
 def _length_of_power(tokens: list[Token], index: int) -> int:
-    """Return how many tokens, from *index* on, form the exponent of a unit, such as ``2`` or ``{2}``; 0 if none."""
     kinds = [token.kind for token in tokens[index : index + 3]]
     if kinds[:1] == ["num"]:
         return 1

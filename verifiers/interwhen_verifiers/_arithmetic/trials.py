@@ -82,10 +82,8 @@ of them, unless (true) the equation is all that its own sentence says."""
 
 
 def takes_back(text: str, start: int, last: int, end: int) -> bool:
-    """Tell whether a sentence says that the equation ``text[start:end]`` or its last side, from *last* on, is wrong.
-
-    It is the sentence of the equation or the next one. It must have ended, and say nothing else: ``No, 13 is wrong.``
-    """
+    # Tell whether a sentence says that the equation `text[start:end]` or its last side, from `last` on, is wrong. It is
+    # the sentence of the equation or the next one. It must have ended, and say nothing else: `No, 13 is wrong.`
     left = text[start:last].strip().removesuffix("=").rstrip("\\ ")
     # The text may hold these signs, too, and they must not stand for what it does not say.
     said = _PRIVATE.sub("x", text[end : end + _REJECTION])
@@ -95,7 +93,6 @@ def takes_back(text: str, start: int, last: int, end: int) -> bool:
 
 
 def announces(text: str) -> bool:
-    """Tell whether the lines after *text* may hold a trial of a value, an exercise, or the work of other people."""
     if ":" in text[-4:]:
         return _is_heading(text)
     if "?" in text[-4:] and _EXERCISE.search(text) is not None:
@@ -110,7 +107,6 @@ def _is_heading(text: str) -> bool:
 
 
 def announcement(text: str) -> int | None:
-    """Return the offset in *text* after which a trial, an exercise or other people's work may follow, or ``None``."""
     found = -1
     label = _LABEL.match(text)
     if label is not None:
@@ -146,7 +142,6 @@ def announcement(text: str) -> int | None:
 
 
 def rejects(text: str, before: str) -> bool:
-    """Tell whether the first sentence of the line *text* may reject an equation on *before*, the line before it."""
     if before.startswith("-") and text.startswith("+"):
         return True  # two lines of a difference between files
     found = _FIRST_SENTENCE.match(text.lstrip())

@@ -8,7 +8,6 @@ from typing import Final
 
 
 def words_of(text: str) -> frozenset[str]:
-    """Return the words of *text*."""
     return frozenset(text.split())
 
 
@@ -149,7 +148,6 @@ _FAMILIES: Final = {
 
 
 def stem(word: str) -> str:
-    """Return a rough stem of *word*, mostly the same for singular and plural (``puppy`` and ``puppies``)."""
     return word.rstrip("seiy") or word
 
 

@@ -10,10 +10,8 @@ _ENDS = re.compile(r"(?<=[^\W\d][)\]\"'*_])[.!?;] |(?<=[^\W\d]{2})[.!?;] ")
 
 
 def windows(text: str, most: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each window of *text*, without gaps between the windows.
-
-    A window holds as many whole sentences as fit into *most* characters; it is longer where a single one does not fit.
-    """
+    # A window holds as many whole sentences as fit into `most` characters; it is longer where a single one does not
+    # fit.
     if len(text) <= most:
         yield 0, len(text)
         return

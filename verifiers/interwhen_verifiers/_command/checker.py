@@ -76,15 +76,11 @@ class Checker:
     """Whether it is a Python package, which the sandbox must be able to import."""
 
     def diagnostics(self, output: str) -> Iterator[Diagnostic]:
-        """Yield the errors of the judged file that ``pattern`` finds in the beginning of *output*."""
         found = itertools.islice(self.pattern.finditer(output), MOST)
         return self.read({**one.groupdict(), "": one[0]} for one in found)
 
     def read(self, found: Iterable[Mapping[str, str | None]]) -> Iterator[Diagnostic]:
-        """Yield a diagnostic for each match in *found*, a map from the names of the pattern's groups to their text.
-
-        The group ``""`` is the whole match. Matches that name another file are left out.
-        """
+        # The group `""` is the whole match. Matches that name another file are left out.
         for groups in found:
             named = groups.get("file")
             if named is not None and named.rpartition("/")[2] != self.file:
@@ -178,7 +174,6 @@ PRESETS: dict[str, Checker] = {
 
 
 def need_pattern(pattern: str) -> None:
-    """Raise :class:`UsageError` unless *pattern*, which a user gave, compiles and has the group ``message``."""
     for problem in problems_of([pattern]).values():
         raise UsageError(f"command: pattern must be a regular expression, got {pattern!r}: {problem}; correct it")
     if "(?P<message>" not in pattern:

@@ -69,11 +69,8 @@ class Ran:
 
 
 async def run_inside(checker: Checker, text: bytes, *, seconds: float, readable: tuple[str, ...]) -> Ran:
-    """Run the commands of *checker* in the process sandbox, on a file that contains *text*; return how they ended.
-
-    The commands can also read the paths *readable*. *seconds* limits all commands together. Raises
-    :class:`~interwhen.sandbox.SandboxUnavailable` if this machine cannot make the sandbox.
-    """
+    # The commands can also read the paths `readable`. `seconds` limits all commands together. Raises
+    # `SandboxUnavailable` if this machine cannot make the sandbox.
     limits = Limits(
         seconds=seconds,
         cpu_seconds=seconds,
@@ -115,12 +112,9 @@ _FINDING_SECONDS = 3.0
 
 
 async def read_apart(checker: Checker, ran: Ran) -> Ran:
-    """Search the output of *ran* with the user's pattern, if *checker* has one; return *ran* with the errors found.
-
-    The search runs in another process, which is killed after a few seconds, because :mod:`re` may take exponential
-    time. If the search fails, ``trouble`` of the result says so. There is no search if the exit code does not refute
-    the file.
-    """
+    # The search runs in another process, which is killed after a few seconds, because `re` may take exponential time.
+    # If the search fails, `trouble` of the result says so. There is no search if the exit code does not refute the
+    # file.
     if not checker.own_pattern or ran.code not in checker.refutes:
         return ran
     given = json.dumps([checker.own_pattern, ran.output, MOST]).encode()
@@ -135,12 +129,10 @@ async def read_apart(checker: Checker, ran: Ran) -> Ran:
 
 
 async def run_outside(checker: Checker, text: bytes, *, seconds: float, directory: str | None) -> Ran:
-    """Run the commands of *checker* on a file with *text*, with the rights of this process; return how they ended.
-
-    They run in a scratch directory, or in *directory*. *seconds* limits all commands together. When this function ends,
-    it has killed all processes of each command (where the system cannot tell them, its process group; on Windows, the
-    command). Raises :class:`OSError` if the file cannot be written.
-    """
+    # Run the commands of `checker` on a file with `text`, with the rights of this process; return how they ended. They
+    # run in a scratch directory, or in `directory`. `seconds` limits all commands together. When this function ends, it
+    # has killed all processes of each command (where the system cannot tell them, its process group; on Windows, the
+    # command). Raises `OSError` if the file cannot be written.
     scratch = await anyio.to_thread.run_sync(_scratch, checker.file, text)
     number, output, ran = 0, bytearray(), Ran()
     try:
@@ -167,7 +159,6 @@ def _scratch(file: str, text: bytes) -> str:
 
 
 async def _call(number: int, argv: list[str], directory: str, more: dict[str, str], output: bytearray) -> Ran:
-    """Run the command *argv*, the one with the index *number*; what it prints is added to *output*."""
     environment = {name: value for name, value in os.environ.items() if name in _KEPT} | more
     try:
         process = await anyio.open_process(
@@ -199,7 +190,6 @@ def _unstarted(number: int, error: OSError) -> Ran:
 
 
 def _reported(number: int, code: int, output: bytearray) -> Ran:
-    """Return how the command ended, as the supervisor, whose exit code is *code*, says at the end of *output*."""
     *errno, result = bytes(output[-supervisor.REPORT :]).split() or [b""]
     del output[-supervisor.REPORT :]
     if code or not result:
@@ -210,7 +200,7 @@ def _reported(number: int, code: int, output: bytearray) -> Ran:
 
 
 async def _end(process: anyio.abc.Process) -> None:
-    """Kill all processes of *process*, and close its pipes. The supervisor does so when its input ends."""
+    # Kill all processes of `process`, and close its pipes. The supervisor does so when its input ends.
     if not _SUPERVISED:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if sys.platform == "win32":

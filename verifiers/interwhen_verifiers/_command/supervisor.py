@@ -24,7 +24,6 @@ _SECONDS = 1.0
 
 
 def is_possible() -> bool:
-    """Return whether this system can supervise commands: Linux from version 5.3 on."""
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError):
@@ -33,7 +32,6 @@ def is_possible() -> bool:
 
 
 def main(argv: list[str]) -> None:
-    """Run the command *argv*, and print the report."""
     import ctypes  # only this process needs it
 
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -49,7 +47,6 @@ def main(argv: list[str]) -> None:
 
 
 def _outcome(command: int) -> str:
-    """Wait for the end of the process *command*, and return its exit code; nothing if the input ends before."""
     poll = select.poll()
     for descriptor in (0, os.pidfd_open(command)):
         poll.register(descriptor, select.POLLIN)
@@ -59,7 +56,6 @@ def _outcome(command: int) -> str:
 
 
 def _end_descendants() -> bool:
-    """Kill the children of this process until none is left; return false if some are left after about a second."""
     until = time.monotonic() + _SECONDS
     while time.monotonic() < until:
         try:

@@ -46,10 +46,9 @@ class Leaf:
 
 
 class Node(NamedTuple):
-    """The constraints of one value: all leaves must fit, and at least one member of each group.
+    """The constraints of one value: all leaves must fit, and at least one member of each group."""
 
-    A member is an alternative schema, such as one of ``anyOf``. A member that has failed is replaced by ``None``.
-    """
+    # A member is an alternative schema, such as one of `anyOf`. A member that has failed is replaced by `None`.
 
     leaves: tuple[Leaf, ...]
     groups: tuple[tuple[Node | None, ...], ...] = ()
@@ -62,10 +61,9 @@ ANYTHING = Node(())
 
 
 class Compiler:
-    """Turns schemas into nodes. Nodes leave out many keywords, which are judged with the complete document.
+    """Turns schemas into nodes. Nodes leave out many keywords, which are judged with the complete document."""
 
-    ``judges_prefixes`` tells whether the draft of the root schema allows judging an incomplete document.
-    """
+    # `judges_prefixes` tells whether the draft of the root schema allows judging an incomplete document.
 
     def __init__(self, root: Any) -> None:
         self._root = root
@@ -77,10 +75,8 @@ class Compiler:
         self._nodes: dict[int, Node] = {}
 
     def node(self, schema: Any) -> Node:
-        """Return the constraints of *schema*, a part of the root. The result is cached.
-
-        If *schema* refers to itself without end, or combines too many schemas, the result has no constraints.
-        """
+        # The result is cached. If `schema` refers to itself without end, or combines too many schemas, the result has
+        # no constraints.
         found = self._nodes.get(id(schema))
         if found is None:
             found = self._nodes[id(schema)] = self._expanded(schema)
@@ -130,7 +126,6 @@ class Compiler:
         return Node(tuple(leaves), tuple(groups))
 
     def _resolve(self, pointer: str) -> tuple[Any] | None:
-        """Return the schema at the local *pointer*, in a tuple; ``None`` if the pointer is not understood."""
         if not self._refs or not (pointer == "#" or pointer.startswith("#/")):
             return None
         found = self._root
@@ -169,7 +164,6 @@ def _leaf(schema: Mapping[str, Any]) -> Leaf:
 
 
 def kind_of(value: Any) -> Kind:
-    """Return the JSON type of *value*."""
     match value:
         case None:
             return "null"
@@ -190,7 +184,6 @@ def _listed(value: Any) -> list[Any]:
 
 
 def parts_of(root: Any) -> Iterator[Mapping[str, Any] | list[Any]]:
-    """Yield all objects and arrays in *root*, whether or not they are schemas themselves."""
     waiting = [root]
     while waiting:
         part = waiting.pop()
@@ -200,11 +193,9 @@ def parts_of(root: Any) -> Iterator[Mapping[str, Any] | list[Any]]:
 
 
 def objects_in(root: Any) -> Iterator[Mapping[str, Any]]:
-    """Yield all objects in *root*, whether or not they are schemas themselves."""
     return (part for part in parts_of(root) if isinstance(part, Mapping))
 
 
 def _has_inner_ids(root: Any) -> bool:
-    """Tell whether a part of *root* has an ``$id`` or a ``$dynamicRef``, which change the meaning of references."""
     inside = list(root.values()) if isinstance(root, Mapping) else []
     return any(isinstance(part.get("$id"), str) or "$dynamicRef" in part for part in objects_in(inside))

@@ -27,7 +27,6 @@ class Refutation:
 
     @property
     def why(self) -> str:
-        """The reasons as one text, joined by "or": each reason once, and at most 300 characters."""
         return " or ".join(dict.fromkeys(self.reasons))[:300]
 
 
@@ -53,10 +52,6 @@ def apply(node: Node, test: Test, told: Refutation) -> Node | None:
 
 
 def prune(parent: Node, child: Node) -> Node | None:
-    """Return *parent* without the members of its groups that failed in *child*, the node of a value inside.
-
-    Return ``None`` if all members of a group failed.
-    """
     if not child.mirrored:
         return parent
     mirrors = child.groups[len(child.groups) - child.mirrored :]
@@ -106,8 +101,6 @@ def _inside(node: Node, schemas: Callable[[Leaf], tuple[Any, ...]], compiler: Co
 
 
 def of_kind(kind: Kind) -> Test:
-    """Return a test that a value of the type *kind* may begin here."""
-
     def test(leaf: Leaf) -> str:
         if kind in leaf.kinds:
             return ""
@@ -129,8 +122,6 @@ _A: Mapping[Kind, str] = {
 
 
 def scalar(value: Any) -> Test:
-    """Return a test that *value*, a number, Boolean or null, is allowed by the values and bounds that a leaf gives."""
-
     def test(leaf: Leaf) -> str:
         if leaf.options is not None and not any(_equal(value, option) for option in leaf.options):
             return f"{value!r:.40} is none of the values allowed here"
@@ -204,8 +195,6 @@ def key_so_far(text: str, length: int, *, complete: bool) -> Test:
 
 
 def one_more(word: str, count: int) -> Test:
-    """Return a test that *count* entries are allowed by the limit *word*, for example ``maxItems``."""
-
     def test(leaf: Leaf) -> str:
         most = leaf.schema.get(word)
         return f"there are more than {word} {most}" if _whole(most) and count > most else ""
@@ -214,8 +203,7 @@ def one_more(word: str, count: int) -> Test:
 
 
 def closed_object(has: Callable[[str], bool], count: int) -> Test:
-    """Return a test that an object with *count* keys may end here. *has* tells whether the object has a given key."""
-
+    # `has` tells whether the object has a given key.
     def test(leaf: Leaf) -> str:
         required, fewest = leaf.schema.get("required"), leaf.schema.get("minProperties")
         missing = (
@@ -229,8 +217,6 @@ def closed_object(has: Callable[[str], bool], count: int) -> Test:
 
 
 def closed_array(count: int) -> Test:
-    """Return a test that an array with *count* items may end here."""
-
     def test(leaf: Leaf) -> str:
         fewest = leaf.schema.get("minItems")
         return f"there are fewer than minItems {fewest}" if _whole(fewest) and count < fewest else ""
@@ -258,8 +244,6 @@ def of_property(name: str | None) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
-    """Return a function that gives the schemas of a leaf for the item at *index*, counted from 0: one or none."""
-
     def schemas(leaf: Leaf) -> tuple[Any, ...]:
         schema = leaf.schema
         items, prefix = schema.get("items"), schema.get("prefixItems")
@@ -273,7 +257,6 @@ def of_item(index: int) -> Callable[[Leaf], tuple[Any, ...]]:
 
 
 def names_in(root: Any) -> frozenset[str]:
-    """Return all names of properties that a schema in *root* describes or requires."""
     found: set[str] = set()
     for part in objects_in(root):
         found |= _names(part)
@@ -299,6 +282,5 @@ _ODD = re.compile(r"[^ -~\u00a1-\ufffc]")
 
 
 def shown(text: str) -> str:
-    """Return *text* for a message: cut to 80 characters, with ``?`` in place of unusual characters."""
     clean = _ODD.sub("?", text)
     return clean if len(clean) <= _SHOWN else f"{clean[:_SHOWN]}…"

@@ -111,26 +111,21 @@ class Reader:
         self._known: dict[tuple[int, str, str | int], tuple[Node, Node]] = {}
 
     def begin(self) -> State:
-        """Return the state before a document."""
         return State(node=self._root)
 
     def feed(self, state: State, text: str, texts: list[Text] | None = None) -> tuple[State, int, Wrong | None]:
-        """Read *text*, which follows *state*, up to the end of the document.
-
-        Returns the next state, the number of characters that were read, and the error or ``None``. After an error, or a
-        number that is too long or too large, the mode of the state is ``lost``: nothing more is read. Complete strings
-        of up to ``kept`` characters that must match a pattern are added to *texts*.
-        """
+        # Returns the next state, the number of characters that were read, and the error or `None`. After an error, or a
+        # number that is too long or too large, the mode of the state is `lost`: nothing more is read. Complete strings
+        # of up to `kept` characters that must match a pattern are added to `texts`.
         step = _Step(self, state, text, [] if texts is None else texts)
         wrong = step.run()
         return step.state(), step.at, wrong
 
     def bit(self, name: str) -> int:
-        """Return the bit that stands for the key *name*; 0 if no schema names this key."""
         return self._bits.get(name, 0)
 
     def remembered(self, node: Node, what: str, which: str | int, compute: Callable[[], Node]) -> Node:
-        """Return the result of *compute*, which must depend on nothing but *node*, *what* and *which*."""
+        # Return the result of `compute`, which must depend on nothing but `node`, `what` and `which`.
         found = self._known.get((id(node), what, which))
         if found is None:
             if len(self._known) >= _REMEMBERED:
@@ -140,7 +135,6 @@ class Reader:
         return found[1]
 
     def item(self, node: Node, index: int) -> Node:
-        """Return the constraints of the item at *index*, counted from 0, of the array that *node* constrains."""
         which = min(index, self._longest)  # after the lists of the schema, all items have the same constraints
         return self.remembered(node, "item", which, lambda: self._inner(node, constraints.of_item(which)))
 
@@ -162,10 +156,9 @@ class _Stop(Exception):
 
 
 class _Step:
-    """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*.
+    """Reads one piece of text, which follows *state*, and judges it by the schema of *reader*."""
 
-    Call :meth:`run` once, before :meth:`state` and ``at``, the number of characters that were read.
-    """
+    # Call `run` once, before `state` and `at`, the number of characters that were read.
 
     def __init__(self, reader: Reader, state: State, text: str, texts: list[Text]) -> None:
         self._texts = texts
@@ -321,7 +314,6 @@ class _Step:
         self._end_value()
 
     def _end_value(self) -> None:
-        """Return to the object or array around the value that has ended, and remove the alternatives that failed."""
         if self._stack is None:
             self._mode = "done"
             return
@@ -388,7 +380,6 @@ class _Step:
         self.at += 1
 
     def _add_unit(self, char: str) -> None:
-        """Add a code unit of UTF-16; if it completes a surrogate pair, the two become one character."""
         last = self._read[-1:] if self._length == len(self._read) else ""
         if "\udc00" <= char <= "\udfff" and "\ud800" <= last <= "\udbff":
             whole = 0x10000 + (ord(last) - 0xD800) * 0x400 + ord(char) - 0xDC00

@@ -48,12 +48,9 @@ _MOST = 50
 
 
 def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
-    """Fetch the schemas that *schema* refers to, directly or through others; return a map from address to schema.
-
-    The standard schemas of JSON Schema itself are not fetched. *allowed* holds addresses, and folders that end in
-    ``/``. Raises :class:`UsageError` if an address is not allowed or not of http or https, if a schema cannot be
-    fetched, and if a schema is too large or more than ``_MOST`` are needed.
-    """
+    # The standard schemas of JSON Schema itself are not fetched. `allowed` holds addresses, and folders that end in
+    # `/`. Raises `UsageError` if an address is not allowed or not of http or https, if a schema cannot be fetched, and
+    # if a schema is too large or more than `_MOST` are needed.
     found: dict[str, Any] = {}
     waiting = _addresses(schema, "", found)
     while waiting:
@@ -72,7 +69,7 @@ def collected(schema: Any, allowed: tuple[str, ...]) -> dict[str, Any]:
 
 
 def registry_of(elsewhere: Mapping[str, Any]) -> Any:
-    """Return a registry of the schemas *elsewhere*. It fetches nothing: a missing schema is an error of the check."""
+    # Return a registry of the schemas `elsewhere`. It fetches nothing: a missing schema is an error of the check.
     resources = ((address, _resource(schema)) for address, schema in elsewhere.items())
     return referencing.Registry().with_resources(resources)
 
@@ -82,7 +79,6 @@ def _resource(schema: Any) -> Any:
 
 
 def _addresses(schema: Any, base: str, known: Mapping[str, Any]) -> list[str]:
-    """Return the addresses that *schema*, itself at the address *base*, refers to and that are not in *known*."""
     absent: list[str] = []
 
     def retrieve(address: str) -> Any:
@@ -203,17 +199,11 @@ class Judge:
         self._may_wait = True
 
     def validate(self, document: str) -> Verdict:
-        """Judge a complete *document* by the schema, as :func:`validate` does.
-
-        If this may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
-        """
+        # If this may take exponential time, the verdict is `Unknown` unless this is a worker process.
         return validate(document, _built(self._text)) if self._may_wait else Unknown(_APART)
 
     def matches(self, pattern: str, value: str) -> Verdict:
-        """Judge whether *value*, a string in a document, matches the *pattern* of its schema.
-
-        If judging by this schema may take exponential time, the verdict is ``Unknown`` unless this is a worker process.
-        """
+        # If judging by this schema may take exponential time, the verdict is `Unknown` unless this is a worker process.
         if not self._may_wait:
             return Unknown(_APART)
         if _found(pattern, value):
@@ -281,7 +271,6 @@ def _multiple_of(validator: Any, step: Any, instance: Any, _schema: Any) -> Iter
 
 
 def _patterns_in(schemas: Schemas) -> Iterator[str]:
-    """Yield every text in *schemas* that the library may read as a pattern."""
     for part in objects_in(schemas):
         if isinstance(part.get("pattern"), str):
             yield part["pattern"]
@@ -290,22 +279,17 @@ def _patterns_in(schemas: Schemas) -> Iterator[str]:
 
 
 def has_few_patterns(schema: Any) -> bool:
-    """Return whether *schema* has so few patterns that it may come from anybody's file."""
     return sum(1 for _ in islice(_patterns_in([schema]), MOST_FROM_DATA + 1)) <= MOST_FROM_DATA
 
 
 def _looks_at_evaluated_names(schemas: Schemas) -> bool:
-    """Tell whether ``unevaluatedProperties`` in *schemas* may make the library itself match names by :mod:`re`."""
     parts = list(objects_in(schemas))
     return any("unevaluatedProperties" in part for part in parts) and any("patternProperties" in part for part in parts)
 
 
 def validate(document: str, judge: Any) -> Verdict:
-    """Judge a complete *document*; *judge* is the library's validator.
-
-    Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is ``Unknown`` for what
-    is too long, too deep or too large to be read, and for a schema that cannot be applied.
-    """
+    # Text that is not valid JSON, or has a key twice in one object, is a violation. The verdict is `Unknown` for what
+    # is too long, too deep or too large to be read, and for a schema that cannot be applied.
     if len(document) > _LARGEST:
         return Unknown(f"a document of more than {_LARGEST:,} characters is not judged")
     try:
@@ -345,10 +329,8 @@ def _first_error(judge: Any, value: Any) -> Any:
 
 
 def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
-    """Call *judge*, and again in a new thread if this thread has too little stack left. Return its result.
-
-    Raises :class:`RecursionError` if the new thread has too little stack, too.
-    """
+    # Call `judge`, and again in a new thread if this thread has too little stack left. Return its result. Raises
+    # `RecursionError` if the new thread has too little stack, too.
     try:
         return judge()
     except RecursionError:
@@ -357,7 +339,6 @@ def _in_a_fresh_stack(judge: Callable[[], Any]) -> Any:
 
 
 def _depth(value: Any) -> int:
-    """Return how many levels of objects and arrays *value* has."""
     level, depth = [value], 0
     while level := [part for part in level if isinstance(part, dict | list)]:
         level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
@@ -390,7 +371,6 @@ def _clean(text: str) -> str:
 
 
 def read_schema(schema: Any) -> Any:
-    """Return a schema given as a mapping, a Boolean or JSON text. Raises :class:`UsageError` for anything else."""
     if isinstance(schema, str):
         try:
             schema = json.loads(schema, object_pairs_hook=_once)
@@ -414,7 +394,7 @@ def read_schema(schema: Any) -> Any:
 
 
 def _too_deep(schema: Any) -> UsageError:
-    """Return the error for *schema*, which contains itself or is nested so deeply that Python cannot follow it."""
+    # Return the error for `schema`, which contains itself or is nested so deeply that Python cannot follow it.
     names = ", ".join(map(repr, list(schema)[:5])) if isinstance(schema, Mapping) else repr(schema)
     return UsageError(
         f"json_schema: schema must be a finite tree of moderate depth, got one with {names:.100} that contains itself "
@@ -423,7 +403,7 @@ def _too_deep(schema: Any) -> UsageError:
 
 
 def _plain(value: Any) -> Any:
-    """Copy a schema, so that later changes by the caller have no effect."""
+    # Copy a schema, so that later changes by the caller have no effect.
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

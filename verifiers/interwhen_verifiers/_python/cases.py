@@ -85,11 +85,9 @@ class Cases:
 
 
 def cases_of(program: str, code_names: frozenset[str]) -> Cases:
-    """Split *program*, which asserts something about *code_names*, into its tests. It is only parsed here.
-
-    Splitting stops after 60 tests or 2,000 statements, and where calls and loops are nested too deep. The rest of the
-    program, and an invalid program, each add one to the count ``unreached``.
-    """
+    # Split `program`, which asserts something about `code_names`, into its tests. It is only parsed here. Splitting
+    # stops after 60 tests or 2,000 statements, and where calls and loops are nested too deep. The rest of the program,
+    # and an invalid program, each add one to the count `unreached`.
     try:
         tree = ast.parse(program)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -107,10 +105,7 @@ def cases_of(program: str, code_names: frozenset[str]) -> Cases:
 
 
 def free_names(code: str) -> frozenset[str]:
-    """Return the names that *code* uses and does not define, also those of built-in functions.
-
-    The result is empty if *code* is not valid Python.
-    """
+    # The result is empty if `code` is not valid Python.
     try:
         top = symtable.symtable(code, "names", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -133,10 +128,9 @@ class _TooLongError(Exception):
 
 @dataclass
 class Step:
-    """A statement that a later test may need, because it may set or change a variable.
+    """A statement that a later test may need, because it may set or change a variable."""
 
-    It is from the program, or made from a call in it.
-    """
+    # It is from the program, or made from a call in it.
 
     node: ast.stmt
     binds: frozenset[str]
@@ -201,11 +195,8 @@ class Reader:
                 self.keep(node)
 
     def _inline(self, function: ast.FunctionDef, args: list[ast.expr], depth: int) -> None:
-        """Read the body of *function*, a test function such as ``check(candidate)``, as if it were called with *args*.
-
-        For a function without asserts, only the call is recorded. A function that cannot be read in this way adds one
-        to ``unreached``.
-        """
+        # For a function without asserts, only the call is recorded. A function that cannot be read in this way adds one
+        # to `unreached`.
         parameters = function.args
         plain_ones = not (parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.posonlyargs)
         if function.name not in self._asserting:
@@ -239,7 +230,6 @@ class Reader:
             self.keep(ast.Assign([target], item, lineno=0))  # the variables keep their values
 
     def _items(self, source: ast.expr) -> list[ast.expr] | None:
-        """Return the items of *source*, the iterable of a loop; ``None`` if they are not known without running code."""
         match source:
             case ast.Name(id=name):
                 found = self._literal(name)
@@ -270,7 +260,6 @@ class Reader:
                 return None
 
     def _literal(self, name: str) -> ast.expr | None:
-        """Return the expression that was assigned to the variable *name*; ``None`` if its value is not certain."""
         found: ast.expr | None = None
         for step in self._before:
             if name in step.binds or (step.changes and name in step.reads):
@@ -282,7 +271,6 @@ class Reader:
         return found
 
     def keep(self, node: ast.stmt) -> None:
-        """Record *node*, a statement that later tests may need."""
         binds = frozenset(_set_by(node))
         # A definition or an import does not change the variables that it reads.
         quiet = isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
@@ -323,14 +311,12 @@ class Reader:
             self.keep(ast.Expr(question))
 
     def _judges(self, node: ast.expr) -> bool:
-        """Tell whether *node* seems to be a call that passes a result of the tested code to a function."""
         return isinstance(node, ast.Call) and any(
             read_names(argument) & self.names and any(isinstance(inner, ast.Call) for inner in ast.walk(argument))
             for argument in (*node.args, *(keyword.value for keyword in node.keywords))
         )
 
     def _literals(self) -> dict[str, Any]:
-        """Return the variables that have literal values, as a map from name to value."""
         found: dict[str, Any] = {}
         for name in {name for step in self._before for name in step.binds}:
             node = self._literal(name)
@@ -340,7 +326,6 @@ class Reader:
         return found
 
     def _mutable(self) -> frozenset[str]:
-        """Return the names of the test variables whose values the tested code may have made, and may change."""
         found: set[str] = set()
         for step in self._before:
             if isinstance(step.node, ast.Assign | ast.AnnAssign | ast.AugAssign) and step.reads & (self.names | found):
@@ -373,7 +358,6 @@ class Reader:
         return Case(shown, asked, residual, relation, "\n".join(step.text for step in outer), in_order)
 
     def question(self, node: ast.expr, *, in_order: bool = False) -> Question:
-        """Return the question *node* with the statements that it needs; *in_order*: also with all calls of the code."""
         steps = self._needed(read_names(node), in_order=in_order)
         return Question("\n".join(step.text for step in steps), ast.unparse(node))
 
@@ -394,7 +378,6 @@ class Reader:
             wanted = more
 
     def _parts_of(self, names: frozenset[str]) -> frozenset[str]:
-        """Return *names*, and the variables that may hold the same objects or parts of them, such as rows of a grid."""
         found = names
         for step in self._before:
             match step.node:
@@ -418,7 +401,7 @@ class _Inside(ast.NodeTransformer):
         """Whether a comprehension or a lambda uses the code. Such a test cannot be taken apart."""
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        """Replace *node*, and add it to ``questions``, if the sandbox must evaluate all of it; else visit its parts."""
+        # Replace `node`, and add it to `questions`, if the sandbox must evaluate all of it; else visit its parts.
         if isinstance(node, ast.expr) and self._goes_in(node):
             self.questions.append(node)
             return ast.Name(f"_v{len(self.questions) - 1}", ast.Load())
@@ -470,14 +453,13 @@ class _Folding(ast.NodeTransformer):
         """The variables in the replaced look-ups."""
 
     def visit(self, node: ast.AST) -> ast.AST:
-        """Visit *node*, but leave comprehensions and lambdas unchanged, since they have their own variables."""
+        # Visit `node`, but leave comprehensions and lambdas unchanged, since they have their own variables.
         if isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             return node
         found: ast.AST = super().visit(node)
         return found
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Replace *node* by its value, if the table and the index are literals, and add its names to ``used``."""
         try:
             found = ast.parse(repr(plain(node, self._names)), mode="eval").body
         except (NotPlainError, SyntaxError, ValueError, RecursionError, MemoryError):
@@ -496,7 +478,6 @@ def _whole_arguments(node: ast.expr) -> Iterator[str]:
 
 
 def _is_truth(residual: ast.expr) -> bool:
-    """Tell whether the test *residual* seems to ask only for truth, such as ``_v0``, ``not _v0`` or ``_v0 == True``."""
     match residual:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return _is_truth(inner)
@@ -507,12 +488,10 @@ def _is_truth(residual: ast.expr) -> bool:
 
 
 def _is_value(step: Step) -> bool:
-    """Tell whether *step* may set a variable to an expected value: it does not if it is a definition or an import."""
     return not isinstance(step.node, ast.FunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom)
 
 
 def read_names(node: ast.AST) -> frozenset[str]:
-    """Return the names of the variables in the expressions and assignments of *node*."""
     return frozenset(inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name))
 
 
@@ -530,7 +509,6 @@ def _defined(body: Iterable[ast.AST]) -> frozenset[str]:
 
 
 def _names_of(node: ast.AST) -> Iterator[str]:
-    """Yield the names that *node* itself binds, without those that its parts bind."""
     match node:
         case ast.Name(id=name, ctx=ast.Store()):
             yield name
@@ -547,7 +525,6 @@ _COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
 def _set_by(node: ast.AST, *, in_comprehension: bool = False) -> Iterator[str]:
-    """Yield the variables that *node* may set outside of its functions, classes, lambdas and comprehensions."""
     if not in_comprehension:
         yield from _names_of(node)
     if isinstance(node, _SCOPES):
@@ -560,14 +537,12 @@ def _set_by(node: ast.AST, *, in_comprehension: bool = False) -> Iterator[str]:
 
 
 def _bound(node: ast.AST) -> frozenset[str]:
-    """Return the names that *node* binds, also in comprehensions and functions in it."""
     inside = list(ast.walk(node))
     names = {name for inner in inside for name in _names_of(inner)}
     return frozenset(names | {inner.arg for inner in inside if isinstance(inner, ast.arg)})
 
 
 def _jumps(body: Iterable[ast.stmt]) -> bool:
-    """Tell whether statements of *body* may be left out when it runs."""
     kinds = ast.Return | ast.Break | ast.Continue | ast.Yield | ast.YieldFrom
     return any(isinstance(inner, kinds) for node in body for inner in ast.walk(node))
 
@@ -587,7 +562,6 @@ def _is_main(test: ast.expr) -> bool:
 
 
 def _matched(target: ast.expr, item: ast.expr) -> dict[str, ast.expr] | None:
-    """Return each variable of *target* with the part of *item* that it gets; ``None`` if the two do not fit."""
     match target, item:
         case ast.Name(id=name), _:
             return {name: item}
@@ -615,7 +589,6 @@ class _Putting(ast.NodeTransformer):
 
 
 def _put_in(node: ast.stmt, values: Mapping[str, ast.expr]) -> ast.stmt:
-    """Return *node* with each name in *values* replaced by its expression where *node* reads it."""
     if not values:
         return node
     changed: ast.stmt = ast.fix_missing_locations(_Putting(values).visit(copy.deepcopy(node)))

@@ -43,10 +43,7 @@ class Example:
 
 
 def examples_of(text: str, names: frozenset[str]) -> list[Example]:
-    """Return the examples in *text* that use one of *names*, each with those earlier statements that it needs.
-
-    Only examples that are one expression are returned, and at most the first 60.
-    """
+    # Only examples that are one expression are returned, and at most the first 60.
     reader = Reader(names)
     found: list[Example] = []
     for source, want in _split(text):
@@ -65,7 +62,6 @@ def examples_of(text: str, names: frozenset[str]) -> list[Example]:
 
 
 def _split(text: str) -> list[tuple[str, str]]:
-    """Return the examples ``>>> source`` of *text*, each with the lines that should follow."""
     found: list[tuple[str, str]] = []
     source: list[str] = []
     want: list[str] = []
@@ -86,12 +82,9 @@ def _split(text: str) -> list[tuple[str, str]]:
 
 
 def compared(want: str, value: Any, shown: str, printed: str) -> Literal["held", "unclear"] | tuple[str, str]:
-    """Compare the result of an example with *want*, the output that the example expects.
-
-    Return ``"held"`` if they agree, up to the decimals that *want* shows; the result and the expected value as texts if
-    they differ; ``"unclear"`` if they cannot be compared. *value* is the result, *shown* is its ``repr``, and *printed*
-    is what the example printed.
-    """
+    # Compare the result of an example with `want`, the output that the example expects. Return `"held"` if they agree,
+    # up to the decimals that `want` shows; the result and the expected value as texts if they differ; `"unclear"` if
+    # they cannot be compared. `value` is the result, `shown` is its `repr`, and `printed` is what the example printed.
     if not want:
         return "unclear"
     if _lines(printed) == _lines(want) or (value is not None and _lines(shown) == _lines(want)):
@@ -129,7 +122,6 @@ def _is_literal(want: str) -> bool:
 
 
 def _rounds(got: object, node: ast.expr, want: str) -> bool:
-    """Tell whether *got* is the value of *node*, a literal in the text *want*, up to the decimals of its numbers."""
     if isinstance(node, ast.List | ast.Tuple) and isinstance(got, list | tuple):
         pairs = zip(got, node.elts, strict=False)
         same_kind = isinstance(got, list) == isinstance(node, ast.List) and len(got) == len(node.elts)
@@ -163,7 +155,7 @@ _WORD = re.compile(r"\w+")
 
 
 def names_in(code: str) -> frozenset[str]:
-    """Return names that *code* seems to bind. The model's code is searched and not parsed here."""
+    # The model's code is searched and not parsed here.
     found: set[str] = set()
     for one in _BINDS.finditer(code):
         found |= {name for name in one.group(1, 2, 3) if name} | set(_WORD.findall(one[4] or ""))
@@ -179,7 +171,6 @@ class Tests:
     examples: tuple[Example, ...] = ()
 
     def questions(self) -> list[Question]:
-        """Return all questions, each once."""
         asked = [question for _, one in self.programs for case in one.cases for question in case.questions]
         return list(dict.fromkeys((*asked, *(example.question for example in self.examples))))
 
@@ -235,14 +226,12 @@ def _tests_of(given: Given, bound: frozenset[str], before: frozenset[str], *, do
 
 
 def _really_about(tests: Tests, bound: frozenset[str], before: frozenset[str]) -> Tests:
-    """Return those tests that use a name of *bound*, without programs that need a name which is not known."""
     programs = tuple((free, one) for free, one in tests.programs if free & bound and _lacking(free) <= bound | before)
     examples = tuple(example for example in tests.examples if free_names(example.question.expression) & bound)
     return Tests(programs, examples)
 
 
 def _lacking(free: frozenset[str]) -> frozenset[str]:
-    """Return those names of *free* that are not built in."""
     return frozenset(name for name in free if not hasattr(builtins, name))
 
 
@@ -257,10 +246,7 @@ class _Asking:
         self._answers: dict[tuple[bool, bool], _Answers] = {}
 
     async def look(self, questions: list[Question]) -> Told | Outcome:
-        """Compile the code, and return the report on it; if there is none, return the outcome of the sandbox.
-
-        The first 100 *questions* are evaluated in the same call of the sandbox.
-        """
+        # The first 100 `questions` are evaluated in the same call of the sandbox.
         first: tuple[Json, ...] = (self._code,)
         calls = [Call(source=_HARNESS, function="look", arguments=first), *self._calls(questions)]
         looked, *outcomes = await self._sandbox.run_each(calls, self._limits)
@@ -275,11 +261,8 @@ class _Asking:
         ]
 
     async def ask(self, questions: list[Question], *, earlier: bool = False, bare: bool = False) -> _Answers:
-        """Return the answers to *questions*, and to all earlier questions in the same mode (*earlier* and *bare*).
-
-        At most 100 new questions are evaluated. *earlier*: run the earlier blocks before the code. *bare*: run only the
-        definitions of the code.
-        """
+        # At most 100 new questions are evaluated. `earlier`: run the earlier blocks before the code. `bare`: run only
+        # the definitions of the code.
         known = self._answers.setdefault((earlier, bare), {})
         new = [one for one in questions if one not in known]
         if new:
@@ -288,15 +271,12 @@ class _Asking:
         return known
 
     async def hold(self, calls: list[Call]) -> list[Told | Outcome]:
-        """Run the tests *calls* in processes without the model's code.
-
-        Return a report for each; the outcome of the sandbox if there is none.
-        """
+        # Run the tests `calls` in processes without the model's code. Return a report for each; the outcome of the
+        # sandbox if there is none.
         return [_told(outcome) for outcome in await self._sandbox.run_each(calls, self._limits)]
 
 
 def _told(outcome: Outcome) -> Told | Outcome:
-    """Return the report in *outcome*, which the harness wrote; *outcome* itself if there is no report."""
     match outcome:
         case Returned(value=str(text)):
             return read(text) or outcome
@@ -305,11 +285,8 @@ def _told(outcome: Outcome) -> Told | Outcome:
 
 
 async def _with_fallbacks(asking: _Asking, tests: Tests, before: frozenset[str]) -> Told | Outcome:
-    """Judge the code of *asking* by *tests*; return the report, or the outcome of the sandbox if there is none.
-
-    If the code lacks a name of *before*, judge it again after the earlier blocks. If the code itself raises, judge only
-    its definitions.
-    """
+    # If the code lacks a name of `before`, judge it again after the earlier blocks. If the code itself raises, judge
+    # only its definitions.
     told = await _judged(asking, tests)
     earlier = isinstance(told, dict) and told.get("raised", told).get("name") in before
     if earlier:
@@ -367,7 +344,6 @@ class _Found:
     """The ids of those tests in ``waiting`` with a value that has operators of the code."""
 
     def note(self, test: Case | Example) -> None:
-        """Record *test*, which was compared last, as the failed one if ``first`` is a failure."""
         if isinstance(self.first, dict) and self.first["kind"] == "failed":
             self.failed = test
 
@@ -404,7 +380,6 @@ def _compare_all(tests: Tests, answers: _Answers) -> _Found:
 
 
 def _values(questions: tuple[Question, ...], answers: _Answers) -> list[Told] | Told | Outcome:
-    """Return the reports on the values of *questions*; if one is missing, return only what says why."""
     found: list[Told] = []
     for question in questions:
         told = answers.get(question, {"kind": "unread", "message": "more tests than are run"})
@@ -455,7 +430,6 @@ def _holding(case: Case, told: list[Told]) -> Call:
 
 
 def _without_value(told: Told | Outcome, shown: str, *, example: bool) -> Told | Outcome:
-    """Return the report on a test that has no value: a failure if its call *shown* raised, else *told*."""
     if not isinstance(told, dict) or told["kind"] == "unread" or told.get("what") == "the code":
         return told
     return {"kind": "failed", "test": short(shown), "raised": told, "example": example}

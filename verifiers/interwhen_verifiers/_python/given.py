@@ -35,10 +35,7 @@ class Given:
 
 
 def read_given(text: str) -> Given:
-    """Return the tests and the code in the *text* of a task, and the beginning of the function that it asks for.
-
-    Only the first 200,000 characters are read.
-    """
+    # Only the first 200,000 characters are read.
     text = text[:_LONGEST]
     programs: list[str] = []
     sessions: list[str] = []
@@ -57,11 +54,8 @@ def read_given(text: str) -> Given:
 
 
 def _stub_in(text: str) -> str:
-    """Return the beginning of an unfinished function at the end of a fenced block, or of *text* without such blocks.
-
-    The code before it is included; docstrings and comments are left out. If there is none, the result is an empty
-    string.
-    """
+    # The code before it is included; docstrings and comments are left out. If there is none, the result is an empty
+    # string.
     pieces = [piece for piece, fenced in _pieces(text) if fenced] or [text]
     for piece in reversed(pieces):
         if "def " in piece and (found := _unfinished(piece)):
@@ -85,10 +79,7 @@ def _says_nothing(node: ast.stmt) -> bool:
 
 
 def completed(stub: str, code: str) -> tuple[str, int]:
-    """Return the complete program for *code*, and the number of lines that were put before *code*.
-
-    If *code* seems to be the body of the function that *stub* begins, *stub* is put before it. *stub* may be empty.
-    """
+    # If `code` seems to be the body of the function that `stub` begins, `stub` is put before it. `stub` may be empty.
     first = next((line for line in code.split("\n") if line.strip()), "")
     indented = first[:1] in (" ", "\t")
     if not stub or not (indented or (_RETURN.search(code) and not _DEFINES.search(code))):
@@ -100,12 +91,12 @@ def completed(stub: str, code: str) -> tuple[str, int]:
 
 
 def bare(code: str) -> str:
-    """Return *code* without empty lines and without blanks at line ends, so that it can be compared with other code."""
+    # Return `code` without empty lines and without blanks at line ends, so that it can be compared with other code.
     return "\n".join(line.rstrip() for line in code.strip().splitlines() if line.strip())
 
 
 def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """Yield the parts of *text*, and whether each is a fenced block. A block that is not closed counts as none."""
+    # A block that is not closed counts as none.
     at = 0
     fence = ""
     for found in _FENCE.finditer(text):
@@ -123,7 +114,6 @@ def _has_asserts(piece: str) -> bool:
 
 
 def _asserts(piece: str) -> Iterator[str]:
-    """Yield the valid assert statements that begin a line of *piece*, running text, and have at most 30 lines."""
     reached = 0
     for found in _ASSERT.finditer(piece):
         if found.end() < reached:
@@ -144,7 +134,6 @@ def _may_go_on(statement: str) -> bool:
 
 
 def parsed(code: str) -> ast.Module | None:
-    """Return the tree of *code*; ``None`` where it is not valid Python, or may be too large or too deeply nested."""
     # The task comes from the user, but a third party may have written it.
     if code.count("(") + code.count("[") + code.count("{") > 5_000 or re.search(r"[-~+(\[{]{100}", code):
         return None

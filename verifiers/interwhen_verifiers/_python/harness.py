@@ -43,11 +43,8 @@ class _Sink:
 
 
 def look(code: str) -> str:
-    """Compile *code* without running it, and return a report as JSON.
-
-    The report is an error, or it has the names that *code* binds at its top level, the first lines of its top-level
-    functions and classes, and up to 20 docstrings that contain ``>>>``.
-    """
+    # The report is an error, or it has the names that `code` binds at its top level, the first lines of its top-level
+    # functions and classes, and up to 20 docstrings that contain `>>>`.
     try:
         compiled = compile(code, _FILE, "exec", dont_inherit=True)
     except SyntaxError as error:
@@ -127,7 +124,6 @@ def _bare(code: str) -> Any:
 
 
 def _bound(code: str) -> set[str]:
-    """Return the names that *code* binds at its top level."""
     import _symtable  # type: ignore[import-not-found]  # what the module symtable is made of: it imports much more
 
     symbols = _symtable.symtable(code, "names", "exec").symbols
@@ -217,7 +213,6 @@ def decoded(told: Any, opaque: Any = None, depth: int = 0) -> Any:
 
 
 def _json(told: Any) -> str:
-    """Write plain values as JSON, without the module json, whose import is slow."""
     match told:
         case dict():
             return "{" + ", ".join([f"{_string(key)}: {_json(value)}" for key, value in told.items()]) + "}"
@@ -270,5 +265,4 @@ def _shown(value: object) -> str:
 
 
 def short(text: str) -> str:
-    """Return *text*, cut to 160 characters."""
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -22,7 +22,6 @@ SECONDS = 20.0
 
 
 def need_mypy() -> None:
-    """Raise :class:`UsageError` where mypy is not installed."""
     if find_spec("mypy") is None:
         raise UsageError(f"python: typecheck=true needs mypy, which is not installed; {PRESETS['mypy'].hint}")
 
@@ -50,10 +49,8 @@ async def _run(text: str) -> Ran:
 
 
 def both(found: Verdict, types: Verdict) -> Verdict:
-    """Combine *found*, the verdict of the tests (never a violation), with *types*, the verdict of mypy.
-
-    The result is a violation if *types* is one, a pass only if both pass, else ``Unknown``.
-    """
+    # Combine `found`, the verdict of the tests (never a violation), with `types`, the verdict of mypy. The result is a
+    # violation if `types` is one, a pass only if both pass, else `Unknown`.
     match found, types:
         case Pass(evidence=evidence, scope=scope), Pass():
             return Pass(f"{evidence}; mypy accepts it", scope=scope)

@@ -47,10 +47,6 @@ class Opaque:
 
 
 def decoded(told: Any) -> Any:
-    """Return the value that *told*, data from the sandbox, encodes.
-
-    Raises :class:`NotPlainError` if *told* is nothing that the sandbox writes, or is nested too deeply.
-    """
     try:
         return harness.decoded(told, Opaque)
     except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
@@ -58,7 +54,6 @@ def decoded(told: Any) -> Any:
 
 
 def holds_opaque(value: Any) -> bool:
-    """Tell whether *value* is or holds an object that stayed in the sandbox."""
     if isinstance(value, dict):
         return any(holds_opaque(key) or holds_opaque(inner) for key, inner in value.items())
     return isinstance(value, Opaque) or (
@@ -67,10 +62,6 @@ def holds_opaque(value: Any) -> bool:
 
 
 def plain(node: ast.expr, names: Mapping[str, Any]) -> Any:
-    """Return the value of *node*: an expression of literals, *names*, subscripts, and calls such as ``set(...)``.
-
-    Raises :class:`NotPlainError` for any other expression, and if the evaluation fails.
-    """
     match node:
         case ast.Name(id=name) if name in names:
             return names[name]
@@ -121,11 +112,8 @@ _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
 
 
 def held(node: ast.expr, names: Mapping[str, Any]) -> bool:
-    """Tell whether the test *node* is true. *names* maps the names in it to their values.
-
-    Raises :class:`NotPlainError` if the test does more than compare values, or needs an object that stayed in the
-    sandbox. An error of the comparison, such as :class:`TypeError`, is raised unchanged.
-    """
+    # Tell whether the test `node` is true. `names` maps the names in it to their values. An error of the comparison,
+    # such as `TypeError`, is raised unchanged.
     match node:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not held(inner, names)
@@ -164,7 +152,6 @@ def _compared(op: ast.cmpop, left: Any, right: Any) -> bool:
 
 
 def read(told: str) -> dict[str, Any]:
-    """Parse *told* as a report of the harness; return an empty mapping if it is not a report."""
     try:
         found = json.loads(told)
     except (ValueError, RecursionError):

@@ -30,11 +30,8 @@ class ReadCall:
 
 
 def read_calls(segment: Segment) -> tuple[ReadCall, ...]:
-    """Return the calls of *segment*, a segment of the trigger ``ToolCalls``.
-
-    The ``problem`` of a call says why its arguments cannot be read. A segment that is too long gives one call with a
-    ``problem``.
-    """
+    # The `problem` of a call says why its arguments cannot be read. A segment that is too long gives one call with a
+    # `problem`.
     if len(segment.text) > _LARGEST:
         return (ReadCall("", {}, "", f"a call of more than {_LARGEST:,} characters is not read"),)
     return tuple(map(_read, segment.calls))

@@ -34,7 +34,6 @@ class PastCall:
 
     @cached_property
     def value(self) -> Any:
-        """The result decoded from JSON; ``None`` if it is not known or not JSON, or has a name twice in one object."""
         try:
             found = msgspec.json.decode(self.result or "")
             json.loads(self.result or "", object_pairs_hook=_unique, parse_int=str, parse_float=str)
@@ -44,7 +43,6 @@ class PastCall:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return *pairs* as a dictionary. Raises for a name twice: programs differ in which of its values they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a name is in an object twice")
@@ -60,21 +58,18 @@ class History:
     """The calls of earlier turns, in order."""
 
     def texts(self, *roles: str) -> Iterator[str]:
-        """Yield the texts of the messages whose role is one of *roles*, in order."""
         return (message.content for message in self.messages if message.role in roles)
 
     def of(self, *names: str) -> Iterator[PastCall]:
-        """Yield the earlier calls of the tools *names*, in order."""
         return (call for call in self.calls if call.name in names)
 
     @cached_property
     def is_conversation(self) -> bool:
-        """Whether the assistant has written any text to the user. If it has not, the history may lack messages."""
+        # Whether the assistant has written any text to the user. If it has not, the history may lack messages.
         return any(message.role == "assistant" and message.content.strip() for message in self.messages)
 
 
 def read_history(task: Task) -> History:
-    """Read the conversation of *task*: its messages, and its calls, each with its result if one is found."""
     messages = tuple(_structured(task))
     found: list[PastCall] = []
     waiting: list[tuple[ToolCall, int]] = []  # calls without a result, each with its index in *found*
@@ -96,7 +91,7 @@ _OBSERVATION = re.compile(r"\s*Observation:[ \t]*")
 
 
 def _structured(task: Task) -> Iterator[Message]:
-    """Yield the messages of *task*. Calls and results of tools in the text of a message become structured data."""
+    # Calls and results of tools in the text of a message become structured data.
     reader = CallReader(task)
     asked = False
     for message in task.messages:
@@ -123,10 +118,7 @@ def _between(text: str, opening: str, closing: str) -> Iterator[str]:
 
 
 def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | None:
-    """Return the index in *waiting* of the call that *result* belongs to: by its id, else its name, else the first.
-
-    The result is ``None`` if there is no call, or *result* has the id of another call.
-    """
+    # The result is `None` if there is no call, or `result` has the id of another call.
     if not waiting or (result.call_id and all(call.id and call.id != result.call_id for call, _ in waiting)):
         return None  # it answers another call, such as a call of an earlier turn
     for number, (call, _) in enumerate(waiting):
@@ -139,7 +131,6 @@ def _match(waiting: Sequence[tuple[ToolCall, int]], result: Message) -> int | No
 
 
 def values_of(call: ToolCall) -> Mapping[str, Any]:
-    """Return the arguments of *call*; an empty mapping where they are not a JSON object."""
     try:
         return call.values()
     except (ValueError, RecursionError):
@@ -176,11 +167,8 @@ _LONGEST_LITERAL = 50_000
 
 
 def fields(text: str) -> Iterator[tuple[str, str]] | None:
-    """Return the names and values of the fields of *text*, or ``None`` if *text* does not consist only of records.
-
-    A record may be JSON, YAML, a Python literal, a table, CSV or a list of points. A quoted value is not searched for
-    fields, so that its author cannot add any.
-    """
+    # A record may be JSON, YAML, a Python literal, a table, CSV or a list of points. A quoted value is not searched for
+    # fields, so that its author cannot add any.
     text = text.strip()
     block = _FENCED.fullmatch(text)
     if block is not None and "```" not in block["inside"]:
@@ -204,7 +192,6 @@ def _json(text: str) -> Entries | None:
 
 
 def _literal(text: str) -> Entries | None:
-    """Return the fields of a dictionary or list as Python prints it; ``None`` for any other or a very long *text*."""
     if len(text) > _LONGEST_LITERAL:
         return None
     try:
@@ -227,7 +214,6 @@ def _walk(value: Any, name: str, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _yaml(text: str) -> Entries | None:
-    """Return the fields of lines ``key: value`` and ``- value``, as YAML dumpers write them, or ``None``."""
     return _Yaml(text.split("\n")).read()
 
 
@@ -252,10 +238,8 @@ class _Yaml:
         return self._found or None
 
     def _read_line(self, line: str) -> bool:
-        """Read *line* with the lines that continue its value, and add its field to the found ones, if it has a value.
-
-        Return false if it is not a readable field or list item.
-        """
+        # Read `line` with the lines that continue its value, and add its field to the found ones, if it has a value.
+        # Return false if it is not a readable field or list item.
         match = _KEY.fullmatch(line)
         if match is None and self._above and _indent(line) > self._level:
             match = _ADDRESS_KEY.fullmatch(line)
@@ -301,7 +285,6 @@ class _Yaml:
 
 
 def _table(text: str) -> Entries | None:
-    """Return the fields of a table of Markdown, which may have headings around it; ``None`` for any other *text*."""
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     rows = [line for line in lines if line.startswith("|") and line.endswith("|") and len(line) > 1]
     rest = [line for line in lines if not line.startswith("|")]
@@ -314,10 +297,7 @@ def _table(text: str) -> Entries | None:
 
 
 def _csv(text: str) -> Entries | None:
-    """Return the fields of lines of values, separated by commas, semicolons or tabs; ``None`` for other lines.
-
-    The first line names the columns.
-    """
+    # The first line names the columns.
     first = text.partition("\n")[0]
     mark = next((mark for mark in ("\t", ";", ",") if mark in first), "")
     if not mark or "\n" not in text:
@@ -337,10 +317,7 @@ def _of_rows(head: list[str], body: list[list[str]]) -> Entries | None:
 
 
 def _points(text: str) -> Entries | None:
-    """Return the fields of Markdown points such as ``- **Name:** value``, with or without headings.
-
-    The result is ``None`` if *text* has anything else, or fewer than two points.
-    """
+    # The result is `None` if `text` has anything else, or fewer than two points.
     found: Entries = []
     for line in text.split("\n"):
         stripped = line.strip()

@@ -73,15 +73,12 @@ class NumberPuzzle:
 
     @property
     def listed(self) -> str:
-        """The numbers as text, with blanks between them."""
         return " ".join(map(str, self.numbers))
 
 
 def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
-    """Read the puzzle of *prompt*; *target* is used if the prompt names no target.
-
-    Return ``None`` if there is no clear puzzle, if it has more than eight numbers, or if there is no target.
-    """
+    # Read the puzzle of `prompt`; `target` is used if the prompt names no target. Return `None` if there is no clear
+    # puzzle, if it has more than eight numbers, or if there is no target.
     text = prompt[-MAX_PROMPT:]
     numbers = _listed_numbers(text)
     wanted = _target(text, target)
@@ -91,17 +88,12 @@ def read_puzzle(prompt: str, target: int | None = None) -> NumberPuzzle | None:
 
 
 def _is_puzzle(text: str) -> bool:
-    """Tell whether *text* asks for a calculation with numbers, and does not only mention numbers."""
     if _INPUT.search(text) and _OPERATION_WORDS.search(text):
         return True
     return (_HINT.search(text) or _GAME.search(text)) is not None
 
 
 def _listed_numbers(text: str) -> tuple[Fraction, ...] | None:
-    """Return the only list of numbers in *text*, or the list in the last line "Input: ...", if there is one.
-
-    Return ``None`` if it is not clear which list is meant, or if it is too long.
-    """
     inputs = _INPUT.findall(text)
     lists = {tuple(map(int, re.findall(_N, found))) for found in (inputs[-1:] or _GIVEN.findall(text))}
     if len(lists) != 1:
@@ -162,10 +154,9 @@ _RANK = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
 class ExpressionToken(NamedTuple):
-    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example.
+    """One token of a line. ``text`` is its normal form: each multiplication sign is ``*``, for example."""
 
-    ``kind`` is the name of a group of ``_TOKEN``.
-    """
+    # `kind` is the name of a group of `_TOKEN`.
 
     kind: str
     text: str
@@ -192,7 +183,7 @@ class Expression:
 
     @property
     def is_bare(self) -> bool:
-        """Whether the expression is a single number without an operation. It may have a sign and brackets."""
+        # Whether the expression is a single number without an operation. It may have a sign and brackets.
         return len(self.numbers) == 1
 
 
@@ -203,20 +194,16 @@ class NumberEquation(NamedTuple):
 
     @property
     def start(self) -> int:
-        """The offset at which the equation starts."""
         return self.sides[0].start
 
     @property
     def end(self) -> int:
-        """The offset at which the equation ends."""
         return self.sides[-1].end
 
 
 def tokenize(text: str, start: int = 0, end: int | None = None) -> list[ExpressionToken]:
-    """Split ``text[start:end]`` into tokens. White space and some marks of Markdown and LaTeX are skipped.
-
-    A number that is too long gets the kind ``other``. A fraction of LaTeX becomes a division in brackets.
-    """
+    # White space and some marks of Markdown and LaTeX are skipped. A number that is too long gets the kind `other`. A
+    # fraction of LaTeX becomes a division in brackets.
     found = []
     for match in _TOKEN.finditer(text, start, len(text) if end is None else end):
         kind = match.lastgroup or "other"
@@ -250,7 +237,6 @@ def _spread(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
-    """Read all *tokens* as one expression; ``None`` if they are none, or the expression is too long or too deep."""
     numbers = tuple(WrittenNumber(Fraction(token.text), *token[2:]) for token in tokens if token.kind == "num")
     if not 0 < len(numbers) <= MAX_NUMBERS:
         return None
@@ -263,10 +249,8 @@ def read_whole(tokens: Sequence[ExpressionToken]) -> Expression | None:
 
 
 def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Read the equation around the first equals sign in *tokens*. Return it, and the index in *tokens* after it.
-
-    The result is ``None`` if there is no equals sign, or if a side cannot be read.
-    """
+    # Read the equation around the first equals sign in `tokens`. Return it, and the index in `tokens` after it. The
+    # result is `None` if there is no equals sign, or if a side cannot be read.
     sign = next((at for at, token in enumerate(tokens) if token.kind == "equals"), None)
     if sign is None:
         return None
@@ -282,7 +266,7 @@ def find_equation(tokens: Sequence[ExpressionToken]) -> tuple[NumberEquation, in
 
 
 def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
-    """Return the index at which the expression that ends before *end* begins. *end* is an index of a token."""
+    # `end` is an index of a token.
     at = end
     while at and tokens[at - 1].kind in {"num", "op", "open", "close", "frac"}:
         at -= 1
@@ -303,7 +287,6 @@ def _run_back(tokens: Sequence[ExpressionToken], end: int) -> int:
 
 
 def _run_on(tokens: Sequence[ExpressionToken], start: int) -> int:
-    """Return the index at which the expression ends that begins at the token with the index *start*."""
     at, depth, whole = start, 0, start
     while at < len(tokens) and tokens[at].kind in {"num", "op", "open", "close", "frac"}:
         depth += (tokens[at].kind == "open") - (tokens[at].kind == "close")
@@ -367,7 +350,6 @@ class _Reader:
 
 
 def apply(left: Fraction | None, sign: str, right: Fraction | None) -> Fraction | None:
-    """Return the exact result of the operation *sign* on *left* and *right*; ``None`` if there is none."""
     if left is None or right is None or (sign == "/" and not right):
         return None
     return _OPERATIONS[sign](left, right)
@@ -481,7 +463,6 @@ def read_line(line: str, puzzle: NumberPuzzle, *, answering: bool) -> Said | Non
 
 
 def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
-    """Tell whether *line*, a statement that something is impossible, may be about all numbers of *puzzle*."""
     named = sorted(Fraction(number) for number in re.findall(r"[0-9]{1,12}", line))
     for number in (puzzle.target,) if puzzle.target in named else ():
         named.remove(number)
@@ -489,7 +470,6 @@ def _speaks_of_all(line: str, puzzle: NumberPuzzle) -> bool:
 
 
 def _before_list(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
-    """Return *tokens* up to a list of numbers in square brackets after a value: ``50 + 6 = 56 [56]``."""
     has_value = False
     for at, token in enumerate(tokens):
         if token.text == "[" and has_value and tokens[at - 1].kind in {"num", "close"}:
@@ -499,10 +479,7 @@ def _before_list(tokens: list[ExpressionToken]) -> list[ExpressionToken]:
 
 
 def _equation(line: str, tokens: list[ExpressionToken]) -> tuple[NumberEquation, int] | None:
-    """Return the first equation of *line* and the index after it, as :func:`find_equation` does.
-
-    A dash and a space before the *tokens* are a minus sign only if the equation is true with it.
-    """
+    # A dash and a space before the `tokens` are a minus sign only if the equation is true with it.
     found = find_equation(tokens)
     if not tokens or tokens[0].text != "-" or line[tokens[0].end : tokens[0].end + 1] != " ":
         return found
@@ -540,7 +517,6 @@ def _fraction(text: str) -> Fraction:
 
 
 def _alone(step: CalculationStep, puzzle: NumberPuzzle) -> Said:
-    """Return *step* as an answer if it makes the target from enough numbers; if not, return *step* itself."""
     sides = step.equation.sides
     if sides[-1].value == puzzle.target and len(sides[0].numbers) >= len(puzzle.numbers):
         return ExpressionAnswer(step.start, step.end, sides)
@@ -564,7 +540,6 @@ def _final(line: str, start: int, end: int, *, announced: bool) -> Said | None:
 
 
 def _chained(line: str, start: int, end: int) -> list[NumberEquation]:
-    """Return the equations at the start of ``line[start:end]``, separated by commas or semicolons; none if too many."""
     chain: list[NumberEquation] = []
     at = start
     while at < end:

@@ -25,7 +25,6 @@ class Spanned:
 
     @property
     def content(self) -> str:
-        """The name of the class and the values of all fields except the two offsets, as text."""
         return f"{type(self).__name__}{tuple(getattr(self, field.name) for field in fields(self)[2:])}"
 
 
@@ -91,12 +90,11 @@ def watch_answer(tracker: Tracker[Any], *answers: type[Spanned]) -> Tracker[Any]
 
 
 def prepare_with(read: Callable[[str], PuzzleT | None]) -> Callable[[Task], PuzzleT | None]:
-    """Return a function for ``prepare`` of a monitor. It calls *read* on the question, or else on the whole prompt."""
+    # Return a function for `prepare` of a monitor. It calls `read` on the question, or else on the whole prompt.
     return lambda task: read(task.question) or read(task.text)
 
 
 def judged(holds: bool, *, evidence: str, why: str, witness: str = "") -> Verdict:  # noqa: FBT001 (the condition itself)
-    """Return a pass with *evidence* if *holds* is true, else a violation with *why* and *witness*."""
     return Pass(evidence) if holds else Violation(why=why, witness=witness)
 
 
@@ -111,11 +109,8 @@ _ANSWER = re.compile(
 
 
 def recognizer(*patterns: re.Pattern[str]) -> Callable[..., Iterator[Span]]:
-    """Return a recognizer that searches the normal form of a segment for answers and for *patterns*.
-
-    It yields the span of each group of a match that is not empty: claims must cover these parts.
-    """
-
+    # Return a recognizer that searches the normal form of a segment for answers and for `patterns`. It yields the span
+    # of each group of a match that is not empty: claims must cover these parts.
     def recognize(segment: Segment, *_prepared: object) -> Iterator[Span]:
         normal = normalize(segment.text)
         for pattern in (_ANSWER, *patterns):
@@ -162,16 +157,13 @@ class FinalAnswer(Spanned):
 
     @property
     def letter(self) -> str:
-        """The letter of an option if the answer is only such a letter, such as ``(B)``; otherwise empty."""
         found = _LETTER_ALONE.match(self.text)
         return found[1] if found else ""
 
 
 def find_answer(line: str) -> FinalAnswer | None:
-    """Find the final answer in *line*: in its last box, else in an ``<answer>`` tag, else after words like "Answer:".
-
-    Return ``None`` if there is none, if the last box is empty or not closed, or if *line* is too long.
-    """
+    # Find the final answer in `line`: in its last box, else in an `<answer>` tag, else after words like "Answer:".
+    # Return `None` if there is none, if the last box is empty or not closed, or if `line` is too long.
     if len(line) > MAX_LINE:
         return None
     box = line.rfind(_BOX)
@@ -185,21 +177,17 @@ def find_answer(line: str) -> FinalAnswer | None:
 
 
 def of_answer(verdict: Verdict) -> Verdict:
-    """Return *verdict*, the verdict on the final answer. If it is a pass, its scope becomes ``answer``."""
+    # Return `verdict`, the verdict on the final answer. If it is a pass, its scope becomes `answer`.
     return Pass(verdict.evidence, scope="answer") if isinstance(verdict, Pass) else verdict
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may express a question, an assumption, a doubt or a denial instead of asserting something."""
     return _DOUBT.search(text) is not None
 
 
 def read_options(prompt: str) -> dict[str, str]:
-    """Read the options ``A. …`` to ``H. …`` near the end of *prompt*, as a map from letter to text.
-
-    The map is empty if there are fewer than two options, if their letters do not follow one another, or if one has no
-    text.
-    """
+    # The map is empty if there are fewer than two options, if their letters do not follow one another, or if one has no
+    # text.
     tail = prompt[-MAX_LINE:]
     marks = list(_OPTION.finditer(tail))
     first = next((at for at in range(len(marks) - 1, -1, -1) if marks[at][1] == "A"), None)
@@ -217,7 +205,6 @@ def read_options(prompt: str) -> dict[str, str]:
 
 
 def choose(answer: str, options: dict[str, str]) -> tuple[str, str] | None:
-    """Return the letter and text of the option in *options* that *answer* names, or ``None`` if that is not clear."""
     said = answer.strip().strip("*$_ ").rstrip(".").strip()
     match = _LETTER.fullmatch(said)
     if match is not None and (letter := match[1].upper()) in options:

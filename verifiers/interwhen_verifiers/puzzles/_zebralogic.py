@@ -128,13 +128,11 @@ class Attribute:
 
 
 def stems(text: str) -> list[str]:
-    """Return the words of *text* in lower case, without hyphens, quotes and some endings."""
     plain = _POSSESSIVE.sub("", text.lower())
     return [_stem(word) for word in _TOKEN.findall(_MODEL.sub(r"\1", plain))]
 
 
 def kind_of(header: str) -> str:
-    """Return the kind of attribute that *header* names; empty if it is not known."""
     words = set(stems(_CAMEL.sub(" ", header)))
     return next((kind for kind, cues in _KINDS if words & cues), "")
 
@@ -153,12 +151,10 @@ class Phrases:
         self._longest = max(map(len, self._cells), default=0)
 
     def find(self, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names; ``None`` if it names none or several, or a word is not understood."""
         found = self._mention(phrase)
         return None if found is None else self._chosen(*found)
 
     def labelled(self, label: str, phrase: str) -> Cell | None:
-        """Return the value that *phrase* names in a column with the header *label*; ``None`` unless it names one."""
         found = self._mention(phrase)
         if found is None:
             return None
@@ -168,14 +164,11 @@ class Phrases:
         return fitting[0] if len(fitting) == 1 else self._chosen(cells, words)
 
     def name(self, cell: Cell) -> str:
-        """Return the value of *cell* in the spelling of the puzzle."""
         return self.attributes[cell.attribute].values[cell.value]
 
     def _mention(self, phrase: str) -> tuple[list[Cell], list[str]] | None:
-        """Find the only value in *phrase*. Return the cells that it may mean, and the other words.
-
-        The result is ``None`` if there is not exactly one value, or if a word is not understood.
-        """
+        # Find the only value in `phrase`. Return the cells that it may mean, and the other words. The result is `None`
+        # if there is not exactly one value, or if a word is not understood.
         if len(phrase) > MAX_PHRASE:
             return None
         words = stems(phrase)
@@ -221,11 +214,10 @@ MAX_CLUE = 300
 
 
 class HouseRelation(NamedTuple):
-    """A relation between the houses of one or two values.
+    """A relation between the houses of one or two values."""
 
-    The kinds: ``same``, ``beside``, ``directly_left`` and ``left`` (*one* is left of *other*), ``between`` (*number*
-    houses are between them), ``house`` (*one* is in house *number*). With *denied*, the relation is said not to hold.
-    """
+    # The kinds: `same`, `beside`, `directly_left` and `left` (`one` is left of `other`), `between` (`number` houses are
+    # between them), `house` (`one` is in house `number`). With `denied`, the relation is said not to hold.
 
     kind: Kind
     one: Cell
@@ -234,7 +226,6 @@ class HouseRelation(NamedTuple):
     denied: bool = False
 
     def holds(self, one: int, other: int = 0) -> bool:
-        """Tell whether the relation holds if its first value is in house *one* and its second in house *other*."""
         match self.kind:
             case "same":
                 found = one == other
@@ -289,10 +280,8 @@ _AND = re.compile(r" and ", re.IGNORECASE)
 
 
 def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | None:
-    """Read the relation in the sentence *text*. *phrases* finds the values, and *houses* is the number of houses.
-
-    Return ``None`` if the sentence is not understood or too long, or if it has more than one meaning.
-    """
+    # `phrases` finds the values, and `houses` is the number of houses. Return `None` if the sentence is not understood
+    # or too long, or if it has more than one meaning.
     plain = " ".join(text.split()).rstrip(".!").strip()
     if not plain or len(plain) > MAX_CLUE:
         return None
@@ -313,7 +302,6 @@ def read_relation(text: str, phrases: Phrases, houses: int) -> HouseRelation | N
 
 
 def _count(word: str) -> int:
-    """Return the number that *word* gives in digits, or as a word from "no" to "ten"."""
     return _NUMBERS.index(word) if word in _NUMBERS else int(word)
 
 
@@ -336,10 +324,7 @@ def _house_number(match: re.Match[str], houses: int) -> int | None:
 def _related(
     kind: Kind, text: str, between: re.Pattern[str], phrases: Phrases, *, number: int = 0, denied: bool = False
 ) -> HouseRelation | None:
-    """Return the relation between the two values before and after the pattern *between* in *text*.
-
-    The result is ``None`` unless the text has one meaning. Words such as "directly" in *text* change the *kind*.
-    """
+    # The result is `None` unless the text has one meaning. Words such as "directly" in `text` change the `kind`.
     found: dict[tuple[Cell, Cell, str | None], re.Match[str]] = {}
     for match in between.finditer(text):
         one = phrases.find(text[: match.start()])
@@ -394,20 +379,16 @@ class HousePuzzle:
 
     @property
     def attributes(self) -> tuple[Attribute, ...]:
-        """The attributes, in the order of the text."""
         return self.phrases.attributes
 
     @property
     def understood(self) -> tuple[Clue, ...]:
-        """The clues that were understood."""
         return tuple(clue for clue in self.clues if clue.relation is not None)
 
 
 def read_puzzle(text: str) -> HousePuzzle | None:
-    """Read the last puzzle in *text*; ``None`` if there is none that can be read, or it exceeds a limit.
-
-    Its attributes must fit the number of houses, and its clues must be numbered from 1.
-    """
+    # Read the last puzzle in `text`; `None` if there is none that can be read, or it exceeds a limit. Its attributes
+    # must fit the number of houses, and its clues must be numbered from 1.
     starts = list(_HOUSES.finditer(text)) if len(text) <= MAX_TEXT else []
     if not starts:
         return None
@@ -425,7 +406,6 @@ def read_puzzle(text: str) -> HousePuzzle | None:
 
 
 def _attributes(text: str, houses: int) -> list[Attribute] | None:
-    """Return the attributes in *text*, each with as many values as there are *houses*, or ``None``."""
     found = []
     for match in filter(None, map(_ATTRIBUTE.match, text.splitlines())):
         values = tuple(_TICKED.findall(match[2])) or tuple(map(str.strip, match[2].rstrip(".").split(",")))
@@ -436,7 +416,6 @@ def _attributes(text: str, houses: int) -> list[Attribute] | None:
 
 
 def _clues(text: str, phrases: Phrases, houses: int) -> tuple[Clue, ...] | None:
-    """Return the clues in *text* that are numbered from 1, up to a heading or another number; ``None`` without any."""
     clues: list[Clue] = []
     for line in text.splitlines():
         match = _CLUE.match(line)

@@ -80,11 +80,9 @@ class _Spent(Exception):
 
 @lru_cache(maxsize=4096)
 def reaches(numbers: Numbers, target: Fraction, *, partly: bool = False) -> bool | None:
-    """Tell whether *target* can be made from all *numbers*, which must be sorted, by ``+ - * /`` and brackets.
-
-    Return ``None`` if there are too many numbers or the search takes too long. With *partly*, the target may also be
-    made from some of the numbers.
-    """
+    # Tell whether `target` can be made from all `numbers`, which must be sorted, by `+ - * /` and brackets. Return
+    # `None` if there are too many numbers or the search takes too long. With `partly`, the target may also be made from
+    # some of the numbers.
     if len(numbers) > MOST:
         return None
     search = _Search()
@@ -97,7 +95,7 @@ def reaches(numbers: Numbers, target: Fraction, *, partly: bool = False) -> bool
 
 @lru_cache(maxsize=4096)
 def values(numbers: Numbers) -> frozenset[Fraction]:
-    """Return all values that can be made from all *numbers*, which must be sorted and at most three."""
+    # Return all values that can be made from all `numbers`, which must be sorted and at most three.
     if len(numbers) == 1:
         return frozenset(numbers)
     return frozenset(
@@ -131,10 +129,7 @@ class _Search:
 
 
 def _wanted(value: Fraction, target: Fraction, rest: Numbers) -> Iterator[Fraction]:
-    """Yield each value that gives *target* if one operation combines it with *value*.
-
-    If *value* and *target* are 0, any value that *rest* can make will do, so one of them is yielded.
-    """
+    # If `value` and `target` are 0, any value that `rest` can make will do, so one of them is yielded.
     yield target - value
     yield value - target
     yield value + target
@@ -156,7 +151,6 @@ def _joined(left: Fraction, right: Fraction) -> tuple[Fraction, ...]:
 
 @lru_cache(maxsize=4096)
 def _parts(numbers: Numbers) -> tuple[tuple[Numbers, Numbers], ...]:
-    """Return all ways to split *numbers* into two parts, of which the first is not larger than the second."""
     places = range(len(numbers))
     found = {
         (tuple(numbers[at] for at in chosen), tuple(numbers[at] for at in places if at not in chosen))
@@ -185,11 +179,8 @@ class Followed(NamedTuple):
 
 
 def follow(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep) -> Followed:
-    """Check the arithmetic of *step*, and take its numbers from *left*, or else from all numbers of *puzzle*.
-
-    The result has the numbers that are left, or a fault. It has neither if the step takes other numbers and does not
-    list the numbers left.
-    """
+    # The result has the numbers that are left, or a fault. It has neither if the step takes other numbers and does not
+    # list the numbers left.
     fault = _miscalculated(step.equation.sides, step.start)
     if fault is not None:
         return Followed(None, fault)
@@ -228,11 +219,8 @@ def judge_step(puzzle: NumberPuzzle, left: Numbers | None, step: CalculationStep
 
 
 def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Verdict:
-    """Judge *final*, an expression or a chain of steps in *line*: the numbers that it uses, and its value.
-
-    The verdict is ``Unknown``, for example, if a value is rounded, or if numbers are not used and the prompt does not
-    say whether they must be.
-    """
+    # The verdict is `Unknown`, for example, if a value is rounded, or if numbers are not used and the prompt does not
+    # say whether they must be.
     if final.chain:
         return _judge_chain(puzzle, final)
     expression = next((side for side in final.sides if not side.is_bare), None)
@@ -254,18 +242,15 @@ def judge_final(puzzle: NumberPuzzle, final: ExpressionAnswer, line: str) -> Ver
 
 
 def _is_step(puzzle: NumberPuzzle, sides: Sequence[Expression]) -> bool:
-    """Tell whether *sides* may be only the first step to the target, as ``Answer: 4 + 8 = 12`` before more lines."""
     if len(sides) != 2 or len(sides[0].numbers) != 2 or len(puzzle.numbers) < 3:
         return False
     return sides[0].value == sides[1].value != puzzle.target
 
 
 def judge_hopeless(puzzle: NumberPuzzle) -> Verdict:
-    """Judge the statement that the target cannot be made from the numbers of *puzzle*, by a complete search.
-
-    The verdict is ``Unknown`` if the search would be too long, or if some of the numbers make the target and the prompt
-    does not demand all.
-    """
+    # Judge the statement that the target cannot be made from the numbers of `puzzle`, by a complete search. The verdict
+    # is `Unknown` if the search would be too long, or if some of the numbers make the target and the prompt does not
+    # demand all.
     numbers = tuple(sorted(puzzle.numbers))
     whole = reaches(numbers, puzzle.target)
     if whole:
@@ -320,7 +305,7 @@ def _judge_unused(puzzle: NumberPuzzle, unused: Sequence[Fraction]) -> Verdict:
 
 
 def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
-    """Compare the last two of the *sides* of an equation. Return ``None`` if they are equal, else a verdict."""
+    # Compare the last two of the `sides` of an equation. Return `None` if they are equal, else a verdict.
     computed, stated = sides[-2], sides[-1]
     if stated.value is None or computed.value is None:
         return Violation(why="it divides by zero") if len(sides) == 2 else Unknown("it divides by zero")
@@ -340,7 +325,6 @@ def _miscalculated(sides: Sequence[Expression], base: int) -> Verdict | None:
 
 
 def _is_rounded(value: Fraction, stated: Expression) -> bool:
-    """Tell whether the decimal *stated* is *value* after rounding or cutting."""
     said = stated.value
     if said is None or not stated.is_bare or said.denominator == 1:
         return False
@@ -401,7 +385,6 @@ def _at(start: int, end: int, base: int) -> Span:
 
 
 def _value(value: Fraction) -> str:
-    """Return *value* as text for a message: a whole number, a decimal, or a fraction; a long text is cut."""
     if 1 < value.denominator <= _SHORT and _SHORT % value.denominator == 0:
         whole, rest = divmod(abs(value), 1)
         digits = f"{rest * _SHORT}".zfill(len(str(_SHORT)) - 1).rstrip("0")
@@ -450,7 +433,7 @@ class CountdownProblem:
 def _read(
     problem: CountdownProblem, left: Numbers | None, segment: Segment
 ) -> tuple[Numbers | None, Iterable[Statement[Said, BeforeStep]]]:
-    """Read one line. Return the numbers left after it (``None`` if they are not known), and its claims."""
+    # Read one line. Return the numbers left after it (`None` if they are not known), and its claims.
     puzzle = problem.puzzle
     if any(character.isdecimal() and not character.isascii() for character in segment.text):
         # Digits of another script are not read: the line may be a step that leaves other numbers.

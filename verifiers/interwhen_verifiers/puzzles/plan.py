@@ -58,11 +58,10 @@ _MOST = 8
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the plan has come.
+    """How far the plan has come."""
 
-    There are several possible states if the plan may have begun again from the start, or if an action may only explain
-    another one.
-    """
+    # There are several possible states if the plan may have begun again from the start, or if an action may only
+    # explain another one.
 
     states: tuple[State, ...]
     """The possible states, one for each reading."""
@@ -102,16 +101,12 @@ class Taken:
 
 
 def begin(problem: PlanningProblem) -> Progress:
-    """Return the progress before the first action."""
     return Progress((problem.start,))
 
 
 def advance(progress: Progress, line: Line, problem: PlanningProblem) -> tuple[Progress, tuple[Taken, ...]]:
-    """Return the progress after *line*, and the actions in *line*, up to the first one that is not possible.
-
-    After an action that was not possible or a doubt, *progress* does not change any more, and after the end mark no
-    action is taken.
-    """
+    # After an action that was not possible or a doubt, `progress` does not change any more, and after the end mark no
+    # action is taken.
     if progress.broken or progress.doubt:
         return progress, ()
     if progress.ended:
@@ -173,7 +168,6 @@ def _take(progress: Progress, step: ActionStep, problem: PlanningProblem, *, aga
 
 
 def _may_explain(progress: Progress, step: ActionStep) -> bool:
-    """Tell whether *step* is perhaps no new action, but explains a numbered one above it or repeats the last one."""
     is_below = step.form != "pddl" and progress.numbered
     return step.number is None and (is_below or _says_again(progress, step))
 
@@ -195,17 +189,14 @@ def _explained(progress: Progress, reached: Iterable[State]) -> Progress:
 
 
 def objection(taken: Taken) -> str:
-    """Say why the action of *taken* cannot be done."""
+    # Say why the action of `taken` cannot be done.
     if taken.step.fault:
         return f"action {taken.place}, {show(taken.step.action)[:100]}, is none: {taken.step.fault}"
     return f"action {taken.place}, {show(taken.step.action)}, cannot be done: {' and '.join(taken.against)}"
 
 
 def left_open(progress: Progress, problem: PlanningProblem) -> tuple[str, ...] | None:
-    """Return the parts of the goal that are not met in the first state of *progress*; ``()`` if each state meets it.
-
-    The result is ``None`` if only some of the states meet the goal.
-    """
+    # The result is `None` if only some of the states meet the goal.
     lacking = [unmet(problem.goal, state) for state in progress.states]
     if all(lacking):
         return lacking[0]
@@ -219,10 +210,7 @@ _BRACKET = re.compile(r"[()]|;[^\n]*+")
 
 
 def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem | None:
-    """Read the last problem in *text*, with the domain in *text*, or else *domain*; ``None`` if none can be read.
-
-    With *in_words*, it may be a blocksworld problem in English.
-    """
+    # With `in_words`, it may be a blocksworld problem in English.
     found = {match[1].lower(): match.start() for match in _DEFINITION.finditer(text)}
     if "problem" not in found:
         return read_statement(text) if in_words and not found else None
@@ -234,7 +222,6 @@ def problem_of(text: str, domain: Domain, *, in_words: bool) -> PlanningProblem 
 
 
 def _definition(text: str, at: int) -> str:
-    """Return the text from the bracket at *at* to the bracket that closes it, or raise :class:`PddlError`."""
     depth = 0
     for match in _BRACKET.finditer(text, at, at + LONGEST):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
@@ -314,10 +301,7 @@ def check_whole(claim: WholePlan, problem: PlanningProblem) -> Verdict:
 
 
 def _broken(text: str, at: int, taken: Taken) -> Verdict:
-    """Return the violation for *taken*, an action that is not possible and whose line begins at *at*.
-
-    The verdict is ``Unknown`` if the text after the action may take it back.
-    """
+    # The verdict is `Unknown` if the text after the action may take it back.
     if corrects(text, at + taken.step.end):
         return Unknown("the plan fails, and the text after it may say so itself", excused=True)
     return Violation(why=objection(taken), where=Span(at + taken.step.start, at + taken.step.end))

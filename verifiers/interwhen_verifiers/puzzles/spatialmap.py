@@ -91,13 +91,11 @@ class MapRelation(NamedTuple):
 
     @property
     def signs(self) -> tuple[tuple[Axis, Sign], ...]:
-        """The axes about which the relation says something, each with its sign."""
         both: tuple[tuple[Axis, Sign], ...] = ((0, self.east), (1, self.north))
         return tuple(part for part in both if part[1])
 
     @property
     def is_diagonal(self) -> bool:
-        """Whether the relation says something about both axes."""
         return bool(self.east and self.north)
 
 
@@ -113,7 +111,6 @@ class Premise(NamedTuple):
     text: str
 
     def ends(self, axis: Axis) -> tuple[int, int] | None:
-        """Return the lower and the higher place on *axis*; ``None`` if the sentence says nothing about that axis."""
         sign = self.relation[axis]
         return ((self.other, self.one) if sign > 0 else (self.one, self.other)) if sign else None
 
@@ -128,27 +125,21 @@ class MapOrder:
 
     @property
     def is_consistent(self) -> bool:
-        """Whether the sentences do not contradict each other: no place lies north or east of itself."""
         return not any(bits >> place & 1 for axis in self.beyond for place, bits in enumerate(axis))
 
     def sign(self, axis: Axis, one: int, other: int) -> Sign:
-        """Return 1 if *one* lies beyond *other* (farther north or east) on *axis*, -1 for the contrary, else 0."""
         if self.beyond[axis][other] >> one & 1:
             return 1
         return -1 if self.beyond[axis][one] >> other & 1 else 0
 
     def status(self, one: int, relation: MapRelation, other: int) -> Status:
-        """Tell whether the map shows that *one* has *relation* to *other*, or shows that it has not, or neither.
-
-        The results are ``follows``, ``contradicts`` and ``open``; for a place and itself, ``contradicts``.
-        """
+        # The results are `follows`, `contradicts` and `open`; for a place and itself, `contradicts`.
         found = [self.sign(axis, one, other) * sign for axis, sign in relation.signs]
         if one == other or -1 in found:
             return "contradicts"
         return "follows" if found and 0 not in found else "open"
 
     def reasons(self, one: int, relation: MapRelation, other: int) -> tuple[str, ...]:
-        """Return the sentences, if any, that prove the result of :meth:`status` for the same arguments."""
         follows = self.status(one, relation, other) == "follows"
         signs = [(axis, self.sign(axis, one, other), sign) for axis, sign in relation.signs]
         chains = [
@@ -159,7 +150,6 @@ class MapOrder:
         return tuple(dict.fromkeys(text for chain in (chains if follows else chains[:1]) for text in chain))
 
     def _chain(self, axis: Axis, high: int, low: int) -> list[str]:
-        """Find a shortest chain of sentences on *axis* from the place *low* to the place *high*."""
         came: dict[int, tuple[int, str]] = {}
         waiting = deque([low])
         while waiting and high not in came:
@@ -178,13 +168,11 @@ class MapOrder:
 
 
 def make_order(count: int, premises: Iterable[Premise]) -> MapOrder:
-    """Derive everything that follows from *premises* about *count* places."""
     listed = tuple(premises)
     return MapOrder((_closed(count, listed, 0), _closed(count, listed, 1)), listed)
 
 
 def _closed(count: int, premises: Iterable[Premise], axis: Axis) -> tuple[int, ...]:
-    """Return what follows from *premises* on *axis* about *count* places: for each, the places beyond it, as bits."""
     beyond = [0] * count
     for low, high in filter(None, (premise.ends(axis) for premise in premises)):
         beyond[low] |= 1 << high
@@ -214,13 +202,11 @@ class MapProblem:
     """The text of each option, by its letter."""
 
     def find(self, name: str) -> int | None:
-        """Return the index of the place with this *name*, or ``None``."""
         wanted = name.strip().strip("*").casefold()
         return next((at for at, known in enumerate(self.names) if known.casefold() == wanted), None)
 
 
 def way_of(text: str) -> MapRelation:
-    """Return the relation that the compass point *text* names."""
     low = text.lower()
     if len(low) == 2:
         low = {"n": "north", "s": "south"}[low[0]] + {"e": "east", "w": "west"}[low[1]]
@@ -230,7 +216,6 @@ def way_of(text: str) -> MapRelation:
 
 
 def read_problem(prompt: str) -> MapProblem | None:
-    """Read the map of *prompt*; ``None`` if it has fewer than two sentences, contradicts itself, or is too large."""
     if len(prompt) > MAX_PROMPT:
         return None
     asked = _QUESTION.search(prompt)
@@ -318,10 +303,9 @@ Said: TypeAlias = Related | PlaceCount | FinalAnswer
 
 
 class MapGrammar(NamedTuple):
-    """The patterns that find statements with the names of one map.
+    """The patterns that find statements with the names of one map."""
 
-    ``relation`` finds directions, ``number`` numbers of places, and ``alias`` short names that the text introduces.
-    """
+    # `relation` finds directions, `number` numbers of places, and `alias` short names that the text introduces.
 
     relation: re.Pattern[str]
     number: re.Pattern[str]
@@ -343,7 +327,6 @@ An alias that stands for two places has an empty text instead of a place.
 
 
 def make_grammar(names: tuple[str, ...]) -> MapGrammar:
-    """Make the patterns for *names*."""
     listed = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     bold, aside = r"(?:\*\*|\")?", r"(?:\s\([A-Z][A-Za-z]{0,5}\))?"
     one, other = (rf"{bold}(?P<{group}>{listed}|{_ALIAS}){bold}{aside}" for group in ("one", "other"))
@@ -365,10 +348,7 @@ def make_grammar(names: tuple[str, ...]) -> MapGrammar:
 
 
 def read_line(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> tuple[Said, ...]:
-    """Return the statements of *line*, in which *aliases* are replaced by names; none if *line* is too long.
-
-    If the line gives the answer, this is its only statement. *grammar* has the patterns for the names.
-    """
+    # If the line gives the answer, this is its only statement. `grammar` has the patterns for the names.
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -395,23 +375,20 @@ def _statements(line: str, grammar: MapGrammar, aliases: Mapping[str, str]) -> I
 
 
 def _is_whole(line: str, start: int, match: re.Match[str]) -> bool:
-    """Tell whether the words around *match* in *line*, from *start* on, leave its meaning as it is.
-
-    They do not in "what lies west of A is north of B".
-    """
+    # Tell whether the words around `match` in `line`, from `start` on, leave its meaning as it is. They do not in "what
+    # lies west of A is north of B".
     before = line[max(start, match.start() - 40) : match.start()]
     return not _AFTER.match(line, match.end()) and (not _BEFORE.search(before) or _AND.search(before) is not None)
 
 
 def read_aliases(line: str, grammar: MapGrammar) -> Iterator[tuple[str, str]]:
-    """Yield each alias that *line* introduces, with the name that it stands for: ``Recycle Center (RC)``."""
     if len(line) <= MAX_LINE and "(" in line:
         for match in grammar.alias.finditer(line):
             yield match["alias"], match["name"]
 
 
 def _read(state: MapState, segment: Segment) -> tuple[MapState, Iterable[Statement[Said, None]]]:
-    """Read one line and the aliases in it, in *state*. Return the state after it, and its claims."""
+    # Read one line and the aliases in it, in `state`. Return the state after it, and its claims.
     prepared, aliases = state
     grammar, known = prepared.grammar, dict(aliases)
     for alias, name in read_aliases(segment.text, grammar):

@@ -69,14 +69,12 @@ class Finding(NamedTuple):
 
 
 def holds(relation: HouseRelation, arrangement: Arrangement) -> bool:
-    """Tell whether *relation* is true in *arrangement*."""
     one = arrangement[relation.one.attribute][relation.one.value]
     other = arrangement[relation.other.attribute][relation.other.value] if relation.other is not None else 0
     return relation.holds(one, other)
 
 
 def solve(puzzle: HousePuzzle) -> Solved:
-    """Find an arrangement that fits the clues that were understood, and find out whether there is another one."""
     with problem() as found:
         houses = _Houses(puzzle, found.context)
         answer = houses.ask(houses.labels)
@@ -91,7 +89,6 @@ def solve(puzzle: HousePuzzle) -> Solved:
 
 
 def examine(puzzle: HousePuzzle, relation: HouseRelation) -> Finding:
-    """Tell whether *relation* follows from the clues or contradicts them, and which clues show this."""
     with problem() as found:
         last: _Houses | None = getattr(_LAST, "houses", None)
         if last is None or last.context is not found.context or last.puzzle != puzzle:
@@ -108,11 +105,10 @@ _LAST = threading.local()
 
 
 class _Houses:
-    """A puzzle in one Z3 context: its variables, and a solver with the rules and the clues that were understood.
+    """A puzzle in one Z3 context: its variables, and a solver with the rules and the clues that were understood."""
 
-    There is one Boolean for each value and house, true if the value is in the house. A clue applies only if its label
-    is assumed.
-    """
+    # There is one Boolean for each value and house, true if the value is in the house. A clue applies only if its label
+    # is assumed.
 
     def __init__(self, puzzle: HousePuzzle, context: Any) -> None:
         self.puzzle = puzzle
@@ -135,7 +131,6 @@ class _Houses:
             self._solver.add(z3.Implies(self.labels[clue.number], self._states(clue.relation)))
 
     def ask(self, clues: Iterable[int]) -> Any:
-        """Return the answer of Z3 with *clues*; ``unknown`` also if Z3 fails."""
         left = time_left() * _SHARE
         if left != float("inf"):
             self._solver.set("timeout", max(int(left * 1000), 1))
@@ -146,7 +141,6 @@ class _Houses:
 
     @contextmanager
     def assuming(self, condition: Any) -> Iterator[None]:
-        """Add *condition*, for the ``with`` block."""
         self._solver.push()
         try:
             self._solver.add(condition)
@@ -155,11 +149,8 @@ class _Houses:
             self._solver.pop()
 
     def core(self, relation: HouseRelation) -> tuple[int, ...] | Literal["open", "late"]:
-        """Return the numbers of some clues that contradict *relation*, if possible without clues that are not needed.
-
-        The result is ``"open"`` if the clues do not contradict *relation*, and ``"late"`` if Z3 gave no answer within
-        its limit.
-        """
+        # The result is `"open"` if the clues do not contradict `relation`, and `"late"` if Z3 gave no answer within its
+        # limit.
         with self.assuming(self._states(relation)):
             answer = self.ask(self.labels)
             if answer != z3.unsat:
@@ -172,7 +163,6 @@ class _Houses:
             return kept
 
     def arrangement(self) -> Arrangement:
-        """Return the house of each value in the solution that Z3 found last."""
         model = self._solver.model()
         return tuple(
             tuple(
@@ -182,7 +172,6 @@ class _Houses:
         )
 
     def differs_from(self, arrangement: Arrangement) -> Any:
-        """Return the condition that at least one value is in another house than in *arrangement*."""
         return z3.Or(
             [
                 z3.Not(row[house - 1])
@@ -192,7 +181,6 @@ class _Houses:
         )
 
     def _states(self, relation: HouseRelation) -> Any:
-        """Return *relation* as a condition of Z3 on the variables."""
         rows = [self._rows[cell.attribute][cell.value] for cell in (relation.one, relation.other) if cell is not None]
         cases = [
             z3.And(*(row[house - 1] for row, house in zip(rows, houses, strict=True)))
@@ -316,10 +304,8 @@ def _json(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]
 
 
 def _table(reading: ReadingState, line: str) -> tuple[ReadingState, list[Stated]]:
-    """Read *line*, a row of a table, in the state *reading*. Return the state after it, and the statements in it.
-
-    The first row is the header.
-    """
+    # Read `line`, a row of a table, in the state `reading`. Return the state after it, and the statements in it. The
+    # first row is the header.
     cells = [(_bare(match[0]), match) for match in _CELLS.finditer(line)][:_MAX_COLUMNS]
     texts = tuple(text for text, _ in cells)
     if not reading.columns:
@@ -354,10 +340,8 @@ def _trimmed(match: re.Match[str]) -> tuple[int, int]:
 
 
 def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[Stated]:
-    """Read *line*, such as "House 2: Eric, color: red".
-
-    Return no statement if any part is not understood, or if two parts are of one attribute: they may be candidates.
-    """
+    # Read `line`, such as "House 2: Eric, color: red". Return no statement if any part is not understood, or if two
+    # parts are of one attribute: they may be candidates.
     found: list[Stated] = []
     for match in _PART.finditer(line, listed.end()):
         start, end = _trimmed(match)
@@ -373,7 +357,6 @@ def _list(reading: ReadingState, line: str, listed: re.Match[str]) -> list[State
 
 
 def _skip(pattern: re.Pattern[str], line: str, start: int, end: int) -> int:
-    """Return the offset after all consecutive matches of *pattern* from *start* on."""
     while found := pattern.match(line, start, end):
         start = found.end()
     return start
@@ -402,18 +385,14 @@ _HOLDING = re.compile(
 
 @lru_cache(maxsize=16)
 def _values(attributes: tuple[tuple[str, ...], ...]) -> tuple[re.Pattern[str], dict[str, int]]:
-    """Return a pattern for the values of *attributes*, and the index of the attribute of each, by its small letters."""
     of = {value.lower(): at for at, values in enumerate(attributes) for value in values}
     listed = "|".join(re.escape(value) for value in sorted(of, key=len, reverse=True))
     return re.compile(rf"(?<!\w)(?:{listed})(?!\w)", re.IGNORECASE), of
 
 
 def recognize(segment: Segment, prepared: Prepared | None = None) -> Iterator[Span]:
-    """Yield the values of the puzzle in a line of the answer that seems to place them, in a form that may not be read.
-
-    A line places values if it names a house, is a row of a table or JSON, or says of one value what another is. A line
-    that may not assert anything is left out.
-    """
+    # A line places values if it names a house, is a row of a table or JSON, or says of one value what another is. A
+    # line that may not assert anything is left out.
     line = segment.text
     if prepared is None or segment.phase != "answer" or len(line) > MAX_LINE:
         return
@@ -439,7 +418,7 @@ class Prepared:
 
 
 def prepare(task: Task) -> Prepared | None:
-    """Read and solve the puzzle of *task*. Return ``None`` if it has none that can be read."""
+    # Read and solve the puzzle of `task`. Return `None` if it has none that can be read.
     puzzle = read_puzzle(task.question)
     return None if puzzle is None else Prepared(puzzle, solve(puzzle))
 
@@ -495,7 +474,6 @@ _RELATIONS = {"same": "in the house of", "beside": "next to", "directly_left": "
 
 
 def _words(puzzle: HousePuzzle, relation: HouseRelation) -> str:
-    """Express *relation* in the words of the puzzle."""
     one = puzzle.phrases.name(relation.one)
     no = "not " if relation.denied else ""
     if relation.other is None:

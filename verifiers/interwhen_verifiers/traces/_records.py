@@ -14,10 +14,7 @@ from interwhen.testing import Label, LabelledTrace, Mistake, Turn
 
 
 def records(path: Path, file: str = "") -> Iterator[dict[str, Any]]:
-    """Yield the records of a file of JSON lines, which is compressed if its name ends in ``.gz``.
-
-    In a folder, the file named *file* is read, or else all files ``*.jsonl.gz``, sorted by name.
-    """
+    # In a folder, the file named `file` is read, or else all files `*.jsonl.gz`, sorted by name.
     files = [path / file] if file else sorted(path.glob("*.jsonl.gz"))
     for each in files if path.is_dir() else [path]:
         with (gzip.open if each.suffix == ".gz" else open)(each, "rt", encoding="utf-8") as lines:
@@ -25,7 +22,6 @@ def records(path: Path, file: str = "") -> Iterator[dict[str, Any]]:
 
 
 def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
-    """Return the text of *steps*, joined by *between*, and the span of each step in it."""
     spans, at = [], 0
     for step in steps:
         spans.append(Span(at, at + len(step)))
@@ -34,16 +30,12 @@ def joined(steps: Sequence[str], between: str) -> tuple[str, list[Span]]:
 
 
 def one_turn(name: str, prompt: str, text: str, label: Label, mistake: Span | None = None) -> LabelledTrace:
-    """Return the trace of a single answer; *mistake* is the place of the first wrong step in *text*, if known."""
     first_wrong = None if mistake is None else Mistake(turn=0, span=mistake)
     return LabelledTrace(name=name, turns=(Turn(prompt=prompt, text=text),), label=label, mistake=first_wrong)
 
 
 def turns_of(messages: Sequence[Mapping[str, Any]]) -> tuple[Turn, ...]:
-    """Return the assistant's turns in *messages*. The prompt of a turn is the messages before it.
-
-    Messages with an unknown role are left out.
-    """
+    # The prompt of a turn is the messages before it. Messages with an unknown role are left out.
     read = tuple(message for message in map(read_turn, messages) if message is not None)
     return tuple(_turn(read, at) for at, message in enumerate(read) if message.role == "assistant")
 

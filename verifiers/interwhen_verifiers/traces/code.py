@@ -42,7 +42,7 @@ def _label(record: dict[str, Any], hidden: set[str]) -> Label:
 
 
 def _defined(code: str) -> set[str]:
-    """Return the names of builtins that *code* defines as functions; none if *code* cannot be parsed."""
+    # Return the names of builtins that `code` defines as functions; none if `code` cannot be parsed.
     names = {node.name for node in _nodes(code) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return {name for name in names if hasattr(builtins, name)}
 
@@ -113,7 +113,6 @@ def _rows(record: dict[str, Any]) -> list[_Row]:
 
 
 def _value(value: Any, kind: str) -> Any:
-    """Return *value*, of the Lean type *kind*, as a Python value; ``_ABSENT`` where none is known."""
     if not isinstance(value, str) or kind.strip() in ("String", "Char"):
         return value
     if value in ("none", "true", "false"):

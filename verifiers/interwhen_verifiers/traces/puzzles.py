@@ -147,7 +147,6 @@ def _way(one: tuple[int, int], other: tuple[int, int]) -> str:
 
 
 def _cells(start: tuple[int, int], ways: list[str], base: int) -> list[tuple[int, int]]:
-    """Return the coordinates, counted from *base*, of the cells that *ways* lead to, beginning with *start*."""
     cells = [(start[0] + base, start[1] + base)]
     for way in ways:
         step = _STEPS[way]

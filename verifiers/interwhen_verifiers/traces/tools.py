@@ -54,10 +54,7 @@ def tau_bench(path: Path) -> Iterator[LabelledTrace]:
 
 
 def _gold(record: dict[str, Any]) -> tuple[Turn, ...]:
-    """Return a turn for each gold call, without text.
-
-    The prompt of a turn has the system messages, the instruction for the user, and the gold calls before.
-    """
+    # The prompt of a turn has the system messages, the instruction for the user, and the gold calls before.
     system = (entry for entry in record["messages"] if entry["role"] == "system")
     said = [Message("system", str(entry.get("content") or "")) for entry in system]
     said.append(Message("user", record["instruction"]))

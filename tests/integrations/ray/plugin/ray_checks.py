@@ -93,8 +93,6 @@ def speaking() -> Monitor:
 
 
 def sized(*, ms: float) -> Monitor:
-    """A verifier of its own for each cost."""
-
     @verifier(name=f"sized-{ms:g}", worker="thread", deadline=20.0)
     def check_sized(claim):
         return verdict(claim)

@@ -57,10 +57,9 @@ class Stack(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Closing(Spanned):
-    """The statement that ``signs`` close all brackets that are still open at the end of the input.
+    """The statement that ``signs`` close all brackets that are still open at the end of the input."""
 
-    ``is_popped``: the statement is instead that ``signs`` are popped from the final stack.
-    """
+    # `is_popped`: the statement is instead that `signs` are popped from the final stack.
 
     signs: str
     is_popped: bool
@@ -78,7 +77,6 @@ class Brackets:
 
     @property
     def closing(self) -> str:
-        """The brackets that close everything that is open after the input."""
         return "".join(PAIRS[sign] for sign in reversed(self.stacks[-1]))
 
     start: ClassVar[int] = 0
@@ -111,10 +109,7 @@ class Brackets:
         return at, found
 
     def judge(self, said: Bracketed) -> Verdict:
-        """Compare the statement *said* with the brackets of the input.
-
-        The verdict may be ``Unknown``, for example for the right stack in reverse order.
-        """
+        # The verdict may be `Unknown`, for example for the right stack in reverse order.
         match said:
             case Read():
                 return self._judge_read(said)
@@ -165,10 +160,7 @@ def _differ(said: str, right: str) -> str:
 
 
 def read_brackets(prompt: str) -> Brackets | None:
-    """Read the brackets of *prompt*; ``None`` if there are fewer than two, or *prompt* is too long.
-
-    The result is also ``None`` if one closes no bracket of its kind.
-    """
+    # The result is also `None` if one closes no bracket of its kind.
     if len(prompt) > MAX_PROMPT:
         return None
     found = list(_INPUT.finditer(prompt))

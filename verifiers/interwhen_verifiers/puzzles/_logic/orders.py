@@ -41,7 +41,6 @@ class Axis:
 
 
 def _compared(name: str, low: tuple[str, str], high: tuple[str, str]) -> Axis:
-    """Make an axis from patterns: the comparative and the superlative for its low end, and for its high end."""
     return Axis(
         name,
         rf"(?:{low[0]}) than",
@@ -165,11 +164,9 @@ class ObjectOrder:
     """The letter and the text of each option."""
 
     def find(self, said: str) -> int | None:
-        """Return the index of the object with the name *said*; ``None`` if there is none."""
         return _lookup(self.names, said, self.grammar.noun)
 
     def mentions(self, text: str) -> bool:
-        """Tell whether *text* names any of the objects."""
         return re.search(self.grammar.item, text, re.IGNORECASE) is not None
 
     start: ClassVar[OrderState] = OrderState()
@@ -178,10 +175,8 @@ class ObjectOrder:
     """The state after a line that is too long to read: the line may begin a supposition."""
 
     def read(self, reading: OrderState, line: str) -> tuple[OrderState, list[ToldFacts]]:
-        """Return the state after *line*, and its statements about the order. *reading* is the state before it.
-
-        Statements after a supposition, and in a line with an option, are left out.
-        """
+        # Return the state after `line`, and its statements about the order. `reading` is the state before it.
+        # Statements after a supposition, and in a line with an option, are left out.
         found: list[ToldFacts] = []
         # An option that is quoted is not asserted.
         for start, end in [] if _OPTION.search(line) else sentences(line):
@@ -194,10 +189,8 @@ class ObjectOrder:
         return reading, found
 
     def judge(self, said: ToldFacts | FinalAnswer) -> Verdict:
-        """Judge *said*: stated facts, or the answer. The option that the answer names must follow from the clues.
-
-        Facts that the clues leave open are ``Unknown``, and so is an answer that is not understood.
-        """
+        # The option that the answer names must follow from the clues. Facts that the clues leave open are `Unknown`,
+        # and so is an answer that is not understood.
         if isinstance(said, ToldFacts):
             return _judge_arrangement(self, said)
         text = dict(self.options).get(said.letter, said.text)
@@ -220,15 +213,12 @@ class ToldFacts(Spanned):
 
 
 def holds(fact: Fact, row: tuple[int, ...]) -> bool:
-    """Tell whether *fact* is true in *row*, an arrangement that gives the place of each object, from 0."""
     return row[fact.item] in fact.places if isinstance(fact, Placed) else row[fact.one] < row[fact.other]
 
 
 def read_order(prompt: str) -> ObjectOrder | None:
-    """Read the last problem of *prompt*; ``None`` if it cannot be read, or its clues contradict each other.
-
-    It is not read if it has more than ``MOST`` objects or no clue that is understood.
-    """
+    # Read the last problem of `prompt`; `None` if it cannot be read, or its clues contradict each other. It is not read
+    # if it has more than `MOST` objects or no clue that is understood.
     sets = list(_SET.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not sets:
         return None
@@ -253,7 +243,6 @@ def read_order(prompt: str) -> ObjectOrder | None:
 
 
 def _arranged(count: int, facts: list[Fact]) -> Iterator[tuple[int, ...]]:
-    """Yield each arrangement of *count* objects in which all *facts* are true: the place of each object, from 0."""
     allowed = [set(range(count)) for _ in range(count)]
     befores = [fact for fact in facts if isinstance(fact, OrderedPair)]
     for fact in facts:
@@ -332,7 +321,6 @@ def _grammar(axis: Axis, names: tuple[str, ...], noun: str) -> OrderGrammar:
 
 
 def _core(text: str, noun: str) -> str:
-    """Return the name in *text* in lower case, without its article and without *noun*."""
     low = _ARTICLE.sub("", " ".join(text.strip().strip("*").casefold().split()))
     for form in _forms(noun):
         if low.endswith(f" {form}"):
@@ -341,7 +329,6 @@ def _core(text: str, noun: str) -> str:
 
 
 def _forms(name: str) -> tuple[str, ...]:
-    """Return *name* and its possible singular forms."""
     return tuple(dict.fromkeys((name, *(name[: -len(end)] for end in ("s", "es") if name.endswith(end)))))
 
 
@@ -432,7 +419,6 @@ def _joined(found: list[FoundFact]) -> list[ToldFacts]:
 
 
 def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[ToldFacts]:
-    """Read a list such as "the black book, the red book, …" from *start* on, if it names all objects."""
     rest = text[start:].rstrip(" .!")
     items = [problem.find(part) for part in _SPLIT.split(rest) if part.strip()]
     known = [item for item in items if item is not None]
@@ -448,7 +434,7 @@ def _in_a_row(problem: ObjectOrder, way: Way, text: str, start: int) -> list[Tol
 
 
 def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[FoundFact]:
-    """Yield facts such as "the third bird must be the falcon"; none if *way* is ``None``."""
+    # Yield facts such as "the third bird must be the falcon"; none if `way` is `None`.
     if way is None or is_doubtful(text):
         return
     for match in _PLACED.finditer(text):
@@ -460,7 +446,6 @@ def _by_rank(problem: ObjectOrder, way: Way | None, text: str) -> Iterator[Found
 
 
 def _judge_arrangement(problem: ObjectOrder, said: ToldFacts) -> Verdict:
-    """Judge *said*, the stated facts, by the allowed arrangements in which they are true together."""
     count = len(problem.names)
     if said.beyond:
         return Violation(why=f"there are {count} places, and so no place {said.beyond}")

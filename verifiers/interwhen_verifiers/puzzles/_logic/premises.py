@@ -57,17 +57,15 @@ class ClassStatement(NamedTuple):
 
     @property
     def person(self) -> str | None:
-        """The name of the person that the statement is about; ``None`` if it is about a class."""
         return self.one if self.quantity in {"is", "is not"} else None
 
     @property
     def names(self) -> frozenset[str]:
-        """The classes that the statement names."""
         return frozenset({self.one, self.other} - {self.person})
 
 
 def read_statement(text: str) -> ClassStatement | None:
-    """Read the statement in *text*. Return ``None`` if it has none of the known forms, or is too long."""
+    # Read the statement in `text`. Return `None` if it has none of the known forms, or is too long.
     said = " ".join(text.strip().rstrip(".?").split())
     for quantity, pattern in _FORMS:
         if len(said) < 200 and (found := pattern.fullmatch(said)):
@@ -144,10 +142,9 @@ _FORMULA_FORMS: Final[tuple[tuple[Connective, re.Pattern[str]], ...]] = (
 
 
 class Formula(NamedTuple):
-    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts.
+    """A formula: an atomic sentence with its ``name`` (``op`` is ``atom``), or a connective and its parts."""
 
-    The first part of an ``if`` is the condition. ``either`` means one of both, but not both.
-    """
+    # The first part of an `if` is the condition. `either` means one of both, but not both.
 
     op: Connective | Literal["atom"]
     name: str = ""
@@ -155,17 +152,14 @@ class Formula(NamedTuple):
 
     @property
     def person(self) -> str:
-        """Empty: it is about the world, which is in one of the cases as a person is."""
         return ""
 
     @property
     def names(self) -> frozenset[str]:
-        """The atomic sentences in the formula."""
         return frozenset({self.name}) if self.op == "atom" else frozenset().union(*(part.names for part in self.parts))
 
 
 def read_formula(text: str) -> Formula | None:
-    """Read the formula in *text*, in words or in logical signs; ``None`` if it is not understood or too long."""
     said = " ".join(text.strip().rstrip(".").split())
     if not said or len(said) > _LONGEST:
         return None
@@ -197,7 +191,6 @@ def _words(said: str, depth: int) -> Formula | None:
 
 
 def _name(said: str) -> str:
-    """Return a name for *said*, a sentence without negation: "it rains" and "it rain" get the same one."""
     return " ".join(word.removesuffix("s") if len(word) > 3 else word for word in said.split())
 
 
@@ -262,11 +255,10 @@ _CONNECTED: Final[dict[str, Callable[..., int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """Premises about classes, or about atomic sentences, which are true or false.
+    """Premises about classes, or about atomic sentences, which are true or false."""
 
-    A case is a set of classes, or of true sentences: one bit. A thing is in the case of all the classes that contain
-    it. The premises allow some cases, and require that some cases have a member.
-    """
+    # A case is a set of classes, or of true sentences: one bit. A thing is in the case of all the classes that contain
+    # it. The premises allow some cases, and require that some cases have a member.
 
     names: tuple[str, ...]
     """The classes, or the atomic sentences."""
@@ -278,7 +270,6 @@ class World:
     """For each premise such as "some A are B": the cases of which one must have a member."""
 
     def mask(self, premise: Premise) -> int:
-        """Return the cases that *premise* excludes ("all", "no") or requires ("some", a person, a formula)."""
         match premise:
             case Formula(op="atom", name=name):
                 return self._within(name)
@@ -295,7 +286,7 @@ class World:
         return _cases(self.names.index(name), len(self.names))
 
     def read(self, text: str) -> Premise | None:
-        """Read the premise in *text*. Return ``None`` if it is not understood, or has an unknown name."""
+        # Read the premise in `text`. Return `None` if it is not understood, or has an unknown name.
         people = dict(self.people)
         found: Premise | None = read_formula(text) if "" in people else read_statement(text)
         is_known = found and found.names <= set(self.names) and (found.person is None or found.person in people)
@@ -316,12 +307,12 @@ class World:
         return "open" if self.with_premise(premise).is_consistent(are_peopled=are_peopled) else "contradicts"
 
     def is_consistent(self, *, are_peopled: bool = False) -> bool:
-        """Tell whether the premises can all be true at once. *are_peopled*: assume that each class has a member."""
+        # `are_peopled`: assume that each class has a member.
         members = map(self._within, self.names) if are_peopled else ()
         return all(self.allowed & each for each in (*self.demands, *dict(self.people).values(), *members))
 
     def with_premise(self, premise: Premise) -> World:
-        """Return these premises with *premise* added. All that it names must be known."""
+        # Return these premises with `premise` added. All that it names must be known.
         cases = self.mask(premise)
         if premise.person is not None:
             people = dict(self.people)
@@ -334,12 +325,10 @@ class World:
 
 @cache
 def _cases(at: int, count: int) -> int:
-    """Return the cases in which class or sentence number *at* of *count* is true, one bit for each case."""
     return sum(1 << case for case in range(1 << count) if case >> at & 1)
 
 
 def make_world(premises: Sequence[Premise]) -> World | None:
-    """Combine *premises* of one kind; ``None`` if there are none, too many names, or a contradiction."""
     names = tuple(sorted(frozenset().union(*(premise.names for premise in premises))))
     most = MOST_ATOMS if any(isinstance(premise, Formula) for premise in premises) else MOST_CLASSES
     if not 0 < len(names) <= most:
@@ -416,12 +405,9 @@ class Premises:
         return is_supposed, found
 
     def judge(self, said: Concluded | FinalAnswer) -> Verdict:
-        """Judge *said*: a conclusion, or the answer to the question.
-
-        A conclusion is a violation if its contrary follows from the premises, and ``Unknown`` if neither follows. An
-        answer is ``Unknown``, for example, if it or the question is not understood, or if schools of logic differ on
-        it.
-        """
+        # A conclusion is a violation if its contrary follows from the premises, and `Unknown` if neither follows. An
+        # answer is `Unknown`, for example, if it or the question is not understood, or if schools of logic differ on
+        # it.
         if isinstance(said, FinalAnswer):
             return _judge_reply(self, said)
         # A conclusion is wrong if its contrary follows, and unknown if neither does.
@@ -435,11 +421,9 @@ class Premises:
 
 
 def read_premises(prompt: str) -> Premises | None:
-    """Read the premises of *prompt*, which follow words such as "Premises:", and the question about them.
-
-    Return ``None`` if there are none, if they are too many, not understood or contradictory, or if *prompt* is too
-    long. All must be statements about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
-    """
+    # Read the premises of `prompt`, which follow words such as "Premises:", and the question about them. Return `None`
+    # if there are none, if they are too many, not understood or contradictory, or if `prompt` is too long. All must be
+    # statements about classes, such as "all A are B" or "Anna is tall", or else all must be formulas.
     markers = list(_GIVEN.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not markers:
         return None
@@ -488,7 +472,6 @@ def _concluded(problem: Premises, line: str, start: int, end: int) -> list[Concl
 
 
 def _beginning(text: str) -> int:
-    """Return the offset in *text* at which the conclusion begins, after words such as "So"."""
     bullet = _BULLET.match(text)
     at = bullet.end() if bullet else 0
     for _ in range(_MOST_CONNECTIVES):

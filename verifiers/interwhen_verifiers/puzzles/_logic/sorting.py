@@ -45,18 +45,15 @@ class Words:
     """Whether words are sorted by character codes, as in ASCII: capitals before all small letters."""
 
     def status(self, one: str, other: str) -> int:
-        """Compare two words in the order of the problem: -1 if *one* comes first, 1 if *other* does, else 0."""
         keys = [(key(one), key(other)) for key in (_KEYS[:1] if self.is_by_code else _KEYS)]
         found = {(left > right) - (left < right) for left, right in keys}
         sign = found.pop() if len(found) == 1 else 0
         return -sign if self.is_descending else sign
 
     def misplaced(self, listed: Iterable[str]) -> tuple[str, str] | None:
-        """Return the first two neighbours in *listed* that are in the wrong order; ``None`` if there are none."""
         return next((pair for pair in pairwise(listed) if self.status(*pair) > 0), None)
 
     def difference(self, listed: Iterable[str]) -> str:
-        """Return the first way in which *listed* does not have the words to sort; an empty text if there is none."""
         given, found = Counter(self.given), Counter(listed)
         for word in found:
             if word not in given:
@@ -71,11 +68,8 @@ class Words:
     """The state after a line that is too long to read."""
 
     def read(self, rank: int, line: str) -> tuple[int, list[Sorted]]:
-        """Return the state after *line*, and the statements in the line. *rank* is the state before the line.
-
-        The state is the position (1 for the first) of the letter by which the text compares words; 0 if it is not
-        known.
-        """
+        # `rank` is the state before the line. The state is the position (1 for the first) of the letter by which the
+        # text compares words; 0 if it is not known.
         found: list[Sorted] = [
             Subpart(*match.span(), tuple(_QUOTED.findall(match["words"])), ordinal(match["rank"]))
             for match in _SUBPART.finditer(line)
@@ -89,11 +83,8 @@ class Words:
         return after, [*found, *_letters(line, rank, ranks), *_chains(line, after), *_bare(line)]
 
     def judge(self, said: Sorted) -> Verdict:
-        """Judge *said*, a statement about letters or the order, or the answer, by comparing the words.
-
-        The verdict is ``Unknown``, for example, for an order in a problem that sorts descending, for an answer that is
-        no list, and for most orders with words that are not to be sorted.
-        """
+        # The verdict is `Unknown`, for example, for an order in a problem that sorts descending, for an answer that is
+        # no list, and for most orders with words that are not to be sorted.
         match said:
             case Letter():
                 return _judge_letter(said)
@@ -106,7 +97,6 @@ class Words:
 
 
 def letters(word: str) -> str:
-    """Return the letters of *word* in lower case, without all other characters."""
     return "".join(sign for sign in word.casefold() if sign.isalpha())
 
 
@@ -115,15 +105,12 @@ _KEYS: Final = (str, str.casefold, letters)
 
 
 def _and_less(listed: str) -> str:
-    """Remove the "and" before the last word of *listed*, if commas separate the words."""
     return _AND.sub(r"\1", listed.rstrip(" .")) if "," in listed else listed
 
 
 def read_words(prompt: str) -> Words | None:
-    """Read the words to sort from *prompt*. Return ``None`` if it has none, or if it is too long.
-
-    A prompt that consists only of four or more small-letter words is such a list, too.
-    """
+    # Read the words to sort from `prompt`. Return `None` if it has none, or if it is too long. A prompt that consists
+    # only of four or more small-letter words is such a list, too.
     if len(prompt) <= MAX_PROMPT and _PLAIN.fullmatch(prompt):
         return Words(tuple(prompt.split()))
     orders = list(_ORDER.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
@@ -185,10 +172,9 @@ _MOST: Final = 400
 
 @dataclass(frozen=True, slots=True)
 class Letter(Spanned):
-    """The statement that the letter at position ``rank`` of ``word``, counted from 1, is ``letter``.
+    """The statement that the letter at position ``rank`` of ``word``, counted from 1, is ``letter``."""
 
-    ``number`` is the stated position of the letter in the alphabet, from 1; 0 if none is stated.
-    """
+    # `number` is the stated position of the letter in the alphabet, from 1; 0 if none is stated.
 
     word: str
     rank: int
@@ -210,10 +196,9 @@ class Subpart(Spanned):
 
 
 class WordGroup(NamedTuple):
-    """Words that the text treats as equal so far.
+    """Words that the text treats as equal so far."""
 
-    ``number`` is the stated position in the alphabet, from 1, of the compared letter; 0 if none is stated.
-    """
+    # `number` is the stated position in the alphabet, from 1, of the compared letter; 0 if none is stated.
 
     number: int
     words: tuple[str, ...]
@@ -251,7 +236,7 @@ def _letters(line: str, rank: int, ranks: list[tuple[int, int]]) -> Iterator[Let
 
 
 def _chains(line: str, rank: int) -> Iterator[WordChain]:
-    """Yield the chains of *line*, such as ``(1) "a" < (2) ["b" ? "c"]``; none if the line states letters of words."""
+    # "c"]``; none if the line states letters of words.
     if _LETTER.search(line):
         return
     settled: tuple[str, ...] = ()
@@ -312,10 +297,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
 
 def _at(word: str, rank: int) -> set[str]:
-    """Return what letter number *rank*, from 1, of *word* may be, with and without other signs counted as letters.
-
-    An entry of the result is empty if *word* is shorter.
-    """
+    # An entry of the result is empty if `word` is shorter.
     return {text[rank - 1] if rank <= len(text) else "" for text in (word.casefold(), letters(word))}
 
 
@@ -432,7 +414,6 @@ def _judge_answer(problem: Words, text: str) -> Verdict:
 
 
 def _joins(problem: Words, listed: list[str], at: int) -> bool:
-    """Tell whether ``listed[at]`` is only a joining word, as in "a, b, and c", in any language."""
     word = listed[at].casefold()
     is_last = at == len(listed) - 2 == len(problem.given) - 1 and len(word) <= _LONGEST_AND
     return (

@@ -38,10 +38,9 @@ _MOST = 60
 
 @dataclass(frozen=True, slots=True)
 class Holding(Spanned):
-    """The statement that the person with the index ``person`` holds ``thing``, which the text calls ``said``.
+    """The statement that the person with the index ``person`` holds ``thing``, which the text calls ``said``."""
 
-    ``at`` is a set: after how many swaps the statement may be meant.
-    """
+    # `at` is a set: after how many swaps the statement may be meant.
 
     person: int
     thing: str
@@ -86,23 +85,18 @@ class Swaps:
     """The letter and the text of each option; empty if the prompt has none that can be read."""
 
     def find(self, name: str) -> int | None:
-        """Return the index of the person with the name or initial *name*; ``None`` unless exactly one person has it."""
         low = name.casefold()
         known = [at for at, each in enumerate(self.names) if low in (each.casefold(), each[0].casefold())]
         return known[0] if len(known) == 1 else None
 
     def thing(self, said: str) -> str | None:
-        """Return the thing with the name *said*, or the only one with all words of *said* in its name, or ``None``."""
         wanted, things = words(said), self.states[0]
         exact = [thing for thing in things if words(thing) == wanted]
         known = exact or [thing for thing in things if set(wanted) <= set(words(thing))]
         return known[0] if wanted and len(known) == 1 else None
 
     def said(self, thing: str, like: str) -> str:
-        """Return the name of *thing* in the style of *like*: with the same article or without one.
-
-        If *like* leaves out a noun that all things share ("ball"), the name may leave it out, too.
-        """
+        # If `like` leaves out a noun that all things share ("ball"), the name may leave it out, too.
         article, other = _ARTICLE.match(like), self.thing(like)
         named = _ARTICLE.sub("", thing)
         nouns = {words(each)[-1] for each in self.states[0]}
@@ -120,7 +114,7 @@ class Swaps:
     """The state after a line that is too long to read: the count of swaps is lost."""
 
     def read(self, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-        """Return the state after *line*, and the statements in the line. *told* is the state before it."""
+        # Return the state after `line`, and the statements in the line. `told` is the state before it.
         headed = _headed(self, told, line)
         if headed is not None:
             return headed
@@ -133,11 +127,8 @@ class Swaps:
         return told, found
 
     def judge(self, said: Holding | FinalAnswer) -> Verdict:
-        """Judge *said*, a statement about who holds what or the answer, by carrying out the swaps of the prompt.
-
-        A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood is
-        ``Unknown``.
-        """
+        # A statement passes if it is true after any of the numbers of swaps that may be meant. What is not understood
+        # is `Unknown`.
         if isinstance(said, Holding):
             return _judge_holding(self, said)
         thing = self.thing(dict(self.options).get(said.letter, said.text))
@@ -148,15 +139,11 @@ class Swaps:
 
 
 def words(text: str) -> tuple[str, ...]:
-    """Return the words of *text* in lower case, without articles."""
     return tuple(word for word in re.findall(r"[\w'-]+", text.casefold()) if word not in {"a", "an", "the"})
 
 
 def read_swaps(prompt: str) -> Swaps | None:
-    """Read the problem of *prompt*; ``None`` if there is none that can be read.
-
-    A question that is not understood is left out.
-    """
+    # A question that is not understood is left out.
     starts = list(_START.finditer(prompt)) if len(prompt) <= MAX_PROMPT else []
     if not starts:
         return None
@@ -229,16 +216,12 @@ _PART = re.compile(r"\s{0,4}(?:\d{1,2}[.)]\s)?[*\-\s]{0,4}[A-Z][a-z]{0,14}\*{0,2
 
 
 def _is_list(text: str) -> bool:
-    """Tell whether *text* is only a list of two or more entries, each a person and what that person holds."""
     parts = re.split(r"[,;]", text.strip().rstrip(".,;"))
     return len(parts) > 1 and all(map(_PART.match, parts))
 
 
 def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *line*, a list of who holds what, and the statements in it.
-
-    The list may describe the state after the next swap, or repeat an earlier one.
-    """
+    # The list may describe the state after the next swap, or repeat an earlier one.
     last = len(problem.pairs)
     said = list(_said(problem, line, 0, len(line), frozenset(), initials=True))
     again = {at for at in told.at if told.is_fresh or (at == 0 and _agrees(problem, said, at))}
@@ -252,7 +235,7 @@ def _listed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list
 
 
 def _may_be_options(problem: Swaps, line: str, said: list[Holding]) -> bool:
-    """Tell whether the letters in *line* may be those of the options and not initials. *said* are its statements."""
+    # Tell whether the letters in `line` may be those of the options and not initials. `said` are its statements.
     options, letters = dict(problem.options), _LETTERS.findall(line)
     pairs = zip(letters, said, strict=False)
     return len(letters) == len(said) and all(
@@ -285,7 +268,6 @@ def _sentence(problem: Swaps, told: SwapState, line: str, start: int, end: int) 
 
 
 def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapState, list[Holding]]:
-    """Return the state after *said*, statements that belong together, and *said* with the numbers of swaps set."""
     if not said:
         return told, []
     people = frozenset(each.person for each in said)
@@ -298,7 +280,6 @@ def _stated(problem: Swaps, told: SwapState, said: list[Holding]) -> tuple[SwapS
 
 
 def _headed(problem: Swaps, told: SwapState, line: str) -> tuple[SwapState, list[Holding]] | None:
-    """Read *line* in the form "A B: A red, B blue": two people who swap, and the result; ``None`` for another form."""
     head = _HEAD.match(line)
     if head is None or problem.find(head["one"]) in {None, problem.find(head["other"])}:
         return None
@@ -345,10 +326,7 @@ def _swapped(problem: Swaps, told: SwapState, swap: re.Match[str]) -> SwapState:
 def _said(
     problem: Swaps, line: str, start: int, end: int, at: frozenset[int], *, initials: bool = False
 ) -> Iterator[Holding]:
-    """Yield the statements in ``line[start:end]`` about who holds what.
-
-    A single letter is read as a person only if *initials* is true.
-    """
+    # A single letter is read as a person only if `initials` is true.
     for found in _SAYS.finditer(line, start, end):
         if not initials and len(found["name"] or found["who"]) == 1:
             continue

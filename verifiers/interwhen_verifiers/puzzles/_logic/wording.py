@@ -49,7 +49,6 @@ _SO = re.compile(r"\b(?:so|thus|therefore|hence),? the (?:final |correct )?answe
 
 
 def read_final(line: str) -> FinalAnswer | None:
-    """Find the final answer in *line*; ``None`` if there is none that can be read."""
     if found := list(_SO.finditer(line)):
         start = found[-1].end()
         text = line[start:].rstrip().rstrip(".").rstrip()
@@ -58,20 +57,17 @@ def read_final(line: str) -> FinalAnswer | None:
 
 
 def ordinal(word: str) -> int:
-    """Return the number of the ordinal *word* (see :data:`ORDINAL`); "first" is 1."""
     low = word.lower()
     return ORDINALS.index(low) + 1 if low in ORDINALS else int(low[:-2])
 
 
 def spelled(number: int) -> str:
-    """Return the ordinal of *number*: a word such as "third", or for large numbers digits, such as "17th"."""
     if 0 < number <= len(ORDINALS):
         return ORDINALS[number - 1]
     return f"{number}{'th' if number % 100 in (11, 12, 13) else _ENDINGS.get(number % 10, 'th')}"
 
 
 def is_doubtful(text: str) -> bool:
-    """Tell whether *text* may express a question, an assumption, a doubt or a denial instead of asserting something."""
     return _DOUBT.search(text) is not None
 
 
@@ -84,5 +80,4 @@ def supposes(text: str, *, is_about: bool) -> bool:
 
 
 def sentences(line: str) -> list[tuple[int, int]]:
-    """Return the start and end of each sentence in *line*."""
     return [found.span() for found in _SENTENCE.finditer(line) if found[0].strip()]

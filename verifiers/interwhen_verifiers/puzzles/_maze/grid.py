@@ -22,12 +22,10 @@ _TURNS: tuple[Turn, ...] = ("straight", "right", "back", "left")
 
 
 def turn_between(before: Direction, after: Direction) -> Turn:
-    """Return the turn of a walk that moved in the direction *before* and then moves in the direction *after*."""
     return _TURNS[(CLOCKWISE.index(after) - CLOCKWISE.index(before)) % 4]
 
 
 def direction_between(one: Cell, other: Cell) -> Direction | None:
-    """Return the direction from cell *one* to cell *other*; ``None`` unless they are two cells of one row or column."""
     rows, columns = other[0] - one[0], other[1] - one[1]
     if (rows == 0) == (columns == 0):
         return None
@@ -36,7 +34,6 @@ def direction_between(one: Cell, other: Cell) -> Direction | None:
 
 
 def moved(cell: Cell, direction: Direction, count: int = 1) -> Cell:
-    """Return the cell that is *count* steps from *cell* in *direction*."""
     step = STEPS[direction]
     return cell[0] + count * step[0], cell[1] + count * step[1]
 
@@ -55,7 +52,7 @@ class Maze:
     """The cells of the path, start and goal included; empty if no path is marked."""
 
     def distance(self) -> int | None:
-        """Return the least number of steps from start to goal; ``None`` if the goal cannot be reached."""
+        # Return the least number of steps from start to goal; `None` if the goal cannot be reached.
         seen, waiting = {self.start}, deque([(self.start, 0)])
         while waiting:
             cell, steps = waiting.popleft()
@@ -68,7 +65,6 @@ class Maze:
 
     @property
     def turns(self) -> list[Turn]:
-        """The right, left and back turns of the marked path, from start to goal."""
         ways = [way for one, other in pairwise(self.path) if (way := direction_between(one, other)) is not None]
         return [turn for one, other in pairwise(ways) if (turn := turn_between(one, other)) != "straight"]
 
@@ -180,7 +176,7 @@ class MazeProblem:
 
 
 def read_problem(prompt: str) -> MazeProblem | None:
-    """Read the maze and the question of *prompt*. Return ``None`` if no maze can be read, or *prompt* is too long."""
+    # Read the maze and the question of `prompt`. Return `None` if no maze can be read, or `prompt` is too long.
     if len(prompt) > MAX_PROMPT:
         return None
     maze = _quoted(prompt) or _drawn(prompt)
@@ -206,7 +202,6 @@ def _quoted(prompt: str) -> Maze | None:
 
 
 def _drawn(prompt: str) -> Maze | None:
-    """Return the last maze that is drawn with the signs of the legend, or else with common signs, or ``None``."""
     found: Maze | None = None
     for roles in _roles(prompt):
         for block in _blocks(prompt, frozenset("".join(roles.values()) + " .")):
@@ -220,7 +215,6 @@ def _drawn(prompt: str) -> Maze | None:
 
 
 def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
-    """Return the drawings in *prompt*: two or more lines of equal length with *allowed* signs only."""
     blocks: list[list[str]] = [[]]
     for line in prompt.split("\n"):
         row = line.strip("\t\r`").strip()
@@ -233,7 +227,6 @@ def _blocks(prompt: str, allowed: frozenset[str]) -> list[list[str]]:
 
 
 def _roles(prompt: str) -> list[dict[str, str]]:
-    """Return the possible meanings of the signs, each a map from a role such as ``wall`` to its signs."""
     legend = {"wall": "", "start": "", "goal": "", "path": "", "open": ""}
     for sign, meaning in _LEGEND.findall(prompt):
         role = next((role for role, words in _MEANINGS.items() if words.search(meaning)), None)
@@ -260,10 +253,9 @@ def _asked(prompt: str) -> tuple[Asked, str]:
 
 
 class CoordinateFrame(NamedTuple):
-    """One way to write coordinates.
+    """One way to write coordinates."""
 
-    ``base`` is the number of the first row and column; -1 if the outer wall is not counted.
-    """
+    # `base` is the number of the first row and column; -1 if the outer wall is not counted.
 
     order: str
     """``rc`` (row first) or ``xy`` (column first)."""
@@ -274,13 +266,11 @@ class CoordinateFrame(NamedTuple):
     """Whether the rows are counted from the bottom."""
 
     def cell(self, pair: tuple[int, int]) -> Cell:
-        """Return the cell, perhaps outside of the maze, whose coordinates are *pair* in this way to write them."""
         row, column = pair if self.order == "rc" else pair[::-1]
         row, column = row - self.base, column - self.base
         return (self.height - 1 - row if self.is_from_below else row), column
 
     def pair(self, cell: Cell) -> tuple[int, int]:
-        """Return the coordinates of *cell* in this way to write them."""
         row = self.height - 1 - cell[0] if self.is_from_below else cell[0]
         pair = row + self.base, cell[1] + self.base
         return pair if self.order == "rc" else pair[::-1]
@@ -290,7 +280,6 @@ Frames: TypeAlias = tuple[CoordinateFrame, ...]
 
 
 def all_frames(problem: MazeProblem) -> Frames:
-    """Return all ways to write coordinates that the prompt allows."""
     orders = (problem.order,) if problem.order else ("rc", "xy")
     bases = (problem.base,) if problem.base is not None else (0, 1, -1)
     return tuple(
@@ -300,5 +289,4 @@ def all_frames(problem: MazeProblem) -> Frames:
 
 
 def fitting(frames: Iterable[CoordinateFrame], pair: tuple[int, int], cell: Cell) -> Frames:
-    """Return those of *frames*, the ways to write coordinates, in which *pair* means *cell*."""
     return tuple(frame for frame in frames if frame.cell(pair) == cell)

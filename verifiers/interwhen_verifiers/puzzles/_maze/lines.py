@@ -112,7 +112,6 @@ class Pair(NamedTuple):
 
     @property
     def numbers(self) -> tuple[int, int]:
-        """The two coordinates, in the order of the text."""
         return self.one, self.two
 
 
@@ -128,10 +127,9 @@ class Located(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Move(Spanned):
-    """One move, with its direction ``way``, its cells ``before`` and ``after`` it, or both.
+    """One move, with its direction ``way``, its cells ``before`` and ``after`` it, or both."""
 
-    ``count`` is the number of steps in the direction.
-    """
+    # `count` is the number of steps in the direction.
 
     way: Direction | None
     count: int = 1
@@ -141,10 +139,9 @@ class Move(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Moves(Spanned):
-    """Consecutive moves. ``number`` is the number before a single step, as in ``Step 3: right``, if one was read.
+    """Consecutive moves. ``number`` is the number before a single step, as in ``Step 3: right``, if one was read."""
 
-    ``is_list``: whether the line is a list of moves, so that it may begin at the start of the maze.
-    """
+    # `is_list`: whether the line is a list of moves, so that it may begin at the start of the maze.
 
     steps: tuple[Move, ...]
     number: int | None = None
@@ -153,11 +150,10 @@ class Moves(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Field(Spanned):
-    """A stated property of the last step.
+    """A stated property of the last step."""
 
-    ``name`` is ``turn``, ``current`` or ``previous`` (directions), or ``counts`` (of turns so far). ``value`` is the
-    stated turn or direction. ``numbers`` are the counts of right turns, left turns and perhaps both.
-    """
+    # `name` is `turn`, `current` or `previous` (directions), or `counts` (of turns so far). `value` is the stated turn
+    # or direction. `numbers` are the counts of right turns, left turns and perhaps both.
 
     name: str
     value: str = ""
@@ -175,10 +171,9 @@ class Rotation(Spanned):
 
 @dataclass(frozen=True, slots=True)
 class Count(Spanned):
-    """The statement that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``.
+    """The statement that the path has ``number`` turns of the kind ``right``, ``left`` or ``total``."""
 
-    ``is_tally``: the number may count only the turns so far.
-    """
+    # `is_tally`: the number may count only the turns so far.
 
     kind: str
     number: int
@@ -203,11 +198,8 @@ Said: TypeAlias = Located | Moves | Field | Rotation | Count | ExitPlace | MazeA
 
 
 def read_line(line: str, *, least: int = 0) -> tuple[Said, ...]:
-    """Return the statements of *line* that are clear; if the line gives the answer, only the answer.
-
-    A line with a question mark has none, unless it gives the answer. If *least* is not 0, a line is also the answer if
-    it has only moves, and at least that many, or only the word "infeasible".
-    """
+    # A line with a question mark has none, unless it gives the answer. If `least` is not 0, a line is also the answer
+    # if it has only moves, and at least that many, or only the word "infeasible".
     if len(line) > MAX_LINE:
         return ()
     if (answer := find_answer(line)) is not None:
@@ -265,7 +257,6 @@ def _listed(match: re.Match[str], base: int) -> Move:
 
 
 def way_of(word: str) -> Direction:
-    """Return the direction that *word* names."""
     plain = word.lower()
     return _WAYS[plain if plain in _WAYS else _ENDING.sub("", plain)]
 
@@ -333,7 +324,7 @@ def _located(match: re.Match[str]) -> Said:
 
 
 def _chain(line: str) -> Moves | None:
-    """Read a chain of cells such as ``(1,1) → (1,2) → (2,2)``; ``None`` for another form. A long chain is cut."""
+    # A long chain is cut.
     head = _CHAIN.match(line)
     if head is None:
         return None
@@ -354,7 +345,7 @@ def _chain(line: str) -> Moves | None:
 
 
 def _numbered(line: str) -> Moves | None:
-    """Read ``STEP 3: Move DOWN from (1,3) to (2,3)``, ``3. Move right`` or ``Move left to (2,3)``; else ``None``."""
+    # Move right` or `Move left to (2,3)`; else `None``.
     match = _STEP.match(line)
     if match is None or match["rest"].strip(" .*)") or (match["way"] is None and match["b1"] is None):
         return None
@@ -370,7 +361,6 @@ def _numbered(line: str) -> Moves | None:
 
 
 def _labelled(line: str) -> Moves | None:
-    """Read ``Path: right, right, down`` or a line with nothing but directions; return ``None`` for any other line."""
     label = _LABEL.match(line)
     start = label.end() if label else len(line) - len(line.lstrip(" *>-"))
     moves = read_moves(line, start, len(line), label=label["label"].lower() if label else "")

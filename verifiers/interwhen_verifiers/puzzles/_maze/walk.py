@@ -65,7 +65,6 @@ class WalkState:
 
     @property
     def key(self) -> str:
-        """The state, with the walk so far, as a short text for the keys of claims."""
         walk = self.walk
         ways = (walk.cell, walk.before, walk.way, walk.turn, walk.right, walk.left, walk.is_counted, walk.number)
         frames = " ".join(f"{frame.order}{frame.base}{frame.is_from_below:d}" for frame in self.frames)
@@ -87,17 +86,13 @@ class _Fault(Exception):
 
 
 def begin(problem: MazeProblem) -> WalkState:
-    """Return the state before the first line of the reasoning or of the answer."""
     confirmed = problem.base is not None and bool(problem.order)
     return WalkState(all_frames(problem), Walk(problem.maze.start), is_confirmed=confirmed)
 
 
 def locate(problem: MazeProblem, place: WalkState, said: Located) -> Outcome:
-    """Compare the stated position *said* with the maze, and learn from it how the text writes coordinates.
-
-    The start or exit passes if the position is right in one way in which the text may write coordinates. A wrong
-    position is a violation only if that way is certain. *place* is the state before the statement.
-    """
+    # The start or exit passes if the position is right in one way in which the text may write coordinates. A wrong
+    # position is a violation only if that way is certain. `place` is the state before the statement.
     maze = problem.maze
     if said.what == "here":
         if place.walk.cell is None or not place.is_confirmed:
@@ -153,17 +148,13 @@ def walk(problem: MazeProblem, place: WalkState, moves: Moves, *, whole: bool = 
 
 
 def _names_runs(maze: Maze, moves: Moves) -> bool:
-    """Tell whether *moves* are the directions of the straight runs of the marked path, some of which are longer."""
     ways = [direction_between(one, other) for one, other in pairwise(maze.path)]
     runs = [way for way, _ in groupby(ways)]
     return 1 < len(runs) < len(ways) and [(step.way, step.count) for step in moves.steps] == [(way, 1) for way in runs]
 
 
 def judge_field(place: WalkState, said: Field) -> Verdict:
-    """Compare the stated property *said* with the last step of the walk in *place*.
-
-    The verdict is ``Unknown`` if the walk so far is not known well enough.
-    """
+    # The verdict is `Unknown` if the walk so far is not known well enough.
     last = place.walk
     if said.name == "turn":
         if last.turn is None or last.turn == "back":
@@ -188,10 +179,7 @@ def judge_field(place: WalkState, said: Field) -> Verdict:
 
 
 def judge_rotation(said: Rotation) -> Verdict:
-    """Judge *said*: whether going from one direction to the other is the stated turn.
-
-    The verdict is ``Unknown`` if the two directions are the same or opposite.
-    """
+    # The verdict is `Unknown` if the two directions are the same or opposite.
     right = turn_between(said.one, said.other)
     if right in {"straight", "back"} and right != said.turn:
         return Unknown("that is no turn to the side")
@@ -228,10 +216,8 @@ def _walk_by_pairs(problem: MazeProblem, place: WalkState, moves: Moves) -> Outc
 def _replayed(
     problem: MazeProblem, last: Walk, moves: Moves, frames: Iterable[CoordinateFrame]
 ) -> tuple[list[tuple[CoordinateFrame, Walk]], _Fault | None]:
-    """Replay *moves* after the walk *last*, once for each of *frames*, the possible meanings of coordinates.
-
-    Return the frames in which all moves can be made, with the walks after them, and the first fault, or ``None``.
-    """
+    # Replay `moves` after the walk `last`, once for each of `frames`, the possible meanings of coordinates. Return the
+    # frames in which all moves can be made, with the walks after them, and the first fault, or `None`.
     alive: list[tuple[CoordinateFrame, Walk]] = []
     fault: _Fault | None = None
     for frame in frames:
@@ -243,10 +229,6 @@ def _replayed(
 
 
 def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame) -> Walk:
-    """Return the walk that *moves* continue: the *last* walk, a new walk from the start, or one from another cell.
-
-    Raises :class:`_Fault` if the moves are the next step by their number, and do not begin where the walk ended.
-    """
     step = moves.steps[0]
     cell = last.cell if step.before is None else frame.cell(step.before.numbers)
     if cell is None:
@@ -263,7 +245,7 @@ def _begun(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFram
 
 
 def _replay(problem: MazeProblem, last: Walk, moves: Moves, frame: CoordinateFrame | None) -> Walk:
-    """Return the walk after *moves*. Raises :class:`_Fault` for a move that cannot be made from where *last* ends."""
+    # Raises `_Fault` for a move that cannot be made from where `last` ends.
     maze = problem.maze
     rows, columns = maze.size
     for step in moves.steps:
@@ -329,7 +311,6 @@ def _named(frames: Frames, pair: Pair) -> Frames:
 
 
 def _written(frames: Frames, cell: Cell) -> str:
-    """Return the likeliest coordinates of *cell*: those in the first frame."""
     return str(frames[0].pair(cell))
 
 
@@ -348,10 +329,7 @@ _NO_WAY = re.compile(r"infeasible|no (?:path|way|solution)|impossible|none", re.
 
 
 def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
-    """Compare the stated number of turns *said* with the turns of the marked path.
-
-    The verdict is ``Unknown`` if no path is marked, and for a number that may be right for *last*, the walk so far.
-    """
+    # The verdict is `Unknown` if no path is marked, and for a number that may be right for `last`, the walk so far.
     verdict = _judge_turns(problem, TURN_QUESTIONS[said.kind], said.number)
     is_high = said.number > sum(said.kind in {turn, "total"} for turn in problem.maze.turns)
     if isinstance(verdict, Violation) and said.is_tally and not is_high and last.cell != problem.maze.goal:
@@ -360,7 +338,6 @@ def judge_count(problem: MazeProblem, said: Count, last: Walk) -> Verdict:
 
 
 def judge_place(problem: MazeProblem, place: str) -> Verdict:
-    """Judge whether the exit is at *place*, as seen from the start; ``Unknown`` if *place* is not understood."""
     holds = _is_there(problem.maze, place)
     if holds is None:
         return Unknown(f"{place[:40]!r} was not understood")
@@ -368,11 +345,8 @@ def judge_place(problem: MazeProblem, place: str) -> Verdict:
 
 
 def judge_final(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge *final*, the answer to the question of the prompt: a number, yes or no, or a list of moves.
-
-    The verdict is ``Unknown`` if the question or the answer is not understood, or if no path is marked and it asks for
-    turns.
-    """
+    # The verdict is `Unknown` if the question or the answer is not understood, or if no path is marked and it asks for
+    # turns.
     chosen = choose(final.text, problem.options) if problem.options else None
     text = chosen[1] if chosen else final.text
     match problem.asked:
@@ -413,10 +387,7 @@ def _judge_yes(problem: MazeProblem, text: str) -> Verdict:
 
 
 def _judge_way(problem: MazeProblem, final: MazeAnswer) -> Verdict:
-    """Judge *final*: a list of moves from start to exit, or that there is no way.
-
-    If the question asks for moves, the list must be a shortest one.
-    """
+    # If the question asks for moves, the list must be a shortest one.
     if final.moves is None:
         if not _NO_WAY.fullmatch(final.text.strip(" .!")):
             return Unknown("the answer is no list of moves")
@@ -443,7 +414,6 @@ _PLACE_WORDS = (_UP | _DOWN | _LEFT | _RIGHT | {"directly", "to", "the", "and", 
 
 
 def _is_there(maze: Maze, place: str) -> bool | None:
-    """Tell whether the exit is at *place*, as seen from the start. Return ``None`` if *place* is not understood."""
     rows, columns = maze.goal[0] - maze.start[0], maze.goal[1] - maze.start[1]
     words = set(re.findall(r"[a-z]+", place.lower()))
     up, down, left, right = (bool(words & names) for names in (_UP, _DOWN, _LEFT, _RIGHT))

@@ -136,12 +136,10 @@ _TRAILING = " \t.,;:*_`\r\\"
 
 
 def corrects(text: str, at: int = 0) -> bool:
-    """Tell whether *text* corrects an earlier statement or mentions a failure, from the offset *at* on."""
     return _CORRECTION.search(text, at) is not None
 
 
 def read_line(text: str, problem: PlanningProblem) -> Line:
-    """Read the line *text* of a plan for *problem*: its actions, the end mark, a remark, or a doubt."""
     if len(text) > LONGEST:
         return Doubt(f"a line of more than {LONGEST:,} characters is not read")
     if text.strip(_TRAILING).lower() == "[plan end]":
@@ -178,10 +176,7 @@ def _bracketed(
 
 
 def _called(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | Doubt | None:
-    """Read an action in the form of a function call, such as ``PickUp(red)``; return ``None`` for other lines.
-
-    The result is a doubt if the call may name an action and is not understood.
-    """
+    # The result is a doubt if the call may name an action and is not understood.
     match = _CALL.fullmatch(text, at)
     if match is None:
         return None
@@ -193,14 +188,13 @@ def _called(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _bare(text: str, at: int, number: int | None, problem: PlanningProblem) -> tuple[ActionStep, ...] | None:
-    """Read an action in PDDL without its brackets. Return ``None`` unless the problem has this action."""
+    # Read an action in PDDL without its brackets. Return `None` unless the problem has this action.
     end = len(text.rstrip(_TRAILING))
     step = _step(tuple(text[at:end].lower().split()), at, end, number, problem) if end - at <= _SENTENCE else None
     return (step,) if isinstance(step, ActionStep) and not step.fault else None
 
 
 def _step(words: Atom, start: int, end: int, number: int | None, problem: PlanningProblem) -> ActionStep | Doubt | None:
-    """Return the action that *words* name, a doubt if they may name another one, or ``None`` for a fact or a remark."""
     name = _name(words, problem)
     if name not in problem.domain.operators:
         known = len(words) <= 1 or name in problem.domain.predicates
@@ -238,7 +232,6 @@ def _told(
 
 
 def _read_action(said: str) -> Atom | None:
-    """Read the action in the English text *said*, with or without a remark after it; ``None`` if there is none."""
     action = read_telling(said.rstrip(_TRAILING))
     remark = _REMARK.search(said)
     if action is not None or remark is None or _NO_REMARK.search(said, remark.end()) or corrects(said, remark.end()):
@@ -247,7 +240,6 @@ def _read_action(said: str) -> Atom | None:
 
 
 def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) -> Aside | Doubt:
-    """Return a doubt for the line *text* if it may be an action in unknown words, else a remark."""
     operators = problem.domain.operators
     brackets = [match[1].lower().split()[:1] for match in _BRACKET.finditer(text, at)]
     if any(_name(tuple(words), problem) in operators for words in brackets):
@@ -264,7 +256,7 @@ def _unread(text: str, at: int, number: int | None, problem: PlanningProblem) ->
 
 
 def _describes(text: str, problem: PlanningProblem) -> bool:
-    """Tell whether *text* only describes a state, the goal or the plan. It does not if it has an unknown word."""
+    # Tell whether `text` only describes a state, the goal or the plan. It does not if it has an unknown word.
     said = text.lower()
     names = problem.objects.keys() | problem.aliases.keys()
     words = {match[0] for match in re.finditer(r"[a-z]++", _CONDITION.sub(" ", said))}
@@ -274,7 +266,6 @@ def _describes(text: str, problem: PlanningProblem) -> bool:
 
 
 def _is_verb(word: str, problem: PlanningProblem) -> bool:
-    """Tell whether *word*, at the start of a line, may be the verb of an action."""
     return (
         word[:1].isalpha() and word not in _REMARKS and word not in problem.objects and not word.endswith(("ing", "'s"))
     )

@@ -39,11 +39,10 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Domain:
-    """A planning domain: its actions, predicates, types and constants.
+    """A planning domain: its actions, predicates, types and constants."""
 
-    ``operators`` maps the name of each action to the action, ``constants`` each constant to its type, and ``above``
-    each type to all types that it belongs to, itself included.
-    """
+    # `operators` maps the name of each action to the action, `constants` each constant to its type, and `above` each
+    # type to all types that it belongs to, itself included.
 
     name: str
     operators: Mapping[str, Operator]
@@ -67,12 +66,11 @@ class PlanningProblem:
 
 
 def show(atom: Atom) -> str:
-    """Format *atom* in PDDL."""
     return f"({' '.join(atom)})"
 
 
 def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
-    """Return why *values* cannot be the arguments of the action *name*; an empty string if they can."""
+    # Return why `values` cannot be the arguments of the action `name`; an empty string if they can.
     parameters = problem.domain.operators[name].parameters
     if len(values) != len(parameters):
         count = len(parameters)
@@ -87,24 +85,17 @@ def misfit(problem: PlanningProblem, name: str, values: tuple[str, ...]) -> str:
 
 
 def unmet(literals: Literals, state: State, bound: Mapping[str, str] | None = None) -> tuple[str, ...]:
-    """Return a text for each of *literals* that is not true in *state*. *bound* maps variables to their values."""
+    # Return a text for each of `literals` that is not true in `state`. `bound` maps variables to their values.
     missing = [f"{show(atom)} does not hold" for atom in _ground(literals.yes, bound or {}) if atom not in state]
     return (*missing, *(f"{show(atom)} holds" for atom in _ground(literals.no, bound or {}) if atom in state))
 
 
 def bind(operator: Operator, values: Iterable[str]) -> dict[str, str]:
-    """Return a map from each parameter of *operator* to its value in *values*, which have the order of the parameters.
-
-    Raises :class:`ValueError` for another number of values.
-    """
     return {variable: value for (variable, _), value in zip(operator.parameters, values, strict=True)}
 
 
 def after(operator: Operator, state: State, bound: Mapping[str, str]) -> State:
-    """Return *state* after the action *operator*, whose parameters have the values *bound*.
-
-    As in PDDL, a fact that the action both deletes and adds is true afterwards.
-    """
+    # As in PDDL, a fact that the action both deletes and adds is true afterwards.
     return (state - frozenset(_ground(operator.effect.no, bound))) | frozenset(_ground(operator.effect.yes, bound))
 
 
@@ -129,7 +120,7 @@ class PddlError(ValueError):
 
 
 def read_domain(text: str) -> Domain:
-    """Read the only domain in *text*. Raises :class:`PddlError` if any part cannot be read."""
+    # Raises `PddlError` if any part cannot be read.
     sections = _sections(text, "domain")
     asked = {str(each) for part in sections.get(":requirements", []) for each in part}
     unknown = (asked - _KNOWN) | (set(sections) - _DOMAIN_PARTS)
@@ -150,7 +141,7 @@ def read_domain(text: str) -> Domain:
 
 
 def read_problem(text: str, domain: Domain) -> PlanningProblem:
-    """Read the only problem in *text*, for *domain*. Raises :class:`PddlError` if any part cannot be read."""
+    # Raises `PddlError` if any part cannot be read.
     sections = _sections(text, "problem")
     unknown = set(sections) - _PROBLEM_PARTS
     if unknown or not sections.keys() >= {":init", ":goal"}:
@@ -176,10 +167,6 @@ _PROBLEM_PARTS = {"problem", ":domain", ":requirements", ":objects", ":init", ":
 
 
 def parse(text: str) -> list[Node]:
-    """Return the expressions in *text* as nested lists, in lower case and without comments.
-
-    Raises :class:`PddlError` if brackets do not match, and if the text is too long or too deep.
-    """
     if len(text) > LONGEST:
         raise PddlError(f"a text must have at most {LONGEST:,} characters, got {len(text):,}; give a shorter one")
     stack: list[list[Node]] = [[]]
@@ -203,10 +190,6 @@ def parse(text: str) -> list[Node]:
 
 
 def _sections(text: str, kind: str) -> dict[str, list[list[Node]]]:
-    """Return the parts of the definition in *text*, as a map from the name of a part to its contents without the name.
-
-    Raises :class:`PddlError` if *text* is no definition of this *kind*, ``domain`` or ``problem``.
-    """
     whole = _list(_one(parse(text)))
     if not whole or whole[0] != "define":
         raise PddlError(f"a {kind} must begin with (define ({kind} NAME), got {text[:60]!r}")
@@ -275,7 +258,7 @@ def _atom(part: Sequence[Node]) -> Atom:
 
 
 def _typed(words: Sequence[Node]) -> Iterator[tuple[str, str]]:
-    """Yield the names and types in a list such as ``a b - block c``. A name without a type has the type ``object``."""
+    # A name without a type has the type `object`.
     waiting: list[str] = []
     rest = iter(words)
     for node in rest:
@@ -371,7 +354,6 @@ _TELLINGS: tuple[tuple[re.Pattern[str], str], ...] = (
 
 
 def read_statement(text: str) -> PlanningProblem | None:
-    """Read the last blocksworld problem in English in *text*; ``None`` if it is not understood or too long."""
     low = text.lower()
     at = low.rfind(_INITIAL)
     goal_at = low.find(_GOAL, at)
@@ -389,7 +371,6 @@ def read_statement(text: str) -> PlanningProblem | None:
 
 
 def _facts(text: str) -> tuple[Atom, ...]:
-    """Return the facts in *text*; no facts if one of them is not understood."""
     found = [_match(_FACTS, each.strip()) for each in _ROW.split(" ".join(text.split()).strip(" .,"))]
     return () if None in found else tuple(atom for atom in found if atom)
 
@@ -400,5 +381,4 @@ def _match(patterns: tuple[tuple[re.Pattern[str], str], ...], text: str) -> Atom
 
 
 def read_telling(text: str) -> Atom | None:
-    """Read an action in lower-case English, such as ``stack the red block on the blue block``; else return ``None``."""
     return _match(_TELLINGS, text)
