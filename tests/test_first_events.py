@@ -105,7 +105,7 @@ def report(tmp_path_factory):
 )
 @pytest.mark.parametrize("event", ENDS)
 @pytest.mark.parametrize("way", ["FastTransport", "Httpx2Transport-trio", "wrap", "gateway"])
-def test_a_first_event_imports_and_compiles_nothing(way, event, report):
+def test_first_event_imports_and_compiles_no_module(way, event, report):
     if way in ("gateway", "wrap"):
         pytest.importorskip({"gateway": "starlette", "wrap": "openai"}[way], reason="an extra is not installed")
     ended, found = report(way)[event]

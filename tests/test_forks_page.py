@@ -8,7 +8,7 @@ from tests.forked_scripts import run_script
 PAGE = Path(__file__).parents[1] / "docs" / "forks.md"
 
 
-def test_polls_come_later_after_text_without_mistakes(tmp_path):
+def test_polls_become_rarer_after_right_text(tmp_path):
     path = tmp_path / "page.py"
     path.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)))
     done = run_script(path)

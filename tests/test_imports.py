@@ -45,7 +45,7 @@ ANNEXES = (
 )
 
 
-def test_importing_the_package_imports_nothing_heavy():
+def test_package_import_loads_no_heavy_module():
     # Which modules, and not how long: that depends on the machine and on what else it does. What the two dependencies
     # import themselves is theirs: anyio before 4.13 imports ssl and logging at once.
     code = (
@@ -61,7 +61,7 @@ MOST_DATACLASSES = 17
 MOST_MODULES = 55
 
 
-def test_importing_the_package_defines_few_dataclasses_in_few_modules():
+def test_package_import_defines_few_dataclasses_and_modules():
     code = """if True:
         import dataclasses, sys, interwhen
         ours = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "interwhen"}
@@ -75,7 +75,7 @@ def test_importing_the_package_defines_few_dataclasses_in_few_modules():
     assert 5 < records <= MOST_DATACLASSES, "make a record that only our code makes a msgspec.Struct"
 
 
-def test_importing_the_package_imports_no_annex():
+def test_package_import_loads_no_optional_package():
     code = (
         "import interwhen, sys; print(*{name.split('.')[1] for name in sys.modules if name.startswith('interwhen.')})"
     )
@@ -83,7 +83,7 @@ def test_importing_the_package_imports_no_annex():
     assert set(done.stdout.split()) & set(ANNEXES) == set()
 
 
-def test_all_is_what_is_there():
+def test_facade_all_equals_its_public_names():
     for name in interwhen.__all__:
         getattr(interwhen, name)  # some are imported now
     there = {

@@ -86,7 +86,7 @@ def server_url():
     thread.join(60)
 
 
-def test_a_run_of_your_own_works_as_its_page_shows(server_url: str, tmp_path: Path) -> None:
+def test_example_run_works_as_its_page_shows(server_url: str, tmp_path: Path) -> None:
     (code,) = blocks((ROOT / "docs" / "runs.md").read_text(encoding="utf-8"))
     assert "http://localhost:8000/v1" in code
     printed = run(tmp_path / "journey.py", code.replace("http://localhost:8000/v1", server_url))

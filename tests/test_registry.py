@@ -157,16 +157,16 @@ def acme(install: Install) -> Path:
 
 
 class TestListing:
-    def test_a_third_party_verifier_is_listed_with_its_origin(self, acme: Path) -> None:
+    def test_third_party_verifier_is_listed_with_its_origin(self, acme: Path) -> None:
         [dates] = [p for p in r.verifiers() if p.name == "dates"]
         assert dates == r.Plugin("dates", "acme-dates", "2.1", "acme_dates:dates")
 
-    def test_listing_imports_nothing(self, acme: Path) -> None:
+    def test_listing_imports_no_plugin(self, acme: Path) -> None:
         r.verifiers()
         r.models()
         assert not {"acme_dates", "acme_broken", "acme_exits"} & set(sys.modules)
 
-    def test_loading_is_told_when_it_is_asked_for(self, acme: Path) -> None:
+    def test_listing_reports_load_errors_on_request(self, acme: Path) -> None:
         found = {p.name: p for p in r.verifiers(load=True) if p.distribution == "acme-dates"}
         assert (found["dates"].loaded, found["dates"].error) == (True, "")
         assert found["broken"].loaded is False
@@ -177,17 +177,17 @@ class TestListing:
 
 
 class TestSpecs:
-    def test_a_name(self, acme: Path) -> None:
+    def test_monitor_loads_by_name(self, acme: Path) -> None:
         assert r.load_monitor("dates").name == "dates"
 
-    def test_a_name_with_its_distribution(self, acme: Path) -> None:
+    def test_monitor_loads_by_distribution_and_name(self, acme: Path) -> None:
         assert r.load_monitor("acme-dates/dates").name == "dates"
 
-    def test_a_mapping(self, acme: Path) -> None:
+    def test_monitor_loads_from_mapping(self, acme: Path) -> None:
         monitor = r.load_monitor({"name": "dates", "level": "flag", "required": False, "remedy": Resample()})
         assert (monitor.level, monitor.required, monitor.remedy) == ("flag", False, Resample())
 
-    def test_a_factory(self) -> None:
+    def test_monitor_loads_from_factory(self) -> None:
         assert r.load_monitor(plain).name == "plain"
 
     def test_a_monitor_is_returned_as_it_is(self) -> None:
@@ -198,11 +198,11 @@ class TestSpecs:
         r.load_monitor('dates:calendar=gregorian, tolerance=2 ,words=["a","b"]')
         assert sys.modules["acme_dates"].SEEN == [("gregorian", 2.0, ("a", "b"))]
 
-    def test_a_single_value_is_a_list_of_one(self, acme: Path) -> None:
+    def test_single_value_becomes_one_element_list(self, acme: Path) -> None:
         r.load_monitor("dates:calendar=gregorian,words=easter")
         assert sys.modules["acme_dates"].SEEN[-1] == ("gregorian", 0.5, ("easter",))
 
-    def test_how_a_list_is_written_is_said_where_one_is_wrong(self) -> None:
+    def test_invalid_list_option_explains_the_syntax(self) -> None:
         from interwhen.registry import converted
 
         assert converted("x", "skip", "a", list[str]) == ["a"]
@@ -214,7 +214,7 @@ class TestSpecs:
         with pytest.raises(PluginError):
             converted("x", "rules", "a", dict[str, str])
 
-    def test_options_of_a_class(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_class_constructor_options_are_converted(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from interwhen.registry import split_options
 
         class Factory:
@@ -222,13 +222,13 @@ class TestSpecs:
 
         assert split_options("x", Factory, {"limit": "2"}) == ({"limit": 2.0}, {})
 
-    def test_an_option_that_the_factory_has_is_the_factorys(self, install: Install) -> None:
+    def test_factory_option_takes_precedence_over_generic_one(self, install: Install) -> None:
         from interwhen.registry import split_options
 
         own, generic = split_options("plain", plain, {"level": "anything", "phase": "answer"})
         assert (own, generic) == ({"level": "anything"}, {"phase": "answer"})
 
-    def test_a_factory_with_open_options_gets_the_others(self, acme: Path) -> None:
+    def test_factory_with_var_keywords_gets_unknown_options(self, acme: Path) -> None:
         assert r.load_monitor("open_rest:colour=red,level=flag").level == "flag"
         assert sys.modules["acme_dates"].SEEN == [{"colour": "red"}]
 
@@ -252,30 +252,30 @@ class TestSpecs:
             ("remedy=auto,end=unverified,place=append", "remedy", Auto(place="append", end="unverified")),
         ],
     )
-    def test_generic_options(self, acme: Path, options: str, field: str, value: object) -> None:
+    def test_generic_options_set_monitor_fields(self, acme: Path, options: str, field: str, value: object) -> None:
         assert getattr(r.load_monitor(f"dates:{options}"), field) == value
 
-    def test_on_error_as_a_record(self, acme: Path) -> None:
+    def test_on_error_accepts_a_record(self, acme: Path) -> None:
         for value in (Retry(4), {"times": 4}):
             assert r.load_monitor({"name": "dates", "on_error": value}).on_error == Retry(4)
         for value in ("ajar", "retry:x", 3, {"times": -1}, {"times": "x"}, {"attempts": 3}):
             with pytest.raises(PluginError, match=r"'dates'.*(on_error|times)"):
                 r.load_monitor({"name": "dates", "on_error": value})
 
-    def test_a_ladder_as_a_record(self, acme: Path) -> None:
+    def test_remedy_accepts_a_record(self, acme: Path) -> None:
         assert r.load_monitor({"name": "dates", "remedy": Auto(samples=3)}).remedy == Auto(samples=3)
 
-    def test_the_deadline_is_the_verifiers(self, acme: Path) -> None:
+    def test_deadline_option_sets_the_verifier_deadline(self, acme: Path) -> None:
         assert r.load_monitor("dates:deadline=0.25").verifier.deadline == 0.25
 
-    def test_several(self, acme: Path) -> None:
+    def test_several_specs_load_together(self, acme: Path) -> None:
         one, two = r.load_monitors(["dates", plain()])
         assert (one.name, two.name) == ("dates", "plain")
         assert [m.name for m in r.load_monitors("dates")] == ["dates"]
         assert [m.name for m in r.load_monitors({"name": "dates"})] == ["dates"]
         assert r.load_monitors(()) == ()
 
-    def test_a_factory_that_makes_several(self, acme: Path) -> None:
+    def test_factory_may_return_several_monitors(self, acme: Path) -> None:
         made = r.load_monitors(["pair:calendar=mayan,delivery=observe", "dates"])
         assert [(monitor.name, monitor.delivery) for monitor in made[:2]] == [
             ("mayan-a", "observe"),
@@ -291,7 +291,7 @@ class TestSpecs:
         assert r.why_failed("pair").endswith("makes the monitors 'julian-a', 'julian-b'")
         assert "must differ, got 'same' twice" in r.why_failed("twins")
 
-    def test_two_of_one_name(self, acme: Path) -> None:
+    def test_duplicate_monitor_names_are_refused(self, acme: Path) -> None:
         with pytest.raises(UsageError, match=r"must differ, got 'dates' twice.*label="):
             r.load_monitors(["dates", "dates"])
         assert len(r.load_monitors(["dates", "dates:label=others"])) == 2
@@ -328,18 +328,18 @@ class TestFaults:
             ("dates:tolerance=\ud800", r"option tolerance must have a value that fits"),
         ],
     )
-    def test_a_plug_in_error_says_what_and_what_to_do(self, acme: Path, spec: str, message: str) -> None:
+    def test_plugin_error_says_what_and_what_to_do(self, acme: Path, spec: str, message: str) -> None:
         with pytest.raises(PluginError, match=message) as caught:
             r.load_monitor(spec)
         assert caught.value.name == spec.partition(":")[0]
 
-    def test_a_factory_of_any_group_has_annotations_that_resolve(self, acme: Path) -> None:
+    def test_unresolvable_factory_annotation_is_an_error(self, acme: Path) -> None:
         with pytest.raises(
             PluginError, match=r"the annotation of its option 'when' must be resolvable, got 'datetime'"
         ):
             r.make("interwhen.verifiers", "hidden:when=today", {})
 
-    def test_a_key_that_is_no_text(self, acme: Path) -> None:
+    def test_non_text_option_key_is_refused(self, acme: Path) -> None:
         with pytest.raises(PluginError, match=r"must be among .*, got 5"):
             r.load_monitor({"name": "dates", 5: "x"})  # type: ignore[dict-item]
 
@@ -348,7 +348,7 @@ class TestFaults:
             r.load_monitor("broken")
         assert isinstance(caught.value.__cause__, ModuleNotFoundError)
 
-    def test_two_distributions_with_one_name(self, acme: Path, install: Install) -> None:
+    def test_name_in_two_distributions_needs_qualification(self, acme: Path, install: Install) -> None:
         install("beta", "1", "[interwhen.verifiers]\ndates = acme_dates:dates\n")
         with pytest.raises(PluginError, match=r"got 2 that offer it.*write one of: acme-dates/dates, beta/dates"):
             r.load_monitor("dates")
@@ -356,12 +356,12 @@ class TestFaults:
         assert {p.loaded for p in r.verifiers(load=True) if p.name == "dates"} == {True}
 
     @pytest.mark.parametrize("spec", [{"level": "flag"}, {"name": 3}, 7, yes])
-    def test_nothing_of_the_kind(self, spec: object) -> None:
+    def test_invalid_monitor_spec_is_refused(self, spec: object) -> None:
         with pytest.raises(UsageError) as caught:
             r.load_monitor(spec)
         assert not isinstance(caught.value, PluginError)
 
-    def test_a_verifier_whose_deadline_is_fixed(self) -> None:
+    def test_fixed_deadline_option_is_refused(self) -> None:
         from interwhen.registry import apply_generic
 
         monitor = Monitor(name="m", verifier=Opaque(), extractor=lambda segment: ())
@@ -370,7 +370,7 @@ class TestFaults:
 
 
 class TestReports:
-    def test_a_description(self, acme: Path) -> None:
+    def test_describe_lists_options_and_monitors(self, acme: Path) -> None:
         report = r.describe("dates")
         assert report.summary == "Checks dates."
         assert any(option.startswith("tolerance: ") and "0.5" in option for option in report.options)
@@ -386,7 +386,7 @@ class TestReports:
             if plugin.distribution.startswith("interwhen"):
                 assert ":`" not in r.describe(plugin.name).summary
 
-    def test_a_description_of_one_that_needs_options(self, acme: Path) -> None:
+    def test_describe_without_required_options_lists_no_monitors(self, acme: Path) -> None:
         assert r.describe("needs").monitors == ()
 
     def test_why_failed_shows_where(self, acme: Path) -> None:
@@ -396,34 +396,34 @@ class TestReports:
         assert "importlib" not in text
         assert "no table" in r.why_failed("raises")
 
-    def test_why_failed_of_one_that_works(self, acme: Path) -> None:
+    def test_why_failed_reports_working_plugin(self, acme: Path) -> None:
         assert (
             r.why_failed("dates")
             == "plug-in 'dates' works: acme_dates:dates of acme-dates 2.1 makes the monitor 'dates'"
         )
 
-    def test_why_failed_of_one_that_is_not_there(self) -> None:
+    def test_why_failed_reports_missing_plugin(self) -> None:
         assert "not installed" in r.why_failed("zzz")
 
 
 class TestModels:
-    def test_a_plug_in_that_returns_no_model(self, acme: Path) -> None:
+    def test_plugin_returning_no_model_is_an_error(self, acme: Path) -> None:
         with pytest.raises(PluginError, match="its factory must return a Model, got 'tiny'"):
             r.load_model("opened:tiny")
 
-    def test_a_plug_in_that_raises(self, acme: Path) -> None:
+    def test_raising_model_plugin_is_an_error(self, acme: Path) -> None:
         with pytest.raises(PluginError, match="its factory must accept its options, and raised"):
             r.load_model("failing")
 
-    def test_an_unknown_one(self) -> None:
+    def test_unknown_model_suggests_a_name(self) -> None:
         with pytest.raises(PluginError, match=r"did you mean 'local'"):
             r.load_model("locla")
 
-    def test_an_unknown_api(self) -> None:
+    def test_unknown_api_is_refused(self) -> None:
         with pytest.raises(UsageError, match="api must be one of completions, chat, got 'chats'"):
             r.load_model("http://localhost:1/v1", name="m", api="chats")  # type: ignore[arg-type]
 
-    def test_spaces_around_an_address(self) -> None:
+    def test_spaces_around_address_are_ignored(self) -> None:
         assert r.load_model(" http://localhost:1/v1\n", name="m").name == "m@localhost:1"
 
     def test_a_server_needs_a_name(self) -> None:
@@ -431,7 +431,7 @@ class TestModels:
             r.load_model("http://localhost:1/v1")
 
     @pytest.mark.parametrize(("api", "kind"), [("completions", "CompletionsModel"), ("chat", "ChatModel")])
-    def test_a_server(self, api: r.Api, kind: str) -> None:
+    def test_model_loads_from_server_address(self, api: r.Api, kind: str) -> None:
         model = r.load_model("http://localhost:1/v1", name="tiny", api=api)
         assert type(model).__name__ == kind
         assert r.load_model(model) is model
@@ -443,5 +443,5 @@ def test_the_registry_imports_no_plug_in() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_its_facade_names_what_is_there() -> None:
+def test_registry_all_names_exist() -> None:
     assert all(hasattr(r, name) for name in r.__all__)

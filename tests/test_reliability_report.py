@@ -45,7 +45,7 @@ def run(folder, works, not_built=("P6",)):
     )  # fmt: skip
 
 
-def test_a_suite_that_shows_every_row_writes_the_table(tmp_path):
+def test_complete_suite_writes_the_table(tmp_path):
     found = run(tmp_path, works=True)
     assert found.returncode == 0, found.stdout
     page = (tmp_path / "out.md").read_text()
@@ -55,7 +55,7 @@ def test_a_suite_that_shows_every_row_writes_the_table(tmp_path):
     assert "5 tests, 61 tries, over 3 rows." in page
 
 
-def test_a_row_without_a_passing_test_fails_and_is_named(tmp_path):
+def test_row_without_passing_test_fails_by_name(tmp_path):
     found = run(tmp_path, works=False)
     assert found.returncode == 1
     assert "without a passing test: W2" in found.stdout
@@ -63,7 +63,7 @@ def test_a_row_without_a_passing_test_fails_and_is_named(tmp_path):
     assert "W2" not in (tmp_path / "out.md").read_text()
 
 
-def test_a_row_of_what_is_not_built_is_said_to_be_and_no_other_is_excused(tmp_path):
+def test_only_listed_unbuilt_rows_are_excused(tmp_path):
     found = run(tmp_path, works=True)
     assert "| P6 | third |  | not built yet | 0 | 0 |" in (tmp_path / "out.md").read_text()
     assert found.returncode == 0, found.stdout
@@ -72,14 +72,14 @@ def test_a_row_of_what_is_not_built_is_said_to_be_and_no_other_is_excused(tmp_pa
     assert "without a passing test: P6" in found.stdout
 
 
-def test_a_row_that_is_built_after_all_is_named(tmp_path):
+def test_row_listed_unbuilt_but_tested_is_reported(tmp_path):
     found = run(tmp_path, works=True, not_built=("P6", "W2"))
     assert found.returncode == 1
     assert "built, so to be taken out of NOT_BUILT: W2" in found.stdout
     assert "not built yet | 0 | 0 |\n" in (tmp_path / "out.md").read_text()
 
 
-def test_rows_stand_in_the_order_of_the_table_and_others_last():
+def test_rows_follow_table_order_with_others_last():
     assert sorted(["P2", "X3", "W10", "G1", "V1", "W2"], key=place) == ["W2", "W10", "V1", "P2", "G1", "X3"]
     tally = Tally()
     tally.add("W10", "a", "b", 3)

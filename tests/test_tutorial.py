@@ -17,7 +17,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re
 PIP = "python -m pip install --quiet --no-deps --no-build-isolation --no-index"
 
 
-def test_all_blocks_are_files_or_commands():
+def test_every_block_is_file_or_command():
     assert {kind for kind, _ in BLOCKS} == {"python", "sh"}
     assert all(re.match(r"# [\w/.]+\.py\n", code) for kind, code in BLOCKS if kind == "python")
 
@@ -45,7 +45,7 @@ def environment(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_it_works_from_the_first_to_the_last_block(environment, tmp_path):
+def test_tutorial_works_from_first_to_last_block(environment, tmp_path):
     folder = tmp_path / "empty"
     folder.mkdir()
     outputs = []

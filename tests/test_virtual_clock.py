@@ -15,14 +15,14 @@ def anyio_backend():
 
 
 @pytest.mark.anyio
-async def test_an_hour_takes_no_time():
+async def test_virtual_hour_takes_no_real_time():
     before = time.monotonic()
     await anyio.sleep(3600.0)
     assert time.monotonic() - before < 60.0
 
 
 @pytest.mark.anyio
-async def test_a_limit_of_time_is_not_over_before_a_thread_has_begun():
+async def test_virtual_deadline_waits_for_thread_to_start():
     begun = threading.Event()
 
     def work():
@@ -36,7 +36,7 @@ async def test_a_limit_of_time_is_not_over_before_a_thread_has_begun():
 
 
 @pytest.mark.anyio
-async def test_a_thread_that_was_given_up_holds_nothing_up():
+async def test_abandoned_thread_does_not_delay_virtual_time():
     release = threading.Event()
     try:
         async with anyio.create_task_group() as group:

@@ -13,7 +13,7 @@ READERS = {"interwhen._run.consent", "interwhen.journal._records"}
 """The second one declares the fields, and shows the name of a plug-in."""
 
 
-def test_only_consent_reads_what_a_file_names():
+def test_only_listed_modules_read_untrusted_fields():
     found = {
         name
         for name, module in modules().items()

@@ -37,9 +37,9 @@ def circle(imports):
     return []
 
 
-def test_no_imports_run_in_a_circle():
+def test_modules_have_no_import_cycle():
     assert " <- ".join(circle(graph())) == ""
 
 
-def test_a_circle_is_seen():
+def test_import_cycle_is_detected():
     assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})

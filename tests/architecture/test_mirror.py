@@ -73,7 +73,7 @@ def _part_of(name: str) -> str | None:
     return next((part for part in PARTS if name == part or name.startswith(f"{part}.")), None)
 
 
-def test_each_module_has_a_test_of_its_name_or_is_part_of_one_that_has():
+def test_each_module_has_a_named_test_or_owner():
     missing = [
         name
         for name, module in modules().items()
@@ -83,7 +83,7 @@ def test_each_module_has_a_test_of_its_name_or_is_part_of_one_that_has():
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_each_part_belongs_to_a_module_that_has_tests(part):
+def test_each_part_belongs_to_a_tested_module(part):
     owner, why = PARTS[part]
     inside = [name for name, module in modules().items() if _part_of(name) == part and not module.is_package]
     assert inside, f"{part} is gone: remove its row"
@@ -110,7 +110,7 @@ def _reached_from(start: str) -> set[str]:
     return found
 
 
-def test_few_modules_exist_for_one_importer_alone_without_a_test_of_their_name():
+def test_untested_single_importer_modules_stay_few():
     single = [
         name
         for name, module in modules().items()

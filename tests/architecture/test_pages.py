@@ -77,7 +77,7 @@ def test_pages_for_users_name_no_private_module():
     assert found == []
 
 
-def test_no_page_keeps_the_marks_of_a_merge():
+def test_pages_contain_no_merge_markers():
     marked = re.compile(r"^(<{7} |>{7} |={7}$)", re.MULTILINE)
     assert [str(page.relative_to(ROOT)) for page in pages() if marked.search(page.read_text())] == []
 
@@ -93,5 +93,5 @@ def links():
                 yield path, ROOT / target
 
 
-def test_each_link_leads_to_a_file():
+def test_each_link_target_exists():
     assert [(path.name, str(target)) for path, target in links() if not target.exists()] == []

@@ -13,7 +13,7 @@ ALLOWED: dict[str, str] = {
 }
 
 
-def test_no_test_depends_on_how_busy_the_machine_is():
+def test_tests_do_not_depend_on_machine_load():
     found = {f"{each.file}::{each.function}": f"line {each.line}: {each.what}" for each in patience.found()}
     more = {test: what for test, what in found.items() if test not in ALLOWED}
     assert more == {}, "wait for an event, count steps, or read time.thread_time()"
@@ -48,7 +48,7 @@ def test_no_test_depends_on_how_busy_the_machine_is():
         ("expect(page.locator('a')).to_have_count(1)", ""),
     ],
 )
-def test_a_pattern_is_found_and_its_better_form_is_not(code, what):
+def test_load_dependent_patterns_are_detected(code, what):
     (function,) = ast.parse(f"def test():\n    {code}").body
     found = [what for _, what in patience.judge(function, "view/test_page.py")]
     assert [what in each for each in found] == [True] * bool(what)

@@ -44,7 +44,7 @@ def calls(tree):
 
 
 @pytest.mark.source
-def test_the_state_of_the_process_is_changed_in_the_places_that_are_named():
+def test_process_state_changes_only_in_listed_places():
     found = {}
     for path in (path for folder in PACKAGES for path in sorted((ROOT / folder).rglob("*.py"))):
         if "node_modules" in path.parts:

@@ -21,7 +21,7 @@ def test_the_facade_is_small():
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="signatures are written differently by other versions")
-def test_each_promised_name_stands_in_the_list_with_its_signature():
+def test_public_api_list_matches_the_code():
     found = list(lines())
     listed = LIST.read_text(encoding="utf-8").splitlines()
     added, removed = sorted(set(found) - set(listed)), sorted(set(listed) - set(found))
@@ -34,7 +34,7 @@ def test_each_promised_name_exists():
     assert {line.partition("(")[0] for line in lines()} == listed
 
 
-def test_everything_else_is_private():
+def test_modules_outside_facades_are_private():
     public = set(facades())
     for path in sorted((ROOT / "interwhen").rglob("*.py")):
         parts = ["interwhen", *path.relative_to(ROOT / "interwhen").with_suffix("").parts]
@@ -57,7 +57,7 @@ def _imports(path: Path):
 
 
 @pytest.mark.parametrize("folder", ["verifiers", "examples", "interwhen_pytest"])
-def test_shipped_verifiers_and_examples_use_only_what_is_promised(folder):
+def test_shipped_verifiers_and_examples_use_public_api(folder):
     names = {module: set(promised(_file(module))) for module in facades()}
     for path in sorted((ROOT / folder).rglob("*.py")):
         for module, imported in _imports(path):

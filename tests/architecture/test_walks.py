@@ -22,7 +22,7 @@ def named(section):
 
 
 @pytest.mark.parametrize("section", WALKS)
-def test_a_walk_of_the_page_is_what_runs(section):
+def test_documented_walk_matches_the_executed_functions(section):
     walk = anyio.run(WALKS[section])
     ran = list(walk.functions)
     functions = named(section)

@@ -57,7 +57,7 @@ def attempts(done):
     return [attempt for each in done.by_arm.values() for attempt in each]
 
 
-def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
+def test_attempts_run_in_random_order(monkeypatch):
     made = []
 
     async def noted(strategy, *args, budget, **options):
@@ -78,7 +78,7 @@ def test_all_attempts_are_made_in_an_order_of_their_own(monkeypatch):
     assert all(each.right and each.outcome.status == "verified" for each in attempts(done))
 
 
-def test_steps_that_passed_are_no_claim_on_the_answer():
+def test_passing_steps_do_not_verify_the_answer():
     asked = [Exercise(question(monitors=("arithmetic",), prompt="What is it?"), lambda answer: answer == "7")]
     done, rows = play(writer(lambda _: RIGHT), comparison("greedy,until-verified:n=3", exercises=asked, budgets=(100,)))
     assert {each.outcome.scope for each in attempts(done)} == {"steps"}
@@ -88,13 +88,13 @@ def test_steps_that_passed_are_no_claim_on_the_answer():
     assert rows[100, "until-verified:n=3"]["tokens"] > rows[100, "greedy"]["tokens"]  # it did not stop there
 
 
-def test_the_grader_knows_better_than_the_verifier():
+def test_grader_decides_correctness_against_the_verifier():
     done, _ = play(writer(lambda _: RIGHT), comparison(exercises=exercises(1, right="7"), budgets=(50,)))
     assert [each.outcome.status for each in attempts(done)] == ["verified"] * 3
     assert not any(each.right for each in attempts(done))
 
 
-def test_shared_text_is_generated_once_and_billed_to_each():
+def test_shared_text_is_generated_once_but_billed_twice():
     shared, _ = play(writer(lambda _: RIGHT), comparison(count=1))
     alone, _ = play(writer(lambda _: RIGHT), comparison(count=1, share=False))
     length = len(RIGHT)
@@ -113,14 +113,14 @@ def test_sharing_changes_no_row():
     assert rows(True) == rows(False)
 
 
-def test_the_attempts_so_far_are_kept_after_each_exercise():
+def test_attempts_are_saved_after_each_exercise():
     kept = []
     done, _ = play(writer(lambda _: RIGHT), comparison(), keep=kept.append)
     assert [len(attempts(one)) for one in kept] == [6, 12, 18]
     assert kept[-1] == done
 
 
-def test_after_its_time_no_exercise_is_begun():
+def test_no_exercise_begins_after_the_time_limit():
     done, _ = play(writer(lambda _: RIGHT), comparison(minutes=1e-9))
     assert done.exercises == 1
     assert len(attempts(done)) == 6
@@ -145,7 +145,7 @@ def test_a_row_counts_its_attempts():
     assert against.title == "Against greedy"
 
 
-def test_prompts_count_beside_what_was_generated():
+def test_prompt_tokens_count_against_the_budget():
     class Long(ScriptedModel):
         async def stream(self, request):
             return Reads([[Chunk(RIGHT, tokens=20, finish_reason="stop", usage=Usage(60, 50))]])
@@ -156,12 +156,12 @@ def test_prompts_count_beside_what_was_generated():
     assert [row["right per 1,000"] for row in done.report("t", "greedy").tables[1].rows] == [12.5, 12.5]
 
 
-def test_rows_stand_in_the_order_of_budgets_and_of_right_answers():
+def test_rows_are_sorted_by_budget_and_accuracy():
     _, rows = play(telling(WRONG, RIGHT), comparison("greedy,best-of-n:n=2"))
     assert list(rows) == [(50, "best-of-n:n=2"), (50, "greedy"), (100, "best-of-n:n=2"), (100, "greedy")]
 
 
-def test_the_front_holds_what_no_other_beats():
+def test_front_contains_only_undominated_points():
     chosen = comparison("greedy,best-of-n:n=2,best-of-n:n=1", budgets=(100,))
     done, _ = play(telling(WRONG, RIGHT), chosen)
     names = [name for _, name in front(done.by_arm)]
@@ -229,7 +229,7 @@ class Reads:
         self.reads.clear()
 
 
-def test_what_earlier_attempts_left_in_the_cache_is_not_saved():
+def test_cache_hits_from_earlier_attempts_are_not_savings():
     # From an empty cache, it would read the prompt, too.
     counts = iter([Usage(10, 0), Usage(10, 9), Usage(12, 11)])
 
@@ -270,7 +270,7 @@ def test_a_file_of_attempts_continues_a_comparison(tmp_path):
     assert len(path.read_bytes().splitlines()) == 8
 
 
-def test_attempts_with_other_settings_are_left_alone(tmp_path):
+def test_attempts_with_other_settings_are_kept(tmp_path):
     path = tmp_path / "rows.jsonl"
     continued(path, count=1)
     continued(path, count=1, settings=msgspec.structs.replace(SETTINGS, seed=1))
@@ -311,7 +311,7 @@ def task(tmp_path):
 
 
 @needs_server
-def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
+def test_compare_command_reports_all_strategies(task, tmp_path, capsys):
     path = tmp_path / "report.json"
     assert command(task=(task,), budget="250", problems=1, output=Output(json=path, markdown=True)) == 0
     report = msgspec.json.decode(path.read_bytes(), type=Report)
@@ -333,7 +333,7 @@ def test_a_comparison_of_all_strategies(task, tmp_path, capsys):
 
 @needs_server
 @needs_plots
-def test_it_is_drawn_and_shown_as_a_table(task, tmp_path, capsys):
+def test_comparison_writes_plot_and_table(task, tmp_path, capsys):
     output = Output(plot=tmp_path / "front.png")
     command(task=(task,), budget="100,200", problems=1, strategies=("greedy,interrupt",), output=output)
     assert output.plot.read_bytes().startswith(b"\x89PNG")
@@ -345,18 +345,18 @@ def test_budgets_are_read():
 
 
 @pytest.mark.parametrize("text", ["", "k", "0", "-2k", "many", "1k,,2k", "nan", "inf"])
-def test_another_budget_is_named(text):
+def test_invalid_budget_is_refused(text):
     with pytest.raises(UsageError, match="--budget must be numbers of tokens"):
         read_budgets(text)
 
 
-def test_pairs_need_a_strategy_that_is_there(task):
+def test_unknown_baseline_strategy_is_refused(task):
     with pytest.raises(
         UsageError, match=r"--against must be one of the strategies \(greedy, weighted-vote\), got 'none'"
     ):
         command(task=(task,), strategies=("greedy,weighted-vote",), against="none")
 
 
-def test_no_problems_are_refused(task):
+def test_zero_problems_are_refused(task):
     with pytest.raises(UsageError, match="must be a whole number of at least 1, got 0"):
         command(task=(task,), problems=0)

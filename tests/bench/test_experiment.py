@@ -35,7 +35,7 @@ async def small(*, pairs: int = 2, transport: str = "httpx2", file: Path = Path(
     return Report(benchmark="small", tables=(TABLE,), charts=(CHART,), passed=pairs < 5)
 
 
-def test_every_round_runs_every_arm_in_an_order_of_its_own():
+def test_every_round_runs_arms_in_random_order():
     orders = [order for _, order in Experiment(("a", "b", "c"), 20, seed=3).rounds()]
     assert all(sorted(order) == ["a", "b", "c"] for order in orders)
     assert len({tuple(order) for order in orders}) > 3
@@ -43,7 +43,7 @@ def test_every_round_runs_every_arm_in_an_order_of_its_own():
     assert orders != [order for _, order in Experiment(("a", "b", "c"), 20, seed=4).rounds()]
 
 
-def test_rounds_that_warm_up_are_run_and_not_counted():
+def test_warm_up_rounds_are_not_counted():
     asked = []
 
     async def measure(arm, number):
@@ -64,7 +64,7 @@ def test_no_round_begins_after_the_time(monkeypatch, capsys):
     assert "2 of 9 rounds are counted" in capsys.readouterr().err
 
 
-def test_one_round_is_counted_however_little_time_there_is():
+def test_at_least_one_round_is_counted():
     assert [number for number, _ in Experiment(("a",), 9, minutes=1e-9).rounds()] == [-1, 0]
 
 
@@ -82,7 +82,7 @@ def test_an_option_that_is_not_positive_is_refused(measure, options, message):
         anyio.run(lambda: measure(**options))
 
 
-def test_a_command_has_the_options_of_its_measurement_and_those_of_its_report():
+def test_command_has_options_of_measurement_and_report():
     command = command_of(small, uvloop=True)
     assert list(inspect.signature(command).parameters) == ["pairs", "transport", "file", "seed", "uvloop", "output"]
     assert inspect.signature(command).parameters["uvloop"].default is True
@@ -103,7 +103,7 @@ def test_a_report_is_a_table_and_files(tmp_path, capsys):
     assert msgspec.json.decode(output.json.read_bytes(), type=Report).settings["uvloop"] is False
 
 
-def test_json_and_markdown_stand_in_place_of_the_tables(capsys):
+def test_json_and_markdown_replace_the_tables(capsys):
     command = command_of(small)
     command(output=Output(json=Path("-")))
     assert msgspec.json.decode(capsys.readouterr().out, type=Report).benchmark == "small"
@@ -111,7 +111,7 @@ def test_json_and_markdown_stand_in_place_of_the_tables(capsys):
     assert "| a | 1.5 ms | ≤ 1 ms | NO |" in capsys.readouterr().out
 
 
-def test_the_command_line_takes_a_hyphen_for_standard_output(capsys):
+def test_hyphen_selects_standard_output(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["bench", "overhead", "--pairs", "2", "--chunks", "20", "--closes", "2", "--json", "-"])
     assert ended.value.code == 0
@@ -132,7 +132,7 @@ def test_the_command_line_takes_a_hyphen_for_standard_output(capsys):
         ),
     ],
 )
-def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(output, message):
+def test_unwritable_output_is_refused_before_measuring(output, message):
     async def never(*, seed: int = 0) -> Report:
         raise AssertionError
 
@@ -142,18 +142,18 @@ def test_a_file_that_cannot_be_written_is_named_before_anything_is_measured(outp
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_a_page_that_cannot_be_written_is_named():
+def test_unwritable_page_is_refused():
     with pytest.raises(UsageError, match="--page must be a file that can be written, got '/dev/full'"):
         command_of(small, has_charts=True)(output=Output(page=Path("/dev/full")))
 
 
-def test_a_plot_needs_its_extra_before_anything_is_measured(monkeypatch, tmp_path):
+def test_missing_plot_extra_is_refused_before_measuring(monkeypatch, tmp_path):
     monkeypatch.setattr(_experiment, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[plots\]"):
         command_of(small, has_charts=True)(output=Output(plot=tmp_path / "front.png"))
 
 
-def test_all_extras_that_are_missing_are_named_at_once(monkeypatch):
+def test_missing_extras_are_named_together(monkeypatch):
     for module in ("uvloop", "openai"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=r"^interwhen bench x needs .*'interwhen\[fast,openai\]'.*--no-uvloop"):
@@ -164,7 +164,7 @@ def test_all_extras_that_are_missing_are_named_at_once(monkeypatch):
     assert command_of(small, uvloop=True)(uvloop=False) == 0
 
 
-def test_the_fast_transport_is_looked_for_where_it_is_chosen(monkeypatch):
+def test_fast_transport_checks_its_extra_when_selected(monkeypatch):
     monkeypatch.setitem(sys.modules, "httptools", None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[fast\]"):
         command_of(small)(transport="fast")
@@ -178,7 +178,7 @@ def test_the_fast_transport_is_looked_for_where_it_is_chosen(monkeypatch):
         "penalty",
     ],
 )
-def test_the_command_line_offers_every_benchmark_with_the_same_options(name, capsys):
+def test_every_benchmark_command_has_the_common_options(name, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["bench", name, "--help"])
     assert ended.value.code == 0

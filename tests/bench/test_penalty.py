@@ -34,7 +34,7 @@ def of(bare, supervised, monitors=(), **more):
     return Penalty("s", monitors, {arm: [(each,) for each in flows] for arm, flows in arms.items()})
 
 
-def test_what_is_added_is_the_difference_within_pairs():
+def test_added_cost_is_difference_within_pairs():
     found = of(
         [flow(1.0, 2.0 + n) for n in range(4)], [flow(1.001, 2.1 + n, total=2.2 + n, tail=0.1) for n in range(4)]
     )
@@ -51,7 +51,7 @@ def test_what_is_added_is_the_difference_within_pairs():
     assert len(report.observations) == 8
 
 
-def test_a_pair_that_was_interrupted_is_listed_and_not_counted():
+def test_interrupted_pair_is_listed_but_not_counted():
     good, bad = flow(1.0, 2.0), flow(1.0, 9.0, why_not="interrupted by m1: wrong")
     found = of([good, good, flow(1.0)], [good, bad, good])
     assert [(row["pair"], row["why"]) for row in found.others] == [
@@ -65,7 +65,7 @@ def test_a_pair_that_was_interrupted_is_listed_and_not_counted():
         of([good], [bad])
 
 
-def test_gaps_beside_a_fork_are_told_apart_from_the_others():
+def test_gaps_during_fork_are_reported_separately():
     supervised = flow(1.0, 2.0, 5.0, 6.0, forks=1, fork_tokens=7, fork_spans=((2.5, 3.5),))
     report = of([flow(1.0, 2.0, 3.0, 4.0)], [supervised]).report()
     assert report.value("mean gap, beside a fork") == 3000
@@ -74,7 +74,7 @@ def test_gaps_beside_a_fork_are_told_apart_from_the_others():
     assert report.value("tokens of forks a run") == 7
 
 
-def test_leaving_a_monitor_out_tells_what_it_costs():
+def test_ablation_measures_cost_of_monitor():
     cost = MonitorCost(monitor="m1", checks=3, open=1, checking=0.2, on_loop=0.1, blocked=0.0, tail=0.05)
     bare, whole, less = flow(1.0, 2.0), flow(1.0, 2.0, total=2.5, costs=(cost,)), flow(1.0, 2.0, total=2.1)
     row = of([bare], [whole], ["m1"], **{"without m1": [less]}).report().row("m1")
@@ -82,7 +82,7 @@ def test_leaving_a_monitor_out_tells_what_it_costs():
     assert (row["checks"].value, row["left open"].value, row["tail"].value) == (3, 1, pytest.approx(50))
 
 
-def test_bars_look_at_the_upper_end_of_the_interval():
+def test_bars_use_the_upper_confidence_limit():
     bare = [flow(1.0, 101.0) for _ in range(20)]
     found = of(bare, [flow(1.0, 101.0, total=101.0 + 1.9 * (n % 2)) for n in range(20)])
     assert found.added("total")[1].value < 1
@@ -102,7 +102,7 @@ def test_few_correct_pairs_do_not_pass():
     assert of([good] * 10, [good] * 8 + [bad] * 2).report(fail_above=1000.0).passed
 
 
-def test_noise_is_what_differs_between_bare_runs():
+def test_noise_is_measured_between_bare_runs():
     found = of([flow(1.0, 2.0)], [flow(1.0, 3.0)], control=[flow(1.0, 2.5)]).report()
     assert found.value("total", "added") == 1.0
     noise = [row["added"].value for row in found.tables[1].rows if row["what"] == "  bare, once more"]
@@ -116,7 +116,7 @@ def test_a_share_is_a_percentage(text, share):
 
 
 @pytest.mark.parametrize("text", ["1", "x%", "-1%", "%"])
-def test_another_share_is_refused(text):
+def test_invalid_share_is_refused(text):
     with pytest.raises(UsageError, match="--fail-above must be a percentage"):
         parse_share(text)
 
@@ -148,12 +148,12 @@ def test_forks_are_counted():
     assert report.value("m1", "checks") >= 1
 
 
-def test_a_pair_is_a_crowd_where_streams_run_at_once():
+def test_concurrent_pair_contains_every_stream():
     found = anyio.run(Setup(SMALL, monitors=1, verifier_ms=0.0, pairs=1, concurrency=3).measure)
     assert len(found.bare) == len(found.supervised) == 3
 
 
-def test_a_measurement_without_a_correct_run_says_so():
+def test_measurement_without_correct_run_is_an_error():
     @verifier(name="fussy", worker="inline")
     def refute(_claim):
         return Violation(why="I do not like it")
@@ -179,7 +179,7 @@ def test_values_that_cannot_be_swept_are_refused(axis, values):
         anyio.run(run_sweep, Setup(SMALL), axis, values)
 
 
-def test_an_endpoint_is_asked_the_same_twice():
+def test_both_arms_send_the_same_request():
     async def once():
         async with ScriptedServer(lambda _request: events(["one ", "two ", "three.\n"])) as server:
             source = ServerSource(server.base_url, "m", api="completions", tokens=7, prompts=("P", "Q"))
@@ -208,7 +208,7 @@ def test_forks_share_the_local_model_with_its_stream():
 # ---------------------------------------------------------------------- the command
 
 
-def test_the_command_prints_tables_and_writes_a_report_a_picture_and_a_page(tmp_path, capsys, monkeypatch):
+def test_command_writes_tables_report_picture_and_page(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     files = {"json": tmp_path / "p.json", "page": tmp_path / "p.html"}
     if find_spec("matplotlib") is not None:
@@ -227,13 +227,13 @@ def test_the_command_prints_tables_and_writes_a_report_a_picture_and_a_page(tmp_
         assert files["plot"].read_bytes().startswith(b"\x89PNG")
 
 
-def test_it_fails_above_a_share():
+def test_command_fails_above_the_given_share():
     slow = {**OPTIONS, "verifier_ms": 200.0}
     assert command(**slow, fail_above="1%") == 1
     assert command(**slow, fail_above="100000%") == 0
 
 
-def test_a_sweep_is_a_table_a_report_and_a_page(tmp_path, capsys):
+def test_sweep_writes_table_report_and_page(tmp_path, capsys):
     files = {"json": tmp_path / "s.json", "page": tmp_path / "s.html"}
     assert command(**OPTIONS, sweep="monitors", values="0,1", output=Output(**files)) == 0
     rows = json.loads(files["json"].read_bytes())["tables"][0]["rows"]
@@ -273,7 +273,7 @@ def test_a_stream_is_recorded_and_replayed(tmp_path, capsys):
         ({"replay": Path("no/such/r.jsonl")}, "--replay must name a readable file, got 'no/such/r.jsonl'"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(options, why):
+def test_invalid_options_are_refused(options, why):
     with pytest.raises(UsageError, match=re.escape(why)):
         anyio.run(lambda: penalty(**options))
 
@@ -283,7 +283,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "penalty.md"
 
 @pytest.mark.skipif(not PAGE.exists(), reason="docs/ is not here")
 @pytest.mark.source
-def test_every_option_of_the_page_is_there():
+def test_documented_options_exist():
     parameters = {*command.__annotations__, *Output.__dataclass_fields__}
     there = {f"--{name.replace('_', '-')}" for name in parameters}
     named = set(re.findall(r"--[a-z]+(?:-[a-z]+)*", PAGE.read_text(encoding="utf-8")))
@@ -302,7 +302,7 @@ def test_every_row_of_the_table_is_explained():
 @pytest.mark.parametrize(
     "answer", [reply(401, b'{"error": {"message": "wrong key"}}'), (Disconnect(),)], ids=["key", "dead"]
 )
-def test_a_model_that_does_not_answer_is_one_line(answer):
+def test_unanswering_model_gives_one_line_error(answer):
     async def measure():
         async with ScriptedServer(lambda _: answer) as server:
             await penalty(base_url=server.base_url, model="m", pairs=1, concurrency=2)

@@ -24,7 +24,7 @@ def paths(chart):
     return [each.get("d") or "" for each in figure.iter("path")]
 
 
-def test_a_chart_is_well_formed_and_names_its_axes_and_series():
+def test_chart_is_well_formed_and_labelled():
     figure = svg(CHART)
     texts = "".join(ET.fromstring(figure).itertext())
     for text in ("Gaps <over> time", "seconds", "ms", "bare & <b>", "supervised"):
@@ -44,12 +44,12 @@ def test_every_point_is_inside_the_picture():
                 assert 0 <= float(y) <= 300
 
 
-def test_a_logarithmic_axis_leaves_out_what_is_not_positive():
+def test_logarithmic_axis_omits_nonpositive_points():
     drawn = next(path for path in paths(msgspec.structs.replace(CHART, log_x=True)) if "L" in path)
     assert drawn.count("L") == 1  # two of the three points
 
 
-def test_an_axis_that_counts_has_whole_ticks():
+def test_counting_axis_has_integer_ticks():
     counts = Chart("c", "run", "y", (Series("a", ((1.0, 2.0), (2.0, 3.0), (3.0, 1.0))),))
     texts = ET.fromstring(svg(counts)).iter("text")
     middles = [each.text for each in texts if each.get("text-anchor") == "middle"]
@@ -57,11 +57,11 @@ def test_an_axis_that_counts_has_whole_ticks():
     assert not msgspec.structs.replace(counts, log_x=True).is_whole
 
 
-def test_a_chart_of_nothing_is_drawn():
+def test_empty_chart_is_drawn():
     assert "<svg" in svg(Chart("none", "x", "y", ()))
 
 
-def test_a_page_needs_no_other_file_and_escapes_what_it_shows():
+def test_page_is_self_contained_and_escaped():
     text = page(REPORT)
     assert text.count("<svg") == text.count("</svg>") == 1
     assert not re.search(r"(?:src|href)=", text)
@@ -81,6 +81,6 @@ def test_charts_are_drawn_into_a_file(tmp_path):
 
 
 @needs_plots
-def test_a_plot_that_cannot_be_written_is_named(tmp_path):
+def test_unwritable_plot_is_refused(tmp_path):
     with pytest.raises(UsageError, match="--plot must be a file that can be written"):
         draw(REPORT, tmp_path / "none" / "p.png")

@@ -30,13 +30,13 @@ def test_contexts_have_one_size_and_no_common_start():
     assert len({text[:16] for text in texts}) == 20
 
 
-def test_a_second_measurement_with_the_same_seed_has_other_contexts():
+def test_equal_seed_still_gives_new_contexts():
     first, second = (context_of(random.Random(1), 800).splitlines() for _ in range(2))
     assert first[0] != second[0]  # so the server has nothing of it in its cache
     assert first[1:] == second[1:]
 
 
-async def test_only_the_warm_arm_finds_its_prefix_in_the_cache():
+async def test_only_warm_arm_hits_the_cache():
     server, rng = CachingServer(), random.Random(1)
     found = {arm: [await first_token(server, context_of(rng, 800), arm) for _ in range(3)] for arm in ("cold", "warm")}
     assert [(one.cached > 0, one.confirmed, one.stays, one.ahead) for one in found["cold"]] == [
@@ -75,7 +75,7 @@ def monitor(counts, status=200):
     return CacheMonitor("http://vllm/metrics", httpx2.MockTransport(answer))
 
 
-def test_the_counters_of_vllm_are_read_and_those_of_other_caches_are_not():
+def test_only_vllm_cache_counters_are_read():
     assert counters_in(METRICS.format(queries=600, hits=512)) == CacheCounters(610, 512)
     assert counters_in("vllm:gpu_prefix_cache_queries 2e3\nvllm:gpu_prefix_cache_hits 16.0\n") == CacheCounters(
         2000, 16
@@ -83,13 +83,13 @@ def test_the_counters_of_vllm_are_read_and_those_of_other_caches_are_not():
     assert counters_in("llamacpp:prompt_tokens_total 12\n") is None
 
 
-async def test_the_hits_of_one_request_are_counted_once_the_server_has_counted_it():
+async def test_hits_are_read_after_counters_update():
     counters = monitor([(100, 50), (100, 50), (140, 82)])
     before = await counters.read()
     assert await counters.hits_since(before, 40) == 32
 
 
-async def test_hits_are_unknown_if_other_requests_were_counted_or_nothing_counts(monkeypatch):
+async def test_hits_are_unknown_if_counters_are_unreliable(monkeypatch):
     monkeypatch.setattr(_prefixes, "_SETTLED_SECONDS", 0.05)
     assert await monitor([(240, 82)]).hits_since(CacheCounters(110, 50), 40) is None
     assert await monitor([(100, 50)]).hits_since(CacheCounters(110, 50), 40) is None  # it is never counted
@@ -98,7 +98,7 @@ async def test_hits_are_unknown_if_other_requests_were_counted_or_nothing_counts
     assert await silent.hits_since(None, 40) is None
 
 
-async def test_hits_are_in_the_report_where_they_were_counted():
+async def test_report_shows_hits_where_they_were_counted():
     run = await first_token(CachingServer(), context_of(random.Random(1), 800), "warm")
     counted = replace(run, hits=run.prompt // 2)
     report = report_on({"cold": [run], "warm": [counted]}, "server")
@@ -107,7 +107,7 @@ async def test_hits_are_in_the_report_where_they_were_counted():
     assert "hits" not in report_on({"cold": [run], "warm": [run]}, "server").tables[0].columns
 
 
-async def test_a_context_that_does_not_fit_ends_the_measurement():
+async def test_oversized_context_ends_the_measurement():
     def refused(request):
         raise ContextOverflow("the window has 10 tokens", status=400)
 
@@ -116,7 +116,7 @@ async def test_a_context_that_does_not_fit_ends_the_measurement():
 
 
 @pytest.mark.slow
-async def test_the_real_local_model_begins_sooner():
+async def test_warm_prefix_speeds_up_real_local_model():
     report = await prefixes(pairs=3, characters=500)
     assert report.value("warm", "confirmed ahead") == 3
     assert report.value("warm", "cached") > 75

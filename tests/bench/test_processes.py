@@ -13,14 +13,14 @@ from interwhen.bench._processes import child, memory_of, pinned
 COMMAND = [sys.executable, "-c", "import sys; print('serving http://here', flush=True); sys.stdin.read()"]
 
 
-def test_a_helper_serves_until_the_end_of_the_block():
+def test_child_process_ends_with_its_block():
     with child(COMMAND, r"serving (\S+)") as (process, url):
         assert url == "http://here"
         assert process.poll() is None
     assert process.poll() is not None
 
 
-def test_a_helper_that_does_not_start_is_named():
+def test_failing_helper_start_is_an_error():
     command = [sys.executable, "-c", "print('no luck')"]
     with (
         pytest.raises(UsageError, match="must print its address first, got 'no luck'"),
@@ -30,7 +30,7 @@ def test_a_helper_that_does_not_start_is_named():
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not pin processes")
-def test_cores_are_chosen_of_all_and_given_back():
+def test_pinning_selects_cores_and_restores_them():
     before = os.sched_getaffinity(0)
     with pinned():
         assert os.sched_getaffinity(0) == {min(before)}

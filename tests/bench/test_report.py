@@ -33,11 +33,11 @@ def test_a_bar_is_judged_by_its_number():
         (Estimate(-0.00012, "s"), "-0.00012 s"),
     ],
 )
-def test_numbers_are_short(estimate, text):
+def test_estimates_are_rounded_for_display(estimate, text):
     assert str(estimate) == text
 
 
-def test_a_table_has_the_columns_of_its_rows_and_bars_where_there_are_any():
+def test_table_has_columns_of_its_rows():
     (table,) = REPORT.tables
     assert table.columns == ("what", "measured", "floor", "bar", "met")
     assert table.texts() == [
@@ -48,7 +48,7 @@ def test_a_table_has_the_columns_of_its_rows_and_bars_where_there_are_any():
     assert Table("t", ({"a": "b"},)).columns == ("a",)
 
 
-def test_a_row_is_found_by_its_label():
+def test_report_rows_are_addressed_by_label():
     assert REPORT.value("share") == 98.0
     assert REPORT.value("share", "floor") == 7
     assert REPORT.row("count")["measured"] == 12345
@@ -57,7 +57,7 @@ def test_a_row_is_found_by_its_label():
     assert lines({"a": 1}, "counted") == [{"what": "a", "counted": 1}]
 
 
-def test_a_report_is_shown_whole_where_there_is_no_terminal(capsys, monkeypatch):
+def test_report_is_untruncated_without_a_terminal(capsys, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     long = msgspec.structs.replace(REPORT, tables=(Table("wide", ({f"column {n}": "x" * 30 for n in range(20)},)),))
     show(long)
@@ -80,7 +80,7 @@ def test_json_gives_the_same_report_again():
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
 
 
-def test_a_cell_does_not_break_the_table_of_markdown():
+def test_markdown_cells_are_escaped():
     report = Report(benchmark="x", tables=(Table("t", ({"a|b": "one|two\nthree", "c": None},)),))
     assert r"| a\|b | c |" in markdown(report)
     assert r"| one\|two three |  |" in markdown(report)

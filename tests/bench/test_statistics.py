@@ -8,7 +8,7 @@ from interwhen.bench import estimate, mcnemar
 from interwhen.bench._statistics import growth_exponent, mean_of, paired
 
 
-def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> None:
+def test_interval_contains_median_and_narrows_with_samples() -> None:
     rng = random.Random(1)
     few, many = ([rng.gauss(10, 1) for _ in range(n)] for n in (8, 200))
     small, large = estimate(few), estimate(many)
@@ -22,7 +22,7 @@ def test_an_interval_holds_the_median_and_narrows_with_more_measurements() -> No
     assert large.low < 10 < large.high
 
 
-def test_means_have_intervals_that_hold_them() -> None:
+def test_mean_lies_within_its_interval() -> None:
     found = mean_of([1.0, 2.0, 3.0, 10.0])
     assert found.low is not None
     assert found.high is not None
@@ -39,13 +39,13 @@ def test_any_statistic_of_pairs_has_an_interval() -> None:
     assert (found.value, found.n, found.met) == (2.25, 3, True)
 
 
-def test_differences_are_taken_within_pairs() -> None:
+def test_differences_are_computed_within_pairs() -> None:
     added, percent = paired([1.0, 2.0, 0.0], [1.5, 2.5, 0.5], "s")
     assert (added.value, added.low, added.high, added.unit) == (0.5, 0.5, 0.5, "s")
     assert percent.value == pytest.approx(25.0)  # a share of nothing counts as none
 
 
-def test_the_exponent_tells_linear_from_quadratic() -> None:
+def test_exponent_separates_linear_from_quadratic() -> None:
     sizes = [1000, 4000, 16000]
     assert abs(growth_exponent(sizes, [2e-6 * n for n in sizes]) - 1) < 1e-9
     assert abs(growth_exponent(sizes, [3e-9 * n * n for n in sizes]) - 2) < 1e-9
@@ -55,5 +55,5 @@ def test_the_exponent_tells_linear_from_quadratic() -> None:
     ("fixed", "broken", "p"),
     [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 0.0625), (2, 8, 0.109375), (8, 2, 0.109375), (3, 3, 1.0)],
 )
-def test_mcnemars_exact_p_is_twice_the_tail_of_a_fair_coin(fixed: int, broken: int, p: float) -> None:
+def test_mcnemar_p_value_is_exact(fixed: int, broken: int, p: float) -> None:
     assert mcnemar(fixed, broken) == p

@@ -9,13 +9,13 @@ from interwhen.models import Request, load_recordings
 from interwhen.testing import ScriptedModel, _trials
 
 
-def test_the_recording_that_comes_with_it_is_a_thousand_tokens_long():
+def test_shipped_recording_has_a_thousand_tokens():
     (recording,) = load_recordings(RECORDED)
     assert sum(1 for arrival in recording.arrivals if arrival.chunk.text) == 1000
     assert [arrival.at for arrival in recording.arrivals] == sorted(arrival.at for arrival in recording.arrivals)
 
 
-def test_both_ways_of_reading_see_the_same_text_and_count_the_same():
+def test_bare_and_supervised_readers_see_same_text():
     async def once():
         model = ScriptedModel([["one ", "two ", "three"]] * 2)
         return await read_bare(model, Request("")), await read_supervised(model, Request(""), [])
@@ -28,7 +28,7 @@ def test_both_ways_of_reading_see_the_same_text_and_count_the_same():
     assert not supervised.why_not
 
 
-def test_a_monitor_that_holds_the_loop_is_named(monkeypatch):
+def test_loop_time_is_attributed_to_its_monitor(monkeypatch):
     @verifier(name="v", worker="inline")
     def accept(_claim):
         return Pass()

@@ -16,7 +16,7 @@ def load(path, spec="", count=2):
     return load_exercises(f"jsonl:path={path}{spec}", count=count, seed=1, shipped=SHIPPED)
 
 
-def test_a_file_holds_an_exercise_a_line(tmp_path):
+def test_file_has_one_exercise_per_line(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text(
         '{"prompt": "2 + 2?", "answer": "4", "name": "sum"}\n\n'
@@ -40,7 +40,7 @@ def test_the_reasoning_gives_no_answer():
     assert read("<think>\nAnswer: 4\n") is None
 
 
-def test_what_finds_the_answer_may_be_said(tmp_path):
+def test_answer_pattern_is_configurable(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"prompt": "?", "answer": "4"}\n')
     [one] = load(path, r",answer=#### (\d+)", count=1)
@@ -67,21 +67,21 @@ def test_an_order_follows_from_the_seed(tmp_path):
         ),
     ],
 )
-def test_a_bad_file_is_named(tmp_path, content, spec, message):
+def test_invalid_file_is_refused(tmp_path, content, spec, message):
     path = tmp_path / "mine.jsonl"
     path.write_text(content)
     with pytest.raises(UsageError, match=message):
         load(path, spec)
 
 
-def test_a_line_that_is_not_utf_8_is_named(tmp_path):
+def test_line_that_is_not_utf8_is_refused(tmp_path):
     path = tmp_path / "mine.jsonl"
     path.write_bytes(b'{"prompt": "\xff", "answer": "b"}\n')
     with pytest.raises(UsageError, match="line 1 must be an exercise"):
         load(path)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
+def test_missing_file_is_refused(tmp_path):
     with pytest.raises(UsageError, match="must be a readable file of exercises"):
         load(tmp_path / "none.jsonl")
 
@@ -109,12 +109,12 @@ def test_rows_of_a_dataset_become_exercises():
         ({"target_pattern": "(no)?4"}, "row 0: target_pattern must find the answer"),
     ],
 )
-def test_other_columns_are_named(options, message):
+def test_missing_dataset_columns_are_an_error(options, message):
     with pytest.raises(UsageError, match=message):
         rows(**options)
 
 
-def test_a_match_without_its_group_is_no_answer():
+def test_match_with_empty_group_is_no_answer():
     read = reader(r"answer: (\d+)?")
     assert read("answer: ") is None
     assert read("answer: 4, or answer: none") == "4"
@@ -133,7 +133,7 @@ def test_answers_are_compared_in_a_normal_form(said, meant):
     assert normal(said) == meant
 
 
-def test_the_page_lists_each_task_that_is_shipped_and_shows_a_line():
+def test_page_lists_each_shipped_task():
     page = (Path(__file__).parents[2] / "docs" / "strategies.md").read_text()
     assert set(SHIPPED) < set(re.findall(r"^\| `(\w+)` \|", page.partition("## Tasks")[2], re.MULTILINE))
     [line] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)

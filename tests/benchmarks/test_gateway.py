@@ -82,7 +82,7 @@ def test_each_bar_is_judged_by_its_number() -> None:
     assert found.value("wrapping adds, within pairs") == 2.0
 
 
-def test_no_round_hides_what_another_one_lost() -> None:
+def test_losses_are_summed_over_rounds() -> None:
     def round_of(late: float, lost: int) -> CrowdPair:
         crowd = msgspec.structs.replace(CROWD, late_p99_ms=late, lost=lost, delivered=1 - lost / 8)
         return msgspec.structs.replace(CARRIED, crowd=crowd)
@@ -107,7 +107,7 @@ def test_a_generator_that_is_late_gives_a_warning() -> None:
         ({"run_pairs": 0}, "--run-pairs must be a whole number of at least 1"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(wrong: dict[str, float], message: str) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         anyio.run(lambda: gateway(**wrong))  # type: ignore[arg-type]
 
@@ -137,7 +137,7 @@ def test_a_transport_alone_sees_every_chunk() -> None:
     assert judge(anyio.run(main), 11, 20.0).lost == 0
 
 
-def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
+def test_relay_forwards_data_and_disconnects() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         with loopback_process("tests.benchmarks.relay", str(server.getsockname()[1])) as url:
@@ -156,14 +156,14 @@ def test_a_relay_passes_on_what_comes_and_that_either_side_is_gone() -> None:
                 ends[1 - leaver].close()
 
 
-def test_a_stream_that_fails_is_lost_and_the_others_are_not() -> None:
+def test_failing_stream_does_not_affect_others() -> None:
     async def main() -> list[Reading]:
         return await openai_crowd("http://127.0.0.1:9/v1", 2, 3, 20.0)
 
     assert judge(anyio.run(main), 3, 20.0).lost == 2
 
 
-def test_the_generator_knows_what_its_reader_did_not_take() -> None:
+def test_generator_counts_text_unread_by_slow_reader() -> None:
     async def main() -> tuple[list[Reading], Any]:
         with paced_server(stamped=True) as url:
             port = int(url.rpartition(":")[2].partition("/")[0])
@@ -184,7 +184,7 @@ def test_the_generator_knows_what_its_reader_did_not_take() -> None:
     assert again.sent < tally.sent  # it counted from zero
 
 
-def test_the_generator_keeps_time() -> None:
+def test_generator_sends_at_its_rate() -> None:
     async def main() -> list[Reading]:
         with paced_server(stamped=True) as url:
             return await read_crowd(url, 3, 11, 20.0)
@@ -197,7 +197,7 @@ def test_the_generator_keeps_time() -> None:
             assert arrival >= reading.begun + number / 20.0 - 1e-3
 
 
-def test_a_stream_that_lacks_chunks_is_lost() -> None:
+def test_incomplete_stream_counts_as_lost() -> None:
     whole = Reading(0.0, 1.0, [1.0, 1.1, 1.2], ended=True)
     cut = Reading(0.0, 1.0, [1.0, 1.1], ended=True)
     broken = Reading(0.0, 1.0, [1.0, 1.1, 1.2], ended=False)

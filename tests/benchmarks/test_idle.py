@@ -33,11 +33,11 @@ def test_a_small_run_gives_a_whole_report(monkeypatch):
     assert report.passed == (ratio.value <= 1.05)
 
 
-def test_what_cannot_be_measured_is_refused():
+def test_invalid_options_are_refused():
     with pytest.raises(UsageError, match="--pairs and --tokens must be at least 2, got 1 and 64"):
         anyio.run(lambda: idle(pairs=1))
 
 
-def test_the_command_is_there(capsys):
+def test_idle_command_is_registered(capsys):
     assert run(app, ["idle", "--pairs", "1"]) == 2
     assert "at least 2" in capsys.readouterr().err

@@ -17,7 +17,7 @@ CROWD = Crowd(streams=8, lost=0, delivered=1.0, late_p50_ms=1.0, late_p99_ms=3.0
 
 
 @pytest.mark.nightly
-def test_a_small_run_writes_a_journal_for_each_stream_of_one_gateway() -> None:
+def test_small_run_writes_one_journal_per_stream() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tests.benchmarks.journals._FLUSHED_SECONDS", 0.0)
         found = anyio.run(lambda: journals(pairs=1, streams=3, seconds=0.2, rounds=1, repeats=1))
@@ -29,7 +29,7 @@ def test_a_small_run_writes_a_journal_for_each_stream_of_one_gateway() -> None:
     assert found.value("first chunk, without journals, p50") > 0
 
 
-def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
+def test_bars_are_judged_by_differences_within_pairs() -> None:
     single = {"off": [Reading(0.0, 0.0, [0.010])], "on": [Reading(0.0, 0.0, [0.0102])]}
     worse = msgspec.structs.replace(CROWD, delivered=0.98, lost=1)
     rounds = {"off": [Round(50.0, CROWD), Round(90.0, CROWD)], "on": [Round(51.0, CROWD), Round(93.0, worse)]}
@@ -64,6 +64,6 @@ def test_each_bar_is_judged_by_the_differences_within_pairs() -> None:
         ({"monitor": ()}, "--monitor must name a monitor, got none"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(wrong: dict[str, float], message: str) -> None:
+def test_invalid_options_are_refused(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         anyio.run(lambda: journals(**wrong))  # type: ignore[arg-type]

@@ -37,11 +37,11 @@ def test_no_counter_of_calls_by_strategies_differs():
     assert ledger(runs=260, seed=1000, strategies="all").observations == ()
 
 
-def test_a_run_is_the_same_whenever_it_is_played():
+def test_simulated_run_is_deterministic():
     assert [play(seed).result.ledger for seed in range(5)] == [play(seed).result.ledger for seed in range(5)]
 
 
-def test_a_replay_of_the_journal_has_the_same_ledger():
+def test_replayed_journal_has_the_same_ledger():
     from interwhen import Journal, replay
     from tests.simulation.play import Disk, LoopClerk
 
@@ -57,7 +57,7 @@ def test_a_replay_of_the_journal_has_the_same_ledger():
 @pytest.mark.parametrize(
     "counter", ["requests", "main_tokens", "prompt_tokens", "fork_tokens", "fork_prompt_tokens", "cached_tokens"]
 )
-def test_a_counter_that_is_off_by_one_is_found(counter, monkeypatch):
+def test_miscounted_counter_is_reported(counter, monkeypatch):
     real = counters
 
     def wrong(ledger):

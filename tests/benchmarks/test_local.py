@@ -59,7 +59,7 @@ class WaitingForForks:
 
 @needs_server
 @pytest.mark.parametrize("forks", [0, 2])
-def test_forks_are_asked_beside_the_stream(forks):
+def test_forks_run_concurrently_with_the_stream(forks):
     async def once():
         async with open_local(slots=3) as model:
             return await stream_beside(WaitingForForks(model, forks), "What is 37 * 46?", forks, 300)
@@ -83,6 +83,6 @@ def test_forks_are_asked_beside_the_stream(forks):
         ({"starts": 0}, "--starts must be a whole number of at least 1, got 0"),
     ],
 )
-def test_what_cannot_be_measured_is_refused(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         anyio.run(lambda: local(**options))

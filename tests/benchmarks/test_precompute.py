@@ -22,11 +22,11 @@ PROMPT = f"Start with 64. Add 29. Multiply by 3.\n{QUESTION}\n"
     ],
     ids=["right", "slip", "wrong", "bare"],
 )
-async def test_totals_are_judged(text, kind):
+async def test_totals_monitor_judges_each_text(text, kind):
     assert isinstance(await Judge([totals()]).judge(text, PROMPT), kind)
 
 
-def test_problems_are_worked_out_as_told():
+def test_generated_problems_have_the_right_answer():
     for seed in range(50):
         found = total(random.Random(seed))
         first, *changes = (part.split() for part in found.text.rstrip(".").split(". "))
@@ -37,7 +37,7 @@ def test_problems_are_worked_out_as_told():
         assert str(value) == found.answer
 
 
-async def test_a_wrong_answer_is_neither_stored_nor_hidden():
+async def test_wrong_answers_save_no_tokens():
     report = await measure_local(ScriptedModel(lambda _request: ["Answer: 1"]), problems=3)
     assert report.value("right", "nothing") == report.value("right", "precomputed") == 0.0
     for what in ("answers stored, of 3", "  of them wrong"):
@@ -47,7 +47,7 @@ async def test_a_wrong_answer_is_neither_stored_nor_hidden():
 
 
 @pytest.mark.slow
-async def test_the_real_local_model_is_asked_less_and_answers_as_well():
+async def test_precompute_saves_tokens_on_real_local_model():
     from interwhen.models import open_local
 
     async with open_local("") as model:
@@ -65,6 +65,6 @@ async def test_the_real_local_model_is_asked_less_and_answers_as_well():
         ({"problems": 0}, "--problems must be a whole number of at least 1, got 0"),
     ],
 )
-async def test_what_cannot_be_measured_is_refused(options, message):
+async def test_invalid_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         await precompute(**options)

@@ -10,7 +10,7 @@ from tests.benchmarks import resumes as _resumes
 
 @pytest.mark.skipif(find_spec("xllamacpp") is None, reason="xllamacpp is not installed (extra 'local')")
 @pytest.mark.parametrize("api", ["completions", "chat"])
-def test_each_arm_is_reported_and_the_switch_is_put_back(api):
+def test_each_arm_is_reported_and_setting_restored(api):
     async def measure():
         return await _resumes.resumes(api=api, pairs=2)
 

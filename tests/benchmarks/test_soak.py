@@ -15,7 +15,7 @@ from tests.benchmarks.soak import judge, slope, soak
 from tests.benchmarks.soak_server import FAULTS, Teller, asked, prompt_of, story
 
 
-def test_a_story_is_right_and_is_told_wrong_now_and_then() -> None:
+def test_story_has_mistakes_at_expected_rate() -> None:
     slips = 0
     for number in range(200):
         told = story(number)
@@ -27,7 +27,7 @@ def test_a_story_is_right_and_is_told_wrong_now_and_then() -> None:
     assert 100 < slips < 600
 
 
-def test_it_goes_on_from_any_prefix_of_what_it_said_and_of_what_is_true() -> None:
+def test_story_continues_from_any_valid_prefix() -> None:
     told = story(3)
     whole = "".join(told.told)
     for cut in range(len(whole) + 1):
@@ -38,7 +38,7 @@ def test_it_goes_on_from_any_prefix_of_what_it_said_and_of_what_is_true() -> Non
     assert asked(prompt_of(3) + whole[:9]) == (told, whole[:9])
 
 
-def test_what_stands_of_a_story() -> None:
+def test_valid_prefix_of_story_is_accepted() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
     before = "".join(told.right[:slip])
@@ -51,7 +51,7 @@ def test_what_stands_of_a_story() -> None:
     assert not told.stands(told.text + "So 1")
 
 
-def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
+def test_early_leaver_may_have_unchecked_text() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
     seen = "".join(told.right[:slip]) + told.told[slip] + told.right[slip + 1][:4]
@@ -64,7 +64,7 @@ def test_a_reader_who_leaves_early_has_seen_what_nobody_had_checked() -> None:
     assert (judge(told, result, left=False) or "").startswith("lost")
 
 
-def test_a_failed_run_may_end_with_a_line_that_waits_for_the_first_word_of_the_next_one() -> None:
+def test_failed_run_may_end_with_undecided_line() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
     before = "".join(told.right[:slip])
@@ -81,7 +81,7 @@ def test_a_failed_run_may_end_with_a_line_that_waits_for_the_first_word_of_the_n
     assert (flaw("So 1 + 1 = 3\nS") or "").startswith("lost")
 
 
-def test_a_pass_on_a_false_line_is_wrong() -> None:
+def test_judge_reports_pass_on_false_line() -> None:
     told = story(3)
     slip = next(at for at, line in enumerate(told.told) if line != told.right[at])
     before, after = "".join(told.right[:slip]), "".join(told.right[slip + 1 :])
@@ -97,7 +97,7 @@ def run_of(text: str, *, reason: str = "stop", monitors: tuple[str, ...] = ("ari
         return run.drain()
 
 
-def test_the_judge_finds_what_is_lost_and_what_is_wrong() -> None:
+def test_judge_reports_lost_and_wrong_text() -> None:
     told = story(3)
     assert judge(told, run_of(told.text), left=False) is None
     assert judge(told, run_of(told.text[:-9], reason="length"), left=False) is None
@@ -123,7 +123,7 @@ def test_the_server_meets_every_fault() -> None:
     assert set(teller.injected) == set(FAULTS)
 
 
-def test_a_slope_is_found_and_noise_is_none() -> None:
+def test_slope_is_detected_and_noise_is_not() -> None:
     flat = slope([(at, 100 + (at * 7919 % 13) / 10) for at in range(960)])
     steep = slope([(at, 100 + at / 36 + (at * 7919 % 13) / 10) for at in range(960)])
     assert flat is not None
@@ -148,6 +148,6 @@ def test_a_short_soak_is_clean() -> None:
     assert report.value("wrong sums that were corrected") > 0
 
 
-def test_a_soak_of_nothing_is_refused() -> None:
+def test_soak_without_streams_is_refused() -> None:
     with pytest.raises(UsageError, match="--streams must be a whole number of at least 1, got 0"):
         anyio.run(lambda: soak(streams=0))

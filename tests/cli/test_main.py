@@ -38,7 +38,7 @@ def run(*arguments):
     return caught.value.code
 
 
-def test_errors_of_a_task_group_are_one_line_too(monkeypatch, capsys):
+def test_task_group_error_is_one_line(monkeypatch, capsys):
     def fail(*_, **__):
         raise ExceptionGroup("tasks", [ExceptionGroup("inner", [ConnectError("nothing\nlistens")]), ConnectError("x")])
 
@@ -55,31 +55,31 @@ def test_errors_of_a_task_group_are_one_line_too(monkeypatch, capsys):
 
 
 class TestExitCodes:
-    def test_verified(self, scripted, capsys):
+    def test_verified_run_exits_with_0(self, scripted, capsys):
         scripted()
         assert run("run", "p", "-m", "arithmetic") == 0
         out = capsys.readouterr().out
         assert "✓ steps verified" in out
         assert "certificate" in out
 
-    def test_unverified(self, scripted, capsys):
+    def test_unverified_run_exits_with_3(self, scripted, capsys):
         scripted()
         assert run("run", "p") == 3
         assert "? unverified" in capsys.readouterr().out
 
-    def test_abstained(self, scripted, capsys):
+    def test_abstained_run_exits_with_4(self, scripted, capsys):
         scripted("1 + 2 = 4\n", End())
         assert run("run", "p", "-m", "arithmetic:remedy=abstain") == 4
         assert "abstained" in capsys.readouterr().out
 
-    def test_failed(self, scripted, capsys):
+    def test_failed_run_exits_with_5(self, scripted, capsys):
         scripted("1 + 2", UpstreamError("the server is on fire", status=400))
         assert run("run", "p") == 5
         out = capsys.readouterr().out
         assert "✗ failed  the server is on fire" in out
         assert "  │ 1 + 2" in out
 
-    def test_interrupted(self, scripted, monkeypatch, capsys):
+    def test_interrupted_run_exits_with_130(self, scripted, monkeypatch, capsys):
         scripted()
 
         def interrupt(*args, **kwargs):
@@ -93,7 +93,7 @@ class TestExitCodes:
         ("error", "code"),
         [(ConnectError("gone"), 5), (ModelError("odd"), 5), (MissingExtraError("it", "local"), 2)],
     )
-    def test_errors_are_told_apart_by_blame(self, error, code):
+    def test_exit_codes_separate_errors_by_blame(self, error, code):
         assert _exits.of_error(error) == code
 
 
@@ -124,7 +124,7 @@ class TestUsage:
             (("verifiers", "show", "zzz"), "'zzz': not installed"),
         ],
     )
-    def test_one_line_and_code_2(self, arguments, said, capsys):
+    def test_usage_error_is_one_line_and_exits_2(self, arguments, said, capsys):
         assert run(*arguments) == 2
         out, err = capsys.readouterr()
         assert err.startswith("error: ")
@@ -132,18 +132,18 @@ class TestUsage:
         assert said in err
         assert out == ""
 
-    def test_debug_shows_where(self):
+    def test_debug_option_raises_the_exception(self):
         with pytest.raises(ValueError, match="exactly one"):
             main(["run", "--debug"])
 
-    def test_an_error_is_shown_without_what_would_act(self, capsys):
+    def test_error_output_contains_no_terminal_controls(self, capsys):
         assert run("run", "p", "--model", "x\x1b[2J\x9b") == 2
         err = capsys.readouterr().err
         assert "\x1b" not in err
         assert "\x9b" not in err
 
     @pytest.mark.parametrize("option", ["--prompt-file", "--chat"])
-    def test_stdin_that_is_not_utf_8(self, option, monkeypatch, capsys):
+    def test_input_that_is_not_utf8_is_refused(self, option, monkeypatch, capsys):
         for errors in ("strict", "surrogateescape"):  # the second one in the C locale
             monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8", errors=errors))
             assert run("run", option, "-") == 2
@@ -151,13 +151,13 @@ class TestUsage:
         assert run("run", "\udcff") == 2
         assert "PROMPT must be UTF-8 text" in capsys.readouterr().err
 
-    def test_a_prompt_on_stdin(self, monkeypatch, scripted):
+    def test_prompt_is_read_from_stdin(self, monkeypatch, scripted):
         monkeypatch.setattr("sys.stdin", io.StringIO("once upon\n"))
         model = scripted()
         run("run", "--prompt-file", "-", "--json")
         assert model.requests[0].prompt == "once upon\n"
 
-    def test_a_chat_file_that_is_none(self, tmp_path, capsys):
+    def test_invalid_chat_file_is_refused(self, tmp_path, capsys):
         path = tmp_path / "chat.json"
         path.write_text('{"messages": 3}')
         assert run("run", "--chat", str(path)) == 2
@@ -166,7 +166,7 @@ class TestUsage:
     @pytest.mark.parametrize(
         "text", ['[{"role":"user","content":"hi"}]', '{"messages": [{"role": "user", "content": "hi"}]}']
     )
-    def test_a_chat_file(self, text, tmp_path, scripted):
+    def test_chat_file_sets_prompt_and_sampling(self, text, tmp_path, scripted):
         path = tmp_path / "chat.json"
         path.write_text(text)
         model = scripted()
@@ -175,7 +175,7 @@ class TestUsage:
         assert [(m.role, m.content) for m in request.prompt] == [("user", "hi")]
         assert (request.sampling.max_tokens, request.sampling.stop, request.sampling.seed) == (7, ("a", "b"), 3)
 
-    def test_a_prompt_file(self, tmp_path, scripted):
+    def test_prompt_is_read_from_file(self, tmp_path, scripted):
         path = tmp_path / "prompt.txt"
         path.write_text("once upon\n")
         model = scripted()
@@ -184,7 +184,7 @@ class TestUsage:
 
 
 class TestJson:
-    def test_every_line_is_an_event_and_the_last_one_holds_the_result(self, scripted, capsys):
+    def test_json_output_has_one_event_per_line(self, scripted, capsys):
         scripted()
         assert run("run", "p", "-m", "arithmetic", "--json") == 0
         lines = capsys.readouterr().out.splitlines()
@@ -194,7 +194,7 @@ class TestJson:
         assert "".join(event.text for event in events if isinstance(event, Delta)) == RIGHT
         assert [msgspec.json.decode(msgspec.json.encode(event), type=Event) for event in events] == events
 
-    def test_it_holds_nothing_that_acts_on_a_terminal(self, scripted, capsys):
+    def test_json_output_contains_no_terminal_controls(self, scripted, capsys):
         scripted("\x1b[2J\x9b\u202e\u2028", End())
         run("run", "p", "--json")
         out = capsys.readouterr().out
@@ -207,28 +207,28 @@ class TestJson:
 
 
 class TestInformation:
-    def test_the_version(self, capsys):
+    def test_version_option_prints_version(self, capsys):
         assert run("--version") == 0
         assert capsys.readouterr().out == "interwhen 0.1.0\n"
 
     @pytest.mark.parametrize("command", [(), ("run",), ("demo",), ("doctor",), ("verifiers",), ("verifiers", "list")])
-    def test_help(self, command, capsys):
+    def test_every_command_has_help(self, command, capsys):
         assert run(*command, "--help") == 0
         assert "Usage: interwhen" in capsys.readouterr().out
 
-    def test_the_list_of_verifiers(self, capsys):
+    def test_verifiers_list_shows_load_state(self, capsys):
         assert run("verifiers", "list") == 0
         assert "arithmetic" in capsys.readouterr().out
         assert run("verifiers", "list", "--load") == 0
         assert "✓" in capsys.readouterr().out
 
-    def test_the_description_of_a_verifier(self, capsys):
+    def test_verifiers_show_describes_options(self, capsys):
         assert run("verifiers", "show", "arithmetic") == 0
         out = capsys.readouterr().out
         assert "required" in out
         assert "remedy    Auto" in out
 
-    def test_why_a_verifier_fails(self, capsys):
+    def test_why_failed_reports_exit_codes(self, capsys):
         assert run("verifiers", "why-failed", "arithmetic") == 0
         assert run("verifiers", "why-failed", "interwhen/arithmetic:level=locate") == 0
         assert run("verifiers", "why-failed", "arithmetik") == 2
@@ -237,12 +237,12 @@ class TestInformation:
 
 
 class TestLogging:
-    def test_the_library_configures_none(self):
+    def test_library_does_not_configure_structlog(self):
         code = "import interwhen, structlog; print(structlog.is_configured())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.strip() == "False"
 
-    def test_the_level_is_chosen_and_stdout_is_left_alone(self, scripted, capsys):
+    def test_log_level_filters_logs_on_stderr(self, scripted, capsys):
         scripted(ConnectError("gone"))
         run("run", "p", "--json", "--max-reconnects", "0", "--log-level", "error")
         assert capsys.readouterr().err == ""
@@ -253,7 +253,7 @@ class TestLogging:
         assert "\x1b" not in err
 
 
-def test_without_the_extra_there_is_one_clear_line():
+def test_missing_extra_is_a_one_line_error():
     code = "import sys; sys.modules['rich'] = None\nfrom interwhen.cli._main import main\nmain(['run'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -261,7 +261,7 @@ def test_without_the_extra_there_is_one_clear_line():
 
 
 @pytest.mark.fault("P3", injected="SIGINT to a run in progress", happens="ends at once with code 130")
-def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
+def test_ctrl_c_interrupts_a_running_command(tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(
         "import signal\n"
@@ -285,7 +285,7 @@ def test_ctrl_c_ends_a_run_that_is_under_way(tmp_path):
 
 
 @pytest.mark.parametrize("view", ["--json", "--plain"])
-def test_a_reader_that_leaves_early_is_no_error(view, tmp_path):
+def test_closed_output_pipe_is_no_error(view, tmp_path):
     script = tmp_path / "scripted.py"
     script.write_text(
         "from interwhen.cli import _flags as flags\n"
@@ -319,7 +319,7 @@ def test_output_that_cannot_be_written_is_no_traceback(arguments):
 
 
 @pytest.mark.parametrize("group", ["bench", "verifiers", "policy", "precompute"])
-def test_each_command_of_a_group_says_in_a_line_what_it_does(group, capsys):
+def test_each_subcommand_has_a_summary_line(group, capsys):
     with pytest.raises(SystemExit):
         main([group, "--help"])
     commands = capsys.readouterr().out.partition("Commands")[2].partition("╰")[0]

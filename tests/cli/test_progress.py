@@ -53,7 +53,7 @@ def worked(steps, seconds, total=None, *, remark=""):
             progress.advance(remark)
 
 
-def test_a_terminal_gets_one_line_with_counts_and_the_remaining_time(terminal, monkeypatch):
+def test_terminal_shows_counts_and_remaining_time(terminal, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     worked(4, 30.0, total=10, remark="2 flagged")
     lines = terminal.getvalue().split("\r\x1b[K")
@@ -76,7 +76,7 @@ def test_a_total_may_become_known_during_the_work(terminal):
     assert "checks 1 of 4, about 9 s left" in terminal.getvalue()
 
 
-def test_without_a_total_it_counts_and_says_how_long_it_took(terminal):
+def test_progress_without_total_shows_elapsed_time(terminal):
     worked(1, 3.0)
     assert "pairs 1, 3 s" in terminal.getvalue()
 
@@ -86,13 +86,13 @@ def test_a_long_line_fits_the_terminal(terminal):
     assert max(map(len, terminal.getvalue().split("\r\x1b[K"))) < 60
 
 
-def test_what_others_say_is_made_visible(terminal):
+def test_control_characters_in_remarks_are_escaped(terminal):
     worked(1, 3.0, total=2, remark="\x1b[31mred\n")
     assert "\x1b[31m" not in terminal.getvalue()
     assert "\\x1b[31mred" in terminal.getvalue()
 
 
-def test_a_log_gets_a_line_now_and_then(capsys):
+def test_log_output_gets_periodic_lines(capsys):
     worked(40, 1.0, total=40)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"pairs {done} of 40, about {40 - done} s left" for done in (10, 20, 30, 40)]
@@ -113,7 +113,7 @@ def test_short_work_shows_nothing(terminal):
     assert terminal.getvalue() == ""
 
 
-def test_another_line_is_printed_above(terminal):
+def test_note_is_printed_above_the_progress(terminal):
     clock = Clock()
     with ProgressLine("pairs", 2, ticks=False, clock=clock) as progress:
         clock.now += 5
@@ -122,7 +122,7 @@ def test_another_line_is_printed_above(terminal):
     assert terminal.getvalue().endswith("pairs 1 of 2, about 5 s left\r\x1b[Ka draw is over\n")
 
 
-def test_a_step_that_takes_long_updates_the_time(terminal):
+def test_long_step_updates_the_elapsed_time(terminal):
     clock = Clock()
     shown = threading.Event()
     write = terminal.write
@@ -183,7 +183,7 @@ def commands(parent=app, path=()):
         yield from commands(found, (*path, name))
 
 
-def test_every_command_that_takes_long_shows_progress_and_has_json():
+def test_long_commands_have_progress_and_json():
     found = dict(commands())
     assert len(found) > 25
     assert not (LIVE.keys() | QUICK.keys() | NO_JSON.keys()) - found.keys()
@@ -216,7 +216,7 @@ def places(tmp_path):
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])
-def test_commands_say_how_much_is_left_and_keep_it_from_stdout(places, is_terminal, monkeypatch, capsys):
+def test_progress_never_reaches_stdout(places, is_terminal, monkeypatch, capsys):
     pytest.importorskip("z3")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")

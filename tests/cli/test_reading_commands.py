@@ -67,7 +67,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("command", READING)
-def test_a_question_writes_nothing(empty, command, capsys):
+def test_reading_command_writes_no_file(empty, command, capsys):
     before = tree(empty)
     with pytest.raises(SystemExit) as ended:
         main(command.split())
@@ -75,7 +75,7 @@ def test_a_question_writes_nothing(empty, command, capsys):
     assert ended.value.code == READING[command], capsys.readouterr()
 
 
-def test_a_question_changes_no_file_that_is_there(empty, capsys):
+def test_reading_command_changes_no_existing_file(empty, capsys):
     Path("book.txt").write_text("Some text.")
     with interwhen.run_sync(ScriptedModel(["1 + 2 = 3\n"]), "p", monitors=["arithmetic"], journal="a.journal") as run:
         run.drain()

@@ -28,14 +28,14 @@ def recheck(*arguments):
     return caught.value.code
 
 
-def test_a_journal_names_its_own_monitors(path, capsys):
+def test_recheck_uses_monitors_of_journal(path, capsys):
     assert recheck(path) == 0
     out = capsys.readouterr().out
     assert "arithmetic 0-11  17 * 3 = 51" in out
     assert "2 of 2 checks that passed pass again; the run was steps verified" in out
 
 
-def test_a_result_as_json(path, tmp_path, capsys):
+def test_result_file_can_be_rechecked(path, tmp_path, capsys):
     file = tmp_path / "result.json"
     file.write_bytes(msgspec.json.encode(interwhen.read_journal(path).result))
     assert recheck(file, "-m", "arithmetic", "--json") == 0
@@ -73,7 +73,7 @@ def test_a_changed_result_is_refused(path, tmp_path, capsys):
     assert "must be a journal, or a result as JSON" in capsys.readouterr().err
 
 
-def test_a_file_that_cannot_be_read_is_named(path, tmp_path, capsys):
+def test_unreadable_file_is_refused(path, tmp_path, capsys):
     missing = tmp_path / "missing"
     assert recheck(missing) == 2
     assert f"FILE must be a readable journal or result, got {str(missing)!r}" in capsys.readouterr().err
@@ -81,14 +81,14 @@ def test_a_file_that_cannot_be_read_is_named(path, tmp_path, capsys):
     assert f"must be readable UTF-8 text, got {str(missing)!r}" in capsys.readouterr().err
 
 
-def test_what_does_not_pass_any_more_is_named(path, capsys):
+def test_checks_that_stop_passing_are_listed(path, capsys):
     assert recheck(path, "-m", "arithmetic:phase=reasoning") == 3
     out = capsys.readouterr().out
     assert out.count("its claim is not found again") == 2
     assert "0 of 2 checks that passed pass again" in out
 
 
-def test_a_monitor_that_the_journal_does_not_name_is_said_for_each_of_its_checks(tmp_path, capsys):
+def test_monitor_missing_from_journal_is_reported_per_check(tmp_path, capsys):
     path = tmp_path / "run.journal"
     made = interwhen.load_monitor("arithmetic")
     odd = dataclasses.replace(made, name="ours", spec=None)
@@ -111,7 +111,7 @@ def several(*, level: interwhen.Level = "witness"):
     ]
 
 
-def test_a_name_that_makes_several_monitors_is_used_once(tmp_path, monkeypatch, capsys):
+def test_name_for_several_monitors_loads_once(tmp_path, monkeypatch, capsys):
     real = interwhen.registry.load_verifier
     monkeypatch.setattr(interwhen.registry, "load_verifier", lambda name: several if name == "several" else real(name))
     path = tmp_path / "run.journal"
@@ -127,7 +127,7 @@ def test_a_name_that_makes_several_monitors_is_used_once(tmp_path, monkeypatch, 
     assert "6 of 6 checks that passed pass again" in capsys.readouterr().out
 
 
-def test_a_redacted_journal_says_that_it_has_no_text_to_check(tmp_path, capsys):
+def test_redacted_journal_cannot_be_rechecked(tmp_path, capsys):
     folder = tmp_path / "journals"
     directory = interwhen.journal.JournalDirectory.at(
         interwhen.journal.JournalSettings(path=str(folder), text="redacted")

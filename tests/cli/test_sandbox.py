@@ -18,7 +18,7 @@ def run(*arguments):
     return raised.value.code
 
 
-def test_all_there(monkeypatch, capsys):
+def test_available_guarantees_are_listed(monkeypatch, capsys):
     probed(monkeypatch, Finding("network", ("network namespace", "seccomp")))
     assert run() == 0
     shown = capsys.readouterr().out
@@ -26,7 +26,7 @@ def test_all_there(monkeypatch, capsys):
     assert "network namespace, seccomp" in shown
 
 
-def test_something_missing(monkeypatch, capsys):
+def test_missing_guarantee_exits_with_5(monkeypatch, capsys):
     probed(monkeypatch, Finding("files", missing="no landlock \x1b[31m"))
     assert run() == 5
     shown = capsys.readouterr().out
@@ -34,7 +34,7 @@ def test_something_missing(monkeypatch, capsys):
     assert "\x1b[31m" not in shown
 
 
-def test_json(monkeypatch, capsys):
+def test_json_lists_findings_of_each_sandbox(monkeypatch, capsys):
     probed(monkeypatch, Finding("files", missing="no landlock"))
     assert run("--json") == 5
     [process, *_] = json.loads(capsys.readouterr().out)
@@ -44,7 +44,7 @@ def test_json(monkeypatch, capsys):
     }
 
 
-def test_the_real_one(capsys):
+def test_real_sandbox_reports_every_guarantee(capsys):
     assert run("--json") in {0, 5}
     [process, *_] = json.loads(capsys.readouterr().out)
     names = [finding["guarantee"] for finding in process["findings"]]

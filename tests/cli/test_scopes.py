@@ -21,7 +21,7 @@ def listed(*options):
     return ended.value.code
 
 
-def test_no_plugin_stops_the_list(tmp_path, monkeypatch, capsys):
+def test_broken_plugin_does_not_stop_the_list(tmp_path, monkeypatch, capsys):
     info = tmp_path / "acme-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1\n")
@@ -42,7 +42,7 @@ def test_no_plugin_stops_the_list(tmp_path, monkeypatch, capsys):
     assert "answer" in rows["acme-works"]
 
 
-def test_the_list_says_what_does_not_load(monkeypatch, capsys):
+def test_list_reports_plugins_that_fail_to_load(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "300")
     monkeypatch.setattr(
         _verifiers, "scopes_of", lambda all_: [(replace(each, loaded=False, error="why"), "?") for each in all_]

@@ -26,7 +26,7 @@ def test_a_verified_answer_names_its_hidden_reasoning(hidden):
 
 
 @pytest.mark.parametrize("refuted", [(), (interwhen.Span(0, 4),)], ids=["none", "one"])
-def test_a_verified_answer_names_the_refuted_reasoning_before_it(refuted):
+def test_verified_summary_names_refuted_reasoning(refuted):
     with interwhen.run_sync(ScriptedModel(["17 * 24 = 408"]), "What is 17 * 24?", monitors=["arithmetic"]) as run:
         result = run.drain()
     result = msgspec.structs.replace(result, certificate=msgspec.structs.replace(result.certificate, refuted=refuted))

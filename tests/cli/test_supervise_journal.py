@@ -71,7 +71,7 @@ class TestCommands:
         assert "✓ steps verified" in capsys.readouterr().out
         assert len(model) == 1
 
-    def test_a_torn_record_is_gone_on_with_from_what_it_says(self, model, path, capsys):
+    def test_torn_record_resumes_with_recorded_settings(self, model, path, capsys):
         assert run("run", "p", "--model", "local:x", "-m", "arithmetic", "--journal", path) == 0
         data = path.read_bytes()
         path.write_bytes(data[: len(data) // 3])
@@ -87,7 +87,7 @@ class TestCommands:
         assert run("resume", path, "--model", "local:y", "-m", "arithmetic") == 0
         assert model[-1][0] == ("local:y",)
 
-    def test_other_monitors_are_labelled_as_what_they_are(self, model, path, capsys):
+    def test_recheck_output_is_labelled_as_recheck(self, model, path, capsys):
         run("run", "p", "--journal", path)
         capsys.readouterr()
         assert run("view", path, "--plain", "--recheck", "arithmetic") == 3
@@ -106,7 +106,7 @@ class TestCommands:
             (("run", "p", "--journal", __file__), "this file exists: resume it"),
         ],
     )
-    def test_one_line_and_code_2(self, model, arguments, said, capsys):
+    def test_usage_error_is_one_line_and_exits_2(self, model, arguments, said, capsys):
         assert run(*arguments) == 2
         out, err = capsys.readouterr()
         assert err.startswith("error: ")
@@ -215,7 +215,7 @@ CTRL_C = pytest.mark.fault(
 
 @CTRL_C
 @pytest.mark.parametrize("where", ["", "in_thread", "in_process", "inline"])
-def test_ctrl_c_ends_a_run_whatever_hangs(where, child, path, tmp_path):
+def test_ctrl_c_ends_a_hanging_run(where, child, path, tmp_path):
     monitors = ("-m", where) if where else ()
     process, _ = child("--journal", path, *monitors, until="hangs" if where in ("in_thread", "inline") else "begun")
     worker = _written(tmp_path / "hangs") if where == "in_process" else 0
@@ -256,14 +256,14 @@ def _assert_gone(pid):
 
 
 @CTRL_C
-def test_without_a_journal_the_last_line_says_how_to_get_one(child):
+def test_interrupt_without_journal_suggests_one(child):
     process, _ = child()
     _, err = interrupted(process)
     assert process.returncode == 130
     assert err.splitlines()[1:] == ["to resume interrupted runs, give them a journal: interwhen run --journal FILE ..."]
 
 
-def test_an_interrupted_run_goes_on(child, path):
+def test_interrupted_run_can_resume(child, path):
     process, _ = child("--journal", path)
     interrupted(process)
     with interwhen.resume_sync(path, model=ScriptedModel(["the end\n"]), monitors=[]) as going:
@@ -285,7 +285,7 @@ def test_the_hint_can_be_pasted_into_a_shell(model, monkeypatch):
     )
 
 
-def test_a_signed_run_goes_on_with_its_key(model, path, tmp_path, capsys):
+def test_signed_run_resumes_with_its_key(model, path, tmp_path, capsys):
     key = new_key(tmp_path / "key.pem")
     assert run("run", "p", "-m", "arithmetic", "--sign-with", key) == 2
     assert "--sign-with must be used with --journal" in capsys.readouterr().err

@@ -49,7 +49,7 @@ P7 = pytest.mark.fault(
 HOSTILE = "".join(text for text in (*TERMINAL, *HIDDEN, *EVENTS) if "\ud800" not in text and "\udfff" not in text)
 
 
-def test_everything_that_acts_is_made_visible():
+def test_every_control_character_is_escaped():
     everything = "".join(map(chr, range(0x110000)))
     assert not acting(visible(everything))
     assert not acting(as_json(everything))
@@ -60,7 +60,7 @@ def test_everything_that_acts_is_made_visible():
         assert len(text.splitlines()) == 1
 
 
-def test_what_does_not_act_is_left_as_it_is():
+def test_harmless_text_is_unchanged():
     text = "e\u0301 é 漢 👩‍🔬 ❤️ می‌خواهم ½ ≈ 🇪🇺"
     assert visible(text) == text
 
@@ -117,7 +117,7 @@ VIEWERS = {"plain": lambda stream: PlainViewer(console_for(stream)), "json": Jso
 
 @P7
 @pytest.mark.parametrize("viewer", VIEWERS)
-def test_no_view_writes_anything_that_acts(viewer, record_property):
+def test_no_viewer_writes_control_characters(viewer, record_property):
     record_property("tries", 3 * len(SHORT))
     white = [char for char in map(chr, range(0x3000)) if char.isspace()]  # some of it acts, and all of it is stripped
     for text in (HOSTILE, "".join(white), *("".join(SHORT[at : at + 12]) for at in range(0, len(SHORT), 12))):
@@ -130,7 +130,7 @@ def test_no_view_writes_anything_that_acts(viewer, record_property):
 @P7
 @settings(max_examples=8)
 @given(texts(), st.sampled_from(sorted(VIEWERS)))
-def test_no_mixture_does_either(text, viewer):
+def test_mixed_texts_write_no_control_characters(text, viewer):
     for run in recorded(text or "x"):
         assert not acting(shown(VIEWERS[viewer], run))
 
@@ -138,7 +138,7 @@ def test_no_mixture_does_either(text, viewer):
 @pytest.mark.fault(
     "P7", injected="newlines and lines that look like ours", happens="each line of the model begins with a bar"
 )
-def test_no_line_of_the_plain_log_can_be_forged():
+def test_plain_log_lines_cannot_be_forged():
     for text in EVENTS:
         out = shown(VIEWERS["plain"], [Delta(f"x\n{text}\r{text}\x0b{text}\x85{text}\u2028{text}\n", 0)])
         assert all(line.startswith("  │ ") for line in out.splitlines())
@@ -165,7 +165,7 @@ def test_errors_and_logs_are_one_line_each(capsys, record_property):
         assert value.startswith('"') or not {" ", "=", '"'} & set(value), value
 
 
-def test_logs_of_the_library_without_structlog_are_one_line_each(capsys):
+def test_standard_logging_writes_one_line_per_event(capsys):
     code = (
         "import logging, sys, interwhen._types.log as l; logging.basicConfig(); l.log_warning('a.b', error=sys.argv[1])"
     )
@@ -243,7 +243,7 @@ def check_written(written, *, plain):
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
 )
-def test_the_real_command_on_a_terminal(server, arguments, environment, code):
+def test_command_output_contains_no_terminal_controls(server, arguments, environment, code):
     options = ("--base-url", server.base_url, "--model", "m\x1b[2J\x9b\u202e")
     ended, written = in_terminal(*arguments, *options, **environment)
     check_written(written, plain="TERM" in environment or "--json" in arguments)
@@ -256,7 +256,7 @@ def test_the_real_command_on_a_terminal(server, arguments, environment, code):
 
 
 @P7
-def test_a_traceback_on_a_terminal(server):
+def test_traceback_contains_no_terminal_controls(server):
     ended, written = in_terminal(
         "run", "p", "--base-url", server.base_url + "\x1b[2J\x9b\u202e", "--debug", TERM="dumb"
     )
@@ -271,14 +271,14 @@ def test_a_traceback_on_a_terminal(server):
     "arguments",
     [("verifiers", "show"), ("verifiers", "why-failed"), ("run", "p", "--monitor"), ("run", "p", "--model")],
 )
-def test_names_on_a_terminal(arguments):
+def test_argument_errors_contain_no_terminal_controls(arguments):
     ended, written = in_terminal(*arguments, "x\x1b[2J\x9b\u202e\ny", TERM="dumb", NO_COLOR="1")
     assert ended == 2
     check_written(written, plain=True)
     assert "x" in written
 
 
-def test_entry_points_with_hostile_names(monkeypatch, capsys):
+def test_hostile_entry_points_are_escaped(monkeypatch, capsys):
     from interwhen import registry
     from interwhen.cli import _verifiers
 
@@ -289,7 +289,7 @@ def test_entry_points_with_hostile_names(monkeypatch, capsys):
     assert not acting(capsys.readouterr().out)
 
 
-def test_a_json_line_decodes_to_what_the_model_wrote():
+def test_json_line_round_trips_model_text():
     for text in (*SHORT, *ARITHMETIC):
         [line] = shown(JsonViewer, [Delta(text, 0)]).splitlines()
         assert json.loads(line)["text"] == text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
@@ -298,7 +298,7 @@ def test_a_json_line_decodes_to_what_the_model_wrote():
 
 
 @P7
-def test_the_gateway_on_a_terminal(server):
+def test_gateway_log_cannot_be_forged(server):
     httpx2 = pytest.importorskip("httpx2")
     pytest.importorskip("uvicorn", reason="the extra 'gateway' is not installed")
     ours, theirs = pty.openpty()

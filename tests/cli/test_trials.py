@@ -38,7 +38,7 @@ def cli_run(capsys):
     return run
 
 
-def test_the_table_and_the_cases(cli_run, traces):
+def test_output_shows_rates_and_cases(cli_run, traces):
     code, out, err = cli_run("arithmetic", traces)
     assert (code, err) == (0, "")
     assert "50.00% (1 of 2;" in out
@@ -68,7 +68,7 @@ def test_json_is_one_object_with_every_case(cli_run, traces):
         (("--limit", "1", "--fail-below-recall", "0.1"), 1, "recall must be measured on at least one such trace"),
     ],
 )
-def test_bars(cli_run, traces, bars, code, why):
+def test_bars_decide_the_exit_code(cli_run, traces, bars, code, why):
     found, _out, err = cli_run("arithmetic", traces, *bars)
     assert found == code
     assert why in err
@@ -91,14 +91,14 @@ def test_bars(cli_run, traces, bars, code, why):
         (("json:absent", "{traces}"), "json.absent must be a factory, got None"),
     ],
 )
-def test_wrong_usage(cli_run, traces, arguments, why):
+def test_invalid_options_are_refused(cli_run, traces, arguments, why):
     code, out, err = cli_run(*(argument.format(traces=traces) for argument in arguments))
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert why in err
 
 
-def test_no_traces(cli_run, tmp_path):
+def test_file_without_traces_is_refused(cli_run, tmp_path):
     (tmp_path / "t.jsonl").write_text("\n")
     assert cli_run("arithmetic", str(tmp_path / "t.jsonl"))[0] == 2
 
@@ -128,7 +128,7 @@ def beside(tmp_path, monkeypatch):
     __import__("sys").modules.pop("checks_beside", None)
 
 
-def test_a_factory_in_the_working_directory(cli_run, traces, beside):
+def test_factory_loads_from_working_directory(cli_run, traces, beside):
     code, out, _err = cli_run(beside, traces)
     assert code == 0
     assert "checks that failed (2 of 2)" in out
@@ -136,7 +136,7 @@ def test_a_factory_in_the_working_directory(cli_run, traces, beside):
     assert "failed (1 of 1)\nsilent" in cli_run(f"{beside}:word=five", traces)[1]
 
 
-def test_a_verifier_that_does_not_work_meets_no_bar(cli_run, traces, beside):
+def test_failing_verifier_meets_no_bar(cli_run, traces, beside):
     code, _out, err = cli_run(beside, traces, "--fail-above-false", "0.5")
     assert code == 1
     assert "all checks must end with a verdict to meet a bar, and 2 failed" in err

@@ -35,25 +35,25 @@ def test_bad_names_are_refused(name, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_name_that_is_taken_is_refused(tmp_path):
+def test_existing_verifier_name_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"NAME must be new, got 'arithmetic', which is a verifier of interwhen"):
         new("arithmetic", directory=tmp_path / "x")
 
 
-def test_nothing_is_overwritten(tmp_path):
+def test_existing_folder_is_not_overwritten(tmp_path):
     (tmp_path / "x").mkdir()
     with pytest.raises(UsageError, match="must not exist yet"):
         new("dates", directory=tmp_path / "x")
     assert list((tmp_path / "x").iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_leaves_nothing(tmp_path):
+def test_unwritable_folder_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="the new folder must be writable"):
         new("dates", directory=tmp_path / "file" / "x")
 
 
-def test_the_default_folder_is_named_after_it(tmp_path, monkeypatch, capsys):
+def test_default_folder_has_verifier_name(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert new("leap_years") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["interwhen-leap-years"]
@@ -70,7 +70,7 @@ def test_the_default_folder_is_named_after_it(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 30])
-def test_its_lines_are_as_long_as_they_may_be(name, tmp_path):
+def test_scaffold_passes_ruff_for_any_name_length(name, tmp_path):
     ruff = Path(sysconfig.get_path("scripts")) / "ruff"
     if not ruff.exists():
         pytest.skip("ruff is not installed (extra 'dev')")
@@ -81,7 +81,7 @@ def test_its_lines_are_as_long_as_they_may_be(name, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_it_installs_and_passes_its_tests_and_the_linters(tmp_path):
+def test_scaffold_installs_and_passes_tests_and_linters(tmp_path):
     name = "leap_years"
     pytest.importorskip("hatchling", reason="the build backend is not installed (extra 'test')")
     new(name, directory=tmp_path / "package")

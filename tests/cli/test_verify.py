@@ -29,7 +29,7 @@ def ran(path, text=TEXT, **options):
         return run.drain()
 
 
-def test_a_journal_a_result_and_a_certificate_say_the_same(verify, tmp_path):
+def test_journal_result_and_certificate_verify_alike(verify, tmp_path):
     result = ran(tmp_path / "run.journal", sign_with=new_key(tmp_path / "key.pem"))
     (tmp_path / "text").write_text(TEXT)
     (tmp_path / "other").write_text(TEXT + "more")
@@ -49,7 +49,7 @@ def test_a_journal_a_result_and_a_certificate_say_the_same(verify, tmp_path):
         assert ("at character 10" in said) == (name != "certificate")
 
 
-def test_without_a_signature_it_names_nobody(verify, tmp_path):
+def test_unsigned_certificate_names_no_signer(verify, tmp_path):
     ran(tmp_path / "run.journal")
     (tmp_path / "text").write_text(TEXT)
     code, said = verify(tmp_path / "run.journal", tmp_path / "text")
@@ -60,7 +60,7 @@ def test_without_a_signature_it_names_nobody(verify, tmp_path):
     assert (code, json.loads(said)["answer"]) == (0, "unsigned")
 
 
-def test_what_cannot_be_decided_is_said(verify, tmp_path):
+def test_undecidable_verification_exits_with_3(verify, tmp_path):
     ran(tmp_path / "wrong.journal", "1 + 1 = 3\n" * 2)
     (tmp_path / "text").write_text(TEXT)
     (tmp_path / "junk").write_bytes(b"\x00[[[{")

@@ -29,7 +29,7 @@ def view(*arguments):
     return caught.value.code
 
 
-def test_the_page_in_a_file(folder, tmp_path, capsys):
+def test_html_option_writes_the_page(folder, tmp_path, capsys):
     out = tmp_path / "runs.html"
     assert view(folder, "--html", out) == 0
     assert "2 runs" in capsys.readouterr().err
@@ -41,7 +41,7 @@ def test_the_page_in_a_file(folder, tmp_path, capsys):
     assert "--html must be a file that can be written" in capsys.readouterr().err
 
 
-def test_the_terminal_and_programs(folder, capsys):
+def test_plain_and_json_options_print_runs(folder, capsys):
     assert view(folder, "--plain") == 0
     out = capsys.readouterr().out
     assert "steps verified" in out
@@ -54,7 +54,7 @@ def test_the_terminal_and_programs(folder, capsys):
 
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
-def test_a_port_that_is_none_is_refused(port, folder, capsys):
+def test_invalid_port_is_refused(port, folder, capsys):
     assert view(folder, f"--port={port}") == 2
     assert f"--port must be a whole number from 0 to 65535, got {port}" in capsys.readouterr().err
 
@@ -85,14 +85,14 @@ def test_names_that_are_not_utf_8_are_escaped(folder, tmp_path, capsys):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
-def test_a_pipe_in_a_folder_is_left_out(folder, tmp_path, capsys):
+def test_named_pipe_in_folder_is_skipped(folder, tmp_path, capsys):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "a.journal").write_bytes((folder / "plain.journal").read_bytes())
     assert view(tmp_path, "--json") == 0
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 
-def test_only_one_form_is_chosen(folder, tmp_path, capsys):
+def test_output_formats_exclude_each_other(folder, tmp_path, capsys):
     out = tmp_path / "x.html"
     for options in (["--html", out, "--json"], ["--html", out, "--plain"], ["--html", out, "--plain", "--json"]):
         assert view(folder / "repaired.journal", *options) == 2
@@ -100,7 +100,7 @@ def test_only_one_form_is_chosen(folder, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_what_cannot_be_read(tmp_path, capsys):
+def test_unreadable_journal_is_reported(tmp_path, capsys):
     path = tmp_path / "a.journal"
     path.write_text("no journal")
     assert view(path, "--html", tmp_path / "x.html") == 2
@@ -110,7 +110,7 @@ def test_what_cannot_be_read(tmp_path, capsys):
     assert view(tmp_path / "missing") == 2
 
 
-def test_it_serves_below_a_word_until_it_is_ended(folder):
+def test_view_serves_under_secret_path_until_stopped(folder):
     process = subprocess.Popen(
         [sys.executable, "-c", "from interwhen_launcher.__main__ import main; main()", "view", str(folder)],
         stderr=subprocess.PIPE,
@@ -128,7 +128,7 @@ def test_it_serves_below_a_word_until_it_is_ended(folder):
         process.stderr.close()
 
 
-def test_another_monitor_stands_beside_the_record_or_beside_a_second_one(folder, tmp_path, capsys):
+def test_recheck_monitors_are_shown_side_by_side(folder, tmp_path, capsys):
     out = tmp_path / "run.html"
     one, two = "arithmetic", "regex:patterns=sells"
     run = run_id(folder / "repaired.journal")

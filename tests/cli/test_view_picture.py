@@ -26,20 +26,20 @@ class TestPicture:
     def test_a_repair(self) -> None:
         assert render(after(REPAIR)).plain == (" ✓ │ 1 + 2 = 3\n ✓»│ 5 + 6 = ~~12⏎then~~ «11»\n   │ done")
 
-    def test_the_moment_of_a_violation(self) -> None:
+    def test_violation_is_marked_before_its_retraction(self) -> None:
         at = next(n for n, e in enumerate(REPAIR) if isinstance(e, Retracted))
         assert render(after(REPAIR[:at])).plain == " ✓ │ 1 + 2 = 3\n ✗ │ 5 + 6 = 12\n … │ then"
 
-    def test_feedback_stands_apart_from_the_model(self) -> None:
+    def test_feedback_is_rendered_apart_from_model_text(self) -> None:
         assert render(after(FEEDBACK)).plain == (" ✗ │ 5 + 6 = 12 ~~so~~ \n  »│ «Wait, no.»\n … │ 11")
 
     def test_a_gate(self) -> None:
         assert render(after(GATE)).plain == " ✓ │ 1 + 2 = 3\n ✓»│ 5 + 6 = «11»"
 
-    def test_open_and_unproven_checks(self) -> None:
+    def test_open_and_unproven_checks_have_signs(self) -> None:
         assert render(after(OPEN)).plain == " … │ aaa\n ? │ bbb\n ? │ ccc\n ? │ ddd"
 
-    def test_text_that_states_no_claim_is_not_called_checked(self) -> None:
+    def test_text_without_claim_is_not_shown_checked(self) -> None:
         assert render(after([Delta("hello\n", 0), FrontierMoved(6)])).plain == "   │ hello"
 
     def test_each_meaning_has_a_colour_too(self) -> None:
@@ -49,12 +49,12 @@ class TestPicture:
     def test_reasoning_is_in_italics(self) -> None:
         assert any("italic" in str(span.style) for span in render(after(FEEDBACK)).spans)
 
-    def test_plain_characters_for_terminals_that_have_no_others(self) -> None:
+    def test_ascii_terminals_get_ascii_signs(self) -> None:
         assert signs_for("ascii") is signs_for(None) is ASCII
         assert signs_for("utf-8") is UNICODE
         assert render(after(REPAIR), ASCII).plain.replace("⏎", "").isascii()
 
-    def test_a_repeated_retraction_shows_the_latest_few(self) -> None:
+    def test_repeated_retractions_show_the_last_three(self) -> None:
         events: list[Event] = [Delta("a", 0)]
         for number in range(6):
             events += [Delta(str(number), 1), Retracted(1)]
@@ -71,7 +71,7 @@ class TestPicture:
     @example(["0\n"], 1)
     @example(["a\n\n"], 1)
     @given(st.lists(st.text(st.sampled_from("ab\n"), max_size=12), max_size=6), st.integers(1, 4))
-    def test_the_tail_is_the_end_of_the_whole(self, texts: list[str], count: int) -> None:
+    def test_tail_equals_end_of_whole_picture(self, texts: list[str], count: int) -> None:
         state = ViewState()
         for text in texts:
             state = apply(state, Delta(text, state.end))
@@ -79,29 +79,29 @@ class TestPicture:
         tail = picture(state, tail_start(state, count))
         assert [line.text.plain for line in tail] == [line.text.plain for line in whole][-count:]
 
-    def test_where_a_line_starts(self) -> None:
+    def test_line_start_finds_the_line(self) -> None:
         state = after([Delta("ab\ncd", 0)])
         assert [line_start(state, n) for n in (0, 2, 3, 5)] == [0, 0, 3, 3]
 
 
 class TestEscaping:
     @given(st.text(st.characters() | st.sampled_from(["\x1b", "\x9b", "\x00", "\x7f", "\r", "\u202e", "\n"])))
-    def test_nothing_that_acts_is_rendered(self, text: str) -> None:
+    def test_rendered_text_contains_no_control_characters(self, text: str) -> None:
         assert not any(map(acts, visible(text)))
         assert not any(map(acts, render(after([Delta(text, 0)])).plain))
         assert "\n" not in one_line(text)
 
-    def test_surrogates(self) -> None:
+    def test_lone_surrogate_is_escaped(self) -> None:
         assert visible("a\ud800b") == r"a\ud800b"
 
-    def test_the_forms(self) -> None:
+    def test_control_characters_have_escape_forms(self) -> None:
         assert visible("\x1b[2J\x9b\t\r\u202e\U000e0041\n") == "\\x1b[2J\\x9b\\t\\r\\u202e\\U000e0041\n"
 
-    def test_emoji_stay_whole(self) -> None:
+    def test_emoji_and_joiners_are_unchanged(self) -> None:
         assert visible("👩‍🚀 é שלום") == "👩‍🚀 é שלום"
 
     @given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(["\x9b", "\u202e", "\U000e0041"])))
-    def test_json_stays_the_same_json(self, text: str) -> None:
+    def test_json_escaping_preserves_the_value(self, text: str) -> None:
         import json
 
         safe = json_safe(json.dumps(text, ensure_ascii=False))
@@ -114,12 +114,12 @@ class TestEscaping:
 
 
 class TestStatusLine:
-    def test_it_counts(self) -> None:
+    def test_status_line_shows_counts(self) -> None:
         assert status_line(after(REPAIR), 2.0, UNICODE).plain == (
             " finished  4 tokens  2/s  2.0 s  │  … 0 open  ✓ 2 passed  ✗ 1 violations  » 1 remedied"
         )
 
-    def test_the_first_moment(self) -> None:
+    def test_initial_status_shows_starting_model(self) -> None:
         assert status_line(ViewState(), 0.0, UNICODE).plain.startswith(" starting the model  0 tokens  0/s  0.0 s")
 
 
@@ -144,10 +144,10 @@ class TestPlainLog:
     def test_a_gate(self) -> None:
         assert self.lines(GATE)[-2:] == [" ✓ sums: c", " »│ 5 + 6 = «11»"]
 
-    def test_a_key_with_separators_is_shown_up_to_the_first(self) -> None:
+    def test_key_is_shown_up_to_first_separator(self) -> None:
         assert self.lines(checked(Span(0, 5), Judged(Pass()), "1 + 1 = 2\x1f0,7")) == [" ✓ sums: 1 + 1 = 2"]
 
-    def test_checks_without_a_verdict(self) -> None:
+    def test_checks_without_verdict_show_the_reason(self) -> None:
         assert self.lines(OPEN)[4:] == [
             " ? sums: bbb (no verdict within 2 s)",
             " ? sums: ccc (boom)",

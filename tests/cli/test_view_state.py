@@ -12,7 +12,7 @@ def after(events: list[Event]) -> ViewState:
     return reduce(apply, events, ViewState())
 
 
-def test_a_repair_leaves_the_right_text_and_a_ghost_of_the_wrong_one() -> None:
+def test_repair_keeps_retracted_text_as_ghost() -> None:
     state = after(REPAIR)
     assert state.text == REPAIRED
     assert state.retracted == (RetractedText(18, "12\nthen"),)
@@ -21,7 +21,7 @@ def test_a_repair_leaves_the_right_text_and_a_ghost_of_the_wrong_one() -> None:
     assert (state.passed, len(state.violations), state.remedies, state.mood) == (2, 1, 1, "finished")
 
 
-def test_text_is_joined_only_where_author_and_phase_agree() -> None:
+def test_stretches_merge_only_with_equal_origin_and_phase() -> None:
     state = after([Delta("a", 0), Delta("b", 1), Delta("c", 2, "reasoning"), Delta("", 3)])
     assert [(s.text, s.start) for s in state.stretches] == [("ab", 0), ("c", 2)]
     assert state.tokens == 3
@@ -33,14 +33,14 @@ def test_feedback_keeps_the_refuted_line_marked() -> None:
     assert Mark(Span(8, 10), "violated") in state.marks
 
 
-def test_what_a_gate_held_back_leaves_neither_ghosts_nor_marks() -> None:
+def test_gated_text_leaves_no_ghost_or_mark() -> None:
     state = after(GATE)
     assert state.text == "1 + 2 = 3\n5 + 6 = 11\n"
     assert state.retracted == ()
     assert {m.kind for m in state.marks} == {"passed"}
 
 
-def test_checks_that_come_to_no_verdict_are_counted_and_marked() -> None:
+def test_checks_without_verdict_are_counted_and_marked() -> None:
     state = after(OPEN)
     assert state.unproven == 3
     assert [m.kind for m in state.marks] == ["unproven"] * 3
@@ -48,7 +48,7 @@ def test_checks_that_come_to_no_verdict_are_counted_and_marked() -> None:
     assert state.mood == "reconnecting"
 
 
-def test_a_cut_takes_what_rests_on_it() -> None:
+def test_cut_removes_its_marks_and_checks() -> None:
     state = apply(after(OPEN), Retracted(5))
     assert state.text == "aaa\nb"
     assert state.marks == ()
@@ -56,7 +56,7 @@ def test_a_cut_takes_what_rests_on_it() -> None:
     assert apply(state, Retracted(0)).checking == ()
 
 
-def test_a_ghost_inside_of_a_later_cut_is_forgotten() -> None:
+def test_later_cut_absorbs_an_earlier_ghost() -> None:
     state = after([Delta("abcdef", 0), Retracted(4), Delta("x", 4), Retracted(2)])
     assert state.retracted == (RetractedText(2, "cdx"),)
 
@@ -65,7 +65,7 @@ def test_a_retraction_of_nothing_leaves_no_ghost() -> None:
     assert after([Delta("ab", 0), Retracted(2)]).retracted == ()
 
 
-def test_a_cancelled_check_says_nothing() -> None:
+def test_cancelled_check_leaves_no_mark() -> None:
     state = after([Delta("abc", 0), CheckSettled(record(Span(0, 3), Cancelled("cut")))])
     assert (state.marks, state.unproven, state.passed) == ((), 0, 0)
 

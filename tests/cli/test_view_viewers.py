@@ -60,7 +60,7 @@ def in_terminal(*arguments, **environment):
 
 class TestTerminal:
     @pytest.mark.fault("P7", injected="control characters in the model's text", happens="none reaches the terminal")
-    def test_no_control_character_of_the_model_comes_out(self):
+    def test_live_view_escapes_model_control_characters(self):
         written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic")
         rest = OURS.sub("", written)
         assert "\x1b" not in rest
@@ -68,28 +68,28 @@ class TestTerminal:
         assert r"\x1b]0;owned\x07\x1b[2J\x9b31m\u202e[bold red]x" in rest
         assert "\x1b]0;" not in written
 
-    def test_the_picture_is_redrawn_and_the_cursor_given_back(self):
+    def test_picture_is_redrawn_and_cursor_restored(self):
         written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic")
         assert "\x1b[?25l" in written
         assert written.rindex("\x1b[?25h") > written.rindex("\x1b[?25l")
         assert "«3»" in written
         assert "verified" in written
 
-    def test_without_colour(self):
+    def test_no_color_disables_colours(self):
         written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", NO_COLOR="1")
         assert not re.search(r"\x1b\[(?:[0-9;]*;)?(?:3[0-7]|9[0-7]|38|4[0-8])[;m]", written)
         assert "«3»" in written
 
-    def test_a_terminal_that_cannot_move_its_cursor(self):
+    def test_dumb_terminal_gets_plain_output(self):
         written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", TERM="dumb")
         assert "\x1b" not in written
         assert "retracted" in written
 
-    def test_json_on_a_terminal(self):
+    def test_json_on_terminal_contains_no_controls(self):
         written = in_terminal("run", "p", "--json")
         assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", written)
 
-    def test_plain_on_a_terminal(self):
+    def test_plain_option_avoids_live_redrawing(self):
         written = in_terminal("run", "Add 1, 2 and 2.", "-m", "arithmetic", "--plain")
         assert "\x1b[?25l" not in written
         assert "retracted" in written
@@ -97,14 +97,14 @@ class TestTerminal:
 
 class TestPlain:
     @pytest.mark.fault("P7", injected="the same, into a pipe", happens="none comes out")
-    def test_a_pipe_gets_lines_without_any_control(self):
+    def test_pipe_output_contains_no_control_characters(self):
         out = plain(REPAIR)
         assert "\x1b" not in out
         assert " ✗ sums: 12  (5 + 6 is 11)\n" in out
         assert " ✓ steps verified" in out
 
     @pytest.mark.parametrize("result", RESULTS, ids=lambda r: r.status)
-    def test_a_summary_of_every_ending(self, result):
+    def test_every_result_has_a_summary(self, result):
         from interwhen import Finished
 
         out = plain([Finished(result)])
@@ -112,7 +112,7 @@ class TestPlain:
         assert "tokens kept" in out
         assert "first token" in out
 
-    def test_a_summary_counts_the_tokens_that_resumes_read_again(self):
+    def test_summary_counts_tokens_reread_by_resumes(self):
         from interwhen import Finished
 
         costs = (ResumeCost(2, 300, 296, 0.25), ResumeCost(3, 320, None, None), ResumeCost(4, 100, 90, 1.5))
@@ -122,7 +122,7 @@ class TestPlain:
         out = plain([Finished(msgspec.structs.replace(RESULTS[0], ledger=Ledger(resumes=costs[1:2])))])
         assert re.search(r"tokens read again +not counted", out)
 
-    def test_an_encoding_without_our_signs(self):
+    def test_limited_encoding_uses_ascii_signs(self):
         raw = io.BytesIO()
         stream = io.TextIOWrapper(raw, encoding="ascii")
         with PlainViewer(console_for(stream)) as viewer:
@@ -132,13 +132,13 @@ class TestPlain:
 
 
 class TestChoice:
-    def test_a_pipe(self):
+    def test_pipe_selects_plain_viewer(self):
         assert isinstance(viewer_for(console_for(io.StringIO()), json=False, plain=False), PlainViewer)
 
-    def test_json(self):
+    def test_json_option_selects_json_viewer(self):
         assert isinstance(viewer_for(console_for(io.StringIO()), json=True, plain=False), JsonViewer)
 
-    def test_a_terminal(self, monkeypatch):
+    def test_terminal_selects_live_viewer(self, monkeypatch):
         monkeypatch.setenv("TERM", "xterm")
         stream = io.StringIO()
         stream.isatty = lambda: True

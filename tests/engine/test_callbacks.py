@@ -72,7 +72,7 @@ def wait_for(done):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_a_wrapped_call_is_there_when_it_has_returned(server, stream):
+def test_watched_call_is_available_when_it_returns(server, stream):
     with interwhen.watching() as seen, sync_client(server) as client:
         answer = ask(client, stream=stream)
         info = (answer[-1] if stream else answer).interwhen
@@ -104,7 +104,7 @@ def test_a_run_is_collected_with_its_events(server):
     assert call.text == run.result.text
 
 
-def test_the_events_that_the_reader_left_are_collected():
+def test_events_after_reader_exit_are_collected():
     with interwhen.watching() as seen:
         with interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
             next(iter(run))
@@ -123,14 +123,14 @@ def test_a_guarded_function_is_collected_under_its_name():
     assert [(call.source, call.model, len(call.violations)) for call in seen] == [("guard", "tool", 1)]
 
 
-def test_a_strategy_is_one_call(server):
+def test_strategy_counts_as_one_call(server):
     with interwhen.watching() as seen, sync_client(server, strategy="best-of-n:n=2") as client:
         answer = ask(client)
     [call] = seen
     assert call.call_id == answer.interwhen.call_id
 
 
-def test_contexts_are_apart_and_threads_may_be_collected(server):
+def test_watching_is_per_context_unless_everywhere(server):
     with sync_client(server) as client:
         with interwhen.watching() as mine, interwhen.watching(everywhere=True) as every:
             thread = threading.Thread(target=contextvars.Context().run, args=(ask, client))
@@ -144,7 +144,7 @@ def test_contexts_are_apart_and_threads_may_be_collected(server):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_what_runs_in_the_loop_thread_sees_the_callers_context(server, stream):
+def test_loop_thread_sees_the_caller_context(server, stream):
     SEEN.clear()
     token = REQUEST.set("r1")
     got = []
@@ -168,7 +168,7 @@ def test_a_failed_call_is_collected():
     assert str(call).startswith("wrap 'm': failed")
 
 
-def test_functions_get_events_in_order_and_then_the_result(server):
+def test_callbacks_get_events_in_order_before_the_result(server):
     got = []
     with sync_client(server, on_event=lambda *told: got.append(told), on_result=got.append) as client:
         answer = ask(client)
@@ -224,7 +224,7 @@ def test_a_thread_ends_when_it_is_idle():
     wait_for(lambda: got and not callbacks._CallbackThread.known)
 
 
-def test_the_end_of_a_program_waits_for_the_functions():
+def test_program_exit_waits_for_callbacks():
     code = """
 import time, interwhen
 from interwhen.testing import ScriptedModel
@@ -250,14 +250,14 @@ class Later:
 
 
 @pytest.mark.parametrize("function", [later, Later(), "print"])
-def test_functions_that_cannot_be_called_from_a_thread_are_refused(function):
+def test_async_callbacks_are_refused(function):
     with pytest.raises(interwhen.UsageError, match="on_result must be a function"):
         interwhen.run(ScriptedModel(["x"]), "q", on_result=function)
     with pytest.raises(interwhen.UsageError, match="on_result must be a function"):
         interwhen.wrap(openai.OpenAI(api_key="k"), on_result=function)
 
 
-def test_a_line_is_readable_and_harmless(server):
+def test_call_summary_is_one_safe_line(server):
     with interwhen.watching() as seen, interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
         run.drain()
     [call] = seen

@@ -18,11 +18,11 @@ def run(script, tmp_path):
     return done.stdout
 
 
-def test_retries_and_workers(tmp_path):
+def test_retry_and_worker_examples_run(tmp_path):
     assert run("\n".join(BLOCKS[:2]), tmp_path) == "verified 2\n" + "verified\n" * 3
 
 
-def test_solving(tmp_path):
+def test_documented_solver_example_prints_conflict(tmp_path):
     pytest.importorskip("z3", reason="the extra 'z3' is not installed")
     assert run(BLOCKS[2], tmp_path) == "these cannot all hold: Ann is 3; Ann is older than Bob; Bob is 7\n"
     assert len(BLOCKS) == 3

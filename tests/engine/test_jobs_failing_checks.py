@@ -87,7 +87,7 @@ WAYS = [raises, is_garbage, hangs, overflows, exhausts, is_odd]
     # An inline check that hangs holds the loop: there is no cure but to find it.
     [(how, worker) for how in WAYS for worker in ("inline", "async") if (how, worker) != (hangs, "inline")],
 )
-async def test_each_way_to_fail_at_each_call_costs_one_check(how, worker, record_property):
+async def test_each_failure_costs_exactly_one_check(how, worker, record_property):
     record_property("tries", len(LINES))
     for bad in range(len(LINES)):
         faulty = watch(Faulty(how, {bad}, worker), name="faulty")
@@ -105,7 +105,7 @@ async def test_each_way_to_fail_at_each_call_costs_one_check(how, worker, record
     ("how", "worker"),
     [(how, worker) for how in WAYS for worker in ("inline", "async") if (how, worker) != (hangs, "inline")],
 )
-async def test_a_gate_holds_what_each_way_to_fail_at_each_call_leaves_unchecked(how, worker, record_property):
+async def test_gate_holds_text_after_each_failed_check(how, worker, record_property):
     record_property("tries", len(LINES))
     for bad in range(len(LINES)):
         faulty = watch(Faulty(how, {bad}, worker), name="faulty", delivery="gate")
@@ -117,7 +117,7 @@ async def test_a_gate_holds_what_each_way_to_fail_at_each_call_leaves_unchecked(
 
 
 @pytest.mark.fault("V2", injected="a verifier that hangs twice", happens="tried again after its deadline and a pause")
-async def test_a_retry_waits_on_the_clock_of_the_engine():
+async def test_retry_pause_uses_the_engine_clock():
     begun = anyio.current_time()
     who = Faulty(hangs, {0, 1})
     model = ScriptedModel([["1+1=2\n", Pause(1.0)]])
@@ -130,7 +130,7 @@ async def test_a_retry_waits_on_the_clock_of_the_engine():
 @pytest.mark.parametrize("worker", ["inline", "async"])
 @pytest.mark.parametrize("pause", [0.0, 0.5])
 @pytest.mark.parametrize("then", ["open", "closed"])
-async def test_what_never_succeeds_ends_as_the_monitor_says(worker, pause, then):
+async def test_exhausted_retries_follow_the_monitor_policy(worker, pause, then):
     who = Faulty(raises, range(99), worker)
     monitor = watch(who, on_error=Retry(2, then=then, pause=pause))
     begun = anyio.current_time()
@@ -146,7 +146,7 @@ async def test_what_never_succeeds_ends_as_the_monitor_says(worker, pause, then)
         assert result.unverified_reasons[0].verifier == "faulty"
 
 
-async def test_a_retry_that_nobody_waits_for_is_called_off():
+async def test_finished_run_cancels_pending_retry():
     who = Faulty(raises, range(99))
     monitor = watch(who, on_error=Retry(2, pause=2.0))
     async with interwhen.run(ScriptedModel([["1+1=2\n", Pause(9.0)]]), "Q", monitors=[monitor]) as run:
@@ -162,7 +162,7 @@ async def test_a_retry_that_nobody_waits_for_is_called_off():
 @pytest.mark.fault(
     "V10", injected="a verifier that fails at every call", happens="suspended, and named in log and result"
 )
-async def test_a_suspended_verifier_is_named(configured):
+async def test_suspended_verifier_is_reported_by_name(configured):
     lines = [f"{left}+1={left + 1}\n" for left in range(1, 30)]
     who = Faulty(raises, range(11), "inline")
     with capture_logs() as logs:
@@ -177,7 +177,7 @@ async def test_a_suspended_verifier_is_named(configured):
 
 
 @pytest.mark.fault("V10", injected="violations without end on the virtual clock", happens="pauses of 0.1 s and more")
-async def test_the_pauses_of_a_storm_are_on_the_clock_of_the_engine():
+async def test_resample_backoff_uses_the_engine_clock():
     model = ScriptedModel(lambda _request: ["1+1=3\n", Pause(50.0)])
     begun = anyio.current_time()
     budgets = Budgets(remedies=6, repeats=99)
@@ -187,7 +187,7 @@ async def test_the_pauses_of_a_storm_are_on_the_clock_of_the_engine():
     assert len(model.requests) == 7
 
 
-async def test_time_runs_out_in_the_middle_of_a_pause():
+async def test_time_budget_expires_during_backoff():
     model = ScriptedModel(lambda _request: ["1+1=3\n", Pause(50.0)])
     begun = anyio.current_time()
     budgets = Budgets(remedies=99, repeats=99, seconds=1.0)
@@ -198,7 +198,7 @@ async def test_time_runs_out_in_the_middle_of_a_pause():
 @pytest.mark.fault(
     "V2", injected="a thread that never ends by itself", happens="it is notified that its result is not needed any more"
 )
-async def test_a_check_in_a_thread_knows_its_time_and_is_told_when_it_is_up(loop):
+async def test_threaded_check_knows_deadline_and_learns_of_timeout(loop):
     left = [0.0]
     for deadline in (0.8, 3.2, 12.8, 51.2):
         if left[0]:
@@ -223,7 +223,7 @@ async def test_a_check_in_a_thread_knows_its_time_and_is_told_when_it_is_up(loop
     assert time_left() == float("inf")
 
 
-def test_a_check_that_nobody_waits_for_has_no_time_left():
+def test_cancelled_check_has_no_time_left():
     ticket = Ticket(100.0)
     with hold(ticket):
         assert time_left() > 90.0
@@ -231,7 +231,7 @@ def test_a_check_that_nobody_waits_for_has_no_time_left():
         assert time_left() == 0.0
 
 
-def test_a_callback_that_was_taken_back_is_not_called():
+def test_unregistered_cancel_callback_is_not_called():
     called = []
     ticket = Ticket(1.0)
     with hold(ticket):

@@ -49,7 +49,7 @@ async def test_a_grounded_claim_of_a_fork_interrupts():
 
 
 @pytest.mark.parametrize("local", [None, lambda segment, _prepared: None])
-async def test_the_model_is_not_asked_for_a_monitor_that_does_not_apply_or_is_not_prepared(local):
+async def test_inapplicable_or_unprepared_monitor_makes_no_fork(local):
     async def absent(task):
         await anyio.sleep(0)
 
@@ -64,7 +64,7 @@ async def test_the_model_is_not_asked_for_a_monitor_that_does_not_apply_or_is_no
         assert any("no such problem" in reason.why for reason in result.unverified_reasons) is checked
 
 
-async def test_an_ungrounded_claim_of_a_fork_never_interrupts_but_counts():
+async def test_ungrounded_fork_claim_counts_but_never_interrupts():
     model = ScriptedModel([["two and two is five\n", Pause(1), "on\n"]], forks=lambda r: "2+2=5")
     result, events = await supervise(model, forking())
     assert (result.status, result.text) == ("unverified", apply(events))
@@ -84,7 +84,7 @@ async def test_a_fork_that_fails_is_an_outcome(error):
     assert result.ledger.fork_tokens == 0
 
 
-async def test_a_fork_without_an_answer_in_time_is_an_outcome():
+async def test_late_fork_is_a_timeout_outcome():
     begun = anyio.current_time()
     model = ScriptedModel([["1+1=2\n"]], forks=lambda r: "1+1=2", delay=40.0)
     result, _ = await supervise(model, forking(deadline=30.0))
@@ -92,7 +92,7 @@ async def test_a_fork_without_an_answer_in_time_is_an_outcome():
     assert anyio.current_time() - begun == 120.0  # three reads: the fork ended meanwhile
 
 
-async def test_a_parser_that_raises_over_a_reply_is_an_outcome():
+async def test_raising_fork_parser_is_an_error_outcome():
     model = ScriptedModel(["1+1=2\n"], forks=lambda r: "?")
     result, _ = await supervise(model, watch(extractor=Fork(SIDE, lambda reply, segment: 1 / 0)))
     assert "ZeroDivisionError" in outcomes(result)[0].error
@@ -105,7 +105,7 @@ async def test_forks_beyond_the_budget_are_skipped():
     assert (result.status, result.ledger.forks) == ("unverified", 1)
 
 
-async def test_a_fork_whose_text_is_cut_is_called_off():
+async def test_fork_on_cut_text_is_cancelled():
     model = ScriptedModel([["2+2=5\nand 9+9=18\n", Pause(50)], "\n"], forks=lambda r: "", delay=0.0)
     finished = []
 

@@ -29,14 +29,14 @@ def forking(**options):
     return watch(extractor=Fork(SIDE, read, **options))
 
 
-async def test_the_model_is_asked_only_where_the_parser_cannot_tell():
+async def test_fork_runs_only_where_local_parser_cannot_read():
     model = ScriptedModel(["1+1=2\nI add 2+2=4\n"], forks=lambda request: "2+2=4")
     result, _ = await supervise(model, forking(local=easy))
     assert [request.prefix for request in model.fork_requests] == ["1+1=2\nI add 2+2=4"]
     assert (result.status, len(result.checks), result.ledger.forks) == ("verified", 2, 2)
 
 
-async def test_what_the_parser_finds_interrupts():
+async def test_violation_of_local_parser_interrupts():
     model = ScriptedModel([["1+1=3\n", Pause(1), "on\n"], "\n"], forks=lambda request: "")
     result, _ = await supervise(model, forking(local=easy))
     assert result.text.startswith("1+1=2\n")
@@ -50,7 +50,7 @@ async def test_an_empty_list_is_an_answer():
     assert result.checks == ()
 
 
-async def test_a_parser_that_raises_cannot_tell():
+async def test_raising_local_parser_falls_back_to_fork():
     def broken(segment):
         raise ValueError(segment.text)
 
@@ -60,7 +60,7 @@ async def test_a_parser_that_raises_cannot_tell():
     assert result.status == "verified"
 
 
-async def test_the_parser_gets_what_was_prepared():
+async def test_local_parser_gets_prepared_value():
     async def prepare(task):
         await anyio.sleep(2)
         return "ready"
@@ -76,7 +76,7 @@ async def test_the_parser_gets_what_was_prepared():
     assert seen == ["ready"]
 
 
-async def test_what_was_found_without_the_model_is_found_again_after_a_crash(tmp_path):
+async def test_resume_repeats_local_extraction_without_fork(tmp_path):
     path = tmp_path / "run.journal"
 
     def monitors():
@@ -101,7 +101,7 @@ async def test_what_was_found_without_the_model_is_found_again_after_a_crash(tmp
     assert first.status == "verified"
 
 
-def test_a_tracker_has_no_parser_beside_it():
+def test_tracker_with_local_parser_is_refused():
     tracker = Tracker(start=lambda prepared: 0, step=lambda state, reply, segment: (state, ()))
     with pytest.raises(UsageError, match="tracker"):
         Fork(SIDE, tracker, local=easy)

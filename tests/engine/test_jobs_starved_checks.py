@@ -77,7 +77,7 @@ async def test_a_slow_check_gains_only_the_starved_time(starve):
     assert result.timing.total == pytest.approx(2.0, abs=0.11)
 
 
-async def test_a_starved_queue_takes_nothing_from_the_check(starve):
+async def test_starved_queue_does_not_shorten_deadlines(starve):
     monitor, workers = needs(2.5, "process")
     async with starve(0.8):
         # One process: the third check begins after 5 s.
@@ -86,7 +86,7 @@ async def test_a_starved_queue_takes_nothing_from_the_check(starve):
     assert result.timing.total == pytest.approx(7.5)
 
 
-async def test_a_run_says_how_long_it_was_starved(starve, configured):
+async def test_result_reports_starved_time(starve, configured):
     monitor, workers = needs(2.5, "thread")
     with capture_logs() as logs:
         async with starve(0.8):
@@ -112,7 +112,7 @@ async def test_virtual_time_is_not_starved():
         (0.105, 0.2, 0.0),  # two threads without it
     ],
 )
-def test_what_the_process_used_is_not_starved(wall, used, starved):
+def test_own_cpu_time_is_not_starved_time(wall, used, starved):
     times = iter([10.0, 10.0 + wall])
     spent = iter([3.0, 3.0 + used])
     heartbeat = Heartbeat(lambda: next(times), lambda: next(spent))

@@ -33,7 +33,7 @@ def jump(seconds):
 
 @pytest.mark.fault("V3", injected="an inline verifier or a parser that blocks the loop", happens="it is named")
 @pytest.mark.parametrize(("seconds", "held"), [(0.019, 0), (0.021, 2), (3.0, 2)])
-async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, configured):
+async def test_slow_call_on_loop_is_reported_by_name(seconds, held, configured):
     @verifier(name="slowpoke", worker="inline")
     def check(claim):
         jump(seconds)
@@ -53,7 +53,7 @@ async def test_a_call_of_ours_that_takes_too_long_is_named(seconds, held, config
     assert result.status == "verified"
 
 
-async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay(configured):
+async def test_blocked_loop_records_keep_only_the_longest(configured):
     lines = [f"{left}+1={left + 1}\n" for left in range(50)]
 
     @verifier(name="slowpoke", worker="inline")
@@ -67,7 +67,7 @@ async def test_it_is_kept_and_logged_within_bounds_and_the_longest_ones_stay(con
     assert [entry["event"] for entry in logs].count("loop.blocked") == 1
 
 
-async def test_nobody_looks_who_is_told_not_to():
+async def test_disabled_blocked_loop_watch_records_nothing():
     @verifier(name="slowpoke", worker="inline")
     def check(claim):
         jump(9.0)
@@ -80,7 +80,7 @@ async def test_nobody_looks_who_is_told_not_to():
 
 @pytest.mark.fault("V3", injected="a real block of 50 ms, four culprits", happens="function, file and line are named")
 @pytest.mark.parametrize("who", ["verifier", "parser", "async verifier", "callback"])
-async def test_a_real_block_of_50_ms_is_found(who, loop):
+async def test_real_block_of_50_ms_is_detected(who, loop):
     def block():
         time.sleep(0.05)
 
@@ -123,7 +123,7 @@ async def test_a_real_block_of_50_ms_is_found(who, loop):
     assert max(seconds) > 0.02
 
 
-async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
+async def test_plain_function_checks_run_in_threads_by_default(loop):
     @verifier(name="blocks", deadline=60.0)
     def check(claim):
         assert threading.current_thread() is not threading.main_thread()
@@ -136,7 +136,7 @@ async def test_checks_of_plain_functions_run_in_threads_by_default(loop):
     assert "verifier 'blocks'" not in [each.what for each in result.timing.blocked_loop]
 
 
-async def test_the_thread_watches_only_while_there_are_runs(loop):
+async def test_watcher_thread_watches_only_during_runs(loop):
     def threads():
         return {thread for thread in threading.enumerate() if thread.name == "interwhen-loop-watch"}
 
@@ -177,7 +177,7 @@ def watched(*limits):
     return it, posted, listeners
 
 
-async def test_another_thread_sees_what_the_loop_is_in(loop):
+async def test_watcher_reads_frames_of_running_task(loop):
     seen = []
 
     def look(running, thread):
@@ -200,7 +200,7 @@ async def test_another_thread_sees_what_the_loop_is_in(loop):
         assert seen == ["outer"]
 
 
-def test_a_loop_that_is_not_running_is_in_nothing():
+def test_loop_that_is_not_running_has_no_frames():
     loop = asyncio.new_event_loop()
     try:
         assert frames_of(loop, 0) == []
@@ -213,7 +213,7 @@ def test_a_loop_that_is_not_running_is_in_nothing():
     assert loop not in WATCHER.loops
 
 
-def test_a_loop_that_answers_in_time_is_not_looked_at():
+def test_loop_answering_in_time_is_not_reported():
     it, posted, (listener,) = watched(0.02)
     for step in range(10):
         it.look(step * 0.01, busy(), lambda: 0.0)
@@ -222,7 +222,7 @@ def test_a_loop_that_answers_in_time_is_not_looked_at():
     assert listener.heard == []
 
 
-def test_a_late_answer_is_told_to_those_who_want_to_know():
+def test_late_answer_reaches_listeners_above_their_threshold():
     it, posted, (eager, patient) = watched(0.02, 1.0)
     found = busy()
     for now in (0.0, 0.01, 0.02, 0.03):
@@ -247,12 +247,12 @@ def looked_at(calls, answered):
     return [round(held.seconds, 3) for held in listener.heard]
 
 
-def test_many_short_calls_hold_nothing():
+def test_many_short_calls_are_not_blocking():
     assert looked_at([busy() for _ in range(8)], 0.1) == []
     assert looked_at([busy()], 0.045) == []
 
 
-def test_whoever_holds_a_loop_is_told_of_whatever_comes_before_and_after():
+def test_blocking_call_includes_time_around_its_samples():
     short, long, longer = [busy() for _ in range(5)], busy(), busy()
     assert looked_at([*short[:2], *[long] * 5, *short[2:]], 0.12) == [0.06]
     assert looked_at([*[long] * 5, *short[:2]], 0.09) == [0.07]
@@ -260,7 +260,7 @@ def test_whoever_holds_a_loop_is_told_of_whatever_comes_before_and_after():
     assert looked_at([*[long] * 3, [], *[longer] * 2], 0.08) == [0.05]  # the second one for too short a time
 
 
-def test_what_keeps_the_watching_thread_from_looking_is_found_once():
+def test_missed_samples_are_reported_once():
     it, _, (listener,) = watched(0.04)
     found = busy()
     it.look(0.0, [], None)
@@ -269,7 +269,7 @@ def test_what_keeps_the_watching_thread_from_looking_is_found_once():
     assert [held.seconds for held in listener.heard] == [0.21]
 
 
-def test_what_its_caller_has_timed_is_not_told_twice():
+def test_block_timed_by_its_caller_is_not_repeated():
     it, _, (listener,) = watched(0.04)
     engine = {"timed": [], "sys": sys}
     source = "def check_inline():\n    timed.append(sys._getframe())\ncheck_inline()"
@@ -284,7 +284,7 @@ def test_what_its_caller_has_timed_is_not_told_twice():
     assert [round(held.seconds, 3) for held in listener.heard] == [0.06]
 
 
-def test_a_late_loop_is_looked_at_more_often():
+def test_late_loop_is_sampled_more_often():
     it, _, _ = watched(0.04)
     assert it.pause == 0.01
     it.look(0.0, [], None)
@@ -298,7 +298,7 @@ def is_waiting(it):
     return not frames or loop_blocking._is_of_loop(frames[0])
 
 
-def test_a_loop_that_waits_for_work_is_not_woken():
+def test_idle_loop_is_not_woken():
     posted = []
 
     async def main():
@@ -318,7 +318,7 @@ def test_a_loop_that_waits_for_work_is_not_woken():
     asyncio.run(main())
 
 
-def test_a_call_is_the_same_whatever_it_is_in():
+def test_same_call_is_recognized_in_different_stacks():
     it, posted, (listener,) = watched(0.02)
     turn = compile("import sys\ndef _run(call):\n    return call()", "/lib/asyncio/events.py", "exec")
     space = {}
@@ -335,7 +335,7 @@ def test_a_call_is_the_same_whatever_it_is_in():
     assert len(listener.heard) == 1
 
 
-def test_a_loop_that_waits_for_work_holds_nothing():
+def test_waiting_loop_is_not_blocking():
     it, posted, (listener,) = watched(0.02)
     code = compile("import sys\nframe = sys._getframe()", "/lib/selectors.py", "exec")
     space = {}
@@ -347,12 +347,12 @@ def test_a_loop_that_waits_for_work_holds_nothing():
     assert listener.heard == []
 
 
-def test_the_limit_is_that_of_the_most_eager():
+def test_lowest_listener_limit_applies():
     it, _, _ = watched(0.5, 0.02, 0.5)
     assert it.limit == 0.02
 
 
-def test_the_thread_ends_without_runs_and_starts_for_the_next_one(monkeypatch):
+def test_watcher_thread_stops_when_idle_and_restarts(monkeypatch):
     monkeypatch.setattr(loop_blocking, "_LINGER_SECONDS", 0.0)
     looks = []
     monkeypatch.setattr(WatchedLoop, "look", lambda *_: looks.append(1))
@@ -374,7 +374,7 @@ def test_the_thread_ends_without_runs_and_starts_for_the_next_one(monkeypatch):
             time.sleep(0.001)
 
 
-def test_without_a_limit_nothing_is_kept():
+def test_disabled_limit_records_nothing():
     blocking = LoopBlocking(None)
     blocking.start()
     blocking.stop()
@@ -389,7 +389,7 @@ def test_a_loop_in_virtual_time_is_not_watched():
     assert run_virtual(enter) is None
 
 
-def test_a_loop_that_cannot_be_asked_costs_the_others_nothing(configured):
+def test_failing_loop_does_not_affect_other_loops(configured):
     def refuse(_call):
         raise OSError("gone")
 
@@ -412,7 +412,7 @@ def frames():
 
 
 @pytest.mark.parametrize("way", ["inline", "parse", "aside"])
-async def test_what_the_engine_calls_is_named_where_it_is_called(way):
+async def test_blocking_verifier_is_named_where_engine_calls_it(way):
     # Frames are known by file and function: a call that moves to another file must still be found.
     samples = []
 

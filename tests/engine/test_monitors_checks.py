@@ -61,7 +61,7 @@ async def test_a_verifier_that_raises_is_no_pass(error, worker):
     "V1", injected="an exception at each call of a run", happens="one check is an error; the text is whole"
 )
 @pytest.mark.parametrize("bad", [1, 2, 3])
-async def test_a_verifier_that_raises_once_spoils_only_that_check(bad):
+async def test_raising_verifier_spoils_only_that_check(bad):
     def check(claim):
         if claim.left == bad:
             raise RuntimeError
@@ -123,7 +123,7 @@ ANYTHING = st.recursive(
 
 @pytest.mark.fault("V5", injected="any value as a verdict", happens="an outcome, never an exception")
 @given(ANYTHING)
-def test_any_value_ends_as_an_outcome(value):
+def test_any_returned_value_becomes_an_outcome(value):
     outcome = as_outcome(adds_up, CLAIM, value)
     sound = isinstance(value, Violation) and isinstance(value.why, str) and isinstance(value.witness, str)
     sound = sound and value.where is None and isinstance(value.repair, str | None)
@@ -133,7 +133,7 @@ def test_any_value_ends_as_an_outcome(value):
         assert len(outcome.error) < 400
 
 
-def test_a_coroutine_from_an_inline_verifier_is_closed_and_no_verdict():
+def test_coroutine_from_inline_verifier_is_an_error():
     async def check(claim):
         return Pass()
 
@@ -147,7 +147,7 @@ def test_a_coroutine_from_an_inline_verifier_is_closed_and_no_verdict():
 
 
 @given(ANYTHING)
-def test_any_value_of_a_parser_ends_as_claims_or_an_error(value):
+def test_any_parser_result_gives_claims_or_error(value):
     found = parse("w", lambda _segment: value, interwhen.Segment("1+1=2", Span(0, 5), "answer"))
     assert found == () if value is None or value in ([], {}, "", b"") else isinstance(found, Errored)
 
@@ -162,13 +162,13 @@ def test_any_value_of_a_parser_ends_as_claims_or_an_error(value):
         [Unspeakable()],
     ],
 )
-async def test_a_parser_that_returns_an_unsound_claim_is_an_error(claims):
+async def test_unsound_claim_from_parser_is_an_error(claims):
     result, events = await supervise(ScriptedModel([TEXT]), watch(extractor=lambda _segment: claims))
     assert isinstance(only_outcome(result), Errored)
     assert (result.status, apply(events)) == ("unverified", TEXT)
 
 
-async def test_an_asynchronous_parser_is_an_error_and_not_left_unawaited():
+async def test_asynchronous_parser_is_an_error():
     async def extract(segment):
         return sums(segment)
 
@@ -177,7 +177,7 @@ async def test_an_asynchronous_parser_is_an_error_and_not_left_unawaited():
 
 
 @pytest.mark.fault("V2", injected="a verifier that hangs", happens="timed out on time; the stream does not wait")
-async def test_a_verifier_that_hangs_ends_at_its_deadline_and_the_stream_does_not_wait():
+async def test_hanging_verifier_ends_at_deadline_without_stalling_stream():
     begun = anyio.current_time()
     model = ScriptedModel([[TEXT, "on and on\n", Pause(2.0), "the end\n"]])
     result, events = await supervise(model, watch(slow(1e9, deadline=600.0)))
@@ -189,7 +189,7 @@ async def test_a_verifier_that_hangs_ends_at_its_deadline_and_the_stream_does_no
 
 
 @pytest.mark.parametrize("worker", ["inline", "async"])
-async def test_what_waits_on_an_unproven_check_of_a_closed_monitor_is_not_answered(worker):
+async def test_unproven_check_of_closed_monitor_abstains(worker):
     def who(claim):
         return Unknown("no idea")
 
@@ -208,7 +208,7 @@ async def test_what_waits_on_an_unproven_check_of_a_closed_monitor_is_not_answer
 
 @pytest.mark.parametrize("how", ["unknown", "error", "timeout", "extractor"])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
-async def test_closed_means_abstained_and_under_a_gate_the_text_was_not_shown(how, delivery):
+async def test_closed_gate_abstains_without_showing_text(how, delivery):
     options = {"extractor": lambda _s: 1 / 0} if how == "extractor" else {}
 
     def says(claim):
@@ -225,7 +225,7 @@ async def test_closed_means_abstained_and_under_a_gate_the_text_was_not_shown(ho
         assert apply(events) == ""
 
 
-async def test_a_verifier_that_is_cancelled_from_within_is_an_error(loop):
+async def test_verifier_cancelling_itself_is_an_error(loop):
     async def check(claim):
         future = asyncio.get_running_loop().create_future()
         future.cancel()
@@ -244,7 +244,7 @@ async def stray(*_args):
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_a_model_that_is_cancelled_from_within_ends_nothing_silently(loop, delivery):
+async def test_fork_cancelled_within_adapter_is_an_error(loop, delivery):
     model = ScriptedModel([TEXT])
     model.complete = stray
     opened = model.stream
@@ -261,7 +261,7 @@ async def test_a_model_that_is_cancelled_from_within_ends_nothing_silently(loop,
     assert (result.status, apply(events)) == ("unverified", TEXT)
 
 
-async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
+async def test_stream_cancelled_within_adapter_reaches_the_reader(loop):
     model = ScriptedModel([TEXT])
     model.stream = stray
     with pytest.raises(interwhen.ModelError, match="cancelled within the adapter"):
@@ -271,7 +271,7 @@ async def test_a_read_that_is_cancelled_from_within_reaches_the_reader(loop):
 
 
 @pytest.mark.fault("V3", injected="a check that sleeps in its thread", happens="the stream continues")
-async def test_a_check_in_a_thread_does_not_hold_up_the_stream(loop):
+async def test_threaded_check_does_not_stall_the_stream(loop):
     gate = threading.Event()
 
     @verifier(name="thread", deadline=60.0)
@@ -311,7 +311,7 @@ async def test_real_checks_time_out_and_raise(loop, kind):
     assert [record.outcome for record in result.checks] == [TimedOut(0.5), Errored("SystemExit: 2+2=4")]
 
 
-async def test_a_plain_function_that_returns_an_awaitable_is_awaited(loop):
+async def test_awaitable_from_plain_function_is_awaited(loop):
     async def later(claim):
         return Pass("later")
 
@@ -322,7 +322,7 @@ async def test_a_plain_function_that_returns_an_awaitable_is_awaited(loop):
     assert only_outcome(result) == Judged(Pass("later"))
 
 
-def test_so_is_it_on_trio():
+def test_awaitable_is_awaited_on_trio():
     async def later(claim):
         return Pass("later")
 
@@ -334,7 +334,7 @@ def test_so_is_it_on_trio():
 
 
 @pytest.mark.parametrize("change", [{"deadline": 0}, {"deadline": None}, {"deadline": "1"}, {"worker": "gpu"}])
-def test_a_verifier_that_cannot_work_is_refused_before_the_run(change):
+def test_invalid_verifier_is_refused_before_the_run(change):
     class Custom:
         name, version, deadline, worker = "custom", "1", 1.0, "inline"
 
@@ -348,5 +348,5 @@ def test_a_verifier_that_cannot_work_is_refused_before_the_run(change):
         interwhen.run(ScriptedModel([TEXT]), "Q", monitors=[watch(who)])
 
 
-def test_the_toy_domain_reads_its_sums():
+def test_toy_pattern_reads_sums():
     assert SUM.findall("1+1=2 and 10+2=12") == [("1", "1", "2"), ("10", "2", "12")]

@@ -109,7 +109,7 @@ class Returning:
 
 @pytest.mark.fault("V5", injected="29 values that are not valid verdicts", happens="an error with the verifier's name")
 @pytest.mark.parametrize("make", MAKERS, ids=range(len(MAKERS)))
-def test_what_is_no_sound_verdict_is_an_error_with_a_name(make):
+def test_unsound_verdict_is_an_error_naming_verifier(make):
     outcome = check_inline(Returning(make), CLAIM)
     assert type(outcome) is Errored
     assert "verifier 'odd' returned " in outcome.error
@@ -131,7 +131,7 @@ VERDICTS = st.one_of(
 @pytest.mark.fault("V5", injected="any value, and verdicts with any values in them", happens="a verdict or an error")
 @settings(max_examples=200)
 @given(VALUES | VERDICTS)
-def test_a_verdict_with_anything_in_it_is_sound_or_an_error(value):
+def test_verdict_with_any_fields_is_sound_or_error(value):
     outcome = as_outcome(Returning(None), CLAIM, value)
     if type(outcome) is Judged:
         verdict = outcome.verdict
@@ -163,7 +163,7 @@ def test_a_verdict_with_anything_in_it_is_sound_or_an_error(value):
         cyclic,
     ],
 )
-def test_what_is_no_list_of_claims_is_an_error_with_a_name(make):
+def test_invalid_claim_list_is_an_error_naming_monitor(make):
     outcome = parse("odd", lambda _segment: make(), SEGMENT)
     assert type(outcome) is Errored
     assert "'odd'" in outcome.error
@@ -171,7 +171,7 @@ def test_what_is_no_list_of_claims_is_an_error_with_a_name(make):
 
 
 @pytest.mark.parametrize("error", [GeneratorExit, StopIteration, MemoryError, RecursionError, SystemExit])
-def test_whatever_is_raised_is_an_error(error):
+def test_any_raised_exception_is_an_error_outcome(error):
     def raises(_segment):
         raise error
 
@@ -179,7 +179,7 @@ def test_whatever_is_raised_is_an_error(error):
     assert type(parse("w", raises, SEGMENT)) is Errored
 
 
-def test_the_keyboard_still_interrupts():
+def test_keyboard_interrupt_propagates():
     def interrupted(_segment):
         raise KeyboardInterrupt
 

@@ -58,7 +58,7 @@ def limit(**options):
     return Monitor(**{"name": "limit", "verifier": within, "extractor": numbers, "prepare": read_limit} | options)
 
 
-async def test_extractor_and_verifier_get_what_was_read_from_the_prompt():
+async def test_extractor_and_verifier_get_prepared_value():
     result, events = await supervise(ScriptedModel(["3\n40\n", "\n5\n"]), limit(), prompt="Say at most 9.")
     assert result.text == apply(events) == "3\n9\n5\n"
     assert result.status == "verified"
@@ -75,13 +75,13 @@ async def test_an_object_whose_call_is_async_is_awaited():
     assert (result.text, result.status) == ("3\n9\n5\n", "verified")
 
 
-async def test_a_problem_of_another_kind_is_left_alone():
+async def test_inapplicable_monitor_checks_nothing():
     result, _ = await supervise(ScriptedModel(["3\n40\n"]), limit(), watch(), prompt="Say something.")
     assert (result.text, result.checks) == ("3\n40\n", ())
     assert result.status == "unverified"  # nothing was checked, so nothing is shown
 
 
-async def test_the_stream_does_not_wait_and_what_came_meanwhile_is_judged():
+async def test_stream_continues_during_prepare_and_is_judged_later():
     async def slow(task):
         await anyio.sleep(5)
         return await read_limit(task)
@@ -98,7 +98,7 @@ async def test_the_stream_does_not_wait_and_what_came_meanwhile_is_judged():
 
 
 @pytest.mark.parametrize("unproven", ["open", "closed"])
-async def test_a_preparation_that_raises_proves_nothing(unproven):
+async def test_raising_preparation_leaves_run_unproven(unproven):
     async def broken(task):
         raise ValueError("no such problem")
 
@@ -108,7 +108,7 @@ async def test_a_preparation_that_raises_proves_nothing(unproven):
     assert any("prepare of 'limit': ValueError: no such problem" in why for why in said)
 
 
-async def test_a_preparation_that_is_late_proves_nothing():
+async def test_late_preparation_leaves_run_unverified():
     async def never(task):
         await anyio.sleep_forever()
 
@@ -120,7 +120,7 @@ async def test_a_preparation_that_is_late_proves_nothing():
     assert "timed out" in result.unverified_reasons[0].why
 
 
-async def test_text_that_was_cut_meanwhile_is_not_judged_late():
+async def test_text_cut_during_prepare_is_not_judged():
     seen = []
 
     async def slow(task):
@@ -138,7 +138,7 @@ async def test_text_that_was_cut_meanwhile_is_not_judged_late():
     assert seen == ["1+1=3", "2+2=4"]  # what might still have been wrong earlier was waited for
 
 
-async def test_one_verifier_with_two_preparations_answers_each_by_its_own():
+async def test_shared_verifier_uses_each_monitors_own_preparation():
     async def wide(task):
         return 100
 
@@ -167,18 +167,18 @@ async def test_a_plain_preparation_runs_in_a_thread(loop):
     assert result.status == "verified"
 
 
-async def test_a_verifier_in_a_process_gets_what_was_prepared(loop):
+async def test_process_verifier_gets_prepared_value(loop):
     result, _ = await supervise(ScriptedModel(["3\n40\n", "\n5\n"]), limited("process"), prompt="at most 9")
     assert result.text == "3\n9\n5\n"
     assert result.status == "verified"
 
 
-def test_what_is_bound_is_pickled_as_a_whole():
+def test_bound_verifier_is_picklable():
     bound = pickle.loads(pickle.dumps(BoundVerifier(limited("process").verifier, 9)))
     assert (bound.name, bound.worker, bound.prepared) == ("limited", "process", 9)
 
 
-def test_a_task_says_what_was_asked():
+def test_task_exposes_text_and_question():
     turns = (
         Message(role="system", content="Be brief."),
         Message(role="user", content="One?"),
@@ -191,7 +191,7 @@ def test_a_task_says_what_was_asked():
 
 
 @pytest.mark.parametrize("options", [{"prepare": 3}, {"prepare_deadline": 0.0}, {"extractor": 3}])
-def test_what_cannot_work_is_refused(options):
+def test_invalid_prepare_options_are_refused(options):
     with pytest.raises(UsageError, match="limit"):
         limit(**options)
 
@@ -233,7 +233,7 @@ def counting(worker="inline", start=lambda _: 0, **options):
 
 
 @pytest.mark.parametrize("worker", ["inline", "async"])
-async def test_a_line_is_judged_by_the_lines_before_it(worker):
+async def test_tracker_judges_line_by_earlier_lines(worker):
     model = ScriptedModel([["1\n", "2\n", "4\n", "5\n"], "\n4\n5\n"])
     result, _ = await supervise(model, counting(worker))
     assert result.text == "1\n2\n3\n4\n5\n"
@@ -243,14 +243,14 @@ async def test_a_line_is_judged_by_the_lines_before_it(worker):
 
 @pytest.mark.parametrize("worker", ["inline", "async"])
 @pytest.mark.parametrize("place", ["rewind", "append"])
-async def test_nothing_builds_on_a_line_that_was_refuted(worker, place):
+async def test_refuted_line_leaves_no_tracker_state(worker, place):
     model = ScriptedModel(["1\n2\n4\n5\n", "3\n4\n"])
     result, _ = await supervise(model, counting(worker, remedy=Feedback(place=place)))
     assert result.text.endswith("3\n4\n")
     assert [record.key for record in result.violations] == ["2 4"]
 
 
-async def test_a_line_refuted_by_another_monitor_leaves_no_state_either():
+async def test_line_refuted_by_another_monitor_leaves_no_state():
     def lines(state, segment):
         return (*state, segment.text), [Claim(key=repr(state), span=segment.span)]
 
@@ -266,7 +266,7 @@ async def test_a_line_refuted_by_another_monitor_leaves_no_state_either():
     assert "1+1=3" not in keys[-1]
 
 
-async def test_a_segment_that_feedback_ends_in_refuted_text_leaves_no_state_either():
+async def test_segment_with_refuted_text_leaves_no_state():
     def pairs(state, segment):
         return (*state, segment.text.strip()), [Claim(key=repr(state), span=segment.span)]
 
@@ -284,7 +284,7 @@ async def test_a_segment_that_feedback_ends_in_refuted_text_leaves_no_state_eith
     assert keys == ["()", "()"]
 
 
-async def test_text_that_was_refuted_before_a_tracker_was_ready_leaves_no_state_either():
+async def test_text_refuted_during_prepare_leaves_no_state():
     async def later(_task):
         await anyio.sleep(1.0)
         return ()
@@ -303,7 +303,7 @@ async def test_text_that_was_refuted_before_a_tracker_was_ready_leaves_no_state_
     assert keys == ["()", "('a',)", "('a',)"]
 
 
-async def test_what_stands_before_a_repair_in_the_same_line_is_not_forgotten():
+async def test_tracker_keeps_state_before_in_line_repair():
     def sentences(state, segment):
         return (*state, segment.text.strip()), [Claim(key=repr(state), span=segment.span)]
 
@@ -321,12 +321,12 @@ async def test_what_stands_before_a_repair_in_the_same_line_is_not_forgotten():
     assert keys == ["()", "('One.',)", "('One.', 'Two.')", "('One.', 'Two.', '1+1=2')"]
 
 
-async def test_an_observed_mistake_is_what_comes_next_builds_on():
+async def test_observed_violation_stays_in_tracker_state():
     result, _ = await supervise(ScriptedModel(["1\n4\n5\n"]), counting(delivery="observe"))
     assert [record.key for record in result.violations] == ["1 4"]
 
 
-async def test_a_broken_stream_that_goes_on_keeps_the_state():
+async def test_reconnect_keeps_tracker_state():
     model = ScriptedModel([["1\n", "2\n", ConnectError("reset")], "3\n4\n"])
     result, _ = await supervise(model, counting())
     assert (result.text, result.status) == ("1\n2\n3\n4\n", "verified")
@@ -342,7 +342,7 @@ async def test_a_tracker_starts_from_what_was_prepared():
 
 
 @pytest.mark.parametrize("broken", [lambda state, segment: 1 / 0, lambda state, segment: None])
-async def test_a_step_that_fails_is_an_error_of_its_segment(broken):
+async def test_failing_tracker_step_is_an_error_outcome(broken):
     monitor = counting(extractor=Tracker(lambda _: 0, broken))
     result, _ = await supervise(ScriptedModel(["1\n"]), monitor)
     assert result.status == "unverified"
@@ -356,7 +356,7 @@ async def test_two_runs_do_not_share_a_state():
         assert result.status == "verified"
 
 
-async def test_sums_still_need_no_preparation():
+async def test_extractor_without_prepare_still_works():
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(extractor=sums))
     assert result.checks[0].span == Span(0, 5)
 
@@ -367,7 +367,7 @@ class TestOnAsyncio:
         return "asyncio"
 
     @pytest.mark.parametrize("in_thread", [True, False])
-    async def test_a_cancelled_future_in_prepare_is_an_error_of_the_monitor(self, in_thread):
+    async def test_cancelled_future_in_prepare_is_an_error(self, in_thread):
         def fails(_task):
             raise asyncio.CancelledError
 

@@ -57,7 +57,7 @@ async def test_any_exception_of_a_monitor_is_a_failure(error):
         await check_prompt("hello", [monitor(find=find)])
 
 
-async def test_what_is_observed_is_recorded_and_sent():
+async def test_observed_prompt_finding_is_recorded_and_sent():
     prompt, records = await check_prompt(CHAT, [monitor("observe")])
     assert prompt == CHAT
     assert [(one.outcome, one.role, one.index, one.span) for one in records] == [
@@ -68,7 +68,7 @@ async def test_what_is_observed_is_recorded_and_sent():
     assert "BAD" not in str(records)
 
 
-async def test_what_is_rewritten_is_changed_everywhere():
+async def test_rewriting_changes_every_message():
     prompt, records = await check_prompt(CHAT, [monitor("rewrite")])
     assert [message.content for message in prompt] == ["be good", "*** and ***", "", "fine"]
     assert prompt[2].calls[0].arguments == '{"a": "***"}'
@@ -83,14 +83,14 @@ async def test_findings_that_overlap_are_replaced_once():
     assert made.texts[0].text == "*********789"
 
 
-async def test_a_later_monitor_reads_what_an_earlier_one_wrote():
+async def test_later_prompt_monitor_reads_rewritten_prompt():
     both = [monitor("rewrite", name="a"), monitor("refuse", words("***"), name="b")]
     with pytest.raises(PromptRefused) as raised:
         await check_prompt(CHAT, both)
     assert [one.outcome for one in raised.value.records] == ["rewritten"] * 3 + ["refused"] * 3
 
 
-async def test_roles_limit_what_is_read():
+async def test_roles_limit_the_messages_read():
     prompt, records = await check_prompt(CHAT, [monitor(roles=("system", "tool"))])
     assert (prompt, records) == (CHAT, ())
 
@@ -127,7 +127,7 @@ FAILURES = {
     ("action", "on_error", "is_sent"),
     [("refuse", None, False), ("rewrite", None, False), ("observe", None, True), ("refuse", "open", True)],
 )
-async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_sent):
+async def test_failing_prompt_monitor_follows_on_error(failure, action, on_error, is_sent):
     FREE.clear()
     failing = monitor(action, FAILURES[failure], on_error=on_error, deadline=0.05 if failure == "late" else 5.0)
     with structlog.testing.capture_logs() as logs:
@@ -152,13 +152,13 @@ async def test_what_fails_is_closed_where_it_acts(failure, action, on_error, is_
 @pytest.mark.parametrize(
     "rewrite", [lambda *_: 3, lambda *_: "BAD", lambda *_: 1 / 0], ids=["number", "again", "raises"]
 )
-async def test_a_rewriting_that_does_not_help_is_a_failure(rewrite):
+async def test_rewrite_that_leaves_finding_refuses_the_prompt(rewrite):
     with pytest.raises(PromptRefused):
         await check_prompt("say BAD", [monitor("rewrite", rewrite=rewrite)])
 
 
 @pytest.mark.fault("V13", injected="it blocks its thread", happens="the event loop does not stop")
-async def test_a_monitor_that_blocks_does_not_stop_the_loop():
+async def test_blocking_prompt_monitor_does_not_stop_loop():
     ticks = []
     FREE.clear()
 
@@ -194,7 +194,7 @@ KNOWS = Monitor(
 )
 
 
-async def test_a_run_asks_the_model_with_the_rewritten_prompt_which_verifiers_know():
+async def test_model_and_verifiers_get_the_rewritten_prompt():
     TASKS.clear()
     model = ScriptedModel(["fine\n"])
     async with interwhen.run(model, "say BAD", monitors=[KNOWS], prompt_monitors=[monitor("rewrite")]) as run:
@@ -205,7 +205,7 @@ async def test_a_run_asks_the_model_with_the_rewritten_prompt_which_verifiers_kn
     assert result.status == "verified"
 
 
-async def test_a_refused_run_asks_no_model_and_is_seen():
+async def test_refused_run_asks_no_model_and_is_watched():
     model = ScriptedModel(["fine\n"])
     with interwhen.watching() as seen, pytest.raises(PromptRefused):
         async with interwhen.run(model, "say BAD", prompt_monitors=[monitor()]):
@@ -220,7 +220,7 @@ def test_a_refused_run_of_plain_code_raises_too():
         pass
 
 
-async def test_a_journal_holds_the_rewritten_prompt(tmp_path):
+async def test_journal_stores_the_rewritten_prompt(tmp_path):
     path = tmp_path / "run.journal"
     async with interwhen.run(
         ScriptedModel(["fine\n"]), "say BAD", prompt_monitors=[monitor("rewrite")], journal=path
@@ -235,7 +235,7 @@ async def test_a_journal_holds_the_rewritten_prompt(tmp_path):
 @pytest.mark.fault(
     "P4", injected="a run with findings in its prompt, cut at every seventh byte", happens="its result has the findings"
 )
-async def test_a_run_that_is_resumed_anywhere_keeps_the_findings_of_its_prompt(tmp_path):
+async def test_resume_anywhere_keeps_prompt_findings(tmp_path):
     path = tmp_path / "run.journal"
     watching = [monitor("rewrite"), monitor("observe", words("say"), name="seen")]
     async with interwhen.run(
@@ -257,13 +257,13 @@ async def test_a_run_that_is_resumed_anywhere_keeps_the_findings_of_its_prompt(t
     assert resumed > 10
 
 
-async def test_nothing_is_read_while_supervision_is_off(monkeypatch):
+async def test_switched_off_prompt_monitor_reads_nothing(monkeypatch):
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     async with interwhen.run(ScriptedModel(["fine\n"]), "BAD", prompt_monitors=[monitor()]) as run:
         assert (await run.drain()).prompt_findings == ()
 
 
-def test_monitors_by_name():
+def test_prompt_monitors_load_by_name():
     secrets, ours = load_prompt_monitors(["secrets:action=observe", monitor()])
     assert (secrets.name, secrets.action, ours.name) == ("secrets", "observe", "m")
     assert load_prompt_monitors([{"name": "tool_instructions", "action": "rewrite"}])[0].rewrite is not None
@@ -282,7 +282,7 @@ def test_monitors_by_name():
 PAGE = Path(__file__).parents[2] / "docs" / "prompt-monitors.md"
 
 
-def test_the_page_runs_as_it_stands(capsys):
+def test_documentation_examples_run_unchanged(capsys):
     first, own = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     exec(first, {})
     assert capsys.readouterr().out.splitlines() == [

@@ -20,7 +20,7 @@ def looks_like_a_sum(segment):
     return [segment.at(*match.span()) for match in LOOKS.finditer(segment.text)]
 
 
-async def test_silence_is_not_agreement():
+async def test_unclaimed_recognized_text_is_unverified():
     result, _ = await supervise(ScriptedModel(["1+1=2\n1 plus=3\n"]), watch(recognizer=looks_like_a_sum))
     assert result.status == "unverified"
     [doubt] = result.unverified_reasons
@@ -29,12 +29,12 @@ async def test_silence_is_not_agreement():
     assert isinstance(unread.outcome.verdict, Unknown)
 
 
-async def test_what_the_claims_cover_is_no_doubt():
+async def test_recognized_and_claimed_text_is_verified():
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(recognizer=looks_like_a_sum))
     assert result.status == "verified"
 
 
-async def test_a_recognizer_gets_what_was_prepared():
+async def test_recognizer_gets_prepared_value():
     seen = []
 
     def find(segment, prepared):
@@ -54,20 +54,20 @@ async def test_a_recognizer_gets_what_was_prepared():
 @pytest.mark.parametrize(
     "broken", [lambda segment: 1 / 0, lambda segment: ["x"], lambda segment: [Span(0, 999)], lambda segment: None]
 )
-async def test_a_recognizer_that_fails_proves_nothing(broken):
+async def test_failing_recognizer_leaves_run_unverified(broken):
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch(recognizer=broken))
     assert result.status == "unverified"
     assert any("recognizer of 'sums'" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
 
 
-async def test_a_fork_has_one_too():
+async def test_recognizer_works_with_fork_extractor():
     fork = Fork("Which sums?", lambda reply, segment: [], max_tokens=4)
     model = ScriptedModel(["1+1=2\n"], forks=lambda request: "none")
     result, _ = await supervise(model, watch(extractor=fork, recognizer=looks_like_a_sum))
     assert any("could not be read" in doubt.why for doubt in result.unverified_reasons), result.unverified_reasons
 
 
-def test_partly_covered_is_not_covered():
+def test_partly_covered_span_stays_recognized():
     segment = Segment("1+1=2 or 2", Span(10, 20), "answer")
     claims = (Claim(key="a", span=Span(10, 15)),)
     found = recognize("m", lambda _: [Span(10, 13), Span(12, 18), Span(10, 15), Span(19, 19)], segment, claims)
@@ -86,7 +86,7 @@ def clash(*claims):
     return parse("sums", lambda _: claims, Segment("1+1=2", Span(0, 5), "answer"))
 
 
-def test_equal_key_and_span_with_other_content_is_an_error_with_a_name():
+def test_equal_key_with_other_content_is_an_error():
     found = clash(Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 5), value=2))
     assert isinstance(found, Errored)
     assert "extractor of 'sums'" in found.error
@@ -94,16 +94,16 @@ def test_equal_key_and_span_with_other_content_is_an_error_with_a_name():
     assert "value" in found.error
 
 
-def test_equal_key_and_span_of_another_type_is_one_too():
+def test_equal_key_with_other_type_is_an_error():
     assert isinstance(clash(Claim(key="k", span=None), Sum(key="k", span=None, value=2)), Errored)
 
 
-def test_equal_claims_and_claims_elsewhere_are_none():
+def test_equal_claims_and_other_spans_do_not_clash():
     same = Sum(key="k", span=Span(0, 5), value=1)
     assert len(clash(same, same, Sum(key="k", span=Span(0, 5), value=1), Sum(key="k", span=Span(0, 4), value=3))) == 4
 
 
-async def test_in_a_run_it_is_said_and_nothing_passes():
+async def test_clashing_claims_leave_the_run_unverified():
     def twice(segment):
         yield Sum(key="k", span=segment.span, value=1)
         yield Sum(key="k", span=segment.span, value=2)
@@ -120,7 +120,7 @@ async def test_in_a_run_it_is_said_and_nothing_passes():
 # ---------------------------------------------------------------------- scope
 
 
-async def test_the_scope_comes_from_the_verdict_and_from_the_monitor():
+async def test_scope_comes_from_verdict_and_monitor():
     @verifier(name="knows", worker="inline")
     def check(claim):
         return Pass("it is", scope="answer")
@@ -132,7 +132,7 @@ async def test_the_scope_comes_from_the_verdict_and_from_the_monitor():
     assert result.certificate.scope == "steps"
 
 
-async def test_a_scope_that_is_none_is_no_verdict():
+async def test_invalid_scope_is_no_verdict():
     @verifier(name="odd", worker="inline")
     def check(claim):
         return Pass("it is", scope="everything")
@@ -152,7 +152,7 @@ def test_a_monitor_refuses_another_scope_and_another_recognizer():
 # ---------------------------------------------------------------------- coverage
 
 
-async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is_resumed(tmp_path):
+async def test_min_coverage_survives_replay_and_resume(tmp_path):
     path = tmp_path / "run.journal"
     model = ScriptedModel(["1+1=2\nand much more text\n"])
     async with interwhen.run(model, "p", monitors=[watch()], min_coverage=0.9, journal=path) as run:
@@ -165,7 +165,7 @@ async def test_the_required_share_is_an_option_of_a_run_and_stays_one_when_it_is
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1, "half", float("nan")])
-def test_a_share_that_is_none_is_refused(share):
+def test_invalid_min_coverage_is_refused(share):
     with pytest.raises(interwhen.UsageError, match="min_coverage"):
         interwhen.run(ScriptedModel([""]), "p", min_coverage=share)
     with pytest.raises(interwhen.UsageError, match="min_coverage"):
@@ -187,7 +187,7 @@ async def test_no_result_is_called_verified_without_its_scope():
     assert [each.answer_verified for each in (answer, steps, doubtful)] == [True, False, False]
 
 
-async def test_certificates_and_passes_of_older_versions_say_steps():
+async def test_older_certificates_decode_with_steps_scope():
     result, _ = await supervise(ScriptedModel(["1+1=2\n"]), watch())
     old = msgspec.to_builtins(result.certificate)
     del old["scope"]

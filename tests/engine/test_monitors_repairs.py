@@ -41,7 +41,7 @@ async def remedies(monitor, *replies):
 
 @pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
 @pytest.mark.parametrize("worker", ["inline", "thread"])
-async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker, remedy):
+async def test_repair_not_read_as_right_claim_is_discarded(worker, remedy):
     for names, expected in (
         ({"Ann": "left midfielder"}, ["repair"]),
         ({"Ann": "left"}, ["resample"]),  # another claim, and a wrong one
@@ -56,7 +56,7 @@ async def test_a_repair_that_is_not_read_as_a_right_claim_is_not_written(worker,
 
 
 @pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
-async def test_what_follows_the_number_decides(remedy):
+async def test_repair_depends_on_text_after_number(remedy):
     found, result = await remedies(watch(remedy=remedy), "2+2=5,\\!000\n", "2+2=4\n")
     assert (found, result.text) == (["resample"], "2+2=4\n")
     found, result = await remedies(watch(remedy=remedy), "2+2=5, so\n", "\n")
@@ -66,7 +66,7 @@ async def test_what_follows_the_number_decides(remedy):
 @pytest.mark.parametrize("remedy", [REMEDY, Auto()], ids=["repair", "auto"])
 @pytest.mark.parametrize("worker", ["inline", "thread"])
 @pytest.mark.parametrize(("repair", "expected"), [("1", ["repair"]), ("8", ["resample"])])
-async def test_what_comes_after_the_repair_may_be_wrong_since_it_is_cut(repair, expected, worker, remedy):
+async def test_only_the_repaired_value_must_pass(repair, expected, worker, remedy):
     def check(claim):
         left, right, total = map(int, re.split(r"[+=]", claim.key))
         if left != 1:
@@ -85,7 +85,7 @@ async def test_what_comes_after_the_repair_may_be_wrong_since_it_is_cut(repair, 
     assert (result.status, result.text) == ("verified", "1+2=3\n")
 
 
-async def test_an_equal_claim_in_another_line_is_not_repaired_unread():
+async def test_equal_claim_in_another_line_validates_no_repair():
     found, result = await remedies(watch(remedy=REMEDY), "2+2=5\n", "\n2+2=5,\\!000\n", "2+2=4\n")
     assert found == ["repair", "resample"]
     assert result.text == "2+2=4\n2+2=4\n"
@@ -93,7 +93,7 @@ async def test_an_equal_claim_in_another_line_is_not_repaired_unread():
     assert found == ["repair", "repair"]
 
 
-async def test_a_repair_that_changes_what_is_read_before_it_is_not_written():
+async def test_repair_changing_earlier_reading_is_discarded():
     def read(segment):
         if "=4" not in segment.text:
             yield from sums(segment)
@@ -109,7 +109,7 @@ async def test_a_repair_that_changes_what_is_read_before_it_is_not_written():
     assert found == ["resample"]
 
 
-async def test_a_tracker_reads_the_repair_in_the_state_before_its_segment():
+async def test_tracker_reads_repair_in_earlier_state():
     def step(state, segment):
         value = int(segment.text)
         return value, [Claim(key=f"{state} {segment.text}", span=segment.span)]
@@ -125,7 +125,7 @@ async def test_a_tracker_reads_the_repair_in_the_state_before_its_segment():
     assert (result.status, result.text) == ("verified", "1\n2\n3\n4\n")
 
 
-async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
+async def test_async_verifier_checks_repair_once():
     calls = []
 
     def function(claim):
@@ -138,7 +138,7 @@ async def test_an_async_verifier_is_not_asked_once_more_while_the_stream_runs():
     assert result.text == "2+2=4\n"
 
 
-async def test_the_check_of_a_repair_does_not_wait_for_a_busy_process():
+async def test_repair_check_does_not_wait_for_busy_process():
     workers = VirtualWorkers(lambda _verifier, claim: Shift(4.0 if claim.left == 3 else 1.0), processes=1)
     watcher = watch(verifier(name="sums", worker="process")(judge), remedy=REMEDY)
     model = ScriptedModel(["2+2=5\n3+3=6\n", "2+2=4\n"])
@@ -157,7 +157,7 @@ def asked_elsewhere(repair):
     )
 
 
-async def test_the_repair_of_an_async_verifier_counts_where_all_claims_share_one_key():
+async def test_repair_is_accepted_when_claims_share_a_key():
     def read(segment):
         for claim in sums(segment):
             yield replace(claim, key="the sum")
@@ -168,7 +168,7 @@ async def test_the_repair_of_an_async_verifier_counts_where_all_claims_share_one
 
 
 @pytest.mark.parametrize("repair", ["5", "4+0", "x"])
-async def test_the_repair_of_an_async_verifier_must_be_read_as_the_claim_that_it_means(repair):
+async def test_async_repair_must_be_read_as_intended_claim(repair):
     def read(segment):
         # Another key for each reading, so that keys cannot tell an old claim from a new one.
         for claim in sums(segment):
@@ -183,7 +183,7 @@ async def test_the_repair_of_an_async_verifier_must_be_read_as_the_claim_that_it
 
 
 @pytest.mark.parametrize("worker", ["inline", "async"])
-async def test_what_only_the_model_could_read_again_is_not_repaired(worker):
+async def test_claim_read_only_by_fork_is_not_repaired(worker):
     fork = Fork("Which sums?", lambda reply, segment: list(sums(segment)))
     who = adds_up if worker == "inline" else slow(1.0)
     model = ScriptedModel(["2+2=5\n", "3+3=6\n"], forks=lambda _: "yes")
@@ -192,13 +192,13 @@ async def test_what_only_the_model_could_read_again_is_not_repaired(worker):
     assert result.text == "3+3=6\n"
 
 
-async def test_a_fork_with_a_parser_of_its_own_is_read_again_by_that():
+async def test_fork_with_local_parser_validates_its_repair():
     fork = Fork("Which sums?", lambda reply, segment: (), local=lambda segment: list(sums(segment)))
     found, result = await remedies(watch(extractor=fork, remedy=REMEDY), "2+2=5\n", "\n")
     assert (found, result.text) == (["repair"], "2+2=4\n")
 
 
-async def test_an_extractor_that_raises_on_the_repair_leaves_no_repair():
+async def test_extractor_raising_on_repair_discards_it():
     def read(segment):
         if "=4" in segment.text:
             raise ValueError("no")

@@ -77,7 +77,7 @@ async def turns_of(run):
     "P2", injected="the reader cancelled at every turn of the loop", happens="nothing is left; the journal continues"
 )
 @pytest.mark.parametrize("name", SWEPT)
-async def test_a_reader_cancelled_at_any_turn_leaves_nothing(name, tmp_path, record_property):
+async def test_reader_cancelled_at_any_step_leaks_nothing(name, tmp_path, record_property):
     kind = SWEPT[name]
     async with kind.run() as run:
         whole = await run.drain()
@@ -115,7 +115,7 @@ def keep_streams(model, streams):
     "P2", injected="the reader cancelled around every event, on real sockets", happens="no task, no socket, a journal"
 )
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_no_task_and_no_socket_is_left(delivery, loop, tmp_path, record_property):
+async def test_cancellation_leaks_no_task_or_socket(delivery, loop, tmp_path, record_property):
     def script(request):
         prefix = request.json["prompt"].removeprefix("Q")
         said = [

@@ -14,7 +14,7 @@ def replayed(*streams, at_once=1):
     return ReplayModel([Recording(arrivals) for arrivals in recordings])
 
 
-async def test_tokens_that_came_in_one_read_with_the_end_are_counted():
+async def test_tokens_arriving_with_the_end_are_counted():
     chunks = [Chunk("1+1=3\n", tokens=2), Chunk("2+2=4\n", tokens=3), Chunk("", tokens=0, finish_reason="stop")]
     result, _ = await supervise(replayed(chunks, at_once=9), watch(remedy=Stop()))
     assert result.text == ""
@@ -27,14 +27,14 @@ def said(text, completion=None, **fields):
 
 
 @pytest.mark.parametrize("at_once", [1, 9])
-async def test_tokens_that_are_no_text_are_counted_where_the_server_tells_of_them(at_once):
+async def test_non_text_tokens_are_counted_from_usage(at_once):
     chunks = [said("1+1=2\n"), said("", finish_reason="stop"), said("", completion=2)]
     result, _ = await supervise(replayed(chunks, at_once=at_once), watch())
     ledger = result.ledger
     assert (ledger.kept, ledger.discarded, ledger.prompt_tokens, ledger.cached_tokens) == (2, 0, 7, 3)
 
 
-async def test_a_chunk_stands_for_as_many_tokens_as_the_server_counts():
+async def test_server_count_defines_tokens_per_chunk():
     first = [said("1+1=2\n", 3), said("2+2=5\n", 5), said("3+3=6\n", 9)]
     rest = [said("\n", 2), said("", 3, finish_reason="stop")]
     result, _ = await supervise(replayed(first, rest), watch())
@@ -44,7 +44,7 @@ async def test_a_chunk_stands_for_as_many_tokens_as_the_server_counts():
     assert ledger.prompt_tokens == 14
 
 
-async def test_tokens_of_what_is_cut_are_discarded_with_it():
+async def test_cut_tokens_are_discarded():
     chunks = [said("1+1=2\n", 2), said("2+2=5\n", 6), said("", 7, finish_reason="stop")]
     result, _ = await supervise(replayed(chunks), watch(remedy=Stop()))
     assert result.text == "1+1=2\n"
@@ -52,7 +52,7 @@ async def test_tokens_of_what_is_cut_are_discarded_with_it():
 
 
 @pytest.mark.parametrize("behind", [1, 3])
-async def test_the_last_count_of_a_read_in_which_the_run_ends_is_in_the_ledger(behind, tmp_path):
+async def test_last_usage_of_final_read_enters_the_ledger(behind, tmp_path):
     chunks = [said("2+2=5\n"), *[said("x")] * behind, said("", finish_reason="stop"), said("", behind + 2)]
     path = tmp_path / "run.journal"
     result, _ = await supervise(replayed(chunks, at_once=9), watch(remedy=Stop()), journal=path)
@@ -61,7 +61,7 @@ async def test_the_last_count_of_a_read_in_which_the_run_ends_is_in_the_ledger(b
     assert interwhen.replay(path).differences == ()
 
 
-async def test_a_count_that_is_too_low_holds_only_as_the_last_word():
+async def test_low_count_counts_only_as_final_usage():
     early = [said("1+1=2\n", 0), said("2+2=4\n"), said("", finish_reason="stop")]
     result, _ = await supervise(replayed(early), watch())
     assert result.ledger.kept == 2
@@ -70,7 +70,7 @@ async def test_a_count_that_is_too_low_holds_only_as_the_last_word():
     assert result.ledger.kept == 2
 
 
-async def test_a_token_without_text_of_its_own_is_counted():
+async def test_token_without_text_is_counted():
     half = Chunk("", tokens=1, logprob=-0.5)
     chunks = [said("1+1=2"), half, said("\n"), said("", finish_reason="stop")]
     result, _ = await supervise(replayed(chunks), watch())

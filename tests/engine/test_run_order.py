@@ -26,7 +26,7 @@ async def timeline(model, *monitors, **options):
 @pytest.mark.fault("V8", injected="monitors in either order", happens="the same result")
 @pytest.mark.parametrize("order", [1, -1])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
-async def test_a_slow_verifier_with_the_earlier_violation_beats_a_fast_one(order, delivery):
+async def test_earliest_violation_beats_a_faster_verifier(order, delivery):
     model = ScriptedModel([["1+1=3\n", "2+2=5\n", Pause(100)], "\nend\n"])
     early = watch(slow(5.0), name="early", extractor=only(1), delivery=delivery)
     late = watch(slow(1.0, name="fast"), name="late", extractor=only(2), delivery=delivery)
@@ -36,7 +36,7 @@ async def test_a_slow_verifier_with_the_earlier_violation_beats_a_fast_one(order
     assert [request.prefix for request in model.requests] == ["", "1+1=2"]
 
 
-async def test_an_earlier_check_that_passes_lets_the_later_violation_be():
+async def test_later_violation_acts_after_earlier_check_passes():
     model = ScriptedModel([["1+1=2\n", "2+2=5\n", Pause(100)], "\n"])
     result, events = await timeline(model, watch(slow(lambda claim: 5.0 if claim.left == 1 else 1.0)))
     assert result.text == "1+1=2\n2+2=4\n"
@@ -45,13 +45,13 @@ async def test_an_earlier_check_that_passes_lets_the_later_violation_be():
     assert result.timing.paused == 4.0
 
 
-async def test_the_wait_for_open_checks_at_the_end_is_the_tail():
+async def test_tail_measures_wait_for_open_checks():
     model = ScriptedModel([["1+1=2\n", Pause(2.0)]])
     result, _ = await timeline(model, watch(slow(10.0)))
     assert (result.timing.tail, result.timing.total, result.timing.checking) == (8.0, 10.0, 10.0)
 
 
-async def test_a_gate_opens_when_the_check_passes_though_the_model_is_silent():
+async def test_gate_opens_on_pass_while_model_is_silent():
     model = ScriptedModel([["1+1=2\n", Pause(50.0), "2+2=4\n"]])
     result, events = await timeline(model, watch(slow(3.0), delivery="gate"))
     shown = [(at, event.text) for at, event in events if isinstance(event, Delta)]
@@ -61,7 +61,7 @@ async def test_a_gate_opens_when_the_check_passes_though_the_model_is_silent():
     assert result.status == "verified"
 
 
-async def test_a_gate_that_is_open_to_failures_waits_for_them_and_any_other_ends_the_run():
+async def test_only_open_gate_releases_after_failed_check():
     model = ScriptedModel([["1+1=2\n", Pause(20.0), "x\n"]])
     result, events = await timeline(model, watch(slow(1e9, deadline=7.0), delivery="gate"))
     assert not any(isinstance(event, Delta) for _, event in events)
@@ -71,7 +71,7 @@ async def test_a_gate_that_is_open_to_failures_waits_for_them_and_any_other_ends
     assert result.status == "unverified"
 
 
-async def test_final_shows_reasoning_as_it_comes_and_the_answer_at_the_end():
+async def test_final_delivery_streams_reasoning_and_withholds_answer():
     steps = [Say("1+1=2\n", "reasoning"), Pause(1), Say("so ", "answer"), Pause(1), Say("2\n", "answer"), Pause(1)]
     model = ScriptedModel([steps], capabilities=Capabilities("prefix", think_tags=None))
     result, events = await timeline(model, watch(slow(10.0), delivery="final"))
@@ -83,20 +83,20 @@ async def test_final_shows_reasoning_as_it_comes_and_the_answer_at_the_end():
 
 
 @pytest.mark.parametrize("end", [End("length"), End("content_filter"), End(None)])
-async def test_what_did_not_end_by_itself_is_never_verified(end):
+async def test_truncated_stream_is_never_verified(end):
     result, _ = await supervise(ScriptedModel([["1+1=2\n", end]]), watch())
     assert result.status == "unverified"
     assert result.finish_reason == (end.reason or "truncated")
 
 
-async def test_the_largest_gap_and_the_first_token_are_measured():
+async def test_largest_gap_and_first_token_are_measured():
     model = ScriptedModel([[Pause(3), "1+1=2\n", Pause(4), "x", Pause(2), "y\n"]])
     result, _ = await timeline(model, watch(slow(0.0, function=lambda _: Pass())))
     assert (result.timing.first_token, result.timing.largest_gap) == (3.0, 4.0)
 
 
 @pytest.mark.fault("P11", injected="two runs that interleave", happens="neither touches the other")
-async def test_two_runs_at_once_share_nothing():
+async def test_concurrent_runs_share_no_state():
     model = ScriptedModel(lambda request: [f"{request.prompt}+1=0\n" if not request.pieces else "\n", Pause(1)])
     monitor = watch(slow(1.0))
     results = {}
@@ -112,7 +112,7 @@ async def test_two_runs_at_once_share_nothing():
         assert (result.status, result.ledger.requests, len(result.violations)) == ("verified", 2, 1)
 
 
-async def test_interleaved_runs_with_a_list_of_replies_get_them_in_turn():
+async def test_concurrent_runs_get_scripted_replies_in_turn():
     model = ScriptedModel(["1+1=2\n", "2+2=4\n"])
     texts = []
 

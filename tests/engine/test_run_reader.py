@@ -41,7 +41,7 @@ async def number_of_events(monitors_of):
 
 @pytest.mark.fault("P1", injected="a reader that leaves at each event", happens="no task and no stream left")
 @pytest.mark.parametrize("monitors_of", [list, gated])
-async def test_leaving_at_any_event_leaves_nothing_behind(monitors_of):
+async def test_leaving_at_any_event_leaks_nothing(monitors_of):
     for stop in range(await number_of_events(monitors_of) + 1):
         model, monitors = scene()
         events = []
@@ -66,7 +66,7 @@ async def test_leaving_at_any_event_leaves_nothing_behind(monitors_of):
 
 
 @pytest.mark.fault("P1", injected="the same, on real loops", happens="no task left")
-async def test_leaving_on_a_real_loop_leaves_no_task(loop):
+async def test_leaving_on_asyncio_leaks_no_task(loop):
     for stop in range(0, 30, 3):
         model, monitors = scene()
         tasks = asyncio.all_tasks()
@@ -79,7 +79,7 @@ async def test_leaving_on_a_real_loop_leaves_no_task(loop):
         assert run.result.status in {"unverified", "verified"}
 
 
-async def test_leaving_without_reading_opens_nothing():
+async def test_leaving_without_reading_opens_no_stream():
     model, monitors = scene()
     async with interwhen.run(model, "Q", monitors=monitors) as run:
         pass
@@ -95,7 +95,7 @@ async def raise_after_two_events(error, run):
 
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), ExceptionGroup("mine", [OSError()])])
 @pytest.mark.parametrize("monitors_of", [list, gated])
-async def test_an_exception_of_the_reader_is_passed_on_as_it_is(error, monitors_of):
+async def test_reader_exception_propagates_unchanged(error, monitors_of):
     model, monitors = scene()
     run = interwhen.run(model, "Q", monitors=monitors_of(monitors))
     with pytest.raises(type(error)) as caught:
@@ -105,7 +105,7 @@ async def test_an_exception_of_the_reader_is_passed_on_as_it_is(error, monitors_
     model.assert_all_closed_once()
 
 
-async def test_an_exception_of_the_reader_is_passed_on_as_it_is_on_a_real_loop(loop):
+async def test_reader_exception_propagates_unchanged_on_asyncio(loop):
     model, monitors = scene()
     with pytest.raises(ValueError, match="mine"):
         await raise_after_two_events(ValueError("mine"), interwhen.run(model, "Q", monitors=gated(monitors)))
@@ -126,7 +126,7 @@ class CancelAtStep(trio.abc.Instrument):
 
 @pytest.mark.fault("P2", injected="a cancellation at each point", happens="no task and no stream left")
 @pytest.mark.parametrize("monitors_of", [list, gated])
-async def test_a_cancellation_at_any_point_leaves_nothing_behind(monitors_of):
+async def test_cancellation_at_any_point_leaks_nothing(monitors_of):
     step, finished = 0, False
     while not finished:
         step += 1
@@ -156,7 +156,7 @@ async def test_a_cancellation_at_any_point_leaves_nothing_behind(monitors_of):
 @pytest.mark.fault("P2", injected="a cancellation at each turn of real loops", happens="no task and no stream left")
 @pytest.mark.parametrize("native", [True, False])
 @pytest.mark.parametrize("monitors_of", [list, gated])
-async def test_a_cancellation_at_any_turn_of_a_real_loop_leaves_nothing_behind(loop, monitors_of, native):
+async def test_cancellation_at_any_step_leaks_nothing(loop, monitors_of, native):
     count, finished = 0, False
     while not finished:
         model, monitors = scene()
@@ -223,7 +223,7 @@ async def test_a_timeout_around_one_event_loses_nothing(monitors_of):
     assert apply(events) == run.result.text == "1+1=2\n2+2=4\n3+3=6\n"
 
 
-async def test_a_native_timeout_while_the_stream_is_closed_loses_nothing(loop):
+async def test_timeout_during_stream_close_loses_nothing(loop):
     # The end of the stream must reach the core though the task that learns of it is cancelled there.
     model = Accountant([["1+1=2\n"]], closing=0.03)
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
@@ -255,7 +255,7 @@ class Iterated(ScriptedModel):
 
 
 @pytest.mark.parametrize("breaks", [True, False])
-async def test_an_interrupted_iterator_has_not_come_to_its_end(breaks):
+async def test_interrupted_iterator_does_not_count_as_ended(breaks):
     # What a generator says after it was interrupted, StopAsyncIteration, must not make half a text verified.
     model = Iterated([], forks=str if breaks else None)
     async with interwhen.run(model, "Q", monitors=[watch()], budgets=interwhen.Budgets(reconnects=0)) as run:
@@ -266,14 +266,14 @@ async def test_an_interrupted_iterator_has_not_come_to_its_end(breaks):
     assert (run.result.status, run.result.text) == ("failed", "1+1=2\n")
 
 
-async def test_an_iterator_that_ends_is_a_whole_text():
+async def test_exhausted_iterator_is_a_complete_text():
     model = Iterated([])
     result, _ = await supervise(model, watch())
     assert (result.status, result.text, result.finish_reason) == ("verified", "1+1=2\n2+2=4\n", "stop")
 
 
 @pytest.mark.parametrize("monitors_of", [list, gated])
-async def test_reading_from_another_task_than_the_one_that_entered(monitors_of):
+async def test_another_task_may_read_the_run(monitors_of):
     model, monitors = scene()
     events = []
 
@@ -306,7 +306,7 @@ async def test_leaving_wakes_a_reader_in_another_task(delay, monitors_of):
 
 @pytest.mark.parametrize("monitors_of", [list, gated])
 @pytest.mark.parametrize("delay", [0.0, 0.5, 1.5, 2.5])
-async def test_two_readers_at_once_are_told_so(monitors_of, delay):
+async def test_two_concurrent_readers_are_refused(monitors_of, delay):
     model = ScriptedModel([["1+1=2\n", Pause(1)]])
     opened = model.stream
 
@@ -335,7 +335,7 @@ async def test_two_readers_at_once_are_told_so(monitors_of, delay):
 
 @pytest.mark.parametrize("monitors_of", [list, gated])
 @pytest.mark.parametrize("where", ["capabilities", "stream", "receive"])
-async def test_a_foreign_exception_of_a_model_reaches_the_reader_as_it_is(where, monitors_of):
+async def test_model_exception_reaches_the_reader_unchanged(where, monitors_of):
     closed = []
 
     class Buggy(ScriptedModel):
@@ -367,7 +367,7 @@ async def test_a_foreign_exception_of_a_model_reaches_the_reader_as_it_is(where,
 
 
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
-async def test_a_model_that_does_not_close_keeps_no_result_back(fault):
+async def test_model_that_fails_to_close_keeps_result(fault):
     class Stuck(ScriptedModel):
         async def aclose(self):
             if fault == "raises":

@@ -26,7 +26,7 @@ REMEDIES = {
 @pytest.mark.parametrize("size", [1, 3, 100])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
 @pytest.mark.parametrize("name", REMEDIES)
-async def test_what_is_asked_next_and_what_the_reader_is_left_with(name, delivery, size):
+async def test_each_remedy_sends_expected_request_and_text(name, delivery, size):
     remedy, pieces, more, status = REMEDIES[name]
     model = Accountant([FIRST, more], size=size, capabilities=Capabilities(resume="prefill"))
     sampling = Sampling(max_tokens=100, seed=7, temperature=0.5)
@@ -60,7 +60,7 @@ async def test_what_is_asked_next_and_what_the_reader_is_left_with(name, deliver
 
 
 @pytest.mark.parametrize("name", REMEDIES)
-async def test_an_observer_changes_nothing(name):
+async def test_observe_delivery_changes_no_text(name):
     model = Accountant([FIRST])
     result, events = await supervise(model, watch(remedy=REMEDIES[name][0], delivery="observe"))
     assert (result.text, result.status) == (FIRST, "unverified")
@@ -69,13 +69,13 @@ async def test_an_observer_changes_nothing(name):
     assert len(model.requests) == 1
 
 
-async def test_a_seed_is_the_same_for_the_first_request_and_none_is_made_up():
+async def test_unset_seed_stays_unset_in_every_request():
     model = Accountant([FIRST, "\n"])
     await supervise(model, watch())
     assert [request.sampling for request in model.requests] == [Sampling(), Sampling()]
 
 
-async def test_a_model_may_bring_its_own_words_and_a_run_may_overrule_them():
+async def test_run_feedback_overrides_model_feedback():
     for given, words in ((None, "Nope: again."), (FeedbackTemplate(witness="No."), "No.")):
         model = ScriptedModel(["2+2=5\n", "2+2=4\n"])
         model.feedback = FeedbackTemplate(witness="Nope: again.")
@@ -89,7 +89,7 @@ async def test_a_model_may_bring_its_own_words_and_a_run_may_overrule_them():
     ("temperature", "expected"),
     [(0.0, [0.0, 0.7, 0.8, 0.9, 0.0]), (0.3, [0.3] * 5), (None, [None] * 5)],
 )
-async def test_a_greedy_stream_that_is_sampled_again_goes_on_at_a_raised_temperature(temperature, expected):
+async def test_greedy_resampling_raises_the_temperature(temperature, expected):
     @interwhen.verifier(name="odd", worker="inline")
     def check(claim):
         verdict = judge(claim)
@@ -108,7 +108,7 @@ async def test_a_greedy_stream_that_is_sampled_again_goes_on_at_a_raised_tempera
     assert [request.sampling.seed for request in model.requests] == [5, 6, 7, 8, 9]
 
 
-async def test_the_raised_temperature_stays_when_the_stream_breaks():
+async def test_reconnect_keeps_the_raised_temperature():
     steps = [["3+3=7\n"], ["3+", ConnectError("reset")], ["3=6\n"]]
     model = Accountant(steps)
     result, _ = await supervise(model, watch(remedy=Resample()), sampling=Sampling(temperature=0.0))

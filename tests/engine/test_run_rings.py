@@ -64,7 +64,7 @@ SCENES = {
 
 
 @pytest.mark.parametrize("scene", SCENES)
-async def test_a_run_that_is_over_needs_no_collector(scene, loop, no_collector):
+async def test_finished_run_is_freed_without_gc(scene, loop, no_collector):
     told, monitors, use = SCENES[scene]
     for _ in range(2):  # what is made once for all, is made by the first one
         model = ScriptedModel(**told)
@@ -78,7 +78,7 @@ async def test_a_run_that_is_over_needs_no_collector(scene, loop, no_collector):
     await let_go_of(gone)
 
 
-async def test_a_journal_keeps_no_run(loop, no_collector, tmp_path):
+async def test_journal_keeps_no_reference_to_run(loop, no_collector, tmp_path):
     for number in range(2):
         model = ScriptedModel(["1+1=2\n2+2=4\n"])
         async with interwhen.run(model, "Q", monitors=[watch()], journal=tmp_path / str(number)) as run:
@@ -88,7 +88,7 @@ async def test_a_journal_keeps_no_run(loop, no_collector, tmp_path):
     await let_go_of(gone)
 
 
-async def test_a_run_that_was_left_still_tells_what_it_knows(loop):
+async def test_abandoned_run_still_reports_its_result(loop):
     model = ScriptedModel(["1+1=2\n2+2=4\n"], delay=0.001)
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
         await anext(run)

@@ -47,7 +47,7 @@ def events_of(replies, monitors):
     return events, run.result, model
 
 
-def test_a_refused_call_is_cut_with_its_turn_and_answered_in_its_place():
+def test_refused_call_is_cut_and_answered():
     replies = [["Well. ", GOOD, BAD, End("tool_calls")], [GOOD, End("tool_calls")]]
     events, result, model = events_of(replies, [watch()])
     calls = [event.call for event in events if isinstance(event, Delta) and event.call]
@@ -61,13 +61,13 @@ def test_a_refused_call_is_cut_with_its_turn_and_answered_in_its_place():
 
 
 @pytest.mark.parametrize("remedy", [Repair(), Repair(otherwise=Resample()), Resample()])
-def test_a_call_is_never_mended_from_within(remedy):
+def test_tool_call_is_never_repaired_in_place(remedy):
     _, result, model = events_of([[BAD, End("tool_calls")], [GOOD, End("tool_calls")]], [watch(remedy=remedy)])
     assert result.text.endswith(GOOD.text)
     assert "BAD" not in model.requests[1].prefix.replace("Wait, BAD.", "")
 
 
-def test_a_call_ends_the_line_before_it_and_is_no_part_of_a_line():
+def test_tool_call_ends_the_line_before_it():
     seen = []
 
     def look(segment):
@@ -79,13 +79,13 @@ def test_a_call_ends_the_line_before_it_and_is_no_part_of_a_line():
     assert seen == [("half a line", None), ("more", None)]
 
 
-def test_only_a_monitor_of_tool_calls_can_gate_them():
+def test_only_tool_call_monitor_can_gate_tools():
     with pytest.raises(UsageError, match="gate_tools"):
         watch(trigger=Lines())
 
 
 @given(st.lists(st.sampled_from(["text\n", "half", GOOD, BAD, "<tool_call>", "</tool_call>"]), max_size=6))
-def test_no_refuted_call_stands_whatever_is_around_it(steps):
+def test_refuted_call_is_never_kept(steps):
     replies = [[*steps, End("tool_calls")], [GOOD, End("tool_calls")]]
     events, result, _ = events_of(replies, [watch()])
     assert BAD.text not in result.text

@@ -82,14 +82,14 @@ def test_a_call_that_cannot_be_read_is_held(name):
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "observe"])
-def test_a_live_reader_sees_a_call_that_cannot_be_read_and_the_result_says_so(delivery):
+def test_unreadable_call_makes_live_result_unverified(delivery):
     given = UNREADABLE["hermes, no JSON"]
     result = play([given.text], given.offer, watch(delivery=delivery))
     assert result.text == given.text
     assert [reason.why for reason in result.unverified_reasons if "unreadable" in reason.why]
 
 
-def test_an_extractor_may_read_what_is_unreadable():
+def test_extractor_may_read_unreadable_calls():
     seen = []
 
     def look(segment):
@@ -110,7 +110,7 @@ def test_an_extractor_may_read_what_is_unreadable():
 
 
 @pytest.mark.parametrize("name", ["mistral v3", "llama 3.1, json", "hermes, qwen 2.5"])
-def test_a_call_in_the_text_is_reported_if_the_request_had_a_field_for_it(name, caplog):
+def test_call_as_text_is_reported_with_native_tools(name, caplog):
     result = play(
         [TEXTS[name].text], OFFER, Monitor(name="any", verifier=passes, extractor=extract, trigger=ToolCalls())
     )
@@ -127,14 +127,14 @@ def passes(claim):
     return Pass()
 
 
-def test_a_call_in_the_text_is_as_asked_if_the_prompt_asks_for_it():
+def test_call_as_text_is_expected_by_prompt():
     monitor = Monitor(name="any", verifier=passes, extractor=extract, trigger=ToolCalls())
     assert play([TEXTS["react"].text], REACT, monitor).status == "verified"
     assert play([TEXTS["smolagents, code"].text], CODE, monitor).status == "verified"
 
 
 @pytest.mark.parametrize("text", PROSE)
-def test_a_gate_lets_ordinary_text_through(text):
+def test_tool_gate_passes_ordinary_text(text):
     result = play([text], None, watch())
     assert result.text == text
     assert result.checks == ()
@@ -149,7 +149,7 @@ def test_a_call_that_was_cut_short_is_withheld(reason):
     assert result.checks == ()
 
 
-def test_a_journal_of_a_run_with_written_calls_is_replayed(tmp_path):
+def test_journal_with_written_calls_replays(tmp_path):
     path = tmp_path / "run.journal"
     prompt, sampling = asking(OFFER)
     model = ScriptedModel([[TEXTS["llama 3.1, json"].text, End("stop")], ["No.", End("stop")]])

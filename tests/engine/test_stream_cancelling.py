@@ -18,7 +18,7 @@ def times(model, what):
 
 @pytest.mark.fault("W30", injected="a violation while the model is silent", happens="the read ends at once")
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
-async def test_a_violation_found_while_the_model_stalls_ends_the_read_at_once(delivery):
+async def test_violation_cancels_read_of_stalled_stream(delivery):
     begun = anyio.current_time()
     model = Accountant([["2+2=5\n", Pause(50), "never\n"], "\n"])
     result, events = await supervise(model, watch(slow(3.0), delivery=delivery))
@@ -28,7 +28,7 @@ async def test_a_violation_found_while_the_model_stalls_ends_the_read_at_once(de
     assert result.timing.paused < 1
 
 
-async def test_a_violation_found_while_the_next_request_opens_calls_that_request_off():
+async def test_earlier_violation_cancels_opening_of_next_request():
     # The first line is found wrong while the second's remedy is being asked for: the cut moves back.
     model = Accountant(
         [["1+1=3\n", "2+2=5\n", Pause(50)], "\n", "\n"],
@@ -43,7 +43,7 @@ async def test_a_violation_found_while_the_next_request_opens_calls_that_request
     model.assert_all_closed_once()
 
 
-async def test_a_request_that_is_being_opened_is_called_off_when_the_run_ends():
+async def test_run_end_cancels_request_being_opened():
     model = Accountant(["x"], opening=40.0)
     begun = anyio.current_time()
     result, _ = await supervise(model, watch(), budgets=interwhen.Budgets(seconds=2.0))
@@ -52,7 +52,7 @@ async def test_a_request_that_is_being_opened_is_called_off_when_the_run_ends():
     assert model.log == []
 
 
-async def test_a_violation_closes_the_stream_while_the_reader_is_away():
+async def test_violation_closes_stream_while_reader_is_away():
     model = Accountant([["2+2=5\n", "more\n", *["x"] * 50], "\n"])
     async with interwhen.run(model, "Q", monitors=[watch(slow(1.0))]) as run:
         async for event in run:
@@ -64,21 +64,21 @@ async def test_a_violation_closes_the_stream_while_the_reader_is_away():
     assert result.text == FIXED + "\n"
 
 
-async def test_the_stream_is_closed_before_the_next_one_is_asked_for():
+async def test_stream_is_closed_before_next_one_opens():
     model = Accountant([["2+2=5\n", Pause(50)], "\n"], closing=0.3)
     await supervise(model, watch())
     assert [entry[:2] for entry in model.log[:4]] == [("opened", 1), ("closing", 1), ("closed", 1), ("opened", 2)]
 
 
 @pytest.mark.fault("W23", injected="a stream that does not close", happens="abandoned after half a second")
-async def test_a_stream_that_does_not_close_is_given_up_on():
+async def test_close_of_stream_is_bounded_in_time():
     model = Accountant([["2+2=5\n", Pause(50)], "\n"], closing=1000.0)
     result, _ = await supervise(model, watch())
     assert result.status == "verified"
     assert times(model, "opened")[1][1] - times(model, "closing")[0][1] == 0.5
 
 
-async def test_a_stream_whose_closing_raises_does_no_harm():
+async def test_raising_close_does_not_fail_the_run():
     class Broken(ScriptedModel):
         async def stream(self, request):
             stream = await super().stream(request)
@@ -93,7 +93,7 @@ async def test_a_stream_whose_closing_raises_does_no_harm():
     assert (result.status, result.text) == ("verified", "2+2=4\n")
 
 
-async def test_a_request_that_fails_as_it_is_called_off_breaks_once():
+async def test_request_failing_during_cancellation_breaks_once():
     class Rude(ScriptedModel):
         async def stream(self, request):
             if self.requests:
@@ -112,7 +112,7 @@ async def test_a_request_that_fails_as_it_is_called_off_breaks_once():
     assert (result.status, result.ledger.reconnects) == ("verified", 1)
 
 
-async def test_text_that_arrives_with_the_violation_is_counted_as_late():
+async def test_text_arriving_with_violation_is_counted_late():
     class Batches:
         def __init__(self, *batches):
             self._batches = list(batches)
@@ -138,7 +138,7 @@ async def test_text_that_arrives_with_the_violation_is_counted_as_late():
     assert (result.ledger.late, result.ledger.prompt_tokens) == (1, 22)
 
 
-async def test_running_counts_of_one_request_are_not_added_up():
+async def test_running_usage_counts_are_not_summed():
     class Counting(ScriptedModel):
         async def stream(self, request):
             stream = await super().stream(request)
@@ -161,7 +161,7 @@ async def test_running_counts_of_one_request_are_not_added_up():
     assert (result.ledger.prompt_tokens, result.ledger.cached_tokens) == (5, 1)
 
 
-async def test_a_check_that_is_dropped_before_it_has_begun_does_not_run():
+async def test_check_dropped_before_start_does_not_run():
     called = []
 
     def note(claim):
@@ -187,7 +187,7 @@ async def test_a_resume_that_fails_keeps_the_text(error):
     assert len(model.requests) == 2 + result.ledger.reconnects
 
 
-async def test_a_stream_that_somebody_else_closes_is_taken_up_again():
+async def test_externally_closed_stream_is_resumed():
     model = Accountant([["1+1=2\n", StreamClosed()], "3+3=6\n"])
     result, _ = await supervise(model, watch())
     assert (result.status, result.text) == ("verified", "1+1=2\n3+3=6\n")

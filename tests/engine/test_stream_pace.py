@@ -23,7 +23,7 @@ def logs(configured):
 
 @pytest.mark.fault("W21", injected="a token every two seconds", happens="an alarm in log and result; the run continues")
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_a_slow_model_is_told_of(delivery, logs):
+async def test_slow_model_raises_rate_limited_warnings(delivery, logs):
     model = ScriptedModel([drip(2.0, 30)], timeouts=Timeouts(min_rate=1.0))
     result, _ = await supervise(model, watch(delivery=delivery))
     assert (result.status, result.ledger.reconnects) == ("verified", 0)
@@ -35,14 +35,14 @@ async def test_a_slow_model_is_told_of(delivery, logs):
 
 
 @pytest.mark.parametrize(("rate", "seconds"), [(1.0, 0.9), (0.4, 2.0), (None, 50.0)])
-async def test_a_model_that_is_fast_enough_is_not(rate, seconds, logs):
+async def test_fast_enough_model_raises_no_warning(rate, seconds, logs):
     model = ScriptedModel([drip(seconds, 30)], timeouts=Timeouts(min_rate=rate))
     result, _ = await supervise(model, watch())
     assert (result.wire.slow_seconds, result.wire.slowest_rate) == (0.0, None)
     assert "stream.slow" not in {entry["event"] for entry in logs}
 
 
-async def test_time_that_the_reader_takes_does_not_count():
+async def test_reader_time_is_not_slow_time():
     model = ScriptedModel([drip(0.1, 50)], timeouts=Timeouts(min_rate=5.0))
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
         async for _ in run:
@@ -50,7 +50,7 @@ async def test_time_that_the_reader_takes_does_not_count():
     assert run.result.wire.slow_seconds == 0.0
 
 
-async def test_a_long_wait_for_the_first_token_is_not_slow():
+async def test_wait_for_first_token_is_not_slow():
     model = ScriptedModel([[Pause(100.0), "1+1=2\n"]], timeouts=Timeouts(min_rate=5.0))
     result, _ = await supervise(model, watch())
     assert result.wire.slow_seconds == 0.0

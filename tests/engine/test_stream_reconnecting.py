@@ -32,7 +32,7 @@ def opened_at(model):
     return [at - model.log[0][2] for what, _, at in model.log if what == "opened"]
 
 
-async def test_a_stream_that_brought_text_is_taken_up_at_once_and_silent_failures_wait_ever_longer():
+async def test_only_reconnects_without_text_back_off():
     broken = [ConnectError("reset")]
     model = model_of([["1+1=2\n", *broken], broken, broken, broken, broken, ["2+2=4\n", *broken], "3+3=6\n"])
     result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=9))
@@ -58,7 +58,7 @@ async def test_a_resume_that_is_refused_waits_with_jitter():
 
 
 @pytest.mark.fault("W15", injected="429 with Retry-After, to a resume", happens="obeyed, up to the budget")
-async def test_a_time_that_the_server_names_is_obeyed():
+async def test_retry_after_is_obeyed():
     limited = RateLimited("slow down", status=429, retry_after=7.0)
     model = model_of([["1+1=2\n", limited], [limited], "2+2=4\n"])
     result, _ = await supervise(model, watch())
@@ -66,7 +66,7 @@ async def test_a_time_that_the_server_names_is_obeyed():
     assert opened_at(model) == [0, 7, 14]
 
 
-async def test_a_time_beyond_the_budget_ends_the_run_at_once_with_the_text_kept():
+async def test_retry_after_beyond_budget_ends_the_run():
     limited = RateLimited("slow down", status=429, retry_after=20.0)
     model = model_of([["1+1=2\n", limited], [limited]])
     result, _ = await supervise(model, watch())
@@ -77,7 +77,7 @@ async def test_a_time_beyond_the_budget_ends_the_run_at_once_with_the_text_kept(
 
 @pytest.mark.fault("W15", injected="a wait longer than the total deadline", happens="the deadline ends the run on time")
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_a_deadline_wins_over_the_wait(delivery):
+async def test_time_budget_ends_the_reconnect_wait(delivery):
     limited = RateLimited("slow down", status=429, retry_after=20.0)
     model = model_of([["1+1=2\n", limited]], timeouts=Timeouts(total=5.0))
     result, _ = await supervise(model, watch(delivery=delivery))
@@ -87,7 +87,7 @@ async def test_a_deadline_wins_over_the_wait(delivery):
     assert (result.status, result.timing.total) == ("abstained", 3.0)
 
 
-async def test_a_violation_found_during_the_wait_is_acted_upon_at_once():
+async def test_violation_during_reconnect_wait_is_acted_upon():
     limited = RateLimited("slow down", status=429, retry_after=10.0)
     model = model_of([["2+2=5\n", limited], "\n3+3=6\n"])
     result, _ = await supervise(model, watch(slow(2.0)))
@@ -96,7 +96,7 @@ async def test_a_violation_found_during_the_wait_is_acted_upon_at_once():
     assert [request.prefix for request in model.requests] == ["", "2+2=4"]
 
 
-async def test_the_wait_is_no_stall():
+async def test_reconnect_wait_is_no_stall():
     limited = RateLimited("slow down", status=429, retry_after=10.0)
     model = model_of(
         [["1+1=2\n", limited], [Pause(0.5), "2+2=4\n"]], timeouts=Timeouts(first_token=1.0, inter_token=1.0)
@@ -113,7 +113,7 @@ def refusing(*errors):
 @pytest.mark.fault(
     "H4", injected="a resume is refused with 429 once", happens="sent again after the time that is named"
 )
-async def test_a_resume_has_a_try_of_its_own():
+async def test_refused_resume_is_retried_once():
     model = refusing(RateLimited("slow down", status=429, retry_after=7.0))
     result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=0))
     assert (result.status, result.text, result.upstream_status) == ("verified", "1+1=2\n2+2=4\n", None)
@@ -131,7 +131,7 @@ async def test_a_resume_has_a_try_of_its_own():
     ],
     ids=["twice", "too long to wait", "no use", "in two ways"],
 )
-async def test_a_refused_resume_ends_with_the_text_that_was_shown(errors):
+async def test_refused_resume_ends_with_the_shown_text(errors):
     model = refusing(*errors)
     result, _ = await supervise(model, watch(), budgets=Budgets(reconnects=0))
     assert (result.status, result.text) == ("abstained", "1+1=2\n2+2=4")
@@ -139,7 +139,7 @@ async def test_a_refused_resume_ends_with_the_text_that_was_shown(errors):
     assert len(model.requests) == 1 + len(errors)
 
 
-async def test_a_refused_resume_fails_for_readers_of_the_end():
+async def test_refused_resume_fails_a_drained_run():
     error = UpstreamError("no", status=400)
     async with interwhen.run(refusing(error), "Q", monitors=[watch()]) as run:
         result = await run.drain()
@@ -154,7 +154,7 @@ async def test_a_refused_resume_fails_if_nothing_was_shown(text):
     assert (result.status, result.upstream_status) == ("failed", 400)
 
 
-async def test_a_resume_without_an_answer_in_time_keeps_the_text():
+async def test_resume_timeout_keeps_the_text():
     model = model_of(
         [["1+1=2\n", "2+2=5\n"], [Pause(99), "\n"]], timeouts=Timeouts(first_token=5.0), retries=Retries(attempts=0)
     )

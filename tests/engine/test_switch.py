@@ -41,7 +41,7 @@ def status(**options):
 
 
 @pytest.mark.parametrize("value", ["1", "true", "yes", "YES", "please"])
-def test_the_environment_takes_all_monitors_away_and_nothing_is_verified(monkeypatch, caplog, value):
+def test_environment_variable_disables_all_monitors(monkeypatch, caplog, value):
     assert status(delivery="gate") == "abstained"
     monkeypatch.setenv(engine_run.VARIABLE, value)
     with caplog.at_level(logging.WARNING, "interwhen"):
@@ -50,7 +50,7 @@ def test_the_environment_takes_all_monitors_away_and_nothing_is_verified(monkeyp
 
 
 @pytest.mark.parametrize("value", ["", "0", "false", "No", "off"])
-def test_a_value_that_says_no_changes_nothing(monkeypatch, value):
+def test_negative_variable_value_keeps_supervision_on(monkeypatch, value):
     monkeypatch.setenv(engine_run.VARIABLE, value)
     assert status() == "abstained"
 
@@ -122,18 +122,18 @@ async def switched_off_in_flight(delivery):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("delivery", ["gate", "final", "interrupt"])
-async def test_a_run_in_flight_passes_the_rest_at_once(delivery):
+async def test_switching_off_releases_a_run_in_flight(delivery):
     shown, result = await switched_off_in_flight(delivery)
     assert shown == ("held\n|more\n" if delivery == "interrupt" else "|held\nmore\n")
     assert is_off(result)
 
 
 @pytest.mark.anyio
-async def test_a_run_in_flight_passes_the_rest_at_once_on_real_loops(loop):
+async def test_switching_off_releases_a_run_on_asyncio(loop):
     assert is_off((await switched_off_in_flight("gate"))[1])
 
 
-def test_a_run_for_plain_code_is_switched_off_from_another_thread():
+def test_sync_run_is_switched_off_from_another_thread():
     model = ScriptedModel([["held\n", Pause(0.5), "more\n"]])
     thrown = threading.Timer(0.2, engine_run.switch, [True])
     with interwhen.run_sync(model, "Q", monitors=[held()]) as run:
@@ -143,7 +143,7 @@ def test_a_run_for_plain_code_is_switched_off_from_another_thread():
 
 
 @pytest.mark.anyio
-async def test_a_run_that_was_made_before_and_is_entered_after_is_off():
+async def test_run_entered_after_switch_is_off():
     run = interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")])
     engine_run.switch(True)
     async with run:
@@ -151,7 +151,7 @@ async def test_a_run_that_was_made_before_and_is_entered_after_is_off():
 
 
 @pytest.mark.anyio
-async def test_a_run_stays_off_when_supervision_is_switched_on_again():
+async def test_run_stays_off_after_switching_on_again():
     async with interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")]) as run:
         engine_run.switch(True)
         engine_run.switch(False)
@@ -161,7 +161,7 @@ async def test_a_run_stays_off_when_supervision_is_switched_on_again():
 
 
 @pytest.mark.anyio
-async def test_a_run_that_is_over_keeps_its_result():
+async def test_finished_run_keeps_its_result():
     async with interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")]) as run:
         result = await run.drain()
         engine_run.switch(True)
@@ -191,7 +191,7 @@ async def test_a_resumed_run_passes_unchecked_too(tmp_path, monkeypatch):
 
 
 @pytest.mark.anyio
-async def test_a_run_that_is_switched_off_before_it_is_entered_checks_nothing():
+async def test_run_switched_off_before_entry_checks_nothing():
     run = interwhen.run(ScriptedModel(["a line\n"]), "Q", monitors=[monitor(delivery="gate")])
     run.switch_off()
     async with run:

@@ -26,7 +26,7 @@ async def timed(model, *monitors, **options):
 )
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 @pytest.mark.parametrize("first", ["first_token", "inter_token"])
-async def test_a_stalled_stream_is_closed_and_taken_up_from_the_text_so_far(first, delivery):
+async def test_stalled_stream_is_closed_and_resumed(first, delivery):
     steps = [NEVER] if first == "first_token" else ["1+1=2\n", Pause(599.0), "2+2=4\n", NEVER]
     model = Accountant([steps, "3+3=6\n"], timeouts=Timeouts(first_token=600.0, inter_token=600.0))
     result, events, took = await timed(model, watch(delivery=delivery))
@@ -43,7 +43,7 @@ async def test_a_stalled_stream_is_closed_and_taken_up_from_the_text_so_far(firs
     model.assert_all_closed_once()
 
 
-async def test_each_timer_works_without_the_other():
+async def test_token_timers_work_independently():
     for timeouts, script, seconds in (
         (Timeouts(first_token=None, inter_token=5.0), [Pause(60.0), "a\n", NEVER], 65.0),
         (Timeouts(first_token=5.0, inter_token=None), [Pause(4.0), "a\n", Pause(60.0), "b\n", NEVER], None),
@@ -71,7 +71,7 @@ async def test_waiting_for_a_first_token_does_not_poll(monkeypatch):
     assert sleeps < 130
 
 
-async def test_a_model_without_timers_of_its_own_has_the_default_ones():
+async def test_model_without_timeouts_uses_defaults():
     model = ScriptedModel([["1+1=2\n", NEVER]])
     del model.timeouts
     result, _, took = await timed(model, watch(), budgets=Budgets(reconnects=0))
@@ -80,7 +80,7 @@ async def test_a_model_without_timers_of_its_own_has_the_default_ones():
 
 @pytest.mark.fault("W19", injected="a total deadline", happens="the run fails on time, without another request")
 @pytest.mark.parametrize("opening", [0.0, 1e6])
-async def test_the_total_timer_ends_the_run_and_is_not_tried_again(opening):
+async def test_total_timeout_ends_run_without_retry(opening):
     model = Accountant(
         [["1+1=2\n", *[step for _ in range(50) for step in (Pause(10.0), "x")]]],
         opening=opening,
@@ -98,7 +98,7 @@ async def test_the_total_timer_ends_the_run_and_is_not_tried_again(opening):
     model.assert_all_closed_once()
 
 
-async def test_a_resume_after_the_total_timer_is_not_asked_for():
+async def test_no_resume_is_requested_after_total_timeout():
     model = Accountant([["2+2=5\n", NEVER], "\n"], timeouts=Timeouts(total=10.0), closing=0.2)
     result, _, _ = await timed(model, watch(slow(9.9)))
     assert (result.status, result.text) == ("failed", "2+2=4")
@@ -106,7 +106,7 @@ async def test_a_resume_after_the_total_timer_is_not_asked_for():
 
 
 @pytest.mark.fault("W19", injected="stalls without end", happens="failed on time, text kept")
-async def test_stalls_end_in_failure_with_the_text_kept_when_the_budget_is_spent():
+async def test_exhausted_reconnects_fail_with_the_text_kept():
     model = ScriptedModel([["1+1=2\n", NEVER], [NEVER]], timeouts=Timeouts(first_token=10.0, inter_token=20.0))
     async with interwhen.run(model, "Q", monitors=[watch()], budgets=Budgets(reconnects=2)) as run:
         await run.drain()
@@ -117,7 +117,7 @@ async def test_stalls_end_in_failure_with_the_text_kept_when_the_budget_is_spent
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_the_budget_of_seconds_ends_the_run_wherever_it_is(delivery):
+async def test_time_budget_ends_the_run_in_any_state(delivery):
     for script in (["1+1=2\n", NEVER], ["1+1=2\n"]):
         model = Accountant([script], timeouts=Timeouts(None, None, None))
         result, _, took = await timed(
@@ -142,7 +142,7 @@ async def test_a_slow_reader_is_no_stall():
 @pytest.mark.parametrize(
     "error", [ConnectError("reset"), UpstreamError("overloaded", status=529), UpstreamError("slow down", status=429)]
 )
-async def test_a_broken_stream_is_taken_up_from_the_text_so_far(error):
+async def test_broken_stream_is_resumed_from_its_text(error):
     model = Accountant([["1+1=2\n2+", error], "2=4\n"])
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
         events = [event async for event in run]
@@ -157,7 +157,7 @@ async def test_a_broken_stream_is_taken_up_from_the_text_so_far(error):
     ("error", "requests"),
     [(ConnectError("reset"), 4), (UpstreamError("no", status=401), 1), (ContextOverflow("long", status=400), 1)],
 )
-async def test_what_cannot_be_taken_up_fails_with_the_text_kept(error, requests):
+async def test_unrecoverable_stream_fails_with_the_text_kept(error, requests):
     model = Accountant([["1+1=2\n", error], [error]])
     async with interwhen.run(model, "Q", monitors=[watch()]) as run:
         await run.drain()
@@ -166,7 +166,7 @@ async def test_what_cannot_be_taken_up_fails_with_the_text_kept(error, requests)
     assert len(model.requests) == requests
 
 
-async def test_a_model_that_cannot_say_what_it_can_do_is_a_failure():
+async def test_unknown_capabilities_fail_the_run():
     for error, seconds, status in (
         (ConnectError("no route"), 0.0, "failed"),
         (None, 120.0, "failed"),
@@ -191,7 +191,7 @@ async def test_a_model_that_cannot_say_what_it_can_do_is_a_failure():
 )
 @pytest.mark.parametrize(("said", "seconds"), [("3+3=7, and so we", 2.0), ("3+3=7", 10.0)])
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
-async def test_a_violation_in_an_unfinished_line_of_a_stalled_stream_is_acted_upon(said, seconds, delivery):
+async def test_violation_in_unfinished_stalled_line_is_acted_upon(said, seconds, delivery):
     model = Accountant([["2+2=4\n" + said, NEVER], "\n4+4=8\n"], timeouts=Timeouts(inter_token=60.0))
     result, _, took = await timed(model, watch(delivery=delivery))
     assert took == seconds
@@ -201,7 +201,7 @@ async def test_a_violation_in_an_unfinished_line_of_a_stalled_stream_is_acted_up
 
 
 @pytest.mark.parametrize("pause", [1.0, 3.0, 30.0])
-async def test_a_model_that_goes_on_after_a_silence_is_not_interrupted(pause):
+async def test_model_resuming_after_silence_is_not_interrupted(pause):
     steps = ["so 2+2=4 and 3+3=6", Pause(pause), " we", Pause(pause), " see 9+9=1", Pause(pause), "8\n"]
     model = Accountant([steps], timeouts=Timeouts(inter_token=60.0))
     result, _, took = await timed(model, watch())
@@ -209,7 +209,7 @@ async def test_a_model_that_goes_on_after_a_silence_is_not_interrupted(pause):
 
 
 @pytest.mark.parametrize("inter_token", [1.0, 3.0])
-async def test_what_is_silent_is_looked_at_before_the_reconnect(inter_token):
+async def test_stalled_text_is_checked_before_reconnect(inter_token):
     model = Accountant([["3+3=7", NEVER], "\n"], timeouts=Timeouts(inter_token=inter_token))
     result, _, took = await timed(model, watch())
     assert (result.text, result.ledger.reconnects, took) == ("3+3=6\n", 0, inter_token * 0.9)

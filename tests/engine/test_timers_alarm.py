@@ -45,14 +45,14 @@ async def ring(bedside):
             await bedside.done.wait()
 
 
-async def test_it_rings_when_it_was_asked_to():
+async def test_alarm_calls_at_the_requested_times():
     bedside = Bedside(5.0, 0.0, 20.0)
     begun = anyio.current_time()
     await ring(bedside)
     assert [round(at - begun, 3) for at in bedside.calls] == [0.0, 5.0, 5.001, 25.001]
 
 
-async def test_the_loop_rings_in_tasks_of_the_group(loop):
+async def test_alarm_calls_run_in_the_task_group(loop):
     bedside = Bedside(0.01, 0.0, 0.02)
     mine = anyio.get_current_task().id
     await ring(bedside)
@@ -68,7 +68,7 @@ async def fail_later(check):
         await anyio.sleep(10)
 
 
-async def test_what_a_call_raises_ends_the_group(loop):
+async def test_exception_in_alarm_call_ends_the_group(loop):
     def check(now):
         if waits:
             return now + waits.pop()
@@ -80,7 +80,7 @@ async def test_what_a_call_raises_ends_the_group(loop):
     assert caught.group_contains(ValueError, match="of the check")
 
 
-async def test_stopped_it_rings_no_more_and_lets_go(loop):
+async def test_stopped_alarm_makes_no_calls_and_is_freed(loop):
     bedside = Bedside(0.01)
     async with anyio.create_task_group() as group:
         alarm = Alarm(group, anyio.current_time, bedside.check)
@@ -97,7 +97,7 @@ async def test_stopped_it_rings_no_more_and_lets_go(loop):
             gc.enable()
 
 
-async def test_stopped_between_the_loop_and_its_task_it_makes_no_call(loop):
+async def test_stopped_alarm_makes_no_further_call(loop):
     bedside = Bedside(0.0, 0.0)
     async with anyio.create_task_group() as group:
         alarm = Alarm(group, anyio.current_time, bedside.check)
@@ -108,7 +108,7 @@ async def test_stopped_between_the_loop_and_its_task_it_makes_no_call(loop):
     assert len(bedside.calls) == 1
 
 
-async def test_one_that_is_stopped_by_its_own_call_sets_no_timer(loop):
+async def test_alarm_stopped_by_own_call_sets_no_timer(loop):
     async with anyio.create_task_group() as group:
 
         def check(now):
@@ -123,7 +123,7 @@ async def test_one_that_is_stopped_by_its_own_call_sets_no_timer(loop):
     assert len(calls) == 1
 
 
-async def test_a_stalled_stream_is_taken_up_by_the_timer_of_the_loop(loop):
+async def test_loop_timer_resumes_a_stalled_stream(loop):
     model = ScriptedModel([["1+1=2\n", NEVER], ["2+2=4\n"]], timeouts=Timeouts(first_token=30.0, inter_token=0.5))
     with anyio.fail_after(60):
         async with interwhen.run(model, "Q", monitors=[watch()]) as run:
@@ -131,7 +131,7 @@ async def test_a_stalled_stream_is_taken_up_by_the_timer_of_the_loop(loop):
     assert (run.result.status, run.result.text, run.result.ledger.reconnects) == ("verified", "1+1=2\n2+2=4\n", 1)
 
 
-async def test_the_budget_of_seconds_ends_a_run_by_the_timer_of_the_loop(loop):
+async def test_loop_timer_enforces_time_budget(loop):
     model = ScriptedModel([["1+1=2\n", NEVER]])
     with anyio.fail_after(60):
         async with interwhen.run(model, "Q", monitors=[watch()], budgets=Budgets(seconds=0.05)) as run:
@@ -140,14 +140,14 @@ async def test_the_budget_of_seconds_ends_a_run_by_the_timer_of_the_loop(loop):
     assert "0.05 s" in run.result.reason
 
 
-async def test_a_budget_of_seconds_does_not_keep_the_pace_from_being_looked_at():
+async def test_time_budget_does_not_suppress_pace_checks():
     meter = Meter(anyio.current_time)
     now = anyio.current_time()
     timers = Timers(meter, Timeouts(None, None, None), 100.0, print, print, lambda now: now + 10.0)
     assert timers.check(now) == now + 10.0
 
 
-async def test_no_timer_and_no_task_is_left_behind(loop):
+async def test_finished_run_leaves_no_timer_or_task(loop):
     running = asyncio.get_running_loop()
     before = len(asyncio.all_tasks(running))
     timers = []

@@ -3,7 +3,7 @@
 from tests.engine.token_cost import BAR, CASES, IS_COMPARABLE, RECORDED, costs, per_token
 
 
-def test_a_token_costs_hardly_more_than_recorded_and_a_plain_one_the_same_with_monitors() -> None:
+def test_cost_per_token_stays_within_recorded_limits() -> None:
     found = dict(costs())
     assert abs(found["no monitor, no line ends"] - found["3 monitors on lines, no line ends"]) < 2
     lines = found["3 monitors on lines, equal lines of 12 tokens"]

@@ -48,13 +48,13 @@ async def measured(*verifiers):
     return dict(found)
 
 
-async def test_a_check_in_a_thread_is_measured_by_its_own_time_and_its_programs():
+async def test_threaded_check_measures_own_cpu_and_subprocesses():
     assert (await measured(burns))["burns"] >= 0.03
     assert (await measured(waits))["waits"] < 0.03
     assert (await measured(starts))["starts"] >= 0.2
 
 
-async def test_programs_of_two_checks_at_once_are_not_attributed():
+async def test_subprocesses_of_concurrent_checks_are_not_attributed():
     both = threading.Barrier(2)
 
     @verifier(name="together", worker="thread", deadline=120.0)

@@ -45,7 +45,7 @@ def anyio_backend():
 @pytest.mark.fault(
     "V4", injected="workers that die, each way", happens="one check is an error; the next has a new worker"
 )
-async def test_each_way_to_die_costs_one_check_and_the_next_gets_a_new_worker():
+async def test_worker_death_costs_one_check_and_is_replaced():
     lines = [f"{left}+1={left + 1}\n" for left in (1, 10, 2, 11, 3, 15, 4)]
     found, result = await outcomes("".join(lines))
     assert [isinstance(outcome, Judged) for outcome in found] == [True, False, True, False, True, False, True]
@@ -57,7 +57,7 @@ async def test_each_way_to_die_costs_one_check_and_the_next_gets_a_new_worker():
     assert result.status == "unverified"
 
 
-async def test_exceptions_and_results_that_do_not_pickle_leave_the_worker_alive():
+async def test_unpicklable_results_leave_the_worker_alive():
     lines = [f"{left}+{right}={left + right}\n" for left, right in ((16, 1), (12, 1), (13, 1), (14, 1), (16, 2))]
     found, _ = await outcomes("".join(lines))
     first, raised, bad_reduce, lock, last = found
@@ -68,7 +68,7 @@ async def test_exceptions_and_results_that_do_not_pickle_leave_the_worker_alive(
     assert lock.error.startswith("the result cannot be pickled: TypeError")
 
 
-async def test_claims_that_do_not_pickle_either_way_leave_the_worker_alive():
+async def test_unpicklable_claims_leave_the_worker_alive():
     def claims(segment):
         yield Sum(key="a", span=Span(0, 5), left=16, right=1, total=17)
         yield Sum(key="b", span=Span(0, 5), left=lambda: 1, right=1, total=2)
@@ -81,14 +81,14 @@ async def test_claims_that_do_not_pickle_either_way_leave_the_worker_alive():
     assert unloadable == Errored("LookupError: cannot be loaded")
 
 
-async def test_a_violation_found_in_a_process_is_repaired():
+async def test_violation_from_process_is_repaired():
     model = ScriptedModel(["1+1=3\n", "\n"])
     result, events = await supervise(model, watch(workers.in_process))
     assert (result.status, result.text, apply(events)) == ("verified", "1+1=2\n", "1+1=2\n")
 
 
 @pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline, and replaced")
-async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
+async def test_deadline_kills_and_replaces_the_worker():
     # The checks that must pass have a deadline of their own, which a busy machine keeps.
     others = watch(workers.in_process, name="others", extractor=only(16))
     found, _ = await outcomes("1+1=2\n16+2=18\n16+3=19\n", workers.hangs, others, extractor=only(1))
@@ -100,7 +100,7 @@ async def test_a_deadline_kills_the_worker_and_the_next_check_gets_a_new_one():
         os.kill(int(second.verdict.evidence), 0)  # leaving the run ended it
 
 
-async def test_starting_a_worker_is_no_part_of_a_deadline():
+async def test_worker_start_does_not_count_toward_deadline():
     # Otherwise a short one could never be kept: it would kill each worker before that was ready.
     slow_start = ProcessPool(1)
     started = WorkerProcess.start
@@ -123,7 +123,7 @@ async def test_starting_a_worker_is_no_part_of_a_deadline():
     assert 0 < left < 30.0
 
 
-async def test_a_verifier_that_a_worker_cannot_find_is_a_clear_error():
+async def test_verifier_not_importable_by_worker_is_an_error():
     (outcome,), result = await outcomes("1+1=2\n", workers.make_local())
     assert result.status == "unverified"
     assert "'make_local.<locals>.local'" in outcome.error
@@ -146,7 +146,7 @@ async def gone(*numbers):
 
 
 @pytest.mark.fault("V4", injected="no memory, garbage, a flood, a signal, in a worker", happens="one check is lost")
-async def test_each_way_to_fail_in_a_worker_costs_one_check(record_property):
+async def test_each_worker_failure_costs_one_check(record_property):
     ways = {
         20: "MemoryError",
         21: "MemoryError",
@@ -171,14 +171,14 @@ async def test_each_way_to_fail_in_a_worker_costs_one_check(record_property):
 
 
 @pytest.mark.fault("V4", injected="a worker that floods its standard output", happens="its output is discarded")
-async def test_a_flood_on_standard_output_is_not_ours(capfd):
+async def test_worker_output_does_not_reach_our_stdout(capfd):
     (outcome,), _ = await outcomes("26+1=27\n", workers.faulty)
     assert isinstance(outcome.verdict, Pass)
     assert "flood" not in capfd.readouterr().out
 
 
 @pytest.mark.fault("V4", injected="a worker that spins", happens="killed at the deadline; the other stream continues")
-async def test_a_worker_that_spins_is_killed_and_other_runs_go_on():
+async def test_spinning_worker_is_killed_without_affecting_runs():
     async with Workers(processes=2) as shared:
         found = {}
 
@@ -216,7 +216,7 @@ async def test_a_huge_deadline_is_no_error():
                 assert await pool.check(check, CLAIM, scope) == (Pass(), None)
 
 
-async def test_a_check_without_a_deadline_is_not_ended_by_the_limit_of_an_earlier_one():
+async def test_earlier_limit_does_not_end_check_without_deadline():
     async with Workers(processes=1) as pool:
         for check in (workers.short, workers.endless):
             with anyio.CancelScope(deadline=anyio.current_time() + check.deadline) as scope:
@@ -225,7 +225,7 @@ async def test_a_check_without_a_deadline_is_not_ended_by_the_limit_of_an_earlie
 
 @pytest.mark.fault("V4", injected="a worker that has children, and is killed or dies", happens="all of them are gone")
 @pytest.mark.parametrize("left", [1, 2])
-async def test_what_a_worker_has_started_goes_with_it(left, tmp_path, monkeypatch):
+async def test_worker_descendants_die_with_it(left, tmp_path, monkeypatch):
     file = tmp_path / "family"
     monkeypatch.setenv("FAMILY_FILE", str(file))
     if left == 1:
@@ -294,7 +294,7 @@ async def test_a_worker_that_died_while_idle_costs_nothing():
     assert int(second.checks[0].outcome.verdict.evidence) != number
 
 
-async def test_runs_share_the_workers_they_are_given_and_leave_them_alive():
+async def test_runs_share_given_workers_without_closing_them():
     numbers = set()
     async with Workers(processes=1) as shared:
 
@@ -341,19 +341,19 @@ def test_workers_that_cannot_work_are_refused(options):
         Workers(**options)
 
 
-async def test_a_check_in_a_process_knows_how_long_it_has():
+async def test_process_check_knows_its_time_left():
     (outcome,), _ = await outcomes("1+1=2\n", workers.left)
     assert 0 < int(outcome.verdict.evidence) <= 30
 
 
-def test_what_is_no_message_is_told_from_one():
+def test_invalid_message_head_is_refused():
     assert length_of(framed(b"abc")[:8]) == 3
     for head in (b"\0" * 8, b"iw1\n\xff\xff\xff\xff", b"iw2\n\0\0\0\1"):
         with pytest.raises(GarbledMessage):
             length_of(head)
 
 
-async def test_half_a_message_holds_nobody_up():
+async def test_partial_message_does_not_block_the_loop():
     # A worker that is stopped in the middle of its answer must not take the event loop with it.
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -367,7 +367,7 @@ async def test_half_a_message_holds_nobody_up():
         assert scope.cancelled_caught
 
 
-async def test_workers_make_a_pool_only_for_a_check_and_a_closed_one_after_they_are_closed(monkeypatch):
+async def test_pools_open_on_demand_and_close_with_workers(monkeypatch):
     made = []
 
     class Pool:
@@ -430,7 +430,7 @@ UNGUARDED = textwrap.dedent("""
 @pytest.mark.fault(
     "V4", injected="a script without a main guard, six checks", happens="one process; each check says what to do"
 )
-async def test_a_script_without_a_main_guard_starts_one_process(tmp_path):
+async def test_script_without_main_guard_starts_one_process(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(UNGUARDED)
     done = await anyio.run_process([sys.executable, str(script)])

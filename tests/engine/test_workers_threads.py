@@ -70,7 +70,7 @@ async def outcome_of_a_run(who):
     injected="a verifier that hangs in its thread, in each run",
     happens="after `threads` of them it fails at once",
 )
-async def test_a_verifier_that_hangs_over_runs_gets_no_more_threads():
+async def test_hanging_verifier_is_limited_to_two_threads():
     hangs = Hanging("hangs")
     for _ in range(2):
         await abandon(hangs, seconds_left=0.0)
@@ -85,7 +85,7 @@ async def test_a_verifier_that_hangs_over_runs_gets_no_more_threads():
     assert type(await outcome_of_a_run(hangs)).__name__ == "Judged"
 
 
-async def test_a_thread_that_has_time_left_does_not_hang():
+async def test_thread_with_time_left_does_not_count_hanging():
     slow = Hanging("slow")
     for _ in range(2):
         await abandon(slow, seconds_left=60.0)

@@ -70,7 +70,7 @@ def serve():
 
 
 @pytest.mark.parametrize("loop", CALLS)
-def test_a_forbidden_order_is_made_without_interwhen_only(loop, serve):
+def test_forbidden_order_is_blocked_by_interwhen(loop, serve):
     if loop == "code":
         pytest.importorskip("smolagents", reason="smolagents is not installed")
     texts = CALLS[loop]
@@ -84,7 +84,7 @@ def test_a_forbidden_order_is_made_without_interwhen_only(loop, serve):
         assert count["read by interwhen, not run by the loop"] == count["replies with text that cannot be read"] == 0
 
 
-def test_what_cannot_be_read_is_counted(serve, capsys):
+def test_unreadable_calls_are_counted(serve, capsys):
     texts = REACT | {"price": "Thought: I look.\nAction: price\nAction Input: {'item': lamp}"}
     url = serve(model_of(texts))
     assert main([url, "m", "--agent", "react", "--tasks", "1", "--steps", "1", "--texts"]) == 0
@@ -94,6 +94,6 @@ def test_what_cannot_be_read_is_counted(serve, capsys):
     assert "--- ran {'price': 1}, read {}" in out
 
 
-def test_a_reply_without_a_call_has_none():
+def test_reply_without_call_reads_no_calls():
     messages = (Message("user", "Action: Observation"),)
     assert read(Reply(messages, "The lamp costs 24.")) == ((), ())

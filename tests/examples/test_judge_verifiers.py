@@ -20,7 +20,7 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_a_row_tells_the_rates(data):
+def test_row_contains_the_rates(data):
     cells = judge.row(judge.PAIRS[0], data)
     assert cells[0] == "`arithmetic` on gsm8k (people's and models' solutions)"
     assert cells[1:5] == ("2", "-", "-", "1 of 2 (9.5 to 90.5 %)")
@@ -28,7 +28,7 @@ def test_a_row_tells_the_rates(data):
     assert len(cells) == len(judge.HEADERS)
 
 
-def test_limits(data):
+def test_limit_reduces_the_number_of_traces(data):
     assert judge.row(judge.PAIRS[0], data, 1)[1] == "1"
 
 
@@ -43,13 +43,13 @@ def test_limits(data):
         ),
     ],
 )
-def test_what_cannot_be_run_is_marked(data, pair, why):
+def test_unavailable_row_shows_the_reason(data, pair, why):
     cells = judge.row(pair, data)
     assert cells[1].startswith(why)
     assert len(cells) == len(judge.HEADERS)
 
 
-def test_the_table_goes_into_the_page(data, tmp_path, monkeypatch, capsys):
+def test_table_is_written_into_the_page(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(judge, "PAIRS", judge.PAIRS[:1])
     page = tmp_path / "page.md"
     page.write_text(f"a\n{judge.START}\nold\n{judge.END}\nz\n")
@@ -63,12 +63,12 @@ def test_the_table_goes_into_the_page(data, tmp_path, monkeypatch, capsys):
     assert "`arithmetic` on gsm8k" in capsys.readouterr().out
 
 
-def test_a_page_without_a_place_is_left_alone():
+def test_page_without_placeholder_is_refused():
     with pytest.raises(SystemExit, match="the page must have the lines"):
         judge.placed("text", "table")
 
 
-def test_the_page_has_a_place_and_its_code_runs():
+def test_page_has_placeholder_and_its_code_runs():
     text = PAGE.read_text()
     judge.placed(text, "")
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
@@ -80,7 +80,7 @@ def test_the_page_has_a_place_and_its_code_runs():
     assert msgspec.json.decode(example, type=LabelledTrace).label == "wrong"
 
 
-def test_the_share_of_right_traces_that_stay_verified(data, monkeypatch, capsys):
+def test_table_shows_share_of_verified_right_traces(data, monkeypatch, capsys):
     monkeypatch.setattr(judge, "VERIFIED", (judge.VERIFIED[0], *judge.VERIFIED[-2:], judge.Pair("no_such", "x", "y")))
     with gzip.open(data / "gsm8k" / "b.jsonl.gz", "wt") as file:
         for number, answer in enumerate(("3+3 = 6\nkill", "3+3 = 6 and 3 plus 3 is 7", "nothing")):

@@ -28,7 +28,7 @@ def data(tmp_path):
     return tmp_path
 
 
-def test_each_right_text_is_counted_once_by_what_became_of_it(data, capsys):
+def test_each_right_text_is_counted_once_by_outcome(data, capsys):
     assert measure_held.main([str(data)]) == 0
     rows = capsys.readouterr().out.splitlines()[2:]
     assert rows == ["| `arithmetic` on gsm8k | 3 | 1 | 1 | 1 | 0 |", "| `arithmetic` on mrben | 1 | 1 | 0 | 0 | 0 |"]
@@ -43,7 +43,7 @@ def test_the_table_is_put_into_the_page(data, tmp_path):
     assert "old" not in page.read_text()
 
 
-def test_what_a_failure_holds_is_told_apart(data, monkeypatch, capsys):
+def test_text_withheld_by_failure_is_counted_separately(data, monkeypatch, capsys):
     def fails(claim):
         raise RuntimeError("bad luck")
 
@@ -54,7 +54,7 @@ def test_what_a_failure_holds_is_told_apart(data, monkeypatch, capsys):
     assert "| `arithmetic` on gsm8k | 3 | 0 | 1 | 0 | 2 |" in capsys.readouterr().out
 
 
-def test_every_shipped_verifier_is_measured_or_named_as_one_that_is_not():
+def test_every_shipped_verifier_is_measured_or_excluded():
     measured = {pair.verifier.partition(":")[0] for pair in measure_held.SETS}
     assert measured | GENERAL == {plugin.name for plugin in verifiers()}
     assert not measured & GENERAL

@@ -87,7 +87,7 @@ async def test_a_model_that_cannot_continue_is_refused(strategy):
 
 
 @pytest.mark.parametrize("strategy", TESTING, ids=by_name)
-async def test_texts_are_written_until_one_passes(strategy):
+async def test_rounds_continue_until_a_text_passes(strategy):
     model = telling(WRONG, "2 + 2 = 4\nWell.", RIGHT)
     found = await try_out(strategy, model)
     assert (found.status, found.answer, len(model.requests)) == ("verified", "4", 3)
@@ -95,13 +95,13 @@ async def test_texts_are_written_until_one_passes(strategy):
 
 
 @pytest.mark.parametrize("strategy", TESTING, ids=by_name)
-async def test_it_gives_up_if_all_texts_are_refuted(strategy):
+async def test_strategy_abstains_if_all_texts_are_refuted(strategy):
     found = await try_out(strategy, telling(WRONG), budget=4 * len(WRONG))
     assert (found.status, found.answer, found.ledger.requests) == ("abstained", None, 4)
     assert found.why == "each text was refuted, or gave no answer"
 
 
-async def test_generate_test_tells_the_model_nothing():
+async def test_generate_test_gives_no_feedback_to_model():
     model = telling(WRONG, WRONG, RIGHT)
     assert not (await try_out(GenerateTest(), model)).handed
     assert {request.prompt for request in model.requests} == {"Two and two?\n"}
@@ -132,7 +132,7 @@ async def test_steps_that_are_refuted_are_dropped(strategy):
     assert found.ledger.kept == len("".join(GOOD))
 
 
-async def test_equal_texts_take_one_place_in_a_beam():
+async def test_equal_texts_share_one_beam_slot():
     model = by_steps(lambda _: True)
     await try_out(StepBeam(width=2, expansions=2), model)
     assert [request.prefix for request in model.requests] == [
@@ -148,7 +148,7 @@ async def test_trees_grow_independently():
 
 
 @pytest.mark.parametrize("strategy", [StepBeam(), TreeSearch(trees=1)], ids=by_name)
-async def test_the_last_quarter_of_the_budget_ends_the_text(strategy):
+async def test_last_quarter_of_budget_forces_the_answer(strategy):
     model = writer(lambda request: "Answer: 5" if request.sampling.temperature == 0 else "and so\n")
     found = await try_out(strategy, model, budget=80)
     assert model.requests[-1].sampling.temperature == 0.0

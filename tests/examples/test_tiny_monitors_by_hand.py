@@ -278,7 +278,7 @@ def test_wrong_answers_are_refuted_without_the_right_one(family, prompt, lines, 
         ("stock", STOCK, "42 + 50 = 92"),
     ],
 )
-def test_what_is_not_understood_is_unknown(family, prompt, line):
+def test_unread_line_is_unknown(family, prompt, line):
     assert isinstance(last(family, prompt, [line]), Unknown)
 
 
@@ -290,7 +290,7 @@ def test_what_is_not_understood_is_unknown(family, prompt, line):
         ("maze", MAZE, ["A, then B", "B to D", "D to F"], "there is no door from D to F"),
     ],
 )
-def test_after_a_line_that_was_not_understood_only_what_is_wrong_by_itself_is_refuted(family, prompt, lines, third):
+def test_only_self_contained_error_is_refuted_after_gap(family, prompt, lines, third):
     first, second, verdict = judge(family, prompt, lines)
     assert isinstance(first, Unknown)
     assert isinstance(second, Unknown)
@@ -308,7 +308,7 @@ def test_after_a_line_that_was_not_understood_only_what_is_wrong_by_itself_is_re
         ("ordering", ORDERING, "Ann is first"),
     ],
 )
-def test_remarks_are_left_alone_and_change_nothing(family, prompt, line):
+def test_remarks_make_no_claim(family, prompt, line):
     assert last(family, prompt, [line]) is None
 
 

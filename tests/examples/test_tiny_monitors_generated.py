@@ -28,7 +28,7 @@ def test_every_right_solution_passes_line_by_line(family, hard):
 
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_mistake_in_a_step_is_refuted_where_it_is_and_in_the_same_words(family, hard):
+def test_every_step_mistake_is_refuted_at_its_place(family, hard):
     seen = Counter()
     for seed, worked in enumerate(problems(family, hard=hard)):
         rng, lines = random.Random(seed), [step.text for step in worked.steps]
@@ -47,7 +47,7 @@ def test_every_mistake_in_a_step_is_refuted_where_it_is_and_in_the_same_words(fa
 
 @pytest.mark.parametrize("hard", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_wrong_answer_is_refuted_and_nothing_right_is_given_away(family, hard):
+def test_every_wrong_answer_is_refuted_without_the_solution(family, hard):
     for seed, worked in enumerate(problems(family, hard=hard)):
         mistake = worked.blunder(random.Random(seed))
         lines = [step.text for step in worked.steps]
@@ -58,7 +58,7 @@ def test_every_wrong_answer_is_refuted_and_nothing_right_is_given_away(family, h
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_repair_is_how_the_right_line_goes_on(family):
+def test_repair_is_a_prefix_of_right_line(family):
     repaired = 0
     for seed, worked in enumerate(problems(family)):
         rng, lines = random.Random(seed), [step.text for step in worked.steps]
@@ -74,7 +74,7 @@ def test_a_repair_is_how_the_right_line_goes_on(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_garbled_lines_break_nothing(family):
+def test_garbled_lines_give_valid_spans(family):
     for seed, worked in enumerate(problems(family, seeds=100)):
         rng, lines = random.Random(seed), [step.text for step in worked.steps]
         for text in (*lines, worked.answer):

@@ -18,7 +18,7 @@ REMEDIES = {
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_right_solution_is_verified_whatever_the_chunks(family):
+def test_right_solution_is_verified_for_any_chunking(family):
     for seed, worked in enumerate(problems(family, seeds=30)):
         rng = random.Random(seed)
         result = supervise(family, worked.problem.prompt, [chunked(rng, trace_of(worked))])
@@ -29,7 +29,7 @@ def test_a_right_solution_is_verified_whatever_the_chunks(family):
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 @pytest.mark.parametrize("remedy", REMEDIES)
 @pytest.mark.parametrize("family", FAMILIES)
-def test_after_its_mistake_is_remedied_the_run_goes_on_and_is_verified(family, remedy, delivery):
+def test_run_continues_after_remedy_and_is_verified(family, remedy, delivery):
     for seed, worked in enumerate(problems(family, hard=True, seeds=25)):
         rng = random.Random(seed)
         places = [(at, step.blunder) for at, step in enumerate(worked.steps) if step.blunder]
@@ -48,7 +48,7 @@ def test_after_its_mistake_is_remedied_the_run_goes_on_and_is_verified(family, r
 
 @pytest.mark.parametrize("level", ["flag", "locate", "explain", "witness"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_feedback_of_any_length_does_not_disturb_what_is_known(family, level):
+def test_feedback_length_does_not_affect_the_state(family, level):
     for seed, worked in enumerate(problems(family, seeds=25)):
         rng = random.Random(seed)
         places = [(at, step.blunder) for at, step in enumerate(worked.steps) if step.blunder]
@@ -60,7 +60,7 @@ def test_feedback_of_any_length_does_not_disturb_what_is_known(family, level):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_a_wrong_answer_is_told_so_and_written_again(family):
+def test_wrong_answer_gets_feedback_and_is_rewritten(family):
     for seed, worked in enumerate(problems(family, seeds=20)):
         rng = random.Random(seed)
         right = trace_of(worked)
@@ -72,7 +72,7 @@ def test_a_wrong_answer_is_told_so_and_written_again(family):
         assert result.answer.strip().startswith(f"Wait, {result.violations[0].why}.\n")
 
 
-def test_a_stale_line_of_the_same_chunk_is_forgotten():
+def test_stale_line_of_same_chunk_is_dropped():
     prompt = "Start with 64. Add 29. Subtract 3. Add 10. Result?"
     begun = ["<think>\n64 + 29 = 95\n93 - 3 = 90\n90 + 10 = 100\n</think>\nAnswer: 100"]
     rest = "64 + 29 = 93\n93 - 3 = 90\n90 + 10 = 100\n</think>\nAnswer: 100"
@@ -81,7 +81,7 @@ def test_a_stale_line_of_the_same_chunk_is_forgotten():
         assert isinstance(result, Verified), (result.text, result.violations)
 
 
-def test_feedback_that_ends_where_the_wrong_line_ended_hides_no_line():
+def test_feedback_of_equal_length_hides_no_line():
     # "Wait, 13 - 4 is not 8." is as long as the line that it replaces.
     prompt = "Make 24 from 13 4 3 5. Use each number once."
     wrong = "13 - 4 = 8, left 3 5 8"
@@ -95,7 +95,7 @@ def test_feedback_that_ends_where_the_wrong_line_ended_hides_no_line():
     assert len(result.checks) == 4
 
 
-def test_the_same_mistake_again_is_found_again():
+def test_repeated_mistake_is_refuted_again():
     prompt = "Start with 64. Add 29. Subtract 3. Result?"
     replies = ["<think>\n64 + 29 = 95\n", "64 + 29 = 95\n", "64 + 29 = 93\n93 - 3 = 90\n</think>\nAnswer: 90"]
     for remedy in (Feedback(place="rewind"), Feedback(place="append"), Resample()):
@@ -104,7 +104,7 @@ def test_the_same_mistake_again_is_found_again():
         assert result.ledger.remedies == 2
 
 
-def test_where_nothing_is_remedied_nothing_is_held_against_what_follows():
+def test_observed_mistake_does_not_taint_later_lines():
     prompt = "Start with 64. Add 29. Subtract 3. Add 10. Result?"
     trace = "<think>\n64 + 29 = 95\n95 - 3 = 92\n92 + 10 = 103\n</think>\nAnswer: 102"
     result = supervise("totals", prompt, [trace], delivery="observe")
@@ -112,7 +112,7 @@ def test_where_nothing_is_remedied_nothing_is_held_against_what_follows():
     assert [violation.why for violation in result.violations] == ["64 + 29 is not 95", "92 + 10 is not 103"]
 
 
-def test_a_run_that_is_stopped_keeps_what_was_right():
+def test_stopped_run_keeps_the_right_text():
     prompt = "Start with 64. Add 29. Subtract 3. Result?"
     result = supervise("totals", prompt, ["<think>\n64 + 29 = 93\n93 - 3 = 91\n"], remedy=Stop())
     assert result.text.endswith("64 + 29 = 93\n")

@@ -59,7 +59,7 @@ def test_hard_problems_are_longer_or_larger(family: str) -> None:
 
 
 @each_family
-def test_nothing_that_others_say_and_no_mistake_is_taught(family: str) -> None:
+def test_inserted_text_and_mistakes_are_not_taught(family: str) -> None:
     rng = random.Random(4)
     corrected = 0
     for _ in range(400):
@@ -87,7 +87,7 @@ def test_every_line_that_is_taught_is_right(family: str) -> None:
 
 
 @each_family
-def test_every_mistake_is_one(family: str) -> None:
+def test_generated_mistakes_are_wrong(family: str) -> None:
     rng = random.Random(6)
     for _ in range(200):
         worked = draw(FAMILIES[family], rng, "train")
@@ -118,7 +118,7 @@ def test_the_mask_follows_the_pieces() -> None:
     assert [TOKENS[number] for number, taught in zip(made.ids, made.taught, strict=True) if taught] == ["2", "<|end|>"]
 
 
-def test_the_chat_template_leaves_the_last_turn_of_the_assistant_open() -> None:
+def test_chat_template_leaves_last_assistant_turn_open() -> None:
     jinja2 = pytest.importorskip("jinja2", reason="needs jinja2, which torch brings")
     render = jinja2.Template(CHAT_TEMPLATE).render
     turns = [{"role": "user", "content": " 1 + 1 \n"}]
@@ -127,7 +127,7 @@ def test_the_chat_template_leaves_the_last_turn_of_the_assistant_open() -> None:
     assert render(bos_token="<s>", messages=turns).endswith("<|end|><|assistant|><think>\n")
 
 
-def test_rows_hold_whole_documents_and_teach_the_next_token() -> None:
+def test_rows_hold_whole_documents_and_next_tokens() -> None:
     pytest.importorskip("torch", reason="needs torch: pip install torch")
     from tools.train_tiny.batches import IGNORED, batches
 
@@ -144,7 +144,7 @@ def _stop_at_three(line: str) -> None:
         raise KeyboardInterrupt
 
 
-def test_a_step_of_training_lowers_the_loss_and_goes_on_from_a_checkpoint(tmp_path) -> None:
+def test_training_step_lowers_loss_and_checkpoint_resumes(tmp_path) -> None:
     torch = pytest.importorskip("torch", reason="needs torch: pip install torch")
     pytest.importorskip("gguf", reason="needs gguf: pip install gguf")
     from tools.train_tiny.export import export

@@ -15,7 +15,7 @@ from watchers import no_call_with, passing, word
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_sound_stream_comes_as_the_server_sent_it(upstream, gateway):
+async def test_sound_stream_equals_the_upstream_stream(upstream, gateway):
     server = upstream((*events(["one\n", "two"], api="chat")[:-1], counts(3, 2), events([], api="chat")[-1]))
     found = sse(post(gateway(server, watchers=[passing()], detail="off"), {**ASK, "stream": True}).text)
     direct = sse(httpx2.post(f"{server.base_url}/chat/completions", json={**ASK, "stream": True}).text)
@@ -49,7 +49,7 @@ async def test_the_sdk_reads_a_corrected_answer(kind, streamed, upstream, gatewa
         await client.close()
 
 
-def test_a_live_stream_reads_as_text_and_its_retraction_is_a_typed_fact(upstream, gateway):
+def test_live_stream_reports_retraction_as_typed_event(upstream, gateway):
     # The check ends after the stream, also on a busy machine.
     running = gateway(upstream(corrected), watchers=[word(good="good", slow=1.0)])
     chunks = sse(post(running, {**ASK, "stream": True}).text)
@@ -62,7 +62,7 @@ def test_a_live_stream_reads_as_text_and_its_retraction_is_a_typed_fact(upstream
     assert "retracted" in types
 
 
-def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway):
+def test_client_can_rebuild_final_text_from_events(upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good")], detail="full")
     chunks = sse(post(running, {**ASK, "stream": True}).text)[:-1]
     trace = ""
@@ -80,7 +80,7 @@ def test_who_knows_the_facts_has_the_standing_text_at_the_end(upstream, gateway)
     injected="a monitor blocks the answer",
     happens="200 with content_filter, counted as abstained, not as failed",
 )
-def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
+def test_abstention_is_content_filter_and_no_failure(upstream, gateway):
     from interwhen import Abstain
 
     running = gateway(upstream(events(["BAD\n"], api="chat")), watchers=[word(remedy=Abstain(), delivery="gate")])
@@ -97,7 +97,7 @@ def test_an_abstention_is_a_block_and_no_server_failure(upstream, gateway):
 
 
 @pytest.mark.parametrize("words", [None, "", "Sorry."])
-def test_a_stream_shows_a_mistake_once_and_says_its_end(words, upstream, gateway):
+def test_abstained_stream_ends_with_notice_once(words, upstream, gateway):
     from interwhen import Resample
 
     lines = ["one\n", "BAD\n"]
@@ -111,7 +111,7 @@ def test_a_stream_shows_a_mistake_once_and_says_its_end(words, upstream, gateway
     assert chunks[-2]["choices"][0]["finish_reason"] == "content_filter"
 
 
-def test_a_refusal_that_nobody_reads_is_not_said_to_be_verified(upstream, gateway):
+def test_unread_refusal_text_is_unverified(upstream, gateway):
     steps = (delta({"content": "ok\n"}), delta({"refusal": "BAD\n"}), *events([], api="chat"))
     running = gateway(upstream(steps), watchers=[passing()])
     whole = post(running, ASK)
@@ -177,7 +177,7 @@ def test_the_responses_api_is_supervised_too(upstream, gateway):
     client.close()
 
 
-def test_without_monitors_bytes_pass_as_they_are(upstream, gateway):
+def test_unmonitored_call_passes_bytes_unchanged(upstream, gateway):
     server = upstream(events(["a", "b"], api="chat"))
     running = gateway(server)
     raw = b'{"stream": true,  "model":"m", "messages": [] , "odd": 1.0}'
@@ -190,7 +190,7 @@ def test_without_monitors_bytes_pass_as_they_are(upstream, gateway):
     assert answer.headers["x-interwhen-monitors"] == "none"
 
 
-def test_all_else_below_v1_passes_through(upstream, gateway):
+def test_other_v1_paths_are_relayed(upstream, gateway):
     from interwhen.testing.server import reply
 
     server = upstream(reply(200, b'{"data": [1, 2]}', {"x-request-id": "r7"}))
@@ -211,7 +211,7 @@ def test_several_upstreams_serve_their_models(upstream, gateway):
     assert [card["id"] for card in httpx2.get(f"{running.base_url}/models").json()["data"]] == ["scripted"]
 
 
-def test_it_says_whether_it_lives_and_is_ready(upstream, gateway):
+def test_health_and_readiness_are_reported(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()])
     assert httpx2.get(f"{running.root}/healthz").json() == {"status": "alive"}
     assert httpx2.get(f"{running.root}/readyz").status_code == 200
@@ -235,13 +235,13 @@ DOWN = "http://127.0.0.1:9/v1"
         ("m[ab]=" + DOWN, "mc,m[ab]={}", 200),
     ],
 )
-def test_readiness_asks_only_upstreams_that_get_calls(first, second, status, upstream, gateway):
+def test_readiness_probes_only_used_upstreams(first, second, status, upstream, gateway):
     url = upstream(()).base_url
     running = gateway(first.format(url), second.format(url))
     assert httpx2.get(f"{running.root}/readyz").status_code == status
 
 
-def test_what_is_counted(upstream, gateway):
+def test_metrics_count_calls_checks_violations_and_tokens(upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good")])
     post(running, ASK)
     assert running.metric('interwhen_calls_total{api="chat",outcome="steps verified"}') == 1
@@ -251,7 +251,7 @@ def test_what_is_counted(upstream, gateway):
     assert running.metric("interwhen_calls_served") == 0
 
 
-def test_a_check_that_could_not_be_made_is_never_counted_as_a_pass(upstream, gateway):
+def test_failed_check_never_counts_as_pass(upstream, gateway):
     import interwhen
     from watchers import every_line
 
@@ -274,7 +274,7 @@ def refusing(request):
 
 
 @pytest.mark.fault("H4", injected="an upstream refuses a resume, after text", happens="content_filter, and counted")
-def test_a_refused_resume_ends_a_stream_as_a_block(configured, upstream, gateway):
+def test_refused_resume_ends_stream_with_content_filter(configured, upstream, gateway):
     server = upstream(refusing)
     running = gateway(server, watchers=[word(good="good")])
     with capture_logs() as logs:
@@ -292,7 +292,7 @@ def test_a_refused_resume_ends_a_stream_as_a_block(configured, upstream, gateway
 @pytest.mark.fault(
     "H4", injected="an upstream refuses a resume, before text", happens="its own error, with Retry-After"
 )
-def test_a_refused_resume_of_a_whole_answer_is_the_upstreams_error(upstream, gateway):
+def test_refused_resume_of_whole_answer_returns_upstream_error(upstream, gateway):
     answer = post(gateway(upstream(refusing), watchers=[word(good="good")]), ASK)
     assert (answer.status_code, answer.headers["retry-after"]) == (429, "3600")
     assert answer.json()["error"]["message"] == "slow down"
@@ -304,7 +304,7 @@ def counted(request):
 
 
 @pytest.mark.parametrize("script", [counted, refusing], ids=["corrected", "refused"])
-def test_the_chunk_with_the_finish_reason_has_the_result(script, upstream, gateway):
+def test_finish_reason_chunk_carries_the_result(script, upstream, gateway):
     running = gateway(upstream(script), watchers=[word(good="good")])
     body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
     *_, finish, last, _ = sse(post(running, body).text)

@@ -113,7 +113,7 @@ BY = {"run": by_run, "wrap": by_wrap, "gateway": by_gateway, "guard": by_guard}
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("failure", FAILURES)
-async def test_what_gates_holds_on_failure_and_what_is_live_shows(
+async def test_gating_delivery_fails_closed_and_live_open(
     failure, delivery, way, upstream, gateway, record_property, anyio_backend
 ):
     shown, is_verified = await BY[way](monitor(failure, delivery), upstream, gateway)
@@ -144,7 +144,7 @@ def with_text(place):
 @pytest.mark.fault("G2", injected="text in fields for short values, behind the URL", happens="unverified; held back")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("place", ["system_fingerprint", "service_tier", "obfuscation", "logprobs"])
-def test_a_gateway_holds_text_in_plain_fields(place, streamed, upstream, gateway):
+def test_gate_withholds_text_in_unread_fields(place, streamed, upstream, gateway):
     who = Monitor(name="lines", verifier=made(passes), extractor=every_segment, trigger=Lines(), delivery="gate")
     answer = post(gateway(upstream(lambda _: with_text(place)), watchers=[who]), {**ASK, "stream": streamed})
     assert SECRET not in answer.text

@@ -64,7 +64,7 @@ def test_a_request_names_its_strategy(way, streamed, upstream, gateway):
     assert not any("interwhen" in name for request in server.requests for name in request.headers)
 
 
-def test_the_operator_s_strategy_holds_for_every_call_and_a_request_may_leave_it(upstream, gateway):
+def test_operator_strategy_is_default_and_request_overrides(upstream, gateway):
     server = upstream(told("BAD\n", "fine\n"))
     running = gateway(server, watchers=[word(scope="answer")], strategy="until-verified")
     assert content(post(running, ASK)) == "fine\n"
@@ -138,7 +138,7 @@ def test_a_strategy_is_off_unless_it_is_offered(asked, upstream, gateway):
 
 
 @pytest.mark.parametrize("asked", MISSPELT)
-def test_a_listed_model_is_no_misspelt_strategy(asked, upstream, gateway):
+def test_listed_model_is_not_read_as_strategy(asked, upstream, gateway):
     models = json.dumps({"object": "list", "data": [{"id": "m"}, {"id": f"{asked}@tiny"}]}).encode()
     server = upstream(told("fine\n"), pages=lambda _: reply(200, models))
     running = gateway(server, watchers=[passing()])
@@ -150,7 +150,7 @@ def test_a_listed_model_is_no_misspelt_strategy(asked, upstream, gateway):
 
 
 @pytest.mark.parametrize("offered", [(), ("best-of-n:n=2", "none")])
-def test_a_locked_gateway_decides_what_clients_may_ask_for(offered, upstream, gateway):
+def test_locked_gateway_allows_only_offered_strategies(offered, upstream, gateway):
     server = upstream(told("fine\n"))
     running = gateway(
         server, watchers=[passing(scope="answer")], locked=True, strategy="until-verified", strategies=offered
@@ -169,7 +169,7 @@ def test_a_locked_gateway_decides_what_clients_may_ask_for(offered, upstream, ga
         ({"model": "examples.strategies.step_beam:StepBeam@m"}, "continues a partial text"),
     ],
 )
-def test_what_a_strategy_cannot_do_is_a_400(fields, why, upstream, gateway):
+def test_unsupported_strategy_request_is_a_400(fields, why, upstream, gateway):
     server = upstream(told("fine\n"))
     for streamed in (True, False):
         offered = [fields["model"].removesuffix("@m")]
@@ -179,14 +179,14 @@ def test_what_a_strategy_cannot_do_is_a_400(fields, why, upstream, gateway):
     assert not [request for request in server.requests if request.method == "POST"]
 
 
-def test_responses_are_refused_with_what_to_do(upstream, gateway):
+def test_responses_api_refusal_suggests_chat_completions(upstream, gateway):
     running = gateway(upstream(told("fine\n")), watchers=[passing()], strategies=["best-of-n"])
     answer = post(running, {"model": "best-of-n@m", "input": "q"}, path="responses")
     assert "/chat/completions" in refused(answer, 400, "invalid_request")["message"]
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_refusal_of_the_upstream_is_its_own(streamed, upstream, gateway):
+def test_upstream_refusal_is_passed_through(streamed, upstream, gateway):
     server = upstream(reply(429, b'{"error": {"message": "slow down", "code": "rate"}}', {"retry-after": "7"}))
     running = gateway(server, watchers=[passing()], strategies=["best-of-n"])
     answer = post(running, {**ASK, "model": "best-of-n@m", "stream": streamed})
@@ -195,7 +195,7 @@ def test_a_refusal_of_the_upstream_is_its_own(streamed, upstream, gateway):
     assert len([request for request in server.requests if request.method == "POST"]) == 1
 
 
-def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(upstream, gateway):
+def test_broken_upstream_ends_strategy_stream_with_error(upstream, gateway):
     running = gateway(
         upstream((*events(["one\n"], api="chat")[:-2], Sleep(30))),
         watchers=[passing()],
@@ -207,7 +207,7 @@ def test_an_upstream_that_breaks_off_ends_the_stream_with_an_error(upstream, gat
     assert running.metric('interwhen_calls_total{api="chat",outcome="failed"}') == 1
 
 
-def test_comments_keep_the_connection_while_a_strategy_chooses(upstream, gateway, monkeypatch):
+def test_comments_keep_connection_alive_during_strategy(upstream, gateway, monkeypatch):
     monkeypatch.setattr(_answers, "BEAT_SECONDS", 0.05)
     steps = events(["fine\n"], api="chat")
     running = gateway(
@@ -221,7 +221,7 @@ def test_comments_keep_the_connection_while_a_strategy_chooses(upstream, gateway
     client.close()
 
 
-def test_a_client_who_leaves_ends_the_samples(upstream, gateway):
+def test_client_disconnect_ends_strategy_samples(upstream, gateway):
     server = upstream((*events(["one\n"], api="chat")[:-2], Sleep(60)))
     running = gateway(server, watchers=[passing()], strategies=["best-of-n", "interrupt"])
     for model in ("best-of-n@m", "interrupt@m"):
@@ -242,7 +242,7 @@ def test_a_client_who_leaves_ends_the_samples(upstream, gateway):
     assert running.metric('interwhen_calls_total{api="chat",outcome="left"}') == 2
 
 
-def test_a_call_asks_for_one_sample_at_a_time_and_holds_one_slot(upstream, gateway):
+def test_strategy_call_samples_sequentially_in_one_slot(upstream, gateway):
     most = running_now = 0
 
     def script(request):
@@ -266,7 +266,7 @@ def test_a_call_asks_for_one_sample_at_a_time_and_holds_one_slot(upstream, gatew
     assert most == 1
 
 
-def test_the_operator_s_limits_hold(upstream, gateway):
+def test_operator_limits_bound_a_strategy(upstream, gateway):
     server = upstream(told("BAD\n"))
     running = gateway(
         server, watchers=[word(scope="answer", remedy=Abstain())], strategy_samples=3, strategies=["best-of-n"]
@@ -282,7 +282,7 @@ def test_the_operator_s_limits_hold(upstream, gateway):
 
 
 @pytest.mark.parametrize("strategy", ["best-of-n:n=2", "interrupt", "greedy", "self-consistency:n=2"])
-def test_nothing_that_a_gate_refused_is_shown(strategy, upstream, gateway):
+def test_gated_text_is_never_shown_by_strategy(strategy, upstream, gateway):
     running = gateway(
         upstream(told("one\nBAD\n")), watchers=[word(remedy=Abstain(), delivery="gate")], strategies=[strategy]
     )
@@ -298,7 +298,7 @@ def test_nothing_that_a_gate_refused_is_shown(strategy, upstream, gateway):
         assert "BAD" not in "".join(shown)
 
 
-def test_the_kill_switch_passes_one_request(upstream, gateway):
+def test_switched_off_strategy_sends_one_request(upstream, gateway):
     server = upstream(told("BAD\n", "fine\n"))
     running = gateway(server, watchers=[word(scope="answer")], off=True, strategy="until-verified")
     answer = post(running, {**ASK, "model": "until-verified@m", "stream": True})
@@ -335,7 +335,7 @@ def test_an_operator_s_wrong_strategy_stops_the_start(upstream, gateway):
         gateway("http://127.0.0.1:1/v1", models=[{"match": "*", "strategy": "no-such"}])
 
 
-def test_direct_and_by_one_sample_the_same_bytes_come(upstream, gateway):
+def test_single_sample_strategy_preserves_upstream_bytes(upstream, gateway):
     server = upstream(told("fine\n"))
     running = gateway(server, watchers=[word(scope="answer")], detail="off", strategies=["until-verified"])
     body = {**ASK, "stream": True, "stream_options": {"include_usage": True}}
@@ -397,7 +397,7 @@ def tiny(portal):
 @pytest.mark.parametrize(
     "strategy", ["greedy", "best-of-n:n=4", "until-verified:n=8", "self-consistency:n=4", "interrupt"]
 )
-def test_a_real_model_answers_by_a_strategy_through_the_sdk(strategy, tiny, gateway):
+def test_real_model_answers_by_strategy_through_sdk(strategy, tiny, gateway):
     from examples.tiny_monitors.monitors import monitors_for
     from tests.measurements.tiny_tasks import totals
 

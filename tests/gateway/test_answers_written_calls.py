@@ -19,7 +19,7 @@ def answering(first):
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("name", ["hermes, qwen 2.5", "mistral v11", "llama 3.1, json", "gpt-oss", "glm 4.5"])
-def test_a_refuted_call_does_not_pass(name, streamed, upstream, gateway):
+def test_refuted_call_is_not_released(name, streamed, upstream, gateway):
     running = gateway(upstream(answering(TEXTS[name].text)), watchers=[no_call_with("Paris")])
     answer = post(running, {**ASK, "tools": [WEATHER], "stream": streamed}).text
     text = _text(answer) if streamed else json.loads(answer)["choices"][0]["message"]["content"]
@@ -28,7 +28,7 @@ def test_a_refuted_call_does_not_pass(name, streamed, upstream, gateway):
 
 
 @pytest.mark.parametrize("tools", [[WEATHER], None])
-def test_a_call_that_cannot_be_read_does_not_pass(tools, upstream, gateway):
+def test_unreadable_call_is_not_released(tools, upstream, gateway):
     bad = UNREADABLE["hermes, no JSON"].text
     running = gateway(upstream(lambda _: events([bad], api="chat")), watchers=[no_call_with()])
     body = {**ASK, "stream": True} | ({"tools": tools} if tools else {})

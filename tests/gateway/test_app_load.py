@@ -30,7 +30,7 @@ async def gone(request, seconds=60):
 @pytest.mark.fault("P1", injected="a client of the gateway that leaves", happens="the upstream is closed at once")
 @pytest.mark.parametrize("watchers", [[word(slow=60)], []])
 @pytest.mark.parametrize("steps", [(Stall(),), (delta({"content": "BAD\n"}), Stall())])
-async def test_a_client_that_leaves_ends_the_upstream_at_once(watchers, steps, upstream, gateway):
+async def test_client_disconnect_closes_the_upstream_stream(watchers, steps, upstream, gateway):
     server = upstream(steps)
     running = gateway(server, watchers=watchers)
     async with httpx2.AsyncClient() as client:
@@ -64,7 +64,7 @@ def flood(request):
     happens="dropped after limits.write_seconds, its upstream closed, others served meanwhile",
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
-async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gateway):
+async def test_slow_reader_blocks_no_other_call(watchers, upstream, gateway):
     server = upstream(
         lambda request: flood(request) if request.json["model"] == "flood" else events(["one"], api="chat")
     )
@@ -88,7 +88,7 @@ async def test_a_slow_reader_holds_nothing_but_itself(watchers, upstream, gatewa
     happens="it gets all of its stream; its upstream is held back",
 )
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
-async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway):
+async def test_slow_reader_gets_the_whole_stream(watchers, upstream, gateway):
     server = upstream(flood)
     limits = {"write_seconds": 4.0}
     running = gateway(server, watchers=watchers, limits=limits, budgets={"characters": 1 << 30})
@@ -122,7 +122,7 @@ async def test_a_slow_reader_gets_all_of_its_stream(watchers, upstream, gateway)
 
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
 @pytest.mark.parametrize("steps", [(Stall(),), (delta({"content": "one\n"}), Stall())], ids=["silent", "begun"])
-async def test_a_client_that_leaves_a_whole_answer_ends_the_upstream_at_once(steps, watchers, upstream, gateway):
+async def test_client_disconnect_closes_upstream_of_whole_answer(steps, watchers, upstream, gateway):
     server = upstream(steps)
     running = gateway(server, watchers=watchers)
     with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60) as client:
@@ -159,7 +159,7 @@ async def burst(running, count, body, answered):
 @pytest.mark.fault(
     "S13", injected="1,000 clients at once", happens="served whole, or 429 with Retry-After; no place is lost"
 )
-async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gateway, record_property):
+async def test_overload_serves_clients_or_answers_429(upstream, gateway, record_property):
     refusals = []
 
     def held(_request):
@@ -188,7 +188,7 @@ async def test_many_sudden_clients_are_served_or_told_to_come_back(upstream, gat
     assert running.gateway.slots.taken == running.gateway.slots.waiting == 0
 
 
-async def test_who_waits_too_long_is_told_to_come_back(upstream, gateway):
+async def test_queue_timeout_answers_503_with_retry_after(upstream, gateway):
     running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 0.2})
     async with httpx2.AsyncClient() as client:
         first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
@@ -202,7 +202,7 @@ async def test_who_waits_too_long_is_told_to_come_back(upstream, gateway):
             await anyio.sleep(0.005)
 
 
-async def test_who_leaves_the_queue_leaves_no_place_taken(upstream, gateway):
+async def test_client_leaving_queue_frees_its_place(upstream, gateway):
     running = gateway(upstream((Stall(),)), limits={"concurrent": 1, "waiting": 5, "wait_seconds": 60.0})
     async with httpx2.AsyncClient() as client:
         first = asyncio.create_task(client.post(f"{running.base_url}/chat/completions", json=ASK))
@@ -235,7 +235,7 @@ async def parted(running, count):
     injected="many bodies that come in parts, at once",
     happens="429 with Retry-After beyond concurrent + waiting; whole requests are served meanwhile",
 )
-async def test_no_more_bodies_are_being_read_than_calls_could_be_taken(upstream, gateway):
+async def test_concurrent_body_reads_are_limited(upstream, gateway):
     running = gateway(upstream(events(["one"], api="chat")), limits={"concurrent": 1, "waiting": 2})
     readers = []
     for count in range(3):

@@ -36,7 +36,7 @@ def audited(tmp_path, gateway):
 
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("detail", ["brief", "full"])
-def test_the_id_of_a_call_is_in_its_answer_its_event_and_its_record(streamed, detail, upstream, audited):
+def test_call_id_matches_answer_event_and_record(streamed, detail, upstream, audited):
     running, found = audited(upstream(corrected), watchers=[word(good="good")])
     traced = {"traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
     body = {**ASK, "stream": streamed, "interwhen": {"detail": detail}}
@@ -54,7 +54,7 @@ def test_the_id_of_a_call_is_in_its_answer_its_event_and_its_record(streamed, de
     assert "BAD" not in json.dumps(line)
 
 
-def test_calls_that_no_monitor_reads_and_that_are_refused_have_records(upstream, audited):
+def test_passed_and_refused_calls_have_audit_records(upstream, audited):
     running, found = audited(upstream(events(["x"], api="chat")), offers=[passing()])
     answers = [
         post(running, ASK),
@@ -70,7 +70,7 @@ def test_calls_that_no_monitor_reads_and_that_are_refused_have_records(upstream,
     )
 
 
-def test_failures_and_clients_that_leave_have_records(upstream, audited):
+def test_failed_and_abandoned_calls_are_audited(upstream, audited):
     refusing = upstream(reply(503, b'{"error": {"message": "busy"}}'))
     running, found = audited(refusing, watchers=[passing()])
     post(running, ASK)
@@ -86,7 +86,7 @@ def test_failures_and_clients_that_leave_have_records(upstream, audited):
     assert (line["outcome"], line["checks"][0]["outcome"] if line["checks"] else "pass") == ("left", "pass")
 
 
-def test_a_full_disk_loses_no_call_and_is_a_metric(upstream, gateway):
+def test_full_disk_drops_audit_records_not_calls(upstream, gateway):
     running = gateway(upstream(events(["x\n"], api="chat")), watchers=[passing()], audit={"path": "/dev/full"})
     for _ in range(3):
         assert post(running, ASK).status_code == 200
@@ -116,7 +116,7 @@ def journaled(tmp_path, gateway):
 
 
 @pytest.mark.parametrize("streamed", [True, False])
-def test_a_call_has_a_journal_with_the_id_of_its_answer(streamed, upstream, journaled):
+def test_journal_carries_the_call_id(streamed, upstream, journaled):
     running, found = journaled(upstream(corrected), watchers=[word(good="good")])
     key = "sk-of-the-caller-0123"
     body = {**ASK, "stream": streamed, "interwhen": {"detail": "full"}}
@@ -136,7 +136,7 @@ def test_a_call_has_a_journal_with_the_id_of_its_answer(streamed, upstream, jour
     assert f"interwhen_journal_bytes {path.stat().st_size:.1f}" in text
 
 
-def test_the_journal_of_a_call_names_monitors_of_the_configuration_and_of_the_request(upstream, journaled):
+def test_journal_names_configured_and_requested_monitors(upstream, journaled):
     server = upstream(events(["2 + 2 = 4\n"], api="chat"))
     offered = [{"name": "arithmetic", "label": "offered", "level": "locate"}]
     running, found = journaled(
@@ -153,7 +153,7 @@ def test_the_journal_of_a_call_names_monitors_of_the_configuration_and_of_the_re
 @pytest.mark.fault(
     "P5", injected="a directory for journals that takes none", happens="every call is answered; log and metric say it"
 )
-def test_a_disk_without_room_costs_the_journal_and_no_call_and_is_visible(upstream, journaled, tmp_path):
+def test_journal_failure_costs_no_call(upstream, journaled, tmp_path):
     running, _ = journaled(upstream(corrected), watchers=[word(good="good")])
     (tmp_path / "journals").rmdir()
     (tmp_path / "journals").write_text("no directory any more")
@@ -168,7 +168,7 @@ def test_a_disk_without_room_costs_the_journal_and_no_call_and_is_visible(upstre
     assert 'interwhen_journals{what="dropped"} 3.0' in text
 
 
-def test_a_call_that_the_upstream_refuses_is_a_problem(upstream, journaled):
+def test_upstream_refusal_is_journaled_as_problem(upstream, journaled):
     running, found = journaled(
         upstream(lambda _: reply(500, b"{}")),
         watchers=[word(good="good")],

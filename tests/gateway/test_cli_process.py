@@ -65,7 +65,7 @@ class Reader(threading.Thread):
             self.begun.set()
 
 
-def test_it_serves_with_what_the_command_line_says(upstream):
+def test_serve_uses_command_line_options(upstream):
     server = upstream(lambda r: events(["2 + 2 = 5\n"] if r.number == 0 else ["\n"], api="chat"))
     with serving(server.base_url, "--monitor", "arithmetic", "--reading", "gate") as running:
         answer = post(running, {**ASK, "messages": [{"role": "user", "content": "2 + 2?"}]})
@@ -75,7 +75,7 @@ def test_it_serves_with_what_the_command_line_says(upstream):
     assert "Traceback" not in running.output
 
 
-def test_after_sigterm_calls_come_to_their_end_and_no_new_ones_are_taken(upstream):
+def test_sigterm_drains_calls_and_refuses_new_ones(upstream):
     slow = Slow()
     with serving(upstream(slow).base_url, "--monitor", "arithmetic") as running:
         reader = Reader(running)
@@ -89,7 +89,7 @@ def test_after_sigterm_calls_come_to_their_end_and_no_new_ones_are_taken(upstrea
         assert running.wait() == 0
 
 
-def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
+def test_drain_timeout_ends_calls_with_error(upstream):
     server = upstream((delta({"content": "one\n"}), Stall()))
     with serving(server.base_url, "--monitor", "arithmetic", "--drain-seconds", "0.3") as running:
         reader = Reader(running)
@@ -108,7 +108,7 @@ def test_calls_that_take_too_long_are_ended_with_an_error(upstream):
     happens="503 shutting_down at once; running calls are finished",
 )
 @pytest.mark.parametrize("sent", [b"", b"{"], ids=["nothing of the body", "a part of it"])
-def test_a_request_that_has_not_come_yet_does_not_hold_up_the_end(sent, upstream):
+def test_incomplete_request_does_not_delay_shutdown(sent, upstream):
     slow = Slow()
     with serving(upstream(slow).base_url, "--monitor", "arithmetic") as running:
         port = int(running.root.rpartition(":")[2])
@@ -130,7 +130,7 @@ def test_a_request_that_has_not_come_yet_does_not_hold_up_the_end(sent, upstream
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_ends_it_at_once(number, upstream):
+def test_second_signal_ends_the_gateway_at_once(number, upstream):
     with serving(upstream((delta({"content": "one\n"}), Stall())).base_url) as running:
         reader = Reader(running)
         running.child.send_signal(number)
@@ -141,7 +141,7 @@ def test_a_second_signal_ends_it_at_once(number, upstream):
     assert "Traceback" not in running.output
 
 
-def test_it_says_that_it_is_not_ready_before_it_closes_its_door(upstream, tmp_path):
+def test_readiness_fails_before_the_listener_closes(upstream, tmp_path):
     (tmp_path / "interwhen.toml").write_text("[limits]\nready_seconds = 60.0\n")
     with serving(upstream(events(["one"], api="chat")).base_url, cwd=tmp_path) as running:
         assert httpx2.get(f"{running.root}/readyz").status_code == 200
@@ -186,7 +186,7 @@ def test_neither_keys_nor_texts_are_logged(end, upstream, tmp_path):
         assert secret not in metrics
 
 
-def test_an_open_door_to_others_is_warned_of(upstream, tmp_path):
+def test_public_listener_without_keys_logs_warning(upstream, tmp_path):
     with serving(upstream(()).base_url, "--host", "0.0.0.0") as running:
         assert "may call" in running.said
     (tmp_path / "keys").write_text("sk-gateway-secret\n")
@@ -194,7 +194,7 @@ def test_an_open_door_to_others_is_warned_of(upstream, tmp_path):
         assert "may call" not in running.said
 
 
-def test_a_port_that_is_taken_is_one_line(upstream, capsys):
+def test_occupied_port_is_a_one_line_error(upstream, capsys):
     from interwhen_launcher.__main__ import main
 
     server = upstream(())

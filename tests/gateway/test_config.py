@@ -37,7 +37,7 @@ def file(tmp_path):
     return path
 
 
-def test_a_file_is_read(file):
+def test_settings_are_read_from_file(file):
     found = load_config({}, path=file, environment={})
     assert found.upstreams == ("http://one/v1", UpstreamConfig(url="http://two/v1", models=("gpt-*",)))
     assert found.limits.concurrent == 7
@@ -46,7 +46,7 @@ def test_a_file_is_read(file):
     assert found.models[0].monitors == ()
 
 
-def test_flags_come_before_variables_and_these_before_the_file(file):
+def test_flags_override_environment_which_overrides_file(file):
     environment = {"INTERWHEN_PORT": "1", "INTERWHEN_LIMITS_CONCURRENT": "9", "INTERWHEN_READING": "final"}
     found = load_config({"port": 2, "limits.waiting": 5}, path=file, environment=environment)
     assert (found.port, found.reading) == (2, "final")
@@ -81,7 +81,7 @@ def test_every_setting_has_a_variable():
     assert (found.locked, len(found.keys), found.patience.first_token) == (True, 2, 2.5)
 
 
-def test_a_file_can_be_named_by_a_variable_and_lies_in_the_working_directory(file, monkeypatch):
+def test_config_file_comes_from_variable_or_working_directory(file, monkeypatch):
     assert load_config({}, environment={"INTERWHEN_CONFIG": str(file)}).port == 1234
     assert load_config({}, environment={}).port == 8400
     monkeypatch.chdir(file.parent)
@@ -103,7 +103,7 @@ def test_a_file_can_be_named_by_a_variable_and_lies_in_the_working_directory(fil
         ("port = ", "TOML"),
     ],
 )
-def test_what_is_wrong_is_said_by_its_place(text, said, tmp_path):
+def test_config_error_names_file_and_setting(text, said, tmp_path):
     path = tmp_path / "bad.toml"
     path.write_text(text)
     with pytest.raises(UsageError, match=said) as caught:
@@ -112,17 +112,17 @@ def test_what_is_wrong_is_said_by_its_place(text, said, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["[" * 100_000, "[\udc80"])
-def test_a_variable_with_damaged_json_is_named(value):
+def test_variable_with_invalid_json_is_refused(value):
     with pytest.raises(UsageError, match="INTERWHEN_MONITORS begins like JSON"):
         load_config({}, environment={"INTERWHEN_MONITORS": value})
 
 
-def test_a_file_that_is_not_there_is_an_error_if_it_was_named(tmp_path):
+def test_missing_named_config_file_is_an_error(tmp_path):
     with pytest.raises(UsageError, match="must be readable UTF-8 text"):
         load_config({}, path=tmp_path / "none.toml", environment={})
 
 
-def test_keys_are_in_no_message():
+def test_error_messages_contain_no_keys():
     with pytest.raises(UsageError) as caught:
         load_config({}, environment={"INTERWHEN_KEYS": '["secret-key'})
     assert "secret" not in str(caught.value)
@@ -139,7 +139,7 @@ def test_keys_are_in_no_message():
         ({"upstreams": ("http://a/v1",), "monitors": ("none-such",)}, "none-such"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(config, said):
+def test_invalid_configuration_is_refused_at_start(config, said):
     with pytest.raises(UsageError, match=said):
         Gateway(Config(**config))
 
@@ -153,14 +153,14 @@ def test_what_cannot_work_is_said_at_the_start(config, said):
         ("http://someone:secret@a/v1", "key_env"),
     ],
 )
-def test_no_message_at_the_start_shows_what_an_upstreams_url_keeps_secret(url, said, monkeypatch):
+def test_startup_errors_hide_secrets_of_upstream_url(url, said, monkeypatch):
     monkeypatch.setenv("UPSTREAM_KEY", "key")
     with pytest.raises(UsageError, match=said) as caught:
         Gateway(Config(upstreams=(UpstreamConfig(url=url, key_env="UPSTREAM_KEY"),)))
     assert "secret" not in str(caught.value)
 
 
-def test_keys_stand_in_a_file(tmp_path):
+def test_keys_are_read_from_a_file(tmp_path):
     path = tmp_path / "keys"
     path.write_text("# ours\nkey-number-one\n\nkey-number-two\n")
     keys = Gateway(Config(upstreams=("http://a/v1",), keys_file=str(path))).keys
@@ -189,20 +189,20 @@ def test_keys_stand_in_a_file(tmp_path):
         assert key not in str(caught.value)
 
 
-def test_an_upstream_as_text():
+def test_upstream_text_is_parsed():
     assert parse_upstream("http://a/v1") == UpstreamConfig(url="http://a/v1")
     assert parse_upstream("gpt-*,o3=http://a/v1").models == ("gpt-*", "o3")
     assert parse_upstream("http://a/v1/x=y") == UpstreamConfig(url="http://a/v1/x=y")
 
 
-def test_it_listens_on_this_machine_only_unless_told():
+def test_gateway_listens_on_loopback_by_default():
     with listen(Config(port=0)) as listener:
         assert listener.getsockname()[0] == "127.0.0.1"
         with pytest.raises(UsageError, match="must be free to listen on"):
             listen(Config(port=listener.getsockname()[1]))
 
 
-def test_the_published_schema_is_that_of_the_code():
+def test_published_schema_matches_the_code():
     published = Path(__file__).parents[2] / "docs" / "interwhen.schema.json"
     assert json.loads(published.read_text()) == json.loads(json.dumps(schema()))
 
@@ -211,7 +211,7 @@ def test_no_description_has_the_indentation_of_its_docstring():
     assert "\\n    " not in json.dumps(schema())
 
 
-def test_what_a_number_may_be_is_in_the_schema():
+def test_schema_states_minimum_of_budgets():
     budgets = schema()["$defs"]["CallBudgets"]["properties"]
     for name, field in budgets.items():
         numbers = [kind for kind in field.get("anyOf", [field]) if kind["type"] in {"integer", "number"}]

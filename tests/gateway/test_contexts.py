@@ -77,7 +77,7 @@ def test_a_request_names_its_context(way, streamed, upstream, gateway, place):
     assert not any("interwhen" in name for request in server.requests for name in request.headers)
 
 
-def test_names_that_a_client_may_not_use_look_like_names_that_do_not_exist(upstream, gateway, place):
+def test_forbidden_context_name_looks_unknown(upstream, gateway, place):
     server = upstream(told)
     running = gateway(server, contexts={"store": place, "names": ["w*"]})
     errors = []
@@ -94,7 +94,7 @@ def test_names_that_a_client_may_not_use_look_like_names_that_do_not_exist(upstr
     refused(post(gateway(server), ASK, headers={"X-Interwhen-Context": "wages"}), 400, "unknown_context")
 
 
-def test_a_tenant_uses_its_own_contexts_and_another_tenant_does_not(upstream, gateway, place, monkeypatch):
+def test_tenant_uses_only_its_own_contexts(upstream, gateway, place, monkeypatch):
     monkeypatch.setenv("PLAN_KEY", "the-key-of-the-planners")
     monkeypatch.setenv("WAGE_KEY", "the-key-of-the-clerks")
     tenants = [{"key_env": "PLAN_KEY", "names": ["secret-*"]}, {"key_env": "WAGE_KEY", "names": ["wages"]}]
@@ -116,7 +116,7 @@ def test_a_tenant_uses_its_own_contexts_and_another_tenant_does_not(upstream, ga
         assert answer.headers["x-interwhen-context"] == f"{name}; used=passages"
 
 
-def test_a_long_prompt_is_recognised_if_the_operator_wants_it(upstream, gateway, place):
+def test_long_prompt_is_recognized_only_when_enabled(upstream, gateway, place):
     server = upstream(told)
     system = {"role": "system", "content": TEXT}
     plain = gateway(server, watchers=[passing()], contexts={"store": place, "names": ["wages"]})
@@ -144,7 +144,7 @@ def test_a_long_prompt_is_recognised_if_the_operator_wants_it(upstream, gateway,
     assert "x-interwhen-context" not in post(short, asking(QUESTION, system)).headers
 
 
-def test_the_default_context_holds_for_calls_that_name_none(upstream, gateway, place):
+def test_default_context_applies_to_unnamed_calls(upstream, gateway, place):
     server = upstream(told)
     running = gateway(server, contexts={"store": place, "names": ["wages"], "default": "wages"})
     assert post(running, asking(QUESTION)).headers["x-interwhen-context"] == "wages; used=answer"
@@ -155,7 +155,7 @@ def test_the_default_context_holds_for_calls_that_name_none(upstream, gateway, p
     assert "x-interwhen-context" not in post(running, asking(QUESTION, interwhen=False)).headers
 
 
-def test_a_broken_store_costs_the_context_and_not_the_call(upstream, gateway, place):
+def test_broken_store_costs_the_context_only(upstream, gateway, place):
     server = upstream(told)
     running = gateway(server, contexts={"store": place, "names": ["wages"]})
     other = sqlite3.connect(place, isolation_level=None)

@@ -19,7 +19,7 @@ def yaml():
 
 
 @pytest.mark.parametrize("name", ["compose.yaml", "kubernetes.yaml"])
-def test_the_files_are_clean_yaml_and_say_that_they_were_not_run(name):
+def test_deployment_files_are_clean_and_marked_not_run(name):
     pytest.importorskip("yamllint")
     from yamllint import linter
     from yamllint.config import YamlLintConfig
@@ -58,7 +58,7 @@ def user_of_the_image():
     return user, made[-1]
 
 
-def test_the_composed_gateways_have_time_to_end_their_calls(yaml):
+def test_compose_grace_periods_cover_draining(yaml):
     services = yaml.safe_load((FOLDER / "compose.yaml").read_text())["services"]
     gateway, config = services["gateway-a"], settings((FOLDER / "interwhen.toml").read_text())
     given, times = options(gateway["command"]), config["limits"]
@@ -72,7 +72,7 @@ def test_the_composed_gateways_have_time_to_end_their_calls(yaml):
     assert f"127.0.0.1:{given['port']}/healthz" in gateway["healthcheck"]["test"][-1]
 
 
-def test_the_composed_gateways_write_only_to_volumes_of_their_own(yaml):
+def test_compose_gateways_write_only_to_own_volumes(yaml):
     composed = yaml.safe_load((FOLDER / "compose.yaml").read_text())
     user, folder = user_of_the_image()
     journals = settings((FOLDER / "interwhen.toml").read_text())["journal"]["path"]
@@ -104,7 +104,7 @@ def cluster(yaml):
     return {one["kind"]: one for one in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text())}
 
 
-def test_the_parts_on_kubernetes_fit_together(cluster):
+def test_kubernetes_resources_refer_to_each_other(cluster):
     config, deployment, service = cluster["ConfigMap"], cluster["Deployment"], cluster["Service"]
     pod = deployment["spec"]["template"]
     (container,) = pod["spec"]["containers"]
@@ -127,7 +127,7 @@ def test_the_parts_on_kubernetes_fit_together(cluster):
     assert volumes["client-keys"]["secret"]["secretName"] == cluster["Secret"]["metadata"]["name"]
 
 
-def test_the_pod_is_not_root_and_writes_only_to_its_volumes(cluster):
+def test_pod_runs_unprivileged_and_writes_to_volumes(cluster):
     pod = cluster["Deployment"]["spec"]["template"]["spec"]
     user, folder = user_of_the_image()
     rights, (container,) = pod["securityContext"], pod["containers"]

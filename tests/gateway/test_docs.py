@@ -29,7 +29,7 @@ def test_the_example_of_a_file_works(monkeypatch):
     assert gateway.upstream_for("gpt-9").url == "https://api.openai.com/v1"
 
 
-def test_every_code_of_the_source_is_in_the_table():
+def test_documentation_lists_every_error_code():
     source = "\n".join(path.read_text() for path in (ROOT / "interwhen" / "gateway").glob("*.py"))
     codes = set(re.findall(r"HttpError\(\s*\d{3},\s*\"(\w+)\"", source)) | {"upstream_unreachable", "upstream_timeout"}
     codes.add("upstream_protocol")
@@ -38,7 +38,7 @@ def test_every_code_of_the_source_is_in_the_table():
         assert f"`{code}`" in GATEWAY, code
 
 
-def test_the_defaults_are_those_of_the_code():
+def test_documented_defaults_match_the_code():
     limits = GatewayLimits()
     for name in (
         "head_seconds",
@@ -102,7 +102,7 @@ def curl(command, folder):
     return done.stdout
 
 
-def test_a_llama_cpp_server_behind_it_continues_the_turn(upstream, gateway, tmp_path):
+def test_llama_cpp_server_continues_the_turn(upstream, gateway, tmp_path):
     server = upstream(page.mistaken, owned_by="llamacpp")
     serving = page.blocks("A llama.cpp server", "sh")[-1]
     assert serving == "interwhen serve --upstream http://localhost:8080/v1 --monitor arithmetic\n"

@@ -62,7 +62,7 @@ def test_half_bodies_are_bounded_in_sum(size, upstream, gateway):
 
 
 @pytest.mark.fault("G12", injected="1,000 half bodies of 16 MiB", happens="429 once the bytes in flight are taken")
-def test_a_thousand_half_bodies_take_no_more_than_the_limit(upstream, gateway, record_property):
+def test_half_sent_bodies_stay_within_byte_limit(upstream, gateway, record_property):
     record_property("tries", 1000)
     limit = 2_000_000
     running = gateway(upstream(events(["one\n"], api="chat")), watchers=[passing()], limits={"bytes_in_flight": limit})
@@ -82,7 +82,7 @@ def test_a_thousand_half_bodies_take_no_more_than_the_limit(upstream, gateway, r
     assert post(running, ASK).status_code == 200
 
 
-def test_the_bytes_of_a_call_are_in_flight_while_it_is_served(upstream, gateway):
+def test_bytes_count_as_in_flight_while_served(upstream, gateway):
     may_end = threading.Event()
 
     def held(_request):
@@ -108,7 +108,7 @@ DEEP = b'{"model": "m", "messages": [' + b"{}," * (M // 3 - 20) + b"{}]}"
 
 @pytest.mark.fault("G12", injected="16 MiB of {},{},…", happens="413, and other calls are answered meanwhile")
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
-def test_a_body_of_many_values_is_refused_and_stops_nobody(watchers, upstream, gateway):
+def test_overly_complex_body_is_refused_without_stalling(watchers, upstream, gateway):
     server = upstream(events(["one\n"], api="chat"))
     running = gateway(server, watchers=watchers)
     error = refused(post(running, DEEP), 413, "request_too_complex")

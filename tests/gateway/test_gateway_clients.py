@@ -35,7 +35,7 @@ def calling(request):
     return (*tool_call("move", json.dumps({"to": where})), *events([], api="chat", finish_reason="tool_calls"))
 
 
-async def test_the_async_sdk_and_its_helpers(upstream, gateway):
+async def test_async_sdk_and_helpers_work(upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good")])
     async with openai.AsyncOpenAI(base_url=running.base_url, api_key="k") as client:
         async with client.chat.completions.stream(**ASK, extra_body={"interwhen": {"reading": "gate"}}) as stream:
@@ -60,7 +60,7 @@ def test_the_sync_sdk_gets_tool_calls(upstream, gateway):
         assert [call.function.arguments for call in whole.choices[0].message.tool_calls] == ['{"to": "home"}']
 
 
-def test_the_sdk_sees_errors_as_its_own(upstream, gateway):
+def test_sdk_raises_its_own_errors(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()], keys=("key-of-ours",))
     client = openai.OpenAI(base_url=running.base_url, api_key="wrong", max_retries=0)
     with client, pytest.raises(openai.AuthenticationError, match="must have one of its keys"):
@@ -78,7 +78,7 @@ def test_the_sdk_sees_errors_as_its_own(upstream, gateway):
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl on this machine")
 @pytest.mark.parametrize("streamed", [True, False])
-def test_curl(streamed, upstream, gateway):
+def test_curl_reads_a_corrected_answer(streamed, upstream, gateway):
     running = gateway(upstream(corrected), watchers=[word(good="good", delivery="gate")])
     command = ["curl", "--silent", "--show-error", "--fail", "--no-buffer", "--max-time", "20", "--noproxy", "*"]
     body = json.dumps({**ASK, "stream": streamed})
@@ -97,7 +97,7 @@ def test_curl(streamed, upstream, gateway):
         assert json.loads(done.stdout)["choices"][0]["message"]["content"] == "one\ngood\ntwo\n"
 
 
-async def test_the_agents_library(upstream, gateway):
+async def test_agents_library_works_through_the_gateway(upstream, gateway):
     agents = pytest.importorskip("agents", reason="openai-agents is not installed")
     made = []
 
@@ -160,7 +160,7 @@ def npm_sdk(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_the_npm_sdk(npm_sdk, upstream, gateway):
+def test_npm_sdk_works_through_the_gateway(npm_sdk, upstream, gateway):
     def script(request):
         texts = ["one\n", "BAD\n"] if len(request.json["messages"]) == 1 else ["\n", "two\n"]
         return (delta({"role": "assistant", "content": ""}), *events(texts, api="chat"))
@@ -182,7 +182,7 @@ def test_the_npm_sdk(npm_sdk, upstream, gateway):
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_the_npm_sdk_as_the_page_shows_it(npm_sdk, upstream, gateway):
+def test_documented_npm_example_works(npm_sdk, upstream, gateway):
     before, after = page.blocks("Node", "js")
     running = gateway(upstream(page.mistaken), monitors=("arithmetic",))
     for code, address, url in (
@@ -251,7 +251,7 @@ async def test_a_real_model_stops_when_the_client_leaves(llama, gateway):
     running.idle()
 
 
-def test_deltas_of_one_read_are_not_taken_apart(upstream, gateway):
+def test_deltas_of_one_read_keep_their_boundaries(upstream, gateway):
     steps = (*[delta({"content": piece}) for piece in ("on", "e\nt", "wo\n")], *events([], api="chat"))
     running = gateway(upstream(steps), watchers=[passing()])
     with openai.OpenAI(base_url=running.base_url, api_key="k") as client:

@@ -45,7 +45,7 @@ def test_a_verifier_that_blocks_freezes_no_other_call(upstream, gateway):
 @pytest.mark.fault(
     "S17", injected="a sibling check that takes 100 s", happens="a violation closes the upstream at once"
 )
-async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway):
+async def test_slow_check_does_not_delay_an_interrupt(upstream, gateway):
     server = upstream((delta({"content": "fine\n"}), delta({"content": "BAD\n"}), Stall()))
     slow = word(bad="never", slow=100)
     slow = Monitor(name="slow", verifier=slow.verifier, extractor=every_line, delivery="observe")
@@ -64,7 +64,7 @@ async def test_a_slow_check_beside_does_not_delay_an_interrupt(upstream, gateway
 
 @pytest.mark.fault("S18", injected="a word cut in two by the deltas", happens="it neither triggers nor avoids a rule")
 @pytest.mark.parametrize("cut", range(1, 7))
-def test_a_word_in_two_deltas_neither_trips_nor_dodges_a_rule(cut, upstream, gateway):
+def test_split_word_does_not_change_the_verdict(cut, upstream, gateway):
     @interwhen.verifier(name="whole words", worker="inline")
     def check(claim):
         return Violation(why="BAD") if "BAD" in claim.key.split() else Pass()
@@ -170,7 +170,7 @@ UNABLE = {
 @pytest.mark.fault("S2", injected="a check that cannot be made", happens="it is counted and logged as not made")
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("why", UNABLE)
-def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream, gateway, configured):
+def test_unmade_check_is_never_reported_as_passed(why, streamed, upstream, gateway, configured):
     running = gateway(upstream(events(["a\n"], api="chat")), watchers=[UNABLE[why]], budgets={"forks": 0})
     with capture_logs() as logs:
         answer = post(running, {**ASK, "stream": streamed, "interwhen": {"detail": "full"}})
@@ -187,7 +187,7 @@ def test_a_check_that_was_not_made_is_never_told_as_done(why, streamed, upstream
 
 @pytest.mark.fault("S3", injected="the connection breaks mid-stream, budgets.reconnects=1", happens="no text twice")
 @pytest.mark.parametrize("reading", ["live", "gate"])
-def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, gateway):
+def test_resumed_stream_repeats_no_text(reading, upstream, gateway):
     broken = (delta({"role": "assistant", "content": "one\n"}), delta({"content": "two"}), Sleep(0.3), Reset())
     server = upstream(lambda request: events([" three\n"], api="chat") if request.number else broken)
     running = gateway(server, watchers=[passing()], budgets={"reconnects": 1}, resume="prefill")
@@ -202,7 +202,7 @@ def test_a_stream_that_is_taken_up_again_says_nothing_twice(reading, upstream, g
 @pytest.mark.fault("S4", injected="a violation in each of many lines, every reading", happens="no fact is text")
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 @pytest.mark.parametrize("detail", ["brief", "full", "off"])
-def test_no_fact_is_ever_text(detail, reading, upstream, gateway):
+def test_supervision_facts_never_enter_the_text(detail, reading, upstream, gateway):
     server = upstream(
         lambda request: events(["fine\n", "BAD\n", "x\n"] if request.number < 2 else ["so\n"], api="chat")
     )
@@ -218,7 +218,7 @@ def test_no_fact_is_ever_text(detail, reading, upstream, gateway):
 
 
 @pytest.mark.parametrize("detail", ["brief", "full"])
-def test_a_type_with_line_breaks_makes_no_further_event(detail, upstream, gateway):
+def test_event_type_with_line_breaks_injects_nothing(detail, upstream, gateway):
     hidden = "response.x\n\nevent: response.output_text.delta\rdata: BAD"
     writer = Writer().text("fine\n")
     writer.steps()
@@ -231,7 +231,7 @@ def test_a_type_with_line_breaks_makes_no_further_event(detail, upstream, gatewa
     assert len([line for line in lines if line.startswith("event:")]) == len(sse(answer.text))
 
 
-def test_an_empty_event_stays_json_with_all_facts(upstream, gateway):
+def test_empty_upstream_event_keeps_supervision_facts(upstream, gateway):
     server = upstream([delta({"content": "one\n"}), Send(b"data: {}\n\n"), delta({}, finish_reason="stop")])
     running = gateway(server, watchers=[passing()], detail="full")
     chunks = sse(post(running, {**ASK, "stream": True}).text)

@@ -30,7 +30,7 @@ def wrong(_request):
     return events([WRONG], api="chat")
 
 
-def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
+def test_disabled_gateway_passes_everything_and_says_so(upstream, gateway):
     running = gateway(upstream(wrong), monitors=("arithmetic:remedy=abstain",), reading="gate", detail="off", off=True)
     answer = post(running, {**ASK, "stream": True})
     assert WRONG.strip() in answer.text
@@ -46,7 +46,7 @@ def test_a_gateway_that_is_off_passes_everything_and_says_so(upstream, gateway):
 
 
 @pytest.mark.parametrize("how", ["--off", "INTERWHEN_OFF"])
-def test_it_can_start_switched_off(upstream, monkeypatch, how):
+def test_gateway_can_start_switched_off(upstream, monkeypatch, how):
     if how == engine_run.VARIABLE:
         monkeypatch.setenv(how, "1")
     flags = () if how == engine_run.VARIABLE else (how,)
@@ -115,7 +115,7 @@ def sent(server):
 
 
 @pytest.mark.parametrize("reading", ["gate", "final"])
-def test_a_stream_in_flight_is_released_at_once_and_counted(reading, script, upstream, gateway, caplog):
+def test_switching_off_releases_stream_in_flight_and_counts(reading, script, upstream, gateway, caplog):
     server = upstream(script)
     running = gateway(server, watchers=[slow("gate")], reading=reading)
     got = []
@@ -143,7 +143,7 @@ def test_a_stream_in_flight_is_released_at_once_and_counted(reading, script, ups
     assert "calls_in_flight=1" in caplog.text
 
 
-def test_an_answer_in_flight_that_is_not_streamed_says_so_in_its_head(script, upstream, gateway):
+def test_switching_off_marks_whole_answer_in_headers(script, upstream, gateway):
     server = upstream(script)
     running = gateway(server, watchers=[slow("gate")])
     hand = throw_once(sent(server), running, script.may_end.set)
@@ -166,7 +166,7 @@ def test_a_tool_call_in_flight_is_released(upstream, gateway):
     assert answer.headers["x-interwhen-supervision"] == "off"
 
 
-def test_fields_that_no_monitor_reads_are_let_through_once_it_is_thrown(upstream, gateway):
+def test_unread_fields_pass_after_switching_off(upstream, gateway):
     first, *rest = events(["held\n"], api="chat")
     script = HeldBack(first, delta({"thinking": "unread"}), *rest)
     server = upstream(script)
@@ -177,7 +177,7 @@ def test_fields_that_no_monitor_reads_are_let_through_once_it_is_thrown(upstream
     assert any(choice["delta"].get("thinking") for chunk in chunks[:-1] for choice in chunk["choices"])
 
 
-def test_a_call_that_waits_for_its_place_is_passed_on(script, upstream, gateway):
+def test_queued_call_passes_unsupervised_after_switching_off(script, upstream, gateway):
     running = gateway(upstream(script), watchers=[slow("gate")], limits={"concurrent": 1})
     first = threading.Thread(target=post, args=(running, {**ASK, "stream": True}))
     first.start()

@@ -20,13 +20,13 @@ def journals(tmp_path):
     return path.parent
 
 
-def test_it_is_off_unless_folders_are_named(gateway):
+def test_ui_is_disabled_by_default(gateway):
     running = gateway("http://127.0.0.1:9/v1")
     root = running.base_url.removesuffix("/v1")
     assert httpx2.get(f"{root}/ui/").status_code == 404
 
 
-def test_it_is_served_beside_the_calls(gateway, journals):
+def test_ui_is_served_by_the_gateway(gateway, journals):
     running = gateway("http://127.0.0.1:9/v1", ui={"journals": [str(journals)]})
     root = running.base_url.removesuffix("/v1")
     assert "interwhen view" in httpx2.get(f"{root}/ui", follow_redirects=True).text
@@ -35,7 +35,7 @@ def test_it_is_served_beside_the_calls(gateway, journals):
     assert httpx2.get(f"{root}/ui/runs", headers={"host": "evil.example"}).status_code == 403
 
 
-def test_it_shows_the_journals_that_the_gateway_writes(gateway, tmp_path):
+def test_ui_lists_the_gateway_journals(gateway, tmp_path):
     written = tmp_path / "calls"
     running = gateway("http://127.0.0.1:9/v1", ui={"enabled": True}, journal={"path": str(written)})
     root = running.base_url.removesuffix("/v1")
@@ -45,12 +45,12 @@ def test_it_shows_the_journals_that_the_gateway_writes(gateway, tmp_path):
     assert len(httpx2.get(f"{root}/ui/runs").json()["runs"]) == 1
 
 
-def test_a_page_without_journals_says_what_to_switch_on():
+def test_ui_without_journal_is_refused_with_hint():
     with pytest.raises(UsageError, match=r"add \[journal\] with a path"):
         Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), ui=ui_of({"enabled": True})))
 
 
-def test_its_key_is_its_own(journals):
+def test_ui_key_differs_from_client_keys(journals):
     def made(**ui):
         return Gateway(Config(upstreams=("http://127.0.0.1:9/v1",), keys=(CLIENT,), ui=ui_of(ui)))
 

@@ -23,7 +23,7 @@ def sound(upstream, gateway):
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nonsense", b'{"model": "m",}', b"\xff\xfe", b"[1, 2]", b'"text"', b"null", b"[" * 1500]
 )
-def test_a_malformed_body(body, sound):
+def test_malformed_body_is_refused(body, sound):
     refused(post(sound, body), 400, "malformed_body")
     assert sound.upstream.posts == []
 
@@ -40,13 +40,13 @@ def test_a_malformed_body(body, sound):
         ({"tools": [{"type": ["function"]}]}, None),
     ],
 )
-def test_a_body_of_another_form(fields, param, sound):
+def test_body_with_wrong_types_is_refused(fields, param, sound):
     assert refused(post(sound, {**ASK, **fields}), 400, "invalid_type")["param"] == param
     assert sound.upstream.posts == []
 
 
 @pytest.mark.parametrize("parameters", [{"required": 5}, {"required": "ab"}, {"required": None}, 3, "x"], ids=repr)
-def test_a_schema_that_is_none_is_the_upstream_s_to_refuse(parameters, sound):
+def test_invalid_tool_schema_is_passed_to_upstream(parameters, sound):
     tools = [{"type": "function", "function": {"name": "a", "parameters": parameters}}]
     assert post(sound, {**ASK, "tools": tools}).status_code == 200
     assert sound.upstream.posts[0].json["tools"] == tools
@@ -62,7 +62,7 @@ def test_several_answers_at_once_cannot_be_watched(sound):
 @pytest.mark.fault(
     "S6", injected="a model that no upstream serves", happens="404 model_not_found, or the upstream's own 404"
 )
-def test_an_unknown_model(upstream, gateway):
+def test_unknown_model_is_a_404(upstream, gateway):
     server = upstream(
         reply(404, b'{"error": {"message": "no model x", "type": "NotFoundError", "param": null, "code": 404}}')
     )
@@ -79,7 +79,7 @@ def test_an_unknown_model(upstream, gateway):
     injected="a monitor that does not exist",
     happens="400 unknown_monitor with the known names, nothing sent on",
 )
-def test_an_unknown_monitor(sound):
+def test_unknown_monitor_is_refused(sound):
     for options in (
         {"json": {**ASK, "interwhen": {"monitors": ["none-such"]}}},
         {"json": ASK, "headers": {"x-interwhen-monitors": "none-such"}},
@@ -101,14 +101,14 @@ def test_an_unknown_monitor(sound):
         ("on", "invalid_type"),
     ],
 )
-def test_a_wrong_word_to_us(said, code, sound):
+def test_invalid_interwhen_option_is_refused(said, code, sound):
     refused(post(sound, {**ASK, "interwhen": said}), 400, code)
 
 
 @pytest.mark.fault(
     "S8", injected="a body over the limit, declared or not", happens="413, the connection closed, others served"
 )
-def test_an_oversize_body(sound):
+def test_oversize_body_is_refused(sound):
     big = {**ASK, "user": "x" * 3000}
     refused(post(sound, big), 413, "request_too_large")
 
@@ -120,14 +120,14 @@ def test_an_oversize_body(sound):
     assert post(sound, ASK).status_code == 200
 
 
-def test_a_body_that_does_not_come(upstream, gateway):
+def test_incomplete_body_times_out(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()], limits={"body_seconds": 0.2})
     with socket.create_connection(("127.0.0.1", int(running.root.rpartition(":")[2])), timeout=60) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\n{")
         assert b" 408 " in client.recv(4096)
 
 
-def test_no_such_path_and_no_such_method(sound):
+def test_unknown_path_or_method_is_refused(sound):
     refused(httpx2.get(f"{sound.root}/nothing"), 404, "not_found")
     refused(httpx2.get(f"{sound.root}/v2/models"), 404, "not_found")
     for method in ("PATCH", "PUT", "OPTIONS"):
@@ -138,7 +138,7 @@ def test_no_such_path_and_no_such_method(sound):
 
 
 @pytest.mark.parametrize("page", ["healthz", "readyz", "metrics"])
-def test_a_page_can_only_be_read(page, sound):
+def test_pages_allow_only_get_and_head(page, sound):
     for method in ("POST", "OPTIONS", "DELETE", "PUT"):
         answer = httpx2.request(method, f"{sound.root}/{page}")
         refused(answer, 405, "method_not_allowed")
@@ -146,7 +146,7 @@ def test_a_page_can_only_be_read(page, sound):
     assert httpx2.head(f"{sound.root}/{page}").status_code == 200
 
 
-def test_the_head_alone_is_that_of_the_whole(upstream, gateway):
+def test_head_response_matches_get_headers(upstream, gateway):
     server = upstream(())
     one, two = gateway(server, watchers=[passing()]), gateway(f"a={server.base_url}", f"b={server.base_url}")
     for running in (one, two):
@@ -176,7 +176,7 @@ KEY = "sk-of-the-gateway"
         {"authorization": "Bearer \xfc"},
     ],
 )
-def test_a_wrong_key(headers, upstream, gateway):
+def test_wrong_key_is_refused(headers, upstream, gateway):
     server = upstream(events(["one"], api="chat"))
     running = gateway(server, watchers=[passing()], keys=(KEY, "another-key"))
     refused(
@@ -189,7 +189,7 @@ def test_a_wrong_key(headers, upstream, gateway):
     assert httpx2.get(f"{running.root}/healthz").status_code == 200
 
 
-def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch):
+def test_every_key_is_compared_in_constant_time(monkeypatch):
     calls = []
 
     def compare(given, known):
@@ -202,7 +202,7 @@ def test_keys_are_compared_in_constant_time_and_all_of_them(monkeypatch):
     assert calls == [(b"given", known) for known in (KEY.encode(), b"another-key", b"a-third-key")]
 
 
-def test_a_right_key_is_not_sent_on_and_the_upstreams_is(upstream, gateway):
+def test_gateway_key_is_replaced_by_upstream_key(upstream, gateway):
     server = upstream(events(["one"], api="chat"))
     running = gateway(server, watchers=[passing()], keys=(KEY, "another-key"))
     assert post(running, ASK, headers={"authorization": f"bearer {KEY}"}).status_code == 200
@@ -213,7 +213,7 @@ def test_a_right_key_is_not_sent_on_and_the_upstreams_is(upstream, gateway):
     assert KEY not in str(first) + str(second)
 
 
-def test_the_upstreams_key_of_the_environment_is_for_requests_without_one(upstream, gateway, monkeypatch):
+def test_environment_key_serves_requests_without_own_key(upstream, gateway, monkeypatch):
     monkeypatch.setenv("UPSTREAM_KEY", "operators")
     server = upstream(events(["one"], api="chat"))
     running = gateway(watchers=[passing()], upstreams=({"url": server.base_url, "key_env": "UPSTREAM_KEY"},))

@@ -37,7 +37,7 @@ JSON = st.recursive(
 
 
 @given(JSON)
-def test_no_value_is_missed_and_no_text_is_counted(value):
+def test_value_count_is_bounded_and_ignores_texts(value):
     data = json.dumps(value).encode()
     assert made(value) <= values(data) + 1
     assert values(data) <= 2 * made(value)
@@ -62,13 +62,13 @@ async def test_values_are_counted_and_text_is_not(data, more):
         assert await decode_object(data, 50_000) == json.loads(data)
 
 
-async def test_a_process_that_takes_too_long_is_killed(monkeypatch):
+async def test_slow_decoder_process_is_killed(monkeypatch):
     monkeypatch.setattr(_json_bodies, "SECONDS", 0.0)
     with pytest.raises(TimeoutError):
         await decode_object(b"[" * 200, 100)
 
 
-def test_a_body_that_takes_too_long_is_refused_as_overload(monkeypatch, upstream, gateway):
+def test_slow_body_decoding_is_refused_as_overload(monkeypatch, upstream, gateway):
     running = gateway(upstream(events(["one\n"], api="chat")), watchers=[passing()])
     monkeypatch.setattr(_json_bodies, "SECONDS", 0.0)
     large = {**ASK, "messages": [{"role": "user", "content": "ab" * INLINE}]}
@@ -85,7 +85,7 @@ def test_a_body_that_takes_too_long_is_refused_as_overload(monkeypatch, upstream
     ],
     ids=["a list", "cut short", "not UTF-8"],
 )
-async def test_errors_are_the_same_in_place_and_in_another_process(size, data, error, monkeypatch):
+async def test_decode_errors_match_across_processes(size, data, error, monkeypatch):
     monkeypatch.setattr(_json_bodies, "INLINE", 1000)
     with pytest.raises((error, msgspec.DecodeError)):
         await decode_object(data % (b"a" * size), 50_000)
@@ -94,7 +94,7 @@ async def test_errors_are_the_same_in_place_and_in_another_process(size, data, e
 # An event loop for each example: small texts, and fewer of them.
 @settings(max_examples=40)
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=4))
-def test_pieces_spell_the_same_object(value):
+def test_pieces_reassemble_the_same_object(value):
     data = json.dumps(value).encode()
     _json_bodies._PIECE, size = 2, _json_bodies._PIECE
     try:
@@ -122,14 +122,14 @@ async def test_a_large_body_is_decoded_in_another_process(text, decoded_here):
     assert decoded_here == [len(json.dumps(small))]
 
 
-async def test_many_texts_come_back_in_pieces(decoded_here):
+async def test_decoded_body_is_returned_in_pieces(decoded_here):
     value = {"model": "m", "messages": [{"content": "x" * 400, "n": n} for n in range(20_000)]}
     assert await decode_object(json.dumps(value).encode(), 100_000) == value
     assert decoded_here == []
     assert [len(parts) for _, parts, _ in in_pieces(json.dumps(value).encode(), 100_000)] == [1, 20]
 
 
-def test_the_gateway_decodes_no_large_body_in_its_own_process(decoded_here, upstream, gateway):
+def test_large_bodies_are_decoded_in_another_process(decoded_here, upstream, gateway):
     server = upstream(events(["one\n"], api="chat"))
     running = gateway(server, watchers=[passing()])
     large = {**ASK, "messages": [{"role": "user", "content": "ab" * INLINE}]}
@@ -152,7 +152,7 @@ def test_the_gateway_decodes_no_large_body_in_its_own_process(decoded_here, upst
     ],
     ids=["objects", "brackets in text", "text", "escapes", "many texts"],
 )
-async def test_the_loop_goes_on_while_sixteen_mebibytes_are_decoded(data):
+async def test_decoding_large_body_does_not_block_loop(data):
     await decode_object(b'{"a": 1}'.ljust(INLINE + 1), 100)  # the process is there
 
     async def tick(held):

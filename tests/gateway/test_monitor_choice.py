@@ -42,17 +42,17 @@ def choose(who, model="m", said=None, **headers):
         ({"monitors": "careful", "said": {"reading": "gate"}}, "careful"),
     ],
 )
-def test_the_request_says_who_watches(asked, names):
+def test_request_selects_the_monitors(asked, names):
     assert choose(chooser(), **asked).names == names
 
 
-def test_what_was_said_to_us_does_not_go_on():
+def test_gateway_options_are_not_forwarded():
     found = choose(chooser(), "org/m-7#careful", {"detail": "full"})
     assert (found.body, found.model, found.changed, found.detail) == ({"model": "org/m-7"}, "org/m-7", True, "full")
     assert not choose(chooser()).changed
 
 
-def test_a_rule_for_a_model_comes_before_what_holds_for_all_and_after_the_request():
+def test_request_overrides_model_rule_which_overrides_default():
     rules = (
         {"match": "qwen-*", "monitors": ["careful"], "reading": "final", "detail": "off", "starts_in": "reasoning"},
         {"match": "*-base", "monitors": []},
@@ -68,11 +68,11 @@ def test_a_rule_for_a_model_comes_before_what_holds_for_all_and_after_the_reques
 
 
 @pytest.mark.parametrize("asked", [{"said": {"monitors": []}}, {"said": False}, {"model": "m#"}, {"monitors": "none"}])
-def test_a_locked_gateway_lets_nobody_switch_off(asked):
+def test_locked_gateway_keeps_its_monitors(asked):
     assert choose(chooser(locked=True), **asked).names == "arithmetic"
 
 
-def test_a_locked_gateway_lets_a_request_add():
+def test_locked_gateway_allows_only_added_monitors():
     who = chooser(locked=True)
     assert choose(who, "m#careful").names == "arithmetic, careful"
     for asked in ({"reading": "live"}, {"said": {"detail": "full"}}):
@@ -94,7 +94,7 @@ def test_options_of_monitors_are_the_operators():
         {"models": ({"match": "*", "monitors": ["none-such"]},)},
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(config):
+def test_invalid_configuration_is_refused_at_start(config):
     with pytest.raises(UsageError):
         chooser(**config)
 

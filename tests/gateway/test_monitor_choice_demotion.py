@@ -6,7 +6,7 @@ from interwhen.testing.server import events
 from watchers import word
 
 
-def test_a_demoted_monitor_lets_text_through_and_is_seen_to(upstream, gateway):
+def test_demoted_monitor_releases_text_and_is_reported(upstream, gateway):
     running = gateway(
         upstream(lambda _: events(["one\n", "BAD\n"], api="chat")),
         watchers=[word(remedy=Abstain())],

@@ -18,7 +18,7 @@ PATHS = ["chat/completions", "embeddings"]
 
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("steps", [(Stall(),), (Head(200, {"content-type": "text/event-stream"}), Stall())])
-def test_an_upstream_that_is_silent_before_its_body_is_a_timeout(steps, path, upstream, gateway):
+def test_silent_upstream_before_body_is_a_timeout(steps, path, upstream, gateway):
     running = gateway(upstream(steps), patience=SHORT)
     refused(post(running, ASK, path), 504, "upstream_timeout")
     api = "chat" if path == PATHS[0] else "other"
@@ -26,7 +26,7 @@ def test_an_upstream_that_is_silent_before_its_body_is_a_timeout(steps, path, up
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_an_upstream_that_stalls_in_its_body_does_not_hold_the_client(path, upstream, gateway):
+def test_upstream_stalling_in_body_breaks_the_connection(path, upstream, gateway):
     server = upstream((delta({"content": "one "}), Stall()))
     running = gateway(server, patience={"first_token": 20.0, "inter_token": 0.3})
     with pytest.raises(httpx2.RemoteProtocolError):
@@ -39,7 +39,7 @@ def test_an_upstream_that_stalls_in_its_body_does_not_hold_the_client(path, upst
         time.sleep(0.01)
 
 
-def test_an_upstream_that_is_slow_and_never_silent_for_long_comes_through(upstream, gateway):
+def test_slow_upstream_without_long_silence_completes(upstream, gateway):
     slow = tuple(step for text in "abcdefghij" for step in (Sleep(0.45), delta({"content": text})))
     patience = {"first_token": 4.0, "inter_token": 4.0}  # less than all of it takes
     running = gateway(upstream((*slow, *events([], api="chat"))), patience=patience)
@@ -59,7 +59,7 @@ def test_an_answer_without_a_body_has_its_head(upstream, gateway):
 
 
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
-def test_what_connection_names_stays_on_its_own_hop(watchers, upstream, gateway):
+def test_headers_named_by_connection_are_not_forwarded(watchers, upstream, gateway):
     hop = {"connection": "keep-alive, X-Hop", "x-hop": "secret", "x-far": "kept"}
     answer_head = {"content-type": "text/event-stream", **hop, "keep-alive": "timeout=5"}
     server = upstream((Head(200, answer_head), *events(["one\n"], api="chat")))
@@ -72,7 +72,7 @@ def test_what_connection_names_stays_on_its_own_hop(watchers, upstream, gateway)
 
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
 @pytest.mark.parametrize("path", PATHS)
-def test_no_cookie_goes_either_way(path, watchers, upstream, gateway):
+def test_cookies_are_not_forwarded(path, watchers, upstream, gateway):
     cookies = {"set-cookie": "session=of-another; HttpOnly", "x-far": "kept"}
     body = b'{"id": "x", "choices": [{"index": 0, "message": {"content": "one"}, "finish_reason": "stop"}]}'
     server = upstream(reply(200, body, cookies))
@@ -86,7 +86,7 @@ NAMES = st.sampled_from(["x-a", "x-b", "authorization", "x-request-id"])
 
 
 @given(st.lists(NAMES, min_size=1, max_size=3), st.booleans())
-def test_each_name_that_connection_lists_is_hop_by_hop(names, upper):
+def test_connection_listed_headers_are_hop_by_hop(names, upper):
     listed = " ,\t".join(names)
     value = listed.upper() if upper else listed
     every = ["x-a", "x-b", "authorization", "x-request-id", "x-c"]
@@ -103,5 +103,5 @@ def host(server):
 
 
 @pytest.mark.parametrize("body", [b'{"data": "\xff"}', b"[" * 100_000, b"[]", b"<html>"])
-def test_a_list_of_models_that_cannot_be_read_has_none(body):
+def test_unreadable_model_list_is_empty(body):
     assert _relay._cards(body) == []

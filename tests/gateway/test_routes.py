@@ -24,7 +24,7 @@ def unsupervised(running, why):
     return running.metric(f'interwhen_unsupervised_answers_total{{why="{why}"}}')
 
 
-def test_the_page_is_that_of_the_code():
+def test_route_page_matches_the_code():
     assert PAGE.read_text() == page(), "run python tests/gateway/server_routes.py > docs/routes.md"
 
 
@@ -40,7 +40,7 @@ def test_the_page_is_that_of_the_code():
         ("DELETE", "models/../responses/x"),
     ],
 )
-def test_a_path_that_an_upstream_may_resolve_to_another_is_unknown(method, path):
+def test_path_with_dot_segments_is_unknown(method, path):
     assert route_of(method, path, path).kind == "unknown"
     assert route_of(method, path.replace("..", "%2e%2e"), path).kind == "unknown"
     assert route_of("GET", "models/a..b/.c/d.", "models/a..b/.c/d.").kind == "plain"
@@ -48,7 +48,7 @@ def test_a_path_that_an_upstream_may_resolve_to_another_is_unknown(method, path)
 
 @pytest.mark.fault("G3", injected="each route of vLLM, llama.cpp, LiteLLM, Ollama", happens="as docs/routes.md says")
 @pytest.mark.parametrize("mode", MODES)
-def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gateway, record_property):
+def test_route_table_decides_every_server_route(mode, upstream, gateway, record_property):
     record_property("tries", len(ALL))
 
     def script(request):
@@ -82,7 +82,7 @@ def test_each_route_of_each_server_is_decided_by_the_table(mode, upstream, gatew
     assert (sum(counted.values()) > 10) == (mode == "passing")
 
 
-def test_a_refusal_says_what_to_do(upstream, gateway):
+def test_route_refusal_suggests_a_solution(upstream, gateway):
     running = gateway(upstream(()), watchers=[passing()])
     message = refused(post(running, ASK, "messages"), 403, "unsupervised")["message"]
     assert "POST /v1/messages" in message
@@ -94,14 +94,14 @@ def test_a_refusal_says_what_to_do(upstream, gateway):
 @pytest.mark.fault("G3", injected="GET and DELETE of stored answers, locked", happens="403, nothing sent on")
 @pytest.mark.parametrize("path", ["chat/completions/chatcmpl-1", "responses/resp_1", "Responses/resp_1/"])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-def test_a_locked_gateway_gives_and_deletes_no_stored_answer(method, path, upstream, gateway):
+def test_locked_gateway_refuses_access_to_stored_answers(method, path, upstream, gateway):
     server = upstream(reply(200, b"{}"))
     running = gateway(server, watchers=[passing()], locked=True)
     assert httpx2.request(method, f"{running.base_url}/{path}").status_code == 403
     assert server.requests == []
 
 
-def test_a_call_that_nobody_watches_is_counted(upstream, gateway):
+def test_unmonitored_call_is_counted(upstream, gateway):
     running = gateway(upstream(events(["fine\n"], api="chat")), watchers=[passing()])
     post(running, ASK)
     assert unsupervised(running, "unmonitored") == 0
@@ -109,7 +109,7 @@ def test_a_call_that_nobody_watches_is_counted(upstream, gateway):
     assert unsupervised(running, "unmonitored") == 1
 
 
-def test_an_answer_that_is_an_error_is_not_counted(upstream, gateway):
+def test_error_answer_is_not_counted_as_unsupervised(upstream, gateway):
     running = gateway(upstream(reply(400, b'{"error": {"message": "no"}}')), pass_unsupervised=True)
     post(running, ASK, "messages")
     post(running, ASK)
@@ -127,7 +127,7 @@ SEGMENTS = st.text(st.sampled_from("abz09._:@~+-"), min_size=1, max_size=6)
 @given(st.sampled_from(PATHS), st.sampled_from(["GET", "POST", "DELETE"]), st.lists(SEGMENTS, min_size=1, max_size=2))
 @example("embeddings", "POST", ["anything"])
 @example("moderations", "POST", ["x"])
-def test_a_path_below_a_route_is_not_that_route(path, method, more):
+def test_subpath_of_route_is_another_route(path, method, more):
     inner = "/".join([path.replace("{id}", "x").replace("{path}", "x"), *more])
     found = route_of(method, inner, inner)
     if method != "GET" and not (method == "DELETE" and inner.startswith("models/")):
@@ -138,7 +138,7 @@ def test_a_path_below_a_route_is_not_that_route(path, method, more):
 
 
 @given(st.sampled_from(PATHS), st.sampled_from(["GET", "HEAD", "POST", "DELETE"]), st.data())
-def test_another_spelling_is_the_same_route(path, method, data):
+def test_spelling_variants_give_same_route(path, method, data):
     inner = path.replace("{id}", "x-1").replace("{path}", "org/model")
     want = route_of(method, inner, inner)
     upper = "".join(letter.upper() if data.draw(st.booleans()) else letter for letter in inner)
@@ -149,7 +149,7 @@ def test_another_spelling_is_the_same_route(path, method, data):
         assert found.path == want.path
 
 
-def test_the_head_of_a_route_is_decided_as_the_whole():
+def test_head_request_is_routed_like_get():
     for path in ("files", "files/x", "models/a/b", "responses/x"):
         assert route_of("HEAD", path, path) == route_of("GET", path, path)
         assert route_of("HEAD", path, path).kind != "unknown"
@@ -157,7 +157,7 @@ def test_the_head_of_a_route_is_decided_as_the_whole():
 
 @given(st.text(max_size=40), st.sampled_from(["GET", "POST", "DELETE"]))
 @example("files/\u0664", "GET")
-def test_no_odd_character_is_in_a_path_that_passes_by_itself(text, method):
+def test_allowed_path_has_only_safe_ascii_characters(text, method):
     found = route_of(method, text, text)
     if found.kind != "unknown":
         assert found.path.isascii()

@@ -46,7 +46,7 @@ def told(client):
 
 @pytest.mark.fault("S23", injected="a request head without an end", happens="431 beyond limits.head_bytes, and closed")
 @pytest.mark.parametrize("path", [b"/v1/models", b"/healthz"])
-def test_a_head_that_grows_is_refused_when_it_is_too_large(path, start):
+def test_head_growing_beyond_limit_is_refused(path, start):
     running = start(head_bytes=10_000)
     with connected(running) as client:
         client.sendall(b"GET %b HTTP/1.1\r\nhost: x\r\n" % path)
@@ -56,7 +56,7 @@ def test_a_head_that_grows_is_refused_when_it_is_too_large(path, start):
     assert running.metric('interwhen_http_errors_total{code="request_head_too_large"}') == 1
 
 
-def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
+def test_oversized_head_sent_at_once_is_refused(start):
     running = start(head_bytes=1000)
     answer = post(running, ASK, headers={"x-long": "a" * 1000})
     refused(answer, 431, "request_head_too_large")
@@ -69,7 +69,7 @@ def test_a_large_head_that_comes_at_once_is_refused_all_the_same(start):
     "S24", injected="a request head that comes slowly or never", happens="408 after limits.head_seconds, and closed"
 )
 @pytest.mark.parametrize("sent", [b"G", b"GET /v1/models HTTP/1.1\r\nhost:"])
-def test_a_head_that_does_not_come_is_refused(sent, start):
+def test_incomplete_head_times_out(sent, start):
     with connected(start(head_seconds=1.0)) as client:
         for byte in sent:  # a single byte does not restart the timer
             client.sendall(bytes([byte]))
@@ -77,13 +77,13 @@ def test_a_head_that_does_not_come_is_refused(sent, start):
         assert told(client) == (408, "request_timeout")
 
 
-def test_a_connection_on_which_nothing_comes_is_closed(start, monkeypatch):
+def test_idle_connection_is_closed(start, monkeypatch):
     monkeypatch.setattr(_server, "_KEEP_ALIVE_SECONDS", 0.2)
     with connected(start()) as client:
         assert client.recv(100) == b""
 
 
-def test_a_head_in_parts_is_read_and_its_time_and_size_are_forgotten(start):
+def test_partial_head_resets_its_limits_after_reading(start):
     # Longer than each head takes, also on a busy machine, and shorter than all of them.
     running = start(head_seconds=2.5, head_bytes=150)
     with connected(running) as client:
@@ -99,7 +99,7 @@ def test_a_head_in_parts_is_read_and_its_time_and_size_are_forgotten(start):
             time.sleep(0.5)
 
 
-def test_the_next_request_may_begin_while_an_answer_still_comes(start):
+def test_next_request_may_begin_during_an_answer(start):
     may_end = threading.Event()
 
     def held(_request):
@@ -125,7 +125,7 @@ def test_the_next_request_may_begin_while_an_answer_still_comes(start):
     "sent",
     [b"NONSENSE\r\n\r\n", b"GET /v1/models HTTP/1.1\r\nhost: x\r\nbad name: x\r\n\r\n"],
 )
-def test_what_is_no_http_is_told_so_in_the_form_of_the_api(sent, start):
+def test_malformed_http_gets_api_shaped_error(sent, start):
     with connected(start()) as client:
         client.sendall(sent)
         assert told(client) == (400, "malformed_request")
@@ -133,7 +133,7 @@ def test_what_is_no_http_is_told_so_in_the_form_of_the_api(sent, start):
 
 @pytest.mark.fault("S26", injected="trailers, or a chunk's extension, without an end", happens="refused, and closed")
 @pytest.mark.parametrize("end", [b"0\r\nx-long: ", b"1;x="], ids=["trailer", "extension"])
-def test_what_follows_a_body_is_bounded_as_its_head_is(end, parser, start):
+def test_trailers_after_body_are_bounded(end, parser, start):
     running = start(head_bytes=10_000)
     with connected(running) as client:
         client.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -152,7 +152,7 @@ def test_what_follows_a_body_is_bounded_as_its_head_is(end, parser, start):
     assert running.gateway.bodies.parted == 0
 
 
-def test_a_body_in_many_chunks_is_read_and_its_trailers_are_no_headers(parser, upstream, gateway):
+def test_chunked_body_is_read_and_trailers_ignored(parser, upstream, gateway):
     _server = upstream(events(["one"], api="chat"))
     running = gateway(_server, limits={"head_bytes": 500})
     chunks = b"".join(b"1;extension=%d\r\n%c\r\n" % (number, byte) for number, byte in enumerate(BODY.ljust(2000)))

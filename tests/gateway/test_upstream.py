@@ -21,7 +21,7 @@ from watchers import passing
 )
 @pytest.mark.parametrize("watchers", [[passing()], []])
 @pytest.mark.parametrize("streamed", [True, False])
-def test_an_upstream_that_is_down(watchers, streamed, gateway):
+def test_unreachable_upstream_is_a_502(watchers, streamed, gateway):
     running = gateway("http://127.0.0.1:9/v1", watchers=watchers)
     error = refused(post(running, {**ASK, "stream": streamed}), 502, "upstream_unreachable")
     assert error["type"] == "upstream_error"
@@ -33,7 +33,7 @@ def test_an_upstream_that_is_down(watchers, streamed, gateway):
 
 @pytest.mark.parametrize("name", ["http_429", "http_400", "http_400_ctx", "http_500"])
 @pytest.mark.parametrize("watchers", [[passing()], []])
-def test_what_an_upstream_answers_comes_through(name, watchers, upstream, gateway):
+def test_upstream_error_is_passed_through(name, watchers, upstream, gateway):
     server = upstream(fault(name, "chat"))
     direct = httpx2.post(f"{server.base_url}/chat/completions", json=ASK)
     answer = post(gateway(server, watchers=watchers), ASK)
@@ -42,7 +42,7 @@ def test_what_an_upstream_answers_comes_through(name, watchers, upstream, gatewa
     assert len(server.posts) == 2  # once direct, once through the gateway: to try again is the client's choice
 
 
-def test_an_upstream_that_says_nothing_in_time(upstream, gateway):
+def test_silent_upstream_is_a_504(upstream, gateway):
     patience = {"first_token": 0.2, "inter_token": 0.2}
     for steps in ((Stall(),), (delta({"content": "a"}), Stall())):
         running = gateway(upstream(steps), watchers=[passing()], patience=patience)
@@ -55,7 +55,7 @@ def test_an_upstream_that_says_nothing_in_time(upstream, gateway):
     happens="an error event and no end mark; 502 or its own status where nothing was sent",
 )
 @pytest.mark.parametrize("name", ["error_event", "rst_mid", "eof_mid", "malformed_json"])
-def test_an_upstream_that_fails_mid_stream(name, upstream, gateway):
+def test_upstream_failure_during_stream_is_an_error(name, upstream, gateway):
     running = gateway(upstream(fault(name, "chat")), watchers=[passing()])
     chunks = sse(post(running, {**ASK, "stream": True}).text)
     assert "".join(chunk["choices"][0]["delta"]["content"] for chunk in chunks if "choices" in chunk) == "one "
@@ -69,7 +69,7 @@ def test_an_upstream_that_fails_mid_stream(name, upstream, gateway):
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_an_upstream_whose_stream_just_ends_is_not_said_to_have_ended_well(api, upstream, gateway):
+def test_stream_without_end_marker_is_unverified(api, upstream, gateway):
     steps = (delta({"content": "one "}),) if api == "chat" else Writer().text("one ").steps()[:4]
     running = gateway(upstream(steps), watchers=[passing()])
     body, path = (ASK, "chat/completions") if api == "chat" else ({"model": "m", "input": "q"}, "responses")
@@ -85,7 +85,7 @@ def test_an_upstream_whose_stream_just_ends_is_not_said_to_have_ended_well(api, 
     assert running.metric(f'interwhen_calls_total{{api="{api}",outcome="unverified"}}') == 2
 
 
-def test_an_end_mark_without_a_finish_reason_is_passed_on(upstream, gateway):
+def test_end_marker_without_finish_reason_is_preserved(upstream, gateway):
     running = gateway(upstream(events(["one "], api="chat", finish_reason=None)), watchers=[passing()])
     *chunks, last = sse(post(running, {**ASK, "stream": True}).text)
     assert last == "[DONE]"
@@ -93,7 +93,7 @@ def test_an_end_mark_without_a_finish_reason_is_passed_on(upstream, gateway):
     assert chunks[-1]["interwhen"]["result"]["finish_reason"] == "other"
 
 
-def test_the_sdk_raises_what_fails_mid_stream(upstream, gateway):
+def test_sdk_raises_errors_during_the_stream(upstream, gateway):
     steps = (delta({"content": "one "}), Send(data({"error": {"message": "out of memory", "code": 500}})))
     running = gateway(upstream(steps), watchers=[passing()])
     client = openai.OpenAI(base_url=running.base_url, api_key="k", max_retries=0)
@@ -103,13 +103,13 @@ def test_the_sdk_raises_what_fails_mid_stream(upstream, gateway):
     client.close()
 
 
-def test_a_connection_that_breaks_mid_stream_breaks_what_passes_through(upstream, gateway):
+def test_broken_upstream_connection_breaks_relayed_stream(upstream, gateway):
     running = gateway(upstream((delta({"content": "one "}), Reset())))
     with pytest.raises(httpx2.RemoteProtocolError):
         post(running, {**ASK, "stream": True})
 
 
-def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway):
+def test_broken_stream_is_not_requested_again(upstream, gateway):
     server = upstream((delta({"content": "one "}), Reset()))
     running = gateway(server, watchers=[passing()])
     post(running, {**ASK, "stream": True})
@@ -124,7 +124,7 @@ def test_no_stream_is_taken_up_twice_so_no_text_is_said_twice(upstream, gateway)
 @pytest.mark.parametrize("transport", ["fast", "httpx2"])
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
 @pytest.mark.parametrize("end", [Disconnect(), Reset()], ids=["closed", "reset"])
-def test_only_a_kept_connection_is_opened_anew(end, watchers, transport, upstream, gateway):
+def test_only_a_reused_connection_is_retried(end, watchers, transport, upstream, gateway):
     server = upstream(lambda request: events(["one"], api="chat") if request.number in {1, 3} else (end,))
     running = gateway(server, watchers=watchers, transport=transport)
     refused(post(running, ASK), 502, "upstream_unreachable")
@@ -139,7 +139,7 @@ def patient(monkeypatch):
     monkeypatch.setattr("interwhen.models._token_stream._DRAIN_SECONDS", 30.0)
 
 
-def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
+def test_one_of_two_closed_connections_is_retried(upstream, gateway):
     both = threading.Barrier(2)
     steps = (*events(["one"], api="chat")[:-1], Sleep(0.3), *events([], api="chat"))
     server = upstream(
@@ -164,7 +164,7 @@ def test_of_two_kept_connections_that_are_closed_one_is_used(upstream, gateway):
     assert connections[3] not in connections[:2]
 
 
-def test_what_has_begun_to_answer_is_not_asked_again(upstream, gateway):
+def test_partially_answered_request_is_not_retried(upstream, gateway):
     begun = (SendRaw(b"HTTP/1.1 200 OK\r\ncontent-"), Disconnect())
     server = upstream(lambda request: begun if request.number else events(["one"], api="chat"))
     running = gateway(server, transport="fast")
@@ -184,7 +184,7 @@ def is_discreet(answer):
 
 @pytest.mark.parametrize("transport", ["fast", "httpx2"])
 @pytest.mark.parametrize("watchers", [[passing()], []], ids=["supervised", "relayed"])
-def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gateway):
+def test_upstream_error_names_only_the_host(watchers, transport, gateway):
     running = gateway("http://someone:topsecret@localhost:9/v1", watchers=watchers, transport=transport)
     with capture_logs() as logs:
         answer = post(running, ASK)
@@ -211,7 +211,7 @@ def test_an_error_names_the_upstreams_host_and_no_more(watchers, transport, gate
     ],
     ids=["closed", "reset", "redirected", "nonsense", "encoded", "page"],
 )
-def test_what_breaks_later_names_no_more_of_it_either(steps, transport, upstream, gateway):
+def test_later_upstream_failure_names_only_the_host(steps, transport, upstream, gateway):
     running = gateway(
         with_user(upstream(steps)), watchers=[passing()], transport=transport, budgets={"reconnects": 1}, detail="full"
     )
@@ -221,7 +221,7 @@ def test_what_breaks_later_names_no_more_of_it_either(steps, transport, upstream
         assert is_discreet(answer.text)
 
 
-def test_the_user_of_an_upstreams_url_is_sent_to_it(upstream, gateway):
+def test_url_credentials_are_sent_to_the_upstream(upstream, gateway):
     server = upstream(events(["one"], api="chat"))
     running = gateway(with_user(server), watchers=[passing()])
     post(running, ASK)

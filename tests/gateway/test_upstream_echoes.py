@@ -34,7 +34,7 @@ FORGED = {"error": {"param": "stream_options"}, "detail": [{"loc": ["body", "str
 )
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_error_that_echoes_a_request_changes_no_other_call(shape, streamed, upstream, gateway):
+def test_echoing_error_does_not_affect_other_calls(shape, streamed, upstream, gateway):
     server = upstream(echoing(SHAPES[shape]))
     running = gateway(server, watchers=[passing()])
     for sent in (*SENT, {"bad": 1, **FORGED}, {"bad": 1, **OPTIONS}, {"bad": 1, "stream": None}):

@@ -16,7 +16,7 @@ def asked(vendor, text):
 
 
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
-def test_the_result_says_that_the_reasoning_was_hidden(upstream, gateway, vendor):
+def test_result_reports_hidden_reasoning(upstream, gateway, vendor):
     running = gateway(upstream(Hosted(vendor, RIGHT), owned_by=vendor), watchers=[load_monitor("arithmetic")])
     judged = post(running, asked(vendor, "What is 17 * 24?")).json()["interwhen"]["result"]
     assert judged["type"] == "verified"
@@ -28,7 +28,7 @@ def test_the_result_says_that_the_reasoning_was_hidden(upstream, gateway, vendor
 
 
 @pytest.mark.parametrize("vendor", ["openai", "anthropic", "gemini"])
-def test_a_correction_goes_by_a_turn(upstream, gateway, vendor):
+def test_correction_resumes_by_turn(upstream, gateway, vendor):
     script = Hosted(vendor, WRONG, "So it is 408.")
     running = gateway(upstream(script, owned_by=vendor), watchers=[load_monitor("arithmetic:remedy=feedback")])
     *_, last, end = sse(post(running, {**asked(vendor, "What is 17 * 24?"), "stream": True}).text)
@@ -38,7 +38,7 @@ def test_a_correction_goes_by_a_turn(upstream, gateway, vendor):
     assert script.accepted[1]["messages"][-1]["role"] == "user"
 
 
-def test_a_response_whose_reasoning_is_encrypted_is_not_verified_by_its_steps(upstream, gateway):
+def test_response_with_encrypted_reasoning_is_unverified(upstream, gateway):
     running = gateway(upstream(Hosted("openai", RIGHT)), watchers=[load_monitor("arithmetic")])
     body = {"model": "m", "input": "A box holds 17 rows of 24 eggs. How many?"}
     result = post(running, body, "responses").json()["interwhen"]["result"]

@@ -21,7 +21,7 @@ def test_a_streamed_call_continues_inside_the_reasoning(upstream, gateway):
     assert chunks[-1]["interwhen"]["result"]["resume"]["mode"] == "tokens"
 
 
-def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
+def test_stream_token_ids_are_used_but_hidden(upstream, gateway):
     script = Vllm()
     running = gateway(upstream(script, owned_by="vllm"), watchers=[load_monitor("arithmetic:remedy=repair")])
     post(running, {**ASK, "stream": True})
@@ -32,7 +32,7 @@ def test_the_ids_of_a_stream_are_kept_and_not_shown(upstream, gateway):
     assert sse(text)[-2]["interwhen"]["result"]["resume"]["mode"] == "tokens"
 
 
-def test_a_client_that_asks_for_ids_gets_them(upstream, gateway):
+def test_requested_token_ids_are_returned(upstream, gateway):
     script = Vllm()
     running = gateway(upstream(script, owned_by="vllm"), watchers=[load_monitor("arithmetic:remedy=repair")])
     *chunks, _ = sse(post(running, {**ASK, "stream": True, "return_token_ids": True}).text)
@@ -41,7 +41,7 @@ def test_a_client_that_asks_for_ids_gets_them(upstream, gateway):
 
 
 @pytest.mark.parametrize("kind", ["llamacpp", "sglang"])
-def test_each_server_continues_inside_the_reasoning_by_its_own_api(upstream, gateway, kind):
+def test_each_server_continues_reasoning_by_own_api(upstream, gateway, kind):
     script = {"llamacpp": LlamaCpp, "sglang": Sglang}[kind]()
     watchers = [load_monitor("arithmetic:remedy=repair")]
     running = gateway(upstream(script, owned_by=kind), watchers=watchers, resume="tokens")

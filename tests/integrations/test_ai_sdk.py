@@ -55,7 +55,7 @@ def gateway(server):
         process.send_signal(signal.SIGTERM)
 
 
-def test_an_answer_and_a_stream(folder, gateway):
+def test_answer_and_stream_are_supervised(folder, gateway):
     [code] = re.findall(r"^```js\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     (folder / "page.mjs").write_text(code.replace("http://localhost:8400", gateway))
     done = subprocess.run(["node", "page.mjs"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)

@@ -145,7 +145,7 @@ LIBRARIES = {
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_a_mistake_is_found_in_every_place(library, endpoint, problem, tmp_path):
+def test_mistake_is_reported_by_every_observer(library, endpoint, problem, tmp_path):
     pytest.importorskip(library, reason=f"{library} is not installed")
     told, events = [], []
     file = tmp_path / "audit.jsonl"

@@ -15,7 +15,7 @@ from tests.integrations.conftest import is_caught
 ASK = {"model": "m", "messages": [{"role": "user", "content": "17 * 24?"}]}
 
 
-def test_the_facts_of_a_call(client):
+def test_call_facts_join_metadata(client):
     with interwhen.watching() as seen:
         answer = client.chat.completions.create(**ASK)
     facts = facts_of(seen[0])
@@ -39,7 +39,7 @@ def test_the_facts_of_a_call(client):
         ),
     ],
 )
-def test_the_facts_of_a_call_without_an_answer(result, label, reasons):
+def test_unanswered_call_has_json_facts(result, label, reasons):
     facts = facts_of(SupervisedCall(call_id="c", source="wrap", model="m", result=result))
     assert (facts["label"], facts["reasons"], facts["violations"]) == (label, reasons, [])
     assert json.loads(json.dumps(facts)) == facts
@@ -71,7 +71,7 @@ class LitellmStream:
             raise StopAsyncIteration from None
 
 
-def test_a_stream_of_litellm_can_be_read_chunk_by_chunk(client):
+def test_litellm_stream_is_readable_chunk_by_chunk(client):
     def ask(*, stream):
         answer = client.chat.completions.create(**ASK, stream=stream)
         return LitellmStream(lambda: list(answer))
@@ -88,7 +88,7 @@ def test_a_stream_of_litellm_can_be_read_chunk_by_chunk(client):
 
 
 @pytest.mark.anyio
-async def test_an_async_stream_of_litellm_can_be_read_chunk_by_chunk():
+async def test_async_litellm_stream_is_readable_chunk_by_chunk():
     async def asked(*, stream):
         return LitellmStream()
 

@@ -16,7 +16,7 @@ def chat(server, **options):
     return supervise(bare, ["arithmetic"]), bare
 
 
-def test_an_answer(server):
+def test_answer_carries_supervision_facts(server):
     model, bare = chat(server)
     message = model.invoke("17 * 24?")
     assert message.content == SOUND
@@ -26,13 +26,13 @@ def test_an_answer(server):
     assert bare.client is not model.client
 
 
-async def test_an_async_answer(server):
+async def test_async_answer_carries_supervision_facts(server):
     model, _ = chat(server)
     assert is_caught((await model.ainvoke("17 * 24?")).response_metadata["interwhen"])
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_a_stream(kind, server):
+async def test_stream_carries_supervision_facts(kind, server):
     model, _ = chat(server)
     chunks = list(model.stream("17 * 24?")) if kind == "sync" else [c async for c in model.astream("17 * 24?")]
     whole = chunks[0]

@@ -13,7 +13,7 @@ ASK = {"model": "openai/m", "messages": [{"role": "user", "content": "17 * 24?"}
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer(client, stream):
+def test_answer_carries_supervision_facts(client, stream):
     response = attach_facts(litellm.completion)(**ASK, client=client, stream=stream)
     text = (
         "".join(c.choices[0].delta.content or "" for c in response) if stream else response.choices[0].message.content
@@ -23,7 +23,7 @@ def test_an_answer(client, stream):
 
 
 @pytest.mark.parametrize("stream", [False, True])
-async def test_an_async_answer(async_client, stream):
+async def test_async_answer_carries_supervision_facts(async_client, stream):
     response = await attach_facts(litellm.acompletion)(**ASK, client=async_client, stream=stream)
     if stream:
         text = "".join([c.choices[0].delta.content or "" async for c in response])

@@ -50,14 +50,14 @@ async def agent(server, anyio_backend):
         yield agents.Agent(name="Calculator", model=supervise(model, ["arithmetic"]))
 
 
-async def test_an_answer(agent, spans):
+async def test_answer_records_supervision_facts(agent, spans):
     result = await agents.Runner.run(agent, "17 * 24?")
     assert result.final_output == SOUND
     [facts] = spans.facts
     assert is_caught(facts)
 
 
-async def test_a_stream(agent, spans):
+async def test_stream_records_supervision_facts(agent, spans):
     result = agents.Runner.run_streamed(agent, "17 * 24?")
     async for _ in result.stream_events():
         pass
@@ -67,7 +67,7 @@ async def test_a_stream(agent, spans):
 
 
 @pytest.mark.parametrize("streams", [False, True])
-async def test_a_call_that_fails(streams, spans):
+async def test_failing_call_is_reported(streams, spans):
     async with (
         ScriptedServer(lambda _: reply(400, b'{"error": {"message": "no"}}')) as server,
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,

@@ -18,13 +18,13 @@ LIBRARIES = {
 }
 
 
-def test_no_block_is_left_out():
+def test_every_code_block_is_tested():
     assert BLOCKS.keys() == LIBRARIES.keys()
     assert PAGE.count("```python") == len(BLOCKS)
 
 
 @pytest.mark.parametrize("heading", LIBRARIES)
-def test_a_block(heading, server, tmp_path):
+def test_code_block_runs(heading, server, tmp_path):
     pytest.importorskip(LIBRARIES[heading], reason=f"{heading} is not installed")
     from tests.integrations.conftest import answering
 

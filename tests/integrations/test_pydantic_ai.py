@@ -17,19 +17,19 @@ def agent(server):
     return pydantic_ai.Agent(supervise(model, ["arithmetic"]))
 
 
-def test_an_answer(server):
+def test_answer_carries_supervision_facts(server):
     result = agent(server).run_sync("17 * 24?")
     assert result.output.strip() == SOUND.strip()
     assert is_caught(result.all_messages()[-1].metadata["interwhen"])
 
 
-async def test_a_stream(server):
+async def test_stream_carries_supervision_facts(server):
     async with agent(server).run_stream("17 * 24?") as result:
         assert (await result.get_output()).strip().endswith(SOUND.strip())
         assert is_caught(result.all_messages()[-1].metadata["interwhen"])
 
 
-async def test_a_model_whose_client_is_wrapped(async_client):
+async def test_model_with_wrapped_client_is_supervised(async_client):
     model = supervise(OpenAIChatModel("m", provider=OpenAIProvider(openai_client=async_client)))
     result = await pydantic_ai.Agent(model).run("17 * 24?")
     assert is_caught(result.response.metadata["interwhen"])

@@ -43,7 +43,7 @@ def numbers():
     made.close()
 
 
-def test_it_starts_once_and_again_after_its_end(numbers):
+def test_writer_starts_once_and_restarts_after_close(numbers):
     numbers.may_end.set()
     for _ in range(3):
         numbers.start()
@@ -56,7 +56,7 @@ def test_it_starts_once_and_again_after_its_end(numbers):
     assert numbers.forgotten == 1  # in a process that has not written before
 
 
-def test_a_second_thread_waits_for_one_that_hangs(numbers):
+def test_new_writer_thread_waits_for_hanging_one(numbers):
     numbers.start()
     first, numbers.close_seconds = numbers._thread, 0.01
     numbers.close()
@@ -72,7 +72,7 @@ def test_a_second_thread_waits_for_one_that_hangs(numbers):
     assert numbers.most == 1
 
 
-def test_a_thread_that_cannot_be_told_writes_on(numbers):
+def test_unwakeable_thread_keeps_writing(numbers):
     numbers.can_be_told = False
     numbers.start()
     first = numbers._thread

@@ -48,7 +48,7 @@ async def recorded_in_time(kind, path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_the_tape_plays_to_the_text_of_the_run(name, path):
+async def test_compact_form_replays_to_the_run_text(name, path):
     result, _, line = await recorded_in_time(KINDS[name], path)
     form = json.loads(line.compact)
     assert played(form) == result.text
@@ -68,7 +68,7 @@ async def test_the_tape_plays_to_the_text_of_the_run(name, path):
 
 
 @pytest.mark.parametrize("name", ["repairs", "gates", "feedback", "slow checks", "tags", "concludes"])
-async def test_what_was_shown_is_what_the_reader_got(name, path):
+async def test_timeline_shows_what_the_reader_received(name, path):
     _, events, line = await recorded_in_time(KINDS[name], path)
     got = ""
     for event in events:
@@ -86,7 +86,7 @@ async def test_what_was_shown_is_what_the_reader_got(name, path):
         assert any(text.at == held.at for text in line.texts)
 
 
-async def test_offsets_are_those_of_utf16(path):
+async def test_offsets_count_utf16_units(path):
     words = "\U0001f600\U0001f600 so 2+2=5\n"
     model = ScriptedModel(lambda request: [*words] if not request.prefix else ["\n"])
     async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as run:
@@ -157,7 +157,7 @@ def test_a_lone_surrogate_is_escaped():
     assert json.loads(to_json({"text": "\ud800"})) == {"text": "\ud800"}
 
 
-async def test_the_compact_form_of_a_long_run_is_small(path):
+async def test_compact_form_of_long_run_is_small(path):
     # The facts are those that an engine would tell.
     spin = random.Random(1)
 

@@ -72,7 +72,7 @@ def names(directory):
     return sorted(path.name for path in files(directory).iterdir())
 
 
-async def test_each_call_has_a_file_with_its_head_its_run_and_its_record(directory):
+async def test_each_call_writes_one_complete_journal(directory):
     here = directory()
     call_id, result = await call(here, lines=("1+1=2\n", "2+2=5\n"))
     here.close()
@@ -109,7 +109,7 @@ async def test_one_thread_writes_the_journals_of_many_calls(directory):
     assert len(names(here)) == 21
 
 
-async def test_only_problems_are_kept_if_only_problems_are_wanted(directory):
+async def test_keep_problems_keeps_only_problem_calls(directory):
     here = directory(keep="problems")
     good, _ = await call(here, 1)
     bad, _ = await call(here, 2, has_problem=True)
@@ -120,7 +120,7 @@ async def test_only_problems_are_kept_if_only_problems_are_wanted(directory):
     assert good not in str(names(here))
 
 
-async def test_a_long_call_without_a_problem_leaves_nothing(directory, monkeypatch):
+async def test_long_call_without_problem_leaves_no_file(directory, monkeypatch):
     monkeypatch.setattr(_directory, "_HELD_BYTES", 100)
     here = directory(keep="problems")
     await call(here, 1)
@@ -138,7 +138,7 @@ async def test_a_share_is_chosen_by_the_id(directory):
     assert result.journal is None
 
 
-async def test_the_oldest_journals_go_when_there_are_too_many_bytes(directory):
+async def test_oldest_journals_are_deleted_beyond_byte_limit(directory):
     here = directory(max_bytes=1 << 16)
     made = [(await call(here, number))[0] for number in range(40)]
     here.close()
@@ -149,7 +149,7 @@ async def test_the_oldest_journals_go_when_there_are_too_many_bytes(directory):
     assert here.deleted == 40 - len(left) > 0
 
 
-async def test_no_journal_goes_for_one_that_would_have_no_room_anyway(directory):
+async def test_unfittable_journal_deletes_no_other(directory):
     here = directory(max_bytes=1 << 16)
     for number in range(3):
         await call(here, number)
@@ -163,7 +163,7 @@ async def test_no_journal_goes_for_one_that_would_have_no_room_anyway(directory)
     assert names(here) == before[1:]
 
 
-async def test_old_journals_go_and_other_files_stay(directory, tmp_path):
+async def test_expired_journals_are_deleted_other_files_kept(directory, tmp_path):
     folder = tmp_path / "journals"
     folder.mkdir()
     old = folder / f"{new_id(1, time.time() - 40 * 86_400)}.journal"
@@ -176,7 +176,7 @@ async def test_old_journals_go_and_other_files_stay(directory, tmp_path):
     assert names(here) == sorted([young.name, f"{call_id}.journal", "notes.txt", "mine.journal"])
 
 
-async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
+async def test_redacted_journal_keeps_verdicts_without_text(directory):
     here = directory(text="redacted")
     call_id, result = await call(here, lines=("1+1=2\n", "2+2=5 and a private word\n"))
     here.close()
@@ -203,7 +203,7 @@ async def test_a_redacted_journal_has_verdicts_and_times_and_no_text(directory):
         await interwhen.recheck(path, ["arithmetic"])  # no text, no findings: that is no clean run
 
 
-async def test_a_redacted_journal_tells_the_times_of_a_full_one(directory, path):
+async def test_redacted_journal_has_same_times_as_full(directory, path):
     here = directory(text="redacted")
     lines = ("1+1=2\n", "2+2=5\n", "3+3=6\n")
     call_id, _ = await call(here, lines=lines)
@@ -222,7 +222,7 @@ async def test_a_redacted_journal_tells_the_times_of_a_full_one(directory, path)
 
 
 @pytest.mark.parametrize("text", ["full", "redacted"])
-async def test_every_cut_and_every_changed_byte_of_a_journal_of_a_call_is_recovered_or_refused(text, directory, path):
+async def test_damaged_call_journal_is_recovered_or_refused(text, directory, path):
     here = directory(text=text)
     call_id, _ = await call(here, lines=("1+1=3\n",))
     here.close()
@@ -253,7 +253,7 @@ async def test_every_cut_and_every_changed_byte_of_a_journal_of_a_call_is_recove
             interwhen.timeline(path)
 
 
-async def test_a_full_disk_costs_the_journal_and_not_the_call_and_is_visible(directory, monkeypatch):
+async def test_full_disk_costs_journal_but_not_call(directory, monkeypatch):
     real, full = os.write, True
 
     def write(descriptor, data):
@@ -279,7 +279,7 @@ async def test_a_full_disk_costs_the_journal_and_not_the_call_and_is_visible(dir
     assert [log["event"] for log in logs if log["event"].startswith("journal")] == ["journal.failed", "journal.resumed"]
 
 
-def test_a_file_size_limit_costs_the_journal_and_not_the_call(tmp_path):
+def test_file_size_limit_costs_journal_but_not_call(tmp_path):
     program = """
 import resource, sys, anyio, interwhen
 from interwhen.journal import _directory
@@ -312,7 +312,7 @@ anyio.run(main)
 @pytest.mark.fault(
     "P5", injected="a disk that hangs during calls", happens="no call waits; the lost journals are counted"
 )
-async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(directory, monkeypatch):
+async def test_hanging_disk_does_not_block_calls(directory, monkeypatch):
     writing, freed = threading.Event(), threading.Event()
     real = os.write
 
@@ -345,7 +345,7 @@ async def test_a_disk_that_hangs_fills_the_queue_and_holds_no_call_back(director
         freed.set()
 
 
-async def test_a_directory_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thread(directory, monkeypatch):
+async def test_closed_directory_keeps_one_writer_on_hanging_disk(directory, monkeypatch):
     freed, writing, most = threading.Event(), set(), []
     real = os.write
 
@@ -377,7 +377,7 @@ async def test_a_directory_that_is_closed_while_the_disk_hangs_is_still_written_
     assert here.dropped == 0
 
 
-async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, monkeypatch):
+async def test_idle_disk_is_not_considered_hanging(directory, monkeypatch):
     monkeypatch.setattr(_directory, "STUCK_SECONDS", 50.0)
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(_directory, "_LINGER_SECONDS", 0.0)
@@ -393,7 +393,7 @@ async def test_a_disk_that_was_idle_is_not_taken_for_one_that_hangs(directory, m
     assert (here.kept, here.dropped) == (5, 0)
 
 
-async def test_many_journals_are_written_less_often_and_are_not_taken_for_a_disk_that_hangs(directory, monkeypatch):
+async def test_busy_writer_is_not_considered_hanging(directory, monkeypatch):
     monkeypatch.setattr(_directory, "MANY", 2)
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(_directory, "BUSY_SECONDS", 60.0)
@@ -428,7 +428,7 @@ def until(condition, seconds=30):
         time.sleep(0.002)
 
 
-async def test_no_call_wakes_a_thread_that_comes_around_anyway(directory, monkeypatch):
+async def test_call_does_not_wake_an_active_writer(directory, monkeypatch):
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(_directory, "_LINGER_SECONDS", 1000.0)
     here, woken = directory(), []
@@ -441,7 +441,7 @@ async def test_no_call_wakes_a_thread_that_comes_around_anyway(directory, monkey
     assert woken == []
 
 
-async def test_a_thread_without_work_sleeps_and_the_next_call_wakes_it(directory, monkeypatch):
+async def test_idle_writer_sleeps_until_next_call(directory, monkeypatch):
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 0.01)
     monkeypatch.setattr(_directory, "_LINGER_SECONDS", 0.0)
     here = directory()
@@ -453,7 +453,7 @@ async def test_a_thread_without_work_sleeps_and_the_next_call_wakes_it(directory
     assert here.dropped == 0
 
 
-async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, monkeypatch):
+async def test_file_is_reopened_only_when_descriptors_run_short(directory, monkeypatch):
     opened = []
     monkeypatch.setattr(_directory, "_most_open", lambda: most)
     for most, times in ((1, 1), (0, 2)):
@@ -475,7 +475,7 @@ async def test_a_file_is_opened_once_unless_few_descriptors_are_left(directory, 
         opened.clear()
 
 
-async def test_counters_are_recorded_when_they_matter_and_at_the_end(directory):
+async def test_counters_are_recorded_on_change_and_at_end(directory):
     here = directory()
     call_id, result = await call(here, lines=("1+1=2\n", "2+2=5\n", *(f"{n}+1={n + 1}\n" for n in range(9))))
     here.close()
@@ -489,7 +489,7 @@ async def test_counters_are_recorded_when_they_matter_and_at_the_end(directory):
     assert interwhen.replay(files(here) / f"{call_id}.journal").differences == ()
 
 
-def test_what_is_no_directory_is_refused(tmp_path):
+def test_invalid_directory_settings_are_refused(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")
     for wanted, said in (
@@ -522,7 +522,7 @@ def test_monitors_are_described_again_only_if_they_changed():
     assert again == describe(monitors) != known
 
 
-async def test_a_directory_in_a_hurry_writes_without_its_delay(directory, monkeypatch):
+async def test_hurried_directory_writes_without_delay(directory, monkeypatch):
     monkeypatch.setattr(_directory, "FLUSH_SECONDS", 60.0)
     here = directory()
     for number in range(1, 4):

@@ -24,7 +24,7 @@ def test_the_page_lists_every_setting_with_its_default():
     assert rows["buffer_bytes"] == f"{fields['buffer_bytes'] >> 20} MiB"
 
 
-def test_the_page_lists_what_is_set_for_journals_of_calls():
+def test_page_lists_settings_of_call_journals():
     page = PAGE.read_text(encoding="utf-8").partition("## Journals of calls")[2].partition("## The timeline")[0]
     rows = dict(re.findall(r"^\| `(\w+)` \| ?([^|]*?) ?\|", page, re.MULTILINE))
     ours = JournalSettings()

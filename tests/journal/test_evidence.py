@@ -121,7 +121,7 @@ async def test_a_result_of_other_facts_is_not_resumed(path, tmp_path):
     await anyio.to_thread.run_sync(lambda: anyio.run(main, backend="trio"))
 
 
-async def test_each_check_is_bound_to_its_words_and_to_the_code_that_judged(path):
+async def test_each_check_hashes_its_claim_and_code(path):
     result = await recorded(path)
     assert [check.claim_sha256 for check in result.checks] == [
         hashlib.sha256(words).hexdigest() for words in (b"1+1=2", b"2+2=4")

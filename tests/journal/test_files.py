@@ -33,7 +33,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.fault("P4", injected="the file cut at every byte", happens="the longest whole prefix is read")
-async def test_a_file_cut_anywhere_gives_its_longest_whole_prefix(path, record_property):
+async def test_truncated_file_gives_longest_whole_prefix(path, record_property):
     _, _, data = await recorded(KINDS["no monitors"], path)
     whole, ends = taken_apart(data), borders(data)
     record_property("tries", len(data))
@@ -51,7 +51,7 @@ async def test_a_file_cut_anywhere_gives_its_longest_whole_prefix(path, record_p
 
 
 @pytest.mark.fault("P4", injected="one bit flipped in every byte", happens="the records before it are read, no more")
-async def test_a_damaged_byte_ends_what_is_read(path, record_property):
+async def test_damaged_byte_ends_the_readable_part(path, record_property):
     _, _, data = await recorded(KINDS["no monitors"], path)
     whole, ends = taken_apart(data), borders(data)
     record_property("tries", len(data))
@@ -66,7 +66,7 @@ async def test_a_damaged_byte_ends_what_is_read(path, record_property):
             assert (found.header, *found.records) == tuple(whole[:count])
 
 
-async def test_a_record_out_of_its_place_is_none(path):
+async def test_misplaced_record_ends_the_journal(path):
     _, _, data = await recorded(KINDS["no monitors"], path)
     ends = borders(data)
     path.write_bytes(data[: ends[3]] + data[ends[4] :])
@@ -83,7 +83,7 @@ async def test_a_record_out_of_its_place_is_none(path):
         (preamble()[0][:-1] + b"\0", "its first bytes are damaged"),
     ],
 )
-def test_what_is_no_journal_is_refused(data, said, path):
+def test_invalid_file_is_refused(data, said, path):
     path.write_bytes(data)
     with pytest.raises(JournalError, match=said):
         read_journal(path)
@@ -104,7 +104,7 @@ def test_a_newer_schema_is_refused_by_name(path):
         read_journal(path)
 
 
-def test_a_first_record_that_is_no_header_is_refused(path):
+def test_first_record_must_be_the_header(path):
     data, chain = preamble()
     path.write_bytes(data + frame(records.encode(records.SpentRecord()), chain)[0])
     with pytest.raises(JournalError, match="its first record must be the header, got a "):
@@ -114,7 +114,7 @@ def test_a_first_record_that_is_no_header_is_refused(path):
         read_journal(path)
 
 
-def test_a_damaged_end_that_cannot_be_cut_off_is_named(path, monkeypatch):
+def test_untruncatable_damaged_end_is_an_error(path, monkeypatch):
     def full(descriptor, size):
         raise OSError(errno.EIO, "Input/output error")
 
@@ -128,7 +128,7 @@ def test_a_damaged_end_that_cannot_be_cut_off_is_named(path, monkeypatch):
 
 
 @given(st.lists(st.binary(max_size=20), max_size=6), st.binary(max_size=12))
-def test_frames_are_what_was_framed(payloads, junk):
+def test_frames_round_trip(payloads, junk):
     data, chain = preamble()
     for payload in payloads:
         framed, chain = frame(payload, chain)
@@ -152,12 +152,12 @@ class Word(str):
         Settled(5, Errored(Word("of a library"))),
     ],
 )
-def test_facts_survive(fact):
+def test_facts_round_trip(fact):
     again = records.decode(records.encode(records.fact_record(1.5, 7, fact)))
     assert again == records.FactRecord(1.5, 7, fact)
 
 
-def test_of_a_claim_only_what_the_core_looks_at_is_kept():
+def test_claims_keep_only_fields_the_core_reads():
     from sums import Sum
 
     claim = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)
@@ -165,7 +165,7 @@ def test_of_a_claim_only_what_the_core_looks_at_is_kept():
     assert type(kept) is Claim
 
 
-async def test_nothing_secret_is_written(path):
+async def test_secrets_are_not_written(path):
     secret = "sk-do-not-write-this"
     extra = {"api_key": secret, "headers": 1, "X-Auth": secret, "min_p": 0.1}
     sampling = Sampling(max_tokens=50, extra=extra)
@@ -190,7 +190,7 @@ def test_specs_with_something_secret_are_not_written():
     assert [record.untrusted_spec for record in found] == [specs[0], None, None]
 
 
-async def test_monitors_come_back_as_the_core_needs_them(path):
+async def test_recorded_monitors_round_trip(path):
     from interwhen.journal._records import recorded_monitors
 
     for name in ("forks", "feedback", "slow checks"):
@@ -205,7 +205,7 @@ async def test_monitors_come_back_as_the_core_needs_them(path):
 
 
 @pytest.mark.parametrize("change", [{"delivery": "later"}, {"a later field": 1}])
-async def test_monitors_of_a_later_version_are_refused_with_the_version_that_wrote_them(change, path):
+async def test_newer_monitor_format_is_refused_naming_its_version(change, path):
     _, _, data = await recorded(KINDS["repairs"], path)
     header, *others = taken_apart(data)
     [monitor] = header.monitors

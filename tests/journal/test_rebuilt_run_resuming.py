@@ -41,7 +41,7 @@ def summary(result):
 
 @FAULT
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
-async def test_a_kill_at_every_record(kind, path, record_property):
+async def test_run_killed_at_any_record_resumes(kind, path, record_property):
     result, _, data = await recorded(kind, path)
     ends = borders(data)
     record_property("tries", len(ends))
@@ -59,7 +59,7 @@ async def test_a_kill_at_every_record(kind, path, record_property):
 
 @FAULT
 @pytest.mark.parametrize("name", ["repairs", "tags", "fields", "no monitors", "gives up"])
-async def test_nothing_is_counted_twice_or_lost(name, path):
+async def test_resumed_ledger_loses_and_repeats_no_count(name, path):
     kind = KINDS[name]
     result, _, data = await recorded(kind, path)
     entries = taken_apart(data)
@@ -81,7 +81,7 @@ async def test_nothing_is_counted_twice_or_lost(name, path):
 @pytest.mark.fault(
     "P4", injected="the file torn at every byte", happens="the run continues from the longest whole prefix"
 )
-async def test_a_kill_at_every_byte(path, record_property):
+async def test_run_killed_at_any_byte_resumes(path, record_property):
     kind = Kind(lambda: goes_on(("1+1=3\n", "x\n")), lambda: [watch()])
     result, _, data = await recorded(kind, path)
     ends, entries = borders(data), taken_apart(data)
@@ -117,7 +117,7 @@ async def test_a_run_may_be_killed_again_and_again(cuts, name, tmp_path_factory)
         assert interwhen.replay(path).differences == ()
 
 
-async def test_a_finished_run_gives_its_result_and_asks_nobody(path):
+async def test_finished_run_resumes_without_calling_model(path):
     result, events, _ = await recorded(KINDS["repairs"], path)
     before = path.read_bytes()
     async with interwhen.resume(path) as run:
@@ -130,7 +130,7 @@ async def test_a_finished_run_gives_its_result_and_asks_nobody(path):
     assert run.result == result
 
 
-async def test_a_finished_run_whose_last_record_is_lost_gets_it_back(path):
+async def test_resume_restores_lost_last_record(path):
     result, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data[: borders(data)[-2]])
     async with interwhen.resume(path) as run:
@@ -138,7 +138,7 @@ async def test_a_finished_run_whose_last_record_is_lost_gets_it_back(path):
     assert interwhen.read_journal(path).result is not None
 
 
-async def test_verdicts_that_were_there_are_not_asked_for_again(path):
+async def test_resume_repeats_no_recorded_verdict(path):
     asked = []
 
     def note(claim):
@@ -161,7 +161,7 @@ def _checks(path):
     return [event.check for event in interwhen.replay(path).events if isinstance(event, interwhen.CheckSettled)]
 
 
-async def test_a_claim_goes_to_its_verifier_with_all_that_its_extractor_put_into_it(path):
+async def test_resumed_verifier_gets_the_complete_claim(path):
     kind = KINDS["slow checks"]
     _, _, data = await recorded(kind, path)
     seen = []
@@ -181,7 +181,7 @@ async def test_a_claim_goes_to_its_verifier_with_all_that_its_extractor_put_into
     assert seen[0] == (1, 1, 2)
 
 
-async def test_a_claim_that_its_extractor_no_longer_finds_is_no_pass(path):
+async def test_claim_not_extracted_again_is_no_pass(path):
     kind = Kind(lambda: goes_on(delay=0.01), lambda: [watch(slow(50.0), extractor=parse)])
 
     def parse(segment):
@@ -201,7 +201,7 @@ async def test_a_claim_that_its_extractor_no_longer_finds_is_no_pass(path):
     assert "does not find this claim in the recorded text" in result.unverified_reasons[0].why
 
 
-async def test_a_run_that_its_reader_left_is_gone_on_with(path):
+async def test_run_abandoned_by_reader_can_resume(path):
     kind = KINDS["repairs"]
     whole, _ = await supervise(kind.model(), *kind.monitors())
     async with kind.run(journal=path) as run:
@@ -215,7 +215,7 @@ async def test_a_run_that_its_reader_left_is_gone_on_with(path):
     assert interwhen.replay(path).result.status == whole.status
 
 
-async def test_a_run_whose_model_failed_is_gone_on_with(path):
+async def test_run_with_failed_model_can_resume(path):
     down = ScriptedModel(lambda request: [*rest(request.prefix)[:9], UpstreamError("no", status=400)])
     async with interwhen.run(down, "Q", monitors=[watch()], journal=path) as run:
         assert (await run.drain()).status == "failed"
@@ -227,7 +227,7 @@ async def test_a_run_whose_model_failed_is_gone_on_with(path):
     assert (result.status, result.text) == (whole.status, whole.text)
 
 
-async def test_a_model_that_cannot_be_reached_yet_ends_no_run(path):
+async def test_unreachable_model_leaves_journal_unchanged(path):
     class Down(ScriptedModel):
         async def capabilities(self):
             raise ConnectError("not yet")
@@ -244,7 +244,7 @@ async def test_a_model_that_cannot_be_reached_yet_ends_no_run(path):
         assert (await run.drain()).text == result.text
 
 
-async def test_time_goes_on_where_it_stopped(path):
+async def test_resume_continues_the_clock(path):
     model = ScriptedModel(
         lambda request: (
             [Pause(4.0), "1+1=2\n", Pause(4.0), "2+2=4\n"] if not request.prefix else [Pause(4.0), "2+2=4\n"]
@@ -281,7 +281,7 @@ class Odd(ScriptedModel):
         return stream
 
 
-async def test_what_was_odd_on_the_wire_is_not_forgotten(path):
+async def test_resume_keeps_wire_anomalies(path):
     kind = Kind(lambda: Odd(lambda request: rest(request.prefix)), lambda: [watch()])
     result, _, data = await recorded(kind, path)
     assert result.wire.skipped_events == 2 * result.ledger.requests
@@ -296,7 +296,7 @@ async def test_what_was_odd_on_the_wire_is_not_forgotten(path):
         assert interwhen.replay(path).differences == ()
 
 
-async def test_a_slow_wire_is_not_forgotten(path):
+async def test_resume_keeps_slow_wire_seconds(path):
     def say(request):
         return [step for piece in cut_into(rest(request.prefix)) for step in (Pause(2.0), piece)]
 
@@ -316,7 +316,7 @@ async def test_a_slow_wire_is_not_forgotten(path):
         assert interwhen.replay(path).differences == ()
 
 
-async def test_a_monitor_with_any_trigger_is_gone_on_with(path):
+async def test_monitors_with_any_trigger_can_resume(path):
     triggers = [Lines(2), Paragraphs(), Sentences(), Markers(("Wait", "Hmm")), ThinkEnd(), Answer(), ToolCalls()]
     kind = Kind(goes_on, lambda: [watch(name=f"m{n}", trigger=trigger) for n, trigger in enumerate(triggers)])
     result, _, data = await recorded(kind, path)
@@ -362,7 +362,7 @@ class Shelf:
         pass
 
 
-async def test_a_journal_may_lie_anywhere(path):
+async def test_journal_may_use_any_store(path):
     kind = KINDS["repairs"]
     result, _, data = await recorded(kind, path)
     shelf = Shelf(data[: borders(data)[9] + 5])
@@ -376,7 +376,7 @@ async def test_a_journal_may_lie_anywhere(path):
         interwhen.replay(interwhen.Journal("there", store=shelf))
 
 
-async def test_a_recheck_reads_the_text_of_an_extra_turn(path):
+async def test_recheck_reads_text_of_extra_turn(path):
     result, _, _ = await recorded(KINDS["by turn"], path)
     found = await interwhen.recheck(path, [watch()])
     assert found.traces[-1] == result.text

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("other", [{"key": "1+1=2 or so"}, {"span": Span(0, 3)}], ids=["key", "span"])
-async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for_it(other, path):
+async def test_different_claim_at_recorded_place_is_not_checked(other, path):
     # `_read_again`: the text must still give the recorded claim, or its check is an error.
     checked = []
 
@@ -47,7 +47,7 @@ async def test_another_claim_in_the_place_of_the_recorded_one_is_not_checked_for
     assert "does not find this claim in the recorded text" in result.unverified_reasons[0].why
 
 
-async def test_a_check_that_is_tried_again_after_going_on_gets_its_whole_claim(path):
+async def test_retry_after_resume_gets_the_complete_claim(path):
     seen = []
 
     def note(claim):
@@ -92,7 +92,7 @@ class Counted(ScriptedModel):
         return stream
 
 
-async def test_what_each_request_was_counted_is_in_the_ledger_of_all_that_go_on(path):
+async def test_resumed_ledger_keeps_usage_of_each_request(path):
     def script(request):
         # Each stream ends behind a wrong sum, and is read to its end, with its usage, before the slow check cuts it back.
         text = rest(request.prefix)

@@ -20,21 +20,21 @@ pytestmark = pytest.mark.anyio
         (None, "must say how to make the monitor 'sums'"),
     ],
 )
-async def test_other_monitors_are_refused(monitors, said, path):
+async def test_resume_with_other_monitors_is_refused(monitors, said, path):
     _, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data[: borders(data)[9]])
     with pytest.raises(JournalError, match="(?s)" + said.replace("'", ".")):
         interwhen.resume(path, model=goes_on(), monitors=monitors)
 
 
-async def test_a_model_must_be_said_where_the_journal_does_not(path):
+async def test_resume_without_known_model_is_refused(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data[: borders(data)[9]])
     with pytest.raises(JournalError, match="how to open its model 'scripted'"):
         interwhen.resume(path, monitors=[watch()])
 
 
-async def test_two_runs_do_not_write_one_journal(path):
+async def test_second_writer_of_journal_is_refused(path):
     kind = KINDS["repairs"]
     _, _, data = await recorded(kind, path)
     path.write_bytes(data[: borders(data)[9]])
@@ -49,7 +49,7 @@ async def test_two_runs_do_not_write_one_journal(path):
             pass
 
 
-def test_plain_code_goes_on_too(path):
+def test_sync_run_can_resume(path):
     with interwhen.run_sync(goes_on(), "Q", monitors=[watch()], journal=path) as run:
         for event in run:
             if isinstance(event, interwhen.Remedied):

@@ -94,7 +94,7 @@ async def test_a_replay_gives_the_same_run(monitors, script, tags, budgets, leav
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_a_run_that_is_not_over_replays_as_far_as_it_came(name, path):
+async def test_unfinished_run_replays_up_to_its_end(name, path):
     _, events, data = await recorded(KINDS[name], path)
     lengths = []
     for end in borders(data):
@@ -107,7 +107,7 @@ async def test_a_run_that_is_not_over_replays_as_far_as_it_came(name, path):
     assert lengths == sorted(lengths)
 
 
-async def test_a_record_of_a_core_that_cuts_otherwise_is_refused(path):
+async def test_record_inconsistent_with_core_is_refused(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     entries = taken_apart(data)
     at = next(at for at, e in enumerate(entries) if isinstance(e, records.FactRecord) and e.length > 9)
@@ -119,7 +119,7 @@ async def test_a_record_of_a_core_that_cuts_otherwise_is_refused(path):
         interwhen.resume(path, model=goes_on(), monitors=[watch()])
 
 
-async def test_a_result_that_was_recorded_otherwise_is_told(path):
+async def test_replay_reports_differing_result(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     *entries, ending, seal = taken_apart(data)
     other = msgspec.structs.replace(ending.result, answer="x", timing=interwhen.Timing())
@@ -130,7 +130,7 @@ async def test_a_result_that_was_recorded_otherwise_is_told(path):
 # ---------------------------------------------------------------------- other monitors
 
 
-async def test_other_monitors_say_what_they_would_have_found(path):
+async def test_recheck_reports_findings_of_other_monitors(path):
     await recorded(KINDS["no monitors"], path)
     found = await interwhen.recheck(path, [watch(), watch(name="looks on", delivery="observe")])
     assert [(f.request, f.violation.monitor, f.violation.key, f.would_act) for f in found.findings] == [
@@ -144,7 +144,7 @@ async def test_other_monitors_say_what_they_would_have_found(path):
 
 
 @pytest.mark.parametrize("name", ["repairs", "feedback", "tags", "fields", "forks"])
-async def test_what_a_remedy_took_away_is_looked_at_too_and_told_once(name, path):
+async def test_recheck_judges_cut_text_exactly_once(name, path):
     result, _, _ = await recorded(KINDS[name], path)
     seen = []
     found = await interwhen.recheck(path, [watch(name="again")], on_progress=lambda *step: seen.append(step))
@@ -155,7 +155,7 @@ async def test_what_a_remedy_took_away_is_looked_at_too_and_told_once(name, path
     assert found.traces[-1] == result.text
 
 
-async def test_what_we_wrote_is_not_held_against_the_model(path):
+async def test_recheck_ignores_inserted_feedback(path):
     template = interwhen.FeedbackTemplate(witness="Wait, 1+1=3.")
     kind = goes_on()
     async with interwhen.run(kind, "Q", monitors=[watch(remedy=Feedback())], feedback=template, journal=path) as run:
@@ -173,7 +173,7 @@ async def test_a_record_answers_no_forks(path):
     assert "cannot answer the fork" in found.unproven[0].outcome.error
 
 
-async def test_recheck_wants_a_list(path):
+async def test_recheck_requires_a_list_of_monitors(path):
     with pytest.raises(interwhen.UsageError, match="must be a list of monitors"):
         await interwhen.recheck(path, "arithmetic")
 

@@ -15,7 +15,7 @@ async def recorded_in_time(kind, path):
     return run.result, events, timeline(path)
 
 
-async def test_a_check_says_when_it_was_ordered_began_and_ended(path):
+async def test_check_records_order_start_and_end_times(path):
     monitors = [watch(slow(0.2)), watch(name="twice")]
     model = goes_on(("1+1=2\n", "words that say no more than this\n", "2+2=4\n"), delay=0.01)
     async with interwhen.run(model, "Q", monitors=monitors, journal=path) as run:
@@ -32,7 +32,7 @@ async def test_a_check_says_when_it_was_ordered_began_and_ended(path):
     assert slow_one.lag == pytest.approx(20, abs=2)
 
 
-async def test_queue_and_work_are_told_apart(path):
+async def test_timeline_separates_queueing_from_work(path):
     from interwhen.testing import Shift, VirtualWorkers
 
     monitor = watch(interwhen.verifier(name="sums", worker="thread", deadline=9.0)(judge))
@@ -45,7 +45,7 @@ async def test_queue_and_work_are_told_apart(path):
     assert (second.began - second.ordered, second.ended - second.began) == pytest.approx((0.5, 0.5), abs=0.01)
 
 
-async def test_a_remedy_tells_its_story_in_order(path):
+async def test_remedy_records_its_steps_in_order(path):
     model = goes_on(delay=0.01)
     async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
@@ -64,7 +64,7 @@ async def test_a_remedy_tells_its_story_in_order(path):
     assert line.requests[1].resume == "prefix"
 
 
-async def test_a_fork_says_when_it_was_asked_and_what_it_cost(path):
+async def test_fork_records_its_time_and_cost(path):
     _, _, line = await recorded_in_time(KINDS["forks"], path)
     assert line.forks
     assert all(fork.worker == "model" and fork.ordered <= fork.began <= fork.ended for fork in line.forks)

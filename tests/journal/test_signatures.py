@@ -67,7 +67,7 @@ FAULT = pytest.mark.fault(
 @FAULT
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize("reseal", [True, False])
-async def test_a_verdict_is_not_for_other_text(ended, reseal, path):
+async def test_journal_with_changed_text_is_refused(ended, reseal, path):
     await supervised(path)
     entries = [with_text(lambda text: text.replace("4", "9"))(one) for one in taken_apart(path.read_bytes())]
     if not ended:
@@ -91,7 +91,7 @@ async def test_a_check_records_what_it_judged(path):
     assert len({seal.checks for seal in seals}) == len(result.checks)
 
 
-async def test_options_of_a_monitor_are_part_of_what_was_judged():
+async def test_judge_hash_covers_monitor_options():
     async def judged(spec):
         async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[spec]) as run:
             return {check.judge_sha256 for check in (await run.drain()).checks}
@@ -101,7 +101,7 @@ async def test_options_of_a_monitor_are_part_of_what_was_judged():
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
-async def test_the_chain_goes_on_over_a_resume(name, path):
+async def test_seal_chain_continues_after_resume(name, path):
     kind = KINDS[name]
     result, _, data = await recorded(kind, path)
     entries = taken_apart(data)
@@ -117,7 +117,7 @@ async def test_the_chain_goes_on_over_a_resume(name, path):
         assert again.certificate.chain_sha256 == found.records[-1].checks
 
 
-async def test_a_resume_with_other_code_says_which_code_judged(path, monkeypatch):
+async def test_resume_with_other_code_records_its_hash(path, monkeypatch):
     await supervised(path)
     entries = taken_apart(path.read_bytes())
     seal = next(at for at, one in enumerate(entries) if isinstance(one, records.SealRecord))
@@ -143,7 +143,7 @@ async def test_a_file_that_ends_early_is_incomplete(path):
 # Signatures.
 
 
-async def test_a_signed_run_is_read_and_resumed_with_its_key(path, pem, tmp_path):
+async def test_signed_run_replays_and_resumes_with_key(path, pem, tmp_path):
     result = await supervised(path, sign_with=pem)
     assert result.certificate.signer == read_journal(path).header.signer == Signer(pem).public
     assert interwhen.replay(path).result.text == result.text
@@ -184,7 +184,7 @@ async def test_a_changed_signed_journal_is_refused(what, path, pem, tmp_path):
                 pytest.fail(f"{name} believed {read()}")
 
 
-async def test_a_certificate_says_one_of_four_things(path, pem, monkeypatch):
+async def test_verification_has_four_outcomes(path, pem, monkeypatch):
     signed = await supervised(path, sign_with=pem)
     plain, _ = await supervise(ScriptedModel([TEXT]), watch())
     public = Signer(pem).public
@@ -214,7 +214,7 @@ async def test_a_certificate_says_one_of_four_things(path, pem, monkeypatch):
         read_journal(path)
 
 
-async def test_a_key_that_is_none_is_refused_before_the_run(path, tmp_path):
+async def test_invalid_key_is_refused_before_the_run(path, tmp_path):
     (tmp_path / "text").write_text("no key")
     rsa = tmp_path / "rsa.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "rsa", "-out", rsa], check=True, capture_output=True)

@@ -16,7 +16,7 @@ def written(*texts, **options):
     return transcript, tape, notes
 
 
-def test_each_text_is_an_entry_with_its_time_and_its_place():
+def test_each_text_has_time_and_offset():
     _, tape, notes = written("one ", "two")
     assert list(notes.written()) == [
         TextWritten(0.0, 0, "one ", 4, "answer", "model", 1, number=0),
@@ -25,7 +25,7 @@ def test_each_text_is_an_entry_with_its_time_and_its_place():
     assert (notes.styles, tape.model_tokens) == ([(0, "answer", "model")], 2)
 
 
-def test_a_cut_leaves_the_text_on_the_tape_and_gives_back_the_tokens_of_whole_entries():
+def test_cut_keeps_text_and_refunds_whole_entries():
     transcript, tape, notes = written("one ", "two ", "three")
     transcript.cut(6)
     assert tape.cut(8, 9.0, 6, 7) == 1
@@ -39,7 +39,7 @@ def test_a_cut_leaves_the_text_on_the_tape_and_gives_back_the_tokens_of_whole_en
     assert tape.credit(0, 4).remedy == notes.cuts[0].remedy == 4
 
 
-def test_numbers_are_listed_where_they_do_not_follow():
+def test_only_gaps_in_numbering_are_listed():
     transcript, tape, notes = written("one ")
     for number in (1, 2, 5):
         transcript.append("more ", 1)
@@ -48,7 +48,7 @@ def test_numbers_are_listed_where_they_do_not_follow():
     assert [one.number for one in notes.written()] == [0, 1, 2, 5]
 
 
-def test_tokens_of_text_that_was_held_back_count_with_the_next_text():
+def test_withheld_tokens_count_with_the_next_text():
     transcript, tape, notes = written()
     tape.owe(2)
     transcript.append("<b", 1)
@@ -56,7 +56,7 @@ def test_tokens_of_text_that_was_held_back_count_with_the_next_text():
     assert (notes.weights, tape.model_tokens) == ([(0, 3)], 3)
 
 
-def test_offsets_in_utf16_count_wide_characters_that_stand_twice():
+def test_utf16_offsets_count_wide_characters_twice():
     transcript, tape, notes = written("a\U0001f600", "b\U0001f600c")
     assert tape.was_wide
     assert notes.chars == [3, 4]

@@ -50,7 +50,7 @@ def joined(parts):
 
 
 @pytest.mark.parametrize("name", ["repairs", "gates", "forks", "slow checks"])
-async def test_the_parts_of_a_growing_journal_are_its_timeline(name, path):
+async def test_parts_of_growing_journal_form_its_timeline(name, path):
     _, _, data = await recorded(KINDS[name], path)
     path.write_bytes(data)
     whole = json.loads(interwhen.timeline(path).compact)
@@ -98,7 +98,7 @@ def test_parts_are_joined_in_place():
     assert part == RunNotes(end=1.0, text=["a"], times=[0.5], chars=[1], cuts=[cut], requests={0: request})
 
 
-async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):
+async def test_truncated_journal_gives_timeline_prefix(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data)
     whole = json.loads(interwhen.timeline(path).compact)
@@ -114,7 +114,7 @@ async def test_a_journal_cut_anywhere_gives_the_timeline_up_to_there(path):
         assert form["size"] == ends[standing(entries[: sum(end <= size for end in ends)]) - 1]
 
 
-async def test_a_journal_that_was_resumed_after_its_end_begins_again(path):
+async def test_journal_resumed_after_its_end_restarts_timeline(path):
     kind = KINDS["repairs"]
     async with kind.run(journal=path) as run:
         async for event in run:
@@ -139,7 +139,7 @@ async def test_a_journal_that_was_resumed_after_its_end_begins_again(path):
     assert {**joined([before, last]), "path": whole["path"], "size": whole["size"]} == whole
 
 
-async def test_a_stream_that_broke_is_two_requests_and_an_incident(path):
+async def test_broken_stream_gives_two_requests_and_incident(path):
     from interwhen.models import ConnectError
 
     model = ScriptedModel([["1+1=2\n", ConnectError("reset")], ["2+2=4\n", End("stop")]])
@@ -150,7 +150,7 @@ async def test_a_stream_that_broke_is_two_requests_and_an_incident(path):
     assert [one.what for one in line.incidents] == ["broken"]
 
 
-async def test_a_request_that_was_refused_is_there(path):
+async def test_timeline_contains_refused_request(path):
     from interwhen.models import UpstreamError
 
     model = ScriptedModel([[UpstreamError("no", status=400)]])
@@ -168,7 +168,7 @@ def test_a_reader_without_a_header_has_no_timeline():
         TimelineReader("x").feed(bytes(100))
 
 
-def test_after_bytes_of_no_journal_each_call_says_so():
+def test_reader_of_invalid_bytes_keeps_raising():
     start, chain = preamble()
     outline, _ = frame(encode(OutlineRecord(0.0, "{}")), chain)
     for data, why in ((bytes(100), "it must begin with"), (start + outline, "its first record must be the header")):
@@ -179,7 +179,7 @@ def test_after_bytes_of_no_journal_each_call_says_so():
             assert str(error.value).count("journal 'x'") == 1
 
 
-async def test_after_a_record_that_cannot_be_read_nothing_is_lost_or_doubled(path):
+async def test_unreadable_record_loses_and_duplicates_nothing(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     ends = borders(data)
     good = data[: ends[-3]]

@@ -134,7 +134,7 @@ CHUNKS = st.builds(
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), CHUNKS | st.just(Idle(3.0)) | st.none()), max_size=40))
-def test_all_facts_are_written_once_and_in_order_whenever_the_clerk_comes(steps):
+def test_every_fact_is_written_once_in_order(steps):
     made, told = Recording(), []
     for gap, fact in steps:  # None: the clerk comes
         made.at += gap
@@ -150,7 +150,7 @@ def test_all_facts_are_written_once_and_in_order_whenever_the_clerk_comes(steps)
     assert made.writer._taken + 1000 >= made.writer._put >= made.writer._taken
 
 
-def test_a_clerk_in_another_thread_loses_no_chunk():
+def test_background_writer_loses_no_chunk():
     made, count = Recording(), 6000
     done = threading.Event()
 
@@ -174,7 +174,7 @@ def test_a_clerk_in_another_thread_loses_no_chunk():
     assert found == list(range(count))
 
 
-def test_a_chunk_costs_few_steps_of_the_interpreter_and_no_object():
+def test_chunk_recording_is_cheap_and_allocates_nothing():
     made, counts = Recording(), []
 
     def trace(frame, event, _argument):
@@ -216,7 +216,7 @@ def test_a_chunk_costs_few_steps_of_the_interpreter_and_no_object():
     assert len(made.facts()) == 120
 
 
-def test_only_chunks_that_wait_for_the_disk_count_as_queued():
+def test_only_chunks_waiting_for_disk_are_queued():
     made = Recording(buffer_bytes=8000)
     for number in range(1000):  # many times the buffer, but never at once
         made.recorder.step(Chunk(f"{number} ", phase="answer" if number % 7 else "reasoning"))
@@ -228,7 +228,7 @@ def test_only_chunks_that_wait_for_the_disk_count_as_queued():
 
 
 @pytest.mark.parametrize("phases", [("answer",), ("answer", "reasoning")])
-def test_a_clerk_that_never_comes_bounds_the_queue(phases, caplog):
+def test_stalled_writer_bounds_the_queue(phases, caplog):
     made = Recording(buffer_bytes=8000)
     for number, phase in zip(range(10_000), itertools.cycle(phases), strict=False):
         made.recorder.step(Chunk(f"{number} ", phase=phase))
@@ -254,7 +254,7 @@ def warnings(caplog):
     return [entry.getMessage() for entry in caplog.records if "journal.given_up" in entry.getMessage()]
 
 
-async def test_a_result_says_what_became_of_the_journal(plain):
+async def test_result_reports_the_journal_state(plain):
     file = File()
     result, events = await run(file)
     assert result.text == plain[0].text
@@ -269,7 +269,7 @@ async def test_a_result_says_what_became_of_the_journal(plain):
 @pytest.mark.fault(
     "P5", injected="the file fails at byte k", happens="the run continues; its result says what is missing"
 )
-async def test_a_disk_that_is_full_at_any_byte_costs_the_record_not_the_run(plain, caplog, record_property):
+async def test_full_disk_costs_record_but_not_run(plain, caplog, record_property):
     whole = File()
     await run(whole)
     sizes = range(0, len(whole.data) - 1, 211)
@@ -296,7 +296,7 @@ async def test_a_disk_that_is_full_at_any_byte_costs_the_record_not_the_run(plai
 
 
 @pytest.mark.fault("P5", injected="/dev/full", happens="the run continues; its result says what is missing")
-async def test_dev_full(plain, loop):
+async def test_full_device_is_reported_in_result(plain, loop):
     async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal="/dev/full") as going:
         result = await going.drain()
     assert result.text == plain[0].text
@@ -306,7 +306,7 @@ async def test_dev_full(plain, loop):
 
 
 @pytest.mark.fault("P5", injected="a disk that never answers", happens="the run ends in time, without its record")
-async def test_a_disk_that_hangs_holds_nothing_up(plain, loop, caplog):
+async def test_hanging_disk_does_not_block_the_run(plain, loop, caplog):
     gate = threading.Event()
     file = File(size=0, gate=gate)
     try:
@@ -319,7 +319,7 @@ async def test_a_disk_that_hangs_holds_nothing_up(plain, loop, caplog):
 
 
 @pytest.mark.fault("P5", injected="a disk slower than the stream", happens="memory is bounded; the rest is not written")
-async def test_a_disk_that_is_too_slow_is_given_up_on(plain, loop, caplog):
+async def test_slow_disk_is_abandoned(plain, loop, caplog):
     gate = threading.Event()
     file = File(size=0, gate=gate)
     try:
@@ -331,7 +331,7 @@ async def test_a_disk_that_is_too_slow_is_given_up_on(plain, loop, caplog):
     assert len(warnings(caplog)) == 1
 
 
-async def test_a_file_that_takes_little_at_a_time_gets_all():
+async def test_short_writes_lose_nothing():
     whole, file = File(), File(piece=7)
     await run(whole)
     result, _ = await run(file)
@@ -339,7 +339,7 @@ async def test_a_file_that_takes_little_at_a_time_gets_all():
     assert len(taken_apart(file.data)) >= 9
 
 
-async def test_a_verdict_in_a_string_of_some_library_is_written():
+async def test_verdict_with_string_subclass_is_written():
     file = File()
     sure = watch(slow(0.0, function=lambda _claim: interwhen.Pass(evidence=Text("x"))))
     async with interwhen.run(goes_on(), "Q", monitors=[sure], journal=journal(file)) as going:
@@ -358,7 +358,7 @@ async def test_each_flush_waits_for_the_disk_if_asked():
     assert file.syncs >= 1
 
 
-async def test_a_closing_that_fails_is_told():
+async def test_failed_close_is_reported():
     class Broken(File):
         def close(self):
             raise OSError(5, "Input/output error")
@@ -379,7 +379,7 @@ async def test_a_kill_loses_no_more_than_a_flush(path, loop):
 
 
 @pytest.mark.parametrize("existing", [b"something", b"\x89IWJ"])
-async def test_a_file_that_is_there_is_not_written_over(existing, path):
+async def test_existing_file_is_not_overwritten(existing, path):
     path.write_bytes(existing)
     with pytest.raises(JournalError, match="this file exists: resume it"):
         async with interwhen.run(goes_on(), "Q", journal=path):
@@ -387,14 +387,14 @@ async def test_a_file_that_is_there_is_not_written_over(existing, path):
     assert path.read_bytes() == existing
 
 
-async def test_an_empty_file_that_is_there_will_do(path):
+async def test_existing_empty_file_is_accepted(path):
     path.touch()
     async with interwhen.run(goes_on(), "Q", journal=path) as going:
         await going.drain()
     assert read_journal(path).result.text == going.result.text
 
 
-async def test_a_place_that_cannot_be_had_is_said_at_once(tmp_path):
+async def test_unavailable_path_is_refused_at_once(tmp_path):
     with pytest.raises(JournalError, match=r"must be a writable file, and is not .No such file or directory"):
         async with interwhen.run(goes_on(), "Q", journal=tmp_path / "none" / "j"):
             pass
@@ -403,7 +403,7 @@ async def test_a_place_that_cannot_be_had_is_said_at_once(tmp_path):
             pass
 
 
-async def test_what_has_no_form_is_said_at_once(path):
+async def test_unencodable_option_is_refused_before_the_run(path):
     sampling = interwhen.Sampling(extra={"odd": io.StringIO()})
     with pytest.raises(UsageError, match="must have a JSON form, got a StringIO"):
         async with interwhen.run(goes_on(), "Q", sampling=sampling, journal=path):
@@ -434,7 +434,7 @@ async def test_what_has_no_form_is_said_at_once(path):
         interwhen.read_journal("a\0b")
 
 
-async def test_records_may_wait_for_ever(path, loop):
+async def test_infinite_journal_timeouts_are_allowed(path, loop):
     settings = Journal(path, flush_seconds=float("inf"), close_seconds=float("inf"))
     async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal=settings) as run:
         result = await run.drain()
@@ -442,7 +442,7 @@ async def test_records_may_wait_for_ever(path, loop):
     assert interwhen.read_journal(path).result is not None
 
 
-async def test_without_a_journal_nothing_stands_between_the_stream_and_the_core():
+async def test_run_without_journal_has_no_recorder():
     before = set(threading.enumerate())  # with those of other tests
     async with interwhen.run(goes_on(), "Q", monitors=[watch()]) as going:
         assert going._step == going._core.step
@@ -459,7 +459,7 @@ async def test_no_thread_outlives_its_run(path):
 
 
 @pytest.mark.parametrize("name", KINDS)
-async def test_a_journal_changes_nothing_that_a_reader_sees(name, path):
+async def test_journal_does_not_change_the_stream(name, path):
     kind = KINDS[name]
     async with kind.run() as plain:
         shown = apply([event async for event in plain])
@@ -483,7 +483,7 @@ def logged(caplog):
 @pytest.mark.parametrize(
     "clock", [(), (0.0,), (0.0, 0.0, 0.0), (1.0, math.inf), (1.0, math.nan), (1.0, 1e300), b"\0" * 16, ("1", "2")]
 )
-def test_a_record_whose_times_do_not_fit_its_texts_is_refused(clock):
+def test_record_with_mismatched_times_is_refused(clock):
     good = TextRecord(0.5, "answer", ("a", "b"), (7.0, 7.25))
     assert decode(encode(good)).times() == [0.5, 0.75]
     tag, *fields, _ = msgspec.msgpack.decode(encode(good))
@@ -491,7 +491,7 @@ def test_a_record_whose_times_do_not_fit_its_texts_is_refused(clock):
         decode(msgspec.msgpack.encode([tag, *fields, clock]))
 
 
-def test_no_chunk_seems_to_be_later_than_what_it_caused():
+def test_chunk_is_not_later_than_its_effect():
     made = Recording()
     for number in range(300):
         made.at = number / 7
@@ -502,7 +502,7 @@ def test_no_chunk_seems_to_be_later_than_what_it_caused():
     assert times == sorted(times)
 
 
-def test_a_chunk_that_utf8_cannot_encode_keeps_its_time():
+def test_chunk_not_encodable_as_utf8_keeps_its_time():
     made = Recording()
     for number, text in enumerate(("a", "\ud800", "b")):
         made.at = number / 4

@@ -27,7 +27,7 @@ def built(tmp_path_factory):
     return folder
 
 
-def test_the_wheel_holds_the_weights_as_they_are(built):
+def test_wheel_contains_unchanged_weights(built):
     [path] = built.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         assert set(wheel.namelist()) >= NAMES
@@ -35,7 +35,7 @@ def test_the_wheel_holds_the_weights_as_they_are(built):
     assert packed == hashlib.sha256((ROOT / "interwhen/models/tiny.gguf").read_bytes()).digest()
 
 
-def test_the_source_holds_them_too(built):
+def test_source_distribution_contains_the_weights(built):
     [path] = built.glob("*.tar.gz")
     with tarfile.open(path) as source:
         names = {name.partition("/")[2] for name in source.getnames()}
@@ -69,7 +69,7 @@ def test_no_file_is_missing_from_the_source(built):
     assert tracked(".") - names == set()
 
 
-def test_the_package_page_stands_without_files(built):
+def test_package_page_is_self_contained(built):
     [path] = built.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         [name] = [name for name in wheel.namelist() if name.endswith("METADATA")]

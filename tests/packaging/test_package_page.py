@@ -48,7 +48,7 @@ def targets(page):
     return re.findall(r"\]\(([^)\s]+)\)", re.sub(r"```.*?```", "", page, flags=re.DOTALL))
 
 
-def test_with_a_host_links_and_picture_appear(metadata):
+def test_page_with_host_has_links_and_picture(metadata):
     page, urls = metadata(HOST)
     tag = f"v{interwhen.__version__}"
     assert f"]({HOST}/raw/{tag}/docs/pictures/demo.svg)" in page
@@ -61,7 +61,7 @@ def test_with_a_host_links_and_picture_appear(metadata):
     assert all(url.startswith(HOST) for url in urls.values())
 
 
-def test_without_a_host_paths_are_named(metadata):
+def test_page_without_host_shows_paths(metadata):
     page, urls = metadata("")
     assert urls is None
     assert all(target.startswith(("https://", "#")) for target in targets(page))

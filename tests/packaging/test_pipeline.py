@@ -27,7 +27,7 @@ def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
-def test_a_shim_that_runs_nothing_is_no_python(pipeline, tmp_path):
+def test_failing_python_shim_is_ignored(pipeline, tmp_path):
     shim = tmp_path / "python3.12"
     shim.write_text("#!/bin/sh\nexit 127\n")
     shim.chmod(0o755)
@@ -36,7 +36,7 @@ def test_a_shim_that_runs_nothing_is_no_python(pipeline, tmp_path):
     assert pipeline.find_pythons(iter([str(shim)])) == {}
 
 
-def test_the_pythons_are_those_that_the_classifiers_name(pipeline, project):
+def test_python_versions_match_the_classifiers(pipeline, project):
     named = [
         tuple(map(int, found.split("."))) for found in re.findall(r"Python :: (3\.\d+)", str(project["classifiers"]))
     ]
@@ -62,7 +62,7 @@ def test_every_dependency_of_users_has_a_lower_bound(pipeline, project):
         ("0.45", None, True),
     ],
 )
-def test_a_bound_that_was_not_tested_is_named(bound, installed, wrong, pipeline):
+def test_untested_lower_bound_is_reported(bound, installed, wrong, pipeline):
     found = pipeline.untested({"one": bound}, {} if installed is None else {"one": installed})
     assert bool(found) == wrong
     assert all(line.startswith(f"one>={bound}") for line in found)
@@ -86,11 +86,11 @@ def test_a_dependency_without_a_lower_bound_is_refused(pipeline, tmp_path):
         ("two tests passed in 3 rounds", ""),
     ],
 )
-def test_the_closing_line_is_found(line, closing, pipeline):
+def test_closing_line_is_extracted(line, closing, pipeline):
     assert pipeline.closing_line(["begin", line, "warnings", ""]) == closing
 
 
-def test_a_failed_job_does_not_stop_the_others_and_is_not_lost(pipeline, capsys):
+def test_failed_job_is_reported_without_stopping_others(pipeline, capsys):
     def fails(shell):
         shell.run(sys.executable, "-c", "print('1 failed, 4 passed in 1.00s'); raise SystemExit(1)")
 
@@ -137,7 +137,7 @@ def prints(lines, code):
     return lambda shell: shell.run(sys.executable, "-c", f"print(*{lines!r}, sep='\\n'); raise SystemExit({code})")
 
 
-def test_the_end_says_why_a_job_failed_however_much_came_after_it(pipeline):
+def test_log_end_explains_each_failed_job(pipeline):
     jobs = [
         pipeline.Job("few", "", prints(pytest_output(1), 1)),
         pipeline.Job("many", "", prints(pytest_output(60), 1)),
@@ -162,7 +162,7 @@ def test_the_end_says_why_a_job_failed_however_much_came_after_it(pipeline):
     assert lines[-1].endswith(" in 9.00s")
 
 
-def test_the_end_of_the_log_stays_short_if_every_job_failed(pipeline):
+def test_log_end_stays_short_if_all_jobs_fail(pipeline):
     every = [pipeline.Report(f"job {number}", error="wrong") for number in range(16)]
     for report in every:
         report.failure = pytest_output(60)
@@ -172,7 +172,7 @@ def test_the_end_of_the_log_stays_short_if_every_job_failed(pipeline):
     assert len("\n".join(lines)) < 12_000
 
 
-def test_a_job_that_cannot_run_here_is_named_and_has_not_failed(pipeline):
+def test_job_that_cannot_run_is_not_failed(pipeline):
     def cannot(shell):
         shell.run(sys.executable, "-c", "print('no such package'); raise SystemExit(3)")
 
@@ -184,7 +184,7 @@ def test_a_job_that_cannot_run_here_is_named_and_has_not_failed(pipeline):
     assert not any(report.error for report in reports)
 
 
-def test_an_installation_that_takes_too_long_or_fails_says_so(monkeypatch, tmp_path):
+def test_slow_or_failed_installation_is_an_error(monkeypatch, tmp_path):
     from tests.vllm import environment
 
     slow = tmp_path / "python3.11"
@@ -198,7 +198,7 @@ def test_an_installation_that_takes_too_long_or_fails_says_so(monkeypatch, tmp_p
         environment.install(tmp_path / "other", 60)
 
 
-def test_what_has_no_input_and_fails_ends_with_a_code(pipeline, monkeypatch, capsys):
+def test_failing_setup_job_gives_exit_code(pipeline, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "find_pythons", lambda: {sys.version_info[:2]: sys.executable})
     monkeypatch.setattr(pipeline.Pipeline, "jobs", lambda self: [pipeline.Job("set up", "", lambda shell: 1 / 0)])
     assert pipeline.main(["set"]) == 1
@@ -228,7 +228,7 @@ def test_a_sample_has_a_file_of_each_folder(tmp_path, request):
         assert [path for path in paths if not hook.pytest_ignore_collect(path, config)] == kept
 
 
-def test_a_change_of_the_core_or_of_a_dependency_is_found(pipeline, tmp_path):
+def test_change_of_core_or_dependency_is_detected(pipeline, tmp_path):
     git = ("git", "-c", "user.name=n", "-c", "user.email=e", "-C", str(tmp_path))
     core, docs = tmp_path / "interwhen" / "_core" / "machine.py", tmp_path / "docs" / "page.md"
     for file in (core, docs, tmp_path / "pyproject.toml"):
@@ -247,6 +247,6 @@ def test_a_change_of_the_core_or_of_a_dependency_is_found(pipeline, tmp_path):
 
 
 @pytest.mark.source
-def test_what_the_jobs_name_is_there(pipeline):
+def test_paths_named_by_jobs_exist(pipeline):
     for path in (*pipeline.LOWEST, *pipeline.CENTRE, *pipeline.PACKAGES, pipeline.EXTRAS, pipeline.VLLM):
         assert (ROOT / path).exists(), path

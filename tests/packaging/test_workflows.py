@@ -11,7 +11,7 @@ pytestmark = pytest.mark.source
 
 
 @pytest.mark.parametrize("name", ["ci.yml", "release.yml"])
-def test_a_workflow_is_clean_and_says_it_was_not_run(name):
+def test_workflow_is_clean_and_marked_not_run(name):
     pytest.importorskip("yamllint")
     from yamllint import linter
     from yamllint.config import YamlLintConfig

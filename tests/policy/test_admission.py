@@ -69,7 +69,7 @@ VACUOUS = {
 
 
 @pytest.mark.parametrize("what", VACUOUS)
-def test_a_rule_that_says_nothing_is_found(tmp_path: Path, what: str) -> None:
+def test_vacuous_rule_is_not_admitted(tmp_path: Path, what: str) -> None:
     found = admitted(tmp_path, RULE, VACUOUS[what])
     assert "vacuous" in reasons(found, "planted")
     assert found.admitted == ("open-only",)
@@ -91,7 +91,7 @@ CONTRADICTIONS = {
 
 
 @pytest.mark.parametrize("what", CONTRADICTIONS)
-def test_rules_that_contradict_each_other_are_found(tmp_path: Path, what: str) -> None:
+def test_contradicting_rules_are_reported(tmp_path: Path, what: str) -> None:
     one, other = CONTRADICTIONS[what]
     policy = read_policy(write_shop(tmp_path, *(rule(name, text) for name, text in (("one", one), ("other", other)))))
     assert contradicting(policy) == [("one", "other")]
@@ -103,7 +103,7 @@ def contradicting(policy: WrittenPolicy) -> list[tuple[str, ...]]:
     return [finding.rules for finding in contradictions(policy.rules, policy.schema)]
 
 
-def test_rules_that_hold_in_different_cases_do_not_contradict_each_other(tmp_path: Path) -> None:
+def test_rules_for_different_cases_do_not_contradict(tmp_path: Path) -> None:
     policy = read_policy(
         write_shop(
             tmp_path,
@@ -115,7 +115,7 @@ def test_rules_that_hold_in_different_cases_do_not_contradict_each_other(tmp_pat
     assert contradicting(policy) == []
 
 
-def test_a_contradiction_keeps_both_rules_out(tmp_path: Path) -> None:
+def test_contradicting_rules_are_both_rejected(tmp_path: Path) -> None:
     def examples(*expected: str) -> str:
         return "".join(
             f'[[example]]\nname = "{amount}"\nbase = "world"\nexpect = "{expect}"\nset = {{ "args.amount" = {amount} }}\n'
@@ -149,7 +149,7 @@ DEADLOCKS = {
 
 
 @pytest.mark.parametrize("what", DEADLOCKS)
-def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
+def test_deadlocking_rules_are_reported(tmp_path: Path, what: str) -> None:
     from interwhen.policy._smt import deadlocks
 
     rules = [rule(f"for-{tool.replace('_', '-')}", text, tools=tool) for tool, text in DEADLOCKS[what].items()]
@@ -159,7 +159,7 @@ def test_rules_that_leave_no_way_are_found(tmp_path: Path, what: str) -> None:
     assert {finding.reason for finding in found} == {"deadlock"}
 
 
-def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
+def test_reachable_call_sequence_is_no_deadlock(tmp_path: Path) -> None:
     from interwhen.policy._smt import deadlocks
 
     rules = [
@@ -171,7 +171,7 @@ def test_a_sequence_that_exists_is_no_deadlock(tmp_path: Path) -> None:
     assert list(deadlocks(policy.rules, policy.schema)) == []
 
 
-def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
+def test_deadlock_search_considers_all_rules_together(tmp_path: Path) -> None:
     from interwhen.policy._smt import contradictions, deadlocks
 
     rules = [
@@ -184,7 +184,7 @@ def test_one_sequence_must_do_for_all_rules_of_a_tool(tmp_path: Path) -> None:
     assert sorted(finding.rules for finding in found) == [("after-send",), ("send-is-closed",)]
 
 
-def test_a_search_that_is_cut_off_proves_no_deadlock() -> None:
+def test_truncated_search_proves_no_deadlock() -> None:
     from interwhen.policy._files import Surroundings, read_rule
     from interwhen.policy._kinds import RecordOf
     from interwhen.policy._schemas import Schema, Tool
@@ -229,14 +229,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_can_be_seen_without_a_solver(tmp_path: Path, what: str) -> None:
+def test_static_faults_are_rejected_without_solver(tmp_path: Path, what: str) -> None:
     text, why = WRONG[what]
     found = admitted(tmp_path, text)
     assert found.admitted == ()
     assert why in said(found, "open-only")
 
 
-def test_a_message_must_not_give_the_answer_away(tmp_path: Path) -> None:
+def test_message_must_not_disclose_the_answer(tmp_path: Path) -> None:
     text = rule("price", "args.pay = order.total * args.amount", examples=EXAMPLES)
     found = admitted(tmp_path, text.replace('witness = "no"', 'witness = "it is {order.total * args.amount}"'))
     assert "must not give the answer away" in said(found, "price")
@@ -254,12 +254,12 @@ def test_a_message_must_not_give_the_answer_away(tmp_path: Path) -> None:
         ("args.pay = max($5, order.total)", "order.total"),
     ],
 )
-def test_an_answer_is_not_given_away_by_other_words_for_it(tmp_path: Path, require: str, shown: str) -> None:
+def test_paraphrased_answer_in_witness_is_refused(tmp_path: Path, require: str, shown: str) -> None:
     text = rule("price", require, examples=EXAMPLES).replace('witness = "no"', f'witness = "it is {{{shown}}}"')
     assert "must not give the answer away" in said(admitted(tmp_path, text), "price")
 
 
-def test_examples_that_notice_too_little_are_not_enough(tmp_path: Path) -> None:
+def test_weak_examples_prevent_admission(tmp_path: Path) -> None:
     last = RULE.index('[[example]]\nname = "sent"')
     text = RULE[:last] + '[[example]]\nname = "sent"\nexpect = "breaks"\nset = { "state.orders.A.status" = "sent" }\n'
     wide = text.replace('order.status = "open"', 'order.status = "open" and args.amount <= 3')
@@ -268,7 +268,7 @@ def test_examples_that_notice_too_little_are_not_enough(tmp_path: Path) -> None:
     assert found.mutants["open-only"].survivors
 
 
-def test_clauses_are_mapped_to_rules_and_those_without_are_listed(tmp_path: Path) -> None:
+def test_coverage_lists_clauses_with_and_without_rules(tmp_path: Path) -> None:
     found = admitted(tmp_path, RULE).coverage
     first = found.clauses[0]
     assert (first.clause, first.rules, first.examples, first.fired) == (
@@ -284,7 +284,7 @@ def test_clauses_are_mapped_to_rules_and_those_without_are_listed(tmp_path: Path
     )
 
 
-def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
+def test_airline_is_admitted_and_its_examples_kill_mutants() -> None:
     policy, seen = read_policy(FOLDER / "airline"), []
     found = admit(policy, on_progress=lambda *step: seen.append(step))
     steps = len(policy.rules) + len(policy.schema.tools)
@@ -295,7 +295,7 @@ def test_the_airline_is_admitted_and_its_examples_notice_mistakes() -> None:
     assert sum(tally.killed for tally in found.mutants.values()) > 300
 
 
-def test_what_is_planted_among_the_airline_rules_is_found() -> None:
+def test_faults_planted_in_airline_rules_are_reported() -> None:
     from interwhen.policy._files import read_rule, read_surroundings
     from interwhen.policy._smt import deadlocks, vacuous
 
@@ -333,14 +333,14 @@ witness = "no"
 
 
 @pytest.mark.slow
-def test_the_shop_is_admitted_too() -> None:
+def test_retail_policy_is_admitted() -> None:
     found = admit(read_policy(FOLDER / "retail"))
     assert found.problems == ()
     assert len(found.admitted) == 19
     assert found.killed >= 0.95
 
 
-def test_a_question_without_an_answer_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecided_solver_question_admits_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from interwhen.policy._smt import Questions
 
     monkeypatch.setattr(Questions, "ask_why", lambda *_: ("open", ()))
@@ -364,7 +364,7 @@ def test_a_formula_that_is_too_large_admits_nothing(tmp_path: Path, monkeypatch:
     assert found.admitted == ("open-only",)
 
 
-def test_hard_arithmetic_does_not_hold_up_the_admission(tmp_path: Path) -> None:
+def test_hard_arithmetic_does_not_stall_admission(tmp_path: Path) -> None:
     hard = "args.amount * args.amount * args.amount + length(args.tags) * args.amount * args.amount = 2017"
     found = admitted(tmp_path, RULE, rule("hard", hard))
     assert "hard" not in found.admitted

@@ -38,13 +38,13 @@ def sound(tmp_path: Path) -> Rule:
         ("args.amount + 1 > 2", ["((args.amount - 1) > 2)"]),
     ],
 )  # fmt: skip
-def test_small_mistakes(sound: Rule, require: str, among: list[str]) -> None:
+def test_each_rule_gets_its_mutants(sound: Rule, require: str, among: list[str]) -> None:
     found = [mutant.says for mutant in mutants(replace(sound, require=parse(require)), SCHEMA)]
     assert {f"require: {text}" for text in among} <= set(found)
     assert len(set(found)) == len(found)
 
 
-def test_words_that_are_searched_for_are_left_alone(sound: Rule) -> None:
+def test_searched_words_are_not_mutated(sound: Rule) -> None:
     rule = replace(sound, require=parse('mentions(talk.last, ["yes", "ok"])'))
     assert {mutant.says for mutant in mutants(rule, SCHEMA)} == {
         "when: (not true)",
@@ -61,7 +61,7 @@ def test_the_choice_among_many_is_by_seed(sound: Rule) -> None:
     assert len(one) == len(other) == 30
 
 
-def test_rules_that_are_the_same_by_proof(sound: Rule) -> None:
+def test_equivalent_mutants_are_excluded(sound: Rule) -> None:
     pytest.importorskip("z3", reason="the extra 'z3' is not installed")
     from interwhen.policy._smt import same_rule
 

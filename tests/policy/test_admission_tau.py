@@ -168,7 +168,7 @@ BROKEN_AIRLINE = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "results", "why"), BROKEN_AIRLINE)
-def test_calls_that_break_the_airline_policy(
+def test_violating_airline_calls_are_refuted(
     name: str, arguments: dict[str, Any], results: list[Any], why: str
 ) -> None:
     verdict = airline(name, arguments, *results)
@@ -191,23 +191,23 @@ KEPT_AIRLINE = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "results"), KEPT_AIRLINE)
-def test_calls_that_keep_the_airline_policy(name: str, arguments: dict[str, Any], results: list[Any]) -> None:
+def test_compliant_airline_calls_are_not_refuted(name: str, arguments: dict[str, Any], results: list[Any]) -> None:
     assert not isinstance(airline(name, arguments, *results), Violation)
 
 
-def test_what_is_not_known_is_unknown() -> None:
+def test_missing_information_is_unknown() -> None:
     assert isinstance(airline("cancel_reservation", CANCEL), Unknown)
     assert isinstance(airline("cancel_reservation", CANCEL, reservation(insurance="yes")), Unknown)
     changed = ("update_reservation_flights", change([F1, F2], cabin="business"), "Error: not enough seats")
     assert isinstance(airline("cancel_reservation", CANCEL, reservation(), changed), Violation)
 
 
-def test_an_upgrade_is_seen_although_the_tool_tells_the_cabin_of_before() -> None:
+def test_upgrade_counts_despite_stale_tool_result() -> None:
     upgraded = ("update_reservation_flights", change([F1, F2], cabin="business"), reservation()[2])
     assert not isinstance(airline("cancel_reservation", CANCEL, reservation(), upgraded), Violation)
 
 
-def test_a_user_who_said_nothing_like_yes_has_not_agreed() -> None:
+def test_user_without_consent_has_not_agreed() -> None:
     verdict = airline("cancel_reservation", CANCEL, reservation(cabin="business"), last="Hmm, no. Never mind!")
     assert isinstance(verdict, Violation)
     assert "not explicitly confirmed" in verdict.why
@@ -311,7 +311,7 @@ BROKEN_RETAIL = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "results", "why"), BROKEN_RETAIL)
-def test_calls_that_break_the_retail_policy(name: str, arguments: dict[str, Any], results: Any, why: str) -> None:
+def test_violating_retail_calls_are_refuted(name: str, arguments: dict[str, Any], results: Any, why: str) -> None:
     verdict = retail(name, arguments, *results)
     assert isinstance(verdict, Violation)
     assert why in verdict.why
@@ -326,7 +326,7 @@ KEPT_RETAIL = [
 
 
 @pytest.mark.parametrize(("name", "arguments", "results"), KEPT_RETAIL)
-def test_calls_that_keep_the_retail_policy(name: str, arguments: dict[str, Any], results: Any) -> None:
+def test_compliant_retail_calls_pass(name: str, arguments: dict[str, Any], results: Any) -> None:
     assert isinstance(retail(name, arguments, *results), Pass)
 
 
@@ -345,7 +345,7 @@ def flagged(monitor: Monitor, file: str) -> tuple[Counter[str], Counter[str], li
 
 @needs_data
 @pytest.mark.parametrize("state", [None, "env_airline"])
-def test_the_airline_bars(state: str | None) -> None:
+def test_airline_flags_meet_the_recorded_bars(state: str | None) -> None:
     monitor = tool_policy(policy="airline", state=str(DATA / state) if state else None)
     traces, hits, false = flagged(monitor, "airline_gpt4o.jsonl.gz")
     assert false == []
@@ -354,7 +354,7 @@ def test_the_airline_bars(state: str | None) -> None:
 
 
 @needs_data
-def test_no_right_retail_run_is_flagged_but_for_true_slips() -> None:
+def test_right_retail_runs_are_flagged_only_for_slips() -> None:
     monitor = tool_policy(policy="retail", state=str(DATA / "env_retail"))
     _, hits, false = flagged(monitor, "retail_grok3.jsonl.gz")
     # A call without new items, which the shop refused, and two gold calls that the shop refuses, too.
@@ -362,7 +362,7 @@ def test_no_right_retail_run_is_flagged_but_for_true_slips() -> None:
     assert hits["run wrong"] >= 2
 
 
-def test_a_gift_card_is_judged_by_what_the_shop_says_is_left_on_it() -> None:
+def test_gift_card_is_judged_by_its_recorded_balance() -> None:
     card = {"source": "gift_card", "balance": 20.0, "id": "gift_card_1"}
     user = ("get_user_details", {"user_id": "u"}, {"payment_methods": {"gift_card_1": card}, "orders": ["#W1"]})
     order = (
@@ -394,9 +394,7 @@ def test_a_gift_card_is_judged_by_what_the_shop_says_is_left_on_it() -> None:
         ("airline", "get_user_details", "cancel_reservation"),
     ],
 )
-def test_several_calls_in_a_turn_are_refused_only_where_one_changes_something(
-    policy: str, reading: str, changing: str
-) -> None:
+def test_parallel_calls_need_to_be_read_only(policy: str, reading: str, changing: str) -> None:
     monitor = tool_policy(policy=policy)
     calls = [ToolCall(str(number), reading, json.dumps({"order_id": "#W1", "user_id": "u"})) for number in range(3)]
     assert not any(isinstance(verdict, Violation) for verdict in verdicts(monitor, "Hi.", calls))
@@ -409,7 +407,7 @@ def test_several_calls_in_a_turn_are_refused_only_where_one_changes_something(
 
 @needs_data
 @pytest.mark.parametrize("policy", ["airline", "retail"])
-def test_every_field_that_a_rule_reads_is_in_some_recorded_result(policy: str) -> None:
+def test_every_rule_field_occurs_in_recorded_results(policy: str) -> None:
     (path,) = DATA.glob(f"{policy}_*.jsonl.gz")
     folder = Path(interwhen_verifiers.__file__).parent / "policies" / policy
     runs = [(*trace.turns[-1].prompt, Message("assistant", "", trace.turns[-1].calls)) for trace in tau_bench(path)]

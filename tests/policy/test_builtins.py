@@ -67,7 +67,7 @@ CASES = {
 }
 
 
-def test_each_row_has_a_case() -> None:
+def test_every_builtin_has_a_case() -> None:
     assert set(CASES) == set(BUILTINS)
 
 

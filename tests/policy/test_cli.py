@@ -26,7 +26,7 @@ def run(*arguments: object) -> Any:
     return raised.value.code
 
 
-def test_check_tells_what_is_admitted_and_what_has_no_rule(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_admitted_rules_and_uncovered_clauses(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("check", shop) == 0
     shown = capsys.readouterr().out
     assert "open-only" in shown
@@ -35,7 +35,7 @@ def test_check_tells_what_is_admitted_and_what_has_no_rule(shop: Path, capsys: p
     assert "1 of 1 rules admitted; 100.0% of mistakes noticed" in shown
 
 
-def test_check_tells_what_is_not(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_rejected_rules_with_reason(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (shop / "rules" / "planted.toml").write_text(PLANTED, encoding="utf-8")
     assert run("check", shop) == 1
     assert "vacuous: a call over cancel must be able to break" in " ".join(capsys.readouterr().out.split())
@@ -73,7 +73,7 @@ def test_explain_shows_a_rule_and_its_formula(shop: Path, capsys: pytest.Capture
     assert "choose one of open-only" in capsys.readouterr().err
 
 
-def test_explain_judges_examples_of_other_tools_as_check_does(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_and_check_judge_other_tools_alike(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = '\n[[example]]\nname = "another tool"\nexpect = "not applicable"\nbase = "sending"\n'
     (shop / "rules" / "open-only.toml").write_text(RULE + other, encoding="utf-8")
     assert run("check", shop) == 0
@@ -85,7 +85,9 @@ def test_explain_judges_examples_of_other_tools_as_check_does(shop: Path, capsys
 
 
 @pytest.mark.parametrize("command", ["check", "explain", "review"])
-def test_a_folder_that_is_none_is_wrong_usage(tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_policy_folder_is_a_usage_error(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(command, tmp_path, *(["x"] if command == "explain" else [])) == 2
     assert "policy.toml" in capsys.readouterr().err
 
@@ -139,7 +141,7 @@ def server() -> Iterator[ScriptedServer]:
         yield opened
 
 
-def test_synthesis_over_the_wire_and_the_review_of_what_is_left(
+def test_synthesis_over_http_queues_rejected_clauses_for_review(
     files: Path, server: ScriptedServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = files / "out"
@@ -252,7 +254,7 @@ def test_lint_counts_the_calls_of_a_turn(shop: Path, tmp_path: Path, capsys: pyt
     assert (found["rules"]["open-only"]["keeps"], found["rules"]["open-only"]["breaks"]) == (2, 1)
 
 
-def test_a_rule_that_does_not_fit_is_explained_and_not_judged(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ill_typed_rule_is_explained_and_not_judged(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = RULE.replace("'order.status = \"open\"'", "'length(args.amount) = 1'")
     assert bad != RULE
     (shop / "rules" / "open-only.toml").write_text(bad, encoding="utf-8")

@@ -41,7 +41,7 @@ PAID = "args.pay = order.total"
         ("args.insured = (order.status = 'open')", "order.status = 'open'"),
     ],
 )
-def test_what_gives_the_answer_away(require, shown):
+def test_disclosing_expression_is_detected(require, shown):
     assert gives_away(parse(shown), answers_of(parse(require)))
 
 
@@ -64,5 +64,5 @@ def test_what_gives_the_answer_away(require, shown):
         ("args.id in order.ids", "first(order.ids)"),
     ],
 )
-def test_facts_that_are_not_the_answer(require, shown):
+def test_other_facts_disclose_no_answer(require, shown):
     assert not gives_away(parse(shown), answers_of(parse(require)))

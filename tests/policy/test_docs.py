@@ -21,7 +21,7 @@ def test_the_example_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == printed
 
 
-def test_the_rule_of_the_page_is_the_shipped_one() -> None:
+def test_rule_on_page_equals_the_shipped_one() -> None:
     import interwhen_verifiers.policies
 
     rule, learn = map(tomllib.loads, blocks("toml"))
@@ -34,7 +34,7 @@ def test_the_rule_of_the_page_is_the_shipped_one() -> None:
     assert len(learn["learn"]) == 2
 
 
-def test_the_table_of_functions_is_whole() -> None:
+def test_page_lists_every_function() -> None:
     from interwhen.policy._builtins import FUNCTIONS
 
     (row,) = [line for line in PAGE.splitlines() if line.startswith("| functions |")]

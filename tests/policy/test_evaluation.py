@@ -79,7 +79,7 @@ A, B = "state.orders[args.id]", 'state.orders["B"]'
         "all t in args.tags: t in args.tags",
     ],
 )
-def test_what_is_true(text: str) -> None:
+def test_true_expression_and_its_negation_evaluate(text: str) -> None:
     assert value(text) is True
     assert value(f"not ({text})") is False
 
@@ -96,7 +96,7 @@ def test_what_is_true(text: str) -> None:
         ("now + 9999999999 days > now", "no date"),
     ],
 )
-def test_what_is_not_known(text: str, why: str) -> None:
+def test_expression_over_missing_data_is_missing(text: str, why: str) -> None:
     found = value(text, args={"id": "A", "tags": []})
     assert isinstance(found, Missing)
     assert why in found.why
@@ -110,7 +110,7 @@ def kleene(op: str, values: list[bool | None]) -> bool | None:
     return [False, None, True][min(order) if op == "and" else max(order)]
 
 
-def test_three_values() -> None:
+def test_connectives_follow_kleene_logic() -> None:
     for op, (one, other) in product(("and", "or"), product(TRUTHS, TRUTHS)):
         found = value(f"{one} {op} {other}")
         assert (None if isinstance(found, Missing) else found) is kleene(op, [TRUTHS[one], TRUTHS[other]])
@@ -126,26 +126,26 @@ def test_quantifiers_have_three_values() -> None:
     assert isinstance(value(f"(count t in args.tags: {unknown.format('y')}) > 0"), Missing)
 
 
-def test_a_default_is_only_for_what_is_not_known() -> None:
+def test_assume_applies_only_to_missing_values() -> None:
     assert value("assume(args.amount = 2, false)") is True
     assert value("assume(args.amount = 3, true)") is False
     assert value('assume(unjudged("it"), true)') is True
     assert isinstance(value('assume(unjudged("it"), unjudged("this"))'), Missing)
 
 
-def test_without_the_conversation_nobody_knows_which_calls_were_made() -> None:
+def test_calls_are_missing_without_the_conversation() -> None:
     assert value('any c in calls("get_order"): c.args.id = "A"', talk=None) is True
     for text in ('any c in calls("send"): true', 'length(calls("send")) = 0', 'all c in calls("get_order"): true'):
         assert isinstance(value(text, talk=None), Missing)
     assert isinstance(value("talk.told", talk=None), Missing)
 
 
-def test_words_in_a_script_that_is_not_read_are_not_known() -> None:
+def test_mentions_in_unsupported_script_are_missing() -> None:
     assert isinstance(value('mentions(talk.last, ["yes"])', talk={"user": ["はい"]}), Missing)
     assert value('mentions(talk.last, ["yes"])', talk={"user": [""]}) is False
 
 
-def test_an_evaluation_ends() -> None:
+def test_evaluation_is_bounded_in_steps() -> None:
     tags = ["x"] * 2000
     found = value("all a in args.tags: all b in args.tags: a = b", args={"tags": tags})
     assert isinstance(found, Missing)
@@ -155,7 +155,7 @@ def test_an_evaluation_ends() -> None:
 LONG = "9" * 30
 
 
-def test_a_computed_number_that_is_very_long_is_not_known() -> None:
+def test_overlong_computed_number_is_missing() -> None:
     # Its text or its float would raise, and to add many of them would take very long.
     for text in (" * ".join([LONG] * 50), f"0.5 hours * {' * '.join([LONG] * 50)}"):
         found = value(text)
@@ -164,7 +164,7 @@ def test_a_computed_number_that_is_very_long_is_not_known() -> None:
     assert value(f"{LONG} * {LONG}") == int(LONG) ** 2
 
 
-def test_a_sum_of_amounts_that_becomes_very_long_is_not_known() -> None:
+def test_overlong_sum_of_amounts_is_missing() -> None:
     items = [{"name": "Mug", "price": f"1/{10**20 + number} USD"} for number in range(40)]
     state = {"orders": {"A": {**ORDER, "items": items}}}
     assert isinstance(value(f"sum i in {A}.items: i.price", state=state), Missing)
@@ -178,7 +178,7 @@ def test_a_missing_time_is_missing() -> None:
     assert isinstance(evaluate(parse(f"{A}.total > $1"), bare, SCHEMA), Missing)
 
 
-def test_how_many_items_a_list_of_lists_has_is_not_known_where_one_of_them_is_not() -> None:
+def test_flat_length_needs_every_inner_list() -> None:
     schema = read_schema({"tools": {"f": {"lists": "list[list[integer]]"}}})
     for odd in (None, "x"):
         found = Situation("f", {"lists": [[1, 2], odd]})
@@ -187,16 +187,16 @@ def test_how_many_items_a_list_of_lists_has_is_not_known_where_one_of_them_is_no
 
 
 @pytest.mark.parametrize("text", ["Go  ahead.", "Please go\n ahead", "GO\t\tAHEAD"])
-def test_white_space_between_words_does_not_matter(text: str) -> None:
+def test_mentions_ignores_white_space(text: str) -> None:
     assert value('mentions(talk.last, ["go ahead"])', talk={"user": [text]}) is True
 
 
-def test_a_typographic_apostrophe_is_the_one_of_keyboards() -> None:
+def test_mentions_normalizes_apostrophes() -> None:
     assert value("""mentions(talk.last, ["that's right"])""", talk={"user": ["Yes, that\u2019s right."]}) is True
     assert value("mentions(talk.last, ['that\u2019s right'])", talk={"user": ["That's right."]}) is True
 
 
-def test_the_length_of_a_flat_list_is_unknown_if_a_list_may_have_more() -> None:
+def test_flat_length_is_missing_for_open_list() -> None:
     assert value('length(flat([calls("get_order")]))') == 2
     assert isinstance(value('length(flat([calls("get_order")]))', talk=None), Missing)
 

@@ -84,7 +84,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_rule_is_an_error_or_harmless(what: str) -> None:
+def test_hostile_rule_is_an_error_or_rejected(what: str) -> None:
     text, said = HOSTILE[what]
     if said is None:
         try:
@@ -103,7 +103,7 @@ def with_situation(text: str) -> Surroundings:
     return dataclasses.replace(AROUND, situations={**AROUND.situations, **tomllib.loads(text)})
 
 
-def test_an_unknown_key_of_a_situation_is_named() -> None:
+def test_unknown_situation_key_is_refused() -> None:
     around = with_situation("[there]\nbase = 'world'\nargument = {id = 'A'}")
     with pytest.raises(UsageError, match=r"base: .*argument"):
         read_rule(RULE.replace('base = "world"', 'base = "there"'), around)
@@ -115,7 +115,7 @@ def test_a_situation_may_unset_a_value() -> None:
     assert [dict(example.situation.arguments) for example in rule.examples] == [{}] * 3
 
 
-def test_ids_are_names_of_files() -> None:
+def test_rule_ids_are_valid_file_names() -> None:
     assert checked_id("may-be-cancelled_2") == "may-be-cancelled_2"
     for wrong in ("", "-a", "a--b", "a.b", "a/b", "a b", "ä", "a\n", ".."):
         with pytest.raises(UsageError):
@@ -137,14 +137,14 @@ def test_an_error_names_the_file(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["../secret.md", "/etc/passwd", "sub/policy.md", "..", ".hidden"])
-def test_the_text_of_a_policy_lies_in_its_folder(shop: Path, text: str) -> None:
+def test_policy_text_must_lie_in_its_folder(shop: Path, text: str) -> None:
     (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
     (shop / "policy.toml").write_text(f'text = "{text}"', encoding="utf-8")
     with pytest.raises(UsageError, match=r"must be directly in the policy's folder|must be a plain file"):
         read_policy(shop)
 
 
-def test_a_link_leads_nowhere(shop: Path) -> None:
+def test_symbolic_link_to_text_is_refused(shop: Path) -> None:
     (shop.parent / "secret.md").write_text("secret", encoding="utf-8")
     (shop / "policy.md").unlink()
     (shop / "policy.md").symlink_to(shop.parent / "secret.md")
@@ -152,14 +152,14 @@ def test_a_link_leads_nowhere(shop: Path) -> None:
         read_policy(shop)
 
 
-def test_a_folder_of_rules_leads_nowhere_either(shop: Path) -> None:
+def test_symbolic_link_to_rules_is_refused(shop: Path) -> None:
     (shop / "rules").rename(shop.parent / "elsewhere")
     (shop / "rules").symlink_to(shop.parent / "elsewhere")
     with pytest.raises(UsageError, match="must be a plain folder"):
         read_policy(shop)
 
 
-def test_there_are_not_too_many_rules(shop: Path) -> None:
+def test_too_many_rules_are_refused(shop: Path) -> None:
     for number in range(_limits.RULES):
         (shop / "rules" / f"r{number}.toml").touch()
     with pytest.raises(UsageError, match="must hold at most 500 rules, got 501"):
@@ -193,13 +193,13 @@ def test_there_are_not_too_many_rules(shop: Path) -> None:
         ("policy.md", "x" * (_limits.FILE_BYTES + 1), "must have at most"),
     ],
 )
-def test_what_is_wrong_with_the_other_files(shop: Path, name: str, text: str, said: str) -> None:
+def test_invalid_policy_file_is_refused(shop: Path, name: str, text: str, said: str) -> None:
     (shop / name).write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=said):
         read_policy(shop)
 
 
-def test_a_folder_that_is_none(tmp_path: Path) -> None:
+def test_folder_without_policy_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"policy.toml"):
         read_policy(tmp_path)
 
@@ -210,7 +210,7 @@ def test_a_record_may_use_those_before_it(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("depth", [12, 16, 40])
-def test_definitions_that_double_what_they_are_given_are_counted_whole(depth: int) -> None:
+def test_expanded_definitions_count_against_node_limit(depth: int) -> None:
     doubled = "d(" * depth + "true" + ")" * depth
     text = RULE.replace("'order.status = \"open\"'", f"'{doubled}'\ndefine = {{ 'd(x)' = 'x and x' }}")
     with pytest.raises(UsageError, match="at most 1,500 nodes"):
@@ -231,12 +231,12 @@ def test_definitions_that_double_what_they_are_given_are_counted_whole(depth: in
         ({"now": "2024-05-15T15:00:00Z"}, "'now' must have no time zone"),
     ],
 )
-def test_a_wrong_part_of_a_situation_is_named(parts: dict[str, Any], said: str) -> None:
+def test_invalid_situation_part_is_refused(parts: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_situation(parts, AROUND.schema, None, "cancel")
 
 
-def test_a_path_to_unset_is_not_read_letter_by_letter() -> None:
+def test_unset_paths_must_be_a_list() -> None:
     around = with_situation("[there]\nbase = 'world'\nunset = 'args.id'")
     with pytest.raises(UsageError, match="'unset' must be a list of texts"):
         read_rule(RULE.replace('base = "world"', 'base = "there"'), around)

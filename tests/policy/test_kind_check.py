@@ -41,7 +41,7 @@ ORDER = "state.orders[args.id]"
         (f"keys({ORDER}.notes)", "list[text]"),
     ],
 )
-def test_what_fits(text: str, kind: str) -> None:
+def test_well_typed_expression_has_its_kind(text: str, kind: str) -> None:
     assert describe(kind_of(parse(text), SCHEMA.scope("cancel"))) == kind
 
 
@@ -89,7 +89,7 @@ def test_what_fits(text: str, kind: str) -> None:
         ("if args.amount > 1 then 1 else $1", "must be of one kind"),
     ],
 )
-def test_what_does_not_fit(text: str, said: str) -> None:
+def test_ill_typed_expression_is_an_error(text: str, said: str) -> None:
     with pytest.raises(ExpressionError, match=said):
         kind_of(parse(text), SCHEMA.scope("cancel"))
 
@@ -97,6 +97,6 @@ def test_what_does_not_fit(text: str, said: str) -> None:
 @pytest.mark.parametrize(
     "written", ["", "int", "list", "list[]", "map[text]", "quantity[oz]", '"a" | b', "list[" * 20 + "text" + "]" * 20]
 )
-def test_what_is_no_kind(written: str) -> None:
+def test_invalid_kind_is_refused(written: str) -> None:
     with pytest.raises(UsageError):
         read_kind(written, {})

@@ -68,9 +68,7 @@ cases = st.sampled_from([
 
 @given(cases, st.data())
 @settings(max_examples=120, deadline=None)
-def test_a_rule_comes_to_a_verdict_on_any_data(
-    case: tuple[WrittenPolicy, Rule, Situation], data: st.DataObject
-) -> None:
+def test_rule_gives_verdict_on_any_data(case: tuple[WrittenPolicy, Rule, Situation], data: st.DataObject) -> None:
     policy, rule, situation = case
     part = data.draw(st.sampled_from(["arguments", "state"]))
     found = getattr(situation, part)
@@ -147,7 +145,7 @@ def test_any_words_are_an_expression_or_an_error(words: list[str]) -> None:
 
 
 @given(st.integers(0, len(RULE)), st.integers(0, 40), st.text(max_size=20))
-def test_a_rule_that_was_cut_up_is_a_rule_or_an_error(at: int, gone: int, new: str) -> None:
+def test_mutilated_rule_parses_or_raises_usage_error(at: int, gone: int, new: str) -> None:
     try:
         read_rule(RULE[:at] + new + RULE[at + gone :], AROUND)
     except UsageError:

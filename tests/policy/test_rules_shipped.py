@@ -16,7 +16,7 @@ SAYS = {Pass: "keeps", Violation: "breaks", Unknown: "unknown", type(None): "not
 
 
 @pytest.mark.parametrize("name", ["airline", "retail"])
-def test_every_example_is_judged_as_it_says(name: str) -> None:
+def test_shipped_examples_get_their_expected_verdict(name: str) -> None:
     policy = read_policy(FOLDER / name)
     assert len(policy.rules) >= 19
     for rule in policy.rules:

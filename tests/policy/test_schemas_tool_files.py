@@ -101,7 +101,7 @@ JSON: list[Any] = [
 ]
 
 
-def test_tools_of_the_openai_api() -> None:
+def test_openai_tool_schemas_are_read() -> None:
     cancel, bare = read_tools(json.dumps(JSON), "tools.json")
     assert kinds(cancel) == {
         "id": "text",
@@ -144,17 +144,17 @@ def test_tools_of_the_openai_api() -> None:
         "large",
     ],
 )
-def test_what_cannot_be_read_is_an_error(text: str, name: str, said: str) -> None:
+def test_invalid_tool_file_is_an_error(text: str, name: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         read_tools(text, name)
 
 
-def test_odd_escapes_are_nothing_to_us() -> None:
+def test_invalid_escapes_cause_no_warning() -> None:
     (tool,) = read_tools('def f(a: int):\n    return "\\d"\n', "a.py")
     assert kinds(tool) == {"a": "integer"}
 
 
-def test_a_deep_schema_is_anything() -> None:
+def test_deep_schema_is_truncated() -> None:
     deep: dict[str, Any] = {"type": "string"}
     for _ in range(40):
         deep = {"type": "array", "items": deep}
@@ -164,7 +164,7 @@ def test_a_deep_schema_is_anything() -> None:
     assert describe(tool.arguments.fields[0][1]).count("list") <= 13
 
 
-def test_a_deep_annotation_is_anything() -> None:
+def test_deep_annotation_is_truncated() -> None:
     (tool,) = read_tools(f"def f(a: {'list[' * 60}int{']' * 60}): ...", "a.py")
     assert describe(tool.arguments.fields[0][1]).count("list") <= 13
     (tool,) = read_tools("def f(a: '\"\\'int\\'\"'): ...", "a.py")

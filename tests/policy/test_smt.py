@@ -98,7 +98,7 @@ def pinned(given_arguments: dict[str, Any]) -> Node:
 
 @given(conditions, arguments)
 @settings(max_examples=40, deadline=None)
-def test_formulas_say_what_the_evaluation_says(node: Node, given_arguments: dict[str, Any]) -> None:
+def test_formula_agrees_with_evaluation(node: Node, given_arguments: dict[str, Any]) -> None:
     found = evaluate(node, Situation("cancel", given_arguments, talk=Talk()), SCHEMA)
     assert isinstance(found, bool)
     asked = Questions(SCHEMA, "cancel", "before", [node])
@@ -130,7 +130,7 @@ def test_formulas_say_what_the_evaluation_says(node: Node, given_arguments: dict
         ("length(args.tags) > 7 and args.amount = 7", "yes"),
     ],
 )
-def test_questions(text: str, answer: str) -> None:
+def test_solver_answers_yes_no_or_open(text: str, answer: str) -> None:
     node = parse(text)
     asked = Questions(SCHEMA, "cancel", "before", [node])
     assert asked.ask([asked.truth(node)]) == answer
@@ -158,7 +158,7 @@ DATES = read_schema({"tools": {"go": {"days": "list[date]", "on": "date"}}})
 
 
 @pytest.mark.parametrize("date", ["first(args.days)", "args.on"])
-def test_the_difference_of_dates_is_an_amount_of_time(date: str) -> None:
+def test_difference_of_dates_is_a_duration(date: str) -> None:
     node = parse(f"{date} - 2024-01-01 = 24 hours and {date} != 2024-01-02")
     asked = Questions(DATES, "go", "before", [node])
     assert asked.ask([asked.truth(node)]) == "no"
@@ -172,6 +172,6 @@ def test_the_difference_of_dates_is_an_amount_of_time(date: str) -> None:
         "length(flat([args.tags, args.tags])) = 2",
     ],
 )
-def test_what_has_no_formula_is_open_and_no_crash(text: str) -> None:
+def test_untranslatable_expression_is_open(text: str) -> None:
     with pytest.raises(TooLargeError, match="so that Z3 can examine the rule"):
         Questions(SCHEMA, "cancel", "before", [parse(text)]).truth(parse(text))

@@ -19,7 +19,7 @@ from policy_shop import POLICY, made_shop
 ORDER = {"status": "open", "items": [{"name": "Mug", "price": 1}, {"name": "Cup", "price": 2}], "notes": {"a": "b"}}
 
 
-def test_a_result_is_learned_and_the_state_before_stays(shop: Path) -> None:
+def test_learning_leaves_earlier_state_unchanged(shop: Path) -> None:
     policy = read_policy(shop)
     first = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
     second = policy.learn(first, MadeCall("get_order", {"id": "B"}, {"status": "sent"}))
@@ -30,7 +30,7 @@ def test_a_result_is_learned_and_the_state_before_stays(shop: Path) -> None:
 
 
 @pytest.mark.parametrize("result", [None, "Error: no such order", ["x"], 5])
-def test_what_is_no_such_result_says_nothing(shop: Path, result: Any) -> None:
+def test_unrelated_result_teaches_nothing(shop: Path, result: Any) -> None:
     policy = read_policy(shop)
     assert policy.learn({}, MadeCall("get_order", {"id": "A"}, result)) == {}
     assert policy.learn({}, MadeCall("get_order", {}, ORDER)) == {}
@@ -52,7 +52,7 @@ orders = { tool = "get_order", key = "id" }
 )
 
 
-def test_what_a_call_without_a_result_may_have_changed_is_forgotten(shop: Path) -> None:
+def test_unanswered_call_forgets_what_it_may_change(shop: Path) -> None:
     (shop / "policy.toml").write_text(MORE, encoding="utf-8")
     policy = read_policy(shop)
     known = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
@@ -75,7 +75,7 @@ def test_a_database_is_read_like_results(shop: Path, packed: bool) -> None:  # n
     assert (len(state["orders"]), len(learned["orders"])) == (2, 3)
 
 
-def test_a_database_that_cannot_be_read(shop: Path) -> None:
+def test_unreadable_database_is_refused(shop: Path) -> None:
     with pytest.raises(UsageError, match=r"must have \[database\]"):
         read_database(read_policy(shop), shop)
     (shop / "policy.toml").write_text(MORE, encoding="utf-8")
@@ -96,14 +96,14 @@ def test_a_database_that_cannot_be_read(shop: Path) -> None:
     ],
     ids=["nul", "above", "long"],
 )
-def test_a_table_lies_in_the_folder_of_the_database(shop: Path, name: str, said: str) -> None:
+def test_table_must_lie_in_database_folder(shop: Path, name: str, said: str) -> None:
     (shop.parent / "secret.json").write_text("{}", encoding="utf-8")
     (shop / "policy.toml").write_text(MORE.replace("orders = {", f'"{name}" = {{'), encoding="utf-8")
     with pytest.raises(UsageError, match=said):
         read_database(read_policy(shop), shop)
 
 
-def test_what_is_known_may_stay(shop: Path) -> None:
+def test_keep_preserves_the_first_value(shop: Path) -> None:
     (shop / "policy.toml").write_text(POLICY + "keep = true\n", encoding="utf-8")
     policy = read_policy(shop)
     known = policy.learn({}, MadeCall("get_order", {"id": "A"}, ORDER))
@@ -202,7 +202,7 @@ def test_data_in_another_unit_is_not_copied(into: str, value: str) -> None:
         read_learnings([{"from": ["send"], "into": into, "key": "args.id", "value": value}], {}, read_schema(UNITS))
 
 
-def test_a_single_amount_is_converted_to_the_unit_of_its_table() -> None:
+def test_amount_is_converted_to_unit_of_table() -> None:
     schema = read_schema(UNITS)
     learnings = read_learnings(
         [{"from": ["send"], "into": "sizes", "key": "args.id", "value": "args.size"}], {}, schema

@@ -54,7 +54,7 @@ def _larger(inner: st.SearchStrategy[Node]) -> st.SearchStrategy[Node]:
 
 
 @given(st.recursive(_constants, _larger, max_leaves=12))
-def test_what_is_shown_is_read_as_the_same(node: Node) -> None:
+def test_shown_expression_parses_to_itself(node: Node) -> None:
     assert parse(show(node)) == node
 
 
@@ -76,7 +76,7 @@ def test_what_is_shown_is_read_as_the_same(node: Node) -> None:
         ("-$5", "-5 USD"),
     ],
 )
-def test_what_binds_stronger(text: str, tree: str) -> None:
+def test_operators_have_precedence(text: str, tree: str) -> None:
     assert show(parse(text)) == tree
 
 
@@ -104,7 +104,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("what", HOSTILE)
-def test_what_is_no_expression_is_an_error(what: str) -> None:
+def test_invalid_expression_is_an_error(what: str) -> None:
     with pytest.raises(ExpressionError):
         parse(HOSTILE[what])
 
@@ -130,12 +130,12 @@ LARGE = {
 
 
 @pytest.mark.parametrize("what", LARGE)
-def test_what_is_too_large_is_an_error(what: str) -> None:
+def test_oversized_expression_is_an_error(what: str) -> None:
     with pytest.raises(ExpressionError):
         parse(LARGE[what])
 
 
-def test_a_long_list_is_fine() -> None:
+def test_long_list_parses() -> None:
     assert parse("a in [" + ", ".join(["1"] * 900) + "]").function == "in"  # type: ignore[union-attr]
 
 
@@ -146,7 +146,7 @@ def test_definitions_are_written_out() -> None:
     )
 
 
-def test_a_variable_of_a_definition_catches_none_of_the_expression() -> None:
+def test_definition_variable_captures_no_outer_variable() -> None:
     definitions = read_definitions({"has(f)": "any g in args.list: g = f"})
     assert show(write_out(parse("all g in state.list: has(g)"), definitions)) == (
         "(all g in state.list: (any g_1 in args.list: (g_1 = g)))"
@@ -180,6 +180,6 @@ def test_a_variable_of_a_definition_catches_none_of_the_expression() -> None:
         "deep arguments",
     ],
 )
-def test_definitions_end(definitions: dict[str, str], text: str, said: str) -> None:
+def test_recursive_definitions_are_an_error(definitions: dict[str, str], text: str, said: str) -> None:
     with pytest.raises(ExpressionError, match=said):
         write_out(parse(text), read_definitions(definitions))

@@ -114,7 +114,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("what", BAD)
-def test_a_bad_answer_goes_back_with_the_reason_and_a_better_one_is_admitted(empty: Path, what: str) -> None:
+def test_rejected_draft_is_retried_with_the_reason(empty: Path, what: str) -> None:
     model = scripted({"Look at an order": [BAD[what], block(SEND)]})
     found = run(empty, model)
     (draft,) = [draft for draft in found.drafts if draft.rule is not None]
@@ -196,7 +196,7 @@ def test_the_policy_itself_may_be_hostile(empty: Path) -> None:
     assert len(obeying.admission.coverage.without) == len(list(clauses(text)))
 
 
-def test_a_model_that_gives_no_answer_in_time(empty: Path) -> None:
+def test_late_model_answer_leaves_drafts_queued(empty: Path) -> None:
     class Slow(ScriptedModel):
         async def complete(self, request: Request) -> Any:
             await anyio.sleep_forever()
@@ -206,7 +206,7 @@ def test_a_model_that_gives_no_answer_in_time(empty: Path) -> None:
     assert "no answer within 0.01 s" in found.drafts[0].attempts[0].problems[0]
 
 
-def test_a_model_that_fails_leaves_what_was_drafted(empty: Path) -> None:
+def test_model_failure_keeps_finished_drafts(empty: Path) -> None:
     told: list[str] = []
 
     def answer(request: Request) -> str:
@@ -219,14 +219,14 @@ def test_a_model_that_fails_leaves_what_was_drafted(empty: Path) -> None:
     assert told == ["admitted", "no rule"]
 
 
-def test_clauses_that_have_a_rule_are_not_asked_about(shop: Path) -> None:
+def test_clauses_with_rules_are_not_synthesized(shop: Path) -> None:
     model = scripted({"Look at an order": [block(SEND)]})
     found = run(shop, model)
     assert "An open order can be cancelled." not in [draft.clause for draft in found.drafts]
     assert found.admission.admitted == ("open-only", "look-before-sending")
 
 
-def test_what_waits_can_be_dropped(empty: Path) -> None:
+def test_queued_draft_can_be_dropped(empty: Path) -> None:
     run(empty, scripted({}), done=lambda draft: keep(empty, draft, "scripted"))
     assert len(queue(empty)) == 4
     drop(empty, "clause-001")
@@ -236,7 +236,7 @@ def test_what_waits_can_be_dropped(empty: Path) -> None:
             drop(empty, wrong)
 
 
-def test_what_waits_is_not_overwritten_by_the_next_synthesis(empty: Path) -> None:
+def test_queued_review_is_not_overwritten(empty: Path) -> None:
     run(empty, scripted({}), done=lambda draft: keep(empty, draft, "scripted"))
     edited = empty / "review" / "clause-001.json"
     edited.write_text('{"clause": "Mine.", "status": "queued"}', encoding="utf-8")

@@ -33,7 +33,7 @@ GB = Quantity("data", Fraction(10**9))
         ("2024-05-15T10:00:00", Moment(), dt.datetime(2024, 5, 15, 10)),  # noqa: DTZ001
     ],
 )
-def test_what_is_known(raw: Any, kind: Kind, value: Any) -> None:
+def test_well_formed_value_is_held(raw: Any, kind: Kind, value: Any) -> None:
     assert hold(raw, kind, "x") == value
 
 
@@ -65,7 +65,7 @@ def test_what_is_known(raw: Any, kind: Kind, value: Any) -> None:
         (None, Text()),
     ],
 )
-def test_what_is_not(raw: Any, kind: Kind) -> None:
+def test_malformed_value_is_missing(raw: Any, kind: Kind) -> None:
     assert isinstance(hold(raw, kind, "x"), Missing)
 
 
@@ -80,13 +80,13 @@ def test_any_data_is_a_value_or_missing(raw: Any) -> None:
 
 
 @given(st.fractions(min_value=0, max_value=10**9, max_denominator=10**6))
-def test_a_written_amount_is_read_exactly_or_not_at_all(amount: Fraction) -> None:
+def test_amount_is_read_exactly_or_missing(amount: Fraction) -> None:
     text = str(float(amount))
     found = read_amount(f"{text} GB", "data")
     assert found is None or found == Fraction(text) * 10**9
 
 
-def test_a_value_is_told_on_one_line_and_short() -> None:
+def test_displayed_value_is_short_and_on_one_line() -> None:
     told = tell(hold("a\x1b[31m\nb" + "x" * 500, Text(), "x"), Text())
     assert len(told) <= 80
     assert told.isprintable()

@@ -13,7 +13,7 @@ from tests.precompute.prepared import ANSWER, QUESTION, TEXT, named, prepare
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]
 
 
-async def test_what_a_worker_prepared_is_served(tmp_path):
+async def test_prepared_answer_is_served(tmp_path):
     place = str(tmp_path / "store.db")
     await prepare(place)
     model = named("m")
@@ -25,7 +25,7 @@ async def test_what_a_worker_prepared_is_served(tmp_path):
     assert (result.text, len(result.precomputed)) == (ANSWER, 1)
 
 
-async def test_another_model_is_refused(tmp_path):
+async def test_context_refuses_another_model(tmp_path):
     place = str(tmp_path / "store.db")
     await prepare(place)
     other = ReplayModel([Recording.untimed([Chunk("So.")])], name="other")
@@ -34,7 +34,7 @@ async def test_another_model_is_refused(tmp_path):
             pass
 
 
-async def test_a_context_without_a_worker_serves_nothing(tmp_path):
+async def test_unprepared_context_serves_nothing(tmp_path):
     place = str(tmp_path / "store.db")
     model = ScriptedModel(["So.\n"])
     store = open_place(place, creates=True)

@@ -48,7 +48,7 @@ def book(tmp_path, monkeypatch):
     return path
 
 
-def test_a_context_is_added_worked_on_shown_explained_and_evicted(producer, book, capsys):
+def test_context_lifecycle_works_on_command_line(producer, book, capsys):
     assert run("status") == 0
     assert "no contexts" in capsys.readouterr().out
     assert run("add", "book", book) == 0
@@ -134,7 +134,7 @@ def test_a_budget_ends_the_work(producer, book, capsys):
         (("status", "--key-file", "empty"), "must have at least 16 bytes, got 0"),
     ],
 )
-def test_one_line_and_code_2(arguments, said, producer, book, capsys):
+def test_errors_are_one_line_with_exit_code(arguments, said, producer, book, capsys):
     run("add", "book", book)
     run("run", "-m", "toy", "--slices", 1)
     capsys.readouterr()
@@ -174,7 +174,7 @@ def test_removed_options_name_what_to_do_instead(capsys):
 
 
 @pytest.mark.parametrize(("options", "used"), [((), "none"), (("--passages", "4000"), "passages")])
-def test_a_run_gets_the_passages_of_its_question(options, used, producer, book, capsys):
+def test_run_reports_used_passages(options, used, producer, book, capsys):
     run("add", "book", book)
     with pytest.raises(SystemExit):
         main(["run", "words 3 4 and the number 6", "--context", "book", "--json", *options])
@@ -192,7 +192,7 @@ def test_a_run_gets_the_passages_of_its_question(options, used, producer, book, 
         (("--store", "elsewhere.db"), "must be used with --context, and it is missing"),
     ],
 )
-def test_a_context_that_cannot_be_opened_ends_the_run_with_one_line(options, said, producer, book, capsys):
+def test_unavailable_context_ends_run_with_one_line(options, said, producer, book, capsys):
     run("add", "book", book)
     with pytest.raises(SystemExit) as caught:
         main(["run", "add 3 4", *options])
@@ -230,12 +230,12 @@ def test_a_shared_store_is_sealed_with_a_key(way, producer, book, monkeypatch, c
     assert kept.id in capsys.readouterr().out
 
 
-def test_the_key_of_a_store_never_stands_on_the_command_line(book, capsys):
+def test_store_key_is_refused_as_argument(book, capsys):
     assert run("status", "--key", "0123456789abcdef") == 2
     assert "0123456789abcdef" not in capsys.readouterr().out
 
 
-def test_text_of_a_model_cannot_act_on_the_terminal(producer, tmp_path, monkeypatch, capsys):
+def test_model_text_cannot_control_the_terminal(producer, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tests.precompute.toys.answer", lambda *_: "\x1b[2J1+1=2")
     (tmp_path / "a.txt").write_text("\x1b[31mnumber 5\n")
@@ -272,7 +272,7 @@ anyio.run(main)
     injected="SIGKILL of an idle worker",
     happens="the next one makes what is missing, and makes nothing twice except the interrupted step",
 )
-def test_a_killed_worker_is_gone_on_with(tmp_path):
+def test_killed_worker_can_continue(tmp_path):
     script = tmp_path / "worker.py"
     script.write_text(textwrap.dedent(WORKER))
     paths = [str(ROOT), str(ROOT / "tests" / "engine" / "support"), os.environ.get("PYTHONPATH", "")]

@@ -35,7 +35,7 @@ async def test_savings_and_break_even_are_shown():
     assert "0.3 queries" in text
 
 
-async def test_nothing_is_shown_where_nothing_is_known():
+async def test_table_is_absent_without_records():
     pre = precomputer()
     await pre.add("case", numbers(3))
     await pre.work()

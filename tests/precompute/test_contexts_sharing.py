@@ -8,7 +8,7 @@ from tests.precompute.toys import Sums, numbers, precomputer
 pytestmark = pytest.mark.anyio
 
 
-async def test_contexts_whose_pieces_have_the_same_names_keep_their_items():
+async def test_contexts_with_equal_piece_names_keep_items():
     store = Store()
     pre = precomputer(store)
     many = KEPT + 4
@@ -21,7 +21,7 @@ async def test_contexts_whose_pieces_have_the_same_names_keep_their_items():
     assert await again.work() == ()
 
 
-async def test_a_context_whose_tokens_are_out_leaves_the_others_their_own():
+async def test_exhausted_context_leaves_other_budgets_intact():
     class Greedy(Sums):
         async def make(self, step, context):
             await context.ask("add 1 2")

@@ -16,7 +16,7 @@ EXAMPLES = list(
 
 
 @pytest.mark.parametrize(("code", "said"), EXAMPLES)
-def test_the_examples_print_what_the_page_says(code, said, tmp_path):
+def test_examples_print_documented_output(code, said, tmp_path):
     script = tmp_path / "page.py"
     script.write_text(code)
     done = run_script(script, cwd=tmp_path, warn="error")
@@ -24,6 +24,6 @@ def test_the_examples_print_what_the_page_says(code, said, tmp_path):
     assert done.stdout == said
 
 
-def test_its_links_lead_somewhere():
+def test_page_links_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / target).exists(), target

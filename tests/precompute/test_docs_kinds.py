@@ -22,12 +22,12 @@ def test_the_examples_run(number):
     exec(compile(EXAMPLES[number], "docs/precompute-kinds.md", "exec"), {"__name__": "example"})
 
 
-def test_there_are_examples():
+def test_page_has_two_examples():
     assert len(EXAMPLES) == 2
 
 
 @pytest.mark.parametrize("kind", sorted(FACTORIES))
-def test_the_defaults_in_the_table_are_those_of_the_code(kind):
+def test_documented_defaults_match_the_code(kind):
     row = re.search(rf"^\| `{kind}` \| `{kind}\((.*?)\)` \|", PAGE, re.MULTILINE)
     shown = dict(each.split("=") for each in row[1].split(", "))
     there = {name: each.default for name, each in inspect.signature(FACTORIES[kind]).parameters.items()}

@@ -74,7 +74,7 @@ def test_sections_tables_and_code_are_kept_whole():
         assert not re.search(r"\n[=-]+\Z", piece.text)
 
 
-def test_a_long_table_is_cut_between_rows_and_its_header_goes_along():
+def test_long_table_is_split_between_rows_with_header():
     found = pieces_of(f"# Tariffs\n\n{TABLE}", size=400)
     assert len(found) > 5
     for piece in found[2:]:
@@ -82,7 +82,7 @@ def test_a_long_table_is_cut_between_rows_and_its_header_goes_along():
         assert all(re.fullmatch(r"\| \d+ kg \| \d+ \|", row) for row in piece.text.splitlines())
 
 
-def test_the_lead_of_a_piece_is_its_headings_and_whole_sentences_before_it():
+def test_lead_holds_headings_and_preceding_sentences():
     found = pieces_of("# One\n\n" + "First it rains. Then it pours. " * 22 + "\n\n## Two\n\nEnd.", size=200, overlap=40)
     inner = found[1]
     assert inner.lead == "# One\nFirst it rains. Then it pours."
@@ -91,7 +91,7 @@ def test_the_lead_of_a_piece_is_its_headings_and_whole_sentences_before_it():
 
 
 @given(BLOCKS, st.integers(16, 400))
-def test_nothing_is_lost_and_no_piece_is_too_long(text, size):
+def test_splitting_loses_nothing_and_respects_size(text, size):
     found = pieces_of(text, size=size, overlap=size // 4)
     assert squeezed("".join(piece.text for piece in found)) == squeezed(text)
     assert all(len(piece.text) <= size for piece in found)
@@ -110,7 +110,7 @@ def test_an_edit_changes_few_pieces(structured):
     assert len(after - before) <= (4 if structured else 8)
 
 
-def test_five_hundred_pages_are_cut_in_well_under_a_second():
+def test_five_hundred_pages_split_within_three_seconds():
     from time import thread_time
 
     text = "\n\n".join(map(page, range(1000)))

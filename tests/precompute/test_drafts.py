@@ -65,7 +65,7 @@ async def until_made(pre, most=20):
 
 
 @pytest.mark.parametrize("way", ["ask", "work_out"])
-async def test_a_step_that_takes_forty_seconds_is_made_in_slices_of_ten(way):
+async def test_long_step_is_made_in_slices(way):
     model = Counting()
     pre = asleep(model, Slow(way))
     await pre.add("book", {"p": "x"})
@@ -79,7 +79,7 @@ async def test_a_step_that_takes_forty_seconds_is_made_in_slices_of_ten(way):
     assert [len(request.prefix.splitlines()) for request in model.requests] == [0, 10, 20, 30]
 
 
-async def test_another_process_goes_on_too_and_what_is_whole_is_not_sent_again():
+async def test_another_process_continues_a_draft():
     store = Store(MemoryShelf())
     first = asleep(Counting(), Slow(), store)
     await first.add("book", {"p": "x"})
@@ -95,7 +95,7 @@ async def test_another_process_goes_on_too_and_what_is_whole_is_not_sent_again()
     assert len(store.document("drafts:book").data) < 5  # the draft is gone
 
 
-async def test_a_step_that_fails_starts_anew():
+async def test_failed_step_restarts_without_draft():
     model = Counting()
     pre = asleep(model, Slow(fails=True), step_seconds=100)
     await pre.add("book", {"p": "x"})
@@ -105,7 +105,7 @@ async def test_a_step_that_fails_starts_anew():
     assert [request.prefix for request in model.requests] == ["", ""]
 
 
-async def test_text_in_a_form_that_the_server_enforces_starts_anew():
+async def test_schema_constrained_text_restarts_without_draft():
     model = Counting()
     pre = asleep(model, Slow(sampling=Sampling(extra={"response_format": {"type": "json_object"}})))
     await pre.add("book", {"p": "x"})
@@ -113,7 +113,7 @@ async def test_text_in_a_form_that_the_server_enforces_starts_anew():
     assert [request.prefix for request in model.requests] == ["", ""]
 
 
-async def test_another_model_does_not_go_on_with_the_text_of_the_first():
+async def test_another_model_does_not_continue_a_draft():
     class Other(Counting):
         name = "other"
 
@@ -137,7 +137,7 @@ class Twice(Slow):
         return Nothing("compared")
 
 
-async def test_two_equal_requests_of_a_step_are_two_requests():
+async def test_equal_requests_of_a_step_stay_separate():
     model, producer = ScriptedModel([["a"], ["b"]]), Twice()
     pre = asleep(model, producer)
     await pre.add("book", {"p": "x"})
@@ -145,7 +145,7 @@ async def test_two_equal_requests_of_a_step_are_two_requests():
     assert producer.seen == [["a", "b"]]
 
 
-async def test_a_server_that_counts_counts_the_whole_text_of_a_continued_reply():
+async def test_continued_reply_counts_tokens_of_whole_text():
     from interwhen.models import Chunk
     from interwhen.precompute._drafts import Drafts, UnfinishedReply, _DraftStream
     from interwhen.precompute._items import digest

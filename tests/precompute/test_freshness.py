@@ -199,7 +199,7 @@ FAULT = pytest.mark.fault(
 
 @FAULT
 @pytest.mark.parametrize("seed", range(10))
-def test_nothing_stale_is_offered(seed, record_property, log):
+def test_stale_items_are_never_offered(seed, record_property, log):
     world = anyio.run(play, seed, 40, MemoryShelf())
     record_property("tries", world.edits)
     assert world.offered > 50
@@ -207,7 +207,7 @@ def test_nothing_stale_is_offered(seed, record_property, log):
 
 @FAULT
 @pytest.mark.parametrize("seed", range(100, 102))
-def test_nothing_stale_is_offered_from_a_file(seed, tmp_path, record_property, log):
+def test_stale_items_are_never_offered_from_file(seed, tmp_path, record_property, log):
     shelf = SqliteShelf(tmp_path / "store.db")
     world = anyio.run(play, seed, 40, shelf)
     shelf.close()
@@ -223,7 +223,7 @@ BUGS = {
 
 
 @pytest.mark.parametrize("bug", BUGS)
-def test_planted_bugs_are_found(bug, monkeypatch, log):
+def test_planted_bugs_are_detected(bug, monkeypatch, log):
     monkeypatch.setattr(*BUGS[bug])
 
     def find():
@@ -254,7 +254,7 @@ def remembered(monkeypatch):
 @pytest.mark.slow
 @FAULT
 @pytest.mark.parametrize("seed", range(1000, 1020))
-def test_nothing_stale_is_offered_in_ten_thousand_edits(seed, record_property, remembered):
+def test_stale_items_are_never_offered_over_many_edits(seed, record_property, remembered):
     world = anyio.run(play, seed, 500, MemoryShelf(), OFTEN)
     record_property("tries", world.edits)
     assert world.offered > 500

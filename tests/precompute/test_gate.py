@@ -63,14 +63,14 @@ def worthless(item, rng):
 
 @pytest.mark.parametrize("weight", [10.0, 1.0])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 0.9, 1.0, 1.2, 2.0])
-def test_it_costs_hardly_more_than_the_better_of_always_and_never(ratio, weight):
+def test_gate_costs_nearly_the_better_fixed_choice(ratio, weight):
     lives = [life(ratio, weight, 1000, seed) for seed in range(5)]
     gated, always, never = (statistics.fmean(costs[at] for _, costs in lives) for at in range(3))
     assert gated <= 1.05 * min(always, never)
 
 
 @pytest.mark.parametrize("limit", [200, 800, 2000, 100_000])
-def test_a_good_or_bad_item_is_decided_after_about_ten_queries_at_any_limit(limit):
+def test_clear_item_is_decided_within_ten_queries(limit):
     for ratio, stage in ((0.2, "kept"), (1 / 0.2, "demoted")):
         needed = [queries_until_decided(ratio, limit, seed) for seed in range(40)]
         assert {to for to, _ in needed} == {stage}
@@ -78,7 +78,7 @@ def test_a_good_or_bad_item_is_decided_after_about_ten_queries_at_any_limit(limi
         assert max(queries for _, queries in needed) <= 40
 
 
-def test_the_interval_of_a_gate_holds_at_all_looks_together():
+def test_gate_interval_holds_at_all_looks():
     # The shares of one item: runs of very different length, and a saving that itself varies.
     def draw(rng):
         size = 100 * rng.lognormvariate(0, 1.0)
@@ -105,7 +105,7 @@ def excluded_at_some_look(sequence, mean):
     return False
 
 
-def test_a_mean_in_tokens_of_the_other_sign_stops_a_move():
+def test_opposite_mean_in_tokens_prevents_a_move():
     gate = Gate()
     for number in range(200):
         # 19 of 20 queries are short and become shorter by a third; one is long and becomes much longer.
@@ -114,7 +114,7 @@ def test_a_mean_in_tokens_of_the_other_sign_stops_a_move():
     assert gate.record.moves == []
 
 
-def test_what_pays_is_kept_and_what_costs_is_dropped():
+def test_paying_items_are_kept_and_costly_ones_dropped():
     kept = [life(0.2, 10.0, 400, seed)[0].stage for seed in range(20)]
     dropped = [life(2.0, 10.0, 400, seed)[0].stage for seed in range(20)]
     assert set(kept) == {"kept"}
@@ -122,7 +122,7 @@ def test_what_pays_is_kept_and_what_costs_is_dropped():
 
 
 @pytest.mark.parametrize("item", ["steady", "noisy", "rare gain", "rare loss"])
-def test_looking_after_each_pair_moves_few_items_that_make_no_difference(item):
+def test_neutral_items_are_rarely_moved(item):
     rule = GateRule()
     moved = 0
     for seed in range(100):
@@ -133,7 +133,7 @@ def test_looking_after_each_pair_moves_few_items_that_make_no_difference(item):
     assert moved <= 10  # 5 are allowed in the mean; more than 10 come up once in a hundred times
 
 
-def test_an_item_that_stops_paying_is_demoted_and_then_evicted():
+def test_item_that_stops_paying_is_demoted_and_evicted():
     gate = Gate()
     good, bad = Pair(Arm(500), Arm(50), LIMIT), Pair(Arm(50), Arm(500), LIMIT)
     for _ in range(100):
@@ -149,7 +149,7 @@ def test_an_item_that_stops_paying_is_demoted_and_then_evicted():
     assert gate.observe(good) is None
 
 
-def test_a_demoted_item_comes_back_when_it_pays_again():
+def test_demoted_item_returns_when_it_pays_again():
     gate = Gate()
     for used in (500, 50):
         while (gate.record.moves or [None])[-1] is None or gate.stage == ("demoted" if used == 50 else "trial"):
@@ -157,7 +157,7 @@ def test_a_demoted_item_comes_back_when_it_pays_again():
     assert [move.to for move in gate.record.moves] == ["demoted", "kept"]
 
 
-def test_an_item_that_spoils_the_answer_is_not_cheap():
+def test_item_spoiling_the_answer_has_negative_saving():
     spoiled = Pair(Arm(300), Arm(1, sound=False), LIMIT)
     assert spoiled.saving(Weights()) < 0
     assert Pair(Arm(300), Arm(1), LIMIT).saving(Weights()) == 2990
@@ -168,7 +168,7 @@ def test_reading_the_item_is_paid_for():
     assert Pair(Arm(100, 50), Arm(100, 150), LIMIT).saving(PLAIN) == pytest.approx(-20)
 
 
-def test_the_reader_gets_what_looks_better_meanwhile():
+def test_trial_uses_the_better_arm_so_far():
     gate = Gate()
     assert gate.choose(0.9) == (False, True)
     gate.observe(Pair(Arm(300), Arm(100), LIMIT, "used"))
@@ -177,13 +177,13 @@ def test_the_reader_gets_what_looks_better_meanwhile():
     assert not gate.choose(0.9).use
 
 
-def test_what_runs_beside_the_reader_stays_within_its_share():
+def test_shadow_runs_stay_within_their_share():
     gate, _ = life(0.5, 1.0, 1000, 3)
     most = max(pair.beside.alone(PLAIN) for pair in gate.record.pairs)
     assert gate.record.beside <= gate.rule.share * gate.record.paid + (gate.rule.first_pairs + 1) * most
 
 
-def test_a_gate_goes_on_from_its_record():
+def test_gate_resumes_from_its_record():
     whole, record = Gate(), GateRecord()
     for number in range(60):
         pair = Pair(Arm(400 + number), Arm(300), LIMIT)
@@ -205,6 +205,6 @@ def test_rules_that_cannot_work_are_refused(wrong):
         GateRule(**wrong)
 
 
-def test_tokens_that_cost_nothing_are_refused():
+def test_zero_token_weight_is_refused():
     with pytest.raises(UsageError, match="test must be a number above 0"):
         Weights(test=0.0)

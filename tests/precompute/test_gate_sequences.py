@@ -26,7 +26,7 @@ def narrow(rng):
 
 
 @pytest.mark.parametrize("draw", [two_sided, rare_gain, rare_loss, narrow])
-def test_whoever_looks_after_each_value_is_wrong_at_most_as_often_as_said(draw):
+def test_continuous_looking_keeps_the_error_rate(draw):
     wrong = 0
     for seed in range(150):
         rng, sequence = random.Random(seed), ConfidenceSequence(alpha=0.1)
@@ -39,7 +39,7 @@ def test_whoever_looks_after_each_value_is_wrong_at_most_as_often_as_said(draw):
     assert wrong <= 24
 
 
-def test_what_is_different_from_zero_is_found_soon():
+def test_nonzero_mean_is_detected_soon():
     sequence = ConfidenceSequence()
     rng = random.Random(1)
     seen = 0
@@ -64,7 +64,7 @@ def test_the_interval_agrees_with_the_decision(values):
 
 
 @given(st.lists(st.floats(-1, 1), max_size=40))
-def test_turning_the_values_round_turns_the_interval_round(values):
+def test_negated_values_negate_the_interval(values):
     one, other = ConfidenceSequence(), ConfidenceSequence()
     for value in values:
         one.observe(value)
@@ -72,7 +72,7 @@ def test_turning_the_values_round_turns_the_interval_round(values):
     assert one.interval().low == pytest.approx(-other.interval().high, abs=1e-6)
 
 
-def test_nothing_seen_is_nothing_known():
+def test_empty_sequence_has_the_full_interval():
     mean, low, high = ConfidenceSequence().interval()
     assert (mean, low, high) == pytest.approx((0, -1, 1))
 

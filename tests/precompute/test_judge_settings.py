@@ -66,7 +66,7 @@ VALUES = [
 @pytest.mark.parametrize(
     ("one", "other"), VALUES, ids=[type(one).__name__ + str(at) for at, (one, _) in enumerate(VALUES)]
 )
-def test_another_value_is_another_setting(one, other):
+def test_different_values_have_different_fingerprints(one, other):
     assert settings_seen_of(below(one)) == settings_seen_of(below(one))
     assert settings_seen_of(below(one)) != settings_seen_of(below(other))
     assert Judge([below(one)]).digest != Judge([below(other)]).digest
@@ -76,7 +76,7 @@ def extracting(function):
     return replace(below(1), extractor=function)
 
 
-def test_extractors_count_by_what_they_close_over_by_their_defaults_and_by_partials():
+def test_fingerprint_covers_closures_defaults_and_partials():
     def make(limit):
         return lambda segment: lines(segment) if limit else ()
 
@@ -109,7 +109,7 @@ class Counting:
         return Pass()
 
 
-def test_the_attributes_of_a_verifier_count_and_its_state_does_not():
+def test_fingerprint_covers_verifier_attributes_but_not_state():
     one, same, other = Counting(1), Counting(1), Counting(2)
     one.check(Claim(key="x", span=None))
     first, second, third = (replace(below(1), verifier=each) for each in (one, same, other))
@@ -117,7 +117,7 @@ def test_the_attributes_of_a_verifier_count_and_its_state_does_not():
     assert settings_seen_of(first) != settings_seen_of(third)
 
 
-def test_functions_that_call_each_other_come_to_an_end():
+def test_fingerprint_of_mutual_recursion_terminates():
     def even(number):
         return number == 0 or odd(number - 1)
 
@@ -127,13 +127,13 @@ def test_functions_that_call_each_other_come_to_an_end():
     assert settings_seen_of(below(even))
 
 
-def test_what_holds_itself_comes_to_an_end():
+def test_fingerprint_of_cyclic_value_terminates():
     ring: list[object] = []
     ring.append(ring)
     assert settings_seen_of(below(ring))
 
 
-def test_a_name_that_is_bound_later_comes_to_an_end():
+def test_fingerprint_of_later_bound_name_terminates():
     def check():
         return later
 
@@ -142,7 +142,7 @@ def test_a_name_that_is_bound_later_comes_to_an_end():
     assert settings_seen_of(below(check))
 
 
-def test_it_says_the_same_in_another_process():
+def test_fingerprint_is_stable_across_processes():
     program = (
         "from interwhen.registry import load_monitors; from interwhen.precompute._judge import Judge;"
         "print(Judge(['arithmetic']).digest)"

@@ -35,7 +35,7 @@ async def test_only_what_was_accepted_is_offered():
         assert item.cost.generated > 0
 
 
-async def test_the_same_again_is_not_made_again():
+async def test_equal_context_is_not_recomputed():
     store = Store()
     first = precomputer(store)
     await first.add("book", numbers(8))
@@ -47,7 +47,7 @@ async def test_the_same_again_is_not_made_again():
     assert other.producers[0].made == []
 
 
-async def test_an_old_reference_gets_nothing_and_a_reverted_one_all_of_it():
+async def test_reverted_edit_restores_ready_items():
     pre = precomputer()
     old = await pre.add("book", numbers(8))
     await pre.work()
@@ -62,7 +62,7 @@ async def test_an_old_reference_gets_nothing_and_a_reverted_one_all_of_it():
     assert await pre.work() == ()
 
 
-async def test_of_a_hundred_pieces_an_edit_of_one_makes_five_percent_anew_at_most():
+async def test_edit_recomputes_at_most_five_percent():
     pre = precomputer(producer=Sums(with_total))
     ref = await pre.add("book", numbers(100))
     all_of_it = len(await pre.work())
@@ -76,7 +76,7 @@ async def test_of_a_hundred_pieces_an_edit_of_one_makes_five_percent_anew_at_mos
         assert told(pre.ready(ref)) == right(with_total, pre.contexts["book"])
 
 
-async def test_an_edit_that_changes_nothing_stops_where_it_stops():
+async def test_unchanged_intermediate_result_stops_recomputation():
     pre = precomputer(producer=Sums(with_total))
     ref = await pre.add("book", numbers(10))
     await pre.work()
@@ -89,7 +89,7 @@ async def test_an_edit_that_changes_nothing_stops_where_it_stops():
     assert told(pre.ready(ref)) == right(with_total, pre.contexts["book"])
 
 
-async def test_what_was_not_read_does_not_count():
+async def test_edit_of_unread_piece_recomputes_nothing():
     def shape(context):
         return [Plan("a", ("p1",)), Plan("b", ("p0",), ("a",), lazy=True)]
 
@@ -111,7 +111,7 @@ async def test_what_was_not_read_does_not_count():
 
 
 @pytest.mark.parametrize("file", [False, True])
-async def test_what_is_ready_is_known_in_the_same_number_of_calls_however_much_it_is(loop, file, tmp_path):
+async def test_ready_takes_constant_number_of_calls(loop, file, tmp_path):
     def calls(work):
         count = 0
 
@@ -140,7 +140,7 @@ async def test_what_is_ready_is_known_in_the_same_number_of_calls_however_much_i
 
 
 @pytest.mark.parametrize("change", ["version", "model", "monitors"])
-async def test_what_others_made_or_judged_is_not_offered(change):
+async def test_items_of_other_settings_are_not_offered(change):
     store = Store()
     await (first := precomputer(store)).add("book", numbers(6))
     await first.work()
@@ -156,7 +156,7 @@ async def test_what_others_made_or_judged_is_not_offered(change):
     assert len(await other.work()) == 6
 
 
-async def test_edits_by_others_are_seen_and_conflicts_told():
+async def test_edits_by_others_are_seen_and_conflicts_reported():
     store = Store()
     one, two = precomputer(store), precomputer(store)
     ref = await one.add("book", numbers(6))
@@ -175,7 +175,7 @@ async def test_edits_by_others_are_seen_and_conflicts_told():
         await one.add("book", numbers(7), expect=generation)
 
 
-async def test_a_run_uses_what_is_ready_and_says_so():
+async def test_run_uses_ready_items_and_reports_them():
     def inject(items, model, prompt):
         facts = "\n".join(item.payload.text for item in items[:2])
         return Served(model, f"{facts}\n{prompt}", tuple(item.id for item in items[:2]))
@@ -201,7 +201,7 @@ async def test_a_run_uses_what_is_ready_and_says_so():
         assert result.ledger.total_tokens == result.ledger.kept + spent
 
 
-async def test_a_run_goes_on_from_its_journal_with_what_it_used(tmp_path):
+async def test_resumed_run_keeps_its_precomputed_items(tmp_path):
     pre = precomputer(serving=lambda items, model, prompt: Served(model, "with facts", (items[0].id,)))
     ref = await pre.add("book", numbers(12))
     await pre.work()
@@ -219,7 +219,7 @@ async def test_a_run_goes_on_from_its_journal_with_what_it_used(tmp_path):
 
 
 @pytest.mark.parametrize("wrong", ["raises", "strange item"])
-async def test_serving_that_goes_wrong_costs_the_reader_nothing(wrong, log):
+async def test_failing_serving_does_not_affect_the_run(wrong, log):
     def serving(items, model, prompt):
         return Served(model, "nonsense", ("no such item",)) if wrong == "strange item" else 1 / 0
 
@@ -235,7 +235,7 @@ async def test_serving_that_goes_wrong_costs_the_reader_nothing(wrong, log):
     ]
 
 
-async def test_a_long_text_is_cut_and_an_edit_leaves_the_other_pieces_alone():
+async def test_edit_leaves_other_pieces_of_long_text():
     pre, long = precomputer(), " and some words" * 90
     ref = await pre.add("book", f"the number 3{long}\n\nthe number 9{long}\n\n\nthe number 3{long}\n")
     assert len(pre.contexts["book"].context.pieces) == 3
@@ -247,7 +247,7 @@ async def test_a_long_text_is_cut_and_an_edit_leaves_the_other_pieces_alone():
     assert told(pre.ready(ref)) == right(per_piece, pre.contexts["book"])
 
 
-async def test_what_cannot_work_is_refused_at_once():
+async def test_invalid_arguments_are_refused_at_once():
     pre = precomputer()
     for call, said in (
         (lambda: pre.add("book", {"a": 1}), "must be a text under a name that is not empty, got 'a': 1"),

@@ -72,7 +72,7 @@ class Shared:
 
 
 @pytest.mark.parametrize("begins", [0.0, 0.03, 0.05, 0.06, 0.1, 0.17, 0.31, 0.5, 1.0])
-async def test_no_request_of_it_is_in_flight_while_a_run_has_the_model(begins):
+async def test_no_offline_request_runs_during_a_run(begins):
     shared = Shared()
     pre = precomputer(model=shared.model("offline"), debounce=0.2)
     ref = await pre.add("book", numbers(30))
@@ -93,7 +93,7 @@ async def test_no_request_of_it_is_in_flight_while_a_run_has_the_model(begins):
     assert pre.foreground_gate.preempted <= 1
 
 
-async def test_it_works_in_every_pause_that_is_long_enough():
+async def test_worker_uses_every_long_enough_pause():
     shared = Shared(pause=0.01)
     pre = precomputer(model=shared.model("offline"), debounce=0.2)
     ref = await pre.add("book", numbers(30))
@@ -108,7 +108,7 @@ async def test_it_works_in_every_pause_that_is_long_enough():
     assert done[0] > 0
 
 
-async def test_what_a_run_called_off_is_counted_and_gone_on_with():
+async def test_preempted_work_is_counted_and_continued():
     shared = Shared(pause=0.1)
     pre = precomputer(model=shared.model("offline"), debounce=0.0)
     await pre.add("book", {"p": "the number 3"})
@@ -135,7 +135,7 @@ async def test_what_a_run_called_off_is_counted_and_gone_on_with():
     assert spent.cost.requests == spent.slices == 2
 
 
-async def test_the_budget_is_for_a_context_and_outlives_the_process():
+async def test_budget_is_per_context_and_persistent():
     store = Store()
     pre = precomputer(store, token_budget=12)
     ref = await pre.add("book", numbers(30))
@@ -150,7 +150,7 @@ async def test_the_budget_is_for_a_context_and_outlives_the_process():
     assert told(more.ready(ref.__class__(more, "book", ref.digest))) == right(per_piece, more.contexts["book"])
 
 
-async def test_no_request_has_more_tokens_than_are_left():
+async def test_requests_are_limited_to_remaining_tokens():
     model = ToyModel()
     pre = precomputer(model=model, token_budget=10)
     await pre.add("book", numbers(30))
@@ -161,7 +161,7 @@ async def test_no_request_has_more_tokens_than_are_left():
     assert all(each > 0 for each in asked)
 
 
-async def test_a_second_request_after_the_last_token_is_refused():
+async def test_request_beyond_the_budget_is_refused():
     class Greedy(Sums):
         async def make(self, step, context):
             await context.ask("add 1 2")
@@ -176,7 +176,7 @@ async def test_a_second_request_after_the_last_token_is_refused():
     assert spending(pre.store, "book").discarded == done.cost.generated
 
 
-async def test_a_server_that_knows_no_end_is_left():
+async def test_endless_reply_is_cut_at_the_budget():
     def endless(request):
         while True:
             yield "1+1=2\n"
@@ -190,7 +190,7 @@ async def test_a_server_that_knows_no_end_is_left():
     assert pre.contexts["book"].current.items["sums::sum/p0"].payload.text.count("\n") == 40
 
 
-async def test_a_worker_that_is_ended_anywhere_is_gone_on_with():
+async def test_worker_killed_anywhere_can_continue():
     # The oracle: what an unbroken worker makes.
     whole = precomputer()
     ref = await whole.add("book", numbers(10))
@@ -217,7 +217,7 @@ async def test_a_worker_that_is_ended_anywhere_is_gone_on_with():
     assert tries == 20
 
 
-async def test_a_model_that_fails_is_asked_again_later_and_later(log):
+async def test_failing_model_is_retried_with_backoff(log):
     asked = []
 
     def script(request):
@@ -239,7 +239,7 @@ async def test_a_model_that_fails_is_asked_again_later_and_later(log):
     assert [entry["again_in"] for entry in log if entry["event"] == "step.failed"] == [1, 2, 4, 8]
 
 
-async def test_a_step_that_hangs_is_ended_and_the_next_one_done():
+async def test_hanging_step_ends_and_next_one_runs():
     class Hanging(Sums):
         async def make(self, step, context):
             if step.name == "sum/p0":
@@ -289,7 +289,7 @@ async def test_edits_by_another_process_wake_an_idle_worker():
     assert other.producers[0].made == []
 
 
-async def test_a_store_behind_a_network_is_trusted_for_a_while_only():
+async def test_remote_store_is_trusted_for_limited_time():
     class Far(MemoryShelf):
         blocks = True
 
@@ -314,7 +314,7 @@ async def test_one_precomputer_works_in_one_task():
             await pre.work()
 
 
-async def test_a_plan_that_breaks_on_an_edit_by_others_costs_its_own_context_only(log):
+async def test_plan_failing_after_edit_affects_own_context_only(log):
     class Fussy(Sums):
         def plan(self, context):
             if any(piece.name == "bad" for piece in context.pieces):
@@ -332,14 +332,14 @@ async def test_a_plan_that_breaks_on_an_edit_by_others_costs_its_own_context_onl
     assert {entry["context"] for entry in log if entry["event"] == "context.failed"} == {"a"}
 
 
-async def test_an_exception_in_the_block_comes_out_as_it_is():
+async def test_exception_in_idle_block_propagates_unchanged():
     pre = precomputer()
     with pytest.raises(ZeroDivisionError):
         async with pre.idle():
             raise ZeroDivisionError
 
 
-async def test_on_a_real_loop_with_a_file(loop, tmp_path):
+async def test_idle_work_completes_on_asyncio_with_file(loop, tmp_path):
     from interwhen.precompute import open_store
 
     store = open_store(f"file://{tmp_path}/store")
@@ -353,7 +353,7 @@ async def test_on_a_real_loop_with_a_file(loop, tmp_path):
     await pre.aclose()
 
 
-async def test_a_run_in_another_thread_ends_the_step_at_its_next_token(loop):
+async def test_run_in_another_thread_preempts_the_step(loop):
     shared = Shared(pause=0.02)
     pre = precomputer(model=shared.model("offline"))
     ref = await pre.add("book", numbers(200))

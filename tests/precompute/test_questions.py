@@ -32,7 +32,7 @@ def test_json_lines_have_the_field_question(tmp_path):
         read_questions(tmp_path / "none.txt")
 
 
-def test_marks_and_separators_of_unicode_are_read_as_such(tmp_path):
+def test_question_files_may_contain_unicode_separators(tmp_path):
     path = tmp_path / "asked.txt"
     path.write_text("\ufeffHow many?\r\nHow much?\r\n", encoding="utf-8")
     assert read_questions(path) == ["How many?", "How much?"]
@@ -65,7 +65,7 @@ async def test_a_folder_has_the_questions_of_its_journals(tmp_path):
         read_questions(tmp_path / "empty")
 
 
-def test_questions_go_to_the_producers_that_take_some():
+def test_questions_reach_only_producers_with_that_option():
     specs = with_questions(["prefixes:share=0.5", 'answers:anticipate=2,questions=["a?"]'], ["b?", "c?"])
     assert specs == [
         {"name": "prefixes", "share": "0.5"},
@@ -91,11 +91,11 @@ def test_questions_go_to_the_producers_that_take_some():
         ("answers:derivations=2", "got 'derivations' .a model that agrees with itself is no evidence"),
     ],
 )
-def test_an_option_that_no_producer_has_is_an_error(spec, why):
+def test_unknown_producer_option_is_an_error(spec, why):
     with pytest.raises(interwhen.InterwhenError, match=why):
         load_producers([spec])
 
 
-def test_questions_for_a_removed_producer_say_that_it_was_removed():
+def test_questions_for_removed_producer_are_refused():
     with pytest.raises(PluginError, match="got one that was removed"):
         with_questions(["facts"], ["Who?"])

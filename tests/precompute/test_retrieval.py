@@ -30,7 +30,7 @@ def manual(pages, seed=0):
     return "# Towns\n\n" + "\n\n".join(sections), facts
 
 
-def test_in_five_hundred_pages_the_passage_is_found_by_its_heading_and_its_words():
+def test_passages_are_retrieved_from_five_hundred_pages():
     text, facts = manual(500)
     assert len(text) > 1_000_000
     index = PassageIndex(pieces_of(text))
@@ -39,7 +39,7 @@ def test_in_five_hundred_pages_the_passage_is_found_by_its_heading_and_its_words
         assert any(fact in passage_of(piece) for piece in found), town
 
 
-def test_passages_are_few_and_fit():
+def test_passages_stay_within_their_budget():
     text, _ = manual(20)
     ranked = PassageIndex(pieces_of(text)).ranked("When was the bridge built?")
     found = within(ranked, most=3, budget=6000)
@@ -55,7 +55,7 @@ async def towns():
     return pre, await pre.add("towns", text), text, facts
 
 
-async def test_a_run_gets_the_passages_that_its_prompt_lacks(towns):
+async def test_run_gets_passages_missing_from_its_prompt(towns):
     pre, ref, text, facts = towns
     town, thing, fact = facts[7]
     question = f"When was the {thing} of {town} built?"
@@ -74,7 +74,7 @@ async def test_a_run_gets_the_passages_that_its_prompt_lacks(towns):
     assert "From the text:" not in prompt[: -len(question) - 10] or prompt.count(fact) == 1
 
 
-async def test_a_text_that_is_long_for_the_window_gives_only_its_passages(towns):
+async def test_text_too_long_for_window_gives_passages(towns):
     pre, ref, text, facts = towns
     town, thing, fact = facts[5]
     question = f"When was the {thing} of {town} built?"
@@ -86,7 +86,7 @@ async def test_a_text_that_is_long_for_the_window_gives_only_its_passages(towns)
     assert len(found) < 3000 + 100 < len(text)
 
 
-async def test_a_caller_may_want_fewer_characters_than_the_window_has(towns):
+async def test_caller_may_limit_passage_length(towns):
     pre, ref, text, facts = towns
     town, thing, fact = facts[5]
     question = f"When was the {thing} of {town} built?"
@@ -107,12 +107,12 @@ async def test_a_caller_may_want_fewer_characters_than_the_window_has(towns):
     [("plain", 1500), ("", 1500), ("\u4e2d\u6587" * 50, 500), ("na\u00efve text " * 100, 1200)],
     ids=["ascii", "empty", "chinese", "latin"],
 )
-def test_a_text_in_another_script_gets_less_room(text, room):
+def test_text_in_other_script_gets_fewer_characters(text, room):
     assert characters_in(1000, text) == pytest.approx(room, abs=100)
     assert characters_in(None, text) == pytest.approx(room * 16.384, rel=0.1)
 
 
-async def test_nothing_is_put_before_a_question_about_something_else(towns):
+async def test_unrelated_question_gets_no_passage(towns):
     pre, ref, _, _ = towns
     async with pre.run("Zyzzyva?", context=ref) as run:
         result = await run.drain()

@@ -66,7 +66,7 @@ async def live(books, precomputer, ref, queries):
 
 
 @pytest.mark.parametrize(("helps", "stage"), [(True, "kept"), (False, "demoted")], ids=["helps", "harms"])
-async def test_what_pays_is_kept_and_what_harms_is_dropped(helps, stage):
+async def test_helpful_item_is_kept_and_harmful_one_dropped(helps, stage):
     books, precomputer, ref = await prepared(model(helps=helps), Store(MemoryShelf()), rule=GateRule(share=1.0))
     used = await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
@@ -76,7 +76,7 @@ async def test_what_pays_is_kept_and_what_harms_is_dropped(helps, stage):
     assert record.served == sum(used)
 
 
-async def test_each_pair_has_both_ways_and_says_which_one_nobody_waited_for():
+async def test_each_pair_has_both_arms_and_names_shadow():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()))
     await live(books, precomputer, ref, 3)
     (record,) = books.records.values()
@@ -88,7 +88,7 @@ async def test_each_pair_has_both_ways_and_says_which_one_nobody_waited_for():
     assert record.beside > 0
 
 
-async def test_the_books_are_read_again_by_the_next_process():
+async def test_next_process_reads_saved_records():
     store = Store(MemoryShelf())
     books, precomputer, ref = await prepared(model(helps=True), store)
     await live(books, precomputer, ref, 2)
@@ -99,7 +99,7 @@ async def test_the_books_are_read_again_by_the_next_process():
     assert again.records != {}
 
 
-async def test_two_writers_lose_nothing():
+async def test_concurrent_writers_lose_no_record():
     shelf = MemoryShelf()
     one, first, ref = await prepared(model(helps=True), Store(shelf))
     other, second, there = await prepared(model(helps=True), Store(shelf))
@@ -113,14 +113,14 @@ async def test_two_writers_lose_nothing():
     assert len(record.pairs) == 5
 
 
-async def test_a_run_that_nothing_was_ready_for_is_no_news():
+async def test_run_without_ready_items_records_nothing():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()))
     await ask(books, precomputer, ref, "How warm is it?")
     assert books.records == {}
     assert books.waiting == 0
 
 
-async def test_a_half_waits_until_somebody_settles_it():
+async def test_second_arm_waits_for_settle():
     found = model(helps=True)
     books, precomputer, ref = await prepared(found, Store(MemoryShelf()))
     asked = len(found.requests)
@@ -130,7 +130,7 @@ async def test_a_half_waits_until_somebody_settles_it():
     assert (len(found.requests), books.waiting) == (asked + 2, 0)
 
 
-async def test_a_server_that_fails_says_nothing_about_an_item():
+async def test_server_failure_says_nothing_about_an_item():
     fails = [False]
     usual = model(helps=True)
 
@@ -149,7 +149,7 @@ async def test_a_server_that_fails_says_nothing_about_an_item():
     assert (record.queries, record.pairs, books.waiting) == (1, [], 0)
 
 
-async def test_settle_makes_no_more_second_runs_than_asked_for_if_the_server_fails():
+async def test_settle_is_bounded_when_the_server_fails():
     fails = [False]
     usual = model(helps=True)
 
@@ -169,7 +169,7 @@ async def test_settle_makes_no_more_second_runs_than_asked_for_if_the_server_fai
     assert books.waiting == 0
 
 
-async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
+async def test_worth_has_intervals_at_both_weights():
     books, precomputer, ref = await prepared(model(helps=True), Store(MemoryShelf()), rule=GateRule(share=1.0))
     await live(books, precomputer, ref, 30)
     (record,) = books.records.values()
@@ -183,7 +183,7 @@ async def test_what_an_item_is_worth_comes_with_an_interval_at_both_weights():
     assert found.break_even == pytest.approx(record.offline_tokens / found.saving)
 
 
-async def test_nothing_is_known_of_an_item_before_its_first_pair():
+async def test_worth_is_unknown_before_the_first_pair():
     found = worth(type("", (), {"pairs": [], "offline_tokens": 5})(), GateRule())
     assert found.break_even is None
 
@@ -193,7 +193,7 @@ def test_a_run_without_a_limit_cannot_be_weighed():
         Savings(Store(MemoryShelf()), limit=0)
 
 
-async def test_newer_pairs_that_push_one_out_while_it_is_settled_stay(monkeypatch):
+async def test_pairs_arriving_during_settle_are_kept(monkeypatch):
     monkeypatch.setattr(_savings, "_PENDING", 1)
     usual, newer = model(helps=True), []
 
@@ -211,7 +211,7 @@ async def test_newer_pairs_that_push_one_out_while_it_is_settled_stay(monkeypatc
     assert books.waiting == 0
 
 
-async def test_a_stored_answer_is_kept_after_its_first_pairs():
+async def test_helpful_stored_answer_is_kept():
     store, found = Store(MemoryShelf()), model(helps=True)
     books = Savings(store, limit=100, seed=7, rule=GateRule(share=1.0))
     pre = Precomputer(store, found, [sources()], producers=[answers(questions=[QUESTION])], debounce=0.0, serving=books)

@@ -49,7 +49,7 @@ async def run(precomputer, ref, prompt, **options):
 
 
 @pytest.mark.parametrize("prompt", [WHO, f"  {WHO}\n", compose(TEXT, WHO)], ids=["question", "spaced", "whole"])
-async def test_the_very_question_gets_the_stored_answer_and_no_token_is_generated(prompt):
+async def test_same_question_gets_stored_answer_without_tokens(prompt):
     found = model()
     precomputer, ref = await prepared(found)
     asked = len(found.requests)
@@ -62,14 +62,14 @@ async def test_the_very_question_gets_the_stored_answer_and_no_token_is_generate
     assert len(result.precomputed) == 1
 
 
-async def test_a_stored_answer_is_verified_again_for_the_reader():
+async def test_stored_answer_is_verified_again():
     precomputer, ref = await prepared(model())
     result = await run(precomputer, ref, compose(TEXT, WHO))
     assert result.status == "verified"
     assert result.text == SAID
 
 
-async def test_a_stored_answer_that_the_readers_monitors_refute_is_gone_on_with_by_the_model():
+async def test_refuted_stored_answer_is_continued_by_the_model():
     found = model()
     precomputer, ref = await prepared(found)
     asked = len(found.requests)
@@ -91,7 +91,7 @@ async def test_another_question_gets_no_stored_answer(question):
     assert len(found.requests) == asked + 1
 
 
-async def test_what_the_gate_does_not_allow_is_not_used():
+async def test_item_refused_by_gate_is_not_used():
     found = model()
     precomputer, ref = await prepared(found, allows=lambda _item: False)
     result = await run(precomputer, ref, compose(TEXT, WHO), monitors=[])
@@ -111,7 +111,7 @@ class Others:
         return Proposal(payload=Payload(SAID, b"\x00not ours"), prompt=f"{context.read('people')}\n{WHO}")
 
 
-async def test_answers_of_other_producers_without_their_question_are_not_used():
+async def test_answers_without_their_question_are_not_served():
     found = model()
     precomputer = Precomputer(Store(MemoryShelf()), found, [sources()], producers=[Others()], debounce=0.0)
     ref = await precomputer.add("people", {"people": TEXT})
@@ -122,7 +122,7 @@ async def test_answers_of_other_producers_without_their_question_are_not_used():
     assert result.precomputed == ()
 
 
-def test_lines_before_the_question_stand_in_the_last_turn_of_the_user():
+def test_added_lines_precede_the_last_user_turn():
     turns = (Message("system", "Be brief."), Message("user", "Who?"), Message("assistant", "Hm."))
     assert before_question("Who?", "A line.") == "A line.\n\nWho?"
     assert before_question(turns, "A line.")[1].content == "A line.\n\nWho?"
@@ -143,7 +143,7 @@ def test_the_question_is_the_last_line():
     ],
     ids=["earlier turns", "instructions", "two turns"],
 )
-async def test_a_question_inside_of_something_else_is_another_one(before):
+async def test_question_inside_longer_text_is_another_question(before):
     precomputer, ref = await prepared(model())
     served = ref.serve(precomputer.model, (*before, Message("user", WHO)))
     kinds = {item.key.kind for item in precomputer.ready(ref) if item.id in served.items}

@@ -60,12 +60,12 @@ def _entry_of(good):
 
 
 @FLIPS
-def test_each_bit_of_an_entry(record_property, log):
+def test_flipped_bit_in_entry_is_a_miss(record_property, log):
     each_damage(damages, record_property, log)
 
 
 @CUTS
-def test_each_length_of_an_entry(record_property, log):
+def test_truncated_entry_is_a_miss(record_property, log):
     each_damage(cuts, record_property, log)
 
 
@@ -97,18 +97,18 @@ def document_damage(damaged, record_property, log):
 
 
 @FLIPS
-def test_each_bit_of_a_document(record_property, log):
+def test_flipped_bit_in_document_is_detected(record_property, log):
     document_damage(damages, record_property, log)
 
 
 @CUTS
-def test_each_length_of_a_document(record_property, log):
+def test_truncated_document_is_detected(record_property, log):
     document_damage(cuts, record_property, log)
 
 
 @pytest.mark.fault("P6", injected="a sealed entry without a document", happens="left out, quarantine and a warning")
 @pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x92\xa1\xff\xc4\x00", msgspec.msgpack.encode({"name": "d"})])
-def test_a_document_that_cannot_be_decoded(payload, log):
+def test_undecodable_document_is_quarantined(payload, log):
     shelf = MemoryShelf()
     store = Store(shelf)
     store.commit("d", b"", expect=0)
@@ -122,7 +122,7 @@ def test_a_document_that_cannot_be_decoded(payload, log):
 
 
 @pytest.mark.fault("P6", injected="an entry under another name", happens="a miss, quarantine and a warning")
-def test_an_entry_under_another_name(log):
+def test_entry_under_wrong_name_is_quarantined(log):
     shelf = MemoryShelf()
     store = Store(shelf)
     one, two = item(1), item(2)
@@ -138,7 +138,7 @@ def test_an_entry_under_another_name(log):
     ("schema", "hint"),
     [(1, "an older version of interwhen; delete this store"), (99, "a newer version of interwhen; update")],
 )
-def test_a_store_of_another_version_is_refused_and_not_changed(schema, hint, monkeypatch, log):
+def test_store_of_other_version_is_refused_unchanged(schema, hint, monkeypatch, log):
     shelf = MemoryShelf()
     good = item()
     monkeypatch.setattr(framing_module, "SCHEMA", schema)
@@ -223,7 +223,7 @@ SQLITE_FLIPS = pytest.mark.fault(
 
 
 @SQLITE_FLIPS
-def test_bits_of_a_sqlite_file(quick_path, record_property, log):
+def test_sampled_bit_flips_in_sqlite_are_misses(quick_path, record_property, log):
     def changes(whole):
         for at in range(0, len(whole), 15):
             changed = bytearray(whole)
@@ -238,7 +238,7 @@ def test_bits_of_a_sqlite_file(quick_path, record_property, log):
 
 @pytest.mark.slow
 @SQLITE_FLIPS
-def test_every_eighth_byte_of_a_sqlite_file(quick_path, record_property, log):
+def test_bit_flips_in_sqlite_are_misses(quick_path, record_property, log):
     def changes(whole):
         for at in range(len(whole)):
             changed = bytearray(whole)
@@ -256,7 +256,7 @@ def test_every_eighth_byte_of_a_sqlite_file(quick_path, record_property, log):
     injected="the SQLite file cut short",
     happens="a reader gets what was written, or nothing; the file is renamed if SQLite cannot read it",
 )
-def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
+def test_truncated_sqlite_file_is_a_miss(quick_path, record_property, log):
     tries, missed, refused = sqlite_damage(
         quick_path, lambda whole: (whole[:at] for at in range(0, len(whole), 37)), log
     )
@@ -266,7 +266,7 @@ def test_lengths_of_a_sqlite_file(quick_path, record_property, log):
 
 
 @pytest.mark.fault("P6", injected="files of the log cut short", happens="a reader gets what was written, or nothing")
-def test_lengths_of_the_log(quick_path, record_property, log):
+def test_truncated_sqlite_log_gives_no_wrong_item(quick_path, record_property, log):
     source = quick_path / "source.db"
     store = Store(SqliteShelf(source, page_size=512))
     for number in range(2):
@@ -288,7 +288,7 @@ def test_lengths_of_the_log(quick_path, record_property, log):
     record_property("tries", tries)
 
 
-def test_a_ruined_file_is_put_aside_and_not_deleted(tmp_path, log):
+def test_damaged_file_is_moved_aside(tmp_path, log):
     path = tmp_path / "store.db"
     filled(path)
     ruin = path.read_bytes()[:700]
@@ -301,7 +301,7 @@ def test_a_ruined_file_is_put_aside_and_not_deleted(tmp_path, log):
 
 
 @pytest.mark.parametrize("content", [b"# a README\n", b"\x7fELF" + bytes(500)])
-def test_somebody_elses_file_is_refused_and_left_alone(tmp_path, content):
+def test_foreign_file_is_refused_and_unchanged(tmp_path, content):
     path = tmp_path / "mine"
     path.write_bytes(content)
     with pytest.raises(StoreError, match="must be a store or not exist"):
@@ -310,7 +310,7 @@ def test_somebody_elses_file_is_refused_and_left_alone(tmp_path, content):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_another_programs_database_is_refused(tmp_path):
+def test_foreign_database_is_refused(tmp_path):
     import sqlite3
 
     path = tmp_path / "theirs.db"
@@ -323,7 +323,7 @@ def test_another_programs_database_is_refused(tmp_path):
 
 
 @CUTS
-def test_each_length_of_a_file_below_a_url(tmp_path, record_property, log):
+def test_truncated_file_below_url_is_a_miss(tmp_path, record_property, log):
     url = f"file://{tmp_path / 'shared'}"
     store = Store(FsspecShelf(url))
     good = item()

@@ -52,13 +52,13 @@ async def test_a_context_serves_its_answer_and_says_so(source):
     assert (served.use.used, served.use.why) == ("none", "nothing fits the question")
 
 
-async def test_a_run_of_another_model_gets_nothing_and_is_told_why(source):
+async def test_run_of_another_model_gets_nothing_with_reason(source):
     served = source.open("wages").serve(named("other"), QUESTION)
     assert (served.items, served.use.used) == ((), "unavailable")
     assert served.use.why == "it was prepared for the model 'm'"
 
 
-async def test_a_context_that_does_not_exist_is_an_error(source, tmp_path):
+async def test_unknown_context_is_an_error(source, tmp_path):
     with pytest.raises(UnknownContext, match="context 'sages' must be in the store"):
         source.open("sages")
     with pytest.raises(UsageError, match=r"must exist, got no file '.*no\.db'"):
@@ -76,7 +76,7 @@ async def test_a_lookup_takes_less_than_a_millisecond(source):
     assert sorted(took)[25] < 0.001
 
 
-async def test_a_locked_store_costs_the_context_and_no_time(source, tmp_path, log):
+async def test_locked_store_does_not_delay_serving(source, tmp_path, log):
     context, model = source.open("wages"), named("m")
     other = sqlite3.connect(tmp_path / "s.db", isolation_level=None)
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -95,7 +95,7 @@ async def test_a_locked_store_costs_the_context_and_no_time(source, tmp_path, lo
     assert context.serve(model, QUESTION).use.used == "answer"
 
 
-async def test_items_are_deleted_only_for_a_context_that_exists(source, tmp_path):
+async def test_items_are_evicted_only_for_existing_context(source, tmp_path):
     store = open_place(str(tmp_path / "s.db"))
     try:
         ids = tuple(item.id for item in store.items())
@@ -108,7 +108,7 @@ async def test_items_are_deleted_only_for_a_context_that_exists(source, tmp_path
         store.close()
 
 
-async def test_what_a_worker_adds_later_is_served_once_a_thread_has_read_it(source, tmp_path, monkeypatch):
+async def test_later_items_are_served_after_refresh(source, tmp_path, monkeypatch):
     context, model = source.open("wages"), named("m")
     with_store = open_place(str(tmp_path / "s.db"))
     evict(with_store, "wages", tuple(item.id for item in with_store.items()))
@@ -121,7 +121,7 @@ async def test_what_a_worker_adds_later_is_served_once_a_thread_has_read_it(sour
     until(lambda: context.serve(model, QUESTION).use.used == "answer")
 
 
-async def test_a_store_that_cannot_be_read_is_said_and_tried_again(source, tmp_path, monkeypatch):
+async def test_unreadable_store_is_reported_and_retried(source, tmp_path, monkeypatch):
     place = Path(tmp_path / "s.db")
     place.rename(tmp_path / "away.db")
     place.write_bytes(b"GIF89a" * 100)
@@ -139,7 +139,7 @@ async def test_a_store_that_cannot_be_read_is_said_and_tried_again(source, tmp_p
         fresh.close()
 
 
-async def test_a_text_in_a_prompt_is_recognised_by_the_context_that_it_is(tmp_path):
+async def test_context_is_recognized_by_its_text(tmp_path):
     long = "\n\n".join(f"The {word} shelf has {at + 2} books." for at, word in enumerate(["red", "blue", "green"]))
     await prepare(tmp_path / "s.db", "wages", text=f"{TEXT}\n\n{long}")
     source = StoredContexts(str(tmp_path / "s.db"))

@@ -65,7 +65,7 @@ async def test_a_basis_that_is_not_enough_is_refused(kind, basis, asks, said):
         ({}, "raise", "ZeroDivisionError"),
     ],
 )
-async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
+async def test_failing_producer_costs_only_its_step(step, act, said):
     async def does(step, context):
         match act:
             case "read":
@@ -82,7 +82,7 @@ async def test_a_producer_that_goes_wrong_costs_its_own_step(step, act, said):
 
 
 @pytest.mark.parametrize("way", ["ask", "work_out"])
-async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again(way):
+async def test_overlong_prompt_is_stored_as_nothing(way):
     def refused(request):
         raise ContextOverflow("the context window has 100 tokens", status=400)
 
@@ -110,14 +110,14 @@ async def test_a_prompt_that_is_too_long_is_stored_as_nothing_and_not_sent_again
         ("  \n", "unknown"),
     ],
 )
-async def test_a_line_that_nobody_checked_is_not_accepted(text, outcome):
+async def test_unchecked_line_is_not_accepted(text, outcome):
     async def does(step, context):
         return Proposal(payload=Payload(text))
 
     assert (await ended(does)).outcome == outcome
 
 
-async def test_without_monitors_nothing_is_accepted():
+async def test_unmonitored_items_are_not_accepted():
     pre = precomputer()
     bare = type(pre)(pre.store, pre.model, [], producers=[Sums()], debounce=0.0)
     ref = await bare.add("book", numbers(8))
@@ -134,7 +134,7 @@ async def test_without_monitors_nothing_is_accepted():
         ([Step(name="a", premises=("b",)), Step(name="b", premises=("a",))], "must not form a cycle, got"),
     ],
 )
-async def test_a_plan_that_cannot_be_followed_is_refused_by_name(steps, said):
+async def test_invalid_plan_is_refused_naming_its_producer(steps, said):
     producer = Odd(None)
     producer.plan = lambda context: steps
     pre = precomputer(producer=producer)
@@ -142,7 +142,7 @@ async def test_a_plan_that_cannot_be_followed_is_refused_by_name(steps, said):
         await pre.add("book", {"a": "1"})
 
 
-async def test_guesses_guide_their_own_producer_and_nobody_else():
+async def test_guesses_are_visible_only_to_their_producer():
     seen = {}
 
     def producer(name, kind):

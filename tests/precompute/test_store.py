@@ -39,7 +39,7 @@ def shelf(request, tmp_path):
 
 
 class TestEveryShelf:
-    def test_it_keeps_what_it_is_given_and_creates_once(self, shelf):
+    def test_shelf_keeps_entries_and_creates_once(self, shelf):
         assert shelf.read("items/a/1") is None
         assert shelf.names("items") == []
         assert shelf.create("items/a/1", b"one")
@@ -56,7 +56,7 @@ class TestEveryShelf:
         assert shelf.create("items/a/1", b"")
         assert shelf.read("items/a/1") == b""
 
-    def test_of_many_who_create_one_succeeds(self, shelf):
+    def test_one_of_many_concurrent_creates_succeeds(self, shelf):
         won = []
         start = threading.Barrier(6)
 
@@ -72,7 +72,7 @@ class TestEveryShelf:
         assert sorted(at for at, _ in won) == list(range(8))
         assert all(shelf.read(f"items/x/{at}") == bytes([number]) for at, number in won)
 
-    def test_documents_go_on_by_one_and_only_from_what_was_read(self, shelf):
+    def test_documents_advance_one_generation_per_commit(self, shelf):
         store = Store(shelf)
         assert store.document("d").generation == store.generation("d") == 0
         with pytest.raises(StoreConflict, match="no longer at generation 3"):
@@ -89,7 +89,7 @@ class TestEveryShelf:
         assert store.documents("d") == ("d",)
         assert store.documents("") == ("d", "e")
 
-    def test_a_change_is_made_again_if_another_writer_was_first(self, shelf):
+    def test_conflicting_update_is_retried(self, shelf):
         store, seen = Store(shelf), []
 
         def change(old):
@@ -102,7 +102,7 @@ class TestEveryShelf:
         assert seen == [None, b"theirs"]
         assert store.update("d", lambda _old: None) == Document(2, b"theirs, ours")
 
-    def test_a_change_that_is_never_first_is_given_up(self, shelf):
+    def test_repeatedly_conflicting_update_is_abandoned(self, shelf):
         store = Store(shelf)
 
         def change(_old):
@@ -112,7 +112,7 @@ class TestEveryShelf:
         with pytest.raises(StoreError, match="changed it 32 times in a row"):
             store.update("d", change)
 
-    def test_counters_of_many_threads_lose_nothing(self, shelf):
+    def test_concurrent_commits_lose_no_update(self, shelf):
         store = Store(shelf)
 
         def add():
@@ -132,7 +132,7 @@ class TestEveryShelf:
             thread.join(60)
         assert store.document("n").data == b"20"
 
-    def test_items_are_written_once_and_the_newest_of_a_slot_are_kept(self, shelf):
+    def test_items_are_immutable_and_slots_keep_newest(self, shelf):
         store = Store(shelf)
         first = store.put(item())
         assert store.put(replace(item(), payload=Payload("another"))) == first
@@ -172,7 +172,7 @@ def test_stores_are_opened_by_their_place(tmp_path, monkeypatch):
         open_store("memory://x")
 
 
-def test_a_file_system_that_cannot_create_exclusively_is_refused(tmp_path):
+def test_file_system_without_exclusive_create_is_refused(tmp_path):
     place = f"dir::file://{tmp_path}/x"
     with pytest.raises(StoreError, match=r"two writers could overwrite each other: set one_writer=True"):
         open_store(place)
@@ -252,7 +252,7 @@ def place_of(kind, tmp_path):
     happens="each entry is that of one of them, whole; each compare-and-swap counts once",
 )
 @pytest.mark.parametrize("kind", ["sqlite", "file url"])
-def test_two_processes_write(kind, tmp_path, writer, record_property):
+def test_two_writing_processes_lose_no_update(kind, tmp_path, writer, record_property):
     place = place_of(kind, tmp_path)
     both = [writer(place, 40, name) for name in "ab"]
     for process in both:
@@ -278,7 +278,7 @@ def test_two_processes_write(kind, tmp_path, writer, record_property):
     "P6", injected="SIGKILL of a process that writes", happens="each entry is there and whole, or not there"
 )
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("file url", marks=pytest.mark.slow)])
-def test_a_kill_in_the_middle_of_writing(kind, tmp_path, writer, record_property, log):
+def test_killed_writer_loses_no_confirmed_item(kind, tmp_path, writer, record_property, log):
     place = place_of(kind, tmp_path)
     told = 0
     for turn in range(2):
@@ -301,7 +301,7 @@ def test_a_kill_in_the_middle_of_writing(kind, tmp_path, writer, record_property
     record_property("tries", 2)
 
 
-def test_no_look_up_waits_for_a_write_that_waits_for_another_process(tmp_path, monkeypatch):
+def test_lookup_does_not_wait_for_blocked_write(tmp_path, monkeypatch):
     monkeypatch.setitem(SqliteShelf._do.__kwdefaults__, "seconds", 100.0)  # longer than the look-ups take
     path = tmp_path / "store.db"
     shelf = SqliteShelf(path)
@@ -369,7 +369,7 @@ class TestOtherWriters:
         self.forge(store.shelf, **change)
         assert store.get(item().id) is None
 
-    def test_an_evicted_item_may_be_made_again(self, shelf):
+    def test_evicted_item_can_be_stored_again(self, shelf):
         worker, reader = Store(shelf), Store(shelf)
         worker.put(item())
         assert reader.candidates(item().key.slot) == (item(),)
@@ -381,7 +381,7 @@ class TestOtherWriters:
 
     @pytest.mark.skipif(os.name != "posix", reason="modes are those of POSIX")
     @pytest.mark.parametrize("which", ["file", "folder", "owner"])
-    def test_a_file_that_others_can_write_needs_a_key(self, tmp_path, monkeypatch, which):
+    def test_file_writable_by_others_needs_a_key(self, tmp_path, monkeypatch, which):
         path = tmp_path / "s.db"
         open_store(path).close()
         match which:
@@ -397,7 +397,7 @@ class TestOtherWriters:
             open_store(path)
         open_store(path, key=TestKeys.KEY).close()
 
-    def test_a_shared_place_without_a_key_is_warned_about(self, tmp_path, log):
+    def test_shared_store_without_key_logs_a_warning(self, tmp_path, log):
         for key in (None, TestKeys.KEY):
             open_store(f"file://{tmp_path}/shared", key=key).close()
             open_store(tmp_path / f"{key}.db", key=key).close()
@@ -420,14 +420,14 @@ class TestKeys:
         for store in stores:
             store.close()
 
-    def test_what_is_sealed_with_the_key_is_served(self, opened):
+    def test_item_sealed_with_the_key_is_served(self, opened):
         with_key = opened(key=self.KEY)
         kept = with_key.put(item())
         assert with_key.get(kept.id) == kept
         assert opened(key=self.KEY.encode()).get(kept.id) == kept
 
     @pytest.mark.fault("G14", injected="an item written without the key of its store", happens="a miss, quarantined")
-    def test_what_others_have_written_is_a_miss_and_can_be_made_again(self, opened):
+    def test_item_with_foreign_seal_is_a_miss(self, opened):
         for other in (opened(), opened(key="another key, long enough")):
             forged = other.put(item())
             ours = opened(key=self.KEY)
@@ -437,7 +437,7 @@ class TestKeys:
             assert ours.get(forged.id) is not None
             ours.evict(forged.id)
 
-    def test_without_the_key_nothing_is_touched(self, opened):
+    def test_sealed_store_without_key_is_unchanged(self, opened):
         kept = opened(key=self.KEY).put(item())
         with pytest.raises(StoreError, match="sealed with a key"):
             opened().get(kept.id)

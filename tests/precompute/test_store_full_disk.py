@@ -27,7 +27,7 @@ class FullShelf(MemoryShelf):
 
 
 @pytest.mark.parametrize("full", ["items", "documents"])
-async def test_a_step_that_cannot_be_stored_is_tried_again_ever_more_rarely(full):
+async def test_unstorable_step_is_retried_with_backoff(full):
     shelf, model = FullShelf(), ToyModel()
     pre = precomputer(Store(shelf), model=model)
     await pre.add("book", numbers(1))
@@ -40,7 +40,7 @@ async def test_a_step_that_cannot_be_stored_is_tried_again_ever_more_rarely(full
     assert list(pre.contexts["book"].current.items) == ["sums::sum/p0"]
 
 
-async def test_what_could_not_be_written_down_counts_all_the_same():
+async def test_unrecorded_spending_still_counts():
     shelf, model = FullShelf(), ToyModel()
     pre = precomputer(Store(shelf), model=model, token_budget=3)
     await pre.add("book", numbers(30))

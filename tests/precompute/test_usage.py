@@ -15,7 +15,7 @@ TEXT = {
 }
 
 
-async def test_questions_of_runs_and_of_files_are_counted_together():
+async def test_run_and_file_questions_are_counted_together():
     store = Store(MemoryShelf())
     pre = Precomputer(store, ScriptedModel(["Yes."]), [], producers=[answers()], debounce=0.0, notes_questions=True)
     ref = await pre.add("animals", TEXT)
@@ -27,7 +27,7 @@ async def test_questions_of_runs_and_of_files_are_counted_together():
     assert seen_questions(store, "animals") == {"How heavy is the dog?": 1, "Is the dog heavy?": 3, "And the bee?": 1}
 
 
-async def test_a_question_that_is_no_text_does_not_end_the_work():
+async def test_question_with_invalid_text_does_not_stop_work():
     model = ScriptedModel(["Yes."])
     pre = Precomputer(Store(), model, [], producers=[answers(questions=["Who?"])], debounce=0.0, notes_questions=True)
     ref = await pre.add("animals", TEXT)
@@ -38,7 +38,7 @@ async def test_a_question_that_is_no_text_does_not_end_the_work():
     assert seen_questions(pre.store, "animals") == {"Is the emu heavy?": 1}
 
 
-async def test_without_questions_the_order_is_that_of_the_plan():
+async def test_without_questions_plan_order_is_used():
     pre = precomputer(producer=Sums(per_piece))
     await pre.add("book", numbers(5))
     assert [done.step for done in await pre.work()] == [f"sums::sum/p{at}" for at in range(5)]
@@ -54,7 +54,7 @@ async def test_questions_are_kept_only_where_this_was_chosen():
     assert seen_questions(store, "animals") == {}
 
 
-def test_counts_of_two_processes_add_up_and_a_file_counts_once():
+def test_question_counts_add_up_across_processes():
     store = Store(MemoryShelf())
     one, other = QuestionLog(store), QuestionLog(store)
     for log in (one, other):
@@ -91,7 +91,7 @@ def test_questions_survive_a_store_that_fails():
     assert seen_questions(store, "book") == seen_questions(store, "film") == {"Why?": 1}
 
 
-async def test_the_store_is_closed_even_if_the_noted_questions_cannot_be_written():
+async def test_store_closes_despite_unwritable_questions():
     class Failing(Store):
         is_closed = False
 
@@ -109,7 +109,7 @@ async def test_the_store_is_closed_even_if_the_noted_questions_cannot_be_written
     assert store.is_closed
 
 
-async def test_the_most_frequent_noted_questions_are_answered_ahead_of_time():
+async def test_most_frequent_questions_are_answered_ahead():
     store = Store(MemoryShelf())
     note_questions(store, "animals", ["rare?", "often?", "often?", "given?", "given?", "given?"])
     pre = Precomputer(store, ScriptedModel([""]), [], producers=[answers(questions=["given?"], seen=1)], debounce=0.0)
@@ -120,7 +120,7 @@ async def test_the_most_frequent_noted_questions_are_answered_ahead_of_time():
     assert b"often?" in planned[1]
 
 
-def test_a_question_that_is_noted_while_another_thread_saves_is_not_lost():
+def test_question_logged_during_save_is_not_lost():
     store = Store(MemoryShelf())
     log = QuestionLog(store)
     log.note("animals", "And the dog?")

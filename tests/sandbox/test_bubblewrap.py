@@ -21,7 +21,7 @@ def bwrap(tmp_path, monkeypatch):
     return put
 
 
-def test_it_is_not_installed(tmp_path, monkeypatch):
+def test_missing_bubblewrap_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(_process, "_PROBED", {})
     guarantees = ProcessSandbox(isolation="bubblewrap").probe()
@@ -34,7 +34,7 @@ def test_it_is_not_installed(tmp_path, monkeypatch):
         pytest.fail("entered")
 
 
-def test_it_may_not_make_namespaces(bwrap):
+def test_forbidden_namespaces_are_refused(bwrap):
     bwrap("echo 'bwrap: No permissions to create new namespace' >&2; exit 1")
     with (
         pytest.raises(SandboxUnavailable, match="No permissions to create new namespace") as raised,
@@ -44,7 +44,7 @@ def test_it_may_not_make_namespaces(bwrap):
     assert raised.value.sandbox == "bubblewrap"
 
 
-def test_a_namespace_that_it_did_not_make_is_not_promised(bwrap):
+def test_namespace_made_by_others_is_not_promised(bwrap):
     real = shutil.which("bwrap")
     if real is None or ProcessSandbox(isolation="bubblewrap").probe().missing:
         pytest.skip("no bubblewrap here")

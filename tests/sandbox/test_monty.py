@@ -18,21 +18,21 @@ def sandbox():
 
 
 @pytest.mark.parametrize("value", [None, True, 0, 10**30, 1.5, 'ä\n"\\', [], [1, [2, {"a": None}]], {"": {}}])
-def test_json_goes_in_and_out(sandbox, value):
+def test_json_arguments_round_trip(sandbox, value):
     outcome = sandbox.run_sync(Call(source="def same(x): return x", function="same", arguments=(value,)), CALM)
     assert isinstance(outcome, Returned)
     assert outcome.value == value
     assert outcome.record.stdout == ""
 
 
-def test_what_is_printed_is_not_the_value(sandbox):
+def test_output_is_separate_from_the_value(sandbox):
     source = "import sys\ndef f():\n    print('out')\n    print('err', file=sys.stderr)\n    return 'value'"
     outcome = sandbox.run_sync(Call(source=source, function="f"), CALM)
     assert isinstance(outcome, Returned)
     assert (outcome.value, outcome.record.stdout, outcome.record.stderr) == ("value", "out\n", "err\n")
 
 
-def test_calls_share_nothing(sandbox):
+def test_calls_share_no_state(sandbox):
     assert isinstance(sandbox.run_sync(Script(source="kept = 1"), CALM), Returned)
     for _ in range(4):  # any worker
         outcome = sandbox.run_sync(Script(source="print(kept)"), CALM)
@@ -57,7 +57,7 @@ def test_a_function_that_returns_no_json_has_crashed(sandbox, source, reason):
     assert outcome.reason.startswith(reason)
 
 
-def test_a_value_that_doubles_costs_us_nothing(sandbox):
+def test_exponential_value_is_limited(sandbox):
     source = "def f():\n    a = [1]\n    for _ in range(60): a = [a, a]\n    return a"
     outcome = sandbox.run_sync(Call(source=source, function="f"), Limits(seconds=1.0))
     assert isinstance(outcome, Limited)
@@ -90,7 +90,7 @@ def test_cancelling_frees_the_worker(backend):
     assert outcome.value == 2
 
 
-def test_all_is_promised_where_it_is_installed(sandbox):
+def test_installed_monty_enforces_every_guarantee(sandbox):
     assert sandbox.probe().missing == frozenset()
 
 
@@ -103,12 +103,12 @@ def test_all_is_promised_where_it_is_installed(sandbox):
         (Call(source="", function="f", arguments=(float("nan"),)), "must have a JSON form"),
     ],
 )
-def test_what_it_cannot_do_is_the_callers_fault(sandbox, program, message):
+def test_unsupported_program_is_a_usage_error(sandbox, program, message):
     with pytest.raises(UsageError, match=message):
         sandbox.run_sync(program)
 
 
-def test_it_must_be_entered_first():
+def test_sandbox_must_be_entered_first():
     outside = MontySandbox()
     with pytest.raises(UsageError, match="must be entered"):
         outside.run_sync(Script(source=""))
@@ -116,7 +116,7 @@ def test_it_must_be_entered_first():
         anyio.run(outside.run, Script(source=""))
 
 
-def test_without_the_extra_it_says_what_to_install(monkeypatch):
+def test_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(module.sys.modules, "pydantic_monty", None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[sandbox\]"), MontySandbox():
         pytest.fail("entered")

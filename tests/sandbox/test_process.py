@@ -85,14 +85,14 @@ def test_a_value_that_is_too_long_is_output(sandbox):
     assert outcome.which == "output"
 
 
-def test_a_script_reads_its_stdin_and_files_and_ends_with_its_code(sandbox):
+def test_script_gets_stdin_files_and_exit_code(sandbox):
     source = "import sys\nprint(sys.stdin.read(), open('in/data.txt').read())\nopen('out', 'w')\nsys.exit(3)"
     outcome = sandbox.run_sync(Script(source=source, stdin=b"12", files={"in/data.txt": b"34"}), CALM)
     assert isinstance(outcome, Returned)
     assert (outcome.exit_code, outcome.record.stdout) == (3, "12 34\n")
 
 
-def test_a_traceback_shows_the_program_alone(sandbox):
+def test_traceback_shows_only_the_program(sandbox):
     outcome = sandbox.run_sync(Script(source="x = 1\n1 / 0"), CALM)
     assert isinstance(outcome, Crashed)
     assert outcome.reason == "ZeroDivisionError: division by zero"
@@ -114,7 +114,7 @@ def test_output_is_kept_up_to_its_limit_exactly(sandbox):
     assert (more.which, more.record.stdout) == ("output", "x" * 1000)
 
 
-def test_a_command_sees_its_files_and_its_environment(sandbox):
+def test_command_gets_its_files_and_environment(sandbox):
     program = Command(
         argv=("sh", "-c", "cat name; echo $WORD; pwd; exit 4"), files={"name": b"x "}, environment={"WORD": "y"}
     )
@@ -124,7 +124,7 @@ def test_a_command_sees_its_files_and_its_environment(sandbox):
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler here")
-def test_a_compiler_and_what_it_makes_run(sandbox):
+def test_compiled_program_runs(sandbox):
     source = b'#include <stdio.h>\nint main(void) { puts("made here"); return 0; }'
     program = Command(argv=("sh", "-c", "gcc -o prog main.c && ./prog"), files={"main.c": source})
     outcome = sandbox.run_sync(program, Limits(seconds=60.0, memory_bytes=1 << 30))
@@ -132,7 +132,7 @@ def test_a_compiler_and_what_it_makes_run(sandbox):
     assert outcome.record.stdout == "made here\n"
 
 
-def test_a_command_that_is_not_there_says_so(sandbox):
+def test_missing_command_crashes_with_reason(sandbox):
     outcome = sandbox.run_sync(Command(argv=("no-such-command",)), CALM)
     assert isinstance(outcome, Crashed)
     assert "could not be started: [Errno 2] No such file or directory" in outcome.reason
@@ -150,7 +150,7 @@ def test_a_command_that_fills_its_disk_is_limited(sandbox):
     assert full.which == "disk"
 
 
-def test_what_is_readable_is_what_was_asked_for(sandbox, tmp_path):
+def test_only_requested_paths_are_readable(sandbox, tmp_path):
     (tmp_path / "shown").write_text("seen")
     tmp_path.chmod(0o755)  # where we are root, the program is somebody else
     program = Script(source=f"print(open({str(tmp_path / 'shown')!r}).read())\nopen({str(tmp_path / 'new')!r}, 'w')")
@@ -163,7 +163,7 @@ def test_what_is_readable_is_what_was_asked_for(sandbox, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["shown"]
 
 
-def test_packages_are_there_with_site_alone(sandbox):
+def test_packages_are_importable_only_with_site(sandbox):
     if not Path(sysconfig.get_path("platlib"), "msgspec").exists():
         pytest.skip("the packages of the tests are not of this environment")
     program = Script(source="import msgspec\nprint(msgspec.json.encode(1).decode())")
@@ -184,7 +184,7 @@ def test_an_interpreter_may_be_reached_by_links(sandbox, tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_runs_beside_one_another(sandbox, backend):
+def test_concurrent_calls_are_independent(sandbox, backend):
     async def main():
         results = {}
 
@@ -226,7 +226,7 @@ def test_cancelling_kills_the_program(sandbox, host, backend, after):
 @pytest.mark.fault(
     "P10", injected="our process is killed while untrusted code runs", happens="the program ends with it"
 )
-def test_nothing_outlives_us(host):
+def test_programs_die_with_the_host(host):
     source = host.aim("import os\nos.execvp('sleep', ['sleep', '$tag'])")
     # A newly started process: a fork of this one, which has threads, might deadlock.
     code = (
@@ -259,7 +259,7 @@ def test_nothing_outlives_us(host):
     host.check()
 
 
-def test_no_descriptor_thread_or_directory_is_left(sandbox, monkeypatch, tmp_path):
+def test_runs_leak_no_descriptor_thread_or_directory(sandbox, monkeypatch, tmp_path):
     monkeypatch.setattr(module.tempfile, "tempdir", str(tmp_path))
     gc.collect()
     before, threads = descriptors(), threading.active_count()
@@ -270,7 +270,7 @@ def test_no_descriptor_thread_or_directory_is_left(sandbox, monkeypatch, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_it_must_be_entered_first():
+def test_sandbox_must_be_entered_first():
     outside = ProcessSandbox()
     with pytest.raises(UsageError, match="must be entered"):
         outside.run_sync(Script(source=""))
@@ -278,7 +278,7 @@ def test_it_must_be_entered_first():
         anyio.run(outside.run, Script(source=""))
 
 
-def test_calls_after_a_failure_to_start_have_the_same_outcome():
+def test_calls_after_failed_start_all_crash():
     async def outcomes(sandbox):
         async with sandbox:
             return await sandbox.run_each([Call(source="def f(): return 1", function="f")] * 3, CALM)
@@ -289,7 +289,7 @@ def test_calls_after_a_failure_to_start_have_the_same_outcome():
     assert all("could not be started" in outcome.reason for outcome in found)
 
 
-def test_bad_settings_are_the_callers_fault(sandbox, tmp_path):
+def test_invalid_settings_are_usage_errors(sandbox, tmp_path):
     with pytest.raises(UsageError, match="isolation must be one of kernel, bubblewrap, got 'docker'"):
         ProcessSandbox(isolation="docker")
     with pytest.raises(UsageError, match=r"allow_missing must be .* network, files, .*, got \('walls',\)"):
@@ -312,7 +312,7 @@ def test_bad_settings_are_the_callers_fault(sandbox, tmp_path):
         sandbox.run_sync(Call(source="", function="f", arguments=({1},)))
 
 
-def test_elsewhere_nothing_is_promised(monkeypatch):
+def test_other_platforms_enforce_no_guarantee(monkeypatch):
     monkeypatch.setattr(module.sys, "platform", "darwin")
     monkeypatch.setattr(module, "_PROBED", {})
     with pytest.raises(SandboxUnavailable, match="needs Linux, and this is darwin") as raised, ProcessSandbox():
@@ -320,7 +320,7 @@ def test_elsewhere_nothing_is_promised(monkeypatch):
     assert raised.value.missing == {"network", "files", "processes", "memory", "syscalls", "privileges"}
 
 
-def test_a_part_of_an_answer_means_that_the_sandbox_died():
+def test_truncated_answer_means_the_sandbox_died():
     whole = marshal.dumps({"exit": (0, "\xfc"), "value": [b"x", 2.5, None, {"a": 1 << 70}]})
     assert module._heard(whole)["exit"] == (0, "\xfc")
     assert {module._heard(whole[:size]) for size in range(len(whole))} == {"the sandbox died"}

@@ -67,7 +67,7 @@ FAULT = pytest.mark.fault(
         if mode != "no listener" or attack.name in SOME
     ],
 )
-def test_a_process_gets_nothing(mode, attack, host, record_property):
+def test_process_sandbox_stops_each_attack(mode, attack, host, record_property):
     with sandbox_of(mode) as sandbox:
         outcome = sandbox.run_sync(Script(source=host.aim(attack.source)), attack.limits)
     check(attack, outcome, host, record_property)
@@ -76,7 +76,7 @@ def test_a_process_gets_nothing(mode, attack, host, record_property):
 
 @FAULT
 @pytest.mark.parametrize("attack", MONTY, ids=lambda attack: attack.name)
-def test_monty_gives_nothing(attack, monty, host, record_property):
+def test_monty_stops_each_attack(attack, monty, host, record_property):
     check(attack, monty.run_sync(Script(source=host.aim(attack.source)), attack.limits), host, record_property)
 
 

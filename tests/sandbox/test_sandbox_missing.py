@@ -41,7 +41,7 @@ def whole():
         ({"root", "user"}, {"processes"}, "needs root or user namespaces"),
     ],
 )  # fmt: skip
-def test_what_is_missing_is_refused(without, missing, why):
+def test_missing_guarantee_is_refused(without, missing, why):
     sandbox = ProcessSandbox(without=frozenset(without), python=SYSTEM_PYTHON)
     assert sandbox.probe().missing == missing
     with pytest.raises(SandboxUnavailable, match=why) as raised, sandbox:
@@ -50,14 +50,14 @@ def test_what_is_missing_is_refused(without, missing, why):
     assert all(name in str(raised.value) for name in missing)
 
 
-def test_what_is_allowed_to_be_missing_is_in_the_record():
+def test_allowed_missing_guarantees_are_recorded():
     with ProcessSandbox(without=frozenset({"pid"}), allow_missing={"processes", "network"}) as sandbox:
         outcome = sandbox.run_sync(Script(source="print(1)"), CALM)
     assert isinstance(outcome, Returned)
     assert outcome.record.missing == {"processes"}
 
 
-def test_a_machine_that_changes_its_mind_is_noticed(monkeypatch):
+def test_guarantees_are_probed_in_each_run(monkeypatch):
     lacking = ProcessSandbox(without=frozenset({"pid"}))
     monkeypatch.setitem(_process._PROBED, lacking._setting, ProcessSandbox().probe())
     with lacking, pytest.raises(SandboxUnavailable, match="processes"):
@@ -94,7 +94,7 @@ class TestWithoutNamespaces:
                 pytest.skip("no landlock here")
             yield sandbox
 
-    def test_files(self, sandbox, host):
+    def test_files_are_protected_without_one_mechanism(self, sandbox, host):
         outcome = sandbox.run_sync(Script(source=host.aim(LANDLOCK)), CALM)
         assert isinstance(outcome, Returned), outcome
         assert "GAINED" not in outcome.record.stdout
@@ -102,13 +102,13 @@ class TestWithoutNamespaces:
         assert word == "x"
         assert not Path(folder).exists()
 
-    def test_network(self, sandbox, host):
+    def test_network_is_denied_without_one_mechanism(self, sandbox, host):
         source = "import socket\nsocket.create_connection(('127.0.0.1', $port)).sendall(b'GAINED')"
         outcome = sandbox.run_sync(Script(source=host.aim(source)), CALM)
         assert isinstance(outcome, Denied)
         host.check()
 
-    def test_a_daemon_is_found_and_ended(self, sandbox, host):
+    def test_daemon_is_killed(self, sandbox, host):
         source = """
 import os
 if os.fork() == 0:
@@ -121,12 +121,12 @@ os.wait()
         assert isinstance(sandbox.run_sync(Script(source=host.aim(source)), CALM), Returned)
         host.check()
 
-    def test_a_victim_is_out_of_reach(self, sandbox, host):
+    def test_sandbox_cannot_kill_outside_processes(self, sandbox, host):
         outcome = sandbox.run_sync(Script(source=host.aim("import os\nos.kill($victim, 9)")), CALM)
         assert isinstance(outcome, Denied | Crashed)
         host.check()
 
-    def test_limits(self, sandbox):
+    def test_limits_hold_without_one_mechanism(self, sandbox):
         outcome = sandbox.run_sync(Script(source="while True: pass"), Limits(seconds=1.5))
         assert isinstance(outcome, Limited)
         outcome = sandbox.run_sync(Script(source="bytearray(1 << 30)"), CALM)

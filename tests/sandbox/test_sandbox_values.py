@@ -9,7 +9,7 @@ from interwhen.sandbox import Call, Command, Finding, Guarantees, Limits, Sandbo
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", "."])
-def test_files_lie_in_the_programs_directory(name):
+def test_file_names_must_be_relative(name):
     for make in (lambda f: Script(source="", files=f), lambda f: Command(argv=("x",), files=f)):
         with pytest.raises(UsageError, match="relative path"):
             make({name: b""})
@@ -19,13 +19,13 @@ def test_files_lie_in_the_programs_directory(name):
 
 
 @pytest.mark.parametrize("function", ["", "f()", "a.b", "f(x); import os"])
-def test_a_function_is_a_name(function):
+def test_function_must_be_a_name(function):
     with pytest.raises(UsageError, match="must be the name of a function"):
         Call(source="", function=function)
 
 
 @pytest.mark.parametrize("argv", [(), ("",), ("a\0b",), "ls", ("ls", 1)])
-def test_a_command_has_an_executable(argv):
+def test_command_needs_an_executable(argv):
     with pytest.raises(UsageError, match="executable"):
         Command(argv=argv)
 
@@ -44,12 +44,12 @@ def test_a_command_has_an_executable(argv):
         ("memory_bytes", 1.5),
     ],
 )
-def test_limits_are_limits(name, value):
+def test_limits_are_validated(name, value):
     with pytest.raises(UsageError, match=name):
         Limits(**{name: value})
 
 
-def test_a_report_says_what_is_missing_and_why():
+def test_report_names_missing_guarantees_with_reason():
     report = Guarantees("process", (Finding("network", ("seccomp",)), Finding("files", missing="no landlock")))
     assert report.missing == {"files"}
     assert report.why({"files"}) == "files: no landlock"
@@ -59,7 +59,7 @@ def test_a_report_says_what_is_missing_and_why():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 @pytest.mark.parametrize("version", [2, 3])
-def test_a_landlock_that_cannot_forbid_truncation_does_not_protect_files(version, monkeypatch):
+def test_landlock_without_truncation_control_protects_no_files(version, monkeypatch):
     from interwhen.sandbox._inside import confinement
 
     monkeypatch.setattr(confinement, "version", lambda: version)

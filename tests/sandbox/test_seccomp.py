@@ -44,7 +44,7 @@ def verdict(code, number, arguments=(0,) * 6, architecture=None, *, machine):
                 return value
 
 
-def test_jumps_fit_and_stay_inside(machine):
+def test_filter_jumps_stay_in_range(machine):
     for notify in (False, True):
         code = seccomp.program(notify=notify)
         assert len(code) < 4096
@@ -54,7 +54,7 @@ def test_jumps_fit_and_stay_inside(machine):
                 assert at + 1 + max(yes, no) < len(code)
 
 
-def test_what_is_not_named_is_allowed_and_what_is_unknown_does_not_exist(machine):
+def test_unlisted_calls_are_allowed_and_unknown_ones_absent(machine):
     code = seccomp.program(notify=True)
     named = seccomp.rules()
     for number in range(1200):
@@ -100,14 +100,14 @@ def test_each_forbidden_call_is_answered(machine):
         ("mknodat", (0, 0, 0o060600), NOTIFY, KILL),
     ],
 )
-def test_calls_that_depend_on_arguments(machine, name, arguments, notified, cut_off):
+def test_argument_dependent_calls_are_filtered(machine, name, arguments, notified, cut_off):
     number = number_of(name, machine)
     padded = (*arguments, *(0,) * (6 - len(arguments)))
     assert verdict(seccomp.program(notify=True), number, padded, machine=machine) == notified
     assert verdict(seccomp.program(notify=False), number, padded, machine=machine) == cut_off
 
 
-def test_other_architectures_and_x32_are_cut_off(machine):
+def test_other_architectures_and_x32_are_killed(machine):
     code = seccomp.program(notify=True)
     assert verdict(code, 0, architecture=0x40000003, machine=machine) == KILL
     assert verdict(code, 41 | 0x40000000, machine=machine) == KILL
@@ -119,7 +119,7 @@ def judged(number, first):
     return rule.name, rule.answer
 
 
-def test_the_listener_knows_what_it_is_asked_about(machine):
+def test_listener_decodes_each_system_call(machine):
     assert judged(number_of("socket", machine), 2) == ("socket(family 2)", "deny")
     assert judged(number_of("socket", machine), 1) == ("socket(family 1)", "refuse")
     assert judged(number_of("ptrace", machine), 0) == ("ptrace", "deny")

@@ -29,7 +29,7 @@ from interwhen.strategies._answers import read_answer, read_json
         ("", None),
     ],
 )
-def test_the_answer_is_found_and_normalised(text, answer):
+def test_answer_is_extracted_and_normalized(text, answer):
     assert read_answer(text) == answer
 
 

@@ -54,7 +54,7 @@ async def outcomes(seed, budget, order):
 
 @settings(max_examples=15)
 @given(st.integers(0, 10**6), st.integers(1, 300), st.integers(0, 99))
-def test_no_strategy_overdraws_or_claims_what_was_not_shown(seed, budget, order):
+def test_strategies_keep_budget_and_claim_only_shown_text(seed, budget, order):
     found = anyio.run(outcomes, seed, budget, order)
     for outcome in found.values():
         ledger = outcome.ledger
@@ -95,7 +95,7 @@ class Says:
         return Solution(**{"trace": trace, "result": found.result, **self.solution})
 
 
-async def test_verified_is_claimed_of_the_very_text_only():
+async def test_verified_status_covers_only_exact_text():
     honest = await try_out(Says(""), writer(lambda _: RIGHT))
     assert honest.status == "verified"
 
@@ -110,13 +110,13 @@ async def test_verified_is_claimed_of_the_very_text_only():
     assert swapped.status != "verified"
 
 
-async def test_giving_up_and_failing_are_no_answers():
+async def test_abstained_and_failed_attempts_have_no_answer():
     assert (await try_out(Says("", gave_up="no"), writer(lambda _: RIGHT))).status == "abstained"
     failed = await try_out(Says("", failed="broken"), writer(lambda _: RIGHT))
     assert (failed.status, failed.answer, failed.why) == ("failed", None, "broken")
 
 
-async def test_what_a_server_answers_is_an_outcome_and_a_lost_one_is_an_error():
+async def test_refusal_is_an_outcome_and_disconnect_an_error():
     def refuse(_):
         raise UpstreamError("no such model", status=404)
 
@@ -129,7 +129,7 @@ async def test_what_a_server_answers_is_an_outcome_and_a_lost_one_is_an_error():
         await try_out(STRATEGIES[0], writer(lose))
 
 
-async def test_an_answer_that_was_handed_over_is_told_apart():
+async def test_answer_written_by_repair_is_marked_handed():
     def slip(request):
         return "\nAnswer: 4" if request.prefix else WRONG
 
@@ -140,12 +140,12 @@ async def test_an_answer_that_was_handed_over_is_told_apart():
 
 
 @pytest.mark.parametrize("budget", [0, 1.5, float("nan"), float("inf")])
-async def test_a_budget_that_is_no_number_of_tokens_is_refused(budget):
+async def test_invalid_budget_is_refused(budget):
     with pytest.raises(UsageError, match=f"budget must be a whole number of at least 1, got {budget}"):
         await try_out(STRATEGIES[0], writer(lambda _: RIGHT), budget=budget)
 
 
-async def test_a_text_is_judged_at_the_end_only_where_that_is_free():
+async def test_final_judging_counts_its_forks():
     @verifier(name="asks", worker="inline")
     def check(claim):
         return Pass("said so")
@@ -161,18 +161,18 @@ async def test_a_text_is_judged_at_the_end_only_where_that_is_free():
     assert best.ledger.total_tokens == len(RIGHT) + 2
 
 
-async def test_without_monitors_nothing_is_verified():
+async def test_unmonitored_answer_is_unverified():
     found = await try_out(STRATEGIES[0], writer(lambda _: RIGHT), question=question(monitors=()))
     assert (found.status, found.answer) == ("unverified", "4")
 
 
-async def test_seconds_are_told_by_the_clock_that_is_given():
+async def test_timer_uses_injected_clock():
     ticks = iter([10.0, 12.5])
     found = await try_out(STRATEGIES[0], writer(lambda _: WRONG), clock=lambda: next(ticks))
     assert found.seconds == 2.5
 
 
-def test_seeds_differ_between_questions_and_leave_room_for_samples():
+def test_seeds_differ_between_questions_and_leave_room():
     seeds = {seed_of(1, f"q{number}") for number in range(500)}
     assert len(seeds) == 500
     assert all(0 <= seed < 2**31 - 10**6 for seed in seeds)

@@ -44,7 +44,7 @@ def load(spec, count=2):
     return load_exercises(spec, count=count, seed=5, shipped=SHIPPED)
 
 
-def test_as_many_are_taken_as_are_asked_for():
+def test_loader_returns_requested_number_of_exercises():
     assert [one.question.name for one in load("many:prefix=q")] == ["q5-2", "q5-3"]
 
 
@@ -60,12 +60,12 @@ def test_as_many_are_taken_as_are_asked_for():
         ("none", PluginError, "not installed"),
     ],
 )
-def test_what_cannot_be_is_named(spec, kind, message):
+def test_invalid_task_spec_is_refused(spec, kind, message):
     with pytest.raises(kind, match=message):
         load(spec)
 
 
-def test_at_least_one_is_needed():
+def test_zero_exercises_are_refused():
     with pytest.raises(
         UsageError, match="task 'many': the number of problems must be a whole number of at least 1, got 0"
     ):

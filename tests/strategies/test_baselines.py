@@ -26,31 +26,31 @@ async def test_a_refuted_text_is_answered_and_not_verified():
     assert found.checks.could_act
 
 
-async def test_best_of_n_takes_the_verified_one_and_pays_for_all():
+async def test_best_of_n_picks_verified_and_pays_all():
     found = await try_out(BestOf(samples=4), telling(WRONG, PLAIN, RIGHT, WRONG))
     assert (found.status, found.answer, found.text) == ("verified", "4", RIGHT)
     assert found.ledger.kept == len(RIGHT)
     assert found.ledger.total_tokens == len(WRONG + PLAIN + RIGHT + WRONG)
 
 
-async def test_best_of_n_draws_while_the_longest_so_far_can_be_afforded():
+async def test_best_of_n_samples_while_longest_fits_budget():
     found = await try_out(BestOf(), telling(WRONG), budget=3 * len(WRONG) + 5)
     assert found.ledger.requests == 3
     assert found.ledger.total_tokens == 3 * len(WRONG)
     assert found.status == "unverified"
 
 
-async def test_it_may_stop_at_the_first_verified_one():
+async def test_until_verified_stops_at_first_verified_text():
     found = await try_out(BestOf("until-verified", until_verified=True), telling(WRONG, RIGHT, PLAIN))
     assert (found.status, found.ledger.requests) == ("verified", 2)
 
 
-async def test_a_text_without_an_answer_is_worse_than_one_that_cannot_be_shown():
+async def test_text_without_answer_ranks_last():
     found = await try_out(BestOf(samples=2), telling("Hm.\n", PLAIN))
     assert found.answer == "4"
 
 
-async def test_self_consistency_says_what_most_say():
+async def test_self_consistency_returns_the_majority_answer():
     found = await try_out(Vote(samples=5), telling(RIGHT, WRONG, "x\n", WRONG, WRONG))
     assert (found.answer, found.status) == ("5", "unverified")
 
@@ -66,7 +66,7 @@ async def test_equal_votes_go_to_the_first():
         assert found.text == texts[0]
 
 
-async def test_without_any_answer_it_abstains():
+async def test_vote_without_answers_abstains():
     found = await try_out(Vote(samples=2), telling("x\n", "y\n"))
     assert (found.status, found.answer, found.why) == ("abstained", None, "the text gives no answer")
 

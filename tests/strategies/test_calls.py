@@ -22,7 +22,7 @@ def task(model, **options):
     return StrategyTask(model=MeteredModel(model, 500), prompt="q\n", seed=1, **options)
 
 
-def test_the_catalogue_is_found_by_its_entry_point():
+def test_catalog_loads_by_its_entry_point():
     catalog = load(STRATEGY_CATALOGS, "catalog")()
     assert isinstance(catalog, StrategyCatalog)
     assert catalog.names() >= set(SHIPPED)
@@ -40,7 +40,7 @@ def test_options_have_bounds(spec):
         CallCatalog().load(spec)
 
 
-def test_who_answers_with_one_run_says_how():
+def test_single_run_strategy_gives_live_options():
     monitors = (load_monitor("arithmetic"),)
     live = {name: CallCatalog().load(name).live(0, monitors) for name in SHIPPED}
     assert {name for name, run in live.items() if run is not None} == {
@@ -92,7 +92,7 @@ def test_an_interrupted_call_begins_four_runs():
     assert CallCatalog().load("interrupt").live(4, ()) is None
 
 
-async def test_a_strategy_that_gives_up_says_why():
+async def test_abstaining_strategy_gives_a_reason():
     choice = (
         await CallCatalog()
         .load("examples.strategies.generate_test:GenerateTest:rounds=2")
@@ -111,7 +111,7 @@ async def test_a_strategy_that_rates_needs_a_monitor():
         await CallCatalog().load("until-verified").choose(task(ScriptedModel([""]), monitors=(steps,)))
 
 
-def test_tool_calls_are_an_answer_and_reasoning_is_none():
+def test_only_tool_calls_and_text_form_answers():
     question = _CallQuestion(name="call", prompt="q", read=lambda text: text.strip() or None)
     call = ToolCall(name="f", arguments="{}", id="1")
     assert question.answer(Trace((Chunk(call.text, call=call),), "tool_calls")) == call.text
@@ -120,6 +120,6 @@ def test_tool_calls_are_an_answer_and_reasoning_is_none():
     assert question.answer(Trace((thought,), "length")) is None
 
 
-def test_a_meter_is_a_budgeted_model():
+def test_metered_model_exposes_its_budget():
     meter: BudgetedModel = MeteredModel(ScriptedModel([""]), 5)
     assert (meter.budget, meter.left) == (5, 5)

@@ -7,7 +7,7 @@ from interwhen.strategies import BestOf, Strategy, Vote, load_strategies, load_s
 from interwhen.strategies._catalog import SHIPPED
 
 
-def test_every_shipped_one_is_a_strategy_under_its_name():
+def test_every_shipped_strategy_loads_under_its_name():
     for name in SHIPPED:
         found = load_strategy(name)
         assert isinstance(found, Strategy)
@@ -20,14 +20,14 @@ def test_options_are_converted_and_show_in_the_name():
     assert load_strategies("best-of-n:n=2") == (BestOf("best-of-n:n=2", 2),)
 
 
-def test_several_stand_between_commas_with_their_options():
+def test_comma_separated_strategies_keep_their_options():
     names = [
         one.name for one in load_strategies(("greedy, interrupt-auto:samples=4,restarts=3,interrupt", "weighted-vote"))
     ]
     assert names == ["greedy", "interrupt-auto:samples=4,restarts=3", "interrupt", "weighted-vote"]
 
 
-def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch):
+def test_strategy_in_working_directory_loads_by_path(tmp_path, monkeypatch):
     (tmp_path / "mine_strategy.py").write_text(
         "from interwhen.strategies import Greedy\ndef make(*, name: str = 'mine'):\n    return Greedy(name)\n"
         "def bad():\n    return 3\n"
@@ -39,7 +39,7 @@ def test_one_of_the_working_directory_is_found_by_its_path(tmp_path, monkeypatch
         load_strategy("mine_strategy:bad")
 
 
-def test_the_name_of_a_plug_in_shows_its_options_unless_the_factory_names_it(tmp_path, monkeypatch):
+def test_plugin_name_shows_options_unless_factory_names_it(tmp_path, monkeypatch):
     (tmp_path / "sized_strategy.py").write_text(
         "from dataclasses import dataclass\nfrom interwhen.strategies import Greedy\n"
         "@dataclass(frozen=True)\nclass Sized(Greedy):\n    name: str = 'sized'\n    size: int = 1\n"
@@ -66,12 +66,12 @@ def test_the_name_of_a_plug_in_shows_its_options_unless_the_factory_names_it(tmp
         ("no.such:thing", r"the module no.such must load"),
     ],
 )
-def test_what_cannot_be_is_named(spec, message):
+def test_invalid_strategy_spec_is_refused(spec, message):
     with pytest.raises(PluginError, match=message):
         load_strategy(spec)
 
 
-def test_two_of_one_name_are_refused():
+def test_duplicate_strategy_names_are_refused():
     with pytest.raises(UsageError, match="the names of strategies must differ, got 'greedy' twice"):
         load_strategies("greedy,greedy")
 

@@ -20,7 +20,7 @@ def slip(request):
     return "\nAnswer: 4" if prefix.endswith("4") else "Answer: 5"
 
 
-async def test_it_costs_what_the_run_says():
+async def test_interrupt_ledger_equals_the_run_ledger():
     asked = question()
     found = await try_out(Interrupt(), writer(slip))
     async with run(writer(slip), asked.prompt, monitors=["arithmetic"], sampling=Sampling(max_tokens=60)) as running:
@@ -35,7 +35,7 @@ async def test_it_costs_what_the_run_says():
     ("name", "written"),
     [("interrupt-repair", "2 + 2 = 4\n"), ("interrupt-feedback", "2 + 2 = 5\nWait, 2 + 2 is 4, not 5.\n2 + 2 = 4\n")],
 )
-async def test_every_remedy_can_be_had(name, written):
+async def test_every_remedy_has_a_strategy_name(name, written):
     found = await try_out(load_strategy(name), writer(slip))
     assert found.text == f"{written}Answer: 4"
     assert found.ledger.remedies == 1
@@ -53,14 +53,14 @@ async def test_resampling_draws_again_with_another_seed():
     assert {request.sampling.temperature for request in model.requests} == {0.5}
 
 
-async def test_a_remedy_keeps_what_the_monitor_says_of_its_place():
+async def test_remedy_keeps_the_place_set_by_monitor():
     model = writer(slip)
     monitors = ("arithmetic:remedy=repair,place=rewind",)
     found = await try_out(Interrupt(remedy=Feedback()), model, question=question(monitors=monitors))
     assert found.text.startswith("Wait, 2 + 2 is 4, not 5.\n")
 
 
-async def test_a_run_that_gives_up_is_followed_by_another():
+async def test_abandoned_run_is_followed_by_another():
     def choose(request):
         return RIGHT if request.sampling.temperature else WRONG
 
@@ -72,7 +72,7 @@ async def test_a_run_that_gives_up_is_followed_by_another():
     assert [request.sampling.temperature for request in model.requests][-1] == 0.5
 
 
-async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried():
+async def test_circling_run_leaves_budget_for_another():
     wrong = itertools.cycle([5, 6, 7, 8, 9, 0, 1, 2, 3])
 
     def choose(request):
@@ -84,7 +84,7 @@ async def test_a_run_that_went_in_circles_does_not_keep_another_from_being_tried
     assert found.ledger.discarded > 195 // 2
 
 
-async def test_a_repair_falls_back_on_what_the_strategy_says_not_on_what_the_monitor_says():
+async def test_repair_fallback_comes_from_the_strategy():
     asked = question(monitors=("arithmetic:remedy=repair,place=rewind",))
     assert asked.watchers(acting=True)[0].remedy == Repair(otherwise=Feedback("rewind"))
     found = {}
@@ -97,7 +97,7 @@ async def test_a_repair_falls_back_on_what_the_strategy_says_not_on_what_the_mon
     }
 
 
-async def test_it_abstains_when_nothing_is_left():
+async def test_interrupt_abstains_when_budget_is_spent():
     found = await try_out(Interrupt(remedy=Resample()), writer(lambda _: WRONG), budget=90)
     assert (found.status, found.answer) == ("abstained", None)
     assert found.ledger.total_tokens <= 90
@@ -110,7 +110,7 @@ async def test_no_budget_is_overdrawn_or_called_a_failure(budget):
     assert found.status in {"verified", "unverified", "abstained"}
 
 
-async def test_text_that_the_verifier_cannot_judge_is_answered_unverified():
+async def test_unjudgeable_text_is_answered_unverified():
     found = await try_out(Interrupt(), writer(lambda _: PLAIN), question=question(monitors=("arithmetic",)))
     assert (found.status, found.answer, found.checks.could_act) == ("unverified", "4", False)
 
@@ -123,13 +123,13 @@ async def test_a_model_that_fails_is_no_abstention():
     assert (found.status, found.why) == ("failed", "gone")
 
 
-def test_the_monitors_own_remedy_is_the_default():
+def test_interrupt_uses_the_monitor_remedy_by_default():
     assert Interrupt().remedy is None
     assert load_strategy("interrupt-repair").remedy == Repair(otherwise=Resample())
     assert Budgets().remedies == 16
 
 
-async def test_forks_of_a_run_are_paid_from_the_same_budget():
+async def test_forks_are_paid_from_the_same_budget():
     @verifier(name="asks", worker="inline")
     def check(claim):
         return Pass("said so")

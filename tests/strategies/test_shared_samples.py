@@ -41,7 +41,7 @@ def going_on():
 @settings(max_examples=40)
 @example([(None, 18), (18, None)])
 @given(st.lists(st.tuples(st.none() | st.integers(1, 25), st.none() | st.integers(1, 20)), min_size=1, max_size=6))
-def test_each_gets_what_it_would_have_got_alone(reads):
+def test_shared_sample_equals_unshared_sample(reads):
     async def play():
         shared = SharedModel(going_on())
         for most, stop_at in reads:
@@ -54,7 +54,7 @@ def test_each_gets_what_it_would_have_got_alone(reads):
     assert anyio.run(play) <= len(TEXT) + 1
 
 
-async def test_other_requests_get_texts_of_their_own():
+async def test_different_requests_share_no_text():
     model = writer(lambda request: str(request.sampling.seed))
     shared = SharedModel(model)
     assert [(await read(shared, seed=seed))[0] for seed in (1, 2, 1, 2)] == ["1", "2", "1", "2"]
@@ -88,7 +88,7 @@ class Read:
         self.chunks.clear()
 
 
-async def test_a_model_that_goes_on_by_turns_is_asked_anew():
+async def test_model_resuming_by_turn_is_not_shared():
     model = writer(lambda request: TEXT[len(request.prefix) :], capabilities=Capabilities(resume="turn"))
     shared = SharedModel(model)
     await read(shared, 5)
@@ -98,7 +98,7 @@ async def test_a_model_that_goes_on_by_turns_is_asked_anew():
     assert [request.prefix for request in model.requests] == ["", ""]
 
 
-async def test_the_time_that_was_saved_is_told():
+async def test_saved_time_is_reported_as_borrowed():
     now = [0.0]
 
     class Slow(ScriptedModel):
@@ -113,7 +113,7 @@ async def test_the_time_that_was_saved_is_told():
     assert shared.borrowed == 2
 
 
-async def test_a_refusal_is_said_at_once():
+async def test_refusal_is_raised_at_once():
     from interwhen.models import UpstreamError
 
     class Refusing(ScriptedModel):
@@ -143,7 +143,7 @@ async def test_samples_of_all_strategies_are_drawn_once():
     assert shared.generated == 3 * len(RIGHT)
 
 
-async def test_who_goes_on_with_a_known_text_pays_for_the_prompt_and_not_for_that_text():
+async def test_continuing_known_text_pays_only_the_prompt():
     class Counting(ScriptedModel):
         async def stream(self, request):
             self.requests.append(request)

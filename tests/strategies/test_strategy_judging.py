@@ -22,7 +22,7 @@ def traced(text, reason="stop", size=5):
 
 @settings(max_examples=25)
 @given(LINES, st.integers(1, 9), st.sampled_from(["stop", "length"]))
-def test_it_says_what_a_run_that_only_observes_says(lines, size, reason):
+def test_judge_agrees_with_an_observing_run(lines, size, reason):
     text = "\n".join(lines)
     trace = traced(text, reason, size)
     asked = question()
@@ -43,7 +43,7 @@ def test_it_says_what_a_run_that_only_observes_says(lines, size, reason):
         assert again.result.certificate.matches(text)
 
 
-async def test_nothing_acts_and_no_token_is_spent():
+async def test_judging_acts_on_nothing_and_is_free():
     meter = MeteredModel(ScriptedModel(["never"]), 5)
     found = await judge(question(), traced(WRONG), meter)
     assert (found.refuted, found.result.text, meter.spent, meter.requests) == (1, WRONG, 0, 0)
@@ -68,7 +68,7 @@ async def test_forks_are_asked_of_the_model_and_metered():
     assert not needs_tokens(question().watchers(acting=False))
 
 
-async def test_a_part_is_not_judged_as_the_whole_answer():
+async def test_partial_text_is_not_judged_as_answer():
     @verifier(name="whole", worker="inline")
     def check(claim):
         return Pass()
@@ -87,7 +87,7 @@ async def test_a_part_is_not_judged_as_the_whole_answer():
     assert seen == [RIGHT]
 
 
-async def test_monitors_that_remember_are_made_for_each_use():
+async def test_stateful_monitors_are_created_per_use():
     made = []
 
     def watch(acting):
@@ -111,7 +111,7 @@ async def test_texts_are_ranked_verified_first_and_refuted_last():
 
 
 @given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 50))
-def test_the_share_lies_between_none_and_all(passed, refuted, unclear):
+def test_smoothed_share_lies_between_zero_and_one(passed, refuted, unclear):
     found = Judgement(None, passed, refuted, unclear)
     assert 0 < found.share < 1
     assert (found.share == 0.5) or (passed != refuted + unclear)

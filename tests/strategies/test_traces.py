@@ -19,7 +19,7 @@ def traced(text, size=3):
 
 @settings(max_examples=40)
 @given(st.integers(1, 12), st.sampled_from(["\n", "</think>", "ab"]), st.text("ab\n </think>", max_size=40))
-def test_a_step_ends_at_its_mark_for_any_chunking(size, until, text):
+def test_step_ends_at_its_mark_for_any_chunking(size, until, text):
     # There must be text before the mark: an empty line is not a step.
     model = ScriptedModel([cut_into(text, size)])
     trace = anyio.run(lambda: go_on(model, "", Trace(), Sampling(), until=until))
@@ -66,10 +66,10 @@ def test_a_cut_trace_is_a_prefix(text, length, size):
     assert cut.tokens == min(trace.tokens, -(-length // size))
 
 
-def test_what_we_write_costs_no_token():
+def test_inserted_text_costs_no_token():
     assert traced("abc").write("wait").tokens == 1
 
 
 @pytest.mark.parametrize(("reason", "said"), [("stop", "a\nb"), ("length", "a\n"), ("truncated", "a\n"), (None, "a\n")])
-def test_a_line_that_was_cut_short_says_nothing(reason, said):
+def test_truncated_line_is_not_part_of_answer(reason, said):
     assert Trace((Chunk("a\nb"),), reason).said == said

@@ -39,14 +39,14 @@ def hidden(text):
     return [text.count("ab", at) for at in range(0, len(text), 10)]
 
 
-def test_steps_are_the_same_each_time_and_add_up():
+def test_step_counts_are_reproducible_and_additive():
     once = count_steps(linear, "x" * 100)
     assert once == count_steps(linear, "x" * 100) > 100
     more = count_steps(linear, "x" * 200) - once
     assert more == count_steps(linear, "x" * 300) - count_steps(linear, "x" * 200)
 
 
-def test_steps_of_other_versions_of_python_are_counted_by_another_interface():
+def test_step_counts_agree_on_other_python_versions():
     code = (
         "import sys; from interwhen.testing.complexity import _monitored, _traced, count_steps\n"
         "f = lambda n: sum(1 for _ in range(n))\n"
@@ -58,7 +58,7 @@ def test_steps_of_other_versions_of_python_are_counted_by_another_interface():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_tracer_that_was_there_before_is_there_again():
+def test_previous_tracer_is_restored():
     def tracer(frame, event, argument):
         return None
 
@@ -79,12 +79,12 @@ def test_growth_is_measured(function, low, high):
     assert low < measure(function, Bait("a"), size=100).ratio() < high
 
 
-def test_what_is_linear_or_less_passes():
+def test_linear_and_constant_functions_pass():
     assert_linear(linear)
     assert_linear(constant)
 
 
-def test_what_is_quadratic_is_told_with_its_bait():
+def test_quadratic_function_fails_naming_its_bait():
     with pytest.raises(AssertionError, match=re.escape("''+'a'*n+''")):
         assert_linear(quadratic, baits=A, size=100)
 
@@ -95,7 +95,7 @@ def test_a_limit_that_is_reached_is_no_growth():
     assert Growth(Bait("a"), (1, 2, 4), (10, 20, 2010)).ratio(2000) == 1.0
 
 
-def test_what_only_c_code_does_is_seen_by_its_time():
+def test_time_spent_in_c_code_is_measured():
     assert_linear(hidden, baits=A)
     with pytest.raises(AssertionError, match=r"90000 characters took"):
         assert_quick(hidden, baits=A, size=90_000, seconds=0.03)
@@ -103,7 +103,7 @@ def test_what_only_c_code_does_is_seen_by_its_time():
     assert cpu_seconds(constant, "x") < 1
 
 
-def test_every_bait_has_the_size_it_is_asked_for():
+def test_every_bait_has_the_requested_size():
     for bait in BAITS:
         assert 0 <= len(bait.of(100)) - len(bait.start) - len(bait.end) - 100 <= 0, bait
     assert len(set(BAITS)) == len(BAITS)
@@ -167,7 +167,7 @@ def test_a_dangerous_regex_is_suspected(pattern):
         *(r"(?:\w+\s)*x", r"(?<!\d)(\d)\+(\d)=(\d{1,2})(?!\d)", r"(?:cat|dog)*", r"<\|[^|]*\|>", r"(a)\1"),
     ],
 )
-def test_a_sound_regex_is_not(pattern):
+def test_sound_regex_is_not_suspected(pattern):
     assert suspicious(pattern) == ()
 
 
@@ -192,7 +192,7 @@ def test_a_monitor_is_prepared_for_the_prompt():
         assert read_and_check(replace(watching, extractor=fork), "p")("abc") == [Unknown("abc abcp p")]
 
 
-def test_what_measures_nothing_is_refused():
+def test_empty_measurement_is_refused():
     with pytest.raises(UsageError, match="at least one kind of text"):
         assert_linear(quadratic, baits=[])
     with pytest.raises(UsageError, match="at least one kind of text"):
@@ -208,7 +208,7 @@ def test_what_measures_nothing_is_refused():
 
 
 @pytest.mark.parametrize("measured", [assert_linear, assert_quick])
-def test_a_monitor_that_does_not_apply_is_not_called_linear(measured):
+def test_inapplicable_monitor_is_refused(measured):
     watching = Monitor(name="m", verifier=slow, extractor=lambda _segment, _told: (), prepare=lambda _task: None)
     with pytest.raises(UsageError, match="'m' must apply to an empty prompt"):
         measured(watching, baits=A)

@@ -30,7 +30,7 @@ async def test_a_string_is_cut_into_chunks(size):
     assert "".join(cut_into("abcdefg", size)) == "abcdefg"
 
 
-async def test_steps_are_taken_one_by_one():
+async def test_script_steps_run_one_by_one():
     begun = anyio.current_time()
     model = ScriptedModel([["a", Say("b", "reasoning"), Pause(7.0), "c", End("length")]])
     assert await chunks_of(model) == [
@@ -42,12 +42,12 @@ async def test_steps_are_taken_one_by_one():
     assert anyio.current_time() - begun == 7.0
 
 
-async def test_an_end_without_a_reason_and_an_end_in_the_middle():
+async def test_end_without_reason_or_midway_ends_stream():
     assert await chunks_of(ScriptedModel([["a", End(None), "b"]])) == [Chunk("a")]
     assert [chunk.text for chunk in await chunks_of(ScriptedModel([["a", End(), "b"]]))] == ["a", ""]
 
 
-async def test_an_error_is_raised_in_its_turn():
+async def test_scripted_error_is_raised_in_order():
     stream = await ScriptedModel([["a", ConnectError("reset"), "b"]]).stream(REQUEST)
     assert await stream.receive() == (Chunk("a"),)
     with pytest.raises(ConnectError, match="reset"):
@@ -55,14 +55,14 @@ async def test_an_error_is_raised_in_its_turn():
     assert await stream.receive() == ()
 
 
-async def test_replies_come_in_turn_and_the_last_one_repeats():
+async def test_replies_come_in_turn_and_last_repeats():
     model = ScriptedModel(["1", "2"], size=9)
     texts = ["".join(chunk.text for chunk in await chunks_of(model)) for _ in range(4)]
     assert texts == ["1", "2", "2", "2"]
     assert model.requests == [REQUEST] * 4
 
 
-async def test_a_function_sees_the_request():
+async def test_script_function_gets_the_request():
     model = ScriptedModel(lambda request: [f"after {request.prefix!r}"])
     request = Request("Q", (Piece("so far"),))
     assert (await chunks_of(model, request))[0].text == "after 'so far'"
@@ -74,7 +74,7 @@ async def test_a_delay_is_between_all_chunks():
     assert anyio.current_time() - begun == 10.0  # three chunks, the reason, the end
 
 
-async def test_forks_are_answered_apart():
+async def test_forks_have_their_own_replies():
     model = ScriptedModel(["x"], forks=lambda request: f"to {request.side}")
     reply = await model.complete(Request("Q", side="why?"))
     assert (reply.text, reply.usage.completion_tokens) == ("to why?", 2)
@@ -107,7 +107,7 @@ async def test_closing_ends_a_read_at_once(wait):
     assert model.closed == 1
 
 
-async def test_a_stream_read_to_its_end_does_not_count_as_closed():
+async def test_exhausted_stream_does_not_count_as_closed():
     model = ScriptedModel(["a"])
     stream = await model.stream(REQUEST)
     await read(stream)
@@ -115,7 +115,7 @@ async def test_a_stream_read_to_its_end_does_not_count_as_closed():
     assert model.closed == 0
 
 
-async def test_the_fakes_fit_the_protocols():
+async def test_fakes_implement_the_protocols():
     model = ScriptedModel(["a"])
     assert isinstance(model, Model)
     assert isinstance(await model.stream(REQUEST), Stream)

@@ -24,13 +24,13 @@ TIMES = [1.0, 1.5, 2.0, 4.0, 5.0]
 RECORDING = Recording(tuple(TimedChunk(at, chunk) for at, chunk in zip(TIMES, SAID, strict=True)))
 
 
-def test_the_fixed_text_has_as_many_chunks_as_asked_for():
+def test_fixed_text_has_requested_number_of_chunks():
     texts = chunk_texts(1000)
     assert len(texts) == 1000
     assert {len(text) for text in texts} == {TOKEN}
 
 
-def test_a_page_is_sent_at_its_rate_or_in_one_packet():
+def test_page_is_paced_or_sent_in_one_packet():
     paced = schedule_page(3, 10.0, "completions")
     assert paced.due == [0.0, 0.1, 0.2, 0.3]
     assert b"[DONE]" in paced.packets[-1]
@@ -39,7 +39,7 @@ def test_a_page_is_sent_at_its_rate_or_in_one_packet():
     assert b'"delta"' in schedule_page(1, 0.0, "chat").packets[0]
 
 
-def test_a_recording_is_sent_at_its_times_and_from_where_the_kept_text_ends():
+def test_recording_is_paced_and_resumes_after_prefix():
     load = Load([RECORDING])
     whole = load.schedule("0@2", "", "completions")
     assert whole.due == [0.5, 1.0, 2.0, 2.0]
@@ -91,7 +91,7 @@ def test_streams_at_once_are_on_time_and_counted():
     assert card["data"][0]["owned_by"] == "interwhen"
 
 
-def test_a_reader_that_leaves_is_noticed():
+def test_client_disconnect_is_recorded():
     async def main():
         with paced_server() as url:
             stream = await CompletionsModel(url, "10000@100", api_key="").stream(Request(""))
@@ -109,7 +109,7 @@ def test_a_reader_that_leaves_is_noticed():
 
 
 @pytest.mark.parametrize("path", ["completions", "chat/completions"])
-def test_a_request_that_is_no_stream_gets_an_empty_answer(path):
+def test_request_without_streaming_gets_empty_answer(path):
     with paced_server() as url:
         body = {"model": "5@0", "prompt": "", "messages": [], "stream": False}
         answer = httpx2.post(f"{url}/{path}", content=json.dumps(body), timeout=60).json()

@@ -38,7 +38,7 @@ def _is_installed():
     return any(point.value == "interwhen_pytest" for point in entry_points(group="pytest11"))
 
 
-def test_a_suite_that_does_not_use_it_imports_nothing_of_interwhen(suite):
+def test_unused_plugin_imports_nothing_of_interwhen(suite):
     code = """
         import sys
 
@@ -49,7 +49,7 @@ def test_a_suite_that_does_not_use_it_imports_nothing_of_interwhen(suite):
     suite(code, by_entry_point=True).assert_outcomes(passed=1)
 
 
-def test_importing_it_costs_nothing():
+def test_plugin_import_does_not_import_interwhen():
     code = "import sys, pytest; before = set(sys.modules); import interwhen_pytest; print(*set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     new = set(done.stdout.split())
@@ -57,7 +57,7 @@ def test_importing_it_costs_nothing():
     assert len(new) < 20
 
 
-def test_the_fixtures_work(suite):
+def test_plugin_fixtures_work(suite):
     code = (
         TRACES
         + """
@@ -80,7 +80,7 @@ def test_trial(assert_trial):
     suite(code).assert_outcomes(passed=3)
 
 
-def test_a_failure_shows_the_bars_the_cases_and_the_seed(suite):
+def test_failure_shows_bars_cases_and_seed(suite):
     code = (
         TRACES
         + """

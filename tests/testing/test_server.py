@@ -12,7 +12,7 @@ def anyio_backend():
     return "asyncio"
 
 
-async def test_each_request_is_noted_and_answered_by_the_script():
+async def test_each_request_is_recorded_and_answered_by_script():
     def script(request):
         return events([f"{request.number}", f" {request.json['prompt']}"], api="completions")
 
@@ -29,7 +29,7 @@ async def test_each_request_is_noted_and_answered_by_the_script():
     await server.settled()
 
 
-async def test_a_connection_breaks_where_the_script_says_so():
+async def test_scripted_disconnect_breaks_the_connection():
     steps = (Head(), Send(b"data: {}\n\n"), Disconnect())
     async with ScriptedServer(lambda _: steps) as server, httpx2.AsyncClient() as client:
         with pytest.raises(httpx2.TransportError):
@@ -37,7 +37,7 @@ async def test_a_connection_breaks_where_the_script_says_so():
         assert (await client.get(f"{server.base_url}/models")).status_code == 200
 
 
-async def test_a_reply_is_whole():
+async def test_reply_sends_a_complete_response():
     async with ScriptedServer(lambda _: reply(418, b'{"a": 1}')) as server, httpx2.AsyncClient() as client:
         answer = await client.post(f"{server.base_url}/chat/completions", json={})
     assert (answer.status_code, answer.json()) == (418, {"a": 1})

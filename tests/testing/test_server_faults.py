@@ -12,7 +12,7 @@ def test_each_fault_is_a_script_with_a_description(name):
     assert fault(name, "chat")
 
 
-def test_an_unknown_fault_is_named():
+def test_unknown_fault_is_refused():
     with pytest.raises(UsageError, match="must be one of"):
         fault("earthquake")
 

@@ -16,7 +16,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
 @pytest.mark.parametrize("name", ["t.jsonl", "t.jsonl.gz"])
-def test_what_is_written_is_read(tmp_path, name):
+def test_traces_round_trip_through_a_file(tmp_path, name):
     talk = (Message("system", "Be brief."), Message("user", "Go."))
     turn = Turn(prompt=talk, text="Going.", calls=(ToolCall("a", "move", "{}"),))
     traces = [TRACE, LabelledTrace(name="talk", turns=(turn, TURN), label="right")]
@@ -27,14 +27,14 @@ def test_what_is_written_is_read(tmp_path, name):
 
 
 @given(TEXTS, TEXTS, st.sampled_from(["right", "wrong", "unclear"]))
-def test_any_text_survives(tmp_path_factory, prompt, text, label):
+def test_any_text_round_trips(tmp_path_factory, prompt, text, label):
     path = tmp_path_factory.mktemp("traces") / "t.jsonl"
     trace = LabelledTrace(name=prompt, turns=(Turn(prompt=prompt, text=text),), label=label)
     write_traces(path, [trace])
     assert list(read_traces(path)) == [trace]
 
 
-def test_blank_lines_do_not_count(tmp_path):
+def test_blank_lines_are_ignored(tmp_path):
     path = tmp_path / "t.jsonl"
     write_traces(path, [TRACE])
     path.write_bytes(b"\n" + path.read_bytes() + b"\n \n")
@@ -62,7 +62,7 @@ def test_spans_count_in_the_text_and_the_calls():
         ({"name": None}, r"\$\.name"),
     ],
 )
-def test_a_bad_line_is_named(tmp_path, changes, why):
+def test_invalid_line_is_refused(tmp_path, changes, why):
     good = {
         "name": "sum",
         "turns": [{"prompt": "2 + 2 =", "text": " 5"}],
@@ -78,13 +78,13 @@ def test_a_bad_line_is_named(tmp_path, changes, why):
 
 
 @pytest.mark.parametrize("line", [b"{", b"\xff", b"[1]", b"null", b'{"a": ' * 5000])
-def test_what_is_no_trace_is_refused(tmp_path, line):
+def test_invalid_trace_is_refused(tmp_path, line):
     (tmp_path / "t.jsonl").write_bytes(line + b"\n")
     with pytest.raises(UsageError, match="line 1: "):
         list(read_traces(tmp_path / "t.jsonl"))
 
 
-def test_a_file_that_cannot_be_opened_is_told(tmp_path):
+def test_unreadable_trace_file_is_an_error(tmp_path):
     path = tmp_path / "t.jsonl"
     write_traces(path, [TRACE])
     found = read_traces(path)
@@ -94,7 +94,7 @@ def test_a_file_that_cannot_be_opened_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("keep", [5, 40])
-def test_a_broken_archive_is_told(tmp_path, keep):
+def test_broken_archive_is_an_error(tmp_path, keep):
     path = tmp_path / "t.jsonl.gz"
     write_traces(path, [TRACE])
     path.write_bytes(path.read_bytes()[:keep])
@@ -102,7 +102,7 @@ def test_a_broken_archive_is_told(tmp_path, keep):
         list(read_traces(path))
 
 
-def test_missing_files_and_folders(tmp_path):
+def test_missing_file_or_folder_is_refused(tmp_path):
     with pytest.raises(UsageError, match="does not exist"):
         read_traces(tmp_path / "absent")
     with pytest.raises(UsageError, match="must be in a file, got the folder"):
@@ -125,11 +125,11 @@ class TestReaders:
         monkeypatch.setattr(module, "load_trace_format", readers.__getitem__)
         return readers
 
-    def test_a_reader_gets_the_path(self, offer, tmp_path):
+    def test_trace_format_gets_the_path(self, offer, tmp_path):
         offer["mine"] = lambda path: [TRACE] if path == tmp_path else []
         assert list(read_traces(tmp_path, "mine")) == [TRACE]
 
-    def test_a_reader_that_raises_is_named(self, offer, tmp_path):
+    def test_raising_trace_format_is_an_error(self, offer, tmp_path):
         def mine(path):
             yield TRACE
             raise KeyError("steps")
@@ -140,17 +140,17 @@ class TestReaders:
         with pytest.raises(PluginError, match=r"'mine'.*got KeyError after trace 1: 'steps'"):
             next(found)
 
-    def test_a_reader_that_returns_something_else_is_named(self, offer, tmp_path):
+    def test_trace_format_yielding_other_values_is_an_error(self, offer, tmp_path):
         offer["mine"] = lambda path: [TRACE, {"name": "sum"}]
         with pytest.raises(PluginError, match=r"'mine'.*trace 2 must be a LabelledTrace"):
             list(read_traces(tmp_path, "mine"))
 
-    def test_an_unknown_format_is_told_with_those_that_are_there(self, tmp_path):
+    def test_unknown_format_error_lists_known_formats(self, tmp_path):
         with pytest.raises(PluginError, match=r"'nonsense': not installed \(install its package, or use one of: "):
             list(read_traces(tmp_path, "nonsense"))
 
 
-def test_a_lone_surrogate_is_named(tmp_path):
+def test_lone_surrogate_is_refused(tmp_path):
     bad = LabelledTrace(name="bad", turns=(Turn(prompt="p", text="\ud800"),), label="right")
     with pytest.raises(UsageError, match=r"cannot write trace 1 .*lone surrogate"):
         write_traces(tmp_path / "traces.jsonl", [bad])

@@ -87,7 +87,7 @@ def tried(*traces, monitor=None, **options):
 
 
 class TestOneTrace:
-    def test_all_violations_are_found_with_their_places(self):
+    def test_all_violations_are_reported_with_spans(self):
         [one] = tried(trace("a bad day\nb\n", "fine\nvery bad"))
         assert [(found.turn, found.span, found.segment) for found in one.found] == [
             (0, Span(2, 5), Span(0, 9)),
@@ -98,7 +98,7 @@ class TestOneTrace:
         )
         assert (one.passed, one.violated, one.unknown) == (5, 2, 0)
 
-    def test_each_end_is_counted(self):
+    def test_trial_counts_each_outcome(self):
         [one] = tried(trace("odd\ncrash\nbad floats\nodd"))
         assert (one.passed, one.violated, one.unknown, one.claims) == (0, 2, 2, 4)
         assert one.reasons == ("odd", "odd")
@@ -107,7 +107,7 @@ class TestOneTrace:
         assert (trouble.turn, trouble.span) == (0, Span(4, 9))
         assert trouble.what.startswith("RuntimeError: crashed")
 
-    def test_a_claim_that_is_not_grounded_flags_nothing(self):
+    def test_ungrounded_claim_flags_no_text(self):
         [one] = tried(trace("floats"))
         assert (one.is_flagged, one.violated) == (False, 1)
 
@@ -117,26 +117,26 @@ class TestOneTrace:
         assert len(one.check_seconds) == 1
 
     @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
-    def test_whatever_the_monitor_does_it_only_observes_here(self, delivery):
+    def test_trial_only_observes_with_any_delivery(self, delivery):
         monitor = words(delivery=delivery, unproven="closed", on_error=Retry(1, "closed", 0.0))
         [one] = tried(trace("odd\ncrash\nbad\nbad"), monitor=monitor)
         assert len(one.found) == 2
         assert len(one.troubles) == 1
 
-    def test_thinking_is_a_phase_of_its_own(self):
+    def test_reasoning_is_judged_as_its_own_phase(self):
         only_reasoning = words(phase="reasoning")
         for text in ("<think>bad\n</think>bad", "bad\n</think>bad"):
             [one] = tried(trace(text), monitor=only_reasoning)
             assert [found.span.start for found in one.found] == [text.index("bad")]
 
-    def test_tool_calls_stand_behind_the_text(self):
+    def test_tool_calls_follow_the_text(self):
         turn = Turn(prompt="q", text="Let me. ", calls=(ToolCall("a", "f", "1"), ToolCall("b", "bad ", "2")))
         found = LabelledTrace(name="t", turns=(turn,), label="wrong")
         [one] = tried(found, monitor=words(trigger=ToolCalls(), delivery="gate_tools"))
         assert [each.span for each in one.found] == [Span(12, 15)]
         assert turn.trace[12:15] == "bad"
 
-    def test_a_tracker_keeps_its_state_over_the_turn_and_no_longer(self):
+    def test_tracker_state_lasts_one_turn(self):
         def step(state, segment):
             return state + 1, [Word(key=str(state), span=segment.span, word="bad" if state == 2 else "good")]
 
@@ -144,7 +144,7 @@ class TestOneTrace:
         [one] = tried(trace("one\ntwo\nthree", "one\ntwo"), monitor=monitor)
         assert [(found.turn, found.span.start) for found in one.found] == [(0, 4), (1, 4)]
 
-    def test_a_fork_is_answered_by_the_model_that_is_given(self):
+    def test_fork_is_answered_by_the_given_model(self):
         fork = Fork(
             "Which word is bad?", lambda reply, segment: [Word(key="w", span=segment.ground(reply), word="bad")]
         )
@@ -154,13 +154,13 @@ class TestOneTrace:
         [one] = tried(trace("a very dull day"), monitor=monitor)
         assert "without a model for forks cannot answer" in one.troubles[0].what
 
-    def test_an_empty_turn(self):
+    def test_empty_turn_has_no_claims(self):
         [one] = tried(trace(""))
         assert (one.claims, one.found) == (0, ())
 
 
 class TestPreparing:
-    def test_it_gets_the_prompt_and_may_stand_aside(self):
+    def test_prepare_gets_prompt_and_may_return_none(self):
         def prepare(task):
             return task.question if "bad" in task.question else None
 
@@ -171,7 +171,7 @@ class TestPreparing:
         [one] = tried(about, monitor=monitor)
         assert (len(one.found), one.aside, len(one.prepare_seconds)) == (1, 1, 2)
 
-    def test_it_may_be_asynchronous(self):
+    def test_prepare_may_be_asynchronous(self):
         async def prepare(task):
             await anyio.sleep(0)
             return "ready"
@@ -179,7 +179,7 @@ class TestPreparing:
         monitor = replace(words(prepare=prepare), extractor=lambda segment, prepared: extract(segment))
         assert len(tried(trace("bad"), monitor=monitor)[0].found) == 1
 
-    def test_what_it_raises_is_trouble(self):
+    def test_raising_prepare_is_a_trouble(self):
         def prepare(task):
             raise KeyError("grid")
 
@@ -193,22 +193,22 @@ class TestRunning:
         with pytest.raises(PluginError):
             tried(trace("x"), monitor="no-such-verifier")
 
-    def test_a_spec_will_do(self):
+    def test_trial_accepts_a_monitor_spec(self):
         [one] = tried(trace("1 + 1 = 3"), monitor="arithmetic:rounding=exact")
         assert one.is_flagged
 
-    def test_each_trace_is_told_as_soon_as_it_was_tried(self):
+    def test_each_trial_is_reported_when_it_ends(self):
         told = []
         done = tried(trace("bad", name="a"), trace("good", name="b"), on_trial=told.append)
         assert told == done
 
-    def test_in_an_event_loop(self):
+    def test_trial_runs_in_event_loop(self):
         async def main():
             return [one async for one in try_monitor(words(), [trace("bad")])]
 
         assert len(anyio.run(main)) == 1
 
-    def test_checks_in_threads_and_processes_come_to_the_same(self):
+    def test_threaded_checks_give_the_same_result(self):
         threaded = replace(words(), verifier=interwhen.verifier(name="words", worker="thread")(judge))
         assert [one.found for one in tried(trace("a bad day"), monitor=threaded)] == [
             one.found for one in tried(trace("a bad day"))
@@ -217,7 +217,7 @@ class TestRunning:
     @given(
         st.lists(st.sampled_from(["bad", "good", "odd", "\n", "<think>", "</think>", " "]), max_size=30), st.integers()
     )
-    def test_chunks_do_not_matter(self, parts, seed):
+    def test_findings_are_equal_for_any_chunking(self, parts, seed):
         whole = trace("".join(parts))
         monitor = words(trigger=Lines())
         once, again = tried(whole, monitor=monitor, seed=1), tried(whole, monitor=monitor, seed=seed)
@@ -231,7 +231,7 @@ def test_chunks_are_the_text(text, seed):
     assert all(recut(text, seed))
 
 
-def test_seeds_differ():
+def test_different_seeds_cut_differently():
     assert recut("a" * 100, 1) != recut("a" * 100, 2)
 
 
@@ -244,7 +244,7 @@ def flagged(span, label="wrong", mistake=None, segment=None, text="x" * 100, tur
 
 
 class TestScores:
-    def test_rates(self):
+    def test_score_computes_each_rate(self):
         everything = [
             *[flagged(Span(0, 1))] * 3,
             flagged(None),
@@ -271,7 +271,7 @@ class TestScores:
             (Mistake(turn=1), "before"),
         ],
     )
-    def test_places(self, mistake, where):
+    def test_violation_place_is_relative_to_mistake(self, mistake, where):
         one = flagged(Span(4, 10), mistake=mistake)
         assert place(one) == where
         assert len(cases([one]).early) == (where == "before")
@@ -286,13 +286,13 @@ class TestScores:
         assert found.delay.p50 == 60
         assert found.remaining.p50 == 0.25
 
-    def test_nothing_to_count(self):
+    def test_empty_score_has_no_rates(self):
         found = score([])
         assert found.recall == Rate(0, 0, None, 0.0, 1.0)
         assert str(found.recall) == "nothing to count"
         assert found.check_ms == Spread()
 
-    def test_a_share_lies_in_its_interval_whatever_is_rounded(self):
+    def test_rate_lies_within_its_interval(self):
         for of in range(1, 200):
             for hits in range(of + 1):
                 rate = Rate.make(hits, of)
@@ -303,19 +303,19 @@ class TestScores:
         # Newcombe (1998), table I, method 3
         [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
     )
-    def test_intervals_are_those_of_the_literature(self, hits, of, low, high):
+    def test_wilson_intervals_match_published_values(self, hits, of, low, high):
         rate = Rate.make(hits, of)
         assert math.isclose(rate.low, low, abs_tol=5e-5)
         assert math.isclose(rate.high, high, abs_tol=5e-5)
 
     @given(st.lists(st.floats(0, 1e6), min_size=1))
-    def test_spreads(self, values):
+    def test_spread_percentiles_are_ordered(self, values):
         found = Spread.make(values)
         assert found.p50 <= found.p90 <= found.p99 <= found.most == max(values)
         assert sum(value <= found.p50 for value in values) * 2 >= len(values)
 
 
-def test_a_trial_finds_nothing_while_supervision_is_off_and_says_so(monkeypatch):
+def test_trial_is_refused_while_supervision_is_off(monkeypatch):
     monkeypatch.setenv("INTERWHEN_OFF", "1")
     with pytest.raises(UsageError, match="supervision must be on"):
         try_monitor_sync(words(), [trace("bad")])
@@ -327,7 +327,7 @@ def test_a_limit_that_cannot_fail_is_refused(limit):
         assert_trial("arithmetic", [], **limit)
 
 
-def test_a_trial_without_traces_shows_nothing():
+def test_trial_without_traces_fails():
     with pytest.raises(AssertionError, match="at least one trace, got none"):
         assert_trial("arithmetic", [])
 

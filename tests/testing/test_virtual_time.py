@@ -24,7 +24,7 @@ from sums import judge, watch
 TEXT = "1+1=2\n"
 
 
-def test_a_week_takes_no_time():
+def test_virtual_week_takes_no_real_time():
     async def main():
         await anyio.sleep(7 * 24 * 3600)
         return anyio.current_time()
@@ -34,7 +34,7 @@ def test_a_week_takes_no_time():
     assert time.monotonic() - begun < 30
 
 
-def test_timers_fire_in_order_and_at_their_very_time():
+def test_timers_fire_in_order_and_on_time():
     async def main():
         seen = []
 
@@ -53,7 +53,7 @@ def test_timers_fire_in_order_and_at_their_very_time():
     assert all(at == when for at, when in seen)
 
 
-def test_a_deadline_that_no_round_number_hits_is_kept():
+def test_fractional_deadline_is_kept():
     async def main():
         for number in range(1, 300):
             with anyio.move_on_after(0.1 + 1 / (3 * number)):
@@ -62,7 +62,7 @@ def test_a_deadline_that_no_round_number_hits_is_kept():
     run_virtual(main, turns=5000)  # a clock that stood before the deadline for ever would need more
 
 
-def test_a_deadlock_is_an_error_that_names_who_waits():
+def test_deadlock_error_names_the_waiting_tasks():
     async def main():
         async with anyio.create_task_group() as group:
             group.start_soon(anyio.Event().wait, name="the lonely one")
@@ -86,7 +86,7 @@ def test_a_deadlock_names_the_line_that_waits():
 
 
 @pytest.mark.parametrize("limits", [{"seconds": 5.0}, {"turns": 500}])
-def test_what_does_not_end_is_ended(limits):
+def test_endless_program_exceeds_virtual_time(limits):
     async def main():
         while True:
             await anyio.sleep(0.01)
@@ -95,7 +95,7 @@ def test_what_does_not_end_is_ended(limits):
         run_virtual(main, **limits)
 
 
-def test_an_exception_comes_out_as_it_is():
+def test_exception_propagates_unchanged():
     async def main():
         await anyio.sleep(1)
         raise KeyError("x")
@@ -178,7 +178,7 @@ def test_other_real_io_is_refused(method):
         run_virtual(main)
 
 
-def test_it_can_be_cancelled_at_every_turn():
+def test_virtual_run_is_cancellable_at_every_step():
     from interwhen.testing import VirtualLoop
 
     async def main(loop, last):
@@ -216,7 +216,7 @@ def check_by(worker, shift=None, *, deadline=4.0, text=TEXT, **options):
 
 
 @pytest.mark.parametrize("worker", ["thread", "process"])
-def test_workers_take_virtual_time(worker):
+def test_virtual_workers_take_virtual_time(worker):
     [outcome], tail, workers = check_by(worker, lambda *_: Shift(3.0))
     assert isinstance(outcome, Judged)
     assert isinstance(outcome.verdict, Pass)
@@ -225,7 +225,7 @@ def test_workers_take_virtual_time(worker):
 
 
 @pytest.mark.parametrize("worker", ["thread", "process"])
-def test_a_worker_that_hangs_costs_its_check_the_deadline(worker):
+def test_hanging_worker_costs_its_check_the_deadline(worker):
     [outcome], tail, _ = check_by(worker, lambda *_: Shift(math.inf))
     assert outcome == TimedOut(4.0)
     assert tail == 4.0
@@ -238,7 +238,7 @@ def test_a_worker_that_dies_costs_its_check(worker):
     assert tail == 1.0
 
 
-def test_no_more_work_at_once_than_there_are_workers():
+def test_concurrent_checks_are_limited_by_worker_count():
     text = "1+1=2\n2+2=4\n3+3=6\n"
     outcomes, tail, _ = check_by("process", lambda *_: Shift(3.0), text=text, processes=1)
     assert tail == 9.0  # each gets its whole deadline from when the process is free
@@ -248,7 +248,7 @@ def test_no_more_work_at_once_than_there_are_workers():
     assert [type(outcome) for outcome in outcomes] == [Judged, TimedOut, TimedOut]
 
 
-def test_a_check_that_is_called_off_frees_its_worker():
+def test_cancelled_check_frees_its_worker():
     async def main():
         workers = VirtualWorkers(lambda _, claim: Shift(50.0 if claim.left == 9 else 1.0), threads=1)
         who = verifier(name="sums", worker="thread", deadline=100.0)(judge)
@@ -261,7 +261,7 @@ def test_a_check_that_is_called_off_frees_its_worker():
     assert result.timing.total < 3
 
 
-def test_a_repair_that_no_worker_is_free_to_check_does_not_delay_the_interrupt():
+def test_unchecked_repair_does_not_delay_interrupt():
     async def main():
         workers = VirtualWorkers(lambda _, claim: Shift(50.0 if claim.left == 9 else 1.0), threads=1)
         who = verifier(name="sums", worker="thread", deadline=100.0)(judge)
@@ -276,6 +276,6 @@ def test_a_repair_that_no_worker_is_free_to_check_does_not_delay_the_interrupt()
     assert result.timing.total < 5
 
 
-def test_workers_that_are_none_are_refused():
+def test_invalid_workers_are_refused():
     with pytest.raises(UsageError, match="workers="):
         interwhen.run(ScriptedModel([TEXT]), "Q", workers=3)

@@ -32,11 +32,11 @@ SPELLINGS = {
 
 
 @pytest.mark.parametrize("text", SPELLINGS)
-def test_spellings(text):
+def test_spellings_are_normalized(text):
     assert normalize(text).text == SPELLINGS[text]
 
 
-def test_offsets_lead_back_to_the_original():
+def test_normalized_offsets_map_to_the_original():
     found = normalize("x\u200b\u200b1\u200b7 \ufb01t")
     assert found.text == "x17 fit"
     assert found.changed
@@ -68,7 +68,7 @@ TEXTS = st.text(LETTERS, max_size=30) | st.text(st.characters(), max_size=12)
 
 @given(TEXTS)
 @example("a\u0327\u0301")
-def test_what_nfkc_leaves_alone_or_composes_is_the_same_here(text):
+def test_normalization_agrees_with_nfkc_on_stable_characters(text):
     found = normalize(text)
     kept = "".join(each for each in text if normalize(each).text)
     if all(normalize(each).text == unicodedata.normalize("NFKC", each) for each in kept):
@@ -77,7 +77,7 @@ def test_what_nfkc_leaves_alone_or_composes_is_the_same_here(text):
 
 
 @given(TEXTS, st.data())
-def test_each_character_has_its_place(text, data):
+def test_spans_round_trip_through_normalization(text, data):
     found = normalize(text)
     spans = [found.original(at, at + 1) for at in range(len(found.text))]
     assert all(len(span) > 0 and span.end <= len(text) for span in spans)
@@ -90,6 +90,6 @@ def test_each_character_has_its_place(text, data):
         assert found.normal(back.start, back.end).covers(Span(start, end))
 
 
-def test_it_is_linear():
+def test_normalization_is_linear():
     assert_linear(normalize)
     assert_quick(normalize, size=100_000)

@@ -25,7 +25,7 @@ from interwhen.toolkit.quantities import convert, read_number, read_unit, write_
         ("9" * 40, 10**40 - 1),
     ],
 )
-def test_numbers(text, value):
+def test_number_spellings_are_read(text, value):
     assert read_number(text) == value
 
 
@@ -40,7 +40,7 @@ _LONG = "9" * 41
     ],
     ids=lambda text: text[:9],
 )
-def test_what_is_not_surely_a_number(text):
+def test_ambiguous_number_is_not_read(text):
     assert read_number(text) is None
 
 
@@ -52,7 +52,7 @@ def test_decimals_agree_with_another_implementation(number):
 
 
 @given(st.fractions())
-def test_what_is_written_is_read(value):
+def test_written_number_is_read_back(value):
     shown = write_number(value)
     assert shown is None or read_number(shown) == value
 
@@ -71,7 +71,7 @@ def test_what_is_written_is_read(value):
         (10**1000, None),
     ],
 )
-def test_writing(value, shown):
+def test_numbers_are_written_readably(value, shown):
     assert write_number(value) == shown
 
 
@@ -82,10 +82,10 @@ def test_units_convert_exactly():
 
 
 @pytest.mark.parametrize("text", ["", "gallon", "oz", "pound", "month", "year", "M", "MS", "G", "apples", "in"])
-def test_what_is_no_unit_or_several(text):
+def test_invalid_or_ambiguous_unit_is_not_read(text):
     assert read_unit(text) is None
 
 
-def test_hostile_numbers():
+def test_number_reading_is_linear():
     assert_linear(read_number)
     assert_quick(read_number, seconds=0.5)

@@ -14,19 +14,19 @@ def segment(text, start=100):
     return Segment(text=text, span=Span(start, start + len(text)), phase="answer")
 
 
-def test_places():
+def test_groups_have_their_spans():
     first, second = quotes(segment("So banana has 6, and cherry has 7 letters."), PATTERN)
     assert (first.span, first.text, first["word"], first["unit"]) == (Span(103, 115), "banana has 6", "banana", "")
     assert (first.where("count"), first.where("unit"), first.where(0)) == (Span(11, 12), None, Span(0, 12))
     assert second.where("unit") == Span(12, 20)
 
 
-def test_an_empty_match_is_nothing():
+def test_empty_matches_are_skipped():
     assert [found.text for found in quotes(segment("a1b"), re.compile("[a-z]*+"))] == ["a", "b"]
 
 
 @given(st.text("ab has0123456789 lets", max_size=60), st.integers(0, 50))
-def test_spans_hold_what_was_matched(text, start):
+def test_spans_cover_the_matched_text(text, start):
     whole = segment(text, start)
     for found in quotes(whole, PATTERN):
         assert text[found.span.start - start : found.span.end - start] == found.text

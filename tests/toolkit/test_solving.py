@@ -32,19 +32,19 @@ def hard(found, size=11):
     found.require("no two in one hole", z3.And(apart))
 
 
-def test_what_can_hold_is_consistent():
+def test_satisfiable_conditions_are_consistent():
     with problem() as found:
         ages(found)
         assert found.consistent() == Pass("2 conditions hold together, for example with ann = 8, bob = 7")
 
 
-def test_what_cannot_hold_is_named_and_nothing_else_is():
+def test_unsatisfiable_core_names_exactly_the_conflict():
     with problem() as found:
         ages(found, ("Ann is 3", lambda ann, _bob: ann == 3), ("Ann is not 9", lambda ann, _bob: ann != 9))
         assert found.consistent() == Violation("these cannot all hold: Ann is 3; Ann is older than Bob; Bob is 7")
 
 
-def test_what_follows_follows_from_something():
+def test_entailed_conclusion_names_its_conditions():
     with problem() as found:
         ann, bob = ages(found)
         assert found.follows(ann > 7) == Pass("it follows from Ann is older than Bob; Bob is 7")
@@ -56,7 +56,7 @@ def test_what_follows_follows_from_something():
         assert isinstance(found.consistent(), Pass)  # what was asked has left nothing behind
 
 
-def test_reasons_are_the_conditions_of_the_last_verdict():
+def test_reasons_belong_to_the_last_verdict():
     with problem() as found:
         ann, _bob = ages(found, ("Ann is not 9", lambda ann, _bob: ann != 9))
         found.follows(ann > 7)
@@ -68,7 +68,7 @@ def test_reasons_are_the_conditions_of_the_last_verdict():
         assert found.reasons == ("Ann is 3", "Ann is older than Bob", "Bob is 7")
 
 
-def test_a_step_is_right_wrong_or_left_open():
+def test_decides_gives_pass_violation_or_unknown():
     with problem() as found:
         ann, bob = ages(found)
         assert found.decides(ann > 7) == Pass("it follows from Ann is older than Bob; Bob is 7")
@@ -91,7 +91,7 @@ def test_nothing_follows_from_a_contradiction():
         assert isinstance(found.follows(ann == 4), Unknown)
 
 
-def test_names_are_for_one_condition_and_plain_booleans_will_do():
+def test_condition_names_are_unique_and_booleans_allowed():
     with problem() as found:
         found.require("yes", True)
         with pytest.raises(UsageError, match="must be used once, got a second condition 'yes'"):
@@ -104,7 +104,7 @@ def test_names_are_for_one_condition_and_plain_booleans_will_do():
 
 
 @pytest.mark.fault("V2", injected="a question that Z3 cannot answer in time", happens="Unknown, before the deadline")
-def test_a_question_that_takes_too_long_is_unknown_in_time():
+def test_question_beyond_time_limit_is_unknown():
     begun = time.monotonic()
     with hold(Ticket(1.0)), problem() as found:
         hard(found)
@@ -128,7 +128,7 @@ def wait_until_z3_works(thread):
 
 
 @pytest.mark.fault("V2", injected="a check is cancelled while Z3 works for it", happens="Z3 is interrupted at once")
-def test_a_check_that_is_called_off_interrupts_z3():
+def test_cancelled_check_interrupts_z3():
     ticket, verdicts, ready = Ticket(600.0), [], threading.Event()
 
     def work():
@@ -147,7 +147,7 @@ def test_a_check_that_is_called_off_interrupts_z3():
 
 
 @pytest.mark.fault("V4", injected="a question that needs more memory than it may have", happens="Unknown")
-def test_beyond_its_memory_it_gives_up():
+def test_memory_limit_gives_unknown():
     with problem(memory_mb=1) as found:
         hard(found)
         verdict = found.consistent()
@@ -155,7 +155,7 @@ def test_beyond_its_memory_it_gives_up():
     assert "memory" in verdict.why
 
 
-def test_a_context_is_kept_by_its_thread_and_never_shared():
+def test_context_is_reused_by_thread_and_never_shared():
     contexts, errors = [], []
     with problem() as first:
         ages(first)
@@ -212,7 +212,7 @@ def test_many_threads_solve_at_once():
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_terms_are_printed_without_the_printer_that_all_threads_share():
+def test_terms_are_printed_without_the_shared_printer():
     x, y = z3.Ints("x y", z3.Context())
     assert z3_text(x - 5 * y < 3) == "x - 5*y < 3"
     with pytest.raises(AssertionError, match="use z3_text"):
@@ -249,7 +249,7 @@ def test_many_threads_name_their_own_conditions_and_values():
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_without_z3_it_says_what_to_install():
+def test_missing_z3_error_names_the_extra():
     code = """
 import sys
 sys.modules["z3"] = None

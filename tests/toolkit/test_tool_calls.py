@@ -7,7 +7,7 @@ from tests.core.call_texts import TEXTS
 LINES = "Use Thought, Action: and Action Input: lines; then comes the Observation."
 
 
-def test_calls_of_the_formats_that_the_prompt_shows():
+def test_only_formats_of_the_prompt_are_read():
     task = Task((Message("system", LINES), Message("user", "q")))
     calls, before = CallReader(task).read(f"I look.\n{TEXTS['react'].text}")
     assert [call.text for call in calls] == ['get_weather({"city": "Paris", "days": 3})']
@@ -15,7 +15,7 @@ def test_calls_of_the_formats_that_the_prompt_shows():
     assert CallReader(Task("q")).read(TEXTS["react"].text) == ((), TEXTS["react"].text)
 
 
-def test_calls_between_tags_and_text_that_cannot_be_read():
+def test_tagged_calls_are_read_beside_unreadable_text():
     text = f"{TEXTS['hermes, two calls'].text} <tool_call>{{</tool_call>"
     calls, before = CallReader(Task("q")).read(text)
     assert [call.name for call in calls] == ["get_weather", "get_weather"]

@@ -17,7 +17,7 @@ def call(*arguments):
     return ended.value.code
 
 
-def test_it_writes_rows_and_says_what_it_left_out(record, tmp_path, capsys):
+def test_export_writes_rows_and_reports_omissions(record, tmp_path, capsys):
     path, _ = record(["1+1=2\nso\n"], answered=True)
     out = tmp_path / "rows.jsonl"
     assert call("export", "--format", "prm", path, "-o", out) == 0
@@ -28,7 +28,7 @@ def test_it_writes_rows_and_says_what_it_left_out(record, tmp_path, capsys):
     assert "left out: 1 lines without a claim" in said
 
 
-def test_it_keeps_out_what_is_tested_on(record, tmp_path, capsys):
+def test_decontamination_leaves_out_tested_questions(record, tmp_path, capsys):
     path, _ = record(["1+1=2\n"], answered=True)
     tests = tmp_path / "tests.jsonl"
     tests.write_text(json.dumps({"question": ["How much is it?"], "n": 3}) + "\n")
@@ -39,7 +39,7 @@ def test_it_keeps_out_what_is_tested_on(record, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("arguments", ['{"to": ["the quick brown fox\\njumps"]}', "the quick brown fox, jumps {"])
-def test_what_a_tool_is_called_with_is_looked_at_too(arguments):
+def test_tool_call_arguments_are_searched(arguments):
     calls = [{"id": "1", "type": "function", "function": {"name": "say", "arguments": arguments}}]
     turns = ({"role": "user", "content": "go"}, {"role": "assistant", "content": None, "tool_calls": calls})
     assert Decontaminator(["quick brown fox jumps"], size=4).is_contaminated(Chat("a", turns, ()).searched)
@@ -53,7 +53,7 @@ def test_what_a_tool_is_called_with_is_looked_at_too(arguments):
         {"function_call": {"name": "say", "arguments": '{"what": "the quick brown fox jumps"}'}},
     ],
 )
-def test_every_kind_of_call_is_looked_at(call):
+def test_every_kind_of_call_is_searched(call):
     said = call if "function_call" in call else {"tool_calls": [call]}
     chat = Chat("a", ({"role": "assistant", "content": None, **said},), ())
     assert Decontaminator(["quick brown fox jumps"], size=4).is_contaminated(chat.searched)
@@ -66,7 +66,7 @@ def test_a_custom_call_is_exported(record, tmp_path):
     assert "quick brown fox" in (tmp_path / "x").read_text()
 
 
-def test_who_says_it_is_not_said(tmp_path):
+def test_role_names_are_not_searched(tmp_path):
     turns = ({"role": "user", "content": "go"}, {"role": "assistant", "content": "gone", "reasoning_content": "well"})
     (tmp_path / "tests.jsonl").write_text('{"messages": [{"role": "user", "content": "something else"}]}\n')
     texts = read_texts(tmp_path / "tests.jsonl")
@@ -95,7 +95,7 @@ def test_texts_are_lines_or_the_strings_of_objects(tmp_path):
         read_texts(tmp_path / "b.jsonl")
 
 
-def test_an_overlap_is_so_many_words_in_a_row():
+def test_overlap_is_a_run_of_equal_words():
     text = "the quick brown fox jumps over the lazy dog"
     found = Decontaminator([text], size=4)
     assert found.is_contaminated("He saw: Quick, BROWN fox jumps.")

@@ -30,7 +30,7 @@ def rows(tmp_path):
 # ---------------------------------------------------------------------- whole traces
 
 
-def test_a_verified_run_is_a_document_with_its_thinking(record, rows):
+def test_verified_run_is_document_with_reasoning(record, rows):
     path, result = record([GOOD], answered=True)
     assert result.status == "verified"
     ((row,), _) = rows(path, "tpt")
@@ -38,7 +38,7 @@ def test_a_verified_run_is_a_document_with_its_thinking(record, rows):
     assert row["spans"] == []
 
 
-def test_what_is_not_verified_is_no_document_and_no_chat(record, rows):
+def test_unverified_run_gives_no_document_or_chat(record, rows):
     unsure = slow(0.0, function=lambda _claim: Unknown("who knows"))
     path, result = record([GOOD], watch(unsure), answered=True)
     assert result.status == "unverified"
@@ -53,14 +53,14 @@ def test_verified_steps_are_no_verified_answer(record, rows):
         assert rows(path, form) == ([], {"runs without a verified answer": 1})
 
 
-def test_what_we_wrote_is_marked_in_documents(record, rows):
+def test_inserted_text_is_marked_in_documents(record, rows):
     path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()), answered=True)
     assert result.text == "1+1=2\n2+2=4\n"
     ((row,), _) = rows(path, "tpt")
     assert [(row["text"][span["start"] : span["end"]], span["origin"]) for span in row["spans"]] == [("2", "repair")]
 
 
-def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
+def test_feedback_and_refuted_text_are_marked_in_chats(record, rows):
     path, result = record(
         ["<think>1+1=3\nmore\n", "1+1=2\n</think>two\n"], watch(remedy=Feedback("append")), answered=True
     )
@@ -80,7 +80,7 @@ def test_feedback_and_what_it_answers_are_marked_in_chats(record, rows):
 
 
 @pytest.mark.parametrize("form", ["tpt", "messages"])
-def test_a_line_that_a_monitor_refuted_while_it_observed_is_no_training_data(record, rows, form):
+def test_observed_violation_is_left_out_or_marked(record, rows, form):
     path, result = record(["1+1=3\n2+2=4\n"], watch(delivery="observe", required=False), answered=True)
     assert result.answer_verified
     assert len(result.violations) == 1
@@ -93,13 +93,13 @@ def test_a_line_that_a_monitor_refuted_while_it_observed_is_no_training_data(rec
 
 
 @pytest.mark.parametrize("form", ["prm", "preference"])
-def test_lines_with_labels_need_no_such_option(record, rows, form):
+def test_labelled_formats_refuse_keep_refuted(record, rows, form):
     path, _ = record(["1+1=2\n"], answered=True)
     with pytest.raises(UsageError, match="keep_refuted must be used with tpt or messages, got"):
         rows(path, form, keep_refuted=True)
 
 
-def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
+def test_reasoning_has_its_own_field_in_chats(record, rows):
     path, _ = record(
         ["<think>1+1=2\n</think>3+3=6\n"], prompt=[Message("system", "Be brief."), Message("user", "Q")], answered=True
     )
@@ -109,7 +109,7 @@ def test_reasoning_has_a_field_of_its_own_in_chats(record, rows):
     assert row["messages"][2]["content"] == "3+3=6\n"
 
 
-def test_reasoning_that_came_in_a_field_is_told_apart_as_well(record, rows):
+def test_reasoning_from_a_field_is_kept_separate(record, rows):
     path, _ = record(lambda _request: [Say("1+1=2\n", "reasoning"), Say("3+3=6\n", "answer")], answered=True)
     ((row,), _) = rows(path, "messages")
     assert row["messages"][1]["reasoning_content"] == "1+1=2\n"
@@ -139,7 +139,7 @@ def test_lines_are_labelled_by_their_verdicts(record, rows):
     assert found[1]["prompt"] == "How much is it?\n1+1=2\n2+2=4\n"
 
 
-def test_a_line_that_nobody_judged_is_context_and_no_step(record, rows):
+def test_unjudged_line_is_context_and_no_step(record, rows):
     path, _ = record([GOOD])
     found, left_out = rows(path, "prm")
     assert [(row["prompt"][16:], row["completions"]) for row in found] == [("", ["1+1=2"]), ("1+1=2\nso\n", ["2+2=4"])]
@@ -157,7 +157,7 @@ def fails_at_twos(claim):
 
 
 @pytest.mark.parametrize("function", [unsure_of_twos, fails_at_twos])
-def test_what_is_unknown_is_not_correct(record, rows, function):
+def test_unknown_verdict_is_not_labelled_correct(record, rows, function):
     path, _ = record(["1+1=2\n2+2=4 and 4+4=8\n5+5=10\n"], watch(slow(0.0, function=function)))
     found, left_out = rows(path, "prm")
     assert [row["completions"] for row in found] == [["1+1=2"], ["5+5=10"]]
@@ -166,7 +166,7 @@ def test_what_is_unknown_is_not_correct(record, rows, function):
 
 
 @pytest.mark.parametrize("function", [unsure_of_twos, fails_at_twos])
-def test_an_unproven_line_that_ended_the_run_is_not_wrong(record, rows, function):
+def test_unproven_final_line_is_not_labelled_wrong(record, rows, function):
     path, result = record(["1+1=2\n2+2=4\n"], watch(slow(0.0, function=function), unproven="closed"))
     assert result.status == "abstained"
     found, left_out = rows(path, "prm")
@@ -176,7 +176,7 @@ def test_an_unproven_line_that_ended_the_run_is_not_wrong(record, rows, function
 
 
 @pytest.mark.parametrize(("said", "lines"), [("1+1=2\n2+2=4\n", 2), ("1+1=2", 1)], ids=["chunk", "end"])
-def test_lines_that_a_spent_budget_of_forks_cut_away_are_open(record, rows, said, lines):
+def test_lines_cut_by_fork_budget_are_open(record, rows, said, lines):
     # A chunk and the end of the stream can end the run, too, because no fork is left for their lines.
     fork = Fork("Which sums?", lambda _reply, _segment: ())
     gate = watch(extractor=fork, unproven="closed", delivery="gate")
@@ -185,7 +185,7 @@ def test_lines_that_a_spent_budget_of_forks_cut_away_are_open(record, rows, said
     assert rows(path, "prm") == ([], {"lines that are open": lines})
 
 
-def test_a_line_in_which_we_wrote_is_no_step(record, rows):
+def test_line_with_inserted_text_is_no_step(record, rows):
     path, result = record(["1+1=3\n", "\n2+2=4\n"], watch(remedy=Repair()))
     assert result.status == "verified"
     found, left_out = rows(path, "prm")
@@ -195,7 +195,7 @@ def test_a_line_in_which_we_wrote_is_no_step(record, rows):
     assert left_out == {}  # what is left of the repaired line is blank
 
 
-def test_steps_are_told_of_runs_that_were_stopped(record, rows):
+def test_stopped_run_exports_its_steps(record, rows):
     path, result = record(["1+1=2\n2+2=5\n"], watch(remedy=Stop()))
     assert result.status == "unverified"
     found, _ = rows(path, "prm")
@@ -215,7 +215,7 @@ def test_steps_are_told_of_runs_that_were_stopped(record, rows):
     ],
     ids=["repair", "resample", "rewind", "append"],
 )
-def test_an_interrupt_is_a_pair_of_continuations_of_one_prefix(record, rows, remedy, replies, prefix, rejected, chosen):
+def test_interrupt_gives_preference_pair_with_shared_prefix(record, rows, remedy, replies, prefix, rejected, chosen):
     path, _ = record(replies, watch(remedy=remedy))
     ((row,), _) = rows(path, "preference")
     assert (row["prefix"], row["rejected"], row["chosen"]) == (prefix, rejected, chosen)
@@ -225,7 +225,7 @@ def test_an_interrupt_is_a_pair_of_continuations_of_one_prefix(record, rows, rem
     assert row["monitor"] == "sums"
 
 
-def test_a_correction_that_is_not_verified_is_not_preferred(record, rows):
+def test_unverified_correction_is_not_preferred(record, rows):
     path, _ = record(["2+2=5\n", "2+2=4\n"], watch(slow(0.0, function=_refutes_then_wonders), remedy=Resample()))
     assert rows(path, "preference") == ([], {"interrupts without a verified correction": 1})
 
@@ -234,12 +234,12 @@ def _refutes_then_wonders(claim):
     return judge(claim) if claim.total == 5 else Unknown("hm")
 
 
-def test_an_interrupt_that_ended_the_run_is_no_pair(record, rows):
+def test_interrupt_ending_the_run_gives_no_pair(record, rows):
     path, _ = record(["1+1=2\n2+2=5\n"], watch(remedy=Stop()))
     assert rows(path, "preference") == ([], {"interrupts that were not corrected": 1})
 
 
-def test_only_the_correction_that_stands_at_last_is_preferred(record, rows):
+def test_only_the_final_correction_is_preferred(record, rows):
     path, result = record(["2+2=5\n", "2+2=6\n", "2+2=4\n"], watch(remedy=Resample()))
     assert result.status == "verified"
     found, _ = rows(path, "preference")
@@ -249,7 +249,7 @@ def test_only_the_correction_that_stands_at_last_is_preferred(record, rows):
 # ---------------------------------------------------------------------- the file
 
 
-def test_the_same_journals_make_the_same_bytes(record, tmp_path):
+def test_export_is_deterministic(record, tmp_path):
     paths = [record(["1+1=2\n2+2=5\n", "4\nx\n"])[0], record([GOOD])[0]]
     for form in FORMATS:
         first, again = tmp_path / "a", tmp_path / "b"
@@ -265,7 +265,7 @@ def test_a_row_is_written_once(record, rows):
     assert left_out == {"duplicate rows": 1}
 
 
-def test_a_run_that_is_not_over_still_tells_steps(record, rows):
+def test_unfinished_run_exports_its_steps(record, rows):
     path, _ = record(["1+1=2\n2+2=4\n"])
     whole = path.read_bytes()
     path.write_bytes(whole[:-20])
@@ -273,14 +273,14 @@ def test_a_run_that_is_not_over_still_tells_steps(record, rows):
     assert found[0]["completions"][0] == "1+1=2"
 
 
-def test_rows_that_overlap_with_a_test_are_left_out(record, rows):
+def test_rows_overlapping_with_test_are_left_out(record, rows):
     path, _ = record([GOOD], answered=True)
     assert rows(path, "tpt", keep_out=["how MUCH, is it"])[1] == {"rows that overlap with test data": 1}
     assert len(rows(path, "tpt", keep_out=["how much was it", "", "?!"])[0]) == 1
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_what_is_no_journal_is_refused(form, tmp_path):
+def test_invalid_journal_is_refused(form, tmp_path):
     path = tmp_path / "x"
     path.write_text("hello")
     with pytest.raises(JournalError):
@@ -288,7 +288,7 @@ def test_what_is_no_journal_is_refused(form, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_what_cannot_be_exported_is_refused(record, tmp_path):
+def test_invalid_export_arguments_are_refused(record, tmp_path):
     with pytest.raises(UsageError, match="choose one of"):
         export_journals([tmp_path / "x"], tmp_path / "out", format="xml")
     with pytest.raises(UsageError, match="needs at least one journal"):
@@ -311,13 +311,13 @@ def test_a_journal_is_not_overwritten(record, tmp_path):
 
 
 @pytest.mark.parametrize("to", ["", "a\0b"])
-def test_a_name_that_is_none_is_refused(to, record, tmp_path, monkeypatch):
+def test_invalid_output_name_is_refused(to, record, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="must be a file that can be written"):
         export_journals([record([GOOD])[0]], to, format="prm")
 
 
-def test_a_single_value_in_place_of_a_list_is_refused(record, tmp_path):
+def test_single_value_instead_of_list_is_refused(record, tmp_path):
     path, _ = record([GOOD])
     for journals in (path, str(path)):
         with pytest.raises(UsageError, match="journals must be a list"):
@@ -327,7 +327,7 @@ def test_a_single_value_in_place_of_a_list_is_refused(record, tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
-def test_what_is_no_file_is_written_to_and_not_replaced(record, tmp_path):
+def test_pipe_is_written_and_not_replaced(record, tmp_path):
     path, _ = record([GOOD])
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -343,7 +343,7 @@ def test_steps_have_no_line_ends(record, rows):
     assert found[0]["completions"] == ["1+1=2", "2+2=4"]
 
 
-def test_text_that_is_no_unicode_is_written_all_the_same(record, rows):
+def test_lone_surrogate_is_replaced_in_export(record, rows):
     path, _ = record(["1+1=2 \ud800\n"], answered=True)
     ((row,), _) = rows(path, "tpt")
     assert row["thinking"] == "1+1=2 ?\n"
@@ -353,7 +353,7 @@ def test_the_package_is_not_imported_with_interwhen():
     assert not hasattr(interwhen, "export_journals")
 
 
-def test_a_check_that_was_still_open_when_the_attempt_ended_is_no_verdict(record, rows):
+def test_check_open_at_the_cut_is_no_verdict(record, rows):
     def doubting(claim):
         return Unknown("no idea")
 
@@ -364,6 +364,6 @@ def test_a_check_that_was_still_open_when_the_attempt_ended_is_no_verdict(record
     assert left_out == {"lines that are open": 2}
 
 
-def test_an_overlap_with_the_refuted_continuation_is_found_across_its_beginning(record, rows):
+def test_overlap_is_detected_across_the_continuation_start(record, rows):
     path, _ = record(["1+1=2\n2+2=5\n", "2+2=4\n"], watch(remedy=Resample()))
     assert rows(path, "preference", keep_out=["1+1=2 2+2=5"])[1] == {"rows that overlap with test data": 1}

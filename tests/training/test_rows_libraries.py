@@ -50,7 +50,7 @@ def test_datasets_loads_every_format(load, form):
     assert wanted[form] <= set(found.column_names)
 
 
-def test_types_are_those_that_trainers_want(load):
+def test_column_types_match_the_trainers(load):
     steps = load("prm")
     assert all(len(row["completions"]) == len(row["labels"]) for row in steps)
     assert {type(label) for row in steps for label in row["labels"]} == {bool}
@@ -96,7 +96,7 @@ def network(tokenizer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["tpt", "messages"])
-def test_trl_takes_a_training_step_on_whole_traces(load, tokenizer, network, tmp_path, form):
+def test_trl_trains_on_whole_traces(load, tokenizer, network, tmp_path, form):
     trl = pytest.importorskip("trl", reason="trl is not installed")
     transformers, config = network
     trainer = trl.SFTTrainer(
@@ -109,7 +109,7 @@ def test_trl_takes_a_training_step_on_whole_traces(load, tokenizer, network, tmp
 
 
 @pytest.mark.slow
-def test_trl_takes_a_training_step_on_pairs(load, tokenizer, network, tmp_path):
+def test_trl_trains_on_preference_pairs(load, tokenizer, network, tmp_path):
     trl = pytest.importorskip("trl", reason="trl is not installed")
     transformers, config = network
     transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "model")  # it is loaded once more, to compare with
@@ -123,7 +123,7 @@ def test_trl_takes_a_training_step_on_pairs(load, tokenizer, network, tmp_path):
 
 
 @pytest.mark.slow
-def test_trl_takes_a_training_step_on_labelled_steps(load, tokenizer, network, tmp_path):
+def test_trl_trains_on_labelled_steps(load, tokenizer, network, tmp_path):
     prm = pytest.importorskip("trl.experimental.prm", reason="trl is not installed, or is of a version without it")
     transformers, config = network
     trainer = prm.PRMTrainer(

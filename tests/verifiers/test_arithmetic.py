@@ -214,13 +214,13 @@ def test_repaired_text_passes(line: str, wrong: str, repair: str) -> None:
     assert all(start > where.start for start in left)
 
 
-def test_only_the_numeric_part_of_a_chain_is_claimed() -> None:
+def test_claim_covers_only_numeric_part_of_chain() -> None:
     (claim,) = claims("Then (A + B) = (2 + 3) = 5 apples.")
     assert claim.text == "(2 + 3) = 5 apples"
     assert claim.span == Span(15, 33)
 
 
-def test_words_say_what_is_wrong_and_only_the_witness_says_what_is_right() -> None:
+def test_only_the_witness_states_the_right_value() -> None:
     (verdict,) = violations("17 × 24 = 418")
     assert verdict.why == "17 × 24 is not 418"
     assert verdict.witness == "17 × 24 is 408, not 418"
@@ -237,7 +237,7 @@ def test_words_say_what_is_wrong_and_only_the_witness_says_what_is_right() -> No
         ("2^{3} - (1 + 1) = 7", "2^(3) - (1 + 1) is 6, not 7"),
     ],
 )
-def test_witnesses(line: str, witness: str) -> None:
+def test_violation_has_the_expected_witness(line: str, witness: str) -> None:
     assert [verdict.witness for verdict in violations(line)] == [witness]
 
 
@@ -249,7 +249,7 @@ def test_words_of_the_trace_are_never_repeated() -> None:
     assert len(verdict.why) < 100
 
 
-def test_the_key_holds_what_the_verdict_depends_on() -> None:
+def test_claim_key_covers_inputs_of_the_verdict() -> None:
     (plain,) = claims("3 + 4 = 8")
     (again,) = claims("Now 3 + 4 = 8", at=90)
     (doubted,) = claims("Wait, 3 + 4 = 8 is wrong")
@@ -269,7 +269,7 @@ def test_exact_rounding_refuses_rounded_values_after_equals_only() -> None:
     assert refuted.repair is None
 
 
-def test_factory() -> None:
+def test_factory_options_configure_the_monitor() -> None:
     monitor = arithmetic(rounding="exact", level="locate", delivery="observe", phase="answer")
     assert monitor.name == "arithmetic"
     assert monitor.verifier.version != arithmetic().verifier.version
@@ -281,7 +281,7 @@ def test_factory() -> None:
     assert kinds == {inspect.Parameter.KEYWORD_ONLY}
 
 
-def test_factory_names_the_option_that_is_wrong() -> None:
+def test_invalid_factory_option_is_refused() -> None:
     with pytest.raises(UsageError, match="rounding must be one of shown-digits, exact, got 'loose'"):
         arithmetic(rounding="loose")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="level"):
@@ -296,6 +296,6 @@ def test_the_example_of_the_documentation_runs() -> None:
     assert scope["monitor"].name == "arithmetic"  # type: ignore[attr-defined]
 
 
-def test_entry_point() -> None:
+def test_entry_point_loads_the_factory() -> None:
     (entry,) = entry_points(group="interwhen.verifiers", name="arithmetic")
     assert entry.load() is arithmetic

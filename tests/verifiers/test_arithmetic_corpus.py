@@ -22,7 +22,7 @@ def test_the_corpora_are_large_enough() -> None:
 
 
 @pytest.mark.parametrize("text", TRUE)
-def test_lines_that_say_nothing_false_are_never_interrupted(text: str) -> None:
+def test_lines_without_false_statement_are_not_refuted(text: str) -> None:
     assert [found for found in judge(text) if isinstance(found.verdict, Violation)] == []
 
 
@@ -37,7 +37,7 @@ def test_most_false_lines_are_caught() -> None:
 
 
 @pytest.mark.parametrize("text", FALSE)
-def test_a_repair_stands_in_the_place_of_the_wrong_value_and_is_read_as_right(text: str) -> None:
+def test_repair_replaces_wrong_value_and_passes(text: str) -> None:
     for found in judge(text):
         verdict = found.verdict
         if not isinstance(verdict, Violation) or verdict.repair is None or verdict.where is None:
@@ -50,12 +50,12 @@ def test_a_repair_stands_in_the_place_of_the_wrong_value_and_is_read_as_right(te
 
 
 @pytest.mark.parametrize("text", PAIRS)
-def test_a_true_equation_certifies_nothing_beside_it(text: str) -> None:
+def test_true_equation_does_not_certify_other_text(text: str) -> None:
     assert unchecked(text) or any(not isinstance(found.verdict, Pass) for found in judge(text))
 
 
 @pytest.mark.parametrize("text", PAIRS[::12], ids=range(len(PAIRS[::12])))
-def test_no_run_is_verified_with_a_false_statement_in_it(text: str) -> None:
+def test_run_with_false_statement_is_not_verified(text: str) -> None:
     model = ScriptedModel([text, ""])
     with interwhen.run_sync(model, "Say something.", monitors=["arithmetic:delivery=observe"]) as run:
         assert not isinstance(run.drain(), Verified)
@@ -70,7 +70,7 @@ def test_no_run_is_verified_with_a_false_statement_in_it(text: str) -> None:
         ("12 + 30 = 42\n42 - 26 = 16\n16 + 5 = 21", "steps"),
     ],
 )
-def test_a_run_says_what_was_verified(text: str, scope: str | None) -> None:
+def test_certificate_scope_states_what_was_verified(text: str, scope: str | None) -> None:
     prompt = (Message("system", "Work it out. For 1 + 2 you write: 1 + 2 = 3"), Message("user", "12 + 30 - 26 + 5 ="))
     with interwhen.run_sync(ScriptedModel([text]), prompt, monitors=["arithmetic:delivery=observe"]) as run:
         result = run.drain()
@@ -89,7 +89,7 @@ def test_a_run_says_what_was_verified(text: str, scope: str | None) -> None:
         ("٣ + ٤ = ٨", "٤ = ٨"),
     ],
 )
-def test_what_looks_like_arithmetic_and_is_not_read_is_said_with_its_place(text: str, place: str) -> None:
+def test_unread_arithmetic_is_reported_with_its_span(text: str, place: str) -> None:
     assert place in [found.text for found in judge(text) if found.verdict is UNREAD]
 
 
@@ -109,7 +109,7 @@ def test_what_looks_like_arithmetic_and_is_not_read_is_said_with_its_place(text:
         "https://example.com/?a=5&b=6",
     ],
 )
-def test_other_text_with_numbers_is_not_taken_for_arithmetic(text: str) -> None:
+def test_non_arithmetic_text_raises_no_finding(text: str) -> None:
     assert [found for found in judge(text) if not isinstance(found.verdict, Pass)] == []
 
 
@@ -119,7 +119,7 @@ def test_an_equation_of_the_prompt_may_be_quoted() -> None:
     assert isinstance(judge("2 + 5 = 13", prompt)[0].verdict, Violation)
 
 
-def test_what_another_line_said_before_is_not_taken_for_read() -> None:
+def test_identical_earlier_line_does_not_count_as_read() -> None:
     found = judge("3 + 4 = 7\nf(x) +\n3 + 4 = 7")
     assert isinstance(found[0].verdict, Pass)
     assert any(isinstance(each.verdict, Unknown) for each in found[1:])
@@ -138,7 +138,7 @@ CONTINUED = [
 
 
 @pytest.mark.parametrize(("text", "wrong", "repair"), CONTINUED)
-def test_an_equation_over_several_lines_is_judged_where_it_ends(text: str, wrong: str, repair: str) -> None:
+def test_multi_line_equation_is_judged_at_its_end(text: str, wrong: str, repair: str) -> None:
     (found,) = [found for found in judge(text, NUMBERS) if isinstance(found.verdict, Violation)]
     assert isinstance(found.verdict, Violation)
     assert found.verdict.where is not None
@@ -173,7 +173,7 @@ ROUNDED = [
 
 
 @pytest.mark.parametrize(("text", "evidence"), ROUNDED)
-def test_the_evidence_says_what_was_rounded(text: str, evidence: str) -> None:
+def test_evidence_states_the_rounding(text: str, evidence: str) -> None:
     (found,) = judge(text)
     assert isinstance(found.verdict, Pass)
     assert found.verdict.evidence.endswith(evidence)
@@ -183,12 +183,12 @@ def test_the_evidence_says_what_was_rounded(text: str, evidence: str) -> None:
     "text",
     ["7/2 = 4", "2/3 = 1", "0.5 + 0.4 = 1", "2.5 × 1 = 3", "2.5 × 1 = 2", "1/8 = 0.12", "2/3 = 67%"],
 )
-def test_what_is_only_close_is_unknown(text: str) -> None:
+def test_approximate_statement_is_unknown(text: str) -> None:
     assert all(isinstance(found.verdict, Unknown) for found in judge(text))
     assert judge(text)
 
 
-def test_a_word_elsewhere_in_the_sentence_rounds_nothing() -> None:
+def test_unrelated_rounding_word_has_no_effect() -> None:
     (found,) = judge("In the next round about ten people came, and 7/2 = 4")
     assert isinstance(found.verdict, Unknown)
 
@@ -210,7 +210,7 @@ def test_a_word_elsewhere_in_the_sentence_rounds_nothing() -> None:
         ("The pages are numbered.", "5 + 4 = 1", False),
     ],
 )
-def test_the_arithmetic_of_the_text_is_respected_and_nothing_more(setting: str, text: str, *, held: bool) -> None:
+def test_declared_arithmetic_setting_is_respected(setting: str, text: str, *, held: bool) -> None:
     for found in (judge(f"{setting}\n{text}"), judge(text, prompt=setting)):
         assert any(isinstance(each.verdict, Violation) for each in found) is not held
 
@@ -230,7 +230,7 @@ ASKED = [
 
 @pytest.mark.parametrize(("prompt", "answer"), [each for each in ASKED if each[1]])
 @pytest.mark.parametrize("form", ["Answer: {}", "The answer is {}.", "\\boxed{{{}}}", "#### {}", "<answer>{}</answer>"])
-def test_the_answer_is_judged_where_the_prompt_states_the_computation(prompt: str, answer: str, form: str) -> None:
+def test_answer_is_judged_against_computation_in_prompt(prompt: str, answer: str, form: str) -> None:
     (right,) = judge(form.format(answer), prompt)
     assert isinstance(right.verdict, Pass)
     assert (right.verdict.scope, right.verdict.values[-1]) == ("answer", answer)
@@ -241,7 +241,7 @@ def test_the_answer_is_judged_where_the_prompt_states_the_computation(prompt: st
     assert wrong.verdict.repair is None
 
 
-def test_a_value_that_stands_alone_passes_and_is_never_refuted() -> None:
+def test_standalone_value_passes_but_is_never_refuted() -> None:
     (right,) = judge("408", "What is 17 * 24?")
     assert isinstance(right.verdict, Pass)
     assert right.verdict.scope == "answer"
@@ -249,7 +249,7 @@ def test_a_value_that_stands_alone_passes_and_is_never_refuted() -> None:
     assert isinstance(other.verdict, Unknown)
 
 
-def test_an_equation_with_the_computation_of_the_prompt_is_the_answer() -> None:
+def test_equation_matching_prompt_computation_has_answer_scope() -> None:
     (found,) = judge("17 × 24 = 408", "What is 17 * 24?")
     assert isinstance(found.verdict, Pass)
     assert found.verdict.scope == "answer"
@@ -258,7 +258,7 @@ def test_an_equation_with_the_computation_of_the_prompt_is_the_answer() -> None:
     assert found.verdict.scope == "steps"
 
 
-def test_another_number_after_the_answer_is_not_overlooked() -> None:
+def test_number_after_the_answer_is_unknown() -> None:
     _, after = judge("Answer: 408\nSo we settle for 418 in the end", "What is 17 * 24?")
     assert isinstance(after.verdict, Unknown)
 
@@ -291,7 +291,7 @@ def test_a_value_equated_with_itself_is_no_claim(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["4 = 4 dozen", "4 = 4!", "half of 4 = 4", "4 = 4k", "4 ≠ 4", "4 < 4"])
-def test_an_equation_that_only_looks_trivial_never_passes(text: str) -> None:
+def test_seemingly_trivial_equation_is_unknown(text: str) -> None:
     assert [type(found.verdict) for found in judge(text)] == [Unknown]
 
 
@@ -302,7 +302,7 @@ def test_an_equation_with_something_to_compute_is_judged(text: str) -> None:
     assert any(isinstance(found.verdict, Pass) for found in judge(text))
 
 
-def test_no_certificate_rests_on_an_identity() -> None:
+def test_identity_equation_certifies_nothing() -> None:
     with interwhen.run_sync(ScriptedModel(["4 = 4\n"]), "?", monitors=["arithmetic"]) as run:
         assert isinstance(run.drain(), Unverified)
     with interwhen.run_sync(ScriptedModel(["4 = 4\n2 + 2 = 4\n"]), "?", monitors=["arithmetic"]) as run:
@@ -324,12 +324,12 @@ def test_no_certificate_rests_on_an_identity() -> None:
         "",
     ],
 )
-def test_other_prompts_leave_the_answer_alone(prompt: str) -> None:
+def test_unread_prompt_does_not_judge_the_answer(prompt: str) -> None:
     assert all(not isinstance(found.verdict, Violation) for found in judge("Answer: 7", prompt))
     assert all(getattr(found.verdict, "scope", "steps") == "steps" for found in judge("Answer: 408", prompt))
 
 
-def test_in_the_reasoning_nothing_is_the_answer() -> None:
+def test_reasoning_contains_no_answer_claim() -> None:
     assert judge("Answer: 5", "What is 17 * 24?", phase="reasoning") == []
 
 
@@ -342,7 +342,7 @@ def test_in_the_reasoning_nothing_is_the_answer() -> None:
         ("17 × 24 = 418", "\nThis is 418 for each of them.\n"),
     ],
 )
-def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str) -> None:
+def test_false_line_is_repaired_when_next_line_begins(text: str, rest: str) -> None:
     model = ScriptedModel([f"{text}{rest} and then some more text follows it", " seats."], size=1)
     shown = ""
     with interwhen.run_sync(model, f"{NUMBERS} How many seats are there?", monitors=["arithmetic"]) as run:
@@ -371,7 +371,7 @@ def test_a_false_line_is_repaired_once_the_next_one_begins(text: str, rest: str)
     ],
 )
 @pytest.mark.parametrize("between", ["\n", "\n\n", "\n  \n"])
-def test_a_trial_that_the_next_line_rejects_is_not_interrupted(following: str, between: str) -> None:
+def test_trial_rejected_by_next_line_is_unknown(following: str, between: str) -> None:
     judged = judge(f"Make 24 of 3, 8 and 1.\n3 * 8 + 1 = 24{between}{following}\nso we go on")
     assert [type(found.verdict) for found in judged] == [Unknown]
 
@@ -379,7 +379,7 @@ def test_a_trial_that_the_next_line_rejects_is_not_interrupted(following: str, b
 @pytest.mark.parametrize(
     "following", ["This makes 24 of them.", "So we are done.", "It is a lot.", "5 + 6 = 11", "But then"]
 )
-def test_a_false_line_is_refuted_where_the_next_line_does_not_reject_it(following: str) -> None:
+def test_false_line_not_rejected_afterwards_is_refuted(following: str) -> None:
     judged = judge(f"3 * 8 + 1 = 24\n{following}\nso we go on", NUMBERS)
     assert isinstance(judged[0].verdict, Violation)
     assert judged[0].verdict.repair == "25"

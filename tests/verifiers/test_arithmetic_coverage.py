@@ -28,7 +28,7 @@ from tests.verifiers.arithmetic_support import unchecked
         ("It is 3/4 of them. 3 + 4 = 7", ["3/4"]),
     ],
 )
-def test_numbers_without_a_check_are_found(text: str, missing: list[str]) -> None:
+def test_unchecked_numbers_are_listed(text: str, missing: list[str]) -> None:
     assert unchecked(text) == missing
 
 
@@ -46,7 +46,7 @@ def test_numbers_without_a_check_are_found(text: str, missing: list[str]) -> Non
         ("At 6:30 it began.", "3 + 4 = 7, and it was 6:30."),
     ],
 )
-def test_checked_and_given_numbers_and_labels_count_as_covered(prompt: str, text: str) -> None:
+def test_checked_given_and_label_numbers_are_covered(prompt: str, text: str) -> None:
     assert unchecked(text, prompt) == []
 
 
@@ -55,7 +55,7 @@ def run(prompt: str, text: str) -> interwhen.Result:
         return supervised.drain()
 
 
-def test_a_result_tells_how_many_numbers_were_checked() -> None:
+def test_result_reports_count_of_checked_numbers() -> None:
     result = run("He has 96 apples for 8 boxes.", "96 / 8 = 12\nSo there are 12 in each.\n")
     assert isinstance(result, Verified)
     assert "arithmetic: 3 of 3 numbers checked" in str(result)
@@ -74,7 +74,7 @@ def test_a_result_names_the_places_without_a_check() -> None:
     "text",
     ["It is false that 2 + 2 = 4.", "That 2 + 2 = 4 is wrong.", "2 + 2 = 4 is not true.", "2 + 2 = 4 (actually 5)"],
 )
-def test_a_denied_equation_checks_nothing(text: str) -> None:
+def test_denied_equation_covers_no_number(text: str) -> None:
     result = run("What about 2, 4 and 5?", f"{text}\n")
     assert isinstance(result, Unverified)
 

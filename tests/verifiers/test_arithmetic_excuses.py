@@ -61,14 +61,14 @@ def values_of(text: str) -> set[str]:
 
 @pytest.mark.fault("H7", injected="308 texts that put an excuse beside a false equation", happens="a gate shows none")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_no_words_beside_it_open_a_gate():
+async def test_excusing_words_do_not_open_a_gate():
     assert len(EXCUSED) == 308
     shown = [text for text in EXCUSED if values_of(text) & values_of((await read(text, "gate"))[0])]
     assert shown == []
 
 
 @pytest.mark.parametrize("text", NOT_TAKEN_BACK)
-async def test_half_a_rejection_opens_no_gate(text):
+async def test_partial_rejection_does_not_open_gate(text):
     seen, result = await read(text, "gate")
     assert ("13" in seen, result.status) == (False, "abstained")
 
@@ -80,14 +80,14 @@ async def test_a_rejection_by_name_opens_the_gate(text):
 
 
 @pytest.mark.fault("H7", injected="an excused sum, read live", happens="it is shown, and the result is unverified")
-async def test_live_reading_shows_what_is_excused():
+async def test_live_reader_sees_excused_statement():
     seen, result = await read("6 + 6 = 13⏎No, fine.⏎", "interrupt")
     assert ("13" in seen, result.status) == (True, "unverified")
     assert any("it may be taken" in str(each) or "may reject" in str(each) for each in result.unverified_reasons)
 
 
 @pytest.mark.parametrize("text", RIGHT)
-def test_what_may_be_right_is_not_excused(text):
+def test_possibly_right_equation_is_not_excused(text):
     verdicts = [found.verdict for found in judge(text.replace("⏎", "\n"))]
     assert not any(isinstance(verdict, Unknown) and verdict.excused for verdict in verdicts)
 

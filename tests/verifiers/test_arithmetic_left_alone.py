@@ -97,7 +97,7 @@ UNCLEAR = [
 
 
 @pytest.mark.parametrize(("line", "why"), UNCLEAR)
-def test_what_may_mean_something_else_is_unknown(line: str, why: str) -> None:
+def test_ambiguous_equation_is_unknown(line: str, why: str) -> None:
     judged = verdicts(line)
     assert Unknown(why=why) in judged
     assert not any(isinstance(verdict, Violation) for verdict in judged)
@@ -167,12 +167,12 @@ NOTHING = [
 
 
 @pytest.mark.parametrize("line", NOTHING)
-def test_what_is_not_understood_makes_no_claim(line: str) -> None:
+def test_unreadable_line_makes_no_claim(line: str) -> None:
     assert verdicts(line) == []
 
 
 @pytest.mark.parametrize("before", ["… +", "... + ", r"\dots -", "x +", "f(x) *"])
-def test_an_equation_that_continues_an_open_line_is_not_refuted(before):
+def test_equation_continuing_open_line_is_not_refuted(before):
     model = ScriptedModel([f"{before}\n1 + 2 = 6\n"])
     with interwhen.run_sync(model, "Q", monitors=["arithmetic"]) as run:
         result = run.drain()

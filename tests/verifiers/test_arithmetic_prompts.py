@@ -27,16 +27,16 @@ def test_equations_of_a_riddle_are_not_refuted(text: str) -> None:
 @pytest.mark.parametrize(
     "text", ["17 × 24 = 418", "The claim is 17 × 24 = 418.", "Let me check $17*24 = 418$: it is 408."]
 )
-def test_an_equation_of_the_prompt_is_not_refuted_in_another_spelling(text: str) -> None:
+def test_prompt_equation_in_other_spelling_is_not_refuted(text: str) -> None:
     assert not refuted(text, CLAIM)
 
 
-def test_one_stated_equation_changes_nothing_for_others() -> None:
+def test_stated_equation_excuses_only_itself() -> None:
     assert refuted("17 × 4 = 78", CLAIM)
     assert refuted("17 × 4 = 78", "Is 17 * 24 = 408? Is 5 + 3 = 8, and 10/3 = 3.33?")
 
 
-def test_equations_that_follow_the_order_of_the_prompt_are_not_refuted() -> None:
+def test_equations_in_prompt_order_are_not_refuted() -> None:
     for text in ("12 + 30 * 2 = 84", "12 + 30 * 2 = 42 * 2 = 84", "(12 + 30 * 2) - 2^3 = 76"):
         assert refuted(text, "What is it?")
         assert not refuted(text, CHAIN)
@@ -110,7 +110,7 @@ def test_denied_equations_are_not_refuted(text: str) -> None:
     assert not refuted(text, "")
 
 
-def test_other_words_beside_a_false_equation_deny_nothing() -> None:
+def test_unrelated_words_do_not_deny_equation() -> None:
     for text in (
         "5*5 = 24: yes",
         "5*5 = 24 notes",

@@ -128,7 +128,7 @@ def test_false_equations_are_refuted_and_their_repair_passes(tree: Tree, style: 
 
 
 @given(st.lists(st.tuples(st.integers(1, 500), st.integers(0, 99)), min_size=2, max_size=5), st.integers(100, 10**6))
-def test_sums_of_money(prices: list[tuple[int, int]], off: int) -> None:
+def test_sums_of_money_are_judged_exactly(prices: list[tuple[int, int]], off: int) -> None:
     cents = sum(100 * dollars + rest for dollars, rest in prices)
     left = " + ".join(f"${dollars}.{rest:02d}" for dollars, rest in prices)
     for amount, expected in ((cents, Pass), (cents + off, Violation)):
@@ -162,7 +162,7 @@ def test_a_decimal_that_ends_is_never_rounded_silently(above: int, below: int, p
 
 
 @given(st.integers(1, 80), st.integers(1, 500), st.integers(2, 400))
-def test_percentages(fives: int, twenties: int, off: int) -> None:
+def test_percentages_are_judged_exactly(fives: int, twenties: int, off: int) -> None:
     value = fives * twenties
     left = f"{5 * fives}% of {20 * twenties}"
     (right,) = extract(segment(f"{left} = {value}"))
@@ -186,7 +186,7 @@ HOSTILE = st.text(alphabet="0123456789 +-*/^=≈()[]{}.,:;!?%$x×÷·²½\\<>~|\
 @example("1+" * 400 + "1 = 5")
 @example("\\frac{1}{ = 3")
 @example("٣ + ٤ = ٨")
-def test_any_text_is_read_without_an_exception_and_within_its_bounds(text: str) -> None:
+def test_any_text_yields_claims_within_its_bounds(text: str) -> None:
     for claim in extract(segment(text)):
         assert claim.span is not None
         assert text[claim.span.start : claim.span.end] == claim.text
@@ -198,7 +198,7 @@ def test_any_text_is_read_without_an_exception_and_within_its_bounds(text: str) 
 
 @given(HOSTILE | st.sampled_from(["3 + 4 = 8 apples", "x = 2 * 3 = 7"]), st.integers(0, 10**6))
 @example("3 + 4 = 8 apples", 17)
-def test_claims_do_not_depend_on_where_the_segment_stands(text: str, at: int) -> None:
+def test_claims_do_not_depend_on_segment_offset(text: str, at: int) -> None:
     here, there = list(extract(segment(text))), list(extract(segment(text, at=at)))
     assert [claim.key for claim in here] == [claim.key for claim in there]
     assert [claim.span.shifted(at) for claim in here if claim.span] == [claim.span for claim in there]
@@ -240,7 +240,7 @@ DEGENERATE = [
 
 @pytest.mark.fault("V12", injected="degenerate text of n and 8n characters", happens="the work is linear")
 @pytest.mark.parametrize("unit", DEGENERATE)
-def test_work_is_linear_in_the_length_of_the_text(unit: str) -> None:
+def test_work_is_linear_in_text_length(unit: str) -> None:
     short, long = unit * (2000 // len(unit)) + "=1", unit * (16_000 // len(unit)) + "=1"
     assert looks(long) <= 8.5 * looks(short) + 5000
     assert looks(long) <= 200 * len(long)

@@ -27,7 +27,7 @@ def verdicts(text: str, prompt: str = "") -> list[type[Pass | Violation | Unknow
         ("60 × 24 = 1 day", "60 × 24 = 14 days"),
     ],
 )
-def test_an_equation_that_another_reading_makes_right_is_unknown_and_others_are_refuted(right: str, wrong: str) -> None:
+def test_equation_with_true_alternative_reading_is_unknown(right: str, wrong: str) -> None:
     assert verdicts(right) == [Unknown]
     assert verdicts(wrong) == [Violation]
 
@@ -35,7 +35,7 @@ def test_an_equation_that_another_reading_makes_right_is_unknown_and_others_are_
 @pytest.mark.parametrize(
     "text", ["2 - 1/2 × 2 = 5", "2-3/2 × 2 = 7", "2-1/2.5 × 2 = 5", "2(3) = -7", r"\boxed{3} + 1 = -2"]
 )
-def test_what_cannot_be_read_in_another_way_is_refuted(text: str) -> None:
+def test_false_equation_without_alternative_reading_is_refuted(text: str) -> None:
     assert verdicts(text) == [Violation]
 
 
@@ -56,11 +56,11 @@ def test_an_answer_without_round_brackets_is_positive(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["Answer: 5", "Answer: 1"])
-def test_a_mixed_number_in_the_prompt_is_not_computed(text: str) -> None:
+def test_mixed_number_in_prompt_is_not_computed(text: str) -> None:
     assert Violation not in verdicts(text, "What is 2-1/2 * 2?")
 
 
-def test_three_false_equations_on_a_line_may_be_a_riddle_and_two_are_mistakes() -> None:
+def test_riddle_needs_three_false_equations_per_line() -> None:
     assert Violation not in verdicts("1 + 4 = 6, 2 + 5 = 12, 3 + 6 = 21")
     assert verdicts("1 + 4 = 6, 2 + 5 = 12, 3 + 6 = 9") == [Violation, Violation, Pass]
 
@@ -78,7 +78,7 @@ def test_three_false_equations_on_a_line_may_be_a_riddle_and_two_are_mistakes() 
         "3 + 4 = 8 apples but 2 are bad.",
     ],
 )
-def test_words_that_only_resemble_those_of_a_wish_or_a_report_hide_nothing(text: str) -> None:
+def test_words_resembling_wish_or_report_excuse_nothing(text: str) -> None:
     assert Violation in verdicts(text)
 
 

@@ -43,7 +43,7 @@ def test_bound_values_are_repaired(prompt: str, text: str, repair: str) -> None:
         ("Add 4.4 and 0.3 overs.", "4.4 overs + 0.3 overs = 5.1 overs"),
     ],
 )
-def test_other_values_are_not_repaired(prompt: str, text: str) -> None:
+def test_unbound_values_are_not_repaired(prompt: str, text: str) -> None:
     assert [(found.repair, found.sure) for found in violations(text, prompt)] == [(None, False)]
 
 
@@ -69,13 +69,13 @@ def run(prompt: str, *texts: str) -> interwhen.Result:
         return supervised.drain()
 
 
-def test_an_unbound_value_is_sampled_again_first() -> None:
+def test_unbound_value_is_resampled_first() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 408\n")
     assert [found.remedy for found in result.violations] == ["resample"]
     assert result.text == "17 * 24 = 408\n"
 
 
-def test_an_unbound_value_that_comes_back_is_unknown() -> None:
+def test_repeated_unbound_value_is_unknown() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 418\nSo it is.\n")
     assert [found.remedy for found in result.violations] == ["resample"]
     assert isinstance(result, Unverified)
@@ -83,7 +83,7 @@ def test_an_unbound_value_that_comes_back_is_unknown() -> None:
     assert "wrote it again" in result.unverified_reasons[0].why
 
 
-def test_another_wrong_value_is_sampled_again() -> None:
+def test_different_wrong_value_is_resampled() -> None:
     result = run("How many?", "17 * 24 = 418\n", "17 * 24 = 428\n", "17 * 24 = 408\n")
     assert [found.remedy for found in result.violations] == ["resample", "resample"]
     assert result.text == "17 * 24 = 408\n"

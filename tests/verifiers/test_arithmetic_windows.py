@@ -18,7 +18,7 @@ SENTENCES = [f"Then there are {n} + {n} = {2 * n} of them in the box." for n in 
 
 
 @given(st.lists(st.sampled_from(["One two.", "3.", "It is 4.5 and more.", "a", "Ab!", "(so it is.)"]), max_size=60))
-def test_windows_cover_the_text_and_end_with_a_sentence(parts: list[str]) -> None:
+def test_windows_cover_text_and_end_at_sentences(parts: list[str]) -> None:
     text = " ".join(parts)
     found = list(windows(text, 40))
     assert "".join(text[start:end] for start, end in found) == text
@@ -40,7 +40,7 @@ def test_every_equation_of_a_long_line_is_read() -> None:
     assert sum(isinstance(each, Span) for each in found) == len(SENTENCES)
 
 
-def test_a_false_one_is_put_right_in_its_place() -> None:
+def test_false_equation_in_long_text_is_repaired() -> None:
     wrong = [*SENTENCES]
     wrong[1_500] = "Then there are 3 + 4 = 8 of them in the box."
     text = " ".join(wrong)
@@ -80,7 +80,7 @@ FILLER = "And so it goes on and on in the box. " * 1_200
         ("Let's try some values. First 1 + 1 = 2.", "Then 3 + 4 = 8 in the end."),
     ],
 )
-def test_what_a_long_line_says_first_holds_up_to_its_end(opening: str, equation: str) -> None:
+def test_opening_of_long_line_applies_to_its_end(opening: str, equation: str) -> None:
     text = f"{opening} {FILLER}{equation}"
     assert len(text) > 2 * MAX_SEGMENT
     assert not any(isinstance(found.verdict, Violation) for found in judge(text))
@@ -88,12 +88,12 @@ def test_what_a_long_line_says_first_holds_up_to_its_end(opening: str, equation:
     assert [isinstance(found.verdict, Violation) for found in plain] == [True, True]
 
 
-def test_what_a_long_line_announces_ends_with_it() -> None:
+def test_setting_announced_in_line_ends_with_it() -> None:
     text = f"The student's work is this: 1 + 1 = 2. {FILLER}\nWe start again.\nThen 3 + 4 = 8."
     assert isinstance(judge(text)[-1].verdict, Violation)
 
 
-def test_a_segment_of_very_many_lines_is_read_up_to_a_limit_and_the_rest_is_unknown():
+def test_segment_lines_beyond_limit_are_unknown():
     text = "1 + 1 = 2\n" * (MAX_PARTS + 5)
     claims = list(extract(Segment(text, Span(7, 7 + len(text)), "answer")))
     assert len(claims) == MAX_PARTS + 1

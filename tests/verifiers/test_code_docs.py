@@ -14,7 +14,7 @@ PAGES = Path(__file__).parents[2] / "docs" / "verifiers"
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the process sandbox needs Linux")
 @pytest.mark.parametrize("page", ["python", "command", "early_stopping"])
-def test_the_code_of_a_page(page, tmp_path):
+def test_code_of_each_page_runs(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (PAGES / f"{page}.md").read_text(), re.MULTILINE | re.DOTALL)
     assert blocks
     script = tmp_path / "page.py"

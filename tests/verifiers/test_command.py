@@ -53,7 +53,7 @@ def named(verdict, claim):
 @needs("gcc")
 @BOTH
 class TestGcc:
-    def test_right_code(self, sandbox):
+    def test_right_code_passes(self, sandbox):
         verdict, _ = verdict_on(RIGHT_C, preset="gcc", sandbox=sandbox)
         assert isinstance(verdict, Pass)
         assert verdict.evidence.startswith("gcc ")
@@ -64,11 +64,11 @@ class TestGcc:
         assert verdict.why.startswith("gcc refuses line 2 of that text: expected expression before")
         assert code[verdict.where.start : verdict.where.end] == ";"
 
-    def test_a_missing_header_is_no_error_of_the_code(self, sandbox):
+    def test_missing_header_is_unknown(self, sandbox):
         verdict, _ = verdict_on('#include "mine.h"\nint main(void) { return f(); }', preset="gcc", sandbox=sandbox)
         assert isinstance(verdict, Unknown)
 
-    def test_a_program_is_run(self, sandbox):
+    def test_gcc_run_preset_executes_the_program(self, sandbox):
         assert verdict_on(RIGHT_C, preset="gcc-run", sandbox=sandbox)[0] == Pass("./main accepts it")
         crash = "#include <assert.h>\nint main(void) { assert(1 + 1 == 3); }"
         assert verdict_on(crash, preset="gcc-run", sandbox=sandbox)[0] == Violation("the program crashes (SIGABRT)")
@@ -77,7 +77,7 @@ class TestGcc:
             "the program ended with exit code 3, which says nothing of the file"
         )
 
-    def test_a_program_that_does_not_end_is_unknown_and_killed(self, sandbox):
+    def test_endless_program_is_unknown_and_killed(self, sandbox):
         loop = "int main(void) { for (;;); }"
         verdict, _ = verdict_on(loop, preset="gcc-run", sandbox=sandbox, seconds=1.5)
         assert isinstance(verdict, Unknown)
@@ -94,27 +94,27 @@ class TestGcc:
 @needs("coqc")
 @BOTH
 class TestCoq:
-    def test_a_proof(self, sandbox):
+    def test_valid_coq_proof_passes(self, sandbox):
         proof = "Theorem t : forall n : nat, n + 0 = n.\nProof. induction n; simpl; auto. Qed."
         assert verdict_on(proof, language="coq", preset="coq", sandbox=sandbox)[0] == Pass("coqc -q main.v accepts it")
 
-    def test_no_proof(self, sandbox):
+    def test_invalid_coq_proof_is_refuted_at_error(self, sandbox):
         code = "Theorem t : 1 + 1 = 3.\nProof.\n  reflexivity.\nQed."
         verdict, _ = verdict_on(code, language="coq", preset="coq", sandbox=sandbox)
         assert verdict.why.startswith("coq refuses line 3 of that text: ")
         assert code[verdict.where.start : verdict.where.end] == "reflexivity."
 
-    def test_a_proof_in_two_blocks(self, sandbox):
+    def test_proof_may_use_an_earlier_block(self, sandbox):
         first, second = "Definition two := 2.", "Theorem t : two = 2.\nProof. reflexivity. Qed."
         assert isinstance(verdict_on(first, second, language="coq", preset="coq", sandbox=sandbox)[0], Pass)
 
-    def test_a_library_that_is_not_installed(self, sandbox):
+    def test_missing_library_is_unknown(self, sandbox):
         code = "Require Import mathcomp.ssreflect.nowhere."
         assert isinstance(verdict_on(code, language="coq", preset="coq", sandbox=sandbox)[0], Unknown)
 
 
 @needs("mypy") if shutil.which("mypy") is None and not Path(sys.executable).with_name("mypy").exists() else linux
-def test_mypy():
+def test_mypy_preset_judges_types():
     verdict, _ = verdict_on("x: int = 3\ny: str = x", language="python", preset="mypy", seconds=60.0)
     assert verdict.why.startswith("mypy refuses line 2 of that text: Incompatible types in assignment")
     verdict, _ = verdict_on("x: int = 3", language="python", preset="mypy", seconds=60.0)
@@ -123,7 +123,7 @@ def test_mypy():
 
 @pytest.mark.parametrize("preset", ["lean", "coq", "gcc"])
 @BOTH
-def test_a_checker_that_is_not_installed_is_named_and_how_to_get_it(preset, sandbox, monkeypatch):
+def test_missing_checker_is_unknown_with_install_hint(preset, sandbox, monkeypatch):
     if preset != "lean" and sandbox == "process":
         pytest.skip("the sandbox has a PATH of its own")
     if shutil.which("lake") is None or sandbox == "none":
@@ -134,7 +134,7 @@ def test_a_checker_that_is_not_installed_is_named_and_how_to_get_it(preset, sand
 
 
 @needs("lake", "lean")
-def test_lean():
+def test_lean_preset_judges_proofs():
     assert isinstance(verdict_on("example : 1 + 1 = 2 := rfl", language="lean", preset="lean", seconds=60)[0], Pass)
     verdict, _ = verdict_on("example : 1 + 1 = 3 := rfl", language="lean", preset="lean", seconds=60)
     assert verdict.why.startswith("lean refuses line 1 of that text")
@@ -144,7 +144,7 @@ SCRIPT = 'import sys\ntext = open(sys.argv[1]).read()\nif "bad" in text:\n    pr
 
 
 @BOTH
-def test_a_script_of_ones_own_judges_whole_answers(sandbox):
+def test_custom_script_judges_whole_answers(sandbox):
     python = sys.executable if sandbox == "none" else "python3"
     if sandbox == "process" and shutil.which("python3", path="/usr/bin:/usr/local/bin") is None:
         pytest.skip("there is no python3 that the sandbox shows")
@@ -158,7 +158,7 @@ def test_a_script_of_ones_own_judges_whole_answers(sandbox):
     assert "exit code 7" in verdicts[2].why
 
 
-def test_nothing_is_a_shells(tmp_path):
+def test_claim_text_is_not_run_by_shell(tmp_path):
     monitor = command(argv=(sys.executable, "-c", "print('$HOME; true')", "{file}"), sandbox="none")
     (claim,) = claims(monitor, f"$(touch {tmp_path}/never) `touch {tmp_path}/never`; touch {tmp_path}/never")
     assert isinstance(anyio.run(monitor.verifier.check, claim), Pass)
@@ -166,7 +166,7 @@ def test_nothing_is_a_shells(tmp_path):
 
 
 @pytest.mark.parametrize("backend", ["asyncio", "trio"])
-def test_a_cancelled_check_leaves_no_process_and_no_file(backend, tmp_path, monkeypatch):
+def test_cancelled_check_leaves_no_process_or_file(backend, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     sleep = f"import time; time.sleep(600); {tmp_path.name!r}"  # no other test has a process with this name
     child = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {sleep!r}]); {sleep}"
@@ -210,7 +210,7 @@ os.kill(os.getpid(), 6) if end == "crash" else sys.exit(end == "refuse")
 @pytest.mark.fault("P10", injected="a daemon in a session of its own", happens="it is gone when the command has ended")
 @pytest.mark.parametrize("how", ["output", "own session", "empty environment", "forked twice"])
 @pytest.mark.parametrize("end", ["accept", "refuse", "crash", "flood", "late"])
-def test_no_daemon_is_left(tmp_path, how, end):
+def test_check_leaves_no_daemon(tmp_path, how, end):
     argv = (sys.executable, "-c", DAEMON, end, tmp_path.name, how, "{file}")
     monitor = command(argv=argv, sandbox="none", seconds=2.0 if end == "late" else 30.0)
     (claim,) = claims(monitor, "text")
@@ -221,7 +221,7 @@ def test_no_daemon_is_left(tmp_path, how, end):
 
 @linux
 @pytest.mark.fault("P10", injected="SIGKILL of our process while a command runs", happens="the command ends, too")
-def test_a_killed_process_leaves_no_command(tmp_path):
+def test_killed_host_leaves_no_command(tmp_path):
     program = f"""
 import anyio, sys
 from interwhen import Segment, Span
@@ -255,7 +255,7 @@ def test_a_command_that_kills_its_supervisor_is_unknown(program):
     assert "killed its supervisor" in anyio.run(monitor.verifier.check, claim).why
 
 
-def test_output_that_looks_like_a_report_is_none():
+def test_command_output_cannot_forge_a_report():
     program = "import sys; sys.stdout.write(' ' * 15 + '0'); sys.stdout.flush(); sys.exit(1)"
     monitor = command(argv=(sys.executable, "-c", program, "{file}"), sandbox="none")
     (claim,) = claims(monitor, "text")
@@ -263,7 +263,7 @@ def test_output_that_looks_like_a_report_is_none():
 
 
 @linux
-def test_children_are_found_without_a_list_of_the_kernel(monkeypatch):
+def test_children_are_listed_without_kernel_child_list(monkeypatch):
     read = supervisor._read
 
     def without_list(path):
@@ -277,7 +277,7 @@ def test_children_are_found_without_a_list_of_the_kernel(monkeypatch):
         process.kill()
 
 
-def test_where_nothing_can_supervise_the_group_is_killed(monkeypatch):
+def test_unsupervised_process_group_is_killed(monkeypatch):
     monkeypatch.setattr("interwhen_verifiers._command.runs._SUPERVISED", False)
     for program, kind in (("", Pass), ("import sys; sys.exit(1)", Violation), ("import os; os.kill(0, 9)", Unknown)):
         monitor = command(argv=(sys.executable, "-c", program, "{file}"), sandbox="none")
@@ -332,7 +332,7 @@ def test_a_program_cannot_write_its_own_exit_code():
 
 
 @linux
-def test_a_file_of_any_name_is_what_is_judged():
+def test_command_judges_file_of_any_name():
     monitor = command(argv=("grep", "-q", "Answer", "{file}"), file="steps.json")
     (claim,) = claims(monitor, "Nothing.")
     assert isinstance(anyio.run(monitor.verifier.check, claim), Violation)
@@ -348,14 +348,14 @@ def test_a_flood_of_output_is_bounded():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it needs a shell")
-def test_what_a_command_printed_before_its_time_limit_is_kept():
+def test_output_printed_before_time_limit_is_kept():
     steps = (("sh", "-c", "echo first"), ("sh", "-c", "echo begun; exec sleep 60"))
     checker = Checker(name="it", steps=steps, languages=frozenset())
     ran = anyio.run(partial(run_outside, checker, b"", seconds=2.0, directory=None))
     assert (ran.step, ran.code, ran.output, ran.trouble) == (1, None, "begun\n", "it did not end within 2 s")
 
 
-def test_no_environment_of_ours_goes_along(monkeypatch):
+def test_command_does_not_inherit_the_environment(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
     look = "import os, sys; sys.exit('OPENAI_API_KEY' in os.environ)"
     monitor = command(argv=(sys.executable, "-c", look, "{file}"), sandbox="none")
@@ -396,7 +396,7 @@ def test_reading_diagnostics_is_linear(checker):
         ({"preset": "lean", "directory": "no/such/folder"}, "directory must be a folder"),
     ],
 )
-def test_wrong_options(options, message):
+def test_invalid_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         command(**options)
 
@@ -404,7 +404,7 @@ def test_wrong_options(options, message):
 @needs("gcc")
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_run_with_code_that_does_not_compile_is_put_right():
+async def test_run_corrects_code_that_does_not_compile():
     wrong = f"So:\n\n```c\n{RIGHT_C.replace(';', '', 1)}\n```\nDone.\n"
     model = ScriptedModel([wrong, f"```c\n{RIGHT_C}\n```\n"])
     async with run(

@@ -72,7 +72,7 @@ def kinds(prompt, text, **options):
         ("Make 24 using 7, 4, 4, 1. You can use the operators +, -, *, /.", (7, 4, 4, 1), 24, "unclear"),
     ],
 )  # fmt: skip
-def test_prompts_that_state_a_puzzle(prompt, numbers, target, use):
+def test_puzzle_is_read_from_prompt(prompt, numbers, target, use):
     found = read_puzzle(prompt)
     assert found is not None
     assert (found.numbers, found.target, found.use) == (numbers, target, use)
@@ -91,16 +91,16 @@ def test_prompts_that_state_a_puzzle(prompt, numbers, target, use):
         "Use 1 2 3 4 5 6 7 8 9 10 11 12 to make 24 with + and -.",
     ],
 )
-def test_prompts_that_state_none(prompt):
+def test_prompt_without_puzzle_is_not_prepared(prompt):
     assert countdown().prepare(Task(prompt)) is None
 
 
-def test_game24_stands_aside_where_the_target_is_another():
+def test_game24_ignores_tasks_with_other_targets():
     assert game24().prepare(Task("Numbers: 3 5 7. Target: 56.")) is None
     assert game24().prepare(Task("Use 3, 5 and 7 to make 24.")) is not None
 
 
-def test_the_rules_of_the_game_of_24_are_known():
+def test_game24_requires_every_number():
     prompt, text = "Use 4, 6 and 7 to make 24.", "Answer: 4 * 6 = 24"
     assert kinds(prompt, text) == [Unknown]
     assert kinds(prompt, text, monitor=countdown(use="some")) == [Pass]
@@ -143,7 +143,7 @@ def test_a_right_trace_passes():
         ("- 12 × 8 = 95 (remaining: 5, 11, 95)", "95", "the value is not 95", "96"),
     ],
 )
-def test_wrong_steps(line, quote, why, repair):
+def test_wrong_step_is_refuted_and_repaired(line, quote, why, repair):
     ((claim, verdict),) = judged(TOT.format("5 8 11 12"), line)
     assert isinstance(verdict, Violation)
     assert verdict.why == why
@@ -151,7 +151,7 @@ def test_wrong_steps(line, quote, why, repair):
     assert claim[verdict.where.start : verdict.where.end] == quote
 
 
-def test_a_dead_end_is_shown_by_all_that_can_be_made():
+def test_dead_end_witness_lists_reachable_values():
     (verdict,) = verdicts(TOT.format("1 1 5 5"), "1 * 1 = 1 (left: 1 5 5)\n")
     assert isinstance(verdict, Pass)
     (_, verdict) = verdicts(TOT.format("2 3 4"), "2 * 3 = 6 (left: 4 6)\n6 + 4 = 10 (left: 10)")
@@ -170,7 +170,7 @@ def test_a_new_try_need_not_be_announced():
     assert [type(verdict) for verdict in found] == [Pass] * 3
 
 
-def test_what_follows_an_unknown_state_is_unknown():
+def test_step_after_wrong_state_is_unknown():
     text = "12 - 8 = 5 (left: 5 5 11)\n5 + 5 = 10 (left: 10 11)"
     found = verdicts(TOT.format("5 8 11 12"), text)
     assert isinstance(found[0], Violation)
@@ -192,7 +192,7 @@ def test_what_follows_an_unknown_state_is_unknown():
         "(12 - 8 = 4",
     ],
 )
-def test_lines_that_are_left_alone(line):
+def test_other_lines_are_not_refuted(line):
     assert not [verdict for verdict in verdicts(TOT.format("5 8 11 12"), line) if isinstance(verdict, Violation)]
 
 
@@ -201,12 +201,12 @@ def test_a_rounded_value_is_unknown():
     assert kinds(TOT.format("3 3 8 8"), "8 / 3 = 8/3 (left: 8/3 3 8)") == [Pass]
 
 
-def test_a_value_is_said_with_all_its_digits():
+def test_witness_shows_every_digit():
     [verdict] = verdicts(TOT.format("9873 8"), "9873 / 8 = 1230 (left: 1230)")
     assert (verdict.repair, verdict.witness) == ("1234.125", "the value is 1234.125, not 1230")
 
 
-def test_a_value_that_is_too_long_to_be_said_is_no_repair():
+def test_overlong_value_is_no_repair():
     [verdict] = verdicts(TOT.format("5 8 11 12"), " * ".join(["99999999"] * 8) + " = 5 (left: 5)")
     assert (verdict.repair, "…" in verdict.witness) == (None, True)
 
@@ -238,18 +238,18 @@ def test_a_value_that_is_too_long_to_be_said_is_no_repair():
         ("There is no solution for this input.", "24 can be made from 5 8 11 12"),
     ],
 )
-def test_answers(answer, expected):
+def test_answer_is_judged_by_the_rules(answer, expected):
     (verdict,) = verdicts(TOT.format("5 8 11 12"), answer, monitor=game24())
     assert (verdict.why if isinstance(verdict, Violation) else None) == expected
     assert not isinstance(verdict, Unknown)
 
 
-def test_an_unused_number():
+def test_unused_number_is_refuted():
     (verdict,) = verdicts(TOT.format("4 6 7"), "Answer: 4 * 6", monitor=game24())
     assert verdict.why == "7 is not used"
 
 
-def test_there_may_be_no_way():
+def test_no_solution_claim_is_judged():
     assert kinds(TOT.format("1 1 1 1"), "Answer: No solution", monitor=game24()) == [Pass]
     assert kinds(TOT.format("4 6 7"), "Answer: impossible") == [Unknown]
     assert kinds(TOT.format("4 6 7"), "Answer: impossible", monitor=countdown(use="all")) == [Pass]
@@ -257,7 +257,7 @@ def test_there_may_be_no_way():
     assert verdict == Unknown("it can be made from some of the numbers, and this may be meant of all of them")
 
 
-def test_no_way_from_the_numbers_left_is_not_said_of_the_puzzle():
+def test_statement_about_numbers_left_is_not_judged():
     assert kinds(TOT.format("2 3 4"), "2 + 3 = 5\nThere is no way to make 24 with these numbers.") == [Pass]
 
 
@@ -265,14 +265,14 @@ def test_an_expression_in_the_reasoning_is_no_answer():
     assert verdicts(TOT.format("5 8 11 12"), "(12 - 8) * 6 = 24", phase="reasoning") == []
 
 
-def test_the_feedback_never_holds_a_solution():
+def test_feedback_never_contains_a_solution():
     for text in ("Answer: none", "Answer: (12 - 8) * 11 - 5 = 24", "8 + 12 = 20 (left: 5 11 20)"):
         (verdict,) = verdicts(TOT.format("5 8 11 12"), text, monitor=game24())
         assert "*" not in verdict.why.replace("(12 - 8) * 11 - 5", "")
         assert "11 - 5" not in verdict.witness.replace("(12 - 8) * 11 - 5", "")
 
 
-def test_other_forms_of_text_are_read():
+def test_alternative_step_formats_are_read():
     text = "7 + 5 = 12, left 3 12\n12 × 3 = 36, left 36\n36 is not 24, again\n7 - 5 = 2, left 3 2\n2 × 3 = 6, left 7"
     prompt = "Make 24 from 3 5 7. Use each number once."
     found = judged(prompt, text, "reasoning", countdown(dead_ends=False))
@@ -328,7 +328,7 @@ def test_six_numbers_are_searched_and_seven_are_not():
 
 
 @pytest.mark.slow
-def test_the_search_agrees_with_brute_force_on_every_game_of_24():
+def test_search_agrees_with_brute_force_on_game24():
     for numbers in combinations_of(13):
         fractions = list(map(Fraction, numbers))
         assert reaches(tuple(fractions), Fraction(24)) == brute(fractions, 24), numbers
@@ -361,7 +361,7 @@ def test_expressions_have_their_value(tree):
 
 
 @given(st.text(alphabet="0123456789+-*/()= .,left:\\frac{}xAnswer", max_size=80))
-def test_no_text_does_harm(text):
+def test_any_text_is_judged_without_error(text):
     for phase in ("reasoning", "answer"):
         judged(TOT.format("1 1 4 6"), text, phase)
 
@@ -374,7 +374,7 @@ def run(replies, prompt, monitor):
         return running.drain()
 
 
-def test_a_wrong_value_is_repaired_and_the_run_goes_on():
+def test_wrong_value_is_repaired_and_run_continues():
     result = run(
         ["12 - 8 = 5 (left: 5 5 11)\n", " (left: 4 5 11)\n11 - 5 = 6 (left: 4 6)\n4 * 6 = 24 (left: 24)\n"],
         TOT.format("5 8 11 12"),
@@ -385,7 +385,7 @@ def test_a_wrong_value_is_repaired_and_the_run_goes_on():
     assert result.ledger.remedies == 1
 
 
-def test_a_dead_end_is_cut_and_the_state_before_it_stands():
+def test_dead_end_is_cut_back_to_earlier_state():
     result = run(["8 + 12 = 20 (left: 5 11 20)\n", RIGHT + "\n"], TOT.format("5 8 11 12"), game24())
     assert isinstance(result, Verified)
     assert result.violations[0].why == "24 cannot be made from 5 11 20"
@@ -399,7 +399,7 @@ def test_a_wrong_answer_gets_feedback_without_the_solution():
     assert "Wait, (12 - 8) * 11 - 5 is 39, not 24." in result.text
 
 
-def test_it_stands_aside_elsewhere():
+def test_countdown_ignores_unrelated_task():
     result = run(["12 - 8 = 5 (left: 5)\n"], "Tell me a story.", countdown())
     assert result.status == "unverified"
     assert not result.violations
@@ -408,7 +408,7 @@ def test_it_stands_aside_elsewhere():
 # -------------------------------------------------------------------------------------------------- repairs
 
 
-def test_a_list_that_is_too_long_to_write_is_not_repaired():
+def test_overlong_list_of_numbers_is_not_repaired():
     numbers = "999983 999979 -999961 -999959 -999953 -999931 -999917 -999907"
     text = "999983 / 999979 = 999983/999979 (left: 5 -999961 -999959 -999953 -999931 -999917 -999907)"
     [verdict] = verdicts(f"Use the numbers {numbers} to make 24. Use each number once.", text)
@@ -418,7 +418,7 @@ def test_a_list_that_is_too_long_to_write_is_not_repaired():
 
 @settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6))
-def test_what_is_repaired_reads_back_as_what_was_meant(seed):
+def test_repaired_text_is_judged_sound(seed):
     rng = Random(seed)
     numbers = [rng.randint(1, 13) for _ in range(rng.randint(3, 6))]
     one, other, *rest = numbers
@@ -440,7 +440,7 @@ def test_what_is_repaired_reads_back_as_what_was_meant(seed):
     assert not isinstance(verdict, Violation) or verdict.repair is None, (text, verdict)
 
 
-def test_a_search_that_ran_out_says_nothing_of_all_numbers(monkeypatch):
+def test_exhausted_search_budget_is_unknown(monkeypatch):
     # One number makes the target at once, and the search through all of them is given up.
     monkeypatch.setattr("interwhen_verifiers.puzzles.countdown._BUDGET", 1)
     reaches.cache_clear()

@@ -26,7 +26,7 @@ def tried(answer, monitor=None):
     return one
 
 
-def test_what_it_objects_to_is_a_violation_that_says_it_is_an_opinion():
+def test_objection_is_violation_marked_as_opinion():
     one = tried(WRONG)
     assert [(found.quote, found.why) for found in one.found] == [("Ann is", f"She is not. ({OPINION})")]
 
@@ -43,19 +43,19 @@ def test_what_it_objects_to_is_a_violation_that_says_it_is_an_opinion():
         '{"verdict": "ok", "why": 3}',
     ],
 )
-def test_it_never_passes_anything(answer):
+def test_critic_never_passes_a_claim(answer):
     one = tried(answer)
     assert (one.passed, one.violated, one.unknown) == (0, 0, 2)
     assert all(why.startswith(OPINION) for why in one.reasons)
 
 
 @pytest.mark.parametrize("quote", ["", "n", "Bob"])
-def test_an_objection_without_a_place_flags_nothing(quote):
+def test_objection_without_quotation_flags_no_text(quote):
     one = tried(reply(verdict="wrong", quote=quote, why="No."))
     assert (one.found, one.violated) == ((), 2)
 
 
-def test_it_only_observes_and_is_not_required():
+def test_critic_observes_and_is_optional():
     monitor = critic()
     assert (monitor.delivery, monitor.required, monitor.verifier.version) == ("observe", False, "1-unsound")
     model = ScriptedModel(["It was Ann.\n\n2 + 2 = 4\n"], forks=lambda _: WRONG)
@@ -66,7 +66,7 @@ def test_it_only_observes_and_is_not_required():
     assert {check.monitor for check in result.certificate.checks} == {"arithmetic"}
 
 
-def test_it_interrupts_where_it_is_told_to():
+def test_interrupt_delivery_interrupts_the_run():
     answers = iter([WRONG, reply(verdict="ok"), reply(verdict="ok"), reply(verdict="ok")])
     model = ScriptedModel(["Ann is tall.\n\n", "Ann was tall.\n"], forks=lambda _: next(answers))
     monitor = load_monitor("critic:delivery=interrupt,remedy=resample")
@@ -90,7 +90,7 @@ class TestAnotherModel:
 
         return give
 
-    def test_it_is_shown_the_task_and_what_came_before(self, judge):
+    def test_critic_prompt_contains_task_and_earlier_text(self, judge):
         made = judge(WRONG)
         [one] = try_monitor_sync(critic(model="local", criterion="Is it Ann?"), [TRACE])
         assert [found.quote for found in one.found] == ["Ann is"]
@@ -99,18 +99,18 @@ class TestAnotherModel:
             asked.index("Who?") < asked.index("It was Ann.") < asked.index("Ann is tall.") < asked.index("Is it Ann?")
         )
 
-    def test_a_mark_that_the_text_cannot_know_surrounds_it(self, judge):
+    def test_random_marker_surrounds_judged_text(self, judge):
         made = judge(reply(verdict="ok"))
         try_monitor_sync(critic(model="local"), [TRACE])
         first, second = (model.fork_requests[0].prompt[1].content.split(">")[0] for model in made)
         assert first != second
 
-    def test_words_that_do_not_stand_there_are_no_violation(self, judge):
+    def test_quotation_missing_from_text_is_unknown(self, judge):
         judge(reply(verdict="wrong", quote="Bob", why="No."))
         [one] = try_monitor_sync(critic(model="local"), [TRACE])
         assert (one.violated, one.unknown) == (0, 2)
 
-    def test_a_model_that_fails_is_no_opinion(self, judge):
+    def test_failing_model_gives_no_verdict(self, judge):
         def fail(_request):
             raise ModelError("gone")
 
@@ -120,12 +120,12 @@ class TestAnotherModel:
 
 
 @pytest.mark.parametrize("options", ["every=word", "criterion= ,every=answer", "seconds=0", "served=m"])
-def test_bad_options(options):
+def test_invalid_options_are_refused(options):
     with pytest.raises(PluginError):
         load_monitor(f"critic:{options}")
 
 
-def test_a_bad_place_of_a_reply_is_no_error():
+def test_invalid_place_in_reply_is_unknown():
     segment = Segment(text="Ann is tall.", span=Span(50, 62), phase="answer")
     [claim] = parse(WRONG, segment)
     assert weigh.check(claim) == Violation(why=f"She is not. ({OPINION})", where=Span(0, 6))
@@ -134,6 +134,6 @@ def test_a_bad_place_of_a_reply_is_no_error():
     assert len(claim.key) < 2000
 
 
-def test_hostile_replies():
+def test_reply_parsing_is_linear():
     assert_linear(critic())
     assert_quick(critic(), seconds=0.5)

@@ -19,7 +19,7 @@ def anyio_backend():
 
 
 @pytest.mark.parametrize("case", CASES, ids=_name)
-async def test_a_text_with_a_statement_in_doubt_is_never_verified(case):
+async def test_text_with_doubtful_statement_is_never_verified(case):
     status, result = await ending(case)
     assert status in ("unverified", "interrupted"), result.checks
     if status == "unverified":

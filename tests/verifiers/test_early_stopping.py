@@ -52,13 +52,13 @@ class Probed(ScriptedModel):
         return Completion(text, "stop", Usage(9, 0, len(text)), None, scores)
 
 
-def test_the_same_answer_three_times_in_a_row_is_enough():
+def test_three_equal_answers_in_a_row_stop():
     verdicts = probe(early_stopping(), "42}", "41}", "42}", "42 }", "42}")
     assert [type(verdict) for verdict in verdicts] == [Unknown] * 4 + [Violation]
     assert verdicts[-1] == Violation("the probed answer was the same 3 times in a row", "it was '42'")
 
 
-def test_a_reply_that_is_cut_short_is_no_answer():
+def test_truncated_reply_is_no_answer():
     cut = Reply("42, because", (), "length")
     assert probe(early_stopping(times=1), cut) == [Unknown("no probe gave an answer")]
     assert answer_in(Reply("\\frac{1}{2}} and", ()), boxed=True) == "\\frac{1}{2}"
@@ -67,7 +67,7 @@ def test_a_reply_that_is_cut_short_is_no_answer():
     assert answer_in(Reply("\n 42\nso", (), "length"), boxed=False) == "\n 42"
 
 
-def test_confidence_is_the_geometric_mean_over_the_answer_alone():
+def test_confidence_is_geometric_mean_over_answer():
     scores = (ScoredToken("4", math.log(0.9)), ScoredToken("2", math.log(0.4)), ScoredToken("}", math.log(0.01)))
     assert confidence_in(scores, 2) == pytest.approx(0.6)
     monitor = early_stopping(rule="confident", threshold=0.95)
@@ -80,7 +80,7 @@ def test_confidence_is_the_geometric_mean_over_the_answer_alone():
     assert "42" not in verdicts[1].why
 
 
-def test_entropy_is_stopped_on_once_it_has_settled():
+def test_settled_entropy_stops_the_run():
     def with_share(share):
         return Reply("A", tokens("A", math.log(share), (("A", math.log(share)), ("B", math.log(1 - share)))))
 
@@ -95,7 +95,7 @@ def test_entropy_is_stopped_on_once_it_has_settled():
 
 
 @given(st.lists(st.floats(-700, 0), min_size=1, max_size=20))
-def test_an_entropy_is_never_negative_nor_more_than_that_of_equal_shares(logprobs):
+def test_entropy_is_bounded_by_uniform_distribution(logprobs):
     total = math.log(sum(map(math.exp, logprobs)) + 1e-300)
     top = tuple((str(at), value - max(total, 0.0)) for at, value in enumerate(logprobs))
     assert -1e-9 <= entropy_of(ScoredToken("0", top[0][1], top)) <= math.log(len(top) + 1) + 1e-9
@@ -110,7 +110,7 @@ THOUGHTS = [
 ]
 
 
-async def test_a_run_that_is_stopped_early():
+async def test_stable_answer_stops_the_reasoning():
     def script(request):
         return ["The answer is 42."] if "</think>" in request.prefix else [*THOUGHTS, "</think>I say 42."]
 
@@ -131,7 +131,7 @@ async def test_a_run_that_is_stopped_early():
     assert (side.prefix, side.side) == ("<think>6 * 7 is 42.", "\n</think>\n\n**Final Answer**\n\\boxed{")
 
 
-async def test_what_is_verified_by_others_is_not_once_it_was_stopped():
+async def test_stopped_run_is_never_verified():
     @verifier(name="sure", worker="inline")
     def sure(_claim):
         return Pass()
@@ -148,7 +148,7 @@ async def test_what_is_verified_by_others_is_not_once_it_was_stopped():
         assert result.status == status
 
 
-async def test_replies_are_read_in_the_order_of_the_text():
+async def test_probe_replies_are_processed_in_text_order():
     import anyio
 
     class Slow(Probed):
@@ -165,7 +165,7 @@ async def test_replies_are_read_in_the_order_of_the_text():
     assert result.text.startswith("<think>6 * 7 is 42.\n\nLet me see: 42.\n</think>")
 
 
-async def test_the_run_does_not_wait_for_probes_once_the_model_has_ended():
+async def test_run_does_not_wait_for_pending_probes():
     import anyio
 
     class Hanging(Probed):
@@ -179,7 +179,7 @@ async def test_the_run_does_not_wait_for_probes_once_the_model_has_ended():
     assert result.answer == "It is 42."
 
 
-async def test_a_model_that_marks_no_reasoning_is_left_alone():
+async def test_model_without_think_tags_is_not_probed():
     model = Probed(
         ["One.\n\nTwo.\n\nThree.\n\n"], [("1}", ())], capabilities=Capabilities(resume="turn", think_tags=None)
     )
@@ -204,7 +204,7 @@ async def test_a_model_that_marks_no_reasoning_is_left_alone():
         {"seconds": 0},
     ],
 )
-def test_wrong_options(options):
+def test_invalid_options_are_refused(options):
     with pytest.raises(UsageError):
         early_stopping(**options)
 

@@ -60,7 +60,7 @@ FENCED = 'Here it is:\n\n```json\n{"name": "Ann"}\n```\nand\n```python\n{5}\n```
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 16, 1000])
-def test_fenced_documents_are_found_in_prose(size: int) -> None:
+def test_fenced_documents_in_prose_are_judged(size: int) -> None:
     first, second = verdicts(json_schema(schema=PERSON), FENCED, size)
     assert isinstance(first, Pass)
     assert isinstance(second, Violation)
@@ -72,7 +72,7 @@ def test_a_block_that_ends_too_early_is_wrong() -> None:
     assert isinstance(verdict, Violation)
 
 
-def test_where_says_what_is_a_document() -> None:
+def test_where_option_selects_the_documents() -> None:
     prose = "I think so."
     assert verdicts(json_schema(schema=PERSON), prose) == []
     (verdict,) = verdicts(json_schema(schema=PERSON, where="answer"), prose)
@@ -84,7 +84,7 @@ def test_where_says_what_is_a_document() -> None:
     assert len(verdicts(json_schema(schema=PERSON), '{"name": "Ann"} That is all.')) == 1
 
 
-def test_a_wrong_document_is_cut_where_it_goes_wrong_and_goes_on() -> None:
+def test_wrong_document_is_cut_at_error_and_continued() -> None:
     wrong = '{"name": "Annabelle", "role": "boss", "age": 3}'
     kept = wrong[: wrong.index('"boss"') // 4 * 4]
     right = wrong.replace("boss", "admin")[len(kept) :]
@@ -98,7 +98,7 @@ def test_a_wrong_document_is_cut_where_it_goes_wrong_and_goes_on() -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 50])
-def test_a_right_document_is_verified_however_it_is_cut(chunk: int) -> None:
+def test_right_document_is_verified_for_any_chunking(chunk: int) -> None:
     text = '<think>{"not": "looked at"}</think>\n{"name": " a  b ", "tags": ["x"]}\n'
     model = ScriptedModel([text], size=chunk)
     with interwhen.run_sync(model, "Who?", monitors=[json_schema(schema=PERSON, where="answer", every=5)]) as run:
@@ -107,7 +107,7 @@ def test_a_right_document_is_verified_however_it_is_cut(chunk: int) -> None:
     assert result.ledger.remedies == 0
 
 
-def test_a_document_without_its_end_is_not_verified() -> None:
+def test_incomplete_document_is_unverified() -> None:
     model = ScriptedModel(['{"name": "Ann", '])
     with interwhen.run_sync(model, "Who?", monitors=[json_schema(schema=PERSON)]) as run:
         assert run.drain().status == "unverified"
@@ -122,7 +122,7 @@ def test_a_document_without_its_end_is_not_verified() -> None:
         ("<tool_call>add(name=x)</tool_call>", [], ["only when the code runs"]),
     ],
 )
-def test_arguments_of_calls_in_the_text(text: str, whys: list[str], doubts: list[str]) -> None:
+def test_arguments_of_written_calls_are_judged(text: str, whys: list[str], doubts: list[str]) -> None:
     monitor = json_schema(tools={"add": PERSON})
     with interwhen.run_sync(ScriptedModel([[text], ["No."]]), "Add A.", monitors=[monitor]) as run:
         result = run.drain()
@@ -133,7 +133,7 @@ def test_arguments_of_calls_in_the_text(text: str, whys: list[str], doubts: list
     assert all(doubt in why for doubt, why in zip(doubts, found, strict=True))
 
 
-def test_arguments_of_calls() -> None:
+def test_tool_call_arguments_are_judged() -> None:
     monitor = json_schema(tools={"add": PERSON})
     good, bad, other = (
         ToolCall("c", name, text) for name, text in (("add", '{"name": "A"}'), ("add", '{"name": 1}'), ("sub", "x"))
@@ -145,7 +145,7 @@ def test_arguments_of_calls() -> None:
     assert [doubt.why for doubt in result.unverified_reasons] == ["unknown: there is no schema for this tool"]
 
 
-def test_options(tmp_path: Path) -> None:
+def test_options_are_validated(tmp_path: Path) -> None:
     assert json_schema(schema=True).remedy == Resample()
     file = tmp_path / "person.json"
     file.write_text(json.dumps(PERSON), encoding="utf-8")
@@ -204,12 +204,12 @@ def test_the_work_is_linear_in_the_document(bait: Bait) -> None:
     assert_quick(judge, baits=[bait], size=10_000)
 
 
-def test_a_schema_that_is_nested_too_deeply_is_refused() -> None:
+def test_deeply_nested_schema_text_is_refused() -> None:
     with pytest.raises(UsageError, match="must be valid JSON"):
         json_schema(schema="[" * 100_000)
 
 
-def test_a_long_key_that_the_schema_names_is_known() -> None:
+def test_long_key_in_schema_is_judged() -> None:
     key = "k" * 400
     monitor = json_schema(schema={"type": "object", "required": [key], "properties": {key: {"type": "integer"}}})
     assert not any(isinstance(each, Violation) for each in verdicts(monitor, json.dumps({key: 1})))

@@ -44,7 +44,7 @@ def _at_depth(frames: int, call: Callable[[], Verdict]) -> Verdict:
 
 @pytest.mark.parametrize(("schema", "document"), [(LIST, _list), (TREE, _tree)])
 @pytest.mark.parametrize("depth", [1, 10, 63, 64, 65, 100])
-def test_a_schema_that_refers_to_itself_is_judged_at_any_depth(schema, document, depth):
+def test_recursive_schema_is_judged_at_any_depth(schema, document, depth):
     for last, status in ((1, "verified"), ("x", "unverified")):
         text = document(depth, last)
         monitor = json_schema(schema=schema, where="answer", delivery="observe")
@@ -68,7 +68,7 @@ def test_a_schema_that_refers_to_itself_is_judged_at_any_depth(schema, document,
         (" trailing", "unverified"),
     ],
 )
-def test_text_after_the_document_of_a_block_leaves_it_open(rest, status, size):
+def test_text_after_document_leaves_block_undecided(rest, status, size):
     monitor = json_schema(schema={"type": "object"}, every=size)
     with interwhen.run_sync(ScriptedModel([f'Here:\n```json\n{{"a": 1}}{rest}']), "?", monitors=[monitor]) as run:
         result = run.drain()
@@ -90,12 +90,12 @@ def test_text_after_the_document_of_a_block_leaves_it_open(rest, status, size):
         (2, "1e400", Unknown),
     ],
 )
-def test_multiples_are_those_of_decimals(step, number, verdict):
+def test_multiple_of_uses_decimal_arithmetic(step, number, verdict):
     assert isinstance(Judge({"multipleOf": step}).validate(number), verdict)
 
 
 @pytest.mark.parametrize("schema", [{"type": "integer"}, {"maximum": 10**400}])
-def test_a_number_beyond_the_range_of_floats_is_not_judged(schema):
+def test_number_beyond_float_range_is_not_judged(schema):
     assert isinstance(Judge(schema).validate("[1e399]"[1:-1]), Unknown)
     monitor = json_schema(schema={"items": schema})
     with interwhen.run_sync(ScriptedModel(["[1e399, 1]"]), "?", monitors=[monitor]) as run:
@@ -105,14 +105,14 @@ def test_a_number_beyond_the_range_of_floats_is_not_judged(schema):
 @pytest.mark.parametrize(
     "dialect", ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2019-09/schema"]
 )
-def test_a_keyword_that_is_newer_than_the_dialect_refutes_nothing(dialect):
+def test_keyword_newer_than_dialect_refutes_nothing(dialect):
     monitor = json_schema(schema={"$schema": dialect, "prefixItems": [{"type": "string"}]})
     with interwhen.run_sync(ScriptedModel(["[1]"]), "?", monitors=[monitor]) as run:
         assert run.drain().status == "verified"
 
 
 @pytest.mark.parametrize(("schema", "document"), [(LIST, _list), (TREE, _tree)])
-def test_how_full_the_stack_is_does_not_matter(schema, document):
+def test_verdict_does_not_depend_on_stack_depth(schema, document):
     judge = Judge(schema)
     room = sys.getrecursionlimit() - len(inspect.stack())
     verdict = _at_depth(room - 200, lambda: judge.validate(document(64, 1)))
@@ -120,7 +120,7 @@ def test_how_full_the_stack_is_does_not_matter(schema, document):
     assert isinstance(_at_depth(room - 200, lambda: judge.validate(document(64, "x"))), Violation)
 
 
-def test_a_library_that_panics_has_no_stack_left():
+def test_panicking_library_gives_unknown():
     class PanicException(BaseException):
         pass
 
@@ -131,7 +131,7 @@ def test_a_library_that_panics_has_no_stack_left():
     assert isinstance(validate("{}", Panicking()), Unknown)
 
 
-def test_a_schema_that_refers_to_itself_without_end_is_told_from_a_deep_document():
+def test_endless_schema_differs_from_deep_document():
     circle = Judge({"allOf": [{"$ref": "#"}]}).validate("{}")
     assert circle == Unknown("the schema refers to itself without end")
     assert Judge(TREE).validate(_tree(900, 1)) == Unknown("the document is nested too deeply")
@@ -151,7 +151,7 @@ def _nested(depth: int) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("schema", [_circle(), _nested(5_000), _nested(300)], ids=["circle", "5000", "300"])
-def test_a_schema_that_contains_itself_or_is_too_deep_is_refused(schema):
+def test_cyclic_or_too_deep_schema_is_refused(schema):
     with pytest.raises(UsageError, match="contains itself or is nested too deeply; refer to a part of it by"):
         json_schema(schema=schema)
     with pytest.raises(UsageError, match="nested too deeply"):

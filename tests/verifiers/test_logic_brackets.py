@@ -57,7 +57,7 @@ def test_right_stacks_pass(sequence, numbered):
 
 @settings(deadline=None, max_examples=40)
 @given(sequences(), st.data())
-def test_any_wrong_stack_is_found_and_repaired(sequence, data):
+def test_any_wrong_stack_is_refuted_and_repaired(sequence, data):
     given_, stacks = sequence
     at = data.draw(st.integers(1, len(given_)))
     # A stack that is written from its top is another spelling.
@@ -74,7 +74,7 @@ def test_any_wrong_stack_is_found_and_repaired(sequence, data):
 
 @settings(deadline=None, max_examples=40)
 @given(sequences(), st.data())
-def test_any_wrong_bracket_is_found(sequence, data):
+def test_any_wrong_bracket_is_refuted(sequence, data):
     given_, _ = sequence
     at = data.draw(st.integers(0, len(given_) - 1))
     wrong = data.draw(st.sampled_from([sign for sign in "([{<)]}>" if sign != given_[at]]))
@@ -94,7 +94,7 @@ def test_any_wrong_bracket_is_found(sequence, data):
         ("So the answer is ( [ < > )", "does not close all"),
     ],
 )
-def test_the_end(line, why):
+def test_wrong_final_brackets_are_refuted_without_repair(line, why):
     ((_, verdict),) = judged(PROMPT.format("( [ < >"), [line])[0]
     assert why in verdict.why
     assert verdict.repair is None
@@ -103,22 +103,22 @@ def test_the_end(line, why):
 @pytest.mark.parametrize(
     "line", ["So the answer is ] )", "So the answer is ( [ < > ] )", r"\boxed{] )}", 'Answer: "])"']
 )
-def test_right_answers(line):
+def test_right_answers_pass(line):
     assert kinds(PROMPT.format("( [ < >"), line) == ["Pass"]
 
 
-def test_a_bracket_too_many():
+def test_extra_bracket_step_is_refuted():
     lines = ["1: ( ; stack: (", "2: ( ; stack: ( (", "3: ( ; stack: ( ( ("]
     assert refuted(PROMPT.format("( ("), lines) == [2]
 
 
 @pytest.mark.parametrize("line", ["So the answer is unclear", "f(x) = [1]", "stack: ( [", "The stack is [ (."])
-def test_what_is_left_alone(line):
+def test_other_lines_are_unknown(line):
     assert all(kind == "Unknown" for kind in kinds(PROMPT.format("( [ < >"), line))
 
 
 @pytest.mark.parametrize("prompt", ["", "f(x)", "Input: 3", "Input: ( ]", "Input: )", "Input: ("])
-def test_prompts_without_brackets_to_close(prompt):
+def test_unsupported_prompt_is_not_read(prompt):
     assert read_brackets(prompt) is None
 
 

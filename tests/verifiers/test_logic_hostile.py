@@ -79,5 +79,5 @@ def test_no_pattern_of_names_backtracks_without_bound():
     assert not suspicious(problem.grammar.inverted)
 
 
-def test_a_line_that_is_too_long_is_not_read():
+def test_overlong_line_is_not_read():
     assert reader(PROMPTS["sentences"])("So it does not rain. " * 400) == []

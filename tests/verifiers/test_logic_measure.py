@@ -41,11 +41,11 @@ ORDER = (
         (brackets_are_wrong, "Input: ( [", "So the answer is ) ]", True),
     ],
 )
-def test_single_steps(recomputes, problem, step, is_wrong):
+def test_single_steps_are_recomputed(recomputes, problem, step, is_wrong):
     assert recomputes(problem, [step], 0) is is_wrong
 
 
-def test_labels_are_compared(tmp_path, capsys):
+def test_measurement_compares_labels(tmp_path, capsys):
     def trace(name, steps, first, *, right):
         return {
             "id": name,

@@ -114,7 +114,7 @@ def expected(left, test):
 
 @settings(deadline=None, max_examples=40)
 @given(puzzles())
-def test_all_arrangements_are_found_and_no_other(puzzle):
+def test_solver_returns_exactly_all_arrangements(puzzle):
     *_, text, left = solved(puzzle)
     assert sorted(read_order(text).rows) == sorted(left)
 
@@ -182,7 +182,7 @@ PROMPT = prompt(SIDE, 3, ["The red book is the leftmost", "The gray book is to t
     ],
     ids=["list", "no such place", "pronoun", "not in a list", "inverted", "not"],
 )
-def test_what_is_refuted(line, quote):
+def test_contradicting_line_is_refuted(line, quote):
     bad = [
         (text[verdict.where.start : verdict.where.end] if verdict.where else text)
         for text, verdict in judged(PROMPT, [line])[0]
@@ -192,7 +192,7 @@ def test_what_is_refuted(line, quote):
     assert quote is None or bad == [quote]
 
 
-def test_a_place_that_is_not_there():
+def test_nonexistent_place_is_refuted():
     found = judged(PROMPT, ["So from left to right: first is the red book, then fifth can be any book."])[0]
     assert [type(verdict) for _, verdict in found] == [Pass, Violation]
     assert found[1][1].why == "there are 3 places, and so no place 5"
@@ -207,7 +207,7 @@ def test_ordinals_count_as_the_last_list_did():
     assert refuted(PROMPT, lines) == [2]
 
 
-def test_ranks_that_were_counted_from_the_last_go_on_so():
+def test_ranks_counted_from_last_keep_their_direction():
     text = prompt(ROWS["rank"], 3, ["Eve finished first", "Rob finished second"])
     lines = [
         "From last to first: first is Ana.",
@@ -243,17 +243,17 @@ def test_ranks_that_were_counted_from_the_last_go_on_so():
         "The blue book is the leftmost among the last two.",
     ],
 )
-def test_what_is_left_alone(line):
+def test_other_lines_make_no_claim(line):
     assert kinds(PROMPT, line) == []
 
 
-def test_what_is_said_under_a_supposition_is_left_alone():
+def test_lines_under_supposition_are_not_judged():
     lines = ["Suppose the blue book is the leftmost.", "Then the red book is the rightmost.", "So the answer is (B)"]
     assert refuted(PROMPT, lines) == [2]
     assert len(judged(PROMPT, lines)[1]) == 0
 
 
-def test_a_clue_that_leaves_it_open():
+def test_undetermined_place_is_unknown():
     text = prompt(SIDE, 3, ["The red book is to the left of the blue book"])
     ((_, verdict),) = judged(text, ["So the red book is the leftmost."])[0]
     assert isinstance(verdict, Unknown)
@@ -270,5 +270,5 @@ def test_a_clue_that_leaves_it_open():
     ],
     ids=["empty", "not all named", "contradiction", "no order", "too many"],
 )
-def test_prompts_that_are_not_understood(text):
+def test_unsupported_prompt_is_not_read(text):
     assert read_order(text) is None

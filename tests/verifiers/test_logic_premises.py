@@ -88,7 +88,7 @@ def test_formulas_are_decided_as_z3_decides_them(premises, conclusion):
         ("A -> B -> A", "A → (B → A)"),
     ],
 )
-def test_words_and_signs(text, signs):
+def test_words_and_signs_read_as_equal_formulas(text, signs):
     names = {"it rain": "A", "the road is wet": "B", "A": "A", "B": "B"}
 
     def renamed(formula):
@@ -101,7 +101,7 @@ def test_words_and_signs(text, signs):
 @pytest.mark.parametrize(
     "text", ["", "all cats are grey", "(A", "A ∧", "A B ∧", "¬" * 90 + "A", "if , then", "x" * 900]
 )
-def test_what_is_no_formula(text):
+def test_invalid_formula_is_not_read(text):
     assert read_formula(text) is None
 
 
@@ -167,7 +167,7 @@ def test_classes_are_decided_as_in_every_world(premises, conclusion):
         ("cats are pets", None),
     ],
 )
-def test_statements(text, said):
+def test_statements_are_read(text, said):
     assert read_statement(text) == said
 
 
@@ -208,7 +208,7 @@ CATS = "Facts: All cats are mammals. No mammals are reptiles. Tom is a cat. Is i
         (CATS, "Answer: unknown", Violation),
     ],
 )
-def test_conclusions_and_answers(text, line, kind):
+def test_conclusions_and_answers_are_judged(text, line, kind):
     found = [verdict for _, verdict in judged(text, [line])[0]]
     assert found
     assert {type(verdict) for verdict in found} == {kind}
@@ -218,11 +218,11 @@ def test_conclusions_and_answers(text, line, kind):
     "line",
     ["Does it rain?", "Perhaps Tom runs.", "Maybe the road is not wet", "Eve runs.", "Because of that, Tom runs fast."],
 )
-def test_what_is_left_alone(line):
+def test_other_lines_make_no_claim(line):
     assert kinds(RAIN, line) == []
 
 
-def test_what_is_said_under_a_supposition_is_left_alone():
+def test_lines_under_supposition_are_not_judged():
     lines = [
         "Suppose Tom runs.",
         "Then the road is not wet.",
@@ -244,11 +244,11 @@ def test_what_is_said_under_a_supposition_is_left_alone():
     ],
     ids=["empty", "no premises", "contradiction", "nothing to connect", "too many"],
 )
-def test_prompts_that_are_not_understood(text):
+def test_unsupported_prompt_is_not_read(text):
     assert read_premises(text) is None
 
 
-def test_what_can_be_concluded_against_reasoning_gym():
+def test_conclusions_agree_with_z3_on_reasoning_gym():
     import reasoning_gym  # takes seconds, which the collection of every worker would pay
 
     seen = 0

@@ -39,7 +39,7 @@ def short(things, thing):
 @pytest.mark.parametrize("kind", THINGS)
 @pytest.mark.parametrize("form", ["full", "short"])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_repair_names_the_thing_in_full_and_reads_back_as_it(kind, form, seed):
+def test_repair_names_item_in_full_and_passes(kind, form, seed):
     rng = random.Random(seed)
     things = THINGS[kind]
     say = bare if form == "full" else lambda thing: short(things, thing)
@@ -98,11 +98,11 @@ WORDS = "Sort the following words alphabetically: List: fig plum apple date"
         'Hence, we have "apple" < {"date" ? "fig"} < "plum".',
     ],
 )
-def test_prose_and_open_groups_around_a_right_list_refute_nothing(line):
+def test_prose_around_right_list_refutes_nothing(line):
     assert "Violation" not in kinds(WORDS, line), judged(WORDS, [line])
 
 
-def test_what_is_wrong_in_such_lists_is_still_found():
+def test_wrong_list_within_prose_is_refuted():
     for line in (
         "So the answer is date apple fig plum, and therefrom we have the order.",
         "The answer is date, apple, fig, and plum.",
@@ -116,7 +116,7 @@ def test_what_is_wrong_in_such_lists_is_still_found():
         assert "Violation" in kinds(WORDS, line), line
 
 
-def test_and_before_the_last_word_of_a_prompt_is_no_word():
+def test_conjunction_before_last_word_is_no_item():
     for listed in ("fig, plum, apple, and date", "fig, plum, apple and date", "'fig', 'plum', 'apple' and 'date'"):
         given = f"Sort the following words alphabetically: {listed}"
         assert kinds(given, "The answer is apple, date, fig, plum") == ["Pass"]

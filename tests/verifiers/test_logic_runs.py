@@ -20,7 +20,7 @@ def run(prompt, replies):
         return running.drain()
 
 
-def test_a_wrong_value_is_repaired_in_place_and_the_run_goes_on():
+def test_wrong_value_is_repaired_and_run_continues():
     replies = [
         "Alice and Bob swap: Alice: blue, Bob: blue, Claire: pink.\n",
         ", Claire: pink.\nBob and Claire swap: Bob: pink, Claire: red.\nSo the answer is (A)\n",
@@ -30,7 +30,7 @@ def test_a_wrong_value_is_repaired_in_place_and_the_run_goes_on():
     assert result.text.startswith("Alice and Bob swap: Alice: blue, Bob: red, Claire: pink.\nBob and Claire")
 
 
-def test_a_wrong_answer_is_sampled_again_and_not_told():
+def test_wrong_answer_is_resampled_without_feedback():
     result = run(SWAPS, ["So the answer is (B)\n", "\nSo the answer is (A)\n"])
     assert isinstance(result, Verified)
     (violation,) = result.violations
@@ -46,6 +46,6 @@ def test_a_wrong_letter_is_repaired_in_place():
     assert result.text.startswith('The second letter: "fig": "i" (9). "apple": "p" (16).\n')
 
 
-def test_a_prompt_of_another_kind_is_left_alone():
+def test_unrelated_prompt_is_not_judged():
     result = run("How much is 2 + 2?", ["Alice: red, Bob: blue. So the answer is 4\n"])
     assert result.violations == ()

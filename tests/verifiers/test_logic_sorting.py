@@ -67,7 +67,7 @@ def test_a_right_procedure_passes(words):
 
 @settings(deadline=None, max_examples=40)
 @given(WORDS, st.data())
-def test_any_wrong_letter_is_found_and_repaired(words, data):
+def test_any_wrong_letter_is_refuted_and_repaired(words, data):
     word = data.draw(st.sampled_from(words))
     rank = data.draw(st.integers(0, len(word) - 1))
     wrong = data.draw(st.sampled_from([letter for letter in string.ascii_lowercase if letter != word[rank]]))
@@ -92,7 +92,7 @@ def test_a_chain_passes_only_in_order(words, random):
 
 @settings(deadline=None, max_examples=40)
 @given(WORDS, st.data())
-def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
+def test_only_the_sorted_list_passes(words, data):
     right = sorted(words)
     wrong = list(right)
     match data.draw(st.sampled_from(["swap", "drop", "repeat", "invent"])):
@@ -136,7 +136,7 @@ def test_an_answer_passes_only_if_it_is_the_sorted_list(words, data):
     ],
     ids=range(13),
 )
-def test_what_is_refuted(line, why):
+def test_false_comparison_is_refuted(line, why):
     whys = [
         verdict.why for _, verdict in judged(GIVEN, ["The first letter:", line])[1] if isinstance(verdict, Violation)
     ]
@@ -154,25 +154,25 @@ def test_what_is_refuted(line, why):
         "The answer is that I do not know",
     ],
 )
-def test_what_is_left_alone(line):
+def test_other_lines_are_unknown(line):
     assert all(kind == "Unknown" for kind in kinds(GIVEN, line))
 
 
-def test_a_word_that_is_not_one_of_them_may_be_misspelt():
+def test_unlisted_word_is_unknown_before_the_answer():
     lines = ['The first letter: "aple": "a" (1).', 'Hence, we have "aple" < "avocado" < "fig" < "pear" < "plum".']
     found = judged(GIVEN, [*lines, "The answer is aple avocado fig pear plum"])
     assert [[type(verdict) for _, verdict in line] for line in found] == [[Pass], [Unknown], [Violation]]
     assert refuted(GIVEN, ['Hence, we have "avocado" < "aple" < "fig" < "pear" < "plum".']) == [0]
 
 
-def test_chains_of_what_is_sorted_the_other_way_are_left_open():
+def test_chains_under_descending_order_are_unknown():
     given = "Sort these words in descending alphabetical order: fig, apple, pear"
     assert kinds(given, '"apple" < "fig" < "pear"') == kinds(given, '"pear" < "fig" < "apple"') == ["Unknown"]
     assert kinds(given, "Answer: pear, fig, apple") == ["Pass"]
     assert kinds(given, "Answer: apple, fig, pear") == ["Violation"]
 
 
-def test_signs_in_words_leave_the_order_open():
+def test_words_with_apostrophes_have_no_strict_order():
     given = "we're well wedge its it's"
     assert kinds(given, '"well" comes before "we\'re".') == ["Pass"]
     assert kinds(given, 'The third letter: "we\'re": "r" (18). "we\'re": "e" (5).') == ["Pass", "Violation"]
@@ -188,18 +188,18 @@ def test_signs_in_words_leave_the_order_open():
         ("fig apple pear plum", ("fig", "apple", "pear", "plum")),
     ],
 )
-def test_prompts(prompt, words):
+def test_words_are_read_from_prompt(prompt, words):
     assert read_words(prompt).given == words
 
 
 @pytest.mark.parametrize(
     "prompt", ["", "Hello, how are you?", "Sort this out.", "Sort these words: _fig_, apple", "fig apple"]
 )
-def test_prompts_without_words_to_sort(prompt):
+def test_unsupported_prompt_is_not_read(prompt):
     assert read_words(prompt) is None
 
 
-def test_against_reasoning_gym():
+def test_right_answers_of_reasoning_gym_pass():
     # Its answers pass. With two neighbours exchanged, they do not pass.
     import reasoning_gym  # takes seconds, which the collection of every worker would pay
 
@@ -215,7 +215,7 @@ def test_against_reasoning_gym():
     assert seen > 100
 
 
-def test_an_answer_that_lists_a_repeated_word_once_is_open():
+def test_answer_dropping_a_repeated_word_is_unknown():
     prompt = "Sort the following words alphabetically: List: pear apple pear"
     assert kinds(prompt, "The answer is apple pear pear") == ["Pass"]
     assert kinds(prompt, "The answer is apple pear") == ["Unknown"]

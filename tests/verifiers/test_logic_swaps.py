@@ -75,7 +75,7 @@ def test_right_stories_pass(story):
 
 @settings(deadline=None, max_examples=40)
 @given(stories(), st.data())
-def test_any_changed_value_is_found_where_it_stands(story, data):
+def test_any_changed_value_is_refuted_at_its_span(story, data):
     count, pairs, style = story
     states = played(count, pairs)
     # A bare list that is wrong from the start may be the one behind the first swap.
@@ -147,11 +147,11 @@ PROMPT = prompt(3, [(0, 1), (1, 2), (0, 1)])
         "Alice is taller: Bob",
     ],
 )
-def test_what_is_left_alone(line):
+def test_other_lines_are_not_refuted(line):
     assert all(kind != "Violation" for kind in kinds(PROMPT, line)), line
 
 
-def test_swaps_that_are_listed_are_not_made():
+def test_listed_swaps_do_not_advance_the_state():
     lines = [
         "First, Alice and Bob swap balls. Then, Bob and Claire swap balls. Finally, Alice and Bob swap balls.",
         "Alice: red",
@@ -163,12 +163,12 @@ def test_swaps_that_are_listed_are_not_made():
     assert refuted(PROMPT, lines) == [3]
 
 
-def test_a_swap_that_does_not_come_next_is_not_followed():
+def test_swap_out_of_order_is_unknown():
     (found,) = judged(PROMPT, ["Alice and Claire swap balls: Alice: pink"])[0]
     assert isinstance(found[1], Unknown)
 
 
-def test_a_state_of_which_no_swap_was_told_may_be_a_later_one():
+def test_state_without_its_swap_may_be_later():
     lines = ["Alice: red, Bob: blue, Claire: pink", "So Alice has the blue ball.", "Claire has the green ball."]
     assert refuted(PROMPT, lines) == []
     # Nobody holds it at any time: Claire never has the red ball.
@@ -187,23 +187,23 @@ def test_letters_may_be_those_of_the_options():
     assert refuted(PROMPT, ["At the start: A: blue", "Alice and Bob swap: A: pink"]) == [0, 1]
 
 
-def test_behind_the_last_swap_only_the_last_state_is_right():
+def test_after_last_swap_only_final_state_passes():
     lines = ["A: red, B: blue, C: pink", "A: blue, B: red, C: pink", "A: blue, B: red, C: pink", "A: blue, B: pink"]
     assert refuted(prompt(3, [(0, 1)]), lines) == [3]
 
 
 @pytest.mark.parametrize("sign", [" ", " and ", " & ", "/", "-", " <-> ", " ↔ "])
-def test_swaps_that_are_named_by_their_people_alone(sign):
+def test_swaps_in_short_notation_are_judged(sign):
     lines = ["A: red, B: blue, C: pink", f"A{sign}B: A blue, B: red", f"B{sign}C: B pink, C blue"]
     assert refuted(PROMPT, lines) == [2]
     assert [quote for quote, verdict in judged(PROMPT, lines)[2] if isinstance(verdict, Violation)] == ["blue"]
 
 
-def test_things_that_are_not_known_are_not_judged():
+def test_unknown_things_are_not_judged():
     assert kinds(PROMPT, "Alice: happy, Zoe: red") == []
 
 
-def test_books_and_partners_and_positions():
+def test_other_swap_stories_are_judged():
     books = (
         "At the start of the semester, they each buy one new book: Alice gets The Great Gatsby, Bob gets The Pearl, and "
         "Claire gets Hound of the Baskervilles.\nAs the semester proceeds, they start trading around the new books. "
@@ -228,11 +228,11 @@ def test_books_and_partners_and_positions():
     ],
     ids=["empty", "no start", "a stranger", "twice the same", "no swap"],
 )
-def test_prompts_that_are_not_understood(text):
+def test_unsupported_prompt_is_not_read(text):
     assert read_swaps(text) is None
 
 
-def test_each_phase_tells_the_story_anew():
+def test_each_phase_restarts_the_swaps():
     watching = logic()
     state = watching.extractor.start(watching.prepare(Task(PROMPT)))
     line = "Alice and Bob swap balls: Alice: blue"

@@ -54,7 +54,7 @@ def refuted(prompt, text, phase="answer"):
 # ------------------------------------------------------------------------------------------------- prompts
 
 
-def test_a_marked_path_is_found():
+def test_marked_path_is_read():
     found = read_problem(RIGHT)
     assert list(found.maze.path) == CELLS
     assert (found.asked, found.options) == ("right turns", {"A": "3", "B": "5", "C": "2", "D": "8"})
@@ -72,16 +72,16 @@ def test_a_marked_path_is_found():
         "#####\n#SX #\n#   #\n#  E#\n#####\nX marks the path.",  # it does not arrive
     ],
 )
-def test_prompts_that_show_no_maze(prompt):
+def test_prompt_without_maze_is_not_prepared(prompt):
     assert maze().prepare(Task(prompt)) is None
 
 
-def test_the_last_maze_is_meant():
+def test_last_maze_of_prompt_is_read():
     example = "#####\n#S E#\n#####\n\n"
     assert read_problem(example + RIGHT).maze.start == (1, 5)
 
 
-def test_signs_of_a_legend_are_known():
+def test_legend_defines_the_signs():
     prompt = (
         "- *: your starting point\n- #: your destination point\n- O: an open cell\n- X: a blocked cell\n\n"
         "Find the shortest path from * to # in the following grid:\n* O X\nX O O\nO X #\n"
@@ -164,7 +164,7 @@ def test_right_moves_pass(text):
         ("Turn right\nWest to south: right turn", "West to south: right turn", "from left to down is not a right turn"),
     ],
 )
-def test_wrong_moves(text, quote, why):
+def test_wrong_move_is_refuted_at_its_span(text, quote, why):
     found = [(claim, verdict) for claim, verdict in judged(RIGHT, text) if isinstance(verdict, Violation)]
     ((claim, verdict),) = found
     assert verdict.why == why
@@ -172,7 +172,7 @@ def test_wrong_moves(text, quote, why):
     assert claim[where.start : where.end] == quote
 
 
-def test_a_step_must_begin_where_the_one_before_ended():
+def test_step_must_begin_where_previous_step_ended():
     text = "S is at (1,5)\nStep 1: Move LEFT from (1,5) to (1,4)\nStep 2: Move DOWN from (1,3) to (2,3)"
     (verdict,) = refuted(RIGHT, text)
     assert verdict.why == "the step before does not end there, but at (1, 4)"
@@ -187,7 +187,7 @@ def test_a_step_must_begin_where_the_one_before_ended():
         ("Current position: (2, 3)", "Current position: (2, 4)"),
     ],
 )
-def test_a_wrong_field_of_a_step(line, wrong):
+def test_wrong_step_field_is_refuted(line, wrong):
     text = "\n".join(steps(CELLS, WAYS).split("\n")[:16])
     assert line in text
     assert not refuted(RIGHT, text)
@@ -215,17 +215,17 @@ def test_a_wrong_field_of_a_step(line, wrong):
         "Right turns: 0\nThen right turns: 1",
     ],
 )
-def test_texts_that_are_left_alone(text):
+def test_other_texts_are_not_refuted(text):
     assert not refuted(RIGHT, text)
 
 
-def test_the_prompt_may_say_how_it_counts():
+def test_prompt_may_set_the_coordinate_system():
     prompt = "Positions are (row, col), 0-indexed.\n" + RIGHT
     (verdict,) = refuted(prompt, "S is at (2, 6)")
     assert verdict.witness == "the start is at (1, 5)"
 
 
-def test_the_reasoning_leaves_the_walk_of_the_answer_alone():
+def test_reasoning_does_not_advance_walk_of_answer():
     watching = maze()
     prepared = watching.prepare(Task(RIGHT))
     state = watching.extractor.start(prepared)
@@ -273,7 +273,7 @@ def test_the_reasoning_leaves_the_walk_of_the_answer_alone():
         (RIGHT, "E is below S", Violation),
     ],
 )
-def test_answers(prompt, text, kind):
+def test_answers_are_judged(prompt, text, kind):
     *_, verdict = verdicts(prompt, text)
     assert isinstance(verdict, kind), verdict
 
@@ -298,7 +298,7 @@ WAY = "\n".join(row.replace("X", " ") for row in GRID) + "\nFind the shortest pa
         ("infeasible", "there is a way"),
     ],
 )
-def test_a_way_is_judged_whole(text, why):
+def test_path_is_judged_as_a_whole(text, why):
     (verdict,) = verdicts(WAY, text)
     assert (verdict.why if isinstance(verdict, Violation) else None) == why
 
@@ -327,7 +327,7 @@ def wandering(rng, size):
     return ["".join(row) for row in grid], [names[b[0] - a[0], b[1] - a[1]] for a, b in pairwise(cells)], cells
 
 
-def test_generated_paths_pass_and_each_single_wrong_move_is_caught():
+def test_each_single_wrong_move_is_refuted():
     rng = Random(11)
     for _ in range(15):
         grid, ways, cells = wandering(rng, rng.choice((6, 8, 10)))
@@ -346,7 +346,7 @@ def reasoning_gym():
         return pytest.importorskip("reasoning_gym", reason="reasoning-gym is not installed (extra: test)")
 
 
-def test_reasoning_gym_agrees_on_the_least_number_of_steps():
+def test_step_counts_agree_with_reasoning_gym():
     for entry in reasoning_gym().create_dataset("maze", size=60, seed=5):
         assert [type(v) for v in verdicts(entry["question"], f"Answer: {entry['answer']}")] == [Pass]
         assert [type(v) for v in verdicts(entry["question"], f"Answer: {int(entry['answer']) + 1}")] == [Violation]
@@ -365,7 +365,7 @@ def test_reasoning_gym_agrees_on_shortest_paths():
 
 
 @given(st.text(alphabet="()0123456789, →SEXUDLRrightleftupdown:=.#*", max_size=80))
-def test_no_text_does_harm(text):
+def test_any_text_is_judged_without_error(text):
     for phase in ("reasoning", "answer"):
         judged(RIGHT, text, phase)
         judged(WAY, text, phase)
@@ -374,7 +374,7 @@ def test_no_text_does_harm(text):
 # -------------------------------------------------------------------------------------------- whole runs
 
 
-def test_a_wrong_move_is_cut_and_the_run_goes_on_from_the_step_before():
+def test_wrong_move_is_cut_and_run_continues():
     good = "S is at (1,5)\nStep 1: Move LEFT from (1,5) to (1,4)\n"
     replies = [good + "Step 2: Move DOWN from (1,4) to (2,4)\n", "\nStep 2: Move LEFT from (1,4) to (1,3)\nAnswer: C\n"]
     with interwhen.run_sync(ScriptedModel(replies), RIGHT, monitors=[maze()]) as running:
@@ -384,7 +384,7 @@ def test_a_wrong_move_is_cut_and_the_run_goes_on_from_the_step_before():
     assert result.text == good + replies[1]
 
 
-def test_feedback_on_an_answer_does_not_tell_it():
+def test_feedback_does_not_disclose_the_answer():
     talking = replace(maze(), remedy=Feedback("rewind"))
     with interwhen.run_sync(ScriptedModel(["Answer: A\n", "\nAnswer: C\n"]), RIGHT, monitors=[talking]) as running:
         result = running.drain()
@@ -393,6 +393,6 @@ def test_feedback_on_an_answer_does_not_tell_it():
 
 
 @pytest.mark.parametrize("word", ["up", "upward", "upwards", "Upwardward", "upwardswards"])
-def test_endings_of_a_direction_change_nothing(word):
+def test_inflected_directions_are_read(word):
     (moves,) = read_line(f"Move {word} to (1,2)")
     assert moves.steps[0].way == "up"

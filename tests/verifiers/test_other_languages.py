@@ -162,7 +162,7 @@ TRACES = {
 @pytest.mark.parametrize(
     ("kind", "number"), [(kind, number) for kind, texts in TRACES.items() for number in range(len(texts))]
 )
-def test_what_is_right_in_another_language_is_not_interrupted(kind, number):
+def test_right_text_in_other_language_is_not_refuted(kind, number):
     prompt, *makers = MONITORS[kind]
     for make in makers:
         for text in (TRACES[kind][number], f"<think>\n{TRACES[kind][number]}</think>\n{TRACES[kind][number]}"):
@@ -173,7 +173,7 @@ def test_what_is_right_in_another_language_is_not_interrupted(kind, number):
             assert one.found == (), [(found.quote, found.why) for found in one.found]
 
 
-def test_terms_in_other_scripts_are_found_and_nothing_else():
+def test_terms_in_other_scripts_match_whole_words():
     monitor = terms(terms=("stra\u00dfe", "\u79d8\u5bc6"))
     for text, found in (
         ("Die STRA\u00dfE ist lang.\n", 1),

@@ -52,7 +52,7 @@ _TEXTS = st.text(st.sampled_from("abA é1٣\n\u2028_.-x{}ſü\x1c\x85[]/½中\ud
 
 
 @given(pattern=_PATTERNS, text=_TEXTS)
-def test_what_is_found_is_what_re_finds(pattern: str, text: str) -> None:
+def test_linear_pattern_agrees_with_re(pattern: str, text: str) -> None:
     try:
         expected = re.search(pattern, text)
     except re.error:
@@ -66,7 +66,7 @@ def test_what_is_found_is_what_re_finds(pattern: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(?i)[a-z]", "(?i)[^a-z]", r"(?i)\w", r"(?i)\W", "(?i)k|i|s", r"(?i)[\w.]"])
-def test_without_case_each_character_is_read_as_re_reads_it(pattern: str) -> None:
+def test_case_folding_agrees_with_re(pattern: str) -> None:
     ours = linear(pattern)
     assert ours is not None
     # RE2 may know characters that were added to Unicode after this Python.
@@ -81,7 +81,7 @@ def test_without_case_each_character_is_read_as_re_reads_it(pattern: str) -> Non
     assert different == []
 
 
-def test_places_are_those_of_re_whatever_the_characters() -> None:
+def test_linear_match_spans_equal_re_spans() -> None:
     for pattern, text in ((r"\d{3}-\d{4}", "né 555-1234"), ("c$", "abc\n"), (r"(?m)^b$", "a\nb\nc"), ("𝄞+", "x𝄞𝄞y")):
         ours, theirs = linear(pattern), re.search(pattern, text)
         assert ours is not None
@@ -90,7 +90,7 @@ def test_places_are_those_of_re_whatever_the_characters() -> None:
 
 
 @pytest.mark.parametrize("pattern", ["(a$|b)", "(?:a|(b$))|c$", "^(?:a$|b$)", "(a|b)c$"])
-def test_an_end_that_nothing_follows_is_translated(pattern: str) -> None:
+def test_final_end_anchor_is_translated(pattern: str) -> None:
     ours = linear(pattern)
     assert ours is not None
     for text in ("a", "a\n", "b\n", "c\n", "bc\n", "a\n\n", "ab"):
@@ -104,13 +104,13 @@ def test_an_end_that_nothing_follows_is_translated(pattern: str) -> None:
         *(r"a\Z|b$", "(?:a$)\n", "((?:a$)|b)\n", "(?:(a$))*"),
     ],
 )
-def test_what_would_mean_something_else_is_not_translated(pattern: str) -> None:
+def test_inequivalent_pattern_is_not_translated(pattern: str) -> None:
     assert linear(pattern) is None
     assert problems_of([pattern]) == {}
 
 
 @pytest.mark.parametrize("pattern", ["^*", "\\A+", "\\Z{2}", "(?m)$?", "(?P<1>a)", "(?P<a b>a)"])
-def test_what_python_refuses_is_refused(pattern: str) -> None:
+def test_invalid_python_pattern_is_refused(pattern: str) -> None:
     assert pattern in problems_of([pattern])
     with pytest.raises(UsageError, match="must be a regular expression"):
         regex(patterns=(pattern,))
@@ -166,7 +166,7 @@ def _longest_pause(monitor: Monitor, text: str) -> tuple[Any, float]:
 
 
 @pytest.mark.fault("G11", "a backtracking pattern of a schema, on 10,000 characters", "matched in linear time")
-def test_an_evil_pattern_of_a_schema_takes_linear_time() -> None:
+def test_evil_schema_pattern_takes_linear_time() -> None:
     text = json.dumps("a" * 10_000 + "!") + "\n"
     monitor = json_schema(schema={"type": "string", "pattern": EVIL}, where="answer", every=4096)
     result, pause = _longest_pause(monitor, text)
@@ -176,7 +176,7 @@ def test_an_evil_pattern_of_a_schema_takes_linear_time() -> None:
 
 
 @pytest.mark.fault("G11", "a pattern that is not linear", "runs in a process, which is killed; the loop continues")
-def test_a_pattern_with_look_around_costs_its_check_and_not_the_loop() -> None:
+def test_look_around_pattern_does_not_block_loop() -> None:
     text = json.dumps("a" * 40 + "!") + "\n"
     monitor = interwhen.load_monitor(
         {"name": "json_schema", "schema": {"pattern": LOOKING}, "where": "answer", "deadline": 0.5}
@@ -193,7 +193,7 @@ def _prepared(monitor: Monitor) -> Any:
     return monitor.prepare(Task(""))
 
 
-def test_a_pattern_with_look_around_is_judged_in_its_process() -> None:
+def test_look_around_pattern_is_judged_in_process() -> None:
     schema = {"type": "object", "patternProperties": {"^(?!x_)": {"type": "integer"}}, "additionalProperties": False}
     monitor = json_schema(schema=schema)
     assert monitor.verifier.worker == "process"
@@ -205,7 +205,7 @@ def test_a_pattern_with_look_around_is_judged_in_its_process() -> None:
     assert isinstance(prepared.judge.validate('{"a": 1}'), interwhen.Unknown)
 
 
-def test_names_by_patterns_are_judged_as_the_library_does() -> None:
+def test_property_patterns_agree_with_library() -> None:
     schema = {
         "properties": {"n": {"type": "null"}},
         "patternProperties": {"^s_": {"type": "string"}, "_i$": {"type": "integer"}},
@@ -219,7 +219,7 @@ def test_names_by_patterns_are_judged_as_the_library_does() -> None:
         assert isinstance(judge.validate(document), Violation)
 
 
-def test_a_pattern_for_diagnostics_is_killed_when_it_is_late() -> None:
+def test_slow_diagnostics_pattern_is_killed() -> None:
     script = "import sys; print('a' * 40 + '!'); sys.exit(1)"
     monitor = command(argv=("python3", "-c", script, "{file}"), pattern=r"^(?P<message>(a+)+)$", sandbox="none")
     claim = next(iter(monitor.extractor(interwhen.Segment("x", interwhen.Span(0, 1), "answer"))))  # type: ignore[operator]
@@ -261,7 +261,7 @@ There is a house named {CANARY}. {CANARY} is to the left of {CANARY}.
 """
 
 
-def test_every_verifier_says_what_it_takes_from_outside() -> None:
+def test_every_verifier_declares_its_external_patterns() -> None:
     names = {entry.name for entry in entry_points(group="interwhen.verifiers") if "interwhen_verifiers" in entry.value}
     assert names == {*OUTSIDE, *NOTHING}, "a new verifier: say here which patterns it takes from outside"
 
@@ -279,7 +279,7 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return found
 
 
-def test_the_watch_sees_a_pattern(seen: set[str]) -> None:
+def test_pattern_recorder_sees_re_calls(seen: set[str]) -> None:
     re.search(CANARY, "x")
     assert CANARY in seen
 
@@ -332,7 +332,7 @@ def _made_patterns(path: Path) -> set[str]:
     return found
 
 
-def test_patterns_are_constants_wherever_else_re_is_used() -> None:
+def test_re_is_used_only_with_constant_patterns() -> None:
     roots = (Path(interwhen_verifiers.__file__).parent, Path(interwhen.__file__).parent / "policy")
     found = {
         f"{path.relative_to(root).as_posix()}:{name}"
@@ -352,7 +352,7 @@ def test_stars_stand_for_any_text(pattern: str, name: str) -> None:
     assert name_fits(name, pattern) == expected
 
 
-def test_many_stars_take_no_time() -> None:
+def test_many_wildcards_match_quickly() -> None:
     begun = time.thread_time()
     assert not name_fits("a" * 20_000, "*a" * 200 + "b")
     assert time.thread_time() - begun < 1
@@ -380,7 +380,7 @@ def test_a_remote_reference_is_refused(address: str) -> None:
         {"properties": {"$ref": {"type": "string"}}},
     ],
 )
-def test_references_to_what_is_there_are_followed(schema: dict[str, Any]) -> None:
+def test_resolvable_references_are_followed(schema: dict[str, Any]) -> None:
     judge = _prepared(json_schema(schema=schema)).judge
     assert isinstance(judge.validate("[]"), Violation) == ("properties" not in schema)
 

@@ -30,11 +30,11 @@ def quotes(monitor, text, seed=0):
 class TestTerms:
     @pytest.mark.parametrize("whole_words", [False, True])
     @pytest.mark.parametrize("term", ["", " ", "\u200b", "\u200b \u2060"])
-    def test_a_term_of_which_nothing_is_seen_is_refused(self, term, whole_words):
+    def test_invisible_term_is_refused(self, term, whole_words):
         with pytest.raises(UsageError, match="each term must have"):
             terms(terms=("ordinary", term), whole_words=whole_words)
 
-    def test_words_are_found_whole_and_in_any_case(self):
+    def test_words_match_whole_and_in_any_case(self):
         monitor = terms(terms=("secret", "state of the art", "C++"))
         assert quotes(monitor, "A Secret.\nsecretary\nthe state  of the Art is C++!\nC+++") == [
             "Secret",
@@ -42,26 +42,26 @@ class TestTerms:
             "C++",
         ]
 
-    def test_parts_and_exact_case(self):
+    def test_terms_may_match_parts_with_exact_case(self):
         assert quotes(terms(terms=("Cat",), whole_words=False, ignore_case=False), "Cats\ncats") == ["Cat"]
 
-    def test_what_must_be_there_is_looked_for_in_the_whole_answer(self):
+    def test_required_term_is_searched_in_whole_answer(self):
         monitor = terms(terms=("in conclusion",), must="present")
         one = tried(monitor, "<think>In conclusion</think>\nNo.\nNone.")
         assert [found.why for found in one.found] == ["'in conclusion' must occur in the answer, and does not"]
         assert tried(monitor, "Well.\nIn conclusion, yes.").passed == 1
 
     @pytest.mark.parametrize("scope", ["line", "sentence", "paragraph", "answer"])
-    def test_scopes(self, scope):
+    def test_scope_option_limits_a_match(self, scope):
         found = quotes(terms(terms=("red fox",), scope=scope), "A red\nfox. Two.\n\nred\n\nfox")
         assert found == {"line": [], "sentence": [], "paragraph": ["red\nfox"], "answer": ["red\nfox"]}[scope]
 
     @given(st.integers())
-    def test_chunks_do_not_matter(self, seed):
+    def test_matches_are_equal_for_any_chunking(self, seed):
         text = "One secret word, and\nno other secrets; a secret\n"
         assert quotes(terms(terms=("secret",)), text, seed) == ["secret", "secret"]
 
-    def test_a_run_goes_on_without_the_word(self):
+    def test_run_continues_without_the_forbidden_word(self):
         model = ScriptedModel([recut("Well.\nThe secret is out.\n", 5), "It is out.\n"])
         with interwhen.run_sync(model, "", monitors=['terms:terms=["secret"]']) as run:
             result = run.drain()
@@ -73,12 +73,12 @@ class TestTerms:
     @pytest.mark.parametrize(
         "options", ["terms=[]", 'terms=[" "]', 'terms=["a"],must=perhaps', 'terms=["a"],scope=page']
     )
-    def test_bad_options(self, options):
+    def test_invalid_options_are_refused(self, options):
         with pytest.raises(PluginError):
             load_monitor(f"terms:{options}")
 
     @pytest.mark.parametrize("given_terms", ["word", b"word", (1,), None])
-    def test_what_is_no_list_of_texts_is_refused(self, given_terms):
+    def test_terms_and_patterns_must_be_text_lists(self, given_terms):
         with pytest.raises(UsageError, match="terms must be a list of texts"):
             terms(terms=given_terms)
         with pytest.raises(UsageError, match="patterns must be a list of texts"):
@@ -89,25 +89,25 @@ class TestTerms:
             with pytest.raises(UsageError):
                 terms(terms=given_terms)
 
-    def test_hostile_text(self):
+    def test_matching_is_linear(self):
         monitor = terms(terms=("a b c", "((1", "1 1 1 = 2", "--"))
         assert_linear(monitor)
         assert_quick(monitor, seconds=1.0)
 
 
 class TestRegex:
-    def test_patterns_are_found_where_they_stand(self):
+    def test_pattern_matches_are_violations_at_their_spans(self):
         one = tried(regex(patterns=(r"\d{3}-\d{4}", "^TODO")), "call 555-1234 now\nTODO: x\nnot TODO")
         assert [(found.span, found.why) for found in one.found] == [
             (Span(5, 13), r"'\\d{3}-\\d{4}' must not occur here"),
             (Span(18, 22), "'^TODO' must not occur here"),
         ]
 
-    def test_case_and_presence(self):
+    def test_regex_options_set_case_and_presence(self):
         assert quotes(regex(patterns=("todo",), ignore_case=True), "ToDo") == ["ToDo"]
         assert tried(regex(patterns=(r"\\boxed\{", "Answer:"), must="present"), r"So \boxed{3}").passed == 1
 
-    def test_a_pattern_that_explodes_costs_its_check_and_not_the_stream(self):
+    def test_exploding_pattern_times_out_without_stalling_stream(self):
         text = "a" * 40 + "!\n"
         begun = time.monotonic()
         monitor = load_monitor({"name": "regex", "patterns": ("(?=a)(a+)+$",), "deadline": 0.3})
@@ -119,16 +119,16 @@ class TestRegex:
         assert result.text.endswith("done\n")
 
     @pytest.mark.parametrize("pattern", ["(", "[z-a]", "a{2,1}", "(?P<x>a)(?P<x>b)"])
-    def test_what_does_not_compile_is_refused(self, pattern):
+    def test_invalid_pattern_is_refused(self, pattern):
         with pytest.raises(UsageError, match="must be a regular expression"):
             regex(patterns=(pattern,))
 
-    def test_none_and_too_many(self):
+    def test_empty_or_oversized_pattern_list_is_refused(self):
         for patterns in ((), ("a",) * 65):
             with pytest.raises(UsageError, match="pattern"):
                 regex(patterns=patterns)
 
-    def test_reading_is_nothing(self):
+    def test_extraction_is_linear(self):
         monitor = regex(patterns=("x",))
         assert_linear(lambda text: claims_in(monitor, ["first", text]), baits=BAITS[:10])
 
@@ -172,7 +172,7 @@ class TestFewClaims:
         assert (result.status, len(result.checks)) == ("verified", 1)
 
     @pytest.mark.parametrize("make", MONITORS)
-    def test_a_match_is_found_after_clean_lines(self, make):
+    def test_match_after_clean_lines_is_a_violation(self, make):
         assert quotes(make(), "A plain line.\n" * 9 + "the secret is\n") == ["secret"]
 
     @pytest.mark.parametrize("make", MONITORS)
@@ -184,7 +184,7 @@ class TestFewClaims:
         assert "a secret" not in shown
 
     @pytest.mark.parametrize("make", MONITORS)
-    def test_a_long_text_is_left_to_the_verifier(self, make):
+    def test_long_text_makes_one_claim(self, make):
         assert [len(claims) for claims in claims_in(make(), ["plain", "x " * 100_000])] == [1, 1]
 
     @given(

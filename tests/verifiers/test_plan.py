@@ -58,12 +58,12 @@ class TestByHand:
         assert (tried(GOOD).passed, tried(GOOD, judge="steps").passed) == (1, 4)
 
     @pytest.mark.parametrize("judge", ["steps", "whole"])
-    def test_the_first_action_that_cannot_be_done_is_told_with_what_it_lacks(self, judge):
+    def test_impossible_action_is_refuted_with_missing_condition(self, judge):
         text = "(unstack a b)\n(pick-up d)\n(stack a a)\n"
         why = "action 2, (pick-up yellow), cannot be done: (handempty) does not hold"
         assert whys(text, judge=judge) == [("(pick-up d)", why)]
 
-    def test_a_goal_that_is_not_reached(self):
+    def test_unreached_goal_is_refuted(self):
         [(_, why)] = whys("(unstack a b)\n(put-down a)\n")
         assert why == "after the last of 2 actions the goal is not reached: (on blue yellow) does not hold"
         assert whys("(unstack a b)\n(put-down a)\n", judge="steps") == []
@@ -71,7 +71,7 @@ class TestByHand:
         assert "the last of 0 actions" in why
 
     @pytest.mark.parametrize("action", ["(stack a)", "(unstack)", "(put-down a b)", "(stack a b c d)", "(pick-up z)"])
-    def test_actions_that_are_none(self, action):
+    def test_invalid_action_is_refuted(self, action):
         for judge in ("steps", "whole"):
             [(quote, why)] = whys(f"{action}\n", judge=judge)
             assert quote == action
@@ -85,7 +85,7 @@ class TestByHand:
         "prompt",
         ["", "Write a poem.", ASKED.replace("red block is clear", "red block is angry"), ASKED.partition("My")[0]],
     )
-    def test_it_stands_aside(self, prompt):
+    def test_plan_ignores_unrelated_prompt(self, prompt):
         one = tried("(stack a)\n", prompt)
         assert (one.aside, one.violated) == (1, 0)
 
@@ -103,12 +103,12 @@ class TestEnglish:
     def test_a_plan_that_works(self):
         assert (tried(self.TOLD).passed, tried(self.TOLD, judge="steps").passed) == (1, 4)
 
-    def test_the_plan_told_twice(self):
+    def test_repeated_plan_is_judged_once(self):
         twice = self.TOLD + "\n**In short:**\n" + "\n".join(f"- {line}" for line in GOOD.splitlines())
         assert tried(twice).passed == 1
         assert whys(twice, judge="steps") == []
 
-    def test_a_wrong_action(self):
+    def test_wrong_action_is_refuted(self):
         [(quote, why)] = whys("1. Pick up the blue block.\n", judge="steps")
         assert quote == "Pick up the blue block"
         assert "(clear blue) does not hold" in why
@@ -131,25 +131,25 @@ class TestEnglish:
             "(move a b)\n(pick-up b)",
         ],
     )
-    def test_what_is_not_surely_an_action_is_no_violation(self, text):
+    def test_uncertain_action_is_no_violation(self, text):
         for judge in ("steps", "whole"):
             assert whys(text + "\n", judge=judge) == []
 
-    def test_a_plan_that_the_text_takes_back_is_no_violation_of_the_whole(self):
+    def test_withdrawn_plan_is_unknown(self):
         text = f"1. Pick up the blue block\n\nThis plan is not correct. Here is another:\n\n{GOOD}"
         assert tried(text).unknown == 1
 
-    def test_an_action_that_only_fits_the_beginning_passes_nothing(self):
+    def test_action_matching_only_the_start_passes_nothing(self):
         text = "Action: unstack red from blue\nThen:\n" + GOOD
         assert tried(text).unknown == 1
         assert whys(text, judge="steps") == []
 
-    def test_what_explains_a_numbered_action_is_not_taken_twice(self):
+    def test_explanation_of_action_is_no_second_action(self):
         explained = self.TOLD.replace("   - The red block is clear, so this", "   - Unstack red from blue.\n   - This")
         assert tried(explained).passed == 1
         assert whys(explained, judge="steps") == []
 
-    def test_reasoning_is_left_alone(self):
+    def test_reasoning_is_not_judged(self):
         text = f"<think>\n(pick-up b)\n</think>\n{GOOD}"
         assert whys(text, judge="steps") == []
         assert tried(text).passed == 1
@@ -173,7 +173,7 @@ TRIP = """(define (problem one) (:domain trips)
 
 class TestPddl:
     @pytest.mark.parametrize("where", ["prompt", "options", "domain"])
-    def test_problems_in_pddl(self, where):
+    def test_pddl_problem_is_read_from_each_place(self, where):
         prompt = {"prompt": f"Solve:\n{LOGISTICS}\n{TRIP}\nPlease.", "options": "Go.", "domain": TRIP}[where]
         given_ = {"prompt": {}, "options": {"domain": LOGISTICS, "problem": TRIP}, "domain": {"domain": LOGISTICS}}
         options = given_[where]
@@ -183,7 +183,7 @@ class TestPddl:
         [(_, why)] = whys("(drive home c depot)\n", prompt, **options)
         assert why.endswith("takes a vehicle where home is a place")
 
-    def test_negative_preconditions(self):
+    def test_negative_preconditions_are_checked(self):
         broken = TRIP.replace("(at c home)", "(at c home) (broken c)")
         [(_, why)] = whys("(drive c home depot)\n", LOGISTICS + broken)
         assert why.endswith("cannot be done: (broken c) holds")
@@ -208,13 +208,13 @@ class TestPddl:
             "define",
         ],
     )
-    def test_what_is_not_understood_is_refused(self, text):
+    def test_unsupported_domain_is_refused(self, text):
         with pytest.raises(PddlError):
             read_domain(text)
         with pytest.raises(UsageError):
             plan(domain=text)
 
-    def test_brackets_may_be_as_deep_as_the_message_says(self):
+    def test_brackets_may_nest_up_to_stated_limit(self):
         assert parse("(" * DEEPEST + ")" * DEEPEST)
         with pytest.raises(PddlError, match=f"at most {DEEPEST} levels"):
             parse("(" * (DEEPEST + 1) + ")" * (DEEPEST + 1))
@@ -223,7 +223,7 @@ class TestPddl:
         "broken",
         [TRIP[:-1], TRIP.replace("trips", "walks"), TRIP.replace(":goal", ":metric"), TRIP.replace("at", "or")],
     )
-    def test_problems_that_are_not_understood(self, broken):
+    def test_unsupported_problem_is_refused(self, broken):
         with pytest.raises(PddlError):
             read_problem(broken, read_domain(LOGISTICS))
         assert tried("(drive c depot home)\n", LOGISTICS + broken).aside == 1
@@ -279,7 +279,7 @@ def worlds(draw):
 class TestAgainstASimulator:
     @given(worlds(), st.booleans())
     @settings(max_examples=300, deadline=None)
-    def test_each_verdict(self, world, letters):
+    def test_verdicts_agree_with_simulated_block_worlds(self, world, letters):
         stacks, actions, goal = world
         names = {colour: "abcd"[at] if letters else colour for at, colour in enumerate(COLOURS)}
         text = "".join(f"({verb} {' '.join(names[block] for block in blocks)})\n" for verb, *blocks in actions)
@@ -298,7 +298,7 @@ class TestAgainstASimulator:
 
 
 class TestRun:
-    def test_an_impossible_action_is_taken_back_and_the_plan_goes_on(self):
+    def test_impossible_action_is_removed_and_plan_continues(self):
         # The answer has no end yet: once it ends, its own check may be the first to find the action.
         first = [*recut("(unstack a b)\n(pick-up d)\n(stack", 3), Pause(60)]
         model = ScriptedModel([first, "(put-down a)\n(pick-up b)\n(stack b d)\n"])
@@ -308,7 +308,7 @@ class TestRun:
         assert result.text.startswith("(unstack a b)\n")
         assert result.text.endswith("(put-down a)\n(pick-up b)\n(stack b d)\n")
 
-    def test_a_goal_that_is_missed_is_found_and_the_plan_written_anew(self):
+    def test_missed_goal_restarts_the_plan(self):
         model = ScriptedModel(["(unstack a b)\n(put-down a)\n", GOOD])
         with interwhen.run_sync(model, ASKED, monitors=[plan()]) as run:
             result = run.drain()
@@ -316,7 +316,7 @@ class TestRun:
         assert "the goal is not reached: (on blue yellow) does not hold" in result.violations[0].why
         assert result.text == GOOD
 
-    def test_bad_options(self):
+    def test_invalid_options_are_refused(self):
         for options in ("judge=perhaps", "domain=hanoi", 'problem="(define)"'):
             with pytest.raises(PluginError):
                 load_monitor(f"plan:{options}")
@@ -324,7 +324,7 @@ class TestRun:
 
 class TestHostileText:
     @pytest.mark.parametrize("judge", ["steps", "whole"])
-    def test_texts(self, judge):
+    def test_reading_texts_is_linear(self, judge):
         assert_linear(read_and_check(plan(judge=judge), ASKED))
         assert_quick(read_and_check(plan(judge=judge), ASKED), seconds=0.5)
 
@@ -339,7 +339,7 @@ class TestHostileText:
             took.append(time.thread_time() - begun)
         assert took[1] < 4 * took[0] + 0.2
 
-    def test_prompts(self):
+    def test_reading_prompts_is_quick(self):
         prepare = plan().prepare
         for bait in (
             "(define (problem ",
@@ -368,7 +368,7 @@ class TestHostileText:
 
 
 class TestReader:
-    def test_plans_are_lines(self, tmp_path):
+    def test_planbench_plans_become_labelled_traces(self, tmp_path):
         records = [
             {"id": "1", "prompt": ASKED, "plan": "(pick-up a)\n(stack a b)", "valid": True},
             {"id": "2", "prompt": ASKED, "plan": ["(pick-up a)", "(unstack)"], "valid": False},
@@ -382,7 +382,7 @@ class TestReader:
             ("[PLAN]\n[PLAN END]\n", "unclear"),
         ]
 
-    def test_the_verdicts_of_the_validator(self):
+    def test_verdicts_agree_with_planbench_labels(self):
         traces = list(planbench(public_set("planbench")))
         assert len(traces) > 900
         for one in try_monitor_sync(plan(), traces):
@@ -391,7 +391,7 @@ class TestReader:
             assert one.trace.label == "wrong" or not one.violated
 
 
-def test_unknown_is_said():
+def test_text_without_actions_is_unknown():
     assert isinstance(check_whole.check(_claim("Well."), _problem()), Unknown)
 
 

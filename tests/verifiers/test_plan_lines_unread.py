@@ -60,7 +60,7 @@ def test_actions_with_their_number_before_them_are_read():
     assert tried(text).passed == 1
 
 
-def test_a_wrong_action_in_another_spelling_is_found():
+def test_wrong_action_in_other_spelling_is_refuted():
     [found] = tried("Unstack(red, blue)\nPickUp(blue)\n", judge="steps").found
     assert found.quote == "PickUp(blue)"
     [found] = tried("Unstack red from blue\nPickup blue\n", judge="steps").found
@@ -85,7 +85,7 @@ UNREAD = [
 
 @pytest.mark.parametrize("line", UNREAD)
 @pytest.mark.parametrize("form", [numbered, lambda steps: "".join(f"- {each}\n" for each in steps), "\n".join])
-def test_behind_an_action_that_is_not_understood_nobody_is_accused(line, form):
+def test_nothing_is_refuted_after_unread_action(line, form):
     text = form((line, *REST)) + "\n"
     assert tried(text, judge="steps").found == ()
     assert tried(text).found == ()
@@ -129,7 +129,7 @@ def test_known_actions_in_other_words_are_read(form):
         " because the red block is clear",
     ],
 )
-def test_a_remark_on_the_state_may_follow_an_action(remark):
+def test_remark_on_state_may_follow_action(remark):
     first = "Unstack the red block from the blue block"
     assert tried(numbered((first + remark, *REST))).passed == 1
     [found] = tried(numbered((first + remark, "Pick up the blue block")), judge="steps").found
@@ -146,7 +146,7 @@ def test_a_remark_on_the_state_may_follow_an_action(remark):
         " because we lift it, if it is clear",
     ],
 )
-def test_an_action_that_goes_on_in_other_ways_is_not_judged(rest):
+def test_action_with_unread_ending_is_not_judged(rest):
     text = numbered((f"Unstack the red block from the blue block{rest}", "Pick up the blue block"))
     assert tried(text).found == ()
     assert tried(text, judge="steps").found == ()
@@ -154,7 +154,7 @@ def test_an_action_that_goes_on_in_other_ways_is_not_judged(rest):
 
 @pytest.mark.parametrize("mark", ["- ", "   - ", "", "   *"])
 @pytest.mark.parametrize("is_numbered", [True, False])
-def test_other_words_that_explain_an_action_are_no_second_one(mark, is_numbered):
+def test_explanation_in_other_words_is_no_action(mark, is_numbered):
     steps = ("Unstack the red block from the blue block", *REST)
     lines = []
     for number, (step, words) in enumerate(zip(steps, IN_OTHER_WORDS, strict=True), 1):
@@ -170,7 +170,7 @@ def test_other_words_that_explain_an_action_are_no_second_one(mark, is_numbered)
     assert not tried(text).passed
 
 
-def test_an_action_that_cannot_be_done_and_may_be_none_is_no_pass():
+def test_impossible_uncertain_action_is_unknown():
     one = tried("Place the blue block on the yellow block\n", judge="steps")
     assert (one.passed, one.violated, one.unknown) == (0, 0, 1)
     # Under a numbered action, another one may only explain it; the action itself may be said again.
@@ -180,13 +180,13 @@ def test_an_action_that_cannot_be_done_and_may_be_none_is_no_pass():
     assert (one.violated, one.unknown) == (0, 0)
 
 
-def test_an_item_of_the_list_that_names_no_block_leaves_the_state_open():
+def test_list_item_without_block_leaves_state_unknown():
     text = numbered(("Unstack red from blue", "Set it aside", "Pick up blue", "Stack blue on yellow"))
     assert tried(text, judge="steps").found == ()
     assert "not understood" in tried(text).reasons[0]
 
 
-def test_in_a_domain_of_its_own_too():
+def test_unread_actions_are_unknown_in_custom_domain():
     for line in ("Go with van1 from home to shop", "drive van1 to shop", "Drive van1 from home to shop"):
         text = f"{line}\n(drive van1 shop farm)\n"
         assert tried(text, VANS, judge="steps").found == ()
@@ -208,7 +208,7 @@ def test_in_a_domain_of_its_own_too():
         "   - You are holding the red block, so you can put it down on the table.",
     ],
 )
-def test_remarks_are_no_actions_and_the_plan_is_judged(line):
+def test_remarks_are_no_actions(line):
     plain = ["Unstack the red block from the blue block", *REST]
     text = f"{line}\n1. {plain[0]}\n{line}\n2. {plain[1]}\n{line}\n3. {plain[2]}\n{line}\n4. {plain[3]}\n"
     assert tried(text).passed == 1, tried(text).reasons
@@ -240,7 +240,7 @@ def test_remarks_are_no_actions_and_the_plan_is_judged(line):
         "[PLAN END]\n(unstack b d)",
     ],
 )
-def test_other_text_after_a_plan_leaves_it_unproven(line):
+def test_unread_text_after_plan_is_unknown(line):
     plain = ["Unstack the red block from the blue block", *REST]
     text = numbered(plain)
     assert tried(text).passed == 1

@@ -11,7 +11,7 @@ from interwhen_verifiers.puzzles.plan import plan
 PAGE = Path(__file__).parents[2] / "docs" / "verifiers" / "plan.md"
 
 
-def test_the_page_names_each_option_and_its_specs_load():
+def test_page_lists_each_option_and_loadable_specs():
     rows = dict(
         re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", PAGE.read_text().partition("## Numbers")[0], re.MULTILINE)
     )

@@ -29,7 +29,7 @@ def test_the_example_of_the_documentation_runs(name):
         ("interwhen.traces", ("game24", "mazenav", "spatialmap")),
     ],
 )
-def test_entry_points(group, names):
+def test_entry_points_are_callable(group, names):
     offered = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][group]
     for name in names:
         module, _, attribute = offered[name].partition(":")
@@ -46,6 +46,6 @@ def test_entry_points(group, names):
         ("spatialmap", "spatialmap", {"delivery": "observe", "level": "explain"}),
     ],
 )
-def test_options(module, name, options):
+def test_documented_options_load(module, name, options):
     factory = getattr(importlib.import_module(f"interwhen_verifiers.puzzles.{module}"), name)
     assert load_monitor(factory(**options)).name == name

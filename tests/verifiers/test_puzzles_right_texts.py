@@ -59,7 +59,7 @@ def is_refuted(monitor, prompt, text):
         "6 - 4 = 2 [2]",
     ],
 )
-def test_games_of_24(text):
+def test_right_game24_texts_are_not_refuted(text):
     assert not is_refuted(game24(), GAME, text)
 
 
@@ -76,11 +76,11 @@ def test_games_of_24(text):
         "There is no way to make 24 using 4, 4, 6 and 8.",
     ],
 )
-def test_wrong_games_of_24(text):
+def test_wrong_game24_texts_are_refuted(text):
     assert is_refuted(game24(), GAME, text)
 
 
-def test_a_false_value_beside_a_right_expression_is_not_passed():
+def test_false_value_beside_right_expression_does_not_pass():
     for text in ("Answer: (4 + 8) * (6 - 4) = 25", "Answer: 30 = (4 + 8) * (6 - 4) = 24"):
         assert is_refuted(game24(), GAME, text)
     for text in ("Answer: (4 + 8) * (6 - 4) = 24 is wrong", "Answer: (4 + 8) * (6 - 4) = 24, but 8 - 4 = 4"):
@@ -111,22 +111,22 @@ def test_a_list_without_the_new_number_is_followed():
         "Down → Right → Down → Right",
     ],
 )
-def test_mazes(text):
+def test_right_maze_texts_are_not_refuted(text):
     assert not is_refuted(maze(), GRID, text)
 
 
-def test_wrong_mazes():
+def test_wrong_paths_are_refuted():
     assert isinstance(judged(maze(), GRID, "Path: ↓ ↓ → → ↓ ↓ → →")[0], Pass)
     for text in ("Path: ↓ ↓ ↓ → → ↓ → →", "Path: down, right, down, left", "Path: down, right, right, down"):
         assert is_refuted(maze(), GRID, text)
 
 
-def test_maps():
+def test_denied_map_statement_is_not_refuted():
     assert not is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - no")
     assert is_refuted(spatialmap(), MAP, "B. Old Mill is to the southwest of Blue Bakery - yes")
 
 
-def test_swaps_in_other_words():
+def test_paraphrased_swaps_are_judged():
     prompt = (
         "Ann, Ben and Eve play. At the start of the game, they are each holding a ball: Ann has a red ball, Ben has a "
         "blue ball, and Eve has a pink ball. First, Ann and Ben swap balls. Then, Ben and Eve swap balls. At the end of "
@@ -139,12 +139,12 @@ def test_swaps_in_other_words():
 
 
 @pytest.mark.parametrize("denial", [". ✗", ". False.", ". No.", ": No", " - no", " (no)"])
-def test_orders(denial):
+def test_denied_order_statement_is_not_refuted(denial):
     assert not is_refuted(logic(), ORDER, f"The blue book is the leftmost{denial}")
     assert is_refuted(logic(), ORDER, "The blue book is the leftmost.")
 
 
-def test_sorted_words_with_a_remark():
+def test_remark_after_sorted_words_is_ignored():
     assert isinstance(judged(logic(), SORT, "Answer: apple fig plum (3 words)")[0], Pass)
     assert is_refuted(logic(), SORT, "Answer: fig apple plum (3 words)")
 
@@ -164,11 +164,11 @@ def test_sorted_words_that_are_denied_are_no_answer(remark):
         'From top to bottom, the final stack is "{ ["',
     ],
 )
-def test_brackets(text):
+def test_right_bracket_texts_are_not_refuted(text):
     assert not is_refuted(logic(), BRACKETS, text)
 
 
-def test_wrong_brackets():
+def test_wrong_brackets_are_refuted():
     for text in ('So, we need "]", "}". So the answer is ] }', 'So, we need "}".', 'The final stack is "[ { ("'):
         assert is_refuted(logic(), BRACKETS, text)
 
@@ -183,7 +183,7 @@ def test_wrong_brackets():
     ],
     ids=["count", "none", "below", "right"],
 )
-def test_what_is_told_in_other_words_is_recognized(monitor, line, found):
+def test_recognizer_marks_paraphrased_statements(monitor, line, found):
     spans = list(monitor.recognizer(Segment(line, Span(0, len(line)), "answer")))
     assert sorted(line[span.start : span.end] for span in spans) == sorted(found)
 
@@ -199,7 +199,7 @@ def test_what_is_told_in_other_words_is_recognized(monitor, line, found):
     ],
 )
 @pytest.mark.parametrize("text", ["Actually, I am not sure.", "Or five.", "The opposite is right.", "418", "Nein."])
-def test_other_text_after_an_answer_leaves_it_unproven(monitor, prompt, answer, text):
+def test_unread_text_after_answer_is_unknown(monitor, prompt, answer, text):
     def verdicts(more):
         return [type(verdict) for verdict in judged(monitor, prompt, f"{answer}\n{more}")]
 

@@ -40,12 +40,12 @@ def verdict_on(*codes, task=TASK, **options):
     return anyio.run(monitor.verifier.check, claim, prepared), claim
 
 
-def test_code_that_passes_its_tests():
+def test_code_passing_its_tests_passes():
     verdict, _ = verdict_on("def double(n):\n    return 2 * n")
     assert verdict == Pass("it compiles, and 2 asserts hold", scope="answer")
 
 
-def test_a_failing_assert_says_what_came_out_and_where():
+def test_failing_assert_reports_value_and_place():
     verdict, claim = verdict_on("import math\n\ndef double(n):\n    return n + 2")
     assert verdict.why == "the test of double(5) fails: it is 7, not what it must be"
     assert verdict.witness == "double(5) is 7, and must be 10"
@@ -60,7 +60,7 @@ def test_an_exception_is_placed_at_its_line():
     assert text[verdict.where.start : verdict.where.end] == "    x = n / 0"
 
 
-def test_the_style_of_humaneval():
+def test_humaneval_check_functions_are_read():
     task = "```python\ndef check(candidate):\n    assert candidate(2) == 4\n\ncheck(double)\n```"
     assert verdict_on("def double(n):\n    return n * 2", task=task)[0] == Pass(
         "it compiles, and 1 asserts hold", scope="answer"
@@ -77,7 +77,7 @@ def test_the_style_of_humaneval():
         ("x = = 3", "invalid syntax"),
     ],
 )
-def test_syntax_errors(code, message):
+def test_syntax_error_is_refuted(code, message):
     verdict, _ = verdict_on(code)
     assert isinstance(verdict, Violation)
     assert message in verdict.why
@@ -98,7 +98,7 @@ def test_syntax_errors(code, message):
         'names = {"a": 1}\nf"{names["a"]}"',
     ],
 )
-def test_fragments_sessions_and_newer_syntax_are_left_alone(code):
+def test_fragments_and_newer_syntax_are_not_refuted(code):
     verdict, _ = verdict_on(code)
     assert not isinstance(verdict, Violation), verdict
 
@@ -116,7 +116,7 @@ def test_fragments_sessions_and_newer_syntax_are_left_alone(code):
         "import socket\ndef double(n): socket.create_connection(('example.org', 80))",
     ],
 )
-def test_what_may_lie_in_the_sandbox_or_in_chance_is_unknown(code):
+def test_sandbox_limit_or_chance_is_unknown(code):
     assert isinstance(verdict_on(code, seconds=1.0)[0], Unknown)
 
 
@@ -132,7 +132,7 @@ def test_what_may_lie_in_the_sandbox_or_in_chance_is_unknown(code):
         "# this version does not work\ndef double(n):\n    return n",
     ],
 )
-def test_a_skeleton_or_code_that_is_called_wrong_is_unknown(code):
+def test_skeleton_or_wrong_call_is_unknown(code):
     assert isinstance(verdict_on(code)[0], Unknown)
 
 
@@ -149,12 +149,12 @@ def test_code_that_only_resembles_a_skeleton_is_refuted(code):
     assert isinstance(verdict_on(code)[0], Violation)
 
 
-def test_late_code_is_a_violation_where_it_is_said_to_be():
+def test_late_option_makes_timeout_a_violation():
     verdict, _ = verdict_on("def double(n):\n    while True: pass", seconds=1.0, late="violation")
     assert verdict == Violation(why="it does not come to an end in the time that is given")
 
 
-def test_code_that_is_not_about_the_tests_proves_nothing():
+def test_code_without_the_tested_function_is_unknown():
     verdict, _ = verdict_on("def triple(n):\n    return 3 * n")
     assert verdict == Unknown("it compiles, and does not define what the tests call: double")
 
@@ -167,11 +167,11 @@ def test_names_of_earlier_blocks_are_known():
 
 
 @pytest.mark.parametrize("code", ["raise ValueError('for example')", "data = json.loads(response)", "1 / 0"])
-def test_what_no_test_is_about_is_not_run(code):
+def test_untested_code_is_not_run(code):
     assert verdict_on(code, task="Explain.")[0] == Unknown("it compiles; there was no test of it, so it was not run")
 
 
-def test_what_shows_an_error_at_its_end():
+def test_trailing_error_demonstration_is_not_refuted():
     shows = "\n\ndouble('x', 3)  # an error"
     verdict, _ = verdict_on("def double(n):\n    return n + n" + shows)
     assert isinstance(verdict, Unknown)
@@ -180,7 +180,7 @@ def test_what_shows_an_error_at_its_end():
     assert isinstance(verdict_on("from math import nothing_of_the_kind as double")[0], Unknown)
 
 
-def test_a_name_that_a_later_block_may_define():
+def test_undefined_name_may_come_from_later_block():
     verdict, _ = verdict_on("def double(n):\n    return twice(n)")
     assert isinstance(verdict, Unknown)
     assert "unless a later block defines" in verdict.why
@@ -188,12 +188,12 @@ def test_a_name_that_a_later_block_may_define():
     assert forgotten.why == "the test double(2) fails: NameError: name 'math' is not defined"
 
 
-def test_a_builtin_may_be_what_is_tested():
+def test_builtin_can_be_the_tested_function():
     task = "```python\nassert sum(2, 3) == 5\n```"
     assert isinstance(verdict_on("def sum(a, b):\n    return a - b", task=task)[0], Violation)
 
 
-def test_doctests_of_the_task_and_of_the_code():
+def test_doctests_of_task_and_code_are_run():
     task = 'Complete it:\n```python\ndef inc(n):\n    """Add one.\n\n    >>> inc(1)\n    2\n    """\n```'
     assert verdict_on("def inc(n):\n    return n + 1", task=task)[0] == Pass(
         "it compiles, and 1 examples hold", scope="answer"
@@ -215,7 +215,7 @@ def test_doctests_of_the_task_and_of_the_code():
         ("[1,2]", "[1, 2]"),
     ],
 )
-def test_examples_that_differ_in_form_only(want, value):
+def test_examples_differing_in_form_are_not_refuted(want, value):
     code = f'def f():\n    """\n    >>> f()\n    {want}\n    """\n    return {value}'
     assert not isinstance(verdict_on(code, task="Write f.")[0], Violation)
 
@@ -231,7 +231,7 @@ def test_examples_that_differ_in_form_only(want, value):
         ("'a  b'", "'a b'"),
     ],
 )
-def test_an_example_does_not_hold_for_another_number_or_text(want, value):
+def test_example_output_must_match_exactly(want, value):
     verdict, _ = verdict_on(f"def f():\n    return {value}", task=f">>> f()\n{want}\n")
     assert isinstance(verdict, Violation)
 
@@ -254,7 +254,7 @@ def test_an_example_does_not_hold_for_another_number_or_text(want, value):
         ("f(2)\n4", "raise ValueError('no')", Violation),
     ],
 )
-def test_examples_of_lists_directives_and_errors(example, code, kind):
+def test_examples_support_lists_directives_and_errors(example, code, kind):
     assert isinstance(verdict_on(f"def f(n):\n    {code}", task=f">>> {example}\n")[0], kind)
 
 
@@ -271,7 +271,7 @@ def test_examples_of_lists_directives_and_errors(example, code, kind):
         ("for n in [1, 'x']:\n    if n == 'x':\n        break\n    assert double(n) == 2", Unknown),
     ],
 )
-def test_variables_and_jumps_of_tests_refute_no_right_code(tests, kind):
+def test_variables_and_jumps_refute_no_right_code(tests, kind):
     verdict, _ = verdict_on("def double(n):\n    return 2 * n", task=f"```python\n{tests}\n```")
     assert isinstance(verdict, kind)
 
@@ -295,11 +295,11 @@ class Name(str):
         ("Name('A') == 'A'", Pass),
     ],
 )
-def test_operators_of_the_code_are_not_judged_without_it(test, kind):
+def test_operators_defined_by_the_code_are_unknown(test, kind):
     assert isinstance(verdict_on(OWN, task=f"```python\nassert {test}\n```")[0], kind)
 
 
-def test_printed_text_with_other_spaces_is_left_open():
+def test_printed_text_with_other_spaces_is_unknown():
     task = ">>> f()\na  b\n"
     assert isinstance(verdict_on("def f():\n    print('a b')", task=task)[0], Unknown)
     assert isinstance(verdict_on("def f():\n    print(' a  b ')", task=task)[0], Pass)
@@ -351,18 +351,18 @@ def pop():
         "```python\nxs = [push(1), push(2)]\nassert pop() == 2\n```",
     ],
 )
-def test_code_with_a_state_is_not_refuted_by_a_call_of_its_own(task):
+def test_stateful_code_is_not_refuted_by_one_call(task):
     assert isinstance(verdict_on(COUNTER, task=task)[0], Unknown)
     wrong, _ = verdict_on(COUNTER.replace("len(count)", "0").replace("count.pop()", "0"), task=task)
     assert isinstance(wrong, Violation)
 
 
-def test_tests_by_option():
+def test_tests_option_supplies_tests():
     verdict, _ = verdict_on("def f(x):\n    return x", task="Write f.", tests="assert f(2) == 3")
     assert verdict.witness == "f(2) is 2, and must be 3"
 
 
-def test_code_of_the_task_is_nobodys_answer():
+def test_code_in_task_is_no_answer():
     task = "What is wrong here?\n```python\ndef f(:\n    pass\n```\n"
     assert claims([block("def f(:\n    pass")], task) == []
 
@@ -372,7 +372,7 @@ def test_python_2_is_not_judged():
 
 
 @pytest.mark.parametrize("language", ["", "text", "c", "pycon", "python2"])
-def test_other_blocks_are_no_claims(language):
+def test_blocks_in_other_languages_make_no_claim(language):
     assert claims([block("x = = 3", language)]) == []
 
 
@@ -393,7 +393,7 @@ def test_the_places_of_lines_survive_an_indented_fence():
         ("```\nfrom x import f\nassert f(1)\n```", ("from x import f\nassert f(1)\n",)),
     ],
 )
-def test_tests_are_found_in_a_task(text, programs):
+def test_tests_are_read_from_task(text, programs):
     found = read_given(text).programs
     assert tuple(one for one in found if "yourself" not in one) == programs
 
@@ -417,20 +417,20 @@ def test_reading_a_hostile_task_is_linear(part):
     "code",
     ["(" * 5000, "-" * 50_000 + "1", "x = " + "9" * 100_000, "[" * 300 + "]" * 300, "\0", "\ud800 = 1", "a" * 99_000],
 )
-def test_hostile_code_is_judged_and_does_no_harm(code):
+def test_hostile_code_gets_a_verdict(code):
     verdict, _ = verdict_on(code)
     assert isinstance(verdict, Violation | Unknown | Pass)
 
 
 @pytest.mark.parametrize("options", [{"late": "never"}, {"seconds": 0.0}, {"tests": "assert ("}])
-def test_wrong_options(options):
+def test_invalid_options_are_refused(options):
     with pytest.raises(UsageError, match="python: "):
         python(**options)
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_a_run_with_a_wrong_answer_is_put_right():
+async def test_run_corrects_a_wrong_answer():
     wrong = "Here it is:\n\n" + block("def double(n):\n    return n + 2") + "\n\nIt adds two.\n"
     right = "Corrected:\n\n" + block("def double(n):\n    return n * 2") + "\n"
     model = ScriptedModel([wrong, right])

@@ -111,12 +111,12 @@ def test_honest_code_passes_the_same_tests() -> None:
         "assert True == same(f(2), 3)",
     ],
 )
-def test_code_does_not_bring_the_comparison(test: str) -> None:
+def test_code_cannot_supply_the_comparison(test: str) -> None:
     code = "isclose = same = lambda *a: True\ndef differ(a, b): return False\ndef f(n): return 0"
     assert isinstance(verdict_on(code, f"```\n{test}\n```"), Unknown)
 
 
-def test_what_is_returned_is_not_asked_whether_it_is_right() -> None:
+def test_returned_object_cannot_judge_itself() -> None:
     cheat = "class Any:\n    def __getattr__(self, name): return lambda *a: True\ndef f(n): return Any()"
     for test in ("f(2).startswith('ab')", "f(2).equals(4)", "f(2).__eq__(4)", "f(2).count(3) == 1"):
         assert isinstance(verdict_on(cheat, f"```\nassert {test}\n```"), Unknown)
@@ -126,7 +126,7 @@ def test_what_is_returned_is_not_asked_whether_it_is_right() -> None:
     assert isinstance(verdict_on(honest, task.replace("aba", "b")), Violation)
 
 
-def test_a_module_is_the_library_s_own_whatever_the_code_calls_so() -> None:
+def test_code_cannot_shadow_a_standard_module() -> None:
     task = "```\nassert math.isclose(f(2), 0.5)\n```"
     cheat = "class math:\n    isclose = lambda *a: True\ndef f(n): return 0"
     assert isinstance(verdict_on(cheat, task), Violation)
@@ -134,7 +134,7 @@ def test_a_module_is_the_library_s_own_whatever_the_code_calls_so() -> None:
     assert verdict_on(honest, task) == Pass("it compiles, and 1 asserts hold", scope="answer")
 
 
-def test_what_one_function_makes_of_another_s_value_may_be_compared() -> None:
+def test_round_trip_of_two_functions_may_pass() -> None:
     code = "def encode(s): return s[::-1]\ndef decode(s): return s[::-1]"
     task = "```\nassert decode(encode('abc')) == 'abc'\n```"
     assert verdict_on(code, task) == Pass("it compiles, and 1 asserts hold", scope="answer")
@@ -175,7 +175,7 @@ LEAKING = [
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_what_is_expected_never_goes_in(program: str) -> None:
+def test_expected_value_never_enters_the_sandbox(program: str) -> None:
     found = cases_of(program, frozenset("f"))
     assert found.cases
     assert not found.unreached
@@ -198,7 +198,7 @@ def test_what_is_expected_never_goes_in(program: str) -> None:
         "for x in [1]:\n    pass",
     ],
 )
-def test_a_question_gets_each_statement_that_sets_its_variables(statement: str) -> None:
+def test_question_contains_statements_that_set_its_variables(statement: str) -> None:
     (case,) = cases_of(f"{statement}\nassert f(x) == 3\n", frozenset("f")).cases
     (question,) = case.questions
     assert question.setup == ast.unparse(ast.parse(statement))
@@ -207,31 +207,31 @@ def test_a_question_gets_each_statement_that_sets_its_variables(statement: str) 
 @pytest.mark.parametrize(
     "statement", ["y = [x for x in [1, 2]]", "y = lambda: (x := 1)", "def y():\n    x = 1", "class Y:\n    x = 1"]
 )
-def test_names_inside_of_comprehensions_and_functions_are_other_variables(statement: str) -> None:
+def test_nested_scopes_do_not_set_outer_variables(statement: str) -> None:
     (case,) = cases_of(f"x = 3\n{statement}\nassert f(x) == 3\n", frozenset("f")).cases
     assert [question.setup for question in case.questions] == ["x = 3"]
 
 
-def test_a_loop_over_a_zip_with_an_empty_list_asks_nothing() -> None:
+def test_loop_over_empty_zip_asks_nothing() -> None:
     found = cases_of("for pair in zip([], [1, 2]):\n    assert f(pair) == 0\nassert f(3) == 3\n", frozenset("f"))
     assert [case.shown for case in found.cases] == ["f(3)"]
     assert not found.unreached
 
 
 @pytest.mark.parametrize("program", LEAKING)
-def test_what_cannot_be_taken_apart_is_not_asked(program: str) -> None:
+def test_inseparable_test_is_not_asked(program: str) -> None:
     found = cases_of(program, frozenset("f"))
     assert found == type(found)((), 1)
     assert isinstance(verdict_on("def f(n): return n", f"```\n{program}\n```"), Unknown)
 
 
-def test_examples_go_in_without_what_must_follow() -> None:
+def test_expected_example_output_never_enters_sandbox() -> None:
     (example,) = examples_of(f">>> x = [1]\n>>> f(x)\n{SECRET}\n", frozenset("f"))
     assert str(SECRET) not in example.question.setup + example.question.expression
     assert example.question.setup == "x = [1]"
 
 
-def test_the_docstring_of_the_task_does_not_go_in() -> None:
+def test_task_docstring_never_enters_the_sandbox() -> None:
     task = f'from math import pi\n\ndef f(n):\n    """Do it.\n\n    >>> f(2)\n    {SECRET}\n    """\n'
     given = read_given(task)
     assert given.stub == "from math import pi\n\ndef f(n):\n"
@@ -263,7 +263,7 @@ def test_the_docstring_of_the_task_does_not_go_in() -> None:
         ("from fractions import Fraction\ndef f(): return str(Fraction(1, 3))", "f() == '1/3'"),
     ],
 )  # fmt: skip
-def test_what_holds_is_passed(code: str, test: str) -> None:
+def test_true_assertions_pass(code: str, test: str) -> None:
     assert verdict_on(code, f"```\nassert {test}\n```") == Pass(
         f"it compiles, and {1 + test.count(' and ')} asserts hold", scope="answer"
     )
@@ -278,13 +278,13 @@ def test_what_holds_is_passed(code: str, test: str) -> None:
         ("def f(n): return {n}", "f(1) == [1]", "it is {1}, not what it must be"),
     ],
 )
-def test_what_does_not_hold_is_refuted(code: str, test: str, why: str) -> None:
+def test_false_assertion_is_refuted(code: str, test: str, why: str) -> None:
     found = verdict_on(code, f"```\nassert {test}\n```")
     assert isinstance(found, Violation)
     assert why in found.why
 
 
-def test_state_between_tests_is_that_of_the_test() -> None:
+def test_tests_run_in_one_state() -> None:
     stack = "class Stack:\n    def __init__(self): self.items = []\n    def push(self, x): self.items.append(x)\n"
     stack += "    def pop(self): return self.items.pop()\n    def size(self): return len(self.items)\n"
     task = (
@@ -317,7 +317,7 @@ STUB = 'from typing import List\n\n\ndef total(xs: List[int]) -> int:\n    """Ad
         ("    return sum(xs", Violation),
     ],
 )
-def test_a_body_is_joined_to_the_stub_of_the_task(task: str, body: str, kind: type) -> None:
+def test_body_is_joined_to_task_stub(task: str, body: str, kind: type) -> None:
     found = verdict_on(body, task)
     assert isinstance(found, kind), found
     if body.endswith("(xs"):
@@ -325,7 +325,7 @@ def test_a_body_is_joined_to_the_stub_of_the_task(task: str, body: str, kind: ty
         assert found.why.startswith("line 1 of that code")
 
 
-def test_what_is_a_program_by_itself_is_not_joined() -> None:
+def test_complete_program_is_not_joined_to_stub() -> None:
     for code in ("def g():\n    return 1", "x = 1", "import os"):
         assert completed("def f(n):\n", code) == (code, 0)
     assert completed("", "    return 1") == ("    return 1", 0)
@@ -351,7 +351,7 @@ def wait(n):
 """
 
 
-def test_each_call_has_a_process_and_a_folder_of_its_own() -> None:
+def test_each_call_has_own_process_and_folder() -> None:
     async def main() -> None:
         async with ProcessSandbox() as sandbox:
             calls = [Call(source=SOURCE, function="look", arguments=(n,)) for n in range(4)]
@@ -368,7 +368,7 @@ def test_each_call_has_a_process_and_a_folder_of_its_own() -> None:
     anyio.run(main)
 
 
-def test_names_are_seen_by_the_look_of_lines() -> None:
+def test_names_are_read_from_line_starts() -> None:
     code = (
         "import a.b as c\nfrom d import (e,\nasync def g(): pass\nclass H: pass\ni: int = 1\nj == 2\nif x:\n    k = 1"
     )
@@ -377,13 +377,13 @@ def test_names_are_seen_by_the_look_of_lines() -> None:
     assert free_names("assert f(x) == len(y)") == {"f", "x", "len", "y"}
 
 
-def test_cases_are_values() -> None:
+def test_case_has_call_and_relation() -> None:
     (case,) = cases_of("assert f(1) == 2", frozenset("f")).cases
     assert isinstance(case, Case)
     assert (case.shown, case.relation) == ("f(1)", "Eq")
 
 
-def test_what_the_code_says_of_itself_is_no_judgement_of_the_answer() -> None:
+def test_examples_in_own_docstring_have_steps_scope() -> None:
     code = 'def g(n):\n    """\n    >>> g(1)\n    2\n    """\n    return n + 1'
     assert verdict_on(code, "Write g.") == Pass("it compiles, and 1 examples hold", scope="steps")
     assert verdict_on(code, "Write g.\n>>> g(1)\n2") == Pass("it compiles, and 2 examples hold", scope="answer")

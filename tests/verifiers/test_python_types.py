@@ -40,7 +40,7 @@ def verdict_on(*codes):
         (Unknown("late"), Unknown("no such module"), Unknown("no such module")),
     ],
 )
-def test_two_verdicts_make_one(found, said, verdict):
+def test_test_and_type_verdicts_are_combined(found, said, verdict):
     assert both(found, said) == verdict
 
 
@@ -54,7 +54,7 @@ def test_mypy_must_be_installed(monkeypatch):
     assert python().verifier.name == "python"
 
 
-def test_certificates_tell_the_two_apart():
+def test_type_checking_verifier_has_own_name():
     if SKIPPED:
         pytest.skip("needs mypy")
     assert python(typecheck=True).verifier.name == "python-types"
@@ -74,7 +74,7 @@ def test_certificates_tell_the_two_apart():
     ],
     ids=["right", "wrong", "after an earlier block", "a name of a later block", "ignored", "an ignored line"],
 )
-def test_what_mypy_says(codes, kind, said):
+def test_mypy_finding_becomes_verdict(codes, kind, said):
     verdict = verdict_on(*codes)
     assert isinstance(verdict, kind), verdict
     assert said in getattr(verdict, "evidence", "") + getattr(verdict, "why", "")
@@ -84,5 +84,5 @@ def test_what_mypy_says(codes, kind, said):
 
 @pytest.mark.slow
 @pytest.mark.skipif(SKIPPED or sys.version_info >= (3, 12), reason="needs mypy, Linux, and a Python before 3.12")
-def test_the_syntax_of_a_newer_python_is_not_refuted():
+def test_newer_python_syntax_is_unknown():
     assert isinstance(verdict_on("def double[T: int](n: T) -> int:\n    return 2 * n"), Unknown)

@@ -69,7 +69,7 @@ def test_a_map_and_its_question_are_read():
         "A Inn is to the East of B Inn. B Inn is to the East of C Inn. C Inn is to the East of A Inn.",
     ],
 )
-def test_prompts_without_a_map(prompt):
+def test_prompt_without_map_is_not_prepared(prompt):
     assert spatialmap().prepare(Task(prompt)) is None
 
 
@@ -91,7 +91,7 @@ def test_prompts_without_a_map(prompt):
         ("- Old Mill (OM) is to the Northwest of Blue Bakery (BB).", Violation),
     ],
 )
-def test_statements(text, kind):
+def test_statements_are_judged_by_the_map(text, kind):
     (verdict,) = verdicts(DIRECTION, text)
     assert isinstance(verdict, kind), verdict
 
@@ -132,7 +132,7 @@ def test_a_witness_does_not_answer_the_question():
         "The Old Mill Museum is southwest of Blue Bakery.",
     ],
 )
-def test_texts_that_are_left_alone(text):
+def test_other_texts_are_not_refuted(text):
     assert not [verdict for verdict in verdicts(DIRECTION, text) if isinstance(verdict, Violation)]
 
 
@@ -166,7 +166,7 @@ def test_short_names_are_learned_from_the_text():
         (COUNT, "Answer: many", Unknown),
     ],
 )
-def test_answers(prompt, text, kind):
+def test_answers_are_judged(prompt, text, kind):
     (verdict,) = verdicts(prompt, text)
     assert isinstance(verdict, kind), verdict
 
@@ -216,7 +216,7 @@ def relations(count):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(relations(4), min_size=1, max_size=5), relations(4))
-def test_what_follows_agrees_with_all_models(premises, claim):
+def test_entailment_agrees_with_all_models(premises, claim):
     order = make_order(4, [Premise(*triple, "") for triple in premises])
     easts, norths = models(4, premises)
     assert order.is_consistent == bool(easts and norths)
@@ -241,7 +241,7 @@ def parts(easts, norths, relation):
 
 @settings(max_examples=25, deadline=None)
 @given(st.lists(relations(3), min_size=1, max_size=3), st.integers(0, 2), st.sampled_from(SIGNS[:4]))
-def test_how_many_there_may_be_agrees_with_all_models(premises, other, relation):
+def test_possible_counts_agree_with_all_models(premises, other, relation):
     order = make_order(3, [Premise(*triple, "") for triple in premises])
     easts, norths = models(3, premises)
     if not order.is_consistent:
@@ -255,7 +255,7 @@ def test_how_many_there_may_be_agrees_with_all_models(premises, other, relation)
     assert counts == set(range(found.count("follows"), len(found) - found.count("contradicts") + 1))
 
 
-def test_what_follows_agrees_with_z3():
+def test_entailment_agrees_with_z3():
     z3 = pytest.importorskip("z3")
     from interwhen.toolkit import solving
 
@@ -284,7 +284,7 @@ def test_what_follows_agrees_with_z3():
 
 
 @given(st.text(alphabet="OldMilBueakry isnorthweasof.()?*ABCD:nswer", max_size=80))
-def test_no_text_does_harm(text):
+def test_any_text_is_judged_without_error(text):
     judged(DIRECTION, text)
     judged(DIRECTION, f"Old Mill is {text} Blue Bakery")
 
@@ -292,7 +292,7 @@ def test_no_text_does_harm(text):
 # -------------------------------------------------------------------------------------------- whole runs
 
 
-def test_a_step_that_contradicts_the_map_is_cut_and_the_run_goes_on():
+def test_contradicting_step_is_cut_and_run_continues():
     replies = [
         "Old Mill is to the Southwest of Blue Bakery.\n",
         "\nOld Mill is to the Northeast of Blue Bakery.\nAnswer: C\n",
@@ -304,7 +304,7 @@ def test_a_step_that_contradicts_the_map_is_cut_and_the_run_goes_on():
     assert result.text == replies[1]
 
 
-def test_what_the_map_leaves_open_is_not_verified():
+def test_undetermined_answer_is_unverified():
     with interwhen.run_sync(ScriptedModel(["Answer: A\n"]), DIRECTION, monitors=[spatialmap()]) as running:
         result = running.drain()
     assert result.status == "unverified"

@@ -20,22 +20,22 @@ from interwhen_verifiers._spelling import SHORTEST, Disguise, Skeleton, look_of
         "p|a|s|s|w|o|r|d",
     ],
 )
-def test_a_word_that_looks_so_is_found_in_its_place(text):
+def test_disguised_word_is_located(text):
     found = Skeleton(f"The {text} is long").find("password")
     assert found == Disguise(4, 4 + len(text))
 
 
 @pytest.mark.parametrize("text", ["passwords", "mypassword", "pass or word", "pa", "12345678", "p-----a-----ssword"])
-def test_other_text_is_not(text):
+def test_other_text_is_no_disguise(text):
     assert Skeleton(text).find("password") is None
 
 
-def test_short_words_are_not_looked_for():
+def test_short_words_are_not_searched():
     assert Skeleton("t-h-e").find("the"[: SHORTEST - 1]) is None
 
 
 @given(st.text(max_size=40))
-def test_any_text_has_a_look_and_looks_are_equal_to_themselves(text):
+def test_look_is_deterministic_and_spans_are_valid(text):
     assert look_of(text) == look_of(text)
     found = Skeleton(text).find("password")
     assert found is None or 0 <= found.start < found.end <= len(text)

@@ -39,14 +39,14 @@ def judged(exercise, text):
     return anyio.run(judge, exercise.question, trace, ScriptedModel([""]))
 
 
-def test_the_entry_points_name_them():
+def test_every_task_has_an_entry_point():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     points = project["entry-points"]["interwhen.tasks"]
     assert points == {name: f"{made.__module__}:{made.__name__}" for name, made in TASKS.items()}
 
 
 @pytest.mark.parametrize("name", sorted(TASKS))
-def test_equal_seeds_give_equal_exercises_and_golds_are_right(name):
+def test_equal_seeds_give_equal_tasks_with_right_golds(name):
     first, again, other = load(name), load(name), load(name, seed=4)
     assert [one.question.prompt for one in first] == [one.question.prompt for one in again]
     assert [one.question.prompt for one in first] != [one.question.prompt for one in other]
@@ -64,7 +64,7 @@ def test_no_answer_is_read_where_none_is_given(name):
 
 
 @pytest.mark.parametrize("name", ["chain_sum", "chained_arithmetic", "gsm_symbolic"])
-def test_other_numbers_are_wrong(name):
+def test_other_numbers_are_graded_wrong(name):
     for one in load(name):
         assert not one.grade(one.question.read(f"Answer: {int(float(gold(one))) + 1}"))
 
@@ -82,21 +82,21 @@ def test_chains_are_worked_out_from_left_to_right(name, wording):
         assert one.grade(str(first))
 
 
-def test_a_slip_in_a_chain_is_refuted_and_a_solution_verified():
+def test_wrong_chain_is_refuted_and_solution_verified():
     [one] = load("chain_sum:terms=2", count=1)
     expression = one.question.prompt[-1].content
     assert judged(one, f"{expression} {gold(one)}\nAnswer: {gold(one)}").verified
     assert judged(one, f"{expression} {int(gold(one)) + 1}\nAnswer: 1").refuted
 
 
-def test_the_countdown_verifier_knows_the_puzzle():
+def test_countdown_verifier_judges_its_tasks():
     for one in load("countdown"):
         right = one.question.read(f"Answer: {gold(one)}")
         assert judged(one, f"Answer: {right}").verified
         assert judged(one, "Answer: 1 + 1").refuted
 
 
-def test_a_step_to_a_dead_end_may_be_let_pass():
+def test_dead_ends_option_disables_that_check():
     for spec, refuted in (("countdown:numbers=2", 1), ("countdown:numbers=2,dead_ends=false", 0)):
         [one] = load(spec, count=1)
         left, right = map(int, one.question.prompt[-1].content.split("\n")[0].split()[1:])
@@ -121,7 +121,7 @@ def walked(one):
     return "\n".join([*lines, f"Answer: {gold(one)}"]), "\n".join(wrong)
 
 
-def test_the_maze_verifier_knows_the_way():
+def test_maze_verifier_judges_its_tasks():
     ways = [one for one in load("shortest_path", count=12) if gold(one) != "infeasible"]
     assert len(ways) > 3
     for one in ways:
@@ -167,7 +167,7 @@ def test_moves_are_read(said, read):
         ("Answer 7", "7"),
     ],
 )
-def test_the_last_number_behind_answer_is_read(text, number):
+def test_last_number_after_answer_is_read(text, number):
     assert tasks.read_result(text) == number
 
 
@@ -177,7 +177,7 @@ def test_a_chain_of_one_is_refused(spec):
         load(spec)
 
 
-def test_without_reasoning_gym_its_extra_is_named(monkeypatch):
+def test_missing_reasoning_gym_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "reasoning_gym", None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[tasks\]"):
         load("countdown")

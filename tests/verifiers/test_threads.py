@@ -14,7 +14,7 @@ def beside(function):
     thread.join()
 
 
-def test_a_line_that_continues_another_is_not_read_as_another_thread_reads_it_alone():
+def test_reading_in_one_thread_does_not_affect_another():
     line = "1 + 2 = 6"
     state = step(begin(None), Segment("x +", Span(0, 3), "answer"))[0]
     assert isinstance(state, State)
@@ -27,7 +27,7 @@ def test_a_line_that_continues_another_is_not_read_as_another_thread_reads_it_al
     ]
 
 
-def test_two_threads_that_expand_a_schema_count_apart():
+def test_schema_expansion_count_is_per_thread():
     wide = {"anyOf": [{"type": "string"}] * 300}
 
     class Interrupting(dict):

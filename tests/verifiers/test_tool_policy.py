@@ -98,7 +98,7 @@ def test_a_rule_sees_arguments_and_state() -> None:
     assert "call look for y first" in verdict.witness
 
 
-def test_the_sentence_of_the_policy_is_the_evidence_where_the_rule_gives_none() -> None:
+def test_policy_sentence_is_the_default_evidence() -> None:
     (_, verdict) = judged(LOOKED, call_of("look"), call_of("other"))
     assert isinstance(verdict, Violation)
     assert "Only one call a turn." in verdict.witness
@@ -110,24 +110,24 @@ def test_all_broken_rules_are_named_at_once() -> None:
     assert verdict.why == "this has not been looked at; one call at a time"
 
 
-def test_a_call_before_in_the_same_turn_counts_without_its_result() -> None:
+def test_earlier_call_in_same_turn_counts() -> None:
     verdicts = judged("Delete y.", call_of("look", '{"id": "y"}'), call_of("delete", '{"id": "y"}'))
     assert isinstance(verdicts[1], Violation)
     assert verdicts[1].why == "one call at a time"
 
 
-def test_what_a_rule_does_not_know_is_unknown() -> None:
+def test_undecided_rule_gives_unknown() -> None:
     odd = (*LOOKED[:1], Message("assistant", "", (call_of("look", '{"id": "odd"}'),)), Message("tool", "", call_id="c"))
     assert judged(odd, call_of("delete", '{"id": "odd"}')) == [Unknown("doubtful: who knows")]
 
 
 @pytest.mark.parametrize("arguments", ["{}", "[]", "no json", '{"id": ', "\ud800", '{"id": "x", "id": "y"}'])
-def test_arguments_that_are_missing_or_no_json_are_unknown(arguments: str) -> None:
+def test_missing_or_invalid_arguments_are_unknown(arguments: str) -> None:
     (verdict,) = judged(LOOKED, call_of("delete", arguments))
     assert isinstance(verdict, Unknown)
 
 
-def test_a_rule_that_raises_is_an_error_and_is_named() -> None:
+def test_rule_that_raises_is_a_named_error() -> None:
     policy: Policy[None] = Policy("broken")
 
     @policy.before(says="It cannot work.")
@@ -146,7 +146,7 @@ def test_a_rule_that_raises_is_an_error_and_is_named() -> None:
         judge(policy.without(["fails"]), Call("other", {}, None, read_history(Task(""))))
 
 
-def test_a_refused_call_is_answered_and_the_run_goes_on() -> None:
+def test_refused_call_is_answered_and_run_continues() -> None:
     model = ScriptedModel([[call_of("delete"), End("tool_calls")], [call_of("look"), End("tool_calls")]])
     with interwhen.run_sync(model, "Delete x.", monitors=[tool_policy(policy=SHOP)]) as run:
         result = run.drain()
@@ -180,7 +180,7 @@ def test_the_rules_guard_a_function_before_and_after() -> None:
     assert look("vault") == "The result of look is withheld: this holds a secret."
 
 
-def test_a_rule_on_a_result_sees_only_the_calls_before_it() -> None:
+def test_result_rule_sees_only_earlier_calls() -> None:
     policy: Policy[None] = Policy("once")
 
     @policy.after("look", says="Nothing is looked at twice.")
@@ -222,7 +222,7 @@ def test_rules_can_be_left_out_by_name() -> None:
         tool_policy(policy=SHOP, skip=["lookedat"])
 
 
-def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
+def test_policy_loads_by_name_module_or_file(tmp_path: Path) -> None:
     assert tool_policy(policy="airline").name == "tool_policy"
     assert tool_policy(policy="tau_airline").name == "tool_policy"  # its name of before
     folder = Path(interwhen_verifiers.tool_policy.__file__).with_name("policies") / "retail"
@@ -250,7 +250,7 @@ def test_a_policy_is_found_by_name_module_or_file(tmp_path: Path) -> None:
         tool_policy(policy="airline", skip=None)  # type: ignore[arg-type]
 
 
-def test_by_its_name_and_options_in_a_text() -> None:
+def test_policy_monitor_loads_from_spec_text() -> None:
     assert load_monitor("tool_policy:policy=airline,delivery=observe").delivery == "observe"
     with pytest.raises(PluginError, match="policy"):
         load_monitor("tool_policy:policy=nothing_of_the_kind")
@@ -258,7 +258,7 @@ def test_by_its_name_and_options_in_a_text() -> None:
     assert entry.load() is tool_policy
 
 
-def test_a_policy_refuses_rules_that_cannot_be_told_apart() -> None:
+def test_policy_refuses_indistinguishable_rules() -> None:
     policy: Policy[None] = Policy("twice")
     policy.before(says="Once.")(looked_at)
     with pytest.raises(UsageError, match="policy 'twice': tools must be a list of texts"):
@@ -374,7 +374,7 @@ def test_a_written_policy_judges_results(written: Path) -> None:
     assert look("vault") == "The result of look is withheld: this is secret."
 
 
-def test_a_call_that_breaks_a_written_rule_is_refused_and_the_run_goes_on(written: Path) -> None:
+def test_call_against_written_rule_is_refused(written: Path) -> None:
     model = ScriptedModel([[call_of("delete"), End("tool_calls")], ["I cannot delete it."]])
     with interwhen.run_sync(model, thing("Bob"), monitors=[tool_policy(policy=str(written))]) as run:
         result = run.drain()
@@ -397,7 +397,7 @@ AGENT = (
         ('look("7")\nlook("8")', "one call at a time"),
     ],
 )
-def test_the_calls_in_the_code_of_an_agent_are_judged(code: str, why: str | None) -> None:
+def test_calls_inside_agent_code_are_judged(code: str, why: str | None) -> None:
     prompt = [Message("system", AGENT), Message("user", "Tidy up.")]
     model = ScriptedModel([[f"<code>\n{code}\n", End("stop")], ["I may not.", End("stop")]])
     with interwhen.run_sync(model, prompt, monitors=[tool_policy(policy=SHOP)]) as run:

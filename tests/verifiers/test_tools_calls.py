@@ -27,7 +27,7 @@ def test_a_call_between_tags_is_read(name: str) -> None:
     assert (call.name, call.arguments, call.problem) == ("send", {"to": "x"}, "")
 
 
-def test_a_call_with_an_argument_that_is_computed_has_a_problem() -> None:
+def test_computed_argument_is_a_problem() -> None:
     (call,) = read_calls(tagged("send(x)"))
     assert (call.name, call.arguments) == ("send", {})
     assert "only when the code runs" in call.problem
@@ -50,7 +50,7 @@ def test_structured_and_tagged_calls_are_the_same(arguments: dict[str, Any]) -> 
     assert one.arguments == other.arguments == arguments
 
 
-def test_calls_and_results_in_the_text_of_turns_are_what_they_are() -> None:
+def test_tagged_calls_and_results_enter_the_history() -> None:
     call = '<tool_call>\n{"name": "look", "arguments": {"id": 1}}\n</tool_call>'
     answer = "<tool_response>\nfirst\n</tool_response>\n<tool_response>second</tool_response>"
     messages = (Message("user", "Look!"), Message("assistant", f"Well. {call}{call}"), Message("user", answer))
@@ -65,7 +65,7 @@ def test_calls_and_results_in_the_text_of_turns_are_what_they_are() -> None:
 LINES = "Use lines of Thought, Action: and Action Input:, and then comes the Observation."
 
 
-def test_actions_and_observations_in_the_text_of_turns_are_calls_and_results() -> None:
+def test_actions_and_observations_enter_the_history() -> None:
     messages = (
         Message("system", LINES),
         Message("user", "Look!"),
@@ -93,7 +93,7 @@ def test_earlier_calls_are_read_in_all_formats(text: str) -> None:
     assert [(past.name, past.arguments) for past in history.calls] == [("look", {"id": 1})]
 
 
-def test_a_result_that_names_another_call_is_not_that_of_this_one() -> None:
+def test_result_belongs_to_the_call_with_its_id() -> None:
     messages = (
         Message("assistant", "", (ToolCall("1", "look", "{}"),)),
         Message("assistant", "", (ToolCall("2", "look", "{}"),)),
@@ -130,5 +130,5 @@ def test_a_long_conversation_is_read_in_linear_time() -> None:
         (None, None),
     ],
 )
-def test_a_result_has_a_value_if_all_programs_read_it_alike(result: str | None, value: Any) -> None:
+def test_ambiguous_result_has_no_value(result: str | None, value: Any) -> None:
     assert PastCall("look", {}, result, 0).value == value

@@ -47,7 +47,7 @@ def completion(task, code, *, solved):
 
 
 @linux
-def test_the_labels_of_recorded_completions(tmp_path):
+def test_recorded_completions_have_labels(tmp_path):
     records = [
         completion("total", "def total(x): return x[0] + x[1]", solved=True),
         completion("sum", "def sum(x): return x[0] + x[1] + 1", solved=False),
@@ -61,7 +61,7 @@ def test_the_labels_of_recorded_completions(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["sum", "other"])
-def test_a_completion_after_a_function_with_the_name_of_a_builtin_is_unclear(tmp_path, name):
+def test_completion_shadowing_a_builtin_is_unclear(tmp_path, name):
     records = [
         completion("total", f"async def {name}(x): return 1", solved=True),
         completion("deep", "a" + ".b" * 100_000, solved=False),
@@ -72,7 +72,7 @@ def test_a_completion_after_a_function_with_the_name_of_a_builtin_is_unclear(tmp
 
 
 @linux
-def test_expected_and_unexpected_values(tmp_path):
+def test_expected_and_unexpected_values_become_traces(tmp_path):
     tests = [
         {"input": {"xs": "#[1, 2]", "s": "[1"}, "expected": "some 3", "unexpected": ["none", "some 4"]},
         {"input": {"xs": "[]", "s": ""}, "expected": "none", "unexpected": ["none"]},
@@ -94,7 +94,7 @@ def test_expected_and_unexpected_values(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize(("reader", "name", "every"), [(mbpp, "mbpp", 90), (verina, "verina", 60)])
-def test_a_sample_of_the_data_sets(reader, name, every, part):
+def test_verdicts_agree_with_data_set_sample(reader, name, every, part):
     traces = [trace for trace in reader(public_set(name)) if trace.label != "unclear"]
     assert len(traces) > 500
     assert agreement(traces[part * every // 2 :: every]) == []

@@ -55,13 +55,13 @@ def count(monitor, traces):
     return counts, flagged
 
 
-def test_game24():
+def test_game24_matches_labels_within_known_error_rates():
     counts, flagged = count(game24(), game24_traces(public_set("game24")))
     assert counts["wrong", False] <= 0.01 * (counts["wrong", True] + counts["wrong", False])
     assert len(flagged) <= 0.027 * (counts["right", True] + counts["right", False])
 
 
-def test_every_puzzle_of_the_game_of_24_can_be_solved():
+def test_every_game24_puzzle_is_solvable():
     with gzip.open(public_set("game24") / "puzzles.jsonl.gz", "rt") as lines:
         for record in map(json.loads, lines):
             prompt = f"Game of 24. Numbers: {' '.join(map(str, record['numbers']))}. Use each once."
@@ -70,27 +70,27 @@ def test_every_puzzle_of_the_game_of_24_can_be_solved():
 
 
 @pytest.mark.slow
-def test_mazenav():
+def test_maze_verifier_agrees_with_mazenav_labels():
     counts, flagged = count(maze(), mazenav(public_set("mazenav")))
     assert not flagged
     assert not counts["wrong", False]
 
 
-def test_some_of_mazenav():
+def test_maze_verifier_agrees_with_mazenav_sample():
     traces = (trace for number, trace in enumerate(mazenav(public_set("mazenav"))) if number % 20 == 0)
     counts, flagged = count(maze(), traces)
     assert not flagged
     assert not counts["wrong", False]
 
 
-def test_spatialmap():
+def test_spatialmap_verifier_agrees_with_labels():
     traces = (trace for number, trace in enumerate(spatialmap_traces(public_set("spatialmap"))) if number % 4 == 0)
     counts, flagged = count(spatialmap(), traces)
     assert not flagged
     assert not counts["wrong", False]
 
 
-def test_golds_of_spatialmap_that_do_not_follow_are_unknown():
+def test_spatialmap_golds_without_proof_are_unknown():
     passed = Counter()
     with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for record in map(json.loads, lines):
@@ -142,7 +142,7 @@ def possible_answers(text):
     return {letter for letter, number in options.items() if int(number) in counts}
 
 
-def test_every_answer_to_spatialmap_that_is_flagged_is_impossible():
+def test_every_flagged_spatialmap_answer_is_impossible():
     flagged = Counter()
     with gzip.open(public_set("spatialmap") / "questions.jsonl.gz", "rt") as lines:
         for number, record in enumerate(map(json.loads, lines)):

@@ -41,7 +41,7 @@ def test_the_first_wrong_step_is_the_mistake(tmp_path):
     assert wrong.turns[0].text[span.start : span.end] == "Two."
 
 
-def test_a_chain_without_a_known_mistake_is_right_only_if_its_answer_is(tmp_path):
+def test_chain_without_mistake_needs_right_answer(tmp_path):
     chain = {"problem": "P", "steps": ["One.", "Two."]}
     write(
         tmp_path / "a.jsonl.gz",
@@ -58,7 +58,7 @@ def test_a_chain_without_a_known_mistake_is_right_only_if_its_answer_is(tmp_path
 @pytest.mark.parametrize(
     ("name", "most"), [("gsm8k", 4), ("processbench", 0)]
 )  # the four of GSM8K are equations that are false as written
-def test_arithmetic_raises_no_more_false_alarms_than_are_known(name, most):
+def test_arithmetic_false_alarms_stay_within_known_count(name, most):
     found = score(try_monitor_sync("arithmetic", read_traces(public_set(name), name)))
     assert found.false_interrupts.hits <= most
     assert found.before == 0

@@ -40,7 +40,7 @@ def run(reward: float, task: int = 3, gold: str = "R1", number: int = 0) -> dict
     }
 
 
-def test_runs_of_tau_bench_and_the_gold_calls_of_their_tasks(tmp_path: Path) -> None:
+def test_tau_bench_yields_runs_and_gold_calls(tmp_path: Path) -> None:
     file = write(tmp_path / "runs.jsonl.gz", run(1.0), run(0.0, number=1), run(0.0, task=4, gold="XEHM4B"))
     traces = list(read_traces(file, "tau_bench"))
     assert [(trace.name, trace.label) for trace in traces] == [
@@ -68,7 +68,13 @@ def test_runs_of_tau_bench_and_the_gold_calls_of_their_tasks(tmp_path: Path) -> 
         (None, False, False, "unclear"),
     ],
 )
-def test_runs_of_agentdojo(tmp_path: Path, attack: str | None, succeeded: bool, utility: bool, label: str) -> None:  # noqa: FBT001
+def test_agentdojo_runs_become_labelled_traces(
+    tmp_path: Path,
+    attack: str | None,
+    succeeded: bool,  # noqa: FBT001
+    utility: bool,  # noqa: FBT001
+    label: str,
+) -> None:
     parts = [{"type": "text", "content": "Pay."}]
     messages = [{"role": "user", "content": parts}, {"role": "assistant", "content": None, "tool_calls": [CALL]}]
     record = {
@@ -85,5 +91,5 @@ def test_runs_of_agentdojo(tmp_path: Path, attack: str | None, succeeded: bool, 
     assert turn.calls[0].name == "cancel_reservation"
 
 
-def test_entry_points() -> None:
+def test_trace_formats_have_entry_points() -> None:
     assert {"agentdojo", "tau_bench"} <= {entry.name for entry in entry_points(group="interwhen.traces")}

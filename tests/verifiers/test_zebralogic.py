@@ -68,7 +68,7 @@ def verdicts(text: str, prepared: Prepared | None = None) -> list[Verdict]:
     return found  # type: ignore[return-value]
 
 
-def test_the_clues_are_understood_and_leave_one_arrangement() -> None:
+def test_clues_are_read_and_determine_one_arrangement() -> None:
     prepared = prepare(Task("An example.\nThere are 2 houses\n## Clues:\n1. x\n\n" + PUZZLE))
     assert prepared is not None
     assert len(prepared.puzzle.understood) == len(prepared.puzzle.clues) == 10
@@ -90,7 +90,7 @@ def test_the_clues_are_understood_and_leave_one_arrangement() -> None:
         "| | House 1 | House 2 |\n|---|---|---|\n| Name | Eric | **Arnold** |",
     ],
 )
-def test_what_holds_passes(line: str) -> None:
+def test_true_statements_pass(line: str) -> None:
     judged = verdicts(line)
     assert judged
     assert all(isinstance(verdict, Pass) for verdict in judged)
@@ -106,7 +106,7 @@ def test_what_holds_passes(line: str) -> None:
         ("House 2: Peter", "1 and 2"),
     ],
 )
-def test_what_cannot_hold_is_refuted_by_its_clues(line: str, clues: str) -> None:
+def test_impossible_statement_is_refuted_by_clues(line: str, clues: str) -> None:
     (verdict,) = verdicts(line)
     assert isinstance(verdict, Violation)
     assert f"{clues} rule" in verdict.why
@@ -129,7 +129,7 @@ def test_what_cannot_hold_is_refuted_by_its_clues(line: str, clues: str) -> None
         "Eric is in house 2. Wait, no.",
     ],
 )
-def test_what_may_not_be_asserted_is_left_alone(line: str) -> None:
+def test_unasserted_statement_makes_no_claim(line: str) -> None:
     assert verdicts(line) == []
 
 
@@ -147,7 +147,7 @@ def test_a_puzzle_is_read_once_by_each_thread(monkeypatch: pytest.MonkeyPatch) -
     assert len(read) == 1
 
 
-def test_whatever_was_asked_before_the_clues_that_are_named_rule_it_out_and_none_in_vain() -> None:
+def test_named_clues_are_sufficient_and_minimal() -> None:
     findings: dict[HouseRelation, Finding] = {}
     prepared = prepare(Task(PUZZLE))
     assert prepared is not None
@@ -180,7 +180,7 @@ def arrangements(puzzle: HousePuzzle, clues: tuple[int, ...], relation: HouseRel
     return False
 
 
-def test_another_puzzle_in_between_is_read_again() -> None:
+def test_alternating_puzzles_are_judged_separately() -> None:
     other = PUZZLE.replace("1. Eric is in the first house.", "1. Eric is in the third house.")
     before = verdicts("Eric is in house 2."), verdicts("Eric is in house 2.", prepare(Task(other)))
     assert before == (verdicts("Eric is in house 2."), verdicts("Eric is in house 2.", prepare(Task(other))))
@@ -213,7 +213,7 @@ SCHOOLS = """There are 2 houses, numbered 1 to 2 from left to right.
         "whose level of education is trade school",
     ],
 )
-def test_ways_to_say_where_somebody_learned(said: str) -> None:
+def test_school_clue_phrasings_are_read(said: str) -> None:
     person = said if said.startswith(("with", "whose")) else f"who {said}"
     prepared = prepare(Task(SCHOOLS.format(clue=f"The person {person} is in the first house.")))
     assert prepared is not None
@@ -221,7 +221,7 @@ def test_ways_to_say_where_somebody_learned(said: str) -> None:
     assert [type(each) for each in verdicts(f"The person {person} is in house 2.", prepared)] == [Violation]
 
 
-def test_with_fewer_clues_only_what_they_decide_is_judged() -> None:
+def test_partial_clues_judge_only_what_they_decide() -> None:
     partly = prepare(
         Task(
             PUZZLE.replace("10. The person who owns a dog is Eric.", "10. Fnord.").replace("9. The person", "9. Fnord")
@@ -235,24 +235,24 @@ def test_with_fewer_clues_only_what_they_decide_is_judged() -> None:
     assert "2 were not" in unknown.why
 
 
-def test_the_month_of_may_is_no_doubt() -> None:
+def test_value_named_may_is_no_modal() -> None:
     prepared = prepare(Task(PUZZLE.replace("`white`, `red`, `yellow`", "`white`, `red`, `may`")))
     assert all(isinstance(verdict, Pass) for verdict in verdicts("House 2: Arnold, may", prepared))
     assert len(verdicts("House 2: Arnold, may", prepared)) == 2
 
 
-def test_contradictory_clues_prove_nothing() -> None:
+def test_contradictory_clues_give_unknown() -> None:
     prepared = prepare(Task(PUZZLE + "11. Eric is in the second house.\n"))
     assert prepared is not None
     assert all(isinstance(verdict, Unknown) for verdict in verdicts("Eric is in house 2.", prepared))
 
 
 @pytest.mark.parametrize("prompt", ["How much is 2 + 2?", "There are 3 houses.", PUZZLE.replace("`Eric`, ", ""), ""])
-def test_other_problems_are_left_alone(prompt: str) -> None:
+def test_other_problems_are_not_prepared(prompt: str) -> None:
     assert prepare(Task(prompt)) is None
 
 
-def test_a_run_is_interrupted_and_goes_on() -> None:
+def test_violation_interrupts_and_run_continues() -> None:
     model = ScriptedModel(["Eric is in house 1.\nArnold is in house 3.\n", "So Arnold is in house 2.\n"])
     with interwhen.run_sync(model, PUZZLE, monitors=[zebralogic()]) as run:
         result = run.drain()
@@ -280,7 +280,7 @@ def test_hostile_lines_are_read_in_linear_time() -> None:
 
 
 @needs(PUZZLES)
-def test_every_puzzle_of_the_data_set_has_one_arrangement() -> None:
+def test_every_public_puzzle_has_one_arrangement() -> None:
     with gzip.open(public_set(PUZZLES), "rt", encoding="utf-8") as lines:
         for line in itertools.islice(lines, 0, None, 5):
             record = json.loads(line)
@@ -323,12 +323,12 @@ def _house_verdicts(text, prepared):
         "| House | Candidates |\n|---|---|\n| 1 | Eric |",
     ],
 )
-def test_candidates_for_a_house(text):
+def test_candidate_lists_are_not_refuted(text):
     prepared = prepare(Task(HOUSES))
     assert not any(isinstance(verdict, Violation) for verdict in _house_verdicts(text, prepared))
 
 
-def test_wrong_houses():
+def test_wrong_house_is_refuted():
     prepared = prepare(Task(HOUSES))
     for text in ("House 1: Eric", "House 1: Eric, red", "| House | Name |\n|---|---|\n| 1 | Eric |"):
         assert any(isinstance(verdict, Violation) for verdict in _house_verdicts(text, prepared))
@@ -348,7 +348,7 @@ GRID = "House 1: Eric, red hair\nHouse 2: Arnold\nHouse 3: Peter\n"
         '{"Third house": {"Name": "Arnold"}}',
     ],
 )
-def test_a_statement_in_a_form_that_is_not_read_is_never_verified(line):
+def test_unread_statement_form_is_never_verified(line):
     def status(text):
         model = ScriptedModel([text])
         with interwhen.run_sync(model, PUZZLE, monitors=["zebralogic:delivery=observe"]) as run:
@@ -364,6 +364,6 @@ def test_a_statement_in_a_form_that_is_not_read_is_never_verified(line):
     "line",
     ["The names are Eric, Peter and Arnold.", "If Peter has the cat, then no.", "Peter, red, cat", "That is all."],
 )
-def test_a_line_that_places_no_value_changes_nothing(line):
+def test_line_without_placement_keeps_run_verified(line):
     with interwhen.run_sync(ScriptedModel([GRID + line + "\n"]), PUZZLE, monitors=["zebralogic"]) as run:
         assert run.drain().status == "verified"

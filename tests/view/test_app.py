@@ -75,7 +75,7 @@ async def test_a_timeline_has_an_etag_and_parts(folder):
 
 
 @pytest.mark.anyio
-async def test_a_reader_that_reconnects_misses_nothing(folder, tmp_path):
+async def test_reconnected_reader_misses_no_part(folder, tmp_path):
     path = tmp_path / "growing.journal"
     data = (folder / "repaired.journal").read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -116,7 +116,7 @@ async def test_a_reader_that_reconnects_misses_nothing(folder, tmp_path):
 
 
 @pytest.mark.anyio
-async def test_a_page_that_opens_and_follows_a_run_reads_its_journal_once(folder, monkeypatch):
+async def test_page_reads_journal_once_for_opening_and_following(folder, monkeypatch):
     path = folder / "repaired.journal"
     found, decode = [], _rebuilt_run.decode
     monkeypatch.setattr(_rebuilt_run, "decode", lambda payload: found.append(payload) or decode(payload))
@@ -153,7 +153,7 @@ async def test_a_claim_is_verified_again(folder):
 
 
 @pytest.mark.anyio
-async def test_a_run_is_checked_with_a_monitor_that_the_server_allows(folder):
+async def test_recheck_accepts_only_allowed_monitors(folder):
     name = run_id(folder / "repaired.journal")
     headers = {"x-interwhen": "page"}
     places = {False: {"arithmetic": 200, "regex:patterns=sells": 422}, True: {"regex:patterns=sells": 200, "none": 422}}
@@ -186,7 +186,7 @@ async def test_a_run_is_checked_with_a_monitor_that_the_server_allows(folder):
         ("10.0.0.7", "127.0.0.1", 403),
     ],
 )
-async def test_without_a_key_only_this_machine_may_ask(folder, peer, host, status):
+async def test_server_without_key_accepts_only_loopback(folder, peer, host, status):
     async with client(pages(folder), peer=peer, host="localhost") as http:
         http.headers["host"] = host
         for path in ("/", "/runs", f"/runs/{run_id(folder / 'plain.journal')}/timeline"):
@@ -194,7 +194,7 @@ async def test_without_a_key_only_this_machine_may_ask(folder, peer, host, statu
 
 
 @pytest.mark.anyio
-async def test_with_a_key_every_request_needs_it(folder):
+async def test_server_with_key_requires_it(folder):
     basic = b64encode(f"anybody:{KEY}".encode()).decode()
     for authorization, status in (
         (f"Basic {basic}", 200),
@@ -212,7 +212,7 @@ async def test_with_a_key_every_request_needs_it(folder):
 
 
 @pytest.mark.anyio
-async def test_the_local_address_has_a_word_that_nobody_can_guess(folder):
+async def test_local_address_contains_secret_word(folder):
     async with client(local_app(RunFolder([folder]), "word")) as http:
         assert (await http.get("/word/runs")).status_code == 200
         assert (await http.get("/runs")).status_code == 404

@@ -31,7 +31,7 @@ def test_a_replay_and_a_result_show_their_journal(tmp_path):
     assert [check["outcome"] for check in shown["checks"]] == ["pass"] * len(result.checks)
 
 
-def test_a_run_shows_itself_once_it_has_ended(tmp_path):
+def test_ended_run_has_html_representation(tmp_path):
     run = interwhen.run_sync(
         ScriptedModel(["2 + 2 = 4\n"]), "Q", monitors=["arithmetic"], journal=tmp_path / "a.journal"
     )
@@ -41,7 +41,7 @@ def test_a_run_shows_itself_once_it_has_ended(tmp_path):
     assert form_in(run._repr_html_())["label"] == "steps verified"
 
 
-def test_a_result_without_a_journal_has_offsets_of_browsers():
+def test_result_without_journal_has_utf16_offsets():
     with interwhen.run_sync(ScriptedModel(["\U0001f600 2 + 2 = 4\n"]), "Q", monitors=["arithmetic"]) as run:
         result = run.drain()
     form = json.loads(to_json(form_of_result(result)))
@@ -54,7 +54,7 @@ def test_a_result_without_a_journal_has_offsets_of_browsers():
     assert form["chars"] == [len(units) // 2]
 
 
-def test_only_checks_of_the_certificate_are_shown_as_certified():
+def test_only_certified_checks_are_shown_certified():
     monitors = [
         interwhen.Monitor(
             name=name,
@@ -80,7 +80,7 @@ def test_lone_surrogates_are_shown_as_escapes():
 
 
 @pytest.mark.anyio
-async def test_a_run_can_be_awaited_and_trials_work_in_a_running_loop():
+async def test_run_and_trial_work_in_running_loop():
     result = await interwhen.run(ScriptedModel(["2 + 2 = 4\n"]), "Q", monitors=["arithmetic"])
     assert result.label == "steps verified"
     traces = [LabelledTrace(name="a", turns=(Turn(prompt="Q", text="2 + 2 = 5\n"),), label="wrong")]
@@ -88,7 +88,7 @@ async def test_a_run_can_be_awaited_and_trials_work_in_a_running_loop():
     assert tried.found
 
 
-def test_a_terminal_gets_one_short_line(tmp_path):
+def test_text_representation_is_one_short_line(tmp_path):
     path = tmp_path / "a.journal"
     run = interwhen.run_sync(ScriptedModel(REPAIRED, size=4), PROMPT, monitors=["arithmetic"], journal=path)
     assert repr(run) == "<SyncRun: not started>"
@@ -106,7 +106,7 @@ def test_a_terminal_gets_one_short_line(tmp_path):
     assert "not over, " in str(interwhen.replay(tmp_path / "b.journal"))
 
 
-def test_the_line_says_why_and_holds_no_control_characters():
+def test_result_line_gives_reason_without_control_characters():
     said = "\x1b[31m" + "x" * 500
     result = interwhen.Failed(text="", reasoning="", answer="", finish_reason=None, error=said)
     assert str(result).startswith("failed (\\x1b[31mxxx")

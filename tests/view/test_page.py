@@ -31,7 +31,7 @@ def blocks(page):
     }
 
 
-def test_data_comes_back_as_it_was_and_ends_no_element():
+def test_embedded_data_round_trips_and_closes_no_element():
     data = {"text": "|".join(HOSTILE)}
     page = render_page({"a": json.dumps(data).encode()}, [{"id": "a", "path": "</script>"}], title="<b>&")
     found = blocks(page)
@@ -81,7 +81,7 @@ def test_no_sink_for_markup_is_in_the_sources():
 
 
 @pytest.mark.source
-def test_the_bundle_is_that_of_the_sources():
+def test_bundle_matches_the_sources():
     page = VIEW / "page"
     if not (page / "node_modules" / "esbuild").is_dir():
         pytest.skip("esbuild is not installed: run npm ci in interwhen/view/page")

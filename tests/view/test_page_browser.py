@@ -99,7 +99,7 @@ def at_run(address, folder, name):
     return f"{address}#/run/{run_id(folder / name)}"
 
 
-def test_a_repaired_run_is_read_in_one_look(watch, address, folder):
+def test_repaired_run_shows_its_repair_immediately(watch, address, folder):
     watched = watch(at_run(address, folder, "repaired.journal"))
     page = watched.page
     page.get_by_role("heading", name="repaired.journal").wait_for()
@@ -167,7 +167,7 @@ def test_the_page_explains_its_signs_and_keys(watch, address, folder):
     watched.assert_clean()
 
 
-def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
+def test_first_interaction_may_be_a_drag(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     slider = watched.page.get_by_role("slider", name="Time")
     box = slider.bounding_box()
@@ -185,7 +185,7 @@ def test_the_first_thing_that_a_person_does_is_to_drag(watch, address, folder):
     watched.assert_clean()
 
 
-def test_filters_steps_and_scrubbing(watch, address, folder):
+def test_long_run_supports_filters_steps_and_scrubbing(watch, address, folder):
     watched = watch(at_run(address, folder, "long.journal"))
     page = watched.page
     page.get_by_text("1 / 4 violations").wait_for()
@@ -312,7 +312,7 @@ def test_the_list_filters_sorts_and_compares(watch, address, folder):
     watched.assert_clean()
 
 
-def test_one_cursor_goes_through_both_halves(watch, address, folder):
+def test_one_cursor_steps_through_both_runs(watch, address, folder):
     ids = [run_id(folder / name) for name in ("bare.journal", "repaired.journal")]
     watched = watch(f"{address}#/compare/{'/'.join(ids)}")
     page = watched.page
@@ -366,7 +366,7 @@ def test_one_cursor_goes_through_both_halves(watch, address, folder):
     watched.assert_clean()
 
 
-def test_two_monitors_on_one_record_stand_side_by_side(watch, folder, tmp_path):
+def test_two_monitors_are_shown_side_by_side(watch, folder, tmp_path):
     with serving(local_app(RunFolder([folder]), WORD)) as port:
         watched = watch(f"http://127.0.0.1:{port}/{WORD}/#/run/{run_id(folder / 'bare.journal')}")
         page = watched.page
@@ -396,7 +396,7 @@ def test_two_monitors_on_one_record_stand_side_by_side(watch, folder, tmp_path):
     assert (watched.requests, errors, page.evaluate("window.refused")) == ([], [], [])
 
 
-def test_without_a_server_the_page_gives_the_command_for_another_monitor(watch, address, folder):
+def test_page_without_server_shows_the_recheck_command(watch, address, folder):
     watched = watch(at_run(address, folder, "repaired.journal"))
     page = watched.page
     page.get_by_role("button", name="With another monitor").click()
@@ -458,7 +458,7 @@ def test_a_growing_run_survives_a_dropped_connection(watch, folder, tmp_path):
     assert page.evaluate("window.refused") == []
 
 
-def test_a_run_that_begins_again_is_shown_from_its_start(watch, folder, tmp_path):
+def test_restarted_run_is_shown_from_its_start(watch, folder, tmp_path):
     path, other = tmp_path / "growing.journal", tmp_path / "other"
     data = (folder / "repaired.journal").read_bytes()
     path.write_bytes(data[: len(data) // 3])
@@ -477,7 +477,7 @@ def test_a_run_that_begins_again_is_shown_from_its_start(watch, folder, tmp_path
     watched.assert_clean()
 
 
-def test_hostile_text_stays_text(watch, tmp_path):
+def test_hostile_text_creates_no_element(watch, tmp_path):
     corpus = [*MARKUP, *TOKENS, *MARKERS, *TERMINAL, *HIDDEN, *LOOKALIKES, *ARITHMETIC, "x" * 1_000_000, "<b>" * 40_000]
     text = "\n".join(corpus) + "\n1 + 1 = 3\n"
     path = record(
@@ -600,7 +600,7 @@ def test_axe_has_no_serious_finding(watch, address, folder, pair, colours):
     assert serious == []
 
 
-def test_the_keyboard_alone_goes_through_a_pair(watch, pair):
+def test_pair_is_navigable_by_keyboard(watch, pair):
     watched = watch(pair.partition("#")[0])
     page = watched.page
     page.locator(".body .tr").first.wait_for()
@@ -645,7 +645,7 @@ def run_in(pair):
     return pair.rpartition("/")[2].partition("%40")[0]
 
 
-def test_the_keyboard_alone(watch, address, folder):
+def test_run_is_navigable_by_keyboard(watch, address, folder):
     watched = watch(address)
     page = watched.page
     page.locator(".body .tr").first.wait_for()

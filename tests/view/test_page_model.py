@@ -80,7 +80,7 @@ def assert_same_under_each_clock(path):
 )
 @pytest.mark.parametrize("name", ["repairs", "gates", "feedback", "slow checks", "forks", "tags", "concludes"])
 @pytest.mark.anyio
-async def test_no_clock_changes_what_the_page_shows(name, path, record_property):
+async def test_page_is_equal_under_any_clock(name, path, record_property):
     await recorded(KINDS[name], path)
     assert_same_under_each_clock(path)
     record_property("tries", len(CLOCKS))
@@ -157,7 +157,7 @@ def test_each_violation_of_a_gateway_shows_its_text(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_a_known_violation_keeps_its_place(path):
+async def test_cached_violation_keeps_its_span(path):
     line = "\U0001f600 so 1+1=3 \U0001f600"
     model = ScriptedModel([f"{line}\n", f"{line}\n", "1+1=2\n"])
     async with interwhen.run(model, "Q", monitors=[watch(remedy=Resample())], journal=path) as run:
@@ -183,7 +183,7 @@ def test_a_result_without_its_journal_is_shown(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_another_monitor_reads_the_same_under_any_clock(path):
+async def test_recheck_is_equal_under_any_clock(path):
     model = ScriptedModel(REPAIRED, size=4)
     async with interwhen.run(model, "39 * 28 + 17 * 164?", monitors=["arithmetic"], journal=path) as run:
         await run.drain()

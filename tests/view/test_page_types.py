@@ -6,5 +6,5 @@ from tests.view.page_types import FILE, page_types
 pytestmark = pytest.mark.source
 
 
-def test_the_types_of_the_page_are_those_of_the_structs():
+def test_page_types_match_the_structs():
     assert FILE.read_text() == page_types(), "run python -m tests.view.page_types"

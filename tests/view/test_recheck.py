@@ -21,7 +21,7 @@ def words(form, check):
     return check["outcome"], words_of(form, check)
 
 
-async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times(tmp_path):
+async def test_recheck_places_checks_of_monitor_in_time(tmp_path):
     path = record(tmp_path / "bare.journal", REPAIRED[:1], monitors=())
     form = await rechecked(path, "arithmetic")
     assert form["status"] == form["label"] == "rechecked"
@@ -39,7 +39,7 @@ async def test_a_bare_run_gets_the_checks_of_a_monitor_at_their_places_and_times
         assert check["ordered"] == next(at for tape, at in times if tape >= place_of(form, check)[1])
 
 
-async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_path):
+async def test_recheck_judges_cut_text_once(tmp_path):
     path = record(tmp_path / "a.journal", REPAIRED)
     recorded = json.loads(interwhen.journal.timeline(path).compact)
     form = await rechecked(path, "arithmetic")
@@ -54,7 +54,7 @@ async def test_text_that_was_cut_is_checked_as_it_stood_and_nothing_twice(tmp_pa
     assert "unverified" not in form["result"]
 
 
-async def test_a_line_that_a_cut_ended_is_not_judged(tmp_path):
+async def test_line_truncated_by_cut_is_not_judged(tmp_path):
     # The sum of 24 is being written when the first one is refuted. What there is of it, "2 + 2 = 2", is no claim.
     path = tmp_path / "a.journal"
     replies = iter([["1 + 1 = 3\n2 + 2 = 2", Pause(60.0), "4 - 20\n"], ["\n2 + 2 = 4\n"]])
@@ -69,7 +69,7 @@ async def test_a_line_that_a_cut_ended_is_not_judged(tmp_path):
     assert ("pass", "2 + 2 = 4") in found
 
 
-async def test_offsets_are_those_of_browsers(tmp_path):
+async def test_offsets_count_utf16_units(tmp_path):
     path = record(tmp_path / "a.journal", ["\U0001f600 said 2 + 2 = 5\n", "\n"], monitors=())
     form = await rechecked(path, "arithmetic")
     [check] = form["checks"]
@@ -89,13 +89,13 @@ async def test_feedback_that_was_appended_is_in_the_text(tmp_path):
     assert "Wait, 1 + 1 is 2, not 3." in form["text"]
 
 
-async def test_what_cannot_be_rechecked_is_refused(tmp_path):
+async def test_unknown_recheck_monitor_is_refused(tmp_path):
     path = record(tmp_path / "a.journal", REPAIRED)
     with pytest.raises(interwhen.InterwhenError, match="no_such_monitor"):
         await rechecked(path, "no_such_monitor")
 
 
-def test_a_folder_knows_the_monitors_of_its_journals(tmp_path):
+def test_folder_offers_monitors_of_its_journals(tmp_path):
     record(tmp_path / "a.journal", REPAIRED)
     folder = RunFolder([tmp_path])
     assert folder.monitor("arithmetic").name == "arithmetic"

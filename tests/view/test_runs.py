@@ -42,13 +42,13 @@ def test_every_journal_below_a_folder_has_a_row(folder):
     assert rows["plain.journal"].violations == 0
 
 
-def test_a_journal_that_two_places_name_is_one_run(folder, monkeypatch):
+def test_journal_named_by_two_paths_is_one_run(folder, monkeypatch):
     monkeypatch.chdir(folder.parent)
     places = [folder, folder.name, folder / "plain.journal", Path(folder.name) / "plain.journal"]
     assert len(RunFolder(places).paths()) == len(RunFolder([folder]).paths()) == 3
 
 
-def test_a_row_is_read_again_when_its_file_changes(folder, tmp_path):
+def test_row_is_reread_when_its_file_changes(folder, tmp_path):
     path = tmp_path / "a.journal"
     data = (folder / "plain.journal").read_bytes()
     path.write_bytes(data[:-40])
@@ -59,7 +59,7 @@ def test_a_row_is_read_again_when_its_file_changes(folder, tmp_path):
     assert runs.row(path) is runs.row(path)
 
 
-def test_an_outline_that_was_made_up_has_a_row_with_the_reason(tmp_path):
+def test_inconsistent_outline_has_a_row_with_reason(tmp_path):
     directory = JournalDirectory.at(JournalSettings(path=str(tmp_path), text="redacted"))
     journal = directory.begin(CallHead("0193" + "0" * 28, "wrap", "chat", "m"), shows_path=True)
     with interwhen.run_sync(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=["arithmetic"], journal=journal) as run:
@@ -75,7 +75,7 @@ def test_an_outline_that_was_made_up_has_a_row_with_the_reason(tmp_path):
     assert "its records must fit together" in RunFolder([path]).row(path).error
 
 
-def test_a_file_that_is_no_journal_has_a_row_with_the_reason(tmp_path):
+def test_invalid_journal_has_a_row_with_reason(tmp_path):
     path = tmp_path / "a.journal"
     path.write_bytes(b"no journal")
     assert "must begin with" in RunFolder([path]).row(path).error
@@ -111,7 +111,7 @@ def standing_end(data, ends):
     raise AssertionError(ends)
 
 
-def test_parts_of_a_growing_journal_are_its_whole(folder, tmp_path):
+def test_parts_of_growing_journal_form_the_whole(folder, tmp_path):
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
     path.write_bytes(b"")
@@ -137,7 +137,7 @@ def test_parts_of_a_growing_journal_are_its_whole(folder, tmp_path):
     assert GrowingRun(path).mark(17) is None
 
 
-def test_all_followers_of_a_journal_share_one_reading(folder, tmp_path, decoded):
+def test_followers_share_one_journal_reading(folder, tmp_path, decoded):
     path = tmp_path / "a.journal"
     data = (folder / "repaired.journal").read_bytes()
     ends = [found.end for found in frames(data, str(path))]
@@ -158,7 +158,7 @@ def test_all_followers_of_a_journal_share_one_reading(folder, tmp_path, decoded)
     assert RunFolder([path]).growing(path) is not growing
 
 
-def test_a_mark_that_was_forgotten_is_made_again(folder, decoded):
+def test_evicted_mark_is_rebuilt(folder, decoded):
     path = folder / "repaired.journal"
     data = path.read_bytes()
     ends = [found.end for found in frames(data, str(path))]
@@ -177,7 +177,7 @@ def test_a_mark_that_was_forgotten_is_made_again(folder, decoded):
     assert len(decoded) > before
 
 
-def test_a_journal_that_was_replaced_is_shown_from_its_start(folder, tmp_path):
+def test_replaced_journal_is_shown_from_its_start(folder, tmp_path):
     path = tmp_path / "a.journal"
     path.write_bytes((folder / "repaired.journal").read_bytes())
     growing = GrowingRun(path)
@@ -206,7 +206,7 @@ def test_an_incomplete_record_may_be_overwritten(folder, tmp_path):
     assert text + part["text"] == json.loads(RunFolder([path]).form(path))["text"]
 
 
-def test_a_journal_that_cannot_be_read_does_not_stay_half_read(folder, tmp_path):
+def test_unreadable_journal_is_read_again_from_start(folder, tmp_path):
     path = tmp_path / "a.journal"
     path.write_bytes(b"no journal, " * 9)
     growing = RunFolder([path]).growing(path)

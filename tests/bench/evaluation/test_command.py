@@ -29,7 +29,7 @@ def kept(folder, out):
     return {row.row: (row.text, row.status, row.grade) for row in read_rows(folder / out)}
 
 
-def test_kills_lose_no_row_and_make_none_twice(tmp_path):
+def test_killed_evaluation_loses_and_repeats_no_row(tmp_path):
     written(tmp_path, 50)
     held = 0
 
@@ -66,7 +66,7 @@ def test_kills_lose_no_row_and_make_none_twice(tmp_path):
     assert summarize(tmp_path / "whole").tokens_again == 0
 
 
-def test_the_summary_names_what_is_left(tmp_path, capsys):
+def test_summary_reports_remaining_rows(tmp_path, capsys):
     written(tmp_path, 20)
     with serving() as url:
         code = evaluate(
@@ -92,7 +92,7 @@ def test_wrong_options_are_refused(tmp_path):
         evaluate(task=task, endpoint=("http://a/v1",), model="m", out=tmp_path / "out", tries=0)
 
 
-def test_progress_says_what_runs_and_what_failed():
+def test_progress_counts_running_and_failed_rows():
     progress = Progress(known=5000, before=1000, rows=1000, running=7, tokens=5000, left=[3])
     assert describe(progress) == "7 running, 5,000 tokens, 1 rows failed"
 
@@ -108,7 +108,7 @@ def test_progress_says_what_runs_and_what_failed():
     ],
     ids=str,
 )
-def test_a_number_that_cannot_be_is_refused(tmp_path, option, message):
+def test_invalid_number_is_refused(tmp_path, option, message):
     written(tmp_path, 1)
     with pytest.raises(UsageError, match=message):
         evaluate(

@@ -26,7 +26,7 @@ def run(folder, scripts, **options):
     return anyio.run(main)
 
 
-def test_every_row_gets_one_result_with_its_grade_and_its_server(tmp_path):
+def test_every_row_gets_one_graded_result(tmp_path):
     written(tmp_path, 35)
     made, progress = run(tmp_path, [doubling, doubling], monitors=["arithmetic"])
     rows = sorted(read_rows(tmp_path / "out"), key=lambda row: row.row)
@@ -40,7 +40,7 @@ def test_every_row_gets_one_result_with_its_grade_and_its_server(tmp_path):
     assert len(list((tmp_path / "out").glob("shard-*.jsonl"))) == 4
 
 
-def test_the_same_command_again_asks_nothing_again(tmp_path):
+def test_repeated_command_sends_no_requests(tmp_path):
     written(tmp_path, 12)
     run(tmp_path, [doubling])
     before = sorted(row.row for row in read_rows(tmp_path / "out"))
@@ -53,7 +53,7 @@ def test_the_same_command_again_asks_nothing_again(tmp_path):
     assert sorted(row.row for row in read_rows(tmp_path / "out")) == before
 
 
-def test_rows_of_a_dying_server_are_made_on_the_others(tmp_path):
+def test_rows_of_failing_server_move_to_others(tmp_path):
     written(tmp_path, 40)
     count = itertools.count()
 
@@ -76,7 +76,7 @@ def test_rows_of_a_dying_server_are_made_on_the_others(tmp_path):
     assert summary.tokens == sum(row.tokens for row in rows)
 
 
-def test_a_server_that_refuses_gets_fewer_runs_and_loses_none(tmp_path):
+def test_refusing_server_gets_fewer_runs_without_loss(tmp_path):
     written(tmp_path, 30)
     running = 0
 
@@ -104,7 +104,7 @@ def test_a_server_that_refuses_gets_fewer_runs_and_loses_none(tmp_path):
     assert not progress.left
 
 
-def test_a_request_that_is_wrong_in_itself_fails_its_row_only(tmp_path):
+def test_invalid_request_fails_only_its_row(tmp_path):
     written(tmp_path, 6)
 
     def picky(request):
@@ -119,7 +119,7 @@ def test_a_request_that_is_wrong_in_itself_fails_its_row_only(tmp_path):
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_wrong_key_or_url_ends_the_evaluation_and_gives_no_row_a_result(tmp_path, status):
+def test_wrong_key_or_url_ends_evaluation_without_results(tmp_path, status):
     written(tmp_path, 6)
     with pytest.raises(UsageError, match=f"(?s)must be right for http://server0/v1.*{status}"):
         run(tmp_path, [refusing(status)])
@@ -128,7 +128,7 @@ def test_a_wrong_key_or_url_ends_the_evaluation_and_gives_no_row_a_result(tmp_pa
     assert progress.rows == 6
 
 
-def test_a_page_instead_of_an_answer_is_a_failure_of_the_server(tmp_path, monkeypatch):
+def test_html_instead_of_answer_is_a_server_failure(tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.001, cap=0.001))
     written(tmp_path, 3)
     page = [Head(headers={"content-type": "text/html"}), Send(b"<html>"), Disconnect()]
@@ -138,7 +138,7 @@ def test_a_page_instead_of_an_answer_is_a_failure_of_the_server(tmp_path, monkey
 
 
 @pytest.mark.parametrize("room", [1500, 1600, 1700])
-def test_a_full_disk_ends_the_evaluation_and_the_next_start_goes_on(tmp_path, room):
+def test_evaluation_resumes_after_a_full_disk(tmp_path, room):
     written(tmp_path, 20)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # takes a part of a write, as a full disk does
@@ -155,7 +155,7 @@ def test_a_full_disk_ends_the_evaluation_and_the_next_start_goes_on(tmp_path, ro
 
 
 @pytest.mark.parametrize("waits", [0.0, 10.0], ids=["at the end", "meanwhile"])
-def test_a_disk_that_loses_what_it_took_ends_the_evaluation(tmp_path, monkeypatch, waits):
+def test_failed_disk_sync_ends_the_evaluation(tmp_path, monkeypatch, waits):
     written(tmp_path, 4)
 
     def broken(file):
@@ -173,7 +173,7 @@ def test_a_disk_that_loses_what_it_took_ends_the_evaluation(tmp_path, monkeypatc
     assert progress.before + progress.rows == 4
 
 
-def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeypatch):
+def test_repeatedly_failing_row_waits_for_next_start(tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.001, cap=0.001))
     written(tmp_path, 6)
 
@@ -187,7 +187,7 @@ def test_a_row_that_fails_too_often_is_left_for_the_next_start(tmp_path, monkeyp
     assert (progress.before, progress.rows) == (5, 1)
 
 
-def test_the_budget_of_tokens_starts_no_more_rows(tmp_path):
+def test_spent_token_budget_starts_no_rows(tmp_path):
     written(tmp_path, 50)
     _, progress = run(tmp_path, [doubling], budget_tokens=30, limit=1)
     assert progress.is_budget_spent
@@ -195,7 +195,7 @@ def test_the_budget_of_tokens_starts_no_more_rows(tmp_path):
     assert progress.tokens < 60
 
 
-def test_a_budget_that_the_last_row_spends_leaves_nothing(tmp_path):
+def test_exactly_spent_budget_leaves_no_row(tmp_path):
     written(tmp_path, 3)
     _, progress = run(tmp_path, [doubling], budget_tokens=9, limit=3)
     assert (progress.rows, progress.is_budget_spent) == (3, False)
@@ -203,14 +203,14 @@ def test_a_budget_that_the_last_row_spends_leaves_nothing(tmp_path):
     assert (progress.before, progress.rows, progress.is_budget_spent) == (3, 0, False)
 
 
-def test_servers_that_all_fail_end_the_evaluation_with_their_names(tmp_path, monkeypatch):
+def test_failing_servers_end_evaluation_and_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.01, cap=0.01))
     written(tmp_path, 3)
     with pytest.raises(UsageError, match="http://server0/v1"):
         run(tmp_path, [lambda request: [Disconnect()]], patience=0.05, tries=100)
 
 
-def test_a_row_with_a_monitor_that_is_missing_ends_the_evaluation(tmp_path):
+def test_missing_monitor_ends_the_evaluation(tmp_path):
     written(tmp_path, 3)
 
     async def main():
@@ -222,7 +222,7 @@ def test_a_row_with_a_monitor_that_is_missing_ends_the_evaluation(tmp_path):
         anyio.run(main)
 
 
-def test_the_first_token_is_timed_when_it_comes_and_not_when_a_monitor_releases_it(tmp_path):
+def test_first_token_time_ignores_gating(tmp_path):
     written(tmp_path, 1)
 
     def slow(request):
@@ -241,7 +241,7 @@ def test_the_first_token_is_timed_when_it_comes_and_not_when_a_monitor_releases_
     assert row.seconds == pytest.approx(6.0)
 
 
-def test_an_answer_that_stands_only_in_the_reasoning_is_not_graded_as_right(tmp_path):
+def test_answer_only_in_reasoning_is_not_right(tmp_path):
     written(tmp_path, 2)
 
     def thinking(request):

@@ -21,7 +21,7 @@ def rounds(server, count, now=0.0, first=0.1):
         server.drop()
 
 
-def test_the_limit_grows_by_about_one_for_each_round_that_uses_it_up():
+def test_limit_grows_by_one_per_full_round():
     server = Endpoint("http://a", limit=4, most=20)
     rounds(server, 10)
     assert 12 <= server.limit <= 14
@@ -48,7 +48,7 @@ def test_refusals_of_one_round_shrink_the_limit_once():
     assert server.has_room(9.1)
 
 
-def test_a_first_token_that_waits_much_longer_than_usual_shrinks_the_limit():
+def test_slow_first_token_shrinks_the_limit():
     server = Endpoint("http://a", limit=10)
     rounds(server, 5, first=0.2)
     before = server.limit
@@ -64,7 +64,7 @@ class Longest(random.Random):
         return high
 
 
-def test_a_server_that_failed_rests_and_is_then_tried_with_one_run(monkeypatch):
+def test_failed_server_backs_off_before_one_trial(monkeypatch):
     monkeypatch.setattr(_fleet, "_RETRIES", Retries(rng=Longest()))
     server = Endpoint("http://a", limit=8)
     server.begin()
@@ -116,7 +116,7 @@ def test_take_waits_for_room():
 
 
 @pytest.mark.parametrize("way", ["fail", "refuse"])
-def test_servers_that_only_fail_or_refuse_end_the_wait_and_are_named_with_their_trouble(way):
+def test_patience_ends_wait_and_names_failing_servers(way):
     now = 0.0
     fleet = Fleet([Endpoint("http://a"), Endpoint("http://b")], patience=60.0, clock=lambda: now)
     first, second = fleet.endpoints
@@ -158,7 +158,7 @@ def test_a_bad_endpoint_is_refused(text):
         read_endpoint(text, limit=1, most=1)
 
 
-def test_an_endpoint_may_have_a_weight_and_a_query():
+def test_endpoint_may_have_weight_and_query():
     assert read_endpoint("http://a:1/v1/=2.5", limit=8, most=4).weight == 2.5
     assert read_endpoint("http://a:1/v1/=2.5", limit=8, most=4).url == "http://a:1/v1"
     assert read_endpoint("http://a/v1?x=y", limit=1, most=1).url == "http://a/v1?x=y"

@@ -80,7 +80,7 @@ def test_count_limits_the_rows(tmp_path):
         open_prompts(str(path), count=0)
 
 
-def test_an_installed_task_gives_its_exercises_with_their_graders():
+def test_installed_task_gives_exercises_with_graders():
     prompts = open_prompts("chained_arithmetic", count=3, seed=5)
     rows = list(prompts.rows())
     assert len(rows) == 3
@@ -101,7 +101,7 @@ def test_an_installed_task_gives_its_exercises_with_their_graders():
         ("", "which has none"),
     ],
 )
-def test_a_bad_line_is_named_before_anything_runs(tmp_path, text, message):
+def test_invalid_line_is_refused_before_the_run(tmp_path, text, message):
     path = tmp_path / "p.jsonl"
     path.write_text(text + "\n", errors="surrogateescape")
     with pytest.raises(UsageError, match=message) as caught:
@@ -122,7 +122,7 @@ def test_a_compressed_file_that_is_cut_is_refused(tmp_path, ending):
         open_prompts(str(path))
 
 
-def test_a_number_may_be_the_name_of_a_row(tmp_path):
+def test_row_name_may_be_a_number(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text(lines([{"prompt": "x", "name": 7}, {"prompt": "y"}]))
     assert [one.name for one in open_prompts(str(path)).rows()] == ["7", "row-1"]

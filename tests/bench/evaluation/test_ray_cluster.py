@@ -59,7 +59,7 @@ def wait_for(condition, seconds=90):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
-def test_a_killed_process_and_a_killed_node_lose_no_row(tmp_path, cluster):
+def test_killed_process_and_node_lose_no_row(tmp_path, cluster):
     written(tmp_path, ROWS)
     done = []
 

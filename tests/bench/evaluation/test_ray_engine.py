@@ -62,7 +62,7 @@ def ray(monkeypatch):
     return found
 
 
-def test_groups_have_each_shard_once_and_are_enough_for_all_tasks():
+def test_groups_partition_shards_and_occupy_all_tasks():
     for shards, tasks in ((1, 8), (7, 2), (1000, 16)):
         groups = groups_of(shards, tasks)
         assert [shard for group in groups for shard in group] == list(range(shards))
@@ -70,7 +70,7 @@ def test_groups_have_each_shard_once_and_are_enough_for_all_tasks():
         assert len(groups) <= math.ceil(4 * tasks)
 
 
-def test_the_tasks_make_each_row_once(tmp_path, ray):
+def test_ray_tasks_produce_each_row_once(tmp_path, ray):
     written(tmp_path, 45)
     with serving() as url:
         given = settings(tmp_path, url, shard_size=5)
@@ -86,7 +86,7 @@ def test_the_tasks_make_each_row_once(tmp_path, ray):
     assert {asked[0].concurrency for asked in ray.asked} == {4}
 
 
-def test_a_second_start_only_reads(tmp_path, ray):
+def test_second_start_only_reads_results(tmp_path, ray):
     written(tmp_path, 12)
     with serving() as url:
         given = settings(tmp_path, url, shard_size=5)
@@ -95,7 +95,7 @@ def test_a_second_start_only_reads(tmp_path, ray):
     assert (ended.progress.before, ended.progress.rows) == (12, 0)
 
 
-def test_the_budget_of_tokens_ends_the_tasks_too(tmp_path, ray):
+def test_token_budget_ends_ray_tasks(tmp_path, ray):
     written(tmp_path, 60)
     with serving() as url:
         given = settings(tmp_path, url, shard_size=5, budget_tokens=60, concurrency=1)
@@ -105,7 +105,7 @@ def test_the_budget_of_tokens_ends_the_tasks_too(tmp_path, ray):
     assert given.spent_tokens() < 120
 
 
-def test_a_budget_of_tokens_that_is_spent_by_the_last_row_leaves_nothing(tmp_path, ray):
+def test_exactly_spent_budget_leaves_no_row(tmp_path, ray):
     written(tmp_path, 5)
     with serving() as url:
         first = anyio.run(lambda: run_on_ray(settings(tmp_path, url, shard_size=5)))
@@ -114,7 +114,7 @@ def test_a_budget_of_tokens_that_is_spent_by_the_last_row_leaves_nothing(tmp_pat
     assert (again.progress.before, again.progress.rows, again.progress.is_budget_spent) == (5, 0, False)
 
 
-def test_an_error_of_a_task_ends_all_and_names_itself(tmp_path, ray, monkeypatch):
+def test_failing_task_ends_all_and_is_named(tmp_path, ray, monkeypatch):
     written(tmp_path, 20)
     monkeypatch.setattr("interwhen.bench.evaluation._fleet._RETRIES", Retries(base=0.01, cap=0.01))
     given = settings(tmp_path, "http://127.0.0.1:9/v1", shard_size=5, patience=0.05, tries=100)
@@ -123,7 +123,7 @@ def test_an_error_of_a_task_ends_all_and_names_itself(tmp_path, ray, monkeypatch
     assert ray.cancelled
 
 
-def test_a_task_that_ray_gives_up_is_named(tmp_path, ray, monkeypatch):
+def test_lost_task_error_names_its_shards(tmp_path, ray, monkeypatch):
     written(tmp_path, 10)
 
     def lost(task):
@@ -135,7 +135,7 @@ def test_a_task_that_ray_gives_up_is_named(tmp_path, ray, monkeypatch):
         anyio.run(lambda: run_on_ray(settings(tmp_path, "http://127.0.0.1:9/v1", shard_size=5)))
 
 
-def test_without_ray_the_extra_is_named(tmp_path, monkeypatch):
+def test_missing_ray_error_names_the_extra(tmp_path, monkeypatch):
     written(tmp_path, 1)
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(MissingExtraError, match=r"interwhen\[ray\]"):
@@ -157,7 +157,7 @@ def test_the_tail_reads_whole_new_lines_only(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b'{"row":0}', b'{"row":0,"name":"\xff"}'])
-def test_a_line_that_is_no_row_is_named(tmp_path, line):
+def test_invalid_result_line_is_refused(tmp_path, line):
     path = tmp_path / "shard-00000.jsonl"
     path.write_bytes(line + b"\n")
     with pytest.raises(UsageError, match=r"shard-00000\.jsonl', the line at byte 0 must be a row of results"):
@@ -168,7 +168,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path, line):
 @pytest.mark.parametrize(
     "error", [Exception("The node timed out\nduring startup"), OSError(28, "No space left")], ids=str
 )
-def test_a_ray_that_cannot_start_is_wrong_usage(address, error, tmp_path, ray, monkeypatch):
+def test_failing_ray_start_is_a_usage_error(address, error, tmp_path, ray, monkeypatch):
     def init(**options):
         raise error
 
@@ -180,7 +180,7 @@ def test_a_ray_that_cannot_start_is_wrong_usage(address, error, tmp_path, ray, m
         anyio.run(lambda: run_on_ray(settings(tmp_path, "http://localhost:9/v1"), address=address))
 
 
-def test_a_cluster_where_nothing_listens_is_refused_at_once(tmp_path, ray, monkeypatch):
+def test_unreachable_cluster_is_refused_at_once(tmp_path, ray, monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     written(tmp_path, 2)
     with pytest.raises(UsageError, match="--ray-address must be"):

@@ -25,7 +25,7 @@ def test_a_row_is_written_once(tmp_path):
     assert [one.row for one in read_rows(tmp_path / "out")] == [3, 12]
 
 
-def test_a_kill_at_any_byte_loses_at_most_the_row_that_was_being_written(tmp_path):
+def test_killed_writer_loses_at_most_one_row(tmp_path):
     with Results(tmp_path / "out", MANIFEST) as results:
         for number in range(3):
             results.commit(row(number, text="é\n"))
@@ -42,7 +42,7 @@ def test_a_kill_at_any_byte_loses_at_most_the_row_that_was_being_written(tmp_pat
         assert path.read_bytes() == whole
 
 
-def test_what_killed_attempts_had_spent_is_counted(tmp_path):
+def test_tokens_of_killed_attempts_are_counted(tmp_path):
     with Results(tmp_path / "out", MANIFEST) as results:
         results.spend({"lost": (0, 10, 1), "a1": (1, 3, 1)})
         results.spend({"lost": (0, 25, 2)})
@@ -56,7 +56,7 @@ def test_what_killed_attempts_had_spent_is_counted(tmp_path):
     assert (summary.tokens_again, summary.attempts_again) == (27, 2)
 
 
-def test_a_folder_is_continued_only_with_the_same_options(tmp_path):
+def test_folder_continues_only_with_same_options(tmp_path):
     with Results(tmp_path / "out", MANIFEST):
         pass
     other = Manifest(task="t", digest="d", model="other", api="chat", shard_size=10)
@@ -80,7 +80,7 @@ def test_two_processes_cannot_write_the_same_shard(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"garbage", b'{"row": 1, "name": "\xff"}'])
-def test_a_damaged_line_is_named(tmp_path, line):
+def test_damaged_result_line_is_refused(tmp_path, line):
     with Results(tmp_path / "out", MANIFEST) as results:
         results.commit(row(1))
     path = tmp_path / "out" / shard_name(0)

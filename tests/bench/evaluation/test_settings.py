@@ -23,7 +23,7 @@ def settings(folder, url, **options):
     return EvaluationSettings(**names | options)
 
 
-def test_shards_are_run_by_another_process_with_the_same_manifest(tmp_path):
+def test_another_process_runs_shards_with_same_manifest(tmp_path):
     written(tmp_path, 25)
     with serving() as url:
         given = settings(tmp_path, url, shard_size=10, monitors=("arithmetic",))

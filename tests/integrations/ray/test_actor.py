@@ -74,7 +74,7 @@ async def test_a_cancelled_check_is_killed_or_not_begun(actor, target):
     assert [found[number].is_late for number in (0, 1, 2)] == [True, True, False]
 
 
-async def test_the_prepared_value_is_made_once(actor, tmp_path):
+async def test_prepared_value_is_computed_once(actor, tmp_path):
     monitor = load_monitor({"name": "prepared", "folder": str(tmp_path), "prefix": "> "})
     data = encode(named(BoundVerifier(monitor.verifier, "> why", monitor.prepare, Task("why"))))
     found = await ask(actor, data, *map(item, range(5)))
@@ -83,7 +83,7 @@ async def test_the_prepared_value_is_made_once(actor, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-async def test_other_code_is_an_error_of_the_check(actor, target):
+async def test_differing_code_fails_the_check(actor, target):
     other = msgspec.structs.replace(msgspec.msgpack.decode(target, type=NamedVerifier), code="0")
     found = await ask(actor, msgspec.msgpack.encode(other), item(0))
     assert found[0].failure.startswith("CodeDiffers: ")

@@ -53,20 +53,20 @@ def test_each_row_gets_its_result_in_order():
     assert all(found["tokens"])
 
 
-def test_a_prompt_of_the_completions_api_is_the_text_to_continue():
+def test_completions_prompt_is_continued():
     with serving() as url:
         found = SupervisedBatches(url, "m", api="completions")({"prompt": ["Double 4."]})
     assert found["text"] == ["2 * 4 = 8\nAnswer: 8"]
 
 
-def test_a_row_that_fails_says_why_and_stops_no_other():
+def test_failed_row_gives_reason_and_stops_no_other():
     with serving() as url:
         found = SupervisedBatches(url, "m")({"prompt": ["Double 1.", "Refuse.", "Double 2."]})
     assert [status == "failed" for status in found["status"]] == [False, True, False]
     assert "400" in found["why"][1]
 
 
-def test_wrong_names_and_numbers_are_refused_before_any_actor_starts():
+def test_invalid_arguments_are_refused_before_actors_start():
     rows = Rows({"question": ["x"]})
     with pytest.raises(UsageError, match="no_such"):
         map_batches(rows, "http://a/v1", model="m", monitors=["no_such"])

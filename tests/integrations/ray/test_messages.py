@@ -22,19 +22,19 @@ def bound(monitor, question):
     return BoundVerifier(monitor.verifier, monitor.prepare(task), monitor.prepare, task)
 
 
-def test_a_verifier_is_made_again_from_its_name():
+def test_verifier_is_rebuilt_from_its_name():
     monitor = load_monitor("work")
     data = encoded(monitor.verifier)
     assert make(data) == monitor.verifier
     assert b"ray_checks" not in data  # a name and options; no code and no pickle
 
 
-def test_a_prepared_value_is_computed_again_from_the_task():
+def test_prepared_value_is_recomputed_from_the_task():
     made = make(encoded(bound(load_monitor({"name": "prepared", "prefix": "asked: "}), "why?")))
     assert made.prepared == "asked: why?"
 
 
-def test_what_no_plugin_made_has_no_name():
+def test_verifier_without_plugin_is_not_named():
     @verifier(name="mine")
     def mine(claim):
         return Pass()
@@ -54,7 +54,7 @@ def test_what_no_plugin_made_has_no_name():
         ({"name": "nothing_like_it"}, "must be installed on each node"),
     ],
 )
-def test_other_code_is_refused(change, words):
+def test_differing_code_is_refused(change, words):
     with pytest.raises(CodeDiffers, match=words):
         make(encoded(load_monitor("work").verifier, **change))
 
@@ -81,7 +81,7 @@ def test_the_digest_changes_with_any_file(tmp_path, monkeypatch):
     assert len({before, after, digest("any"), code_of("work")}) == 4
 
 
-def test_the_key_names_the_options_and_not_the_task():
+def test_verifier_key_covers_options_but_not_prompt():
     one = NamedVerifier("a", {"x": "1"}, 0, "1", prompt="p")
     assert one.key == msgspec.structs.replace(one, prompt="q", code="c").key
     assert one.key != msgspec.structs.replace(one, options={"x": "2"}).key

@@ -13,20 +13,20 @@ def learned(*spent):
     return cost
 
 
-def test_a_verifier_leaves_when_its_last_checks_were_expensive():
+def test_verifier_moves_out_after_expensive_checks():
     assert not learned(*[0.02] * (PROOFS - 1)).leaves
     assert learned(*[0.02] * PROOFS).leaves
     assert not learned(*[0.02] * (PROOFS - 1), 0.001, 0.02).leaves
     assert not VerifierCost().leaves
 
 
-def test_between_the_two_limits_a_verifier_stays():
+def test_verifier_between_limits_keeps_its_place():
     between = (LEAST_SECONDS + LEAVING_SECONDS) / 2
     assert not learned(*[between] * 100).leaves
     assert learned(*[0.02] * PROOFS, *[between] * 100).leaves
 
 
-def test_a_verifier_that_comes_back_proves_itself_longer():
+def test_returned_verifier_needs_more_proofs():
     cost = learned(*[0.02] * PROOFS, 0.001)
     assert not cost.leaves
     for _ in range(4 * PROOFS - 1):

@@ -107,7 +107,7 @@ async def test_expensive_checks_run_on_the_cluster_each_once(monitor, pool_on):
     assert all(actor.is_killed for actor in cluster.actors)
 
 
-async def test_cheap_and_unnamed_checks_stay_here(monitor, pool_on):
+async def test_cheap_and_unnamed_checks_run_locally(monitor, pool_on):
     cluster = FakeCluster()
     async with pool_on(cluster) as pool:
         await joined(pool, 2)
@@ -122,7 +122,7 @@ async def test_cheap_and_unnamed_checks_stay_here(monitor, pool_on):
     assert not cluster.ran
 
 
-async def test_a_verifier_leaves_after_it_was_measured(monitor, pool_on):
+async def test_expensive_verifier_moves_to_the_cluster(monitor, pool_on):
     cluster = FakeCluster()
     async with pool_on(cluster) as pool:
         await joined(pool, 2)
@@ -133,7 +133,7 @@ async def test_a_verifier_leaves_after_it_was_measured(monitor, pool_on):
         assert len(cluster.ran) == 1
 
 
-async def test_a_verifier_that_was_cheap_there_comes_home(monitor, pool_on):
+async def test_verifier_cheap_on_cluster_returns(monitor, pool_on):
     cluster = FakeCluster(is_quick=False)
     async with pool_on(cluster) as pool, anyio.create_task_group() as group:
         await joined(pool, 2)
@@ -146,7 +146,7 @@ async def test_a_verifier_that_was_cheap_there_comes_home(monitor, pool_on):
 
 
 @pytest.mark.parametrize("way", ["dies", "answers garbage", "answers nothing", "is disconnected"])
-async def test_the_checks_of_a_lost_actor_run_here(way, monitor, pool_on):
+async def test_checks_of_lost_actor_run_locally(way, monitor, pool_on):
     cluster, found, notes = FakeCluster(1, is_quick=False), [], []
 
     async def one(number):
@@ -180,7 +180,7 @@ async def test_the_checks_of_a_lost_actor_run_here(way, monitor, pool_on):
     assert actor.is_killed  # here at the latest when the pool is closed
 
 
-async def test_without_a_cluster_the_note_says_why(monitor, pool_on):
+async def test_note_explains_the_missing_cluster(monitor, pool_on):
     cluster = FakeCluster()
     cluster.is_away = True
     async with pool_on(cluster) as pool:
@@ -211,7 +211,7 @@ async def test_an_actor_that_cannot_start_is_replaced(monitor, pool_on):
     assert len(cluster.actors) == 2
 
 
-async def test_a_claim_that_cannot_travel_is_checked_here(monitor, pool_on):
+async def test_unpicklable_claim_is_checked_locally(monitor, pool_on):
     cluster = FakeCluster()
     async with pool_on(cluster) as pool:
         await joined(pool, 2)
@@ -278,7 +278,7 @@ async def test_a_late_check_has_timed_out(monitor, pool_on):
 
 
 @pytest.mark.parametrize("is_cancelled", [False, True])
-async def test_a_silent_actor_is_given_up(is_cancelled, monitor, pool_on, monkeypatch):
+async def test_silent_actor_is_abandoned(is_cancelled, monitor, pool_on, monkeypatch):
     cluster, found = FakeCluster(1, is_quick=False), []
 
     async def one(seconds):
@@ -346,7 +346,7 @@ async def test_closing_ends_open_checks(monitor, pool_on):
     assert not pool._lock.acquire(blocking=False)  # no later look can start an actor
 
 
-async def test_a_run_gets_the_pool_by_name(monkeypatch, pool_on):
+async def test_pool_loads_by_name(monkeypatch, pool_on):
     from interwhen.testing import ScriptedModel
 
     cluster, made = FakeCluster(), []
@@ -380,7 +380,7 @@ def test_wrong_values_and_options_are_refused():
         load_workers("ray:queue=5")
 
 
-def test_without_ray_the_error_names_the_extra(monkeypatch):
+def test_missing_ray_error_names_the_extra(monkeypatch):
     monkeypatch.setattr("interwhen.integrations.ray._workers.find_spec", lambda _name: None)
     with pytest.raises(UsageError, match=r"pip install 'interwhen\[ray\]'"):
         load_workers("ray:actors=2")

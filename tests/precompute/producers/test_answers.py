@@ -28,19 +28,19 @@ async def test_a_verified_answer_is_stored_with_its_question():
     assert asked(compose(TEXT, WHO)) in answer_of(item).asked
 
 
-async def test_a_slip_is_put_right_before_it_is_stored():
+async def test_slip_is_repaired_before_storing():
     replies = ["1 step above Ann is Cid.\n2 steps above Ann is Cid.", "\n2 steps above Ann is Cid."]
     (item,), _ = await prepared(ScriptedModel(replies), questions=[WHO])
     assert item.payload.text == "1 step above Ann is Bob.\n2 steps above Ann is Cid."
 
 
 @pytest.mark.parametrize("reply", ["It is Cid, I think.", "1 step above Ann is Bob.\nSo it is Cid.", ""])
-async def test_what_was_not_verified_is_not_stored(reply):
+async def test_unverified_answer_is_not_stored(reply):
     items, _ = await prepared(ScriptedModel([reply]), questions=[WHO])
     assert items == ()
 
 
-async def test_an_answer_that_was_cut_short_is_not_stored():
+async def test_truncated_answer_is_not_stored():
     from interwhen.testing import End
 
     items, (done,) = await prepared(ScriptedModel([["2 steps above Ann is Cid.", End("length")]]), questions=[WHO])
@@ -49,7 +49,7 @@ async def test_an_answer_that_was_cut_short_is_not_stored():
 
 
 @pytest.mark.parametrize("options", [{"questions": [WHO]}, {"anticipate": 1}], ids=str)
-async def test_a_text_that_exceeds_the_window_after_all_is_cut_further(options):
+async def test_text_exceeding_the_window_is_cut_further(options):
     sizes = []
 
     def reply(request):
@@ -69,7 +69,7 @@ async def test_a_text_that_exceeds_the_window_after_all_is_cut_further(options):
     assert max(sizes) > 500
 
 
-async def test_a_text_without_room_for_any_of_it_is_given_up():
+async def test_text_that_never_fits_is_abandoned():
     def reply(_request):
         raise ContextOverflow("the context window has 4 tokens", status=400)
 
@@ -79,7 +79,7 @@ async def test_a_text_without_room_for_any_of_it_is_given_up():
     assert len(model.requests) < 10
 
 
-async def test_tags_are_no_part_of_the_answer_and_the_reasoning_is_told_apart():
+async def test_answer_excludes_tags_and_separates_reasoning():
     reply = "<think>\n1 step above Ann is Bob.\n</think>\n2 steps above Ann is Cid."
     (item,), _ = await prepared(ScriptedModel([reply]), questions=[WHO])
     kept = answer_of(item)
@@ -99,20 +99,20 @@ async def test_the_model_may_anticipate_questions_itself():
 
 
 @pytest.mark.parametrize("mark", ["<|im_end|>", "</think>", "[INST]", "\u202e", "\u200b"])
-async def test_questions_with_hidden_characters_or_template_tokens_are_left_out(mark):
+async def test_questions_with_hidden_characters_are_dropped(mark):
     model = ScriptedModel([f"{mark}Who leads?\n"])
     items, done = await prepared(model, anticipate=1)
     assert items == ()
     assert done[0].why == "the model anticipated no question"
 
 
-async def test_questions_are_answered_by_how_often_they_were_asked():
+async def test_questions_are_answered_by_frequency():
     model = ScriptedModel(["2 steps above Ann is Cid."])
     await prepared(model, questions=["Who?", WHO, WHO, f" {WHO}  "])
     assert [request.prompt.splitlines()[-1] for request in model.requests] == [WHO, "Who?"]
 
 
-async def test_a_log_that_grows_has_no_answer_made_anew():
+async def test_growing_log_recomputes_no_answer():
     store = Store(MemoryShelf())
     model = ScriptedModel(["2 steps above Ann is Cid."])
     for log in ([WHO], [WHO, WHO, WHO], ["Who?", WHO]):
@@ -136,7 +136,7 @@ def test_questions_that_may_mean_something_else_are_different(one, other):
     assert asked(one) != asked(other)
 
 
-def test_white_space_does_not_count():
+def test_questions_are_compared_without_white_space():
     assert asked("Who  is\nit?") == asked(" Who is it? ")
 
 

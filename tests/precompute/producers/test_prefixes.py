@@ -55,7 +55,7 @@ async def ask(precomputer, ref, question="Why?"):
         return await run.drain()
 
 
-async def test_a_prefix_is_sent_and_then_seen_in_the_counters():
+async def test_prefix_is_sent_and_confirmed_by_counters():
     server = CachingServer()
     precomputer, ref, (done,) = await prepared(server)
     assert done.outcome == "accepted"
@@ -68,7 +68,7 @@ async def test_a_prefix_is_sent_and_then_seen_in_the_counters():
     assert result.ledger.cached_tokens >= 0.9 * len(TEXT)
 
 
-async def test_a_prefix_that_is_warm_already_is_sent_once():
+async def test_warm_prefix_is_sent_once():
     server = CachingServer()
     await prepared(server)
     await prepared(server)
@@ -82,21 +82,21 @@ async def test_a_chat_begins_with_the_context(turn):
     assert server.requests[0].prompt == (Message(turn, TEXT),)
 
 
-async def test_a_server_that_does_not_count_confirms_nothing():
+async def test_server_without_cache_counters_confirms_nothing():
     precomputer, ref, (done,) = await prepared(CachingServer(counts=False))
     assert done.outcome == "nothing"
     assert "--enable-prompt-tokens-details" in done.why
     assert precomputer.ready(ref) == ()
 
 
-async def test_a_server_that_caches_nothing_confirms_nothing_and_is_asked_again_later():
+async def test_server_without_cache_confirms_nothing():
     precomputer, ref, (done,) = await prepared(CachingServer(on=False))
     assert done.outcome == "failed"
     assert "whether its prefix cache is off or full" in done.why
     assert precomputer.ready(ref) == ()
 
 
-async def test_what_the_server_has_lost_is_warmed_up_again():
+async def test_evicted_prefix_is_warmed_again():
     server = CachingServer()
     precomputer, ref, _ = await prepared(server)
     assert await redo_if_cold(ref, await ask(precomputer, ref)) == ()
@@ -110,7 +110,7 @@ async def test_what_the_server_has_lost_is_warmed_up_again():
     assert await redo_if_cold(ref, await ask(precomputer, ref, "How?")) == ()
 
 
-async def test_the_share_that_the_producer_requires_decides_what_is_lost():
+async def test_required_share_decides_when_prefix_is_lost():
     server = CachingServer(block=160)  # about half of the prefix
     precomputer, ref, (done,) = await prepared(server, share=0.5)
     assert done.outcome == "accepted"
@@ -119,7 +119,7 @@ async def test_the_share_that_the_producer_requires_decides_what_is_lost():
     assert len(await redo_if_cold(ref, await ask(precomputer, ref))) == 1
 
 
-async def test_counters_that_say_nothing_take_nothing_away():
+async def test_missing_counters_evict_no_prefix():
     server = CachingServer()
     precomputer, ref, _ = await prepared(server)
     server.counts = False
@@ -138,7 +138,7 @@ def test_options_that_cannot_work_are_refused(options):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("loop")
-async def test_a_real_llama_server_confirms_a_prefix_and_a_run_finds_it_warm():
+async def test_real_llama_server_confirms_a_warm_prefix():
     from interwhen.models import open_local
 
     problem = "Start with 64. Add 129. Multiply by 3. Subtract 17. Add 240."

@@ -60,7 +60,7 @@ async def run(precomputer, ref, prompt, *monitors):
 
 
 @pytest.mark.parametrize("prompt", [TEXT, compose(TEXT, WHICH)], ids=["context", "question"])
-async def test_a_run_on_the_very_task_prepares_nothing(prompt):
+async def test_run_on_prepared_task_prepares_nothing(prompt):
     precomputer, ref, _ = await prepared(monitor(), questions=[WHICH])
     LOG.clear()
     result = await run(precomputer, ref, prompt, monitor())
@@ -68,14 +68,14 @@ async def test_a_run_on_the_very_task_prepares_nothing(prompt):
     assert LOG == []
 
 
-async def test_a_monitor_with_other_options_does_not_take_what_was_prepared():
+async def test_monitor_with_other_options_ignores_prepared_value():
     precomputer, ref, _ = await prepared(monitor(also=["green"]))
     precomputer.model = ScriptedModel(["green"])
     assert (await run(precomputer, ref, TEXT, monitor(also=["green"]))).status == "verified"
     assert (await run(precomputer, ref, TEXT, monitor())).violations
 
 
-async def test_a_monitor_whose_options_cannot_be_told_is_prepared_in_its_runs():
+async def test_monitor_without_fingerprint_prepares_in_its_runs():
     odd = monitor(also=iter(["green"]))
     precomputer, ref, done = await prepared(odd)
     assert done == ()
@@ -84,7 +84,7 @@ async def test_a_monitor_whose_options_cannot_be_told_is_prepared_in_its_runs():
     assert LOG == [TEXT]
 
 
-def test_the_options_of_shipped_monitors_are_told():
+def test_shipped_monitors_have_stable_fingerprints():
     def shipped():
         named = load_monitors(["zebralogic", "maze", "countdown"])
         return [made_by(each) for each in (*named, provenance(), provenance(trusted=["mail"]))]
@@ -98,7 +98,7 @@ def test_the_options_of_shipped_monitors_are_told():
     [(f"{TEXT} Please.", "1"), (TEXT, "2")],
     ids=["another task", "another version"],
 )
-async def test_anything_else_is_prepared_as_ever(prompt, version):
+async def test_other_tasks_are_prepared_in_their_runs(prompt, version):
     precomputer, ref, _ = await prepared(monitor())
     LOG.clear()
     result = await run(precomputer, ref, prompt, monitor(version=version))
@@ -106,7 +106,7 @@ async def test_anything_else_is_prepared_as_ever(prompt, version):
     assert result.status == "verified"
 
 
-async def test_after_an_edit_nothing_old_is_taken():
+async def test_edit_invalidates_prepared_values():
     precomputer, ref, _ = await prepared(monitor())
     edited = await precomputer.edit(ref, {"policy": "Allowed: green."})
     LOG.clear()
@@ -115,7 +115,7 @@ async def test_after_an_edit_nothing_old_is_taken():
     assert LOG == [TEXT, TEXT]
 
 
-async def test_it_is_there_for_the_next_process():
+async def test_next_process_reuses_prepared_value():
     shelf = MemoryShelf()
     await prepared(monitor(), store=Store(shelf))
     LOG.clear()
@@ -125,13 +125,13 @@ async def test_it_is_there_for_the_next_process():
     assert [prepared_in(item) is not None for item in precomputer.ready(ref)] == [True]
 
 
-async def test_no_model_takes_part():
+async def test_preparation_calls_no_model():
     precomputer, _, _ = await prepared(monitor())
     assert precomputer.model.requests == []
 
 
 @pytest.mark.parametrize("kind", ["unpicklable", "not its kind"])
-async def test_what_cannot_be_kept_is_said(kind):
+async def test_unstorable_value_is_reported(kind):
     if kind == "unpicklable":
         watcher = monitor()
         object.__setattr__(watcher, "prepare", lambda task: lambda: task)
@@ -144,7 +144,7 @@ async def test_what_cannot_be_kept_is_said(kind):
     assert ("cannot be stored" in done.why) == (kind == "unpicklable")
 
 
-async def test_a_prepare_that_raises_costs_its_own_step_only():
+async def test_raising_prepare_fails_only_its_step():
     precomputer, ref, (done,) = await prepared(monitor(fails=True))
     assert done.outcome == "failed"
     assert precomputer.ready(ref) == ()

@@ -71,7 +71,7 @@ class Shell:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_values_and_own_records_come_back(value):
+def test_values_and_own_records_round_trip(value):
     assert load(dump(value, HERE), HERE) == value
 
 
@@ -90,7 +90,7 @@ def test_records_of_another_package_are_refused():
 
 
 @pytest.mark.parametrize("name", ["os.system", "builtins.eval", "builtins.getattr", "subprocess.Popen"])
-def test_nothing_that_acts_can_be_named(name, tmp_path):
+def test_pickle_cannot_name_a_callable(name, tmp_path):
     module, _, function = name.rpartition(".")
     trace = tmp_path / "ran"
     data = f"c{module}\n{function}\n(Vtouch {trace}\ntR.".encode()
@@ -99,19 +99,19 @@ def test_nothing_that_acts_can_be_named(name, tmp_path):
     assert not trace.exists()
 
 
-def test_a_method_of_an_own_record_cannot_be_named():
+def test_method_of_own_record_cannot_be_unpickled():
     with pytest.raises(Unsafe):
         load(f"c{HERE}\nRecord.__init__\n.".encode(), HERE)
 
 
-def test_a_module_that_is_not_loaded_is_not_imported(tmp_path, monkeypatch):
+def test_unpickling_imports_no_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "unloaded_package.py").write_text("raise SystemExit('it ran')")
     with pytest.raises(Unsafe):
         load(b"cunloaded_package\nThing\n.", "unloaded_package")
 
 
-def test_what_cannot_be_pickled_is_said():
+def test_unpicklable_value_is_refused():
     with pytest.raises(Unsafe, match="must be one that pickle can store"):
         dump(lambda: 1, HERE)
 
@@ -133,7 +133,7 @@ class ByAttribute:
         return getattr, self.args
 
 
-def test_a_member_of_an_enumeration_that_an_older_python_has_written_is_read():
+def test_enum_member_pickled_by_older_python_loads():
     assert load(pickle.dumps(ByAttribute(Colour, "RED")), HERE) is Colour.RED
 
 
