@@ -11,7 +11,7 @@ import functools
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -75,7 +75,8 @@ class Builtin:
     """The encoding in Z3, by the encoder and the encodings of the arguments."""
     check: Callable[..., str] = lambda *_nodes: ""
     """Checks the nodes of the arguments. Returns an error message, or an empty text."""
-    shows: Literal["", "one", "parts"] = ""
+    # Without a default: a row that forgot it would show an answer in feedback, and no test would fail.
+    shows: Literal["", "one", "parts"] = field(kw_only=True)
     """What its value reveals: ``one`` of its last two arguments, or ``parts`` of its arguments."""
     twins: tuple[str, ...] = ()
     """The builtins that a mutant has in its place."""
@@ -353,6 +354,7 @@ def _junction(name: str, twin: str, *, decides: bool) -> Builtin:
         value=OnNodes(lambda run, names, *parts: combined((run.value(at, names) for at in parts), decides=decides)),
         term=lambda e, *parts: e.z3.Or(*parts) if decides else e.z3.And(*parts),
         twins=(twin,),
+        shows="",
     )
 
 
@@ -370,7 +372,14 @@ def _comparison(name: str, test: Callable[[Any, Any], Any], *twins: str) -> Buil
         return Bool()
 
     return Builtin(
-        name, f"A {name} B", (object, object), kind=kind, value=test, term=lambda _e, a, b: test(a, b), twins=twins
+        name,
+        f"A {name} B",
+        (object, object),
+        kind=kind,
+        value=test,
+        term=lambda _e, a, b: test(a, b),
+        twins=twins,
+        shows="",
     )
 
 
@@ -383,13 +392,14 @@ def _arithmetic(name: str, value: Callable[[Any, Any], Value], term: Callable[[A
         value=value,
         term=lambda _e, a, b: term(a, b),
         twins=twins,
+        shows="",
     )
 
 
 _ROWS = (
     _junction("and", "or", decides=False),
     _junction("or", "and", decides=True),
-    Builtin("not", "not A", (Bool,), kind=_condition, value=operator.not_, term=lambda e, of: e.z3.Not(of)),
+    Builtin("not", "not A", (Bool,), kind=_condition, value=operator.not_, term=lambda e, of: e.z3.Not(of), shows=""),
     Builtin(
         "if",
         "if A then B else C",
@@ -412,6 +422,7 @@ _ROWS = (
         kind=_in_kind,
         value=OnNodes(_is_in),
         term=lambda e, item, among: e.among(item, among),
+        shows="",
     ),
     _arithmetic("+", _plus, operator.add, "-"),
     _arithmetic("-", _minus, operator.sub, "+"),
@@ -423,6 +434,7 @@ _ROWS = (
         kind=lambda of: None if isinstance(of, MapOf) and of.open else Number(whole=True),
         value=_length,
         term=_length_term,
+        shows="",
     ),
     Builtin(
         "first",
@@ -516,6 +528,7 @@ _ROWS = (
         kind=lambda _: Date(),
         value=dt.datetime.date,
         term=lambda e, of: (e.z3.ToReal(e.z3.ToInt(of / 86_400)) + 1) * 86_400,
+        shows="",
     ),
     Builtin(
         "starts_with",
@@ -525,6 +538,7 @@ _ROWS = (
         value=str.startswith,
         term=_test_term("starts_with"),
         check=_is_written,
+        shows="",
     ),
     Builtin(
         "contains",
@@ -534,6 +548,7 @@ _ROWS = (
         value=str.__contains__,
         term=_test_term("contains"),
         check=_is_written,
+        shows="",
     ),
     Builtin(
         "mentions",
@@ -545,6 +560,7 @@ _ROWS = (
         term=_test_term("mentions"),
         check=_is_written,
         is_opaque=True,
+        shows="",
     ),
     Builtin(
         "given",
@@ -555,6 +571,7 @@ _ROWS = (
         term=_unknown_term("given"),
         check=_is_argument,
         is_opaque=True,
+        shows="",
     ),
     Builtin(
         "unjudged",
@@ -565,6 +582,7 @@ _ROWS = (
         term=_unknown_term("unjudged"),
         check=_is_written,
         is_opaque=True,
+        shows="",
     ),
     Builtin(
         "assume",
@@ -573,6 +591,7 @@ _ROWS = (
         kind=_condition,
         value=OnNodes(_assumed),
         term=lambda e, condition, otherwise: e.assumed(condition, otherwise),
+        shows="",
     ),
     Builtin(
         "calls",
@@ -582,6 +601,7 @@ _ROWS = (
         value=OnNodes(lambda run, _names, tool: run.calls(tool.value)),
         term=OnNodes(lambda e, _names, tool: e.calls_of(tool.value)),
         is_opaque=True,
+        shows="",
     ),
 )
 

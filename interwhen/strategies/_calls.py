@@ -119,9 +119,9 @@ class CatalogStrategy:
 def _short(strategy: Strategy) -> Strategy:
     match strategy:
         case BestOf() | Vote():
-            return replace(strategy, samples=_TEXTS)
+            return replace(strategy, samples=min(strategy.samples, _TEXTS))
         case Interrupt():
-            return replace(strategy, restarts=_TEXTS - 1)
+            return replace(strategy, restarts=min(strategy.restarts, _TEXTS - 1))
         case _:
             return strategy
 

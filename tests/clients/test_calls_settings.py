@@ -1,8 +1,12 @@
 """Options that cannot work are refused at once, and the error says which and why."""
 
+import dataclasses
+import types
+
 import openai
 import pytest
-from interwhen import UsageError, wrap
+from interwhen import Sampling, UsageError, wrap
+from interwhen.clients import _calls
 from watchers import passing
 
 pytestmark = pytest.mark.anyio
@@ -46,3 +50,14 @@ async def test_options_that_cannot_work_are_refused_at_once(bad, why):
         with pytest.raises(UsageError) as caught:
             wrap(openai.OpenAI(api_key="k"), **options)
         assert why in str(caught.value)
+
+
+def test_each_shared_setting_reaches_the_run(monkeypatch):
+    given, options = {}, {*_calls.RunOptions.__struct_fields__}
+    monkeypatch.setattr(_calls, "RunOptions", lambda **chosen: given.update(chosen))
+    monkeypatch.setattr(_calls, "Run", lambda *_: types.SimpleNamespace())
+    call, settings = types.SimpleNamespace(prompt="q", streams=True), _calls.Settings()
+    _calls.run_of_call(None, call, settings, (), None, None, sampling=Sampling(), budgets=settings.budgets)
+    shared = {each.name for each in dataclasses.fields(settings)} & options
+    # The call is observed as a whole, and its prompt is read before its run is made.
+    assert given.keys() == (shared | {"sampling"}) - {"on_event", "on_result", "prompt_monitors"}

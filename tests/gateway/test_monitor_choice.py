@@ -1,8 +1,11 @@
 """Which monitors run: by all, by the model, by the request; and what a locked gateway allows."""
 
+from dataclasses import fields
+
 import msgspec
 import pytest
 from interwhen import UsageError
+from interwhen.clients import Settings
 from interwhen.gateway import Config
 from interwhen.gateway._http_errors import HttpError
 from interwhen.gateway._monitor_choice import MonitorChooser
@@ -102,3 +105,37 @@ def test_invalid_configuration_is_refused_at_start(config):
 def test_monitors_are_loaded_once_and_settings_kept():
     who = chooser()
     assert choose(who).settings is choose(who).settings
+
+
+CARRIED = {
+    # A setting that the gateway and `wrap` share: a value that is not the default.
+    "abstention": "No answer.",
+    "budgets": {"remedies": 1},
+    "min_coverage": 0.5,
+    "probe": "never",
+    "reading": "final",
+    "resume": "turn",
+    "starts_in": "reasoning",
+    "strategy_samples": 3,
+    "strategy_tokens": 77,
+    "tools": False,
+}
+MADE_OF_THEM = {
+    "audit",
+    "demotion",
+    "journal",
+    "monitors",
+    "processes",
+    "prompt_monitors",
+    "strategy",
+    "threads",
+    "workers",
+}
+
+
+@pytest.mark.parametrize("name", sorted({each.name for each in fields(Settings)} & {*Config.__struct_fields__}))
+def test_each_shared_setting_reaches_the_call(name):
+    if name in MADE_OF_THEM:  # objects, which other tests look at
+        return
+    usual, changed = (choose(chooser(**options)).settings for options in ({}, {name: CARRIED[name]}))
+    assert getattr(changed, name) != getattr(usual, name)
