@@ -71,7 +71,8 @@ async def walk_token() -> Walk:
     async with (
         ScriptedServer(lambda _request: paced) as server,
         CompletionsModel(server.base_url, "scripted") as model,
-        interwhen.run(model, "count", monitors=["arithmetic"]) as run,
+        # On a busy machine any step may block the loop for 20 ms, and reporting that is no part of the walk.
+        interwhen.run(model, "count", monitors=["arithmetic"], workers=Workers(blocked_loop_after=None)) as run,
     ):
         await run.__anext__()
         await run.__anext__()
@@ -86,12 +87,11 @@ async def walk_violation() -> Walk:
     async with (
         ScriptedServer(_answer) as server,
         CompletionsModel(server.base_url, "scripted") as model,
-        # On a busy machine any step may block the loop for 20 ms, and reporting that is no part of the walk.
         interwhen.run(
             model,
             "He buys 17 boxes of 24 eggs. How much?\n",
             monitors=["arithmetic"],
-            workers=Workers(blocked_loop_after=60.0),
+            workers=Workers(blocked_loop_after=None),
         ) as run,
     ):
         async for event in run:
