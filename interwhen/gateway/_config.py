@@ -199,10 +199,11 @@ class ContextsConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class Patience(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How long the gateway waits for an upstream, in seconds; null: without limit."""
+    """How long the gateway waits for an upstream, in seconds; null: without limit.
 
-    # `connect`: until the connection is open. `first_token`: until the head of the answer, and until its first text (a
-    # supervised call begins to count again at the head). `inter_token`: between two texts.
+    ``connect``: until the connection is open. ``first_token``: until the head of the answer, and until its first text
+    (a supervised call begins to count again at the head). ``inter_token``: between two texts.
+    """
 
     connect: Seconds | None = 10.0
     first_token: Seconds | None = 300.0

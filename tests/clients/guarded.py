@@ -9,12 +9,14 @@ def make(kind, ran, **options):
 
         @guard(**options)
         def move(to, *, ctx=None):
+            """Move."""
             ran.append(to)
             return f"moved to {to}"
     else:
 
         @guard(**options)
         async def move(to, *, ctx=None):
+            """Move."""
             ran.append(to)
             return f"moved to {to}"
 

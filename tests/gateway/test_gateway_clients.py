@@ -103,6 +103,7 @@ async def test_agents_library_works_through_the_gateway(upstream, gateway):
 
     @agents.function_tool
     def move(to: str) -> str:
+        """Move."""
         made.append(to)
         return "done"
 

@@ -66,7 +66,12 @@ def code(client):
     smolagents = pytest.importorskip("smolagents", reason="smolagents is not installed")
 
     def add(one: int, other: int) -> int:
-        # Args: one: a number other: a number
+        """Add two numbers.
+
+        Args:
+            one: a number
+            other: a number
+        """
         return one + other
 
     model = smolagents.OpenAIModel(
