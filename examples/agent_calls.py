@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import interwhen
+import interwhen.integrations
 import openai
 from interwhen import Claim, Feedback, Monitor, Segment, ToolCalls, Unknown, Verdict, Violation
 from interwhen.models import read_messages
@@ -293,7 +294,7 @@ def measure(
             bare = openai.OpenAI(base_url=url, api_key="none", timeout=600, max_retries=0)
             client = bare if arm == "without" else interwhen.wrap(bare, monitors=[POLICY])
             shop = Shop()
-            with bare, interwhen.watching() as calls:
+            with bare, interwhen.integrations.watching() as calls:
                 answer, replies = LOOPS[loop](client, model, task.question, shop, limits)
             count["tasks"] += 1
             count["tasks done right"] += _is_right(task, answer, shop)
@@ -309,8 +310,8 @@ def measure(
     return counts
 
 
-def _is_unknown(check: interwhen.CheckRecord) -> bool:
-    return isinstance(check.outcome, interwhen.Judged) and isinstance(check.outcome.verdict, Unknown)
+def _is_unknown(check: interwhen.results.CheckRecord) -> bool:
+    return isinstance(check.outcome, interwhen.results.Judged) and isinstance(check.outcome.verdict, Unknown)
 
 
 def _is_right(task: ShopTask, answer: str, shop: Shop) -> bool:

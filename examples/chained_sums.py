@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 import anyio
 import interwhen
-from interwhen import Message, Model, Result, Sampling
+from interwhen import Message, Result, Sampling
+from interwhen.models import Model
 
 ARMS = {
     "bare": (),
@@ -82,7 +83,7 @@ async def solve(model: Model, problem: Problem, monitors: tuple[str, ...], max_t
 async def main(spec: str, count: int, seed: int, max_tokens: int) -> None:
     """Run all arms on all problems, in turn, and print the table."""
     problems = generate(count, seed)
-    model = interwhen.load_model(spec)
+    model = interwhen.registry.load_model(spec)
     rights: dict[str, list[bool]] = {}
     rows = []
     try:

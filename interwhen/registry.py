@@ -35,38 +35,7 @@ if TYPE_CHECKING:
     import traceback
     from importlib import metadata
 
-__all__ = [
-    "CONTEXTS",
-    "MODELS",
-    "PRODUCERS",
-    "PROMPT_MONITORS",
-    "STRATEGIES",
-    "TASKS",
-    "TRACES",
-    "VERIFIERS",
-    "WORKERS",
-    "Api",
-    "MonitorSpec",
-    "Plugin",
-    "PromptMonitorSpec",
-    "VerifierReport",
-    "describe",
-    "load",
-    "load_model",
-    "load_monitor",
-    "load_monitor_or_path",
-    "load_monitors",
-    "load_prompt_monitors",
-    "load_trace_format",
-    "load_verifier",
-    "make",
-    "models",
-    "producers",
-    "scope_of",
-    "trace_formats",
-    "verifiers",
-    "why_failed",
-]
+__all__ = ["PluginError", "load_model", "load_monitors", "load_prompt_monitors"]
 
 
 VERIFIERS = "interwhen.verifiers"
@@ -871,8 +840,8 @@ def load_monitor_or_path(spec: str) -> Monitor:
     """Return the monitor for *spec*: a text that :func:`load_monitor` accepts, or ``module:factory:option=value``.
 
     The second form imports the module, also from the working directory, which runs its code. So do not use it for a
-    *spec* that came over a network. Raises :class:`~interwhen.PluginError` as :func:`load_monitor` does, and if the
-    module cannot be imported or has no such factory.
+    *spec* that came over a network. Raises :class:`~interwhen.registry.PluginError` as :func:`load_monitor` does, and
+    if the module cannot be imported or has no such factory.
     """
     path = PATH.fullmatch(spec.strip())
     if path is None:
@@ -914,8 +883,8 @@ def make(group: str, spec: str, shipped: Mapping[str, Callable[..., Any]], **giv
 
     The factory is a value of *shipped*, a plug-in of the entry-point *group*, or ``module:factory``. The last form
     imports the module, also from the working directory, which runs its code. So do not use it for a *spec* that came
-    over a network. Raises :class:`~interwhen.PluginError` if the factory cannot be found or fails, or if an option is
-    unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
+    over a network. Raises :class:`~interwhen.registry.PluginError` if the factory cannot be found or fails, or if an
+    option is unknown or has an invalid value. An :class:`InterwhenError` of the factory is passed on.
     """
     name, factory, options = _split_factory(group, spec.strip(), shipped)
     return call_with_own(name, factory, parse_options(name, options), **given)

@@ -3,7 +3,8 @@
 import json
 
 from interwhen.models import ConnectError
-from interwhen.testing.server import Head, ScriptedTransport, Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Head, ScriptedTransport, Send, reply
 
 THOUGHT = "64 + 129 = 193\n193 × 3 = 579\n"
 ANSWER = "The answer is 579, which is what was asked."

@@ -105,6 +105,7 @@ def process():
 
 async def _run(transport, url, folder, event):
     import interwhen
+    import interwhen.clients
     from interwhen import models
 
     made = getattr(models, transport)()
@@ -121,7 +122,8 @@ async def _run(transport, url, folder, event):
 
 async def _call(url, folder, event):
     import msgspec
-    from interwhen.gateway import Config, Gateway, _monitor_choice, make_app
+    from interwhen.gateway import Config, _monitor_choice, make_app
+    from interwhen.gateway._gateway import Gateway
 
     journal = {"path": f"{folder}/journals"} if event == "journal" else {}
     _monitor_choice.load_monitors = lambda name: (globals()[name](),)
@@ -150,7 +152,7 @@ async def _wrapped(url, folder, event):
         async for chunk in await wrapped.chat.completions.create(**asked, stream=True):
             _Seen.found = found
             ended = str(chunk.interwhen) if hasattr(chunk, "interwhen") else ended
-    except (openai.APIError, interwhen.Refused) as failure:
+    except (openai.APIError, interwhen.clients.Refused) as failure:
         ended = f"failed: {failure!r}"
     _Seen.found = None
     await client.close()

@@ -15,14 +15,14 @@ from interwhen import (
     InterwhenError,
     Monitor,
     Pass,
-    PluginError,
     Repair,
     Resample,
-    Retry,
     UsageError,
     verifier,
 )
 from interwhen import registry as r
+from interwhen.registry import PluginError
+from interwhen.remedies import Retry
 
 
 @verifier(name="yes", version="3", deadline=4.0)

@@ -1,7 +1,8 @@
 """A script for the scripted server that answers like vLLM with a reasoning parser, ids of tokens included."""
 
 import msgspec
-from interwhen.testing.server import Head, Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Head, Send, reply
 
 TAGS = {"<think>": 1, "</think>": 2, "<|end|>": 3}
 TEXTS = {number: tag for tag, number in TAGS.items()}

@@ -1,64 +1,64 @@
 """Only type-checked (mypy strict), never run: the public API as a user writes it."""
 
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
 import interwhen
+import interwhen.clients
+import interwhen.toolkit
 from interwhen import (
     Abstained,
-    CheckSettled,
-    CheckStarted,
     Claim,
     Delta,
-    Event,
     Failed,
-    Finished,
     Fork,
-    FrontierMoved,
-    Model,
     Monitor,
     Pass,
-    Remedied,
     Result,
     Retracted,
     Sampling,
     Segment,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
     Unknown,
     Unverified,
     Verdict,
     Verified,
-    Verifier,
     Violation,
+)
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
     ViolationFound,
 )
 from interwhen.models import (
     Capabilities,
     Completion,
     IteratorStream,
-    MeteredModel,
-    Prompt,
+    Model,
     ReplayModel,
     Request,
     Stream,
     Usage,
     load_recordings,
 )
-from interwhen.policy import Admission, MadeCall, Situation, Talk, admit, read_policy
+from interwhen.policy import MadeCall, Situation, Talk, admit, read_policy
 from interwhen.precompute import (
     Context,
-    Item,
     Kind,
     Nothing,
     Payload,
     Precomputer,
     Proposal,
-    Served,
+    Savings,
     Step,
     StepContext,
     open_store,
@@ -66,7 +66,6 @@ from interwhen.precompute import (
 from interwhen.strategies import Exercise, Question, Solution, Strategy, StrategyContext, attempt, load_strategy
 from interwhen.testing import (
     LabelledTrace,
-    Score,
     ScriptedModel,
     Turn,
     assert_trial,
@@ -75,7 +74,7 @@ from interwhen.testing import (
     try_monitor,
     try_monitor_sync,
 )
-from interwhen.toolkit import solving
+from interwhen.toolkit import Verifier, solving
 from interwhen.toolkit.quantities import convert, read_number, read_unit
 from interwhen.toolkit.quotes import quotes
 
@@ -136,7 +135,7 @@ monitors = [
         level="explain",
         phase="answer",
         unproven="closed",
-        on_error=interwhen.Retry(2, then="open"),
+        on_error=interwhen.remedies.Retry(2, then="open"),
         required=False,
     ),
     Monitor(name="own", verifier=OwnVerifier(), extractor=dates, remedy=interwhen.Feedback("rewind")),
@@ -167,7 +166,6 @@ class OwnModel:
 own: Model = OwnModel()
 scripted: Model = ScriptedModel(["text"])
 replay: Model = ReplayModel(load_recordings("run.jsonl"), speed=2.0)
-metered: Model = MeteredModel(replay, 1000)
 
 
 def show(event: Event) -> str:
@@ -218,7 +216,7 @@ async def supervise() -> str:
     messages = [interwhen.Message("user", "Hi")]
     async with interwhen.run(scripted, messages, budgets=interwhen.Budgets(seconds=3.0)) as third:
         seconds: float = (await third.drain()).timing.total
-        blocked_loop: tuple[interwhen.journal.BlockedLoop, ...] = third.result.timing.blocked_loop
+        blocked_loop: float = sum(one.seconds for one in third.result.timing.blocked_loop)
     async with (
         interwhen.Workers(threads=2, processes=1, memory=None, blocked_loop_after=None) as workers,
         interwhen.run(own, "prompt", monitors=monitors, workers=workers) as shared,
@@ -228,8 +226,8 @@ async def supervise() -> str:
 
 
 def solve() -> interwhen.Verdict:
-    left: float = interwhen.time_left()
-    with interwhen.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
+    left: float = interwhen.toolkit.time_left()
+    with interwhen.toolkit.on_cancel(lambda: None), solving.problem(seconds=left, memory_mb=100) as found:
         found.require("yes", True)
         return found.follows(True)
 
@@ -241,7 +239,6 @@ def supervise_sync() -> str:
     return judge(run.result)
 
 
-extractor: interwhen.toolkit.Extractor = dates
 parser: Callable[[Segment], Iterator[DateClaim]] = dates
 
 
@@ -250,7 +247,7 @@ def wrapped() -> list[object]:
 
     plain: openai.OpenAI = interwhen.wrap(openai.OpenAI(), monitors=["arithmetic"], reading="gate")
     asynchronous: openai.AsyncOpenAI = interwhen.wrap(openai.AsyncOpenAI(), ["arithmetic"])
-    found = interwhen.supervision_info(plain) or interwhen.supervision_info(asynchronous)
+    found = interwhen.clients.supervision_info(plain) or interwhen.clients.supervision_info(asynchronous)
     if found is not None and found.result is not None:
         return [found.result.status, found.start, found.lead, found.verdicts, found.violations, found.retracted]
     return []
@@ -266,27 +263,22 @@ async def by_hand(path: str) -> int:
 
 
 async def journalled() -> str:
-    journal = interwhen.Journal("run.journal", fsync=True, close_seconds=0.5)
+    journal = interwhen.journal.Journal("run.journal", fsync=True, close_seconds=0.5)
     async with interwhen.run(own, "prompt", monitors=monitors, journal=journal) as run:
         result: Result = await run.drain()
     async with interwhen.resume("run.journal", model=own, monitors=monitors) as again:
-        state: interwhen.journal.JournalState | None = (await again.drain()).journal
-    found: interwhen.journal.Replay = interwhen.replay("run.journal")
-    others: interwhen.journal.Recheck = await interwhen.recheck("run.journal", ["arithmetic"])
-    first: interwhen.journal.RecheckFinding = others.findings[0]
-    left: int = interwhen.read_journal("run.journal").left_out
+        state: interwhen.results.JournalState | None = (await again.drain()).journal
+    found = interwhen.replay("run.journal")
+    others = await interwhen.recheck("run.journal", ["arithmetic"])
+    first = others.findings[0]
+    left: int = interwhen.journal.read_journal("run.journal").left_out
     ended = found.result.status if found.result is not None else "not over"
     return ended + result.text + first.violation.why + str(left) + (state.incomplete if state is not None else "")
 
 
-def journalled_sync() -> Result:
-    with interwhen.resume_sync("run.journal", model="local", monitors=["arithmetic"]) as run:
-        return run.drain()
-
-
 async def trial(monitor: Monitor) -> list[str]:
     trace = LabelledTrace(name="a", turns=(Turn(prompt="q", text="1 May"),), label="right")
-    total: Score = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], on_trial=print))
+    total = score(try_monitor_sync(monitor, [trace, *read_traces("traces.jsonl")], on_trial=print))
     total = assert_trial("arithmetic", [trace], recall=0.9, false_interrupts=0.0)
     shares = [total.recall.low, total.recall.value or 0.0, total.check_ms.p99]
     return [f"{one.found[0].why} {shares}" async for one in try_monitor(monitor, [trace], seed=3) if one.is_flagged]
@@ -313,12 +305,10 @@ class Shouting:
         return Proposal(payload=Payload(text.upper())) if text else Nothing("it is empty")
 
 
-def serve_none(items: Sequence[Item], model: Model, prompt: Prompt) -> Served:
-    return Served(model, prompt, tuple(item.id for item in items[:0]))
-
-
 async def ahead_of_time(model: Model) -> Result:
-    pre = Precomputer(open_store("store.db"), model, ["arithmetic"], producers=[Shouting()], serving=serve_none)
+    store = open_store("store.db")
+    savings = Savings(store, limit=1000)
+    pre = Precomputer(store, model, ["arithmetic"], producers=[Shouting()], serving=savings)
     ref = await pre.add("book", {"one": "text"}, kinds=["answers"])
     async with pre.idle(), interwhen.run(model, "Q", context=ref) as run:
         return await run.drain()
@@ -350,5 +340,5 @@ def written_policies(folder: Path) -> tuple[str, ...]:
     state = policy.learn({}, MadeCall("get_order", {"id": "A"}, {"status": "open"}))
     situation = Situation("cancel", {"id": "A"}, state, talk=Talk(("Yes.",), told=True))
     broken = [judged.rule.id for judged in policy.judge(situation) if isinstance(judged.verdict, Violation)]
-    admission: Admission = admit(policy)
+    admission = admit(policy)
     return (*broken, *admission.admitted, *admission.coverage.without)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from interwhen import FeedbackTemplate, Message, Violation
+from interwhen import Message, Violation
+from interwhen.remedies import FeedbackTemplate
 from interwhen.strategies import Judgement, Question, Solution, StrategyContext, Trace
 
 ASK = "Work it out again from the start, and give the whole solution."

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from interwhen import Auto, Delivery, Level, Lines, Monitor, Pass, Remedy, ToolCalls, Verdict, verifier
+from interwhen import Auto, Lines, Monitor, Pass, ToolCalls, Verdict, verifier
+from interwhen.remedies import Remedy
+from interwhen.toolkit import Delivery, Level
 
 from .countdown import read_countdown
 from .maze import read_maze

@@ -47,7 +47,8 @@ class SupervisedCall(msgspec.Struct, frozen=True, kw_only=True):
     result: Result | None
     """The result; ``None`` if the call ended before its run began."""
     events: tuple[Event, ...] = ()
-    """The events of the call, without those for text. Only calls inside :func:`interwhen.watching` have them."""
+    """The events of the call, without those for text. Only calls inside :func:`interwhen.integrations.watching` have
+    them."""
 
     @property
     def label(self) -> str:

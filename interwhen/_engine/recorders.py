@@ -302,8 +302,8 @@ def open_recorder(
     """Return the recorder of a run; ``None`` if its journal is already finished.
 
     *settings* say where the journal is. *past* is the run to resume, if any; its journal is continued. The other
-    parameters are written to the header of a new journal. Raises :class:`~interwhen.JournalError` if the file cannot be
-    opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
+    parameters are written to the header of a new journal. Raises :class:`~interwhen.journal.JournalError` if the file
+    cannot be opened, and :class:`~interwhen.UsageError` if a setting of the run cannot be written to it.
     """
     if past is None:
         return _first(settings, core, model, prompt, sampling, offline, prompt_findings)

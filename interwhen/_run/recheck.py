@@ -60,8 +60,8 @@ def replay(journal: str | os.PathLike[str] | Journal) -> Replay:
     """Rebuild the recorded run from *journal* (a path or a :class:`Journal`), and compute its result again.
 
     No model, verifier or extractor runs. The replay of a run that has not ended has no result. Raises
-    :class:`~interwhen.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if this
-    version builds another trace from its facts.
+    :class:`~interwhen.journal.JournalError` if the journal cannot be read, is redacted or contradicts itself, or if
+    this version builds another trace from its facts.
     """
     found = read_sealed(journal)
     past = rebuild(found, recorded_monitors(found.header, found.path))
@@ -94,9 +94,9 @@ async def recheck(
 
     The monitors only observe, and no model runs, so a fork finds only what its local parser finds. Violations that
     overlap text that a remedy inserted are left out. *on_progress* gets an estimate of the number of checked
-    characters, and the number of all characters. Raises :class:`~interwhen.JournalError` as :func:`replay` does, and
-    :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off while there are
-    monitors.
+    characters, and the number of all characters. Raises :class:`~interwhen.journal.JournalError` as :func:`replay`
+    does, and :class:`~interwhen.UsageError` if a monitor cannot be loaded, or if supervision is switched off while
+    there are monitors.
     """
     chosen = monitors_given(several_specs(monitors))
     acting = {monitor.name for monitor in chosen.monitors if monitor.delivery != "observe"}
@@ -155,8 +155,8 @@ async def check_again(
     gets the number of checks that have ended, and an estimate of their total.
 
     Returns the recorded result, and a :class:`RepeatedCheck` for each check that had passed. A claim that only a fork
-    finds does not pass again. Raises :class:`~interwhen.JournalError` or :class:`UsageError` if the record or the
-    monitors cannot be used, or if supervision is switched off while there are monitors, and :class:`OSError` if the
+    finds does not pass again. Raises :class:`~interwhen.journal.JournalError` or :class:`UsageError` if the record or
+    the monitors cannot be used, or if supervision is switched off while there are monitors, and :class:`OSError` if the
     file cannot be opened.
     """
     result, chunks, asked, begins = _recorded(path, prompt)
@@ -249,7 +249,7 @@ async def check_claim_again(path: str | os.PathLike[str], monitor: str, key: str
     *path* is the journal, *monitor* the name of the monitor that found the claim, and *key* and *span* identify the
     claim. *span* has the offsets of the trace at that time, so the text may have been cut later. Raises
     :class:`UsageError` if the monitor cannot be made from the journal, if the claim is not found again, or if
-    supervision is switched off. Raises :class:`~interwhen.JournalError` as :func:`replay` does.
+    supervision is switched off. Raises :class:`~interwhen.journal.JournalError` as :func:`replay` does.
     """
     found = read_journal(path)
     refuse_redacted(found)

@@ -102,10 +102,10 @@ def run(model: Model | str, prompt: str | Sequence[Message | Mapping[str, Any]],
     that are not text, and the id of the call. Both run in a thread, and their exceptions are only logged. With
     ``INTERWHEN_OFF=1`` in the environment no monitor runs, and no result is verified.
 
-    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.PluginError` for a name
-    that cannot be loaded. Entering the run raises :class:`~interwhen.toolkit.PromptRefused` if a prompt monitor refuses
-    the prompt, or fails and is closed, and :class:`~interwhen.JournalError` if the file for the journal is not empty or
-    cannot be written.
+    Raises :class:`~interwhen.UsageError` on arguments that cannot work, and :class:`~interwhen.registry.PluginError`
+    for a name that cannot be loaded. Entering the run raises :class:`~interwhen.clients.PromptRefused` if a prompt
+    monitor refuses the prompt, or fails and is closed, and :class:`~interwhen.journal.JournalError` if the file for the
+    journal is not empty or cannot be written.
     """
     require_known("the options of a run", options, tuple(RunKeywords.__annotations__))
     specs = several_specs(options.get("monitors", ()))
@@ -272,8 +272,6 @@ def run_sync(
 
 # Resuming a run from its journal after its process ended.
 
-__all__ = ["resume", "resume_sync"]
-
 
 def resume(
     journal: str | os.PathLike[str] | Journal,
@@ -297,9 +295,9 @@ def resume(
     names is opened, also its model, and gets no key; so trust only your own files. *workers*, *threads* and *processes*
     are the same as for :func:`~interwhen.run`.
 
-    Raises :class:`~interwhen.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or if they
-    or *model* are missing, and :class:`~interwhen.UsageError` if an argument cannot be loaded. Entering the run raises
-    :class:`~interwhen.JournalError` if the file cannot be continued.
+    Raises :class:`~interwhen.journal.JournalError` as :func:`replay` does, if *monitors* are not those of the run, or
+    if they or *model* are missing, and :class:`~interwhen.UsageError` if an argument cannot be loaded. Entering the run
+    raises :class:`~interwhen.journal.JournalError` if the file cannot be continued.
     """
     settings = journal if isinstance(journal, Journal) else Journal(journal)
     found = read_sealed(settings)
@@ -335,14 +333,6 @@ def resume(
         owns_model=not isinstance(model, Model),
         past=past,
     )
-
-
-def resume_sync(journal: str | os.PathLike[str] | Journal, *, uvloop: bool = False, **options: Any) -> SyncRun:
-    """Return a run that continues the run of *journal*, for synchronous code.
-
-    *options* and errors are the same as for :func:`resume`, and *uvloop* is the same as for :func:`run_sync`.
-    """
-    return SyncRun(resume(journal, **options), uvloop=uvloop)
 
 
 def _watchers(found: Journaled, monitors: Iterable[MonitorSpec] | None, *, trust: bool) -> tuple[Monitor, ...]:

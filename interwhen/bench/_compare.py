@@ -12,26 +12,23 @@ from typing import Annotated
 import msgspec
 from cyclopts import Parameter
 
-from interwhen import Model, Sampling, UsageError, Workers, load_model
+from interwhen import Sampling, UsageError, Workers
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import WorkerPool
+from interwhen._types.models import Model
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, check_files, command_of
 from interwhen.bench._report import Chart, Report, Row, Series, Table
 from interwhen.bench._statistics import Estimate, estimate, mcnemar
 from interwhen.bench._task_files import SHIPPED
 from interwhen.cli._supervise import closing
-from interwhen.registry import Api
-from interwhen.strategies import (
-    Exercise,
-    Outcome,
-    Strategy,
-    attempt,
-    load_exercises,
-    load_strategies,
-)
+from interwhen.registry import Api, load_model
+from interwhen.strategies import Exercise, Strategy, attempt
+from interwhen.strategies._attempts import load_exercises
+from interwhen.strategies._catalog import load_strategies
 from interwhen.strategies._shared_samples import SharedModel
-from interwhen.testing import Rate
+from interwhen.strategies._strategy import Outcome
+from interwhen.testing._scores import Rate
 
 Arm = tuple[int, str]
 """A budget and the name of a strategy."""

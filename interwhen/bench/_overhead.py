@@ -17,26 +17,26 @@ from cyclopts import Parameter
 
 from interwhen import (
     Claim,
-    EveryChars,
     Lines,
     Monitor,
     Paragraphs,
     Pass,
     Segment,
     Sentences,
-    Stop,
-    Trigger,
     Verdict,
     Violation,
     run,
     verifier,
 )
+from interwhen._types.remedies import Stop
+from interwhen._types.triggers import EveryChars, Trigger
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import TransportName, memory_of, open_transport, pinned
 from interwhen.bench._report import Chart, Report, Series, Table, lines
 from interwhen.bench._statistics import Estimate, estimate, growth_exponent
-from interwhen.models import CompletionsModel, HttpRequest, Request, Transport
+from interwhen.models import CompletionsModel, Request
+from interwhen.models._transport import HttpRequest, Transport
 from interwhen.testing._paced_server import SentLog, paced_server
 from interwhen.testing._scores import percentile
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal
 import anyio
 from cyclopts import Parameter
 
-from interwhen import ModelError, Monitor, UsageError
+from interwhen import Monitor, UsageError
+from interwhen._types.errors import ModelError
 from interwhen._types.vetting import Above, Amount, Count, Positive, vetted
 from interwhen.bench._experiment import Experiment, check_files, command_of, say
 from interwhen.bench._processes import TransportName

@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 import anyio
 import httpx2
 
-from interwhen import Failed, Model, Sampling, UsageError, load_model
+from interwhen import Failed, Sampling, UsageError
+from interwhen._types.models import Model
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations
 from interwhen.bench._report import Report, Row, Table
@@ -21,7 +22,7 @@ from interwhen.cli._supervise import closing
 from interwhen.models import open_local
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers import prefixes as producer
-from interwhen.registry import Api
+from interwhen.registry import Api, load_model
 
 Arm = Literal["cold", "warm"]
 _ARMS: tuple[Arm, ...] = ("cold", "warm")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from interwhen import UsageError
-from interwhen.models import Transport
+from interwhen.models._transport import Transport
 
 TransportName = Literal["httpx2", "fast"]
 

@@ -15,16 +15,11 @@ import anyio
 import msgspec
 
 from interwhen import (
-    CheckSettled,
     Claim,
     Delta,
-    EveryChars,
     Fork,
-    FunctionVerifier,
-    Judged,
     Lines,
     Message,
-    Model,
     Monitor,
     Paragraphs,
     Pass,
@@ -32,18 +27,21 @@ from interwhen import (
     Sampling,
     Segment,
     Sentences,
-    StreamEnded,
-    Trigger,
     Unknown,
     UsageError,
     Verdict,
-    load_model,
     run,
     verifier,
 )
+from interwhen._types.events import CheckSettled, StreamEnded
+from interwhen._types.models import Model
+from interwhen._types.triggers import EveryChars, Trigger
+from interwhen._types.verdicts import Judged
+from interwhen._types.verifiers import FunctionVerifier
 from interwhen.bench._processes import TransportName, open_transport, pinned
-from interwhen.models import Completion, CompletionsModel, ModelWrapper, RecordingModel, Request, load_recordings
-from interwhen.registry import Api
+from interwhen.models import Completion, CompletionsModel, RecordingModel, Request, load_recordings
+from interwhen.models._wrapper import ModelWrapper
+from interwhen.registry import Api, load_model
 from interwhen.testing._paced_server import paced_server
 from interwhen.testing._trials import Stopwatch
 

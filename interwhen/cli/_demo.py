@@ -20,7 +20,9 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from interwhen import Abstained, Budgets, Event, Failed, Message, Model, Result, Sampling, UsageError, run
+from interwhen import Abstained, Budgets, Failed, Message, Result, Sampling, UsageError, run
+from interwhen._types.events import Event
+from interwhen._types.models import Model
 from interwhen._types.results import Label, Status
 from interwhen.cli import _exits
 from interwhen.cli._flags import ModelFlags
@@ -39,7 +41,8 @@ from interwhen.cli._text import (
     visible,
 )
 from interwhen.cli._view import Viewer, ViewState, apply, render
-from interwhen.models import Chunk, GuardedStream, ModelWrapper, Request, Stream
+from interwhen.models import Chunk, GuardedStream, Request, Stream
+from interwhen.models._wrapper import ModelWrapper
 from interwhen.registry import load_monitor
 
 # The three runs of ``interwhen demo``.

@@ -20,13 +20,13 @@ from rich.console import Console
 from rich.text import Text
 
 import interwhen
-from interwhen import JournalError, ModelError, UsageError
-from interwhen._types.errors import without_user
+from interwhen import UsageError
+from interwhen._types.errors import JournalError, ModelError, without_user
 from interwhen._types.extensions import OnProgress
 from interwhen.cli import _exits
 from interwhen.cli._progress import ProgressLine
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
-from interwhen.journal import JournalSettings
+from interwhen.journal._directory import JournalSettings
 from interwhen.models._questions import Diagnosis, Mark, ProbeFinding, check_contract, probe
 
 _KINDS: dict[Mark, LineKind] = {
@@ -216,7 +216,7 @@ def _ends(files: list[tuple[float, int, Path]]) -> ProbeFinding:
         if now - changed < _STILL_WRITTEN:
             continue
         try:
-            found = interwhen.read_journal(path)
+            found = interwhen.journal.read_journal(path)
         except JournalError:
             damaged += 1
             continue

@@ -11,8 +11,9 @@ from cyclopts import Parameter
 from interwhen._types.errors import UsageError
 from interwhen.cli._progress import each, is_quiet
 from interwhen.cli._text import console_for
-from interwhen.training import Format, export_journals
+from interwhen.training import export_journals
 from interwhen.training._decontamination import SIZE, read_texts
+from interwhen.training._export import Format
 
 
 def export(

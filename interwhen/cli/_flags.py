@@ -11,9 +11,10 @@ from urllib.parse import urlsplit, urlunsplit
 import msgspec
 from cyclopts import Group, Parameter
 
-from interwhen import Budgets, Model, Sampling, UsageError
+from interwhen import Budgets, Sampling, UsageError
 from interwhen._types.errors import DECODE_ERRORS
 from interwhen._types.extensions import ContextOpener, Ready
+from interwhen._types.models import Model
 from interwhen._types.vetting import Count, require
 from interwhen.journal import ModelReference
 from interwhen.models import Prompt

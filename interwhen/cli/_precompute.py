@@ -21,7 +21,7 @@ from interwhen.cli._progress import ProgressLine
 from interwhen.cli._supervise import closing, run_to_end, show_run
 from interwhen.cli._text import as_json, joined, stdout_console, visible
 from interwhen.cli._view import viewer_for
-from interwhen.precompute import ContextPiece, Kind, Slice, Store, _contexts, load_producers
+from interwhen.precompute import Kind, Store, _contexts
 from interwhen.precompute._access import PLACE, is_missing, open_context, open_place, read_text
 from interwhen.precompute._contexts import (
     ContextRecord,
@@ -38,7 +38,8 @@ from interwhen.precompute._contexts import (
 from interwhen.precompute._documents import OVERLAP, PIECE, pieces_of
 from interwhen.precompute._gate import GateRecord, GateRule
 from interwhen.precompute._items import ItemId
-from interwhen.precompute._precomputer import Precomputer
+from interwhen.precompute._precomputer import Precomputer, Slice
+from interwhen.precompute._producer import ContextPiece, load_producers
 from interwhen.precompute._questions import read_questions, with_questions
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute._usage import note_questions

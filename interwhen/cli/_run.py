@@ -9,15 +9,19 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from interwhen import Journal, Model, Phase, UsageError, read_journal
+from interwhen import UsageError
 from interwhen._run.run import resume as resume_run
 from interwhen._run.run import run as start
+from interwhen._types.models import Model
+from interwhen._types.segments import Phase
 from interwhen.cli import _exits
 from interwhen.cli._flags import BudgetFlags, ContextFlags, ModelFlags, SamplingFlags, read_prompt
 from interwhen.cli._supervise import closing, resume_hint, run_to_end, show_run
 from interwhen.cli._text import stdout_console
 from interwhen.cli._view import viewer_for
+from interwhen.journal._rebuilt_run import read_journal
 from interwhen.journal._records import is_writable
+from interwhen.journal._settings import Journal
 from interwhen.registry import load_monitors
 
 _MODEL, _SAMPLING, _BUDGETS, _CONTEXT = ModelFlags(), SamplingFlags(), BudgetFlags(), ContextFlags()

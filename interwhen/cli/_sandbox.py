@@ -10,7 +10,8 @@ from rich.text import Text
 from interwhen.cli import _exits
 from interwhen.cli._progress import each
 from interwhen.cli._text import STYLES, LineKind, as_json, one_line, signs_for, stdout_console, table
-from interwhen.sandbox import Guarantees, MontySandbox, ProcessSandbox
+from interwhen.sandbox import MontySandbox, ProcessSandbox
+from interwhen.sandbox._sandbox import Guarantees
 
 
 def show_guarantees(*, json: bool) -> int:

@@ -11,7 +11,8 @@ from multiprocessing.connection import Connection
 
 import msgspec
 
-from interwhen import PluginError, registry
+from interwhen import registry
+from interwhen._types.errors import PluginError
 
 # In a process of its own, because a module may wait for ever, or end its process.
 

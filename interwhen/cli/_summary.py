@@ -7,18 +7,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interwhen import (
-    Abstained,
-    Certificate,
-    Failed,
-    Result,
-    Scope,
-    Unverified,
-    Verified,
-    ViolationRecord,
-)
+from interwhen import Abstained, Failed, Result, Unverified, Verified
+from interwhen._types.results import Certificate, UnverifiedReason, ViolationRecord
+from interwhen._types.verdicts import Scope
 from interwhen.cli._text import STYLES, Signs, one_line, table
-from interwhen.toolkit import UnverifiedReason
 
 _REASONS = 12
 """How many reasons and violations are listed; there can be one for each line."""

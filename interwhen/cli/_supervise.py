@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from interwhen import Model, Result, Run
+from interwhen import Result, Run
+from interwhen._types.models import Model
 from interwhen.cli import _exits
 from interwhen.cli._text import print_error
 from interwhen.cli._view import Viewer

@@ -9,12 +9,13 @@ import msgspec
 from cyclopts import Parameter
 from rich.text import Text
 
-from interwhen import Certificate, JournalError, UsageError, Verified, read_journal
-from interwhen._types.errors import DECODE_ERRORS
-from interwhen._types.results import Result
+from interwhen import UsageError, Verified
+from interwhen._types.errors import DECODE_ERRORS, JournalError
+from interwhen._types.results import Certificate, Result
 from interwhen.cli import _exits
 from interwhen.cli._text import STYLES, as_json, one_line, stdout_console
 from interwhen.journal._files import MAGIC
+from interwhen.journal._rebuilt_run import read_journal
 from interwhen.journal._signatures import Verification, verify
 
 _EXITS = {"signed": _exits.OK, "unsigned": _exits.OK, "mismatch": _exits.BROKEN, "undecided": 3}

@@ -17,31 +17,23 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from interwhen import (
-    Cancelled,
-    CheckRecord,
+from interwhen import Delta, Pass, Result, Retracted, Span, Violation
+from interwhen._types.events import (
     CheckSettled,
     CheckStarted,
-    Delta,
     Event,
     Finished,
     FrontierMoved,
-    Judged,
-    Pass,
-    Phase,
     Remedied,
-    Result,
-    Retracted,
-    Span,
     StreamBroken,
     StreamEnded,
     StreamStarted,
-    Violation,
     ViolationFound,
-    ViolationRecord,
 )
 from interwhen._types.models import Origin
-from interwhen._types.verdicts import Outcome
+from interwhen._types.results import CheckRecord, ViolationRecord
+from interwhen._types.segments import Phase
+from interwhen._types.verdicts import Cancelled, Judged, Outcome
 from interwhen.cli._summary import summary
 from interwhen.cli._text import (
     AHEAD,

@@ -5,28 +5,25 @@ presents the caller's server as a `Model`, and the codecs convert events of the 
 `_openai_*.py` files know the SDK. Why: docs/decisions/wrapping-calls.md.
 """
 
-from interwhen._engine.callbacks import SupervisedCall, WatchedCalls
-from interwhen._types.monitors import Reading
+from typing import TYPE_CHECKING
+
+from interwhen._engine.callbacks import SupervisedCall
+from interwhen._types import lazy_names
 from interwhen._types.prompts import PromptRefused
 from interwhen.clients._call_record import CallRecord
-from interwhen.clients._calls import Settings
-from interwhen.clients._chat_codec import Part, SupervisionInfo, supervision_info
+from interwhen.clients._chat_codec import SupervisionInfo, supervision_info
 from interwhen.clients._demotion import Demotion
-from interwhen.clients._guard import Refused, guard
-from interwhen.clients._wrap import wrap
+from interwhen.clients._guard import Refused
 
 __all__ = [
     "CallRecord",
     "Demotion",
-    "Part",
     "PromptRefused",
-    "Reading",
     "Refused",
-    "Settings",
     "SupervisedCall",
     "SupervisionInfo",
-    "WatchedCalls",
-    "guard",
     "supervision_info",
-    "wrap",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    __getattr__ = lazy_names(__name__)

@@ -158,7 +158,7 @@ class CallRecord(msgspec.Struct, frozen=True, kw_only=True):
     milliseconds: float = 0.0
     """The time of the whole call."""
     timing: Timing = Timing()
-    """Where that time went, in seconds; see :class:`~interwhen.Timing`."""
+    """Where that time went, in seconds; see :class:`~interwhen.results.Timing`."""
     prompt_sha256: str = ""
     text_sha256: str = ""
     """The hash of the returned text. This and the hash of the prompt are empty for a call without a result."""

@@ -90,7 +90,7 @@ Send = Callable[["FinalRequestOptions"], Awaitable[httpx2.Response]]
 
 
 class SdkBody:
-    """Makes *response*, which the SDK opened, usable as an :class:`~interwhen.models.HttpResponse`."""
+    """Makes *response*, which the SDK opened, usable as an `HttpResponse`."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code

@@ -129,7 +129,7 @@ class _SampleStream(StreamWrapper):
 
 
 class CallSampler(ModelWrapper):
-    """A :class:`~interwhen.Model` that sends the request of *call*, with the temperature of each sample."""
+    """A :class:`~interwhen.models.Model` that sends the request of *call*, with the temperature of each sample."""
 
     # If the caller gave a seed, the request has the seed of the sample. After `show`, streams put their chunks into the
     # buffer that the reader sees; before, the chunks are dropped.

@@ -384,8 +384,8 @@ async def supervise(
     """Send *call* over *transport*, supervised with *settings*. Return when the server has accepted it.
 
     *endpoint* has what earlier calls have learned about the model, and *origin* the id of the call. Raises
-    :class:`~interwhen.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if a
-    prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
+    :class:`~interwhen.models.ModelError` if the server refuses the call or cannot be reached, :class:`PromptRefused` if
+    a prompt monitor refuses it, :class:`Unsupported` if it cannot be supervised, and :class:`~interwhen.UsageError` if
     its prepared context does not exist.
     """
     monitors = settings.deliveries(structured=call.is_structured)

@@ -130,7 +130,7 @@ _PIECE = 1 << 16
 
 
 class KnownResponse:
-    """An :class:`~interwhen.models.HttpResponse` whose whole *body* is in memory. Its status is 200."""
+    """An `HttpResponse` whose whole *body* is in memory. Its status is 200."""
 
     status = 200
 
@@ -244,7 +244,7 @@ class CallTransport(Protocol):
     """Sends the requests of one call. The transport determines address, keys, retries and timeouts.
 
     *place* names the path, by default that of the call. If a request fails, a method raises
-    :class:`~interwhen.ModelError`, whose ``retryable`` says whether the run may try again.
+    :class:`~interwhen.models.ModelError`, whose ``retryable`` says whether the run may try again.
     """
 
     @property
@@ -255,22 +255,22 @@ class CallTransport(Protocol):
     async def open(self, body: dict[str, Any], place: Place = "call") -> HttpResponse:
         """Send *body* to the path *place*, and return the open response.
 
-        Its body is usually an event stream, or a whole answer in JSON. Raises :class:`~interwhen.ModelError` if the
-        server refuses the request.
+        Its body is usually an event stream, or a whole answer in JSON. Raises :class:`~interwhen.models.ModelError` if
+        the server refuses the request.
         """
         ...
 
     async def ask(self, body: dict[str, Any], place: Place = "call") -> bytes:
         """Send *body* to the path *place*, and return the whole body of the response.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses the request.
+        Raises :class:`~interwhen.models.ModelError` if the server refuses the request.
         """
         ...
 
     async def get(self, facts: Facts) -> bytes:
         """Send a GET request for the path *facts*, such as ``models`` or ``slots``; return the body of the response.
 
-        Raises :class:`~interwhen.ModelError` if the request fails or the server refuses it.
+        Raises :class:`~interwhen.models.ModelError` if the request fails or the server refuses it.
         """
         ...
 
@@ -343,7 +343,7 @@ class _Ahead(NamedTuple):
 
 
 class CallModel:
-    """A :class:`~interwhen.Model` for one call. It sends the caller's request; to resume, it adds the kept text.
+    """A :class:`~interwhen.models.Model` for one call. It sends the caller's request; to resume, it adds the kept text.
 
     *buffer* gets the chunks of its streams, and *endpoint* has what is known about the model. *resume* is how a chat
     continues kept text, and *probe* whether the server may be probed for that.

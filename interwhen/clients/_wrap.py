@@ -20,7 +20,7 @@ def wrap(client: ClientT, monitors: Iterable[MonitorSpec] = (), **options: Any) 
     The new client has the methods and types of *client*, and shares its connections (except that the supervised calls
     of an ``OpenAI`` with the SDK's default HTTP client have their own). It supervises the calls of
     ``chat.completions``, ``completions`` and ``responses`` (``create``, ``stream``, ``parse``), including those of
-    ``client.beta``. All other calls pass through. *options* are the fields of :class:`~interwhen.clients.Settings`; a
+    ``client.beta``. All other calls pass through. *options* are the fields of `Settings`; a
     single call overrides them with ``interwhen={...}``. Chunks and responses of supervised calls carry
     :class:`~interwhen.clients.SupervisionInfo` as ``.interwhen``.
 

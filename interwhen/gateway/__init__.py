@@ -5,24 +5,25 @@
 with `ApiApp` in `_app.py`. Why: docs/decisions/gateway.md.
 """
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from interwhen._types import lazy_names
 
 if TYPE_CHECKING:
     from interwhen.gateway._app import make_app
-    from interwhen.gateway._config import Config, schema
-    from interwhen.gateway._gateway import Gateway
+    from interwhen.gateway._config import Config
 
-__all__ = ["Config", "Gateway", "make_app", "schema"]
+__all__ = [
+    "Config",
+    "make_app",
+]
 
-# The command `serve` lives in this package, and must say which extra is missing where starlette is not installed.
-_LAZY = {"Config": "_config", "Gateway": "_gateway", "make_app": "_app", "schema": "_config"}
-
-
-def __getattr__(name: str) -> object:
-    home = _LAZY.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    # The command `serve` lives in this package, and must say which extra is missing where starlette is not installed.
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "interwhen.gateway._app": ("make_app",),
+            "interwhen.gateway._config": ("Config",),
+        },
+    )

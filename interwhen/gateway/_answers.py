@@ -16,9 +16,9 @@ from interwhen._types.errors import ModelError, UnknownContext
 from interwhen._types.events import Event, Remedied, Retracted, StreamBroken, ViolationFound
 from interwhen._types.ledger import ContextUse, Ledger
 from interwhen._types.results import Result
-from interwhen.clients import Part, SupervisionInfo
+from interwhen.clients import SupervisionInfo
 from interwhen.clients._calls import Api, ApiCall, read_call
-from interwhen.clients._chat_codec import info_of_all
+from interwhen.clients._chat_codec import Part, info_of_all
 from interwhen.clients._supervision import Supervised, supervise, whole
 from interwhen.gateway._config import Detail
 from interwhen.gateway._contexts import unknown_context

@@ -19,9 +19,8 @@ from interwhen._run.run import Workers
 from interwhen._types.errors import PluginError, UsageError
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.monitors import Reading
-from interwhen.clients import Settings
 from interwhen.clients._audit import open_audit
-from interwhen.clients._calls import Api, load_catalog
+from interwhen.clients._calls import Api, Settings, load_catalog
 from interwhen.clients._demotion import Demotion
 from interwhen.clients._named_context import NamedContext
 from interwhen.gateway._config import Config, Detail, ModelRule

@@ -11,7 +11,8 @@ import anyio
 
 from interwhen._engine.callbacks import WatchedCalls, watching
 from interwhen._types.errors import UsageError, name_value
-from interwhen.clients import SupervisedCall, wrap
+from interwhen.clients import SupervisedCall
+from interwhen.clients._wrap import wrap
 from interwhen.registry import MonitorSpec
 
 _CLOSE_SECONDS = 10.0

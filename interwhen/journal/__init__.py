@@ -7,20 +7,16 @@ happened in a run, `_scribe.py` makes them while a core works, `_timeline_reader
 Start with `read_journal`. Why: docs/decisions/journal.md.
 """
 
-import importlib
-import typing
+from typing import TYPE_CHECKING
 
-from interwhen._types.ledger import BlockedLoop, ResumeCost, SkippedEvent, WireReport
-from interwhen._types.results import Insertion, JournalState, Status
-from interwhen.journal._evidence import flaws
-from interwhen.journal._files import Clerk, JournalFile, JournalStore, Writing
-from interwhen.journal._rebuilt_run import Journaled, read_journal
+from interwhen._types import lazy_names
+from interwhen._types.errors import JournalError
+from interwhen.journal._files import JournalStore
+from interwhen.journal._rebuilt_run import read_journal
 from interwhen.journal._settings import Journal, ModelReference
 
-if typing.TYPE_CHECKING:
-    from interwhen.journal._directory import JournalDirectory, JournalSettings
-    from interwhen.journal._reports import Recheck, RecheckFinding, Replay
-    from interwhen.journal._signatures import Verification, verify
+if TYPE_CHECKING:
+    from interwhen.journal._signatures import verify
     from interwhen.journal._timeline import (
         CheckTimes,
         ForkTimes,
@@ -31,79 +27,46 @@ if typing.TYPE_CHECKING:
         TextCut,
         TextShown,
         TextWritten,
-        Timeline,
-        TimelineEvent,
     )
     from interwhen.journal._timeline_reader import TimelineReader, timeline
 
 __all__ = [
-    "BlockedLoop",
     "CheckTimes",
-    "Clerk",
     "ForkTimes",
     "FrontierStep",
     "Incident",
-    "Insertion",
     "Journal",
-    "JournalDirectory",
-    "JournalFile",
-    "JournalSettings",
-    "JournalState",
+    "JournalError",
     "JournalStore",
-    "Journaled",
     "ModelReference",
-    "Recheck",
-    "RecheckFinding",
     "RemedyTimes",
-    "Replay",
     "RequestTimes",
-    "ResumeCost",
-    "SkippedEvent",
-    "Status",
     "TextCut",
     "TextShown",
     "TextWritten",
-    "Timeline",
-    "TimelineEvent",
     "TimelineReader",
-    "Verification",
-    "WireReport",
-    "Writing",
-    "flaws",
     "read_journal",
     "timeline",
     "verify",
 ]
 
-# A run that writes a journal does not pay for the code that reads timelines, nor for that of directories.
-_LATER = {
-    **dict.fromkeys(("Recheck", "RecheckFinding", "Replay"), "interwhen.journal._reports"),
-    **dict.fromkeys(
-        (
-            "CheckTimes",
-            "ForkTimes",
-            "FrontierStep",
-            "Incident",
-            "RemedyTimes",
-            "RequestTimes",
-            "TextCut",
-            "TextShown",
-            "TextWritten",
-            "Timeline",
-            "TimelineEvent",
-        ),
-        "interwhen.journal._timeline",
-    ),
-    **dict.fromkeys(("Verification", "verify"), "interwhen.journal._signatures"),
-    **dict.fromkeys(("JournalDirectory", "JournalSettings"), "interwhen.journal._directory"),
-    **dict.fromkeys(("TimelineReader", "timeline"), "interwhen.journal._timeline_reader"),
-}
-
-
-def __getattr__(name: str) -> object:
-    module = _LATER.get(name)
-    if module is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(module), name)
-    globals()[name] = value  # this function is not called again for it
-    return value
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    # A run that writes a journal does not pay for the code that reads timelines.
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "interwhen.journal._signatures": ("verify",),
+            "interwhen.journal._timeline": (
+                "CheckTimes",
+                "ForkTimes",
+                "FrontierStep",
+                "Incident",
+                "RemedyTimes",
+                "RequestTimes",
+                "TextCut",
+                "TextShown",
+                "TextWritten",
+            ),
+            "interwhen.journal._timeline_reader": ("TimelineReader", "timeline"),
+        },
+    )

@@ -237,7 +237,7 @@ class JournalStore(Protocol):
         """Return the file of the journal *name*: a new one (*keep* is 0), or an existing one to append to.
 
         For an existing one, keep its first *keep* bytes, and cut off the rest; *found* is its size when it was read.
-        May raise :class:`~interwhen.JournalError`.
+        May raise :class:`~interwhen.journal.JournalError`.
         """
         ...
 

@@ -178,10 +178,10 @@ def refusing_contradictions(path: str) -> Iterator[None]:
 def read_journal(journal: str | os.PathLike[str] | Journal) -> Journaled:
     """Return the contents of *journal* (a path or a :class:`Journal`), up to the first incomplete or damaged record.
 
-    A verdict or a result without its seal counts as incomplete. Raises :class:`~interwhen.JournalError` if it cannot be
-    read, is not a journal, has a schema or a record that this version does not know, or has no complete header; and if
-    it was changed: a seal, a signature, a hash or the certificate contradicts the records, or a verdict is for other
-    text.
+    A verdict or a result without its seal counts as incomplete. Raises :class:`~interwhen.journal.JournalError` if it
+    cannot be read, is not a journal, has a schema or a record that this version does not know, or has no complete
+    header; and if it was changed: a seal, a signature, a hash or the certificate contradicts the records, or a verdict
+    is for other text.
     """
     found = read_sealed(journal)
     if not found.header.redacted:
@@ -258,7 +258,7 @@ def refuse_redacted(found: Journaled) -> None:
         raise JournalError(
             found.path,
             "it must hold the text to be replayed, resumed or checked again, and it is redacted: use "
-            'interwhen.timeline to see what it holds, or record with text = "full"',
+            'interwhen.journal.timeline to see what it holds, or record with text = "full"',
         )
 
 

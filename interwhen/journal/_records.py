@@ -189,7 +189,7 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     """The prompt tokens of these forks; the next field has those of them that were cached."""
     fork_cached_tokens: int = 0
     first_token: float | None = None
-    """This and the next three fields are those of :class:`~interwhen.Timing` with the same names."""
+    """This and the next three fields are those of :class:`~interwhen.results.Timing` with the same names."""
     largest_gap: float = 0.0
     paused: float = 0.0
     close_latency: tuple[float, ...] = ()
@@ -198,14 +198,14 @@ class SpentRecord(msgspec.Struct, frozen=True, array_like=True, tag="spent"):
     wire: WireReport | None = None
     """``None`` if there was nothing to report."""
     wasted: int = 0
-    """As :attr:`~interwhen.Ledger.wasted_tokens`."""
+    """As :attr:`~interwhen.results.Ledger.wasted_tokens`."""
     behind: Usage | None = None
     """The server's token counts, if they arrived after the end of the run in the same read."""
     resumes: tuple[tuple[int, float | None], ...] = ()
     """For each request that continued kept text: its number, and the seconds until its first text (``None``: none has
     arrived)."""
     probe_tokens: int = 0
-    """As :attr:`~interwhen.Ledger.probe_tokens`."""
+    """As :attr:`~interwhen.results.Ledger.probe_tokens`."""
 
 
 class EndRecord(msgspec.Struct, frozen=True, array_like=True, tag="ending"):

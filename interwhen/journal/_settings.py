@@ -16,7 +16,7 @@ from interwhen.journal._signatures import Signer
 
 
 class ModelReference(msgspec.Struct, frozen=True):
-    """Stores the arguments for :func:`interwhen.load_model`, to open the model again, except for ``api_key``."""
+    """Stores the arguments for :func:`~interwhen.registry.load_model`, except ``api_key``."""
 
     spec: str
     name: str | None = None

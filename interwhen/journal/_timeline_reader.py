@@ -44,8 +44,8 @@ T = TypeVar("T")
 def timeline(journal: str | os.PathLike[str] | Journal) -> Timeline:
     """Return the timeline of the run in *journal* (a path or a :class:`Journal`).
 
-    No model, verifier or extractor runs. Raises :class:`~interwhen.JournalError` if the journal cannot be read, has no
-    complete header, contradicts itself, or needs another version of interwhen.
+    No model, verifier or extractor runs. Raises :class:`~interwhen.journal.JournalError` if the journal cannot be read,
+    has no complete header, contradicts itself, or needs another version of interwhen.
     """
     found = read_sealed(journal)
     with refusing_contradictions(found.path):
@@ -187,8 +187,8 @@ class TimelineReader:
     def feed(self, data: bytes) -> None:
         """Read *data*, the next bytes of the file. They may end anywhere, also inside a record.
 
-        Raises :class:`~interwhen.JournalError` if they are not those of a journal that this version knows. The timeline
-        then ends at ``offset``, before the record that cannot be read, and later calls raise the same error.
+        Raises :class:`~interwhen.journal.JournalError` if they are not those of a journal that this version knows. The
+        timeline then ends at ``offset``, before the record that cannot be read, and later calls raise the same error.
         """
         if self._failure:
             raise JournalError(self.path, self._failure)

@@ -54,7 +54,7 @@ _MOST_WITHOUT_BODY = 1 << 18
 
 
 class FastResponse:
-    """A response that arrives on a connection; see :class:`~interwhen.models.HttpResponse`.
+    """A response that arrives on a connection; see `HttpResponse`.
 
     *name* names the server in errors, and *line* is the connection that the response controls.
     """
@@ -527,7 +527,7 @@ class FastTransport:
     """A transport with one connection per open stream, for asyncio and uvloop.
 
     *ssl_context* replaces the default TLS context, which uses the trust store of the system. With *trust_env*, requests
-    to a server for which the environment names a proxy use :class:`~interwhen.models.Httpx2Transport`. Each event loop
+    to a server for which the environment names a proxy use `Httpx2Transport`. Each event loop
     has its own connections, so one transport can serve the loops of several threads.
     """
 
@@ -541,7 +541,7 @@ class FastTransport:
     async def send(self, request: HttpRequest, *, connect_timeout: float | None) -> HttpResponse:
         """Send *request*, and return the response when its head has arrived.
 
-        Raises the errors of :meth:`interwhen.models.Transport.send`, :class:`StreamClosed` if the transport is closed
+        Raises the errors of `Transport.send`, :class:`StreamClosed` if the transport is closed
         while it waits for the head, and :class:`~interwhen.UsageError` outside asyncio.
         """
         place = _parse_url(request.url)

@@ -239,7 +239,7 @@ def _reason(exc: BaseException) -> str:
 
 
 class Httpx2Response:
-    """Makes *response*, which httpcore2 opened, an :class:`~interwhen.models.HttpResponse`.
+    """Makes *response*, which httpcore2 opened, an `HttpResponse`.
 
     *name* names the server in errors.
     """
@@ -317,7 +317,7 @@ class Httpx2Transport:
         """Send *request*, and return the response when its head has arrived.
 
         *connect_timeout* limits each step of connecting (TCP, TLS). Raises the errors of
-        :meth:`interwhen.models.Transport.send`.
+        `Transport.send`.
         """
         url = _ascii_url(request.url)
         headers = [(b"host", _host(request.url)), *request.header_fields()]

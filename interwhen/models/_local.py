@@ -113,8 +113,8 @@ class Slots:
     async def measure(self, context: int) -> PrefixRates | None:
         """Measure how fast the server reads tokens and restores states, for later forks, and return the rates.
 
-        *context* is the context length. ``None`` if no slot is free. Raises :class:`~interwhen.ModelError` if the
-        server fails.
+        *context* is the context length. ``None`` if no slot is free. Raises :class:`~interwhen.models.ModelError` if
+        the server fails.
         """
         slot = await self._free("")
         if slot is None:
@@ -203,8 +203,8 @@ class LocalModel:
     async def capabilities(self) -> Capabilities:
         """Return the capabilities. Starts the server if necessary, to ask for the context length.
 
-        Raises :class:`~interwhen.ModelError` if the server cannot start or has died, and :class:`~interwhen.UsageError`
-        if the model is closed.
+        Raises :class:`~interwhen.models.ModelError` if the server cannot start or has died, and
+        :class:`~interwhen.UsageError` if the model is closed.
         """
         return (await self._ready()).capabilities
 
@@ -227,8 +227,8 @@ class LocalModel:
     async def stream(self, request: Request) -> Stream:
         """Send *request* to the server of the model, and return the open stream. Starts the server if necessary.
 
-        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
-        closed.
+        Raises :class:`~interwhen.models.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the
+        model is closed.
         """
         running = await self._ready()
         try:
@@ -240,8 +240,8 @@ class LocalModel:
     async def complete(self, request: Request) -> Completion:
         """Send *request* and return its answer. Starts the server if necessary.
 
-        Raises :class:`~interwhen.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the model is
-        closed.
+        Raises :class:`~interwhen.models.ModelError` if the server fails, and :class:`~interwhen.UsageError` if the
+        model is closed.
         """
         running = await self._ready()
         try:
@@ -264,7 +264,7 @@ class LocalModel:
         """Save the state of the model after *request*, so that later forks can restore it.
 
         Starts the server if necessary. Nothing is saved without a shelf, or if the slot of *request* is busy or has
-        since served another fork. Raises :class:`~interwhen.ModelError` if the server fails.
+        since served another fork. Raises :class:`~interwhen.models.ModelError` if the server fails.
         """
         running = await self._ready()
         if running.slots is not None:
@@ -274,7 +274,8 @@ class LocalModel:
         """Measure how fast the server reads prompts and restores saved states, and return the rates.
 
         From then on, a fork with the route ``restored`` reads its prefix again where that is faster. ``None`` without a
-        shelf or a free slot. Starts the server if necessary. Raises :class:`~interwhen.ModelError` if the server fails.
+        shelf or a free slot. Starts the server if necessary. Raises :class:`~interwhen.models.ModelError` if the server
+        fails.
         """
         running = await self._ready()
         context = running.capabilities.context_tokens or TINY_CONTEXT

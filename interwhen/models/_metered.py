@@ -19,7 +19,7 @@ class MeteredModel(ModelWrapper):
     """Limits the tokens that *model* generates to *budget*, and counts the tokens of its requests.
 
     The ``max_tokens`` of each request is limited to the tokens that are left. If a server sends more, the stream ends
-    with the finish reason ``length``. If no token is left, a request raises :class:`~interwhen.models.OutOfTokens`.
+    with the finish reason ``length``. If no token is left, a request raises `OutOfTokens`.
     Forks can exceed the budget, if a server ignores their ``max_tokens`` or does not count their tokens. With
     *counts_prompts*, prompt tokens use up the budget, too, and can exceed it; those that a server does not count for a
     stream are estimated.

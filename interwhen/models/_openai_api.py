@@ -217,8 +217,8 @@ class OpenAICompatible:
     async def ask_beside(self, method: Literal["GET", "POST"], path: str, body: object = None) -> bytes:
         """Send *body* by *method* to *path* and return the answer.
 
-        *path* is relative to the base URL without its ``/v1``. Raises :class:`~interwhen.ModelError` if the request
-        fails.
+        *path* is relative to the base URL without its ``/v1``. Raises :class:`~interwhen.models.ModelError` if the
+        request fails.
         """
         url = f"{self._base_url.removesuffix('/v1')}/{path}"
         headers = {**self._headers, "content-type": "application/json", "accept": "application/json"}
@@ -427,7 +427,7 @@ class CompletionsModel(OpenAICompatible):
     async def stream(self, request: Request) -> TokenStream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached, and
+        Raises :class:`~interwhen.models.ModelError` if the server refuses it or cannot be reached, and
         :class:`~interwhen.UsageError` if it cannot be sent, such as a chat prompt without a template.
         """
         if not request.prefix:
@@ -569,7 +569,7 @@ class ChatModel(OpenAICompatible):
         """Send *request*, and return the open stream when the server has accepted the request.
 
         If there is kept text, ``stream.way`` says how it is continued. This may need other requests first. Raises
-        :class:`~interwhen.ModelError` if the server refuses a request or cannot be reached, and
+        :class:`~interwhen.models.ModelError` if the server refuses a request or cannot be reached, and
         :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         extra = self._extra(request)
@@ -745,8 +745,8 @@ class ChatModel(OpenAICompatible):
         """Send *request* and return its answer. Reasoning in a separate field is left out.
 
         If the kept text is continued by token ids, the answer is the raw text of the model; if not, it ends before the
-        first stop sequence of *request*. Raises :class:`~interwhen.ModelError` if the server refuses the request or
-        cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
+        first stop sequence of *request*. Raises :class:`~interwhen.models.ModelError` if the server refuses the request
+        or cannot be reached, and :class:`~interwhen.UsageError` if the option ``n`` is not 1.
         """
         way = await self._way(request) if request.prefix or request.side else None
         if way is not None and way.mode == "tokens":

@@ -85,8 +85,8 @@ async def measure_prefix_rates(
     """Measure the rates of the llama.cpp server behind *exchange*, in its slot *slot*, which must be free.
 
     *context* is the context length in tokens. The states are saved in *file*, in the server's folder for states. Raises
-    :class:`~interwhen.ModelError` if the server fails, such as one that saves no states, and if it did not need longer
-    for the long prompt than for the short one.
+    :class:`~interwhen.models.ModelError` if the server fails, such as one that saves no states, and if it did not need
+    longer for the long prompt than for the short one.
     """
     short = [await _probe(exchange, slot, _TEXT[: min(_SHORT, context // 4)], file, clock) for _ in range(_REPEATS)]
     long = [await _probe(exchange, slot, _TEXT[: min(_LONG, context // 2)], file, clock) for _ in range(_REPEATS)]

@@ -143,9 +143,9 @@ async def probe(
     """Find out what the endpoint at *base_url* can do with *model*, by about twenty requests.
 
     At most three of them ask for up to 1,200 tokens, to reach the answer of a model that reasons; the others are short.
-    If a request fails, this is a finding, and no :class:`~interwhen.ModelError` is raised. *api_key* defaults to the
-    environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL, or if the
-    key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the number of
+    If a request fails, this is a finding, and no :class:`~interwhen.models.ModelError` is raised. *api_key* defaults to
+    the environment variable ``OPENAI_API_KEY``. Raises :class:`~interwhen.UsageError` if *base_url* is not a URL, or if
+    the key cannot be sent in a header. A given *transport* is not closed. *on_progress* is called with the number of
     findings so far, and of all findings.
     """
     return await _diagnose(

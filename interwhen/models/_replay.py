@@ -70,7 +70,7 @@ def load_recordings(path: str | os.PathLike[str]) -> list[Recording]:
 
 
 class ReplayModel:
-    """A :class:`~interwhen.Model` that streams known text.
+    """A :class:`~interwhen.models.Model` that streams known text.
 
     *recordings* is a list or a function. From a list, each recording is used at most once: a request gets the first
     unused one with the same prefix, else the first unused one. A function returns the recording for each request.

@@ -34,7 +34,10 @@ Ids: TypeAlias = tuple[int, ...]
 
 
 class Tokenizer(Protocol):
-    """The tokenizer of one model of a server. Its methods raise :class:`~interwhen.ModelError` if a request fails."""
+    """The tokenizer of one model of a server.
+
+    Its methods raise :class:`~interwhen.models.ModelError` if a request fails.
+    """
 
     async def chat_ids(self, chat: Mapping[str, Any]) -> Ids:
         """Return the token ids of *chat*, up to the place where the answer begins."""
@@ -394,7 +397,7 @@ class TokenPrompts:
 
         *pieces* is the kept text, *side* the side text of a fork. *trail* is the trail of the previous stream; if it is
         missing or incomplete, the server tokenizes the kept text again. *tags_in_text* says that the server shows the
-        tags of reasoning as text. Raises :class:`~interwhen.ModelError` if a request to tokenize fails.
+        tags of reasoning as text. Raises :class:`~interwhen.models.ModelError` if a request to tokenize fails.
         """
         known = trail if trail is not None and trail.is_whole else TokenTrail(await self._tokenizer.chat_ids(chat))
         kept = known.kept(runs_of(pieces, tags_in_text=tags_in_text))

@@ -28,7 +28,7 @@ Place: TypeAlias = Literal["call", "completions", "/tokenize", "/apply-template"
 server, another one to ``/v1``."""
 
 Post: TypeAlias = Callable[[Body, Place], Awaitable[bytes]]
-"""A function that posts a body to a place, and returns the answer. It raises :class:`~interwhen.ModelError`."""
+"""A function that posts a body to a place, and returns the answer. It raises :class:`~interwhen.models.ModelError`."""
 
 _TEMPLATE = ("messages", "tools", "chat_template", "chat_template_kwargs", "mm_processor_kwargs")
 """The fields of a chat that its template reads."""

@@ -33,7 +33,7 @@ class GuardedStream:
     async def fetch(self) -> Sequence[Chunk]:
         """Wait for text and return it as chunks; empty at the end of the stream. A subclass implements this.
 
-        It raises :class:`~interwhen.ModelError` if the stream breaks.
+        It raises :class:`~interwhen.models.ModelError` if the stream breaks.
         """
         raise NotImplementedError
 

@@ -107,7 +107,7 @@ class HttpResponse(Protocol):
     async def receive(self) -> bytes:
         """Wait for bytes of the body and return them; empty at the end of the body.
 
-        Raises :class:`~interwhen.ModelError` if the connection breaks or the body is not valid HTTP, and
+        Raises :class:`~interwhen.models.ModelError` if the connection breaks or the body is not valid HTTP, and
         :class:`~interwhen.models.StreamClosed` as soon as another task calls :meth:`aclose`. There is no timeout. If
         the waiting task is cancelled, the connection closes.
         """

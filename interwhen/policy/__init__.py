@@ -7,31 +7,28 @@
 Why: docs/decisions/policies.md.
 """
 
-from interwhen.policy._admission import Admission, Coverage, Covered, MutantTally, admit
+from typing import TYPE_CHECKING
+
+from interwhen._types import lazy_names
+from interwhen.policy._admission import admit
 from interwhen.policy._files import read_database, read_policy
 from interwhen.policy._limits import name_fits
-from interwhen.policy._rules import AdmissionProblem, Example, Rule, RuleVerdict, WrittenPolicy
-from interwhen.policy._schemas import MadeCall, Schema, Situation, Talk, Tool
+from interwhen.policy._rules import Rule, WrittenPolicy
+from interwhen.policy._schemas import MadeCall, Situation, Talk
 from interwhen.policy._state import State
 
 __all__ = [
-    "Admission",
-    "AdmissionProblem",
-    "Coverage",
-    "Covered",
-    "Example",
     "MadeCall",
-    "MutantTally",
     "Rule",
-    "RuleVerdict",
-    "Schema",
     "Situation",
     "State",
     "Talk",
-    "Tool",
     "WrittenPolicy",
     "admit",
     "name_fits",
     "read_database",
     "read_policy",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    __getattr__ = lazy_names(__name__)

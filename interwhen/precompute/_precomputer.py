@@ -154,10 +154,10 @@ class Precomputer:
     tokens for one context, in all its generations together. *step_tokens* is the token limit of a request for which its
     producer sets none. One slice of work may take *step_seconds*, and begins when no run has needed the model for
     *debounce* seconds. *serving* chooses the items that a run uses (default:
-    :class:`~interwhen.precompute.ServeReady`). If the prompt of a run lacks the text of the context, pieces that belong
+    `ServeReady`). If the prompt of a run lacks the text of the context, pieces that belong
     to its question are added, with at most *passages* characters (0: none). With *notes_questions*, the questions of
     runs are stored, for producers that prepare their answers. *least_coverage* and *workers* go to
-    :class:`~interwhen.precompute.Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
+    `Judge`. *tokenizer* is a name that becomes part of item keys. *fresh_seconds* is
     explained at :meth:`ready`. *clock* returns the time of creation of items, in seconds since 1970.
 
     Nothing starts automatically: work is done inside ``async with precomputer.idle()``, or by :meth:`work`. Raises
@@ -225,7 +225,7 @@ class Precomputer:
 
         If *pieces* is a text, it is cut by :func:`~interwhen.precompute.pieces_of`. A context of this name is replaced;
         items that do not depend on what changed stay current. *kinds* are the kinds of items to prepare (default: all
-        that the producers make). Raises :class:`~interwhen.precompute.StoreConflict` if *expect* is given and is not
+        that the producers make). Raises `StoreConflict` if *expect* is given and is not
         the latest generation in the store, :class:`UsageError` for an unknown kind or invalid pieces, and the errors of
         :meth:`refresh` after the context was stored.
         """
@@ -240,7 +240,7 @@ class Precomputer:
 
         *changes* maps the name of a piece to its new text, or to ``None`` to delete the piece; a new name adds a piece.
         A piece that *changes* names loses its lead. If the content changed, *ref* is outdated: use the new reference.
-        Raises :class:`~interwhen.precompute.StoreConflict` if another writer edits the context meanwhile,
+        Raises `StoreConflict` if another writer edits the context meanwhile,
         :class:`UsageError` if it does not exist or *changes* are invalid, and the errors of :meth:`refresh`.
         """
         generation, record = await self.in_store(lambda: read_context(self.store, ref.name))
@@ -379,8 +379,8 @@ class Precomputer:
 
         Of a text that is longer than *room* characters (default: about half of the model's context window), only
         passages that fit *question* are returned, under a heading; or the beginning, if none fits. Raises
-        :class:`UsageError` if *ref* is not current, and :class:`~interwhen.ModelError` if the model cannot be asked for
-        its capabilities.
+        :class:`UsageError` if *ref* is not current, and :class:`~interwhen.models.ModelError` if the model cannot be
+        asked for its capabilities.
         """
         window = (await self.model.capabilities()).context_tokens
         context = self._current(ref).context

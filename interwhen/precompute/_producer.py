@@ -144,7 +144,7 @@ class StepContext(Protocol):
     context: Context
     """The context without its pieces, which :meth:`read` returns."""
     model: Model
-    """The metered model. A request raises :class:`~interwhen.models.OutOfTokens` when the budget is spent, and is
+    """The metered model. A request raises `OutOfTokens` when the budget is spent, and is
     cancelled when a foreground run needs the model."""
 
     def read(self, piece: str) -> str:
@@ -254,8 +254,8 @@ def installed_producers() -> list[Plugin]:
 def load_producers(given: Sequence[ProducerSpec] | None) -> tuple[Producer, ...]:
     """Return the producers in *given* (names with options, or objects); for ``None``, all installed ones.
 
-    Raises :class:`~interwhen.PluginError` if a producer cannot be loaded, lacks the interface of one, or gets an
-    invalid option, and :class:`~interwhen.UsageError` if two have the same name or *given* cannot be read.
+    Raises :class:`~interwhen.registry.PluginError` if a producer cannot be loaded, lacks the interface of one, or gets
+    an invalid option, and :class:`~interwhen.UsageError` if two have the same name or *given* cannot be read.
     """
     require("producers", given, Sequence[Any] | None, "put a single one in a list")
     wanted: Sequence[ProducerSpec] = [each.name for each in producers()] if given is None else given

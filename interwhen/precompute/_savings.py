@@ -80,7 +80,7 @@ class _HalfPair:
 
 
 class Savings:
-    """A :class:`~interwhen.precompute.ServingPolicy` that measures which items save tokens, and stops using the others.
+    """A `ServingPolicy` that measures which items save tokens, and stops using the others.
 
     Each query tests one of the items that *serving* would use, if there are any. Report the result of each run with
     :meth:`note`. :meth:`settle` does the second runs of pairs, and :meth:`save` writes the measurements to *store*.

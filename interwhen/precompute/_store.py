@@ -336,7 +336,7 @@ class Store:
     def commit(self, name: str, data: bytes, *, expect: int) -> int:
         """Write *data* as the next generation of document *name*, and return its number.
 
-        Raises :class:`~interwhen.precompute.StoreConflict` unless the latest generation is *expect*.
+        Raises `StoreConflict` unless the latest generation is *expect*.
         """
         entry = seal(numbered(_folder(name), expect + 1), msgspec.msgpack.encode(_Entry(name, data)), self._key)
         if not self.shelf.follow(_folder(name), expect + 1, entry):

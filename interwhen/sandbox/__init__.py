@@ -5,6 +5,9 @@ ours and the program. `MontySandbox` (`_monty.py`) runs small functions and scri
 guarantees. Why: docs/decisions/sandboxes.md.
 """
 
+from typing import TYPE_CHECKING
+
+from interwhen._types import lazy_names
 from interwhen._types.errors import SandboxUnavailable
 from interwhen.sandbox._monty import MontySandbox
 from interwhen.sandbox._process import ProcessSandbox
@@ -13,16 +16,10 @@ from interwhen.sandbox._sandbox import (
     Command,
     Crashed,
     Denied,
-    Finding,
-    Guarantee,
-    Guarantees,
     Json,
     Limited,
-    LimitName,
     Limits,
     Outcome,
-    Program,
-    Record,
     Returned,
     Sandbox,
     Script,
@@ -33,20 +30,17 @@ __all__ = [
     "Command",
     "Crashed",
     "Denied",
-    "Finding",
-    "Guarantee",
-    "Guarantees",
     "Json",
-    "LimitName",
     "Limited",
     "Limits",
     "MontySandbox",
     "Outcome",
     "ProcessSandbox",
-    "Program",
-    "Record",
     "Returned",
     "Sandbox",
     "SandboxUnavailable",
     "Script",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    __getattr__ = lazy_names(__name__)

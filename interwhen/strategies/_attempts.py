@@ -61,7 +61,7 @@ async def attempt(
 
     If the budget is spent before there is an answer, the outcome is ``abstained``. If the server sends an error, or the
     model fails in a supervised run, it is ``failed``. Raises :class:`~interwhen.UsageError` for a *budget* below 1 or a
-    model that the strategy cannot use, and :class:`~interwhen.ModelError` if the model fails in another way.
+    model that the strategy cannot use, and :class:`~interwhen.models.ModelError` if the model fails in another way.
     """
     require("budget", budget, Positive, "give a number of tokens")
     meter = MeteredModel(model, budget, counts_prompts=counts_prompts)
@@ -153,9 +153,9 @@ def load_exercises(
 ) -> tuple[Exercise, ...]:
     """Return *count* exercises of the task that *spec* describes: ``name:option=value`` or ``module:factory``.
 
-    *shipped* are the factories of this package by name. Raises :class:`~interwhen.PluginError` if the task is missing
-    or broken, or if an option is wrong, and :class:`~interwhen.UsageError` if *count* is below 1, or the task has fewer
-    exercises, or two with the same name.
+    *shipped* are the factories of this package by name. Raises :class:`~interwhen.registry.PluginError` if the task is
+    missing or broken, or if an option is wrong, and :class:`~interwhen.UsageError` if *count* is below 1, or the task
+    has fewer exercises, or two with the same name.
     """
     require(f"task {spec!r}: the number of problems", count, Positive)
     made = make(TASKS, spec, shipped, count=count, seed=seed)

@@ -24,7 +24,7 @@ class Greedy:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer with the text that the model writes at temperature 0.
 
-        Raises :class:`~interwhen.ModelError` if the model fails.
+        Raises :class:`~interwhen.models.ModelError` if the model fails.
         """
         return Solution(trace=await context.write(question, context.greedy))
 
@@ -45,7 +45,7 @@ class BestOf:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw and judge samples, and answer with the best one, the earliest of equally good ones.
 
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample.
+        Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample.
         """
         return await best_sample(
             question, context, self.samples, lambda _number, _trace, found: self.until_verified and found.verified
@@ -58,8 +58,8 @@ async def best_sample(
     """Draw and judge at most *most* samples, as the budget allows, and return the one that the verifiers rate best.
 
     *judged* is called with the number of each sample (from 0), its trace and its judgement. If it returns true, no
-    further sample is drawn. Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later
-    failure ends the drawing.
+    further sample is drawn. Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample; a
+    later failure ends the drawing.
     """
     best: tuple[Trace, Judgement] | None = None
     longest = 0
@@ -96,7 +96,8 @@ class Vote:
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Draw samples, and return the one that :func:`elected` chooses.
 
-        Raises :class:`~interwhen.ModelError` if the model fails at the first sample; a later failure ends the drawing.
+        Raises :class:`~interwhen.models.ModelError` if the model fails at the first sample; a later failure ends the
+        drawing.
         """
         drawn: list[_Voter] = []
         while len(drawn) < self.samples:

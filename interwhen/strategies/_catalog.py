@@ -79,26 +79,14 @@ _REMOVED = {
     "step-beam": _COPY.format("step_beam", "StepBeam", "until-verified"),
 }
 """Strategies that were removed, and what to use instead."""
-_RATES = "call measure_prefix_rates() of a local model, and forks restore a saved prefix where that is faster"
-REMOVED_NAMES = {
-    "AdaptiveAllocator": _REMOVED["adaptive"],
-    "BudgetForcing": _REMOVED["budget-forcing"],
-    "ForkPlanner": _RATES,
-    "PlannedModel": _RATES,
-    "RemedyBeliefs": "use the remedy Auto, and set its order if you want another one",
-    "Revision": _REMOVED["revision"],
-    "StepSearch": _REMOVED["step-beam"],
-    "probe_rates": _RATES,
-}
-"""Names of :mod:`interwhen.strategies` that were removed, and what to use instead."""
 
 
 def load_strategy(spec: str) -> Strategy:
     """Return the strategy that *spec* describes: ``best-of-n``, ``best-of-n:n=4``, or ``module:factory``.
 
-    A module is imported. Raises :class:`~interwhen.PluginError` if the strategy is missing or broken, if an option is
-    unknown, or if the value of an option does not fit it. An error of interwhen that the factory raises is passed on,
-    such as a :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
+    A module is imported. Raises :class:`~interwhen.registry.PluginError` if the strategy is missing or broken, if an
+    option is unknown, or if the value of an option does not fit it. An error of interwhen that the factory raises is
+    passed on, such as a :class:`~interwhen.UsageError` for ``interrupt-auto:samples=0``.
     """
     spec = spec.strip()
     name = spec.partition(":")[0]

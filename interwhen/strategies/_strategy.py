@@ -58,8 +58,8 @@ class Question:
     def watchers(self, *, acting: bool) -> tuple[Monitor, ...]:
         """Return the monitors for one run. If *acting* is false, they only observe.
 
-        Raises :class:`~interwhen.PluginError` if a monitor cannot be loaded, and :class:`~interwhen.UsageError` if two
-        have the same name.
+        Raises :class:`~interwhen.registry.PluginError` if a monitor cannot be loaded, and
+        :class:`~interwhen.UsageError` if two have the same name.
         """
         specs = self.monitors(acting) if callable(self.monitors) else self.monitors
         monitors = load_monitors([_named(one) if isinstance(one, str) else one for one in specs])
@@ -121,8 +121,9 @@ class Strategy(Protocol):
     async def solve(self, question: Question, context: StrategyContext) -> Solution:
         """Answer *question* with the resources of *context*. When these are used up, return the best answer so far.
 
-        Use only the model, the judge and the random numbers of *context*. May raise :class:`~interwhen.ModelError`, and
-        :class:`~interwhen.UsageError` if the strategy cannot work with this model.
+        Use only the model, the judge and the random numbers of *context*. May raise
+        :class:`~interwhen.models.ModelError`, and :class:`~interwhen.UsageError` if the strategy cannot work with this
+        model.
         """
         ...
 
@@ -205,7 +206,7 @@ class StrategyContext:
     sampling: Sampling
     """The settings for samples; ``max_tokens`` limits one trace."""
     seed: int
-    """The seed of the question (see :func:`~interwhen.strategies.seed_of`)."""
+    """The seed of the question (see `seed_of`)."""
     workers: WorkerPool | None = None
     """The workers that run the checks; ``None``: each run starts its own."""
     tally: CheckCounts = field(default_factory=CheckCounts)
@@ -235,8 +236,8 @@ class StrategyContext:
         """Let the model write a trace for *question*, or continue *trace*, and return it.
 
         With *until*, stop after that text, unless only white space comes before it. ``sampling.max_tokens`` limits the
-        whole trace, but at least one new token is asked for. Raises :class:`~interwhen.ModelError` if the model fails,
-        or no token is left.
+        whole trace, but at least one new token is asked for. Raises :class:`~interwhen.models.ModelError` if the model
+        fails, or no token is left.
         """
         begun = trace or Trace()
         most = sampling.max_tokens
@@ -246,7 +247,7 @@ class StrategyContext:
     async def sample(self, question: Question, number: int) -> Trace | None:
         """Draw the sample of *question* with the number *number* (from 0), and return it.
 
-        If the model fails, number 0 raises the :class:`~interwhen.ModelError`; a later number logs a warning and
+        If the model fails, number 0 raises the :class:`~interwhen.models.ModelError`; a later number logs a warning and
         returns ``None``.
         """
         try:
@@ -318,8 +319,8 @@ async def judge(
 ) -> Judgement:
     """Let the monitors of *question* judge *trace*. They only observe, and *model* answers their forks.
 
-    With *partial*, monitors with the trigger ``Answer`` are left out. Raises :class:`~interwhen.PluginError` or
-    :class:`~interwhen.UsageError` if the monitors cannot be loaded.
+    With *partial*, monitors with the trigger ``Answer`` are left out. Raises :class:`~interwhen.registry.PluginError`
+    or :class:`~interwhen.UsageError` if the monitors cannot be loaded.
     """
     monitors = question.watchers(acting=False)
     if partial:

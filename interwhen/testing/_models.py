@@ -51,7 +51,7 @@ def cut_into(text: str, size: int = 1) -> list[str]:
 
 
 class ScriptedModel:
-    """A :class:`~interwhen.Model` for tests, which sends prepared text.
+    """A :class:`~interwhen.models.Model` for tests, which sends prepared text.
 
     *script* is a list of replies, one for each request, of which the last one repeats; or a function that returns the
     steps for a request. A reply is a list of steps, or a string, which is sent in chunks of *size* characters. *forks*
@@ -100,8 +100,8 @@ class ScriptedModel:
         """Answer a fork with the text that *forks* returns, after the delay.
 
         The fork is recorded in ``fork_requests``, even if it fails. Each word of the text counts as one token, and so
-        does the whole prompt. Raises :class:`~interwhen.ModelError` if the model has no *forks*, and the exceptions of
-        *forks*.
+        does the whole prompt. Raises :class:`~interwhen.models.ModelError` if the model has no *forks*, and the
+        exceptions of *forks*.
         """
         self.fork_requests.append(request)
         await anyio.sleep(self._delay)

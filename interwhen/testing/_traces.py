@@ -106,7 +106,7 @@ def read_traces(path: str | os.PathLike[str], format: str | None = None) -> Iter
 
     Raises :class:`~interwhen.UsageError` at the call if the file does not exist, or is a folder without a *format*. The
     iteration raises :class:`~interwhen.UsageError` for a file that cannot be read or an invalid line, and
-    :class:`~interwhen.PluginError` for a reader that is not installed or fails. An error of
+    :class:`~interwhen.registry.PluginError` for a reader that is not installed or fails. An error of
     interwhen that the reader raises is passed on. Without *format*, blank lines are skipped.
     """
     where = Path(path)

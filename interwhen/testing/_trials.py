@@ -241,7 +241,7 @@ async def try_monitor(
     """Run *monitor* over *traces*, and yield the result of each, in order.
 
     *seed* selects the sizes of the chunks. *model* answers the forks of the monitor; without *model*, forks fail.
-    Raises :class:`~interwhen.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded,
+    Raises :class:`~interwhen.registry.PluginError` or :class:`~interwhen.UsageError` if the monitor cannot be loaded,
     :class:`~interwhen.UsageError` if supervision is switched off, and the errors of *traces*. Errors in the code of the
     monitor are part of the results.
     """

@@ -159,17 +159,7 @@ def _with(function: Callable[..., Any], prepared: Any) -> Callable[..., Any]:
     return lambda *given: function(*given, prepared)
 
 
-__all__ = [
-    "BAITS",
-    "Bait",
-    "Growth",
-    "assert_linear",
-    "assert_quick",
-    "count_steps",
-    "cpu_seconds",
-    "measure",
-    "read_and_check",
-]
+__all__ = ["BAITS", "Bait", "assert_linear", "assert_quick"]
 
 
 @dataclass(frozen=True, slots=True)

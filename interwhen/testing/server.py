@@ -27,9 +27,8 @@ from anyio.streams.tls import TLSListener
 
 from interwhen._types.errors import ConnectError, StreamClosed
 from interwhen.models._transport import HttpRequest
-from interwhen.testing._server_faults import FAULTS, STORY, Fault, fault, faulty
+from interwhen.testing._server_faults import FAULTS, fault, faulty
 from interwhen.testing._server_script import (
-    Api,
     Deaf,
     Disconnect,
     Forever,
@@ -43,14 +42,9 @@ from interwhen.testing._server_script import (
     Sleep,
     Stall,
     Step,
-    chunk,
-    counts,
-    data,
-    delta,
     events,
     in_turn,
     reply,
-    rest_of,
     tool_call,
 )
 
@@ -58,7 +52,7 @@ from interwhen.testing._server_script import (
 
 
 class ScriptedTransport(ScriptedEndpoint):
-    """A :class:`~interwhen.models.Transport` that plays a script in this process.
+    """A `Transport` that plays a script in this process.
 
     It waits only for steps of the script, so that an hour of stalls takes milliseconds on a virtual clock::
 
@@ -93,7 +87,7 @@ class ScriptedTransport(ScriptedEndpoint):
 
 
 class ScriptedResponse:
-    """A response of a :class:`ScriptedTransport`; it has the methods of :class:`~interwhen.models.HttpResponse`."""
+    """A response of a :class:`ScriptedTransport`; it has the methods of `HttpResponse`."""
 
     def __init__(self, transport: ScriptedTransport, request: ReceivedRequest, steps: Iterator[Step]) -> None:
         self._transport = transport
@@ -200,32 +194,21 @@ class ScriptedResponse:
 
 __all__ = [
     "FAULTS",
-    "STORY",
-    "Api",
     "Deaf",
     "Disconnect",
-    "Fault",
     "Forever",
     "Head",
-    "ReceivedRequest",
     "Reset",
-    "Script",
     "ScriptedServer",
     "ScriptedTransport",
     "Send",
     "SendRaw",
     "Sleep",
     "Stall",
-    "Step",
-    "chunk",
-    "counts",
-    "data",
-    "delta",
     "events",
     "fault",
     "faulty",
     "reply",
-    "rest_of",
     "tool_call",
 ]
 

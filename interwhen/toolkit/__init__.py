@@ -1,37 +1,42 @@
 """Helpers for authors of verifiers: text normalization, exact quantities, matches as claims, solving with Z3.
 
-Each module has an `__all__`: `normalization`, `quantities`, `quotes`, `solving` (extra `z3`), and `tool_calls`. The
-names below are mainly for type annotations; most verifiers need only the names in `interwhen` itself.
+Its modules are `quantities`, `quotes`, `solving` (extra `z3`), and `tool_calls`. Of the names below, most are types
+for annotations; a small verifier needs only the names in `interwhen` itself.
 """
 
+from typing import TYPE_CHECKING
+
+from interwhen._types import lazy_names
 from interwhen._types.errors import MissingExtraError
-from interwhen._types.monitors import Extractor, Parser, Recognizer
-from interwhen._types.prompts import PromptFinding, PromptMonitor, PromptRefused, PromptText
-from interwhen._types.results import PromptRecord, UnverifiedReason
-from interwhen._types.segments import CallFormat, Offset, WrittenCalls
-from interwhen._types.verdicts import OnError, Outcome
-from interwhen._types.verifiers import Worker
+from interwhen._types.monitors import Delivery, Recognizer
+from interwhen._types.prompts import PromptFinding, PromptMonitor, PromptText
+from interwhen._types.segments import Mention
+from interwhen._types.triggers import PhaseFilter
+from interwhen._types.verdicts import Level, Scope
+from interwhen._types.verifiers import FunctionVerifier, Verifier, Worker, on_cancel, time_left
 from interwhen.registry import safe_from_data
-from interwhen.toolkit.normalization import Normalized, normalize
+from interwhen.toolkit._normalization import Normalized, normalize
 
 __all__ = [
-    "CallFormat",
-    "Extractor",
+    "Delivery",
+    "FunctionVerifier",
+    "Level",
+    "Mention",
     "MissingExtraError",
     "Normalized",
-    "Offset",
-    "OnError",
-    "Outcome",
-    "Parser",
+    "PhaseFilter",
     "PromptFinding",
     "PromptMonitor",
-    "PromptRecord",
-    "PromptRefused",
     "PromptText",
     "Recognizer",
-    "UnverifiedReason",
+    "Scope",
+    "Verifier",
     "Worker",
-    "WrittenCalls",
     "normalize",
+    "on_cancel",
     "safe_from_data",
+    "time_left",
 ]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    __getattr__ = lazy_names(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Literal, NamedTuple, TypeAlias
 
-__all__ = ["Dimension", "Unit", "convert", "read_number", "read_unit", "write_number"]
+__all__ = ["convert", "read_number", "read_unit", "write_number"]
 
 _MOST_DIGITS = 40
 _NUMBER = re.compile(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from interwhen._types.segments import Segment, Span
 
-__all__ = ["Quote", "quotes"]
+__all__ = ["quotes"]
 
 
 @dataclass(frozen=True, slots=True)

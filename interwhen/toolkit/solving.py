@@ -21,7 +21,7 @@ try:
 except ImportError as missing:
     raise MissingExtraError("interwhen.toolkit.solving", "z3") from missing
 
-__all__ = ["Problem", "problem", "z3_text"]
+__all__ = ["problem", "z3_text"]
 
 _SHARE = 0.9
 """The share of the remaining time that Z3 may use. The rest is for reporting the verdict before the deadline."""

@@ -4,6 +4,14 @@
 leaves out rows that overlap with test data, and `export_journals` in `_export.py` writes them.
 """
 
-from interwhen.training._export import FORMATS, Exported, Format, export_journals
+from typing import TYPE_CHECKING
 
-__all__ = ["FORMATS", "Exported", "Format", "export_journals"]
+from interwhen._types import lazy_names
+from interwhen.training._export import export_journals
+
+__all__ = [
+    "export_journals",
+]
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of this module
+    __getattr__ = lazy_names(__name__)

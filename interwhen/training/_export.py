@@ -56,7 +56,7 @@ def export_journals(
     traces with a line that was refuted and not corrected; with *keep_refuted*, such a line is kept and marked as
     ``refuted``. All rows are in memory before the file is written.
 
-    Raises :class:`~interwhen.JournalError` for a redacted journal or a file that this version cannot read, and
+    Raises :class:`~interwhen.journal.JournalError` for a redacted journal or a file that this version cannot read, and
     :class:`UsageError` for an unknown format, *keep_refuted* with another format than ``tpt`` and ``messages``, an
     *overlap* below 1, if there are no journals, if *to* is one of them, or if the file cannot be written.
     """

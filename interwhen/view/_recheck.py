@@ -17,9 +17,9 @@ from interwhen._types.errors import UsageError
 from interwhen._types.models import Chunk
 from interwhen._types.monitors import Monitor
 from interwhen._types.results import CheckRecord
-from interwhen.journal import Journaled, read_journal
+from interwhen.journal import read_journal
 from interwhen.journal._compact_form import MonitorData, row_of, to_json
-from interwhen.journal._rebuilt_run import refusing_contradictions
+from interwhen.journal._rebuilt_run import Journaled, refusing_contradictions
 from interwhen.journal._timeline import CheckTimes, TextCut, TextWritten, Timeline
 from interwhen.journal._timeline_reader import retold
 from interwhen.view._runs import RunRow
@@ -31,8 +31,8 @@ async def recheck_form(path: Path, chosen: Chosen, title: str) -> bytes:
 
     *title* is what the page calls these monitors. Text, cuts, requests and their times are those of the record. The
     monitors only observe, and no model runs: an extraction by a fork ends as an error, unless its local parser answers.
-    Raises :class:`~interwhen.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if it is
-    redacted, if the time of the monitors is spent, or if supervision is switched off.
+    Raises :class:`~interwhen.journal.JournalError` if the journal cannot be read, and :class:`~interwhen.UsageError` if
+    it is redacted, if the time of the monitors is spent, or if supervision is switched off.
     """
     found = read_journal(path)
     watchers, until = watch_until(chosen, found.size)

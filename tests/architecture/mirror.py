@@ -1,6 +1,6 @@
 """The modules of the framework, who imports whom, and which test belongs to which module.
 
-``python -m tests.architecture.mirror`` prints the modules without a test of their name, and what tests reach for.
+``python -m tests.architecture.mirror`` prints the modules without a test of their name.
 """
 
 from __future__ import annotations
@@ -102,26 +102,7 @@ def named_tests(module: Module) -> list[Path]:
     ]
 
 
-def reaches(path: Path) -> set[str]:
-    own = set(path.relative_to(TESTS).parts[:-1])
-    found = set()
-    for name in imported(path):
-        first, *rest = name.split(".")
-        private = next((at for at, part in enumerate(rest) if part.startswith("_")), None)
-        if first != "interwhen" or private is None:
-            continue
-        folders = {part.strip("_") for part in rest[: private + (rest[private].strip("_") in own)]}
-        if not folders & own and not (len(rest) == 1 and not own):
-            found.add(name)
-    # `from interwhen._engine import run` imports the package too, but uses the module.
-    return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
-
-
 if __name__ == "__main__":
     for each in modules().values():
         if not each.is_package and not named_tests(each):
             print(each.name, "<-", *sorted(importers()[each.name]))
-    print("--- reaching")
-    for each_path in sorted(TESTS.rglob("*.py")):
-        if reaching := reaches(each_path):
-            print(each_path.relative_to(TESTS), *sorted(reaching))

@@ -1,15 +1,20 @@
-"""Tests mirror the source: the test of a module is found by its name, and stays within its package."""
+"""Tests mirror the source: the test of a module is found by its name."""
 
 from __future__ import annotations
 
 import pytest
-from tests.architecture.mirror import TESTS, importers, modules, named_tests, reaches
+from tests.architecture.mirror import importers, modules, named_tests
+from tests.architecture.public_api import promised
 
 # They read the source, which is not there beside an installed wheel.
 pytestmark = pytest.mark.source
 
 PARTS = {
     # A module, or a package with all that is in it: the module whose tests run it, and why it has none of its own.
+    "interwhen.events": ("interwhen._types.results", "promises names that are tested where they are defined"),
+    "interwhen.remedies": ("interwhen._types.remedies", "promises names that are tested where they are defined"),
+    "interwhen.results": ("interwhen._types.results", "promises names that are tested where they are defined"),
+    "interwhen.triggers": ("interwhen._types.triggers", "promises names that are tested where they are defined"),
     "interwhen._core.messages": ("interwhen._core.machine", "records: what goes into the machine and comes out"),
     "interwhen._engine.recorders": ("interwhen.journal._writer", "fills the columns that the writer takes"),
     "interwhen._engine.resumed_runs": ("interwhen.journal._rebuilt_run", "resumes the run that is rebuilt"),
@@ -114,74 +119,10 @@ def test_untested_single_importer_modules_stay_few():
     single = [
         name
         for name, module in modules().items()
-        if not module.is_package and len(importers()[name]) == 1 and not named_tests(module)
+        if not module.is_package
+        and len(importers()[name]) == 1
+        and not named_tests(module)
+        # Users import what a facade promises.
+        and not promised(module.path)
     ]
     assert len(single) <= MOST_WITH_ONE_IMPORTER, sorted(single)
-
-
-REACHES = {
-    # A test, or a folder of tests: the private modules of other packages that it may import, and why.
-    "first_events.py": ("interwhen.gateway._monitor_choice", "gives a gateway monitors that are no plug-ins"),
-    "gateway/restarts.py": ("interwhen.testing._paced_server", "the server behind the gateways that it restarts"),
-    "resealed.py": ("interwhen", "changes the records of journals, for the tests of what reads them"),
-    "bench/test_overhead.py": ("interwhen.testing._paced_server", "the server that the benchmark measures"),
-    "bench/test_streams.py": ("interwhen.testing._trials", "the stopwatch of the benchmark reads a clock of the test"),
-    "cli/test_doctor.py": ("interwhen.models", "the command prints what the probe and the contract find"),
-    "clients/test_known_fields.py": ("interwhen.models._chunks", "what one reads and the other must not overlook"),
-    "clients/test_openai_client_loop_thread.py": (
-        "interwhen._engine.loop_thread",
-        "its loop runs in a thread for all clients",
-    ),
-    "conftest.py": ("interwhen", "on a busy machine what is being closed has more time"),
-    "contracts": ("interwhen.models", "records servers, and plays the records to the adapters"),
-    "engine/test_jobs_failing_checks.py": (
-        "interwhen._types.verifiers",
-        "a check is given its deadline as by a worker",
-    ),
-    "fuzz": ("interwhen.models", "fuzzes the readers themselves"),
-    "gateway/test_deployment_files.py": ("interwhen.cli._serve", "the options that deployment files pass to it"),
-    "gateway/test_gateway_switch.py": ("interwhen._engine", "the switch is the engine's"),
-    "hostile": ("interwhen", "measures and feeds each reader of foreign text, whatever its package"),
-    "integrations/ray": ("interwhen", "gives an actor what the engine gives to a pool"),
-    "integrations/test_caught_mistakes.py": ("interwhen.models._local", "a real model, whose mistake is caught"),
-    "journal/test_files.py": ("interwhen._core.messages", "what a journal records are the facts of the core"),
-    "journal/test_compact_form.py": ("interwhen._core.messages", "tells a core the facts of a long run"),
-    "journal/test_tape.py": ("interwhen._core.transcript", "the tape records a transcript"),
-    "view/page_types.py": ("interwhen", "the types of the page are those of the structs, whose they are"),
-    "cli/test_view_command.py": ("interwhen.view._runs", "the command shows the runs that are listed there"),
-    "cli/test_recheck.py": ("interwhen.journal._settings", "makes the journal of a call"),
-    "journal/test_writer.py": (
-        "interwhen._engine.recorders",
-        "the recorder of a run fills the columns that the clerk takes",
-    ),
-    "local": ("interwhen", "a real model: what is private is its process"),
-    "precompute/producers/test_prefixes.py": ("interwhen.testing._models", "a stream with other usage"),
-    "precompute/test_cli.py": ("interwhen.cli._flags", "a model in place of the one that is named"),
-    "benchmarks": ("interwhen", "measures parts of the framework that users do not call"),
-    "command_line.py": ("interwhen.cli", "commands of our own end as those of users do"),
-    "simulation": ("interwhen", "plants defects in the inside of core, engine and journal"),
-    "strategies/test_calls.py": ("interwhen._types.strategies", "the Protocol that clients and the gateway know"),
-    "toolkit/test_solving.py": ("interwhen._types.verifiers", "a check is given its deadline as by a worker"),
-    "view/page_speed.py": ("interwhen.journal._files", "a journal grows by whole records"),
-    "view/test_": ("interwhen.journal", "a journal grows while a page reads it, and its records are counted"),
-    "view/test_page_": ("interwhen._run.consent", "the user of the page names the monitors"),
-    "view/test_recheck.py": ("interwhen._run.consent", "the user of the page names the monitors"),
-    "vllm": ("interwhen.models", "a real server: its contract, and what it sends to the adapters"),
-    "vllm/test_prefixes.py": ("interwhen.bench._prefixes", "the benchmark reads a real server's counters"),
-}
-
-
-def _allowed(test: str, name: str) -> list[str]:
-    return [
-        row
-        for row, (prefix, _) in REACHES.items()
-        if test.startswith(row) and (name == prefix or name.startswith((f"{prefix}.", f"{prefix}_")))
-    ]
-
-
-def test_no_test_reaches_into_another_package():
-    found = {str(path.relative_to(TESTS)): reaches(path) for path in sorted(TESTS.rglob("*.py"))}
-    more = {test: name for test, names in found.items() for name in names if not _allowed(test, name)}
-    assert more == {}, "use what the package promises, move the test, or add a row to REACHES"
-    used = {row for test, names in found.items() for name in names for row in _allowed(test, name)}
-    assert used == REACHES.keys(), "rows that nothing needs"

@@ -1,7 +1,7 @@
 """Three walks through the code, recorded as it runs: a token, a violation that is repaired, and a refused tool call.
 
-``python -m tests.architecture.walks`` prints how many files of `interwhen` run code in each, and which functions, in the
-order in which they are called first. Model servers are scripted, on a real socket; the client is the real `openai`.
+``python -m tests.architecture.walks`` prints how many files of `interwhen` run code in each, and which functions, in
+the order in which they are called first. Model servers are scripted, on a real socket; the client is the real `openai`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import anyio
 import interwhen
 from interwhen import Monitor, Resample, Segment, ToolCalls, Violation, Workers
 from interwhen.models import CompletionsModel
-from interwhen.testing.server import ReceivedRequest, ScriptedServer, Sleep, Step, delta, events, tool_call
+from interwhen.testing._server_script import ReceivedRequest, Step, delta
+from interwhen.testing.server import ScriptedServer, Sleep, events, tool_call
 
 HOME = Path(interwhen.__file__).parent
 
@@ -95,11 +96,11 @@ async def walk_violation() -> Walk:
         ) as run,
     ):
         async for event in run:
-            if isinstance(event, interwhen.StreamStarted):
+            if isinstance(event, interwhen.events.StreamStarted):
                 break
         with recorded(walk):
             async for event in run:
-                if isinstance(event, interwhen.StreamStarted):
+                if isinstance(event, interwhen.events.StreamStarted):
                     break
         async for _ in run:
             pass

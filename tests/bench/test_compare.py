@@ -24,7 +24,8 @@ from interwhen.bench._compare import (
 from interwhen.bench._experiment import Output
 from interwhen.bench._report import Report
 from interwhen.models import Chunk, Usage
-from interwhen.strategies import Exercise, attempt, load_strategies
+from interwhen.strategies import Exercise, attempt
+from interwhen.strategies._catalog import load_strategies
 from interwhen.testing import ScriptedModel
 from tests.strategies.worlds import RIGHT, WRONG, question, telling, writer
 

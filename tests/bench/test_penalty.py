@@ -10,13 +10,14 @@ from pathlib import Path
 import anyio
 import msgspec
 import pytest
-from interwhen import Monitor, Stop, UsageError, Violation, verifier
+from interwhen import Monitor, UsageError, Violation, verifier
 from interwhen.bench import _penalty
 from interwhen.bench._experiment import Output
 from interwhen.bench._penalty import METRICS, Penalty, Setup, command, parse_share, penalty, run_sweep
 from interwhen.bench._report import Report
 from interwhen.bench._streams import Flow, LocalSource, MonitorCost, ReplayedFile, ServerSource, passing
 from interwhen.models import load_recordings
+from interwhen.remedies import Stop
 from interwhen.testing.server import Disconnect, ScriptedServer, events, reply
 
 SMALL = ReplayedFile(speed=60.0, tokens=60)

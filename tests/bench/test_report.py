@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from interwhen.bench import Estimate
 from interwhen.bench._report import Chart, Report, Series, Table, lines, markdown, show
+from interwhen.bench._statistics import Estimate
 
 ROWS = (
     {"what": "first [text]", "measured": Estimate(1.23456, "ms", 1.1, 1.3, 5, limit=2.0)},

@@ -4,8 +4,7 @@ import random
 import statistics
 
 import pytest
-from interwhen.bench import estimate, mcnemar
-from interwhen.bench._statistics import growth_exponent, mean_of, paired
+from interwhen.bench._statistics import estimate, growth_exponent, mcnemar, mean_of, paired
 
 
 def test_interval_contains_median_and_narrows_with_samples() -> None:

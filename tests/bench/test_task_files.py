@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from interwhen import Message, UsageError
 from interwhen.bench._task_files import SHIPPED, ExerciseLine, from_rows, normal, reader
-from interwhen.strategies import load_exercises
+from interwhen.strategies._attempts import load_exercises
 from interwhen.toolkit import MissingExtraError
 
 

@@ -14,7 +14,8 @@ import httpx2
 import msgspec
 from interwhen import Delta, Monitor, run
 from interwhen._types.log import log_warning
-from interwhen.models import CompletionsModel, HttpRequest, Transport
+from interwhen.models import CompletionsModel
+from interwhen.models._transport import HttpRequest, Transport
 from interwhen.testing._paced_server import LoadTally
 from interwhen.testing._scores import percentile
 

@@ -14,13 +14,14 @@ from urllib.parse import urlsplit
 import anyio
 import msgspec
 from cyclopts import Parameter
-from interwhen import Monitor, UsageError, supervision_info, wrap
+from interwhen import Monitor, UsageError, wrap
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._overhead import armed
 from interwhen.bench._processes import Helper, TransportName, child, cpu_seconds_of, memory_of, open_transport, pinned
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
+from interwhen.clients import supervision_info
 from interwhen.registry import load_monitors
 from interwhen.testing._paced_server import LoadTally, loopback_process, paced_server
 from interwhen.testing._scores import percentile

@@ -9,14 +9,25 @@ from contextlib import AsyncExitStack
 from typing import NamedTuple
 
 from anyio import sleep
-from interwhen import Delta, Message, Model, Sampling, UsageError, load_model, run
+from interwhen import Delta, Message, Sampling, UsageError, run
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
-from interwhen.models import ModelWrapper, Request, Stream
-from interwhen.precompute import Context, ContextRef, Kind, MemoryShelf, Nothing, Precomputer, Step, StepContext, Store
-from interwhen.registry import Api
+from interwhen.models import Model, Request, Stream
+from interwhen.models._wrapper import ModelWrapper
+from interwhen.precompute import (
+    Context,
+    Kind,
+    MemoryShelf,
+    Nothing,
+    Precomputer,
+    Step,
+    StepContext,
+    Store,
+)
+from interwhen.precompute._precomputer import ContextRef
+from interwhen.registry import Api, load_model
 from interwhen.testing._scores import percentile
 
 PIECES = 2000

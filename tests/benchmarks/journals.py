@@ -22,7 +22,7 @@ from interwhen.bench._processes import Helper, cpu_seconds_of
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.journal._directory import BUSY_SECONDS
-from interwhen.models import HttpRequest
+from interwhen.models._transport import HttpRequest
 from interwhen.testing._paced_server import paced_server, stream_events
 from interwhen.testing._scores import percentile
 from tests.benchmarks.crowd import Crowd, Reading, judge, read_crowd
@@ -270,7 +270,8 @@ async def _without_sockets(
 async def _inside(
     monitors: Sequence[str], upstream: _TickingUpstream, journal: Mapping[str, Any]
 ) -> AsyncIterator[Any]:
-    from interwhen.gateway import Config, Gateway, make_app
+    from interwhen.gateway import Config, make_app
+    from interwhen.gateway._gateway import Gateway
 
     config = {"upstreams": ["http://127.0.0.1:1/v1"], "monitors": list(monitors), "journal": journal}
     async with Gateway(msgspec.convert(config, Config), transport=upstream) as gateway:

@@ -18,13 +18,9 @@ from interwhen import (
     Claim,
     Feedback,
     Fork,
-    Journal,
-    Ledger,
     Lines,
-    ModelError,
     Monitor,
     Pass,
-    Remedy,
     Repair,
     Resample,
     Result,
@@ -43,8 +39,11 @@ from interwhen.bench._statistics import Estimate
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.gateway._upstream import GatewayTransport, UpstreamServer
-from interwhen.models import CompletionsModel
-from interwhen.strategies import load_strategies
+from interwhen.journal import Journal
+from interwhen.models import CompletionsModel, ModelError
+from interwhen.remedies import Remedy
+from interwhen.results import Ledger
+from interwhen.strategies._catalog import load_strategies
 from interwhen.testing._virtual_time import VirtualWorkers, run_virtual
 from interwhen.testing.server import ScriptedTransport
 from tests.benchmarks.ledger_endpoint import FAULTS, Counting, CountingEndpoint, Habits

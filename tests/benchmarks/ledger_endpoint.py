@@ -12,18 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
-from interwhen.testing.server import (
-    Disconnect,
-    Head,
-    ReceivedRequest,
-    Reset,
-    Send,
-    Sleep,
-    Step,
-    chunk,
-    data,
-    reply,
-)
+from interwhen.testing._server_script import ReceivedRequest, Step, chunk, data
+from interwhen.testing.server import Disconnect, Head, Reset, Send, Sleep, reply
 from tests.benchmarks.soak_server import asked
 
 Counting = Literal["end", "always", "logprobs"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import anyio
 from interwhen import Message, Sampling, UsageError
+from interwhen._types.models import Piece
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations, say
 from interwhen.bench._processes import Memory, memory_of
@@ -15,7 +16,8 @@ from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate
 from interwhen.bench._streams import PROBLEMS
 from interwhen.cli._progress import each as progress_of
-from interwhen.models import LocalModel, Piece, Request, open_local
+from interwhen.models import Request, open_local
+from interwhen.models._local import LocalModel
 from interwhen.testing._scores import percentile
 
 FORKS = (0, 1, 2)

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 from interwhen import (
     Claim,
     Lines,
-    Model,
     Monitor,
     Pass,
     Sampling,
@@ -30,10 +29,11 @@ from interwhen.bench._experiment import command_of, say
 from interwhen.bench._report import Cell, Report, Row, Table
 from interwhen.bench._statistics import Estimate, estimate, paired
 from interwhen.cli._progress import each as progress_of
-from interwhen.models import open_local
-from interwhen.precompute import ContextRef, MemoryShelf, Precomputer, Store
+from interwhen.models import Model, open_local
+from interwhen.precompute import MemoryShelf, Precomputer, Store
+from interwhen.precompute._precomputer import ContextRef
 from interwhen.precompute.producers.answers import answers, compose
-from interwhen.testing import Rate
+from interwhen.testing._scores import Rate
 from interwhen.toolkit.quotes import quotes
 
 # Problems about running totals, in the wording on which the tiny model was trained, and a monitor for them.

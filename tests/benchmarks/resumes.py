@@ -10,12 +10,13 @@ from typing import Literal
 
 import interwhen
 from interwhen import Claim, Message, Monitor, Pass, Sampling, Segment, Span, UsageError, Verdict, Violation
+from interwhen._types.ledger import ResumeCost
 from interwhen._types.vetting import Above, Positive, vetted
 from interwhen.bench._experiment import Experiment, command_of, observations
 from interwhen.bench._report import Report, Row, Table
 from interwhen.bench._statistics import Estimate
-from interwhen.journal import ResumeCost
-from interwhen.models import LocalModel, _token_stream, open_local
+from interwhen.models import _token_stream, open_local
+from interwhen.models._local import LocalModel
 
 Arm = Literal["after the release of the slot", "at once"]
 _ARMS: tuple[Arm, ...] = ("after the release of the slot", "at once")

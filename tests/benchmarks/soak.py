@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import anyio
-from interwhen import Claim, Judged, Monitor, Pass, Result, Segment, TimedOut, Verdict, run, verifier
+from interwhen import Claim, Monitor, Pass, Result, Segment, Verdict, run, verifier
 from interwhen._types.log import log_warning
 from interwhen._types.models import Retries
 from interwhen._types.vetting import Above, Positive, vetted
@@ -26,8 +26,10 @@ from interwhen.bench._processes import TransportName, child, memory_of, open_tra
 from interwhen.bench._report import Report, Table, lines
 from interwhen.bench._statistics import Estimate
 from interwhen.cli._progress import ProgressLine
-from interwhen.models import CompletionsModel, Timeouts, Transport
+from interwhen.models import CompletionsModel, Timeouts
+from interwhen.models._transport import Transport
 from interwhen.registry import load_monitors
+from interwhen.results import Judged, TimedOut
 from tests.benchmarks.soak_server import Story, prompt_of, story
 
 _TIMEOUTS = Timeouts(connect=10.0, first_token=8.0, inter_token=8.0)

@@ -15,18 +15,15 @@ from dataclasses import dataclass
 import anyio
 import anyio.to_thread
 from interwhen import Span
+from interwhen.testing._server_script import ReceivedRequest, Step, chunk, data
 from interwhen.testing.server import (
     Disconnect,
-    ReceivedRequest,
     Reset,
     ScriptedServer,
     Send,
     SendRaw,
     Sleep,
     Stall,
-    Step,
-    chunk,
-    data,
     fault,
 )
 

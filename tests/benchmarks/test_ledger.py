@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from interwhen import Ledger, UsageError
+from interwhen import UsageError
+from interwhen.results import Ledger
 from tests.benchmarks import ledger as _ledger
 from tests.benchmarks import ledger_endpoint as _ledger_endpoint
 from tests.benchmarks.ledger import command, counters, habits_of, ledger, play
@@ -42,7 +43,8 @@ def test_simulated_run_is_deterministic():
 
 
 def test_replayed_journal_has_the_same_ledger():
-    from interwhen import Journal, replay
+    from interwhen import replay
+    from interwhen.journal import Journal
     from tests.simulation.play import Disk, LoopClerk
 
     for seed in range(40):
@@ -72,7 +74,8 @@ def test_miscounted_counter_is_reported(counter, monkeypatch):
 
 
 def test_the_endpoint_counts_by_itself():
-    from interwhen.testing.server import ReceivedRequest, Send
+    from interwhen.testing._server_script import ReceivedRequest
+    from interwhen.testing.server import Send
 
     endpoint = _ledger_endpoint.CountingEndpoint(msgspec.structs.replace(habits_of(3), broken=0.0, has_end_token=True))
     body = {"prompt": prompt_of(3), "stream": True}

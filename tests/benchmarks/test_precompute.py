@@ -4,7 +4,8 @@ import random
 
 import pytest
 from interwhen import UsageError
-from interwhen.precompute import Accepted, Judge, Rejected, Undecided
+from interwhen.precompute._judge import Judge
+from interwhen.precompute._producer import Accepted, Rejected, Undecided
 from interwhen.testing import ScriptedModel
 from tests.benchmarks.precompute import QUESTION, measure_local, precompute, total, totals
 

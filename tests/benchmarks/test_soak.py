@@ -10,7 +10,8 @@ import msgspec
 import pytest
 from interwhen import UsageError
 from interwhen.testing import End, ScriptedModel
-from interwhen.testing.server import ReceivedRequest, Send
+from interwhen.testing._server_script import ReceivedRequest
+from interwhen.testing.server import Send
 from tests.benchmarks.soak import judge, slope, soak
 from tests.benchmarks.soak_server import FAULTS, Teller, asked, prompt_of, story
 

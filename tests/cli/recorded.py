@@ -4,36 +4,41 @@ import hashlib
 
 from interwhen import (
     Abstained,
-    Certificate,
-    CheckRecord,
-    CheckSettled,
-    CheckStarted,
     Delta,
-    Errored,
-    Event,
     Failed,
-    Finished,
-    FrontierMoved,
-    Judged,
-    Ledger,
     Pass,
-    Remedied,
     Result,
     Retracted,
     Span,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
-    TimedOut,
-    Timing,
     Unknown,
     Unverified,
     Verified,
     Violation,
+)
+from interwhen._types.verdicts import Outcome
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
     ViolationFound,
+)
+from interwhen.results import (
+    Certificate,
+    CheckRecord,
+    Errored,
+    Judged,
+    Ledger,
+    TimedOut,
+    Timing,
+    UnverifiedReason,
     ViolationRecord,
 )
-from interwhen.toolkit import Outcome, UnverifiedReason
 
 MONITOR = "sums"
 

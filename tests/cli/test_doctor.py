@@ -16,7 +16,8 @@ from interwhen.models import ConnectError, probe
 from interwhen.models import _questions as probing
 from interwhen.models._questions import QUESTIONS, Diagnosis, ProbeFinding
 from interwhen.testing import ScriptedModel
-from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import ScriptedServer, ScriptedTransport, Send, reply
 from tests.contract_server import ContractServer
 from tests.hosted_server import Hosted
 from tests.token_server import Vllm

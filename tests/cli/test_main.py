@@ -11,10 +11,11 @@ from pathlib import Path
 import msgspec
 import pytest
 import structlog
-from interwhen import Delta, Event, Finished, ModelError
+from interwhen import Delta
 from interwhen.cli import _exits, _flags
 from interwhen.cli._main import main
-from interwhen.models import ConnectError, UpstreamError
+from interwhen.events import Event, Finished
+from interwhen.models import ConnectError, ModelError, UpstreamError
 from interwhen.testing import End, ScriptedModel
 from interwhen.toolkit import MissingExtraError
 

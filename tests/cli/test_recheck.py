@@ -8,6 +8,7 @@ import interwhen.toolkit
 import msgspec
 import pytest
 from interwhen.cli._main import main
+from interwhen.journal._directory import JournalDirectory, JournalSettings
 from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
 
@@ -37,7 +38,7 @@ def test_recheck_uses_monitors_of_journal(path, capsys):
 
 def test_result_file_can_be_rechecked(path, tmp_path, capsys):
     file = tmp_path / "result.json"
-    file.write_bytes(msgspec.json.encode(interwhen.read_journal(path).result))
+    file.write_bytes(msgspec.json.encode(interwhen.journal.read_journal(path).result))
     assert recheck(file, "-m", "arithmetic", "--json") == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["span"], row["passes"]) for row in rows] == [([0, 11], True), ([15, 26], True)]
@@ -64,7 +65,7 @@ def test_lone_surrogates_are_escaped(tmp_path, capsys):
 
 def test_a_changed_result_is_refused(path, tmp_path, capsys):
     file = tmp_path / "result.json"
-    result = interwhen.read_journal(path).result
+    result = interwhen.journal.read_journal(path).result
     file.write_bytes(msgspec.json.encode(msgspec.structs.replace(result, text=RIGHT.replace("51", "52"))))
     assert recheck(file, "-m", "arithmetic") == 2
     assert "must agree with itself" in capsys.readouterr().err
@@ -104,7 +105,7 @@ def test_monitor_missing_from_journal_is_reported_per_check(tmp_path, capsys):
 
 
 @interwhen.toolkit.safe_from_data()
-def several(*, level: interwhen.Level = "witness"):
+def several(*, level: interwhen.toolkit.Level = "witness"):
     return [
         interwhen.load_monitor({"name": "arithmetic", "level": level}),
         interwhen.load_monitor("arithmetic:label=second"),
@@ -118,7 +119,7 @@ def test_name_for_several_monitors_loads_once(tmp_path, monkeypatch, capsys):
     specs = ["several:level=explain", "arithmetic:label=third"]
     with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=specs, journal=path) as run:
         assert len(run.drain().checks) == 6
-    assert [one.untrusted_spec for one in interwhen.read_journal(path).header.monitors] == [
+    assert [one.untrusted_spec for one in interwhen.journal.read_journal(path).header.monitors] == [
         specs[0],
         specs[0],
         specs[1],
@@ -129,9 +130,7 @@ def test_name_for_several_monitors_loads_once(tmp_path, monkeypatch, capsys):
 
 def test_redacted_journal_cannot_be_rechecked(tmp_path, capsys):
     folder = tmp_path / "journals"
-    directory = interwhen.journal.JournalDirectory.at(
-        interwhen.journal.JournalSettings(path=str(folder), text="redacted")
-    )
+    directory = JournalDirectory.at(JournalSettings(path=str(folder), text="redacted"))
     head = CallHead("0193" + "0" * 28, "wrap", "chat", "m")
     journal = directory.begin(head, shows_path=True)
     with interwhen.run_sync(ScriptedModel([RIGHT]), "Q", monitors=["arithmetic"], journal=journal) as run:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from interwhen.cli import _sandbox as command
-from interwhen.sandbox import Finding, Guarantees
+from interwhen.sandbox._sandbox import Finding, Guarantees
 from interwhen_launcher.__main__ import main
 
 

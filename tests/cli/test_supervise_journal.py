@@ -13,9 +13,11 @@ import anyio
 import anyio.to_thread
 import interwhen
 import pytest
+from interwhen._run.run import SyncRun
 from interwhen.cli import _flags
 from interwhen.cli._main import main
-from interwhen.testing import ScriptedModel, cut_into
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import cut_into
 from interwhen.testing.server import ScriptedServer, Stall, events
 from tests.resealed import new_key
 
@@ -58,7 +60,7 @@ class TestCommands:
         assert run("run", "p", *given) == 0
         first = capsys.readouterr().out
         assert b"secret" not in path.read_bytes()
-        assert interwhen.read_journal(path).header.untrusted_model == interwhen.journal.ModelReference(
+        assert interwhen.journal.read_journal(path).header.untrusted_model == interwhen.journal.ModelReference(
             "http://host:1/v1", "m", "completions"
         )
         assert run("view", path, "--plain") == 0
@@ -226,7 +228,7 @@ def test_ctrl_c_ends_a_hanging_run(where, child, path, tmp_path):
         == f"error: interrupted\nto resume: interwhen resume {path} --model local{''.join(f' -m {name}' for name in monitors[1:])}\n"
     )
     assert seconds < PROMPT_SECONDS
-    found = interwhen.read_journal(path)
+    found = interwhen.journal.read_journal(path)
     assert found.left_out == 0
     assert interwhen.replay(path).text.startswith("1+1=2\n")
     if where == "in_process":
@@ -266,7 +268,7 @@ def test_interrupt_without_journal_suggests_one(child):
 def test_interrupted_run_can_resume(child, path):
     process, _ = child("--journal", path)
     interrupted(process)
-    with interwhen.resume_sync(path, model=ScriptedModel(["the end\n"]), monitors=[]) as going:
+    with SyncRun(interwhen.resume(path, model=ScriptedModel(["the end\n"]), monitors=[])) as going:
         assert going.drain().text == "1+1=2\nbegun\nthe end\n"
 
 
@@ -290,12 +292,12 @@ def test_signed_run_resumes_with_its_key(model, path, tmp_path, capsys):
     assert run("run", "p", "-m", "arithmetic", "--sign-with", key) == 2
     assert "--sign-with must be used with --journal" in capsys.readouterr().err
     assert run("run", "p", "-m", "arithmetic", "--journal", path, "--sign-with", key) == 0
-    signer = interwhen.read_journal(path).header.signer
+    signer = interwhen.journal.read_journal(path).header.signer
     assert signer
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 3])
     assert run("resume", path, "--model", "local", "--sign-with", key) == 0
-    assert interwhen.read_journal(path).result.certificate.signer == signer
+    assert interwhen.journal.read_journal(path).result.certificate.signer == signer
 
 
 # ---------------------------------------------------------------------- SIGKILL
@@ -346,5 +348,5 @@ async def test_a_killed_process_is_resumed_by_another(sent, path):
 def _holds(path, length):
     try:
         return len(interwhen.replay(path).text) >= length
-    except interwhen.JournalError:
+    except interwhen.journal.JournalError:
         return False

@@ -17,29 +17,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import (
     Abstained,
-    CheckRecord,
-    CheckSettled,
-    CheckStarted,
     Delta,
     Failed,
-    Finished,
-    Judged,
     Pass,
-    Remedied,
     Retracted,
     Span,
-    StreamBroken,
     Unknown,
     Unverified,
     Violation,
-    ViolationFound,
-    ViolationRecord,
 )
 from interwhen.cli import _app
 from interwhen.cli._text import as_json, console_for, joined, one_line, print_error, visible
 from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Finished,
+    Remedied,
+    StreamBroken,
+    ViolationFound,
+)
+from interwhen.results import CheckRecord, Judged, UnverifiedReason, ViolationRecord
 from interwhen.testing.server import ScriptedServer, events, reply
-from interwhen.toolkit import UnverifiedReason
 from rich.console import Console
 from tests.hostile.corpus import ALL, ARITHMETIC, EVENTS, HIDDEN, SHORT, TERMINAL, acting, texts
 

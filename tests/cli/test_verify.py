@@ -24,7 +24,7 @@ def verify(capsys):
 
 
 def ran(path, text=TEXT, **options):
-    journal = interwhen.Journal(path, **options)
+    journal = interwhen.journal.Journal(path, **options)
     with interwhen.run_sync(ScriptedModel([text]), "Q", monitors=["arithmetic"], journal=journal) as run:
         return run.drain()
 
@@ -35,7 +35,7 @@ def test_journal_result_and_certificate_verify_alike(verify, tmp_path):
     (tmp_path / "other").write_text(TEXT + "more")
     (tmp_path / "result").write_bytes(msgspec.json.encode(result))
     (tmp_path / "certificate").write_bytes(msgspec.json.encode(result.certificate))
-    (tmp_path / "events").write_bytes(b"{}\n" + msgspec.json.encode(interwhen.Finished(result)) + b"\n")
+    (tmp_path / "events").write_bytes(b"{}\n" + msgspec.json.encode(interwhen.events.Finished(result)) + b"\n")
     key = result.certificate.signer
     for name in ("run.journal", "result", "certificate", "events"):
         assert verify(tmp_path / name, tmp_path / "text") == (

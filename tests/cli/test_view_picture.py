@@ -5,9 +5,11 @@ from functools import reduce
 
 from hypothesis import example, given
 from hypothesis import strategies as st
-from interwhen import Delta, Event, FrontierMoved, Judged, Pass, Retracted, Span
+from interwhen import Delta, Pass, Retracted, Span
 from interwhen.cli._text import ASCII, UNICODE, json_safe, one_line, signs_for, visible
 from interwhen.cli._view import PlainLog, ViewState, apply, line_start, picture, render, status_line, tail_start
+from interwhen.events import Event, FrontierMoved
+from interwhen.results import Judged
 
 from .recorded import FEEDBACK, GATE, OPEN, REPAIR, checked
 
@@ -157,7 +159,7 @@ class TestPlainLog:
 
     @given(st.lists(st.text(max_size=10), max_size=8))
     def test_every_line_is_logged_once(self, texts: list[str]) -> None:
-        from interwhen import StreamEnded
+        from interwhen.events import StreamEnded
 
         events: list[Event] = []
         at = 0

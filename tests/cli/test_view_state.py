@@ -2,8 +2,10 @@
 
 from functools import reduce
 
-from interwhen import Cancelled, CheckSettled, Delta, Event, Judged, Pass, Retracted, Span
+from interwhen import Delta, Pass, Retracted, Span
 from interwhen.cli._view import Mark, RetractedText, ViewState, apply
+from interwhen.events import CheckSettled, Event
+from interwhen.results import Cancelled, Judged
 
 from .recorded import FEEDBACK, GATE, MONITOR, OPEN, REPAIR, REPAIRED, record
 

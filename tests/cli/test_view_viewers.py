@@ -9,10 +9,10 @@ import sys
 
 import msgspec
 import pytest
-from interwhen import Ledger
+from interwhen._types.ledger import ResumeCost
 from interwhen.cli._text import console_for
 from interwhen.cli._view import JsonViewer, LiveViewer, PlainViewer, viewer_for
-from interwhen.journal import ResumeCost
+from interwhen.results import Ledger
 
 from .recorded import REPAIR, RESULTS
 
@@ -105,7 +105,7 @@ class TestPlain:
 
     @pytest.mark.parametrize("result", RESULTS, ids=lambda r: r.status)
     def test_every_result_has_a_summary(self, result):
-        from interwhen import Finished
+        from interwhen.events import Finished
 
         out = plain([Finished(result)])
         assert result.status in out
@@ -113,7 +113,7 @@ class TestPlain:
         assert "first token" in out
 
     def test_summary_counts_tokens_reread_by_resumes(self):
-        from interwhen import Finished
+        from interwhen.events import Finished
 
         costs = (ResumeCost(2, 300, 296, 0.25), ResumeCost(3, 320, None, None), ResumeCost(4, 100, 90, 1.5))
         out = plain([Finished(msgspec.structs.replace(RESULTS[0], ledger=Ledger(resumes=costs)))])

@@ -5,7 +5,8 @@ import os
 import re
 from pathlib import Path
 
-from interwhen.testing.server import delta, events, reply
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import events, reply
 from responses_writer import Writer
 from tests.forked_scripts import run_script
 

@@ -12,7 +12,8 @@ from interwhen import Message, Resample, UsageError
 from interwhen.clients._call_context import lead_of
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.answers import answers
-from interwhen.testing.server import counts, events
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import events
 from responses_writer import Writer
 from tests.precompute.prepared import ANSWER, QUESTION, TEXT, named, prepare
 from watchers import passing, word

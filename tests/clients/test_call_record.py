@@ -9,7 +9,7 @@ import pytest
 import structlog
 from both import KINDS, ask, read
 from interwhen.clients._call_record import new_call_id, trace_id_of
-from interwhen.journal import JournalDirectory, JournalSettings
+from interwhen.journal._directory import JournalDirectory, JournalSettings
 from interwhen.testing.server import Sleep, events, reply
 from watchers import passing, word
 
@@ -175,7 +175,7 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
     assert path.name == f"{info.call_id}.journal"
     assert info.result.journal.path == str(path)
     assert key.encode() not in path.read_bytes()
-    found = interwhen.read_journal(path)
+    found = interwhen.journal.read_journal(path)
     assert (found.header.call.call_id, found.header.call.source, found.header.call.api) == (
         info.call_id,
         "wrap",
@@ -185,7 +185,7 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
     assert found.call["journal"] == path.name
     assert found.call["content"] is None
     assert interwhen.replay(path).differences == ()
-    assert [one.remedy for one in interwhen.timeline(path).remedies] == ["repair"]
+    assert [one.remedy for one in interwhen.journal.timeline(path).remedies] == ["repair"]
 
 
 async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve, clients, tmp_path):
@@ -197,7 +197,7 @@ async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve
     await ask(client, "chat", stream=False, interwhen={"reading": "gate"})
     JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
-    found = interwhen.read_journal(path)
+    found = interwhen.journal.read_journal(path)
     assert [one.untrusted_spec for one in found.header.monitors] == [*named[:2], None]
     assert [one.fields["delivery"] for one in found.header.monitors[:2]] == ["gate", "gate"]
     assert all("spec" not in one.fields for one in found.header.monitors)
@@ -233,4 +233,4 @@ async def test_a_call_without_an_audit_file_and_without_logs_has_the_last_record
     await ask(client, "chat", stream=False)
     JournalDirectory.at(JournalSettings(**journals)).close()
     [path] = (tmp_path / "journals").iterdir()
-    assert interwhen.read_journal(path).call["api"] == "chat"
+    assert interwhen.journal.read_journal(path).call["api"] == "chat"

@@ -6,8 +6,9 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Feedback, Resample, Stop
-from interwhen.testing import VirtualLoop
+from interwhen import Feedback, Resample
+from interwhen.remedies import Stop
+from interwhen.testing._virtual_time import VirtualLoop
 from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, event, read_naively, said, spelled, texts
 

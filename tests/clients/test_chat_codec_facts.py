@@ -5,7 +5,8 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, in_its_way, read
-from interwhen import UsageError, supervision_info, wrap
+from interwhen import UsageError, wrap
+from interwhen.clients import supervision_info
 from interwhen.testing.server import events
 from responses_writer import Writer
 from watchers import passing, word

@@ -3,7 +3,8 @@
 import pytest
 from both import KINDS, ask, outcome, read, shown
 from interwhen import wrap
-from interwhen.testing.server import Send, data, delta, events
+from interwhen.testing._server_script import data, delta
+from interwhen.testing.server import Send, events
 from responses_writer import TOOL, Writer
 from watchers import no_call_with, passing, word
 

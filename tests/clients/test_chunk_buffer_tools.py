@@ -8,7 +8,8 @@ import interwhen
 import pytest
 from both import KINDS, ask, read
 from interwhen import Budgets, Resample, wrap
-from interwhen.testing.server import Send, delta, tool_call
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Send, tool_call
 from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, event, said, texts
 

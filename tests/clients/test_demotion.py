@@ -4,9 +4,10 @@ import logging
 
 import interwhen
 import pytest
-from interwhen import Span, Unverified, UsageError, ViolationRecord
-from interwhen.clients import Settings
+from interwhen import Span, Unverified, UsageError
+from interwhen.clients._calls import Settings
 from interwhen.clients._demotion import Demotion
+from interwhen.results import ViolationRecord
 from watchers import passing, word
 
 WORD = word()

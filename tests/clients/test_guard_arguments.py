@@ -14,7 +14,8 @@ import msgspec
 import pydantic
 import pytest
 from guarded import make, use
-from interwhen import Refused, guard
+from interwhen import guard
+from interwhen.clients import Refused
 from interwhen.clients._guard import Signature
 from watchers import no_call_with, word
 

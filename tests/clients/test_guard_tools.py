@@ -8,7 +8,8 @@ import anyio
 import interwhen
 import pytest
 from guarded import make, use
-from interwhen import Refused, UsageError, guard
+from interwhen import UsageError, guard
+from interwhen.clients import Refused
 from watchers import no_call_with, word
 
 pytestmark = pytest.mark.anyio
@@ -105,7 +106,7 @@ async def test_a_plain_tool_may_be_used_by_many_threads():
         {"calls": [word()]},
         {"calls": [dataclasses.replace(no_call_with(), phase="reasoning", delivery="interrupt")]},
         {"calls": [no_call_with(), word(delivery="observe")]},
-        {"results": [word(trigger=interwhen.ThinkEnd())]},
+        {"results": [word(trigger=interwhen.triggers.ThinkEnd())]},
         {"results": [word(phase="reasoning")]},
         {"calls": [no_call_with()], "on_refused": "no"},
         {"calls": [no_call_with()], "history": []},

@@ -7,13 +7,14 @@ from both import KINDS, ask, read
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import wrap
+from interwhen._types.errors import MalformedEvent
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._held_scores import HeldScores, HeldTokens
 from interwhen.clients._responses_fields import ResponsesFieldFilter, decode_event
 from interwhen.clients._supervision import supervise
 from interwhen.clients._upstream import ModelEndpoint, make_buffer
-from interwhen.models import MalformedEvent
-from interwhen.testing.server import Send, data
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Send
 from responses_writer import Writer
 from watchers import passing, word
 from wires import MemoryWire, event

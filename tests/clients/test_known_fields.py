@@ -11,12 +11,13 @@ from field_page import page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from interwhen import wrap
+from interwhen._types.errors import MalformedEvent
 from interwhen.clients._chunk_buffer import ChunkBuffer, ChunkFieldFilter
 from interwhen.clients._known_fields import FIELDS, RequestStrings, sift, strict_decoder
 from interwhen.clients._responses_fields import ResponsesFieldFilter, decode_event
-from interwhen.models import MalformedEvent
 from interwhen.models._chunks import decode_chat, decode_completion
-from interwhen.testing.server import Send, data, delta, events, reply
+from interwhen.testing._server_script import data, delta
+from interwhen.testing.server import Send, events, reply
 from responses_writer import TOOL, Writer
 from watchers import no_call_with, passing, word
 from wires import MemoryWire, collect, said, texts

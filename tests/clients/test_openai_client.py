@@ -9,8 +9,10 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, ask, in_its_way, read
-from interwhen import Resample, UsageError, supervision_info, wrap
-from interwhen.testing.server import Head, Send, counts, events, fault, reply
+from interwhen import Resample, UsageError, wrap
+from interwhen.clients import supervision_info
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import Head, Send, events, fault, reply
 from pydantic import BaseModel
 from watchers import passing, word
 
@@ -152,7 +154,7 @@ async def test_options_for_one_call(kind, serve, clients):
     client = wrap(clients(KINDS[kind], server), [word()], reading="final")
     found = await ask(client)
     assert "fine" in found.choices[0].message.content
-    found = await ask(client.with_options(timeout=90), interwhen={"monitors": [word(remedy=interwhen.Stop())]})
+    found = await ask(client.with_options(timeout=90), interwhen={"monitors": [word(remedy=interwhen.remedies.Stop())]})
     assert found.choices[0].finish_reason == "content_filter"
     assert supervision_info(await ask(client, interwhen=False)) is None
     with pytest.raises(UsageError, match="reading"):

@@ -10,7 +10,8 @@ import interwhen
 import openai
 import pytest
 from interwhen import Claim, Feedback, Monitor, Pass, Violation
-from interwhen.testing.server import counts, events
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import events
 from page import whole
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -7,7 +7,8 @@ import interwhen
 import pytest
 from both import KINDS
 from interwhen import wrap
-from interwhen.testing.server import Sleep, delta, events, tool_call
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Sleep, events, tool_call
 from responses_writer import TOOL, Writer, vet
 from watchers import no_call_with, word
 
@@ -120,7 +121,7 @@ async def test_calls_of_two_requests_add_up(serve, helper):
     assert final.output_text == "one\ntwo\n"
 
 
-@pytest.mark.parametrize("remedy", [interwhen.Stop(), interwhen.Abstain()])
+@pytest.mark.parametrize("remedy", [interwhen.remedies.Stop(), interwhen.remedies.Abstain()])
 @pytest.mark.parametrize("reading", READINGS)
 async def test_a_blocked_response_is_incomplete_and_leaves_nothing_open(remedy, reading, serve, clients):
     client = wrap(

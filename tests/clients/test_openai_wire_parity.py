@@ -4,19 +4,8 @@ import openai
 import pytest
 from both import KINDS, outcome, shown
 from interwhen import wrap
-from interwhen.testing.server import (
-    FAULTS,
-    Disconnect,
-    Send,
-    chunk,
-    counts,
-    data,
-    delta,
-    events,
-    fault,
-    reply,
-    tool_call,
-)
+from interwhen.testing._server_script import chunk, counts, data, delta
+from interwhen.testing.server import FAULTS, Disconnect, Send, events, fault, reply, tool_call
 from watchers import passing
 
 pytestmark = pytest.mark.anyio

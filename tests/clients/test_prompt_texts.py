@@ -3,6 +3,7 @@
 import json
 
 import interwhen
+import interwhen.integrations
 import pytest
 from both import KINDS, ask
 from interwhen import Span
@@ -147,7 +148,7 @@ async def test_a_refused_prompt_reaches_no_server_and_is_recorded_without_its_te
     audit = {"path": str(tmp_path / "a.jsonl"), "content": True}
     bare = clients(KINDS[kind], server)
     client = interwhen.wrap(bare, monitors=[word()], prompt_monitors=[monitor()], audit=audit)
-    with interwhen.watching() as seen, pytest.raises(PromptRefused, match="a bad word"):
+    with interwhen.integrations.watching() as seen, pytest.raises(PromptRefused, match="a bad word"):
         await ask(client, messages=[{"role": "user", "content": "BAD"}], stream=stream)
     assert server.posts == []
     open_audit(audit).close()

@@ -5,7 +5,8 @@ import json
 import pytest
 from both import KINDS, ask, outcome, read, shown
 from interwhen import wrap
-from interwhen.testing.server import Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Send, reply
 from responses_writer import TOOL, Writer
 from watchers import no_call_with, passing, word
 

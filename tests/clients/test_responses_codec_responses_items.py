@@ -3,10 +3,11 @@
 import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Abstain, Feedback, Resample, Stop
+from interwhen import Feedback, Resample
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.clients._upstream import ModelEndpoint
+from interwhen.remedies import Abstain, Stop
 from openai._models import construct_type
 from openai._types import omit
 from openai.lib.streaming.responses._responses import ResponseStreamState

@@ -11,7 +11,8 @@ from interwhen import Auto, Claim, Delta, Monitor, Pass, Retracted, Violation
 from interwhen.clients._calls import make_settings, read_call
 from interwhen.clients._supervision import supervise
 from interwhen.clients._upstream import ModelEndpoint
-from interwhen.testing import ScriptedModel, VirtualLoop
+from interwhen.testing import ScriptedModel
+from interwhen.testing._virtual_time import VirtualLoop
 from responses_writer import Writer
 from test_chat_codec import cut
 from watchers import no_call_with, passing

@@ -7,8 +7,10 @@ import interwhen
 import openai
 import pytest
 from both import KINDS, ask, read
-from interwhen import Abstain, Auto, Resample
-from interwhen.testing.server import Send, Sleep, counts, data, events, reply, tool_call
+from interwhen import Auto, Resample
+from interwhen.remedies import Abstain
+from interwhen.testing._server_script import counts, data
+from interwhen.testing.server import Send, Sleep, events, reply, tool_call
 from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio
@@ -319,7 +321,7 @@ async def test_messages_with_pictures_are_kept_as_they_are(serve, clients):
     "option", [{"strategy": "no-such"}, {"strategy": "best-of-n:n=0"}, {"strategy": "best-of-n:n=65"}]
 )
 async def test_a_wrong_strategy_is_refused_when_the_client_is_made(option, clients, serve):
-    with pytest.raises(interwhen.PluginError, match=r"no-such|fit"):
+    with pytest.raises(interwhen.registry.PluginError, match=r"no-such|fit"):
         interwhen.wrap(clients(openai.AsyncOpenAI, serve(told("x"))), monitors=[], **option)
 
 

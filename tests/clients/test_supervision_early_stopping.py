@@ -5,7 +5,8 @@ import json
 import openai
 import pytest
 from interwhen import wrap
-from interwhen.testing.server import Send, Sleep, chunk, data, events, reply
+from interwhen.testing._server_script import chunk, data
+from interwhen.testing.server import Send, Sleep, events, reply
 
 from interwhen_verifiers.early_stopping import early_stopping
 

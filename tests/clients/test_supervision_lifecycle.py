@@ -16,7 +16,8 @@ from both import KINDS, ask, outcome, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Budgets, Monitor, Pass, UsageError, Violation, wrap
-from interwhen.testing.server import Reset, Sleep, Stall, delta, events, fault, tool_call
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Reset, Sleep, Stall, events, fault, tool_call
 from responses_writer import Writer
 from watchers import every_line, no_call_with, passing, word
 from wires import MemoryWire, collect, read_naively, spelled, texts
@@ -255,7 +256,7 @@ async def test_a_refusal_of_the_second_request_is_the_sdk_s_error(kind, serve, c
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
     server = serve(events(["BAD\n", "x"], api="chat"))
-    client = wrap(clients(KINDS[kind], server, max_retries=3), [word(remedy=interwhen.Abstain())])
+    client = wrap(clients(KINDS[kind], server, max_retries=3), [word(remedy=interwhen.remedies.Abstain())])
     found = await ask(client)
     assert found.choices[0].finish_reason == "content_filter"
     assert found.interwhen.result.status == "abstained"

@@ -1,6 +1,7 @@
 """Wrapped calls to hosted models that hide their reasoning: what still works, and what the result says."""
 
 import interwhen
+import interwhen.clients
 import openai
 import pytest
 from interwhen import Claim, Feedback, Monitor, ToolCalls, Violation
@@ -29,9 +30,9 @@ async def ask(script, api, text=ASKED, *, monitors=("arithmetic",), options=None
         client = interwhen.wrap(bare, list(monitors), **(options or {}))
         if api == "responses":
             answer = await client.responses.create(model="m", input=text, **more)
-            return answer, interwhen.supervision_info(answer).result
+            return answer, interwhen.clients.supervision_info(answer).result
         answer = await client.chat.completions.create(model="m", messages=[{"role": "user", "content": text}], **more)
-        return answer, interwhen.supervision_info(answer).result
+        return answer, interwhen.clients.supervision_info(answer).result
 
 
 @pytest.mark.parametrize(("vendor", "api"), APIS)

@@ -5,7 +5,8 @@ import json
 import openai
 import pytest
 from both import KINDS, ask, outcome
-from interwhen import Resample, supervision_info, wrap
+from interwhen import Resample, wrap
+from interwhen.clients import supervision_info
 from interwhen.testing.server import Disconnect, Send, events, reply, tool_call
 from responses_writer import TOOL, Writer
 from structlog.testing import capture_logs

@@ -4,6 +4,7 @@ import json
 import re
 
 import interwhen
+import interwhen.clients
 import openai
 import pytest
 from interwhen.testing.server import ScriptedServer, events, reply
@@ -20,7 +21,7 @@ async def answer(client, seen=None, **options):
     async for chunk in stream:
         if seen is not None:
             seen.append(chunk.model_dump())
-        facts.append(interwhen.supervision_info(chunk))
+        facts.append(interwhen.clients.supervision_info(chunk))
         for choice in chunk.choices:
             reasoning += getattr(choice.delta, "reasoning", None) or ""
             content += choice.delta.content or ""
@@ -68,7 +69,7 @@ async def called(script, **options):
 async def test_a_call_after_a_correction_comes_as_the_server_would_send_it():
     script = Caller()
     answer, _ = await called(script)
-    choice, result = answer.choices[0], interwhen.supervision_info(answer).result
+    choice, result = answer.choices[0], interwhen.clients.supervision_info(answer).result
     assert script.continued == ["59 + 1?<think>59 + 1 = 60"]
     assert result.resume.mode == "tokens"
     assert (choice.finish_reason, choice.message.content) == ("tool_calls", "I buy. ")
@@ -94,14 +95,14 @@ async def test_a_broken_call_after_a_correction_is_not_passed_on():
     answer, _ = await called(script)
     assert not answer.choices[0].message.tool_calls
     assert "broken" not in (answer.choices[0].message.content or "")
-    assert interwhen.supervision_info(answer).result.status != "verified"
+    assert interwhen.clients.supervision_info(answer).result.status != "verified"
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "buy"}}])
 async def test_a_call_that_the_server_must_enforce_continues_by_a_turn(choice):
     answer, server = await called(Caller(), tool_choice=choice)
-    assert interwhen.supervision_info(answer).result.resume.mode == "turn"
+    assert interwhen.clients.supervision_info(answer).result.resume.mode == "turn"
     assert not any(post.path.endswith("/tokenize") for post in server.posts)
 
 

@@ -8,7 +8,8 @@ from both import KINDS, ask, outcome
 from interwhen import wrap
 from interwhen.clients._upstream import as_events, streamed
 from interwhen.models import StreamProtocolError
-from interwhen.testing.server import Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Send, reply
 from responses_writer import Writer
 from watchers import passing
 from wires import Body

@@ -6,7 +6,9 @@ import interwhen
 import openai
 import pytest
 from both import outcome
-from interwhen import Abstain, Feedback, Repair, Resample, supervision_info, wrap
+from interwhen import Feedback, Repair, Resample, wrap
+from interwhen.clients import supervision_info
+from interwhen.remedies import Abstain
 from interwhen.testing.server import Send, events, reply
 from tests.counting_server import Counting
 from watchers import word

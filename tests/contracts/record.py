@@ -11,7 +11,8 @@ import argparse
 from importlib.metadata import version
 
 import anyio
-from interwhen.models import Httpx2Transport, probe
+from interwhen.models import probe
+from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.models._questions import Diagnosis, check_contract
 from tests.contracts.recorded_http import HttpRecording, RecordingTransport, load_recording, save_recording
 from tests.contracts.servers import FOLDER, LLAMACPP, VLLM, doctor_file_of, file_of, llamacpp

@@ -103,7 +103,7 @@ def load_recording(path: Path) -> HttpRecording:
 
 
 class RecordingTransport:
-    """A :class:`~interwhen.models.Transport` that sends requests with *transport* and records the exchanges."""
+    """A `Transport` that sends requests with *transport* and records the exchanges."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
@@ -194,7 +194,7 @@ class NotRecordedError(ConnectError):
 
 
 class PlaybackTransport:
-    """A :class:`~interwhen.models.Transport` that answers requests from *exchanges*, without a network.
+    """A `Transport` that answers requests from *exchanges*, without a network.
 
     Equal requests get the recorded answers in order; the last answer is repeated. Requests are equal if their methods,
     paths and the fields ``_COMPARED`` of their bodies are equal.

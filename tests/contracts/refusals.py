@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import anyio
 import httpx2
 import interwhen
+import interwhen.clients
 import openai
 from interwhen import Claim, Feedback, Monitor, Pass, Repair, Resample, Span, Violation
 from interwhen.testing.server import ScriptedServer
@@ -239,7 +240,7 @@ def _sum(text: str, name: str) -> int | None:
 # Calls, and how they ended.
 
 
-def refuting(times: int, remedy: interwhen.Remedy) -> Monitor:
+def refuting(times: int, remedy: interwhen.remedies.Remedy) -> Monitor:
     """Return a monitor that refutes the second line that it sees, and the next ones, *times* times in all."""
     keys, seen, left = count(), count(), [times]
 
@@ -314,7 +315,7 @@ async def call(client, api, prompt, *, model, stream, name, most, **options):
 
 
 def _add(ended, api, chunk, *, stream):
-    info = interwhen.supervision_info(chunk)
+    info = interwhen.clients.supervision_info(chunk)
     ended.result = (info and info.result) or ended.result
     if api == "responses":
         whole = chunk if not stream else getattr(chunk, "response", None)

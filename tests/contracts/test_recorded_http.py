@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from interwhen import UsageError
-from interwhen.models import ChatModel, ConnectError, Message, Request, Retries, Sampling, UpstreamError
+from interwhen import Message, Sampling, UsageError
+from interwhen.models import ChatModel, ConnectError, Request, Retries, UpstreamError
 from interwhen.testing.server import ScriptedTransport, Send, events, reply
 from tests.contracts.recorded_http import (
     HttpRecording,
@@ -128,7 +128,7 @@ async def test_bytes_that_are_not_utf_8_are_recorded_as_text():
             body += data
         return body
 
-    from interwhen.models import HttpRequest
+    from interwhen.models._transport import HttpRequest
 
     request = HttpRequest("GET", "http://h/x")
     transport = RecordingTransport(ScriptedTransport(lambda _: (), pages=lambda _: [Send(b"\xff!")]))

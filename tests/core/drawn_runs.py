@@ -7,31 +7,19 @@ import random
 
 import msgspec
 from interwhen import (
-    Abstain,
     Answer,
     Auto,
     Budgets,
     Claim,
     CodeBlocks,
-    Conclude,
-    Errored,
-    EveryChars,
     Feedback,
-    FeedbackTemplate,
     Fork,
-    Judged,
     Lines,
-    Markers,
     Paragraphs,
     Pass,
-    Polls,
     Repair,
     Resample,
-    Retry,
     Sentences,
-    Stop,
-    ThinkEnd,
-    TimedOut,
     ToolCall,
     ToolCalls,
     Tracker,
@@ -56,6 +44,9 @@ from interwhen._core.messages import (
     SwitchedOff,
 )
 from interwhen.models import Chunk, Usage
+from interwhen.remedies import Abstain, Conclude, FeedbackTemplate, Retry, Stop
+from interwhen.results import Errored, Judged, TimedOut
+from interwhen.triggers import EveryChars, Markers, Polls, ThinkEnd
 from tests.core.call_texts import OFFER, REACT, TEXTS
 from tests.core.worlds import PLAIN, STRICT, judge, monitor, parse, parse_ungrounded
 

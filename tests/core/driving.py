@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from interwhen import Delta, Judged, Retracted
+from interwhen import Delta, Retracted
 from interwhen._core.machine import Core
 from interwhen._core.messages import Extract, Extracted, Settled
+from interwhen.results import Judged
 from tests.core.worlds import Driver
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-from interwhen import Answer, CodeBlocks, EveryChars, Lines, Markers, Paragraphs, Sentences, ThinkEnd, ToolCalls
+from interwhen import Answer, CodeBlocks, Lines, Paragraphs, Sentences, ToolCalls
 from interwhen._core.messages import NO_OFFER
 from interwhen._core.written_calls import read_written
+from interwhen.triggers import EveryChars, Markers, ThinkEnd
 
 TRIGGERS = (
     Lines(),

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import (
-    Budgets,
-    CheckSettled,
-    Errored,
-    Judged,
-    Pass,
-    Resample,
-    Retry,
-    Skipped,
-    TimedOut,
-    Unknown,
-    UsageError,
-)
+from interwhen import Budgets, Pass, Resample, Unknown, UsageError
 from interwhen._core.checks import FIRST_TRIAL, LAST_TRIAL, Breaker
 from interwhen._core.messages import Check, Drop, Extracted, Settled, Suspend
+from interwhen.events import CheckSettled
+from interwhen.remedies import Retry
+from interwhen.results import Errored, Judged, Skipped, TimedOut
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 FAILED = [Errored("x"), TimedOut(1.0)]

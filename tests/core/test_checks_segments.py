@@ -5,20 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from interwhen import (
-    Cancelled,
-    Errored,
-    Judged,
-    Pass,
-    Retry,
-    Segment,
-    Skipped,
-    Span,
-    TimedOut,
-    Unknown,
-    Violation,
-    verifier,
-)
+from interwhen import Pass, Segment, Span, Unknown, Violation, verifier
 from interwhen._core.checks import (
     FIRST_TRIAL,
     LAST_TRIAL,
@@ -43,6 +30,8 @@ from interwhen._core.release import (
 )
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Claim
+from interwhen.remedies import Retry
+from interwhen.results import Cancelled, Errored, Judged, Skipped, TimedOut
 from tests.core.worlds import PLAIN, STRICT, drive, monitor
 
 

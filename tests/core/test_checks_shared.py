@@ -5,9 +5,11 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from interwhen import Cancelled, CheckSettled, Feedback, FrontierMoved, Span
+from interwhen import Feedback, Span
 from interwhen._core.checks import Job, OpenSegment
 from interwhen._core.messages import Abandoned, Check, Drop, Extract, Invalidate, Settled, SwitchedOff
+from interwhen.events import CheckSettled, FrontierMoved
+from interwhen.results import Cancelled
 from tests.core.worlds import STRICT, drive, monitor
 
 

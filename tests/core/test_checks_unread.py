@@ -6,10 +6,11 @@ import itertools
 import re
 
 import pytest
-from interwhen import Errored, Judged, Lines, Monitor, Pass, Span, Unknown, Violation, verifier
+from interwhen import Lines, Monitor, Pass, Span, Unknown, Violation, verifier
 from interwhen._core.machine import Core
 from interwhen._core.messages import Ended, Extracted, Settled
 from interwhen.models import Chunk
+from interwhen.results import Errored, Judged
 from tests.core.worlds import Driver, drive, monitor, parse
 
 NUMBERS = re.compile(r"\d\S*\d")

@@ -3,8 +3,9 @@
 import functools
 
 import pytest
-from interwhen import CheckSettled, CheckStarted, Delta, Retracted
+from interwhen import Delta, Retracted
 from interwhen._core.messages import Abandoned, Broken, Ended, Extract, Idle, Opened, OutOfTime, Resumed, SwitchedOff
+from interwhen.events import CheckSettled, CheckStarted
 from interwhen.models import Chunk
 from tests.core.drawn_runs import DrawnRun
 

@@ -9,30 +9,17 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from interwhen import (
-    Abstain,
     Answer,
     Budgets,
-    CheckSettled,
-    Conclude,
     Delta,
-    Errored,
-    EveryChars,
     Feedback,
     Fork,
-    Judged,
     Lines,
-    Markers,
     Paragraphs,
     Pass,
-    Remedied,
     Repair,
     Resample,
-    Retry,
     Sentences,
-    Stop,
-    StreamBroken,
-    ThinkEnd,
-    TimedOut,
     ToolCalls,
 )
 from interwhen._core.machine import Core
@@ -48,6 +35,10 @@ from interwhen._core.messages import (
     Settled,
     SwitchedOff,
 )
+from interwhen.events import CheckSettled, Remedied, StreamBroken
+from interwhen.remedies import Abstain, Conclude, Retry, Stop
+from interwhen.results import Errored, Judged, TimedOut
+from interwhen.triggers import EveryChars, Markers, ThinkEnd
 from tests.core.worlds import PLAIN, STRICT, SUM, Driver, judge, monitor, parse, parse_ungrounded
 
 WHOLE = (Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), ThinkEnd(), Answer())

@@ -8,28 +8,18 @@ import pytest
 from interwhen import (
     Answer,
     Budgets,
-    Cancelled,
-    CheckSettled,
-    CheckStarted,
     Claim,
-    Errored,
     Feedback,
     Fork,
-    Judged,
     Lines,
-    Markers,
     Paragraphs,
     Pass,
-    Remedied,
     Resample,
     Sentences,
-    Skipped,
     Span,
-    StreamEnded,
     ToolCalls,
     UsageError,
     Violation,
-    ViolationFound,
     verifier,
 )
 from interwhen._core.machine import Core
@@ -44,7 +34,10 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.release import merge
+from interwhen.events import CheckSettled, CheckStarted, Remedied, StreamEnded, ViolationFound
 from interwhen.models import Chunk
+from interwhen.results import Cancelled, Errored, Judged, Skipped
+from interwhen.triggers import Markers
 from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 TAGS = ("<think>", "</think>")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Answer, Auto, Budgets, Feedback, Remedied, Repair, Resample, Retracted, Span, Stop
+from interwhen import Answer, Auto, Budgets, Feedback, Repair, Resample, Retracted, Span
 from interwhen._core.machine import BYTES_A_TOKEN, FREE, Core, PromptCounts, RemedyPace, Window
 from interwhen._core.messages import (
     Broken,
@@ -19,7 +19,9 @@ from interwhen._core.messages import (
 )
 from interwhen._core.release import UnverifiedReason, unverified_reasons
 from interwhen._core.written_calls import expects_text
+from interwhen.events import Remedied
 from interwhen.models import Usage
+from interwhen.remedies import Stop
 from tests.core.worlds import STRICT, drive, monitor
 
 

@@ -3,25 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import (
-    Answer,
-    Cancelled,
-    Errored,
-    FrontierMoved,
-    Judged,
-    Lines,
-    Markers,
-    Paragraphs,
-    Pass,
-    Resample,
-    Sentences,
-    Skipped,
-    Span,
-    Stop,
-    TimedOut,
-    Unknown,
-    ViolationFound,
-)
+from interwhen import Answer, Lines, Paragraphs, Pass, Resample, Sentences, Span, Unknown
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -31,7 +13,11 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen._core.release import describe
+from interwhen.events import FrontierMoved, ViolationFound
 from interwhen.models import Chunk, Usage
+from interwhen.remedies import Stop
+from interwhen.results import Cancelled, Errored, Judged, Skipped, TimedOut
+from interwhen.triggers import Markers
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 TAGS = ("<think>", "</think>")

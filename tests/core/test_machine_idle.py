@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Answer, Errored, Lines, Paragraphs, Remedied, Resample, Sentences, Span, ViolationFound
+from interwhen import Answer, Lines, Paragraphs, Resample, Sentences, Span
 from interwhen._core.messages import Ended, Idle, Settled
+from interwhen.events import Remedied, ViolationFound
+from interwhen.results import Errored
 from tests.core.worlds import drive, monitor, plain_summary
 
 OPEN = [Lines(), Lines(every=3), Paragraphs(), Sentences()]

@@ -9,19 +9,12 @@ from interwhen import (
     Claim,
     CodeBlocks,
     Delta,
-    EveryChars,
     Feedback,
-    FrontierMoved,
     Lines,
-    Markers,
     Paragraphs,
-    Polls,
     Segment,
     Sentences,
     Span,
-    StreamBroken,
-    StreamStarted,
-    ThinkEnd,
     ToolCall,
     ToolCalls,
     Tracker,
@@ -35,7 +28,9 @@ from interwhen._core.scanners import CountScanner, JoinedLineScanner
 from interwhen._core.segmenter import Due, Intake, scanner_for
 from interwhen._core.transcript import TagPart, ThinkTags, Transcript
 from interwhen._core.violations import Candidate, Ref, RefutationCounts, Violations, cuts_short, refutation
+from interwhen.events import FrontierMoved, StreamBroken, StreamStarted
 from interwhen.models import Chunk, Usage
+from interwhen.triggers import EveryChars, Markers, Polls, ThinkEnd
 from tests.core.call_texts import OFFER
 from tests.core.mutation import mutants, without_effect
 from tests.core.worlds import STRICT, drive, monitor, parse

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import pytest
 from interwhen import (
-    Abstain,
     Budgets,
     Claim,
     Feedback,
-    FrontierMoved,
-    Judged,
     Lines,
-    Remedied,
     Resample,
     Retracted,
     Sentences,
     Span,
-    Stop,
-    ThinkEnd,
     Violation,
 )
 from interwhen._core.messages import (
@@ -26,6 +20,10 @@ from interwhen._core.messages import (
     Open,
     Settled,
 )
+from interwhen.events import FrontierMoved, Remedied
+from interwhen.remedies import Abstain, Stop
+from interwhen.results import Judged
+from interwhen.triggers import ThinkEnd
 from tests.core.worlds import STRICT, drive, monitor
 
 TAGS = ("<think>", "</think>")

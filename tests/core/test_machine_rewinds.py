@@ -1,8 +1,9 @@
 """What a rewind costs does not depend on how many came before it: counted in executed instructions, not in seconds."""
 
 import pytest
-from interwhen import Budgets, Feedback, Polls, Repair, Resample
+from interwhen import Budgets, Feedback, Repair, Resample
 from interwhen.testing.complexity import count_steps
+from interwhen.triggers import Polls
 from tests.core.worlds import drive, monitor
 
 BUDGETS = Budgets(remedies=10**6, discarded_tokens=10**9)

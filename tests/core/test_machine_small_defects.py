@@ -6,17 +6,12 @@ import pytest
 from interwhen import (
     Budgets,
     Claim,
-    Conclude,
     Feedback,
     Fork,
-    FrontierMoved,
-    Judged,
-    Markers,
     Pass,
     Resample,
     Segment,
     Span,
-    Stop,
     ToolCalls,
     Violation,
 )
@@ -24,7 +19,11 @@ from interwhen._core.machine import Core
 from interwhen._core.messages import Broken, Check, Extract, Extracted, Settled
 from interwhen._core.segmenter import Intake
 from interwhen._core.violations import Candidate, Ref, RemedyPlan, Violations
+from interwhen.events import FrontierMoved
 from interwhen.models import Chunk, Usage
+from interwhen.remedies import Conclude, Stop
+from interwhen.results import Judged
+from interwhen.triggers import Markers
 from tests.core.worlds import STRICT, Driver, drive, make_verifier, monitor, parse
 
 TAGS = ("<think>", "</think>")

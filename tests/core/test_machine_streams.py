@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Budgets, Delta, Feedback, Judged, Paragraphs, Remedied, Span, Stop, StreamBroken, Violation
+from interwhen import Budgets, Delta, Feedback, Paragraphs, Span, Violation
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -16,7 +16,10 @@ from interwhen._core.messages import (
     Resumed,
     Settled,
 )
+from interwhen.events import Remedied, StreamBroken
 from interwhen.models import Chunk, Usage
+from interwhen.remedies import Stop
+from interwhen.results import Judged
 from tests.core.worlds import STRICT, drive, monitor
 
 TAGS = ("<think>", "</think>")

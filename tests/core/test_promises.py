@@ -7,20 +7,13 @@ from interwhen import (
     Answer,
     Auto,
     Budgets,
-    Cancelled,
-    CheckRecord,
     Claim,
     CodeBlocks,
-    Conclude,
     Delta,
     Feedback,
-    FrontierMoved,
-    Judged,
     Lines,
-    Mention,
     Paragraphs,
     Pass,
-    Remedied,
     Repair,
     Resample,
     Segment,
@@ -48,7 +41,11 @@ from interwhen._core.scanners import PollScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
 from interwhen._core.violations import Candidate, Ref, Violations, step_starts
+from interwhen.events import FrontierMoved, Remedied
 from interwhen.models import Chunk
+from interwhen.remedies import Conclude
+from interwhen.results import Cancelled, CheckRecord, Judged
+from interwhen.toolkit import Mention
 from tests.core.call_texts import OFFER
 from tests.core.worlds import STRICT, drive, monitor, parse
 

@@ -10,27 +10,22 @@ import pytest
 from interwhen import (
     Answer,
     Budgets,
-    Cancelled,
     Claim,
-    Errored,
-    EveryChars,
     Feedback,
     Fork,
-    Judged,
     Paragraphs,
     Pass,
     Repair,
     Resample,
-    Retry,
-    Skipped,
-    Stop,
-    TimedOut,
     ToolCalls,
     Unknown,
     Violation,
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
+from interwhen.remedies import Retry, Stop
+from interwhen.results import Cancelled, Errored, Judged, Skipped, TimedOut
+from interwhen.triggers import EveryChars
 from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
 
 DOCS = Path(__file__).parents[2] / "docs" / "release.md"

@@ -9,14 +9,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import (
     CodeBlocks,
-    EveryChars,
     Lines,
-    Markers,
     Monitor,
     Paragraphs,
     Pass,
     Sentences,
-    ThinkEnd,
     ToolCalls,
     UsageError,
     verifier,
@@ -24,6 +21,7 @@ from interwhen import (
 from interwhen._core.scanners import JoinedLineScanner
 from interwhen._core.segmenter import Intake
 from interwhen._core.transcript import Transcript
+from interwhen.triggers import EveryChars, Markers, ThinkEnd
 from tests.core.references import TRIGGERS, reference
 
 SMALL = st.sampled_from(
@@ -183,7 +181,8 @@ def test_phases_part_segments_also_after_a_rewind(parts, trigger, phase, share, 
                 part = "".join(c for c, _ in standing[low:at])
                 expected += [(low + a, low + b) for a, b in reference(trigger, part, standing[low][1])]
             low = at
-    # A block whose closing line the new text continues is no block any more. Its check stays, since what it judged stands.
+    # A block whose closing line the new text continues is no block any more. Its check stays, since what it judged
+    # stands.
     continued = 0 < to < len(standing) and standing[to - 1][1] == standing[to][1]
     found = [old for old in found if old in expected or not (continued and trigger == CodeBlocks() and old[1] == to)]
     assert found == expected

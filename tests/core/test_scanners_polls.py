@@ -9,8 +9,9 @@ import interwhen
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from interwhen import Polls, UsageError
+from interwhen import UsageError
 from interwhen.testing import ScriptedModel
+from interwhen.triggers import Polls
 from tests.core.test_scanners import CUTS, Follower
 
 SMALL = Polls(cost=2.0, found=1.0, seen=10.0, least=2, most=12)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Lines, Polls, ToolCall, ToolCalls
+from interwhen import Lines, ToolCall, ToolCalls
 from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
+from interwhen.triggers import Polls
 from tests.core.references import TRIGGERS, reference
 from tests.core.worlds import monitor
 

@@ -7,20 +7,15 @@ import pytest
 from interwhen import (
     Answer,
     Claim,
-    Conclude,
-    EveryChars,
     Feedback,
     Fork,
     Lines,
-    Markers,
     Monitor,
     Paragraphs,
     Pass,
-    Polls,
     Resample,
     Sentences,
     Span,
-    ThinkEnd,
     ToolCalls,
     Tracker,
     Unknown,
@@ -28,7 +23,9 @@ from interwhen import (
     verifier,
 )
 from interwhen._core.segmenter import Intake
+from interwhen.remedies import Conclude
 from interwhen.testing import Pause, ScriptedModel
+from interwhen.triggers import EveryChars, Markers, Polls, ThinkEnd
 
 pytestmark = pytest.mark.anyio
 

@@ -1,8 +1,9 @@
 """Supervision that is switched off in the midst of a run: the rest passes unchecked, and nothing is verified."""
 
 import pytest
-from interwhen import CheckSettled, Retracted, StreamEnded
+from interwhen import Retracted
 from interwhen._core.messages import Abandoned, Broken, Close, Ended, Open, OutOfTime, SwitchedOff
+from interwhen.events import CheckSettled, StreamEnded
 from tests.core.worlds import STRICT, drive, monitor
 
 OFF = "supervision was switched off"

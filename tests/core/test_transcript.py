@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from interwhen import Span
 from interwhen._core.transcript import Transcript
-from interwhen.journal import Insertion
-from interwhen.models import Piece
+from interwhen._types.models import Piece
+from interwhen.results import Insertion
 
 TEXT = st.text("ab\n ", min_size=1, max_size=6)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from interwhen import Span, ToolCall
 from interwhen._core.transcript import Transcript, _overlapping
-from interwhen.journal import Insertion
+from interwhen.results import Insertion
 
 
 def call(name):

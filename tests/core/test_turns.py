@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from interwhen import Auto, Budgets, Feedback, Repair, Resample, Retracted
 from interwhen._core.messages import Broken, Ended, Open, Opened, Resumed, Splice
 from interwhen._core.turns import whole_lines
-from interwhen.models import Piece
+from interwhen._types.models import Piece
 from tests.core.worlds import drive, monitor
 
 CHUNKS = st.integers(1, 12)

@@ -7,7 +7,6 @@ from interwhen import (
     Auto,
     Budgets,
     Claim,
-    Conclude,
     Feedback,
     Repair,
     Resample,
@@ -36,6 +35,7 @@ from interwhen._core.violations import (
     refutation,
 )
 from interwhen.models import Chunk
+from interwhen.remedies import Conclude
 from tests.core.worlds import STRICT, drive, monitor
 
 

@@ -7,23 +7,22 @@ import re
 import pytest
 from interwhen import (
     Budgets,
-    Cancelled,
     Claim,
-    Conclude,
     Feedback,
     Fork,
-    Judged,
     Lines,
     Monitor,
     Paragraphs,
     Span,
-    ThinkEnd,
     Tracker,
     Unknown,
     UsageError,
     Violation,
 )
 from interwhen._core.messages import Close, Drop, Extract, Extracted, Idle, Invalidate, Open, Settled
+from interwhen.remedies import Conclude
+from interwhen.results import Cancelled, Judged
+from interwhen.triggers import ThinkEnd
 from tests.core.worlds import PLAIN, drive, monitor
 
 TAGS = ("<think>", "</think>")

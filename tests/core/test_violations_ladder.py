@@ -1,9 +1,12 @@
 """A run with the remedy ``Auto``: what is cut, what is written, how many requests it costs, and how it ends."""
 
 import pytest
-from interwhen import Auto, Budgets, Claim, Judged, Pass, Remedied, Violation
+from interwhen import Auto, Budgets, Claim, Pass, Violation
 from interwhen._core.messages import Open, Opened, Settled
-from interwhen.models import Chunk, Piece, Usage
+from interwhen._types.models import Piece
+from interwhen.events import Remedied
+from interwhen.models import Chunk, Usage
+from interwhen.results import Judged
 from tests.core.worlds import drive, monitor, parse, plain_summary
 
 TAGS = ("<think>", "</think>")

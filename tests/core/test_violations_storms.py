@@ -9,11 +9,9 @@ from interwhen import (
     Budgets,
     Claim,
     Feedback,
-    Judged,
     Lines,
     Paragraphs,
     Pass,
-    Remedied,
     Repair,
     Resample,
     Sentences,
@@ -21,6 +19,8 @@ from interwhen import (
 )
 from interwhen._core.machine import LONGEST_PAUSE, RemedyPace
 from interwhen._core.messages import Open, Settled
+from interwhen.events import Remedied
+from interwhen.results import Judged
 from tests.core.worlds import STRICT, drive, monitor
 
 

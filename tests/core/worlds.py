@@ -6,7 +6,18 @@ import re
 from dataclasses import dataclass, field
 
 import msgspec
-from interwhen import Claim, Delta, Judged, Monitor, Pass, Repair, Retracted, Span, Unknown, Violation, verifier
+from interwhen import (
+    Claim,
+    Delta,
+    Monitor,
+    Pass,
+    Repair,
+    Retracted,
+    Span,
+    Unknown,
+    Violation,
+    verifier,
+)
 from interwhen._core.machine import Core
 from interwhen._core.messages import (
     Check,
@@ -21,6 +32,7 @@ from interwhen._core.messages import (
     Settled,
 )
 from interwhen.models import Chunk
+from interwhen.results import Judged
 
 SUM = re.compile(r"(?<!\d)(\d)\+(\d)=(\d{1,2})(?!\d)")
 

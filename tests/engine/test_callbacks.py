@@ -7,6 +7,8 @@ import threading
 import time
 
 import interwhen
+import interwhen.clients
+import interwhen.integrations
 import openai
 import pytest
 import structlog
@@ -73,7 +75,7 @@ def wait_for(done):
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_watched_call_is_available_when_it_returns(server, stream):
-    with interwhen.watching() as seen, sync_client(server) as client:
+    with interwhen.integrations.watching() as seen, sync_client(server) as client:
         answer = ask(client, stream=stream)
         info = (answer[-1] if stream else answer).interwhen
         [call] = seen
@@ -88,28 +90,28 @@ def test_watched_call_is_available_when_it_returns(server, stream):
     kinds = {type(event).__name__ for event in call.events}
     assert {"ViolationFound", "Remedied", "CheckSettled", "Finished"} <= kinds
     assert "Delta" not in kinds
-    assert interwhen.last().call_id == call.call_id
+    assert interwhen.integrations.last().call_id == call.call_id
     ask(client)
     assert len(seen) == 1  # outside of the block
 
 
 def test_a_run_is_collected_with_its_events(server):
-    with interwhen.watching() as outer, interwhen.watching() as seen:
+    with interwhen.integrations.watching() as outer, interwhen.integrations.watching() as seen:
         with interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
             told = [event for event in run if not isinstance(event, interwhen.Delta)]
         [call] = seen
         assert list(outer) == [call]
     assert list(call.events) == told
-    assert (call.source, call.result, interwhen.last().result) == ("run", run.result, run.result)
+    assert (call.source, call.result, interwhen.integrations.last().result) == ("run", run.result, run.result)
     assert call.text == run.result.text
 
 
 def test_events_after_reader_exit_are_collected():
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         with interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
             next(iter(run))
         [call] = seen
-    assert isinstance(call.events[-1], interwhen.Finished)
+    assert isinstance(call.events[-1], interwhen.events.Finished)
     assert seen._events == {}
 
 
@@ -118,13 +120,13 @@ def test_a_guarded_function_is_collected_under_its_name():
     def tool():
         return "BAD\n"
 
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         assert "BAD is no word" in tool()
     assert [(call.source, call.model, len(call.violations)) for call in seen] == [("guard", "tool", 1)]
 
 
 def test_strategy_counts_as_one_call(server):
-    with interwhen.watching() as seen, sync_client(server, strategy="best-of-n:n=2") as client:
+    with interwhen.integrations.watching() as seen, sync_client(server, strategy="best-of-n:n=2") as client:
         answer = ask(client)
     [call] = seen
     assert call.call_id == answer.interwhen.call_id
@@ -132,7 +134,7 @@ def test_strategy_counts_as_one_call(server):
 
 def test_watching_is_per_context_unless_everywhere(server):
     with sync_client(server) as client:
-        with interwhen.watching() as mine, interwhen.watching(everywhere=True) as every:
+        with interwhen.integrations.watching() as mine, interwhen.integrations.watching(everywhere=True) as every:
             thread = threading.Thread(target=contextvars.Context().run, args=(ask, client))
             copied = threading.Thread(target=contextvars.copy_context().run, args=(ask, client))
             for one in (thread, copied):
@@ -159,7 +161,10 @@ def test_loop_thread_sees_the_caller_context(server, stream):
 
 
 def test_a_failed_call_is_collected():
-    with interwhen.watching() as seen, openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0) as c:
+    with (
+        interwhen.integrations.watching() as seen,
+        openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="k", max_retries=0) as c,
+    ):
         wrapped = interwhen.wrap(c, monitors=[WORD])
         with pytest.raises(openai.APIConnectionError):
             ask(wrapped)
@@ -177,7 +182,7 @@ def test_callbacks_get_events_in_order_before_the_result(server):
     assert call.result == answer.interwhen.result
     assert {call_id for _, call_id in told} == {call.call_id}
     assert [event for event, _ in told[:-1]] == list(answer.interwhen.events)
-    assert told[-1][0] == interwhen.Finished(call.result)
+    assert told[-1][0] == interwhen.events.Finished(call.result)
     with interwhen.run_sync(model(), "q", monitors=[WORD], on_result=got.append) as run:
         run.drain()
     wait_for(lambda: len(got) == len(told) + 2)
@@ -258,7 +263,7 @@ def test_async_callbacks_are_refused(function):
 
 
 def test_call_summary_is_one_safe_line(server):
-    with interwhen.watching() as seen, interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
+    with interwhen.integrations.watching() as seen, interwhen.run_sync(model(), "q", monitors=[WORD]) as run:
         run.drain()
     [call] = seen
     assert str(call) == (
@@ -272,10 +277,10 @@ def test_call_summary_is_one_safe_line(server):
     )
     assert len(hostile) < 200
     assert hostile.isprintable()
-    info = interwhen.SupervisionInfo(result=run.result, call_id="c1")
+    info = interwhen.clients.SupervisionInfo(result=run.result, call_id="c1")
     assert str(info).startswith("steps verified, 2 checks")
     assert repr(info) == "SupervisionInfo(steps verified, 0 events, 0 violations)"
-    found = tuple(event for event in call.events if isinstance(event, interwhen.ViolationFound))
-    assert str(interwhen.SupervisionInfo(events=found)) == (
+    found = tuple(event for event in call.events if isinstance(event, interwhen.events.ViolationFound))
+    assert str(interwhen.clients.SupervisionInfo(events=found)) == (
         "in progress, 0 checks ended, 1 violations: word: BAD is no word"
     )

@@ -5,21 +5,12 @@ import threading
 import anyio
 import interwhen
 import pytest
-from interwhen import (
-    Budgets,
-    Errored,
-    Judged,
-    Pass,
-    Resample,
-    Retry,
-    Skipped,
-    TimedOut,
-    on_cancel,
-    time_left,
-    verifier,
-)
+from interwhen import Budgets, Pass, Resample, verifier
 from interwhen._types.verifiers import Ticket, hold
+from interwhen.remedies import Retry
+from interwhen.results import Errored, Judged, Skipped, TimedOut
 from interwhen.testing import Pause, ScriptedModel
+from interwhen.toolkit import on_cancel, time_left
 from structlog.testing import capture_logs
 from sums import apply, judge, slow, supervise, watch
 

@@ -2,8 +2,9 @@
 
 import anyio
 import pytest
-from interwhen import Budgets, Errored, Fork, ModelError, Sampling, Skipped, TimedOut
-from interwhen.models import Completion, Usage
+from interwhen import Budgets, Fork, Sampling
+from interwhen.models import Completion, ModelError, Usage
+from interwhen.results import Errored, Skipped, TimedOut
 from interwhen.testing import Pause, ScriptedModel
 from sums import SUM, Sum, apply, supervise, watch
 

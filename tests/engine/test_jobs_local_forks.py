@@ -92,12 +92,12 @@ async def test_resume_repeats_local_extraction_without_fork(tmp_path):
             again = interwhen.resume(
                 path, model=ScriptedModel(["1+1=2\n2+2=4\n"], forks=lambda request: ""), monitors=monitors()
             )
-        except interwhen.JournalError:
+        except interwhen.journal.JournalError:
             continue
         async with again as run:
             result = await run.drain()
         # Half a line may stand at the cut: what comes of it is for the model. All else is found again.
-        assert all(isinstance(record.outcome, interwhen.Judged) for record in result.checks)
+        assert all(isinstance(record.outcome, interwhen.results.Judged) for record in result.checks)
     assert first.status == "verified"
 
 

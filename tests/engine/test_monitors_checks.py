@@ -9,8 +9,9 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Errored, Judged, Pass, Span, TimedOut, Unknown, UsageError, Violation, verifier
+from interwhen import Pass, Span, Unknown, UsageError, Violation, verifier
 from interwhen._engine.monitors import as_outcome, check_inline, parse
+from interwhen.results import Errored, Judged, TimedOut
 from interwhen.testing import Pause, ScriptedModel
 from sums import SUM, Sum, adds_up, apply, slow, sums, supervise, watch
 
@@ -264,7 +265,7 @@ async def test_fork_cancelled_within_adapter_is_an_error(loop, delivery):
 async def test_stream_cancelled_within_adapter_reaches_the_reader(loop):
     model = ScriptedModel([TEXT])
     model.stream = stray
-    with pytest.raises(interwhen.ModelError, match="cancelled within the adapter"):
+    with pytest.raises(interwhen.models.ModelError, match="cancelled within the adapter"):
         await supervise(model, watch(delivery="gate"))
     with pytest.raises(asyncio.CancelledError):
         await supervise(model, watch())
@@ -281,7 +282,7 @@ async def test_threaded_check_does_not_stall_the_stream(loop):
 
     async with interwhen.run(ScriptedModel([TEXT + "so\n"]), "Q", monitors=[watch(check)]) as run:
         async for event in run:
-            if isinstance(event, interwhen.StreamEnded):
+            if isinstance(event, interwhen.events.StreamEnded):
                 assert not gate.is_set()
                 gate.set()
     assert run.result.status == "verified"

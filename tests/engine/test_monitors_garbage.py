@@ -6,8 +6,9 @@ from unittest.mock import MagicMock, Mock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Claim, Errored, Judged, Pass, Segment, Span, Unknown, Violation
+from interwhen import Claim, Pass, Segment, Span, Unknown, Violation
 from interwhen._engine.monitors import LONGEST, MOST_CLAIMS, as_outcome, check_inline, parse
+from interwhen.results import Errored, Judged
 from sums import Sum
 
 CLAIM = Sum(key="1+1=2", span=Span(0, 5), left=1, right=1, total=2)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import anyio
 import interwhen
+import interwhen.integrations
 import pytest
 import structlog
 from interwhen import Claim, Message, Monitor, Pass, Span, ToolCall
 from interwhen._engine.monitors import check_prompt, check_texts
+from interwhen.clients import PromptRefused
 from interwhen.registry import load_prompt_monitors
 from interwhen.testing import ScriptedModel
-from interwhen.toolkit import PromptFinding, PromptMonitor, PromptRefused, PromptText
+from interwhen.toolkit import PromptFinding, PromptMonitor, PromptText
 
 pytestmark = pytest.mark.anyio
 
@@ -207,7 +209,7 @@ async def test_model_and_verifiers_get_the_rewritten_prompt():
 
 async def test_refused_run_asks_no_model_and_is_watched():
     model = ScriptedModel(["fine\n"])
-    with interwhen.watching() as seen, pytest.raises(PromptRefused):
+    with interwhen.integrations.watching() as seen, pytest.raises(PromptRefused):
         async with interwhen.run(model, "say BAD", prompt_monitors=[monitor()]):
             pass
     assert model.requests == []
@@ -229,7 +231,7 @@ async def test_journal_stores_the_rewritten_prompt(tmp_path):
     assert b"BAD" not in path.read_bytes()
     again = interwhen.replay(path)
     assert again.differences == ()
-    assert interwhen.read_journal(path).header.prompt == "say ***"
+    assert interwhen.journal.read_journal(path).header.prompt == "say ***"
 
 
 @pytest.mark.fault(
@@ -249,7 +251,7 @@ async def test_resume_anywhere_keeps_prompt_findings(tmp_path):
         path.write_bytes(data[:size])
         try:
             run = interwhen.resume(path, model=ScriptedModel(["one\n", "two\n"]))
-        except interwhen.JournalError:  # the header is not whole
+        except interwhen.journal.JournalError:  # the header is not whole
             continue
         async with run:
             assert (await run.drain()).prompt_findings == findings
@@ -275,7 +277,7 @@ def test_prompt_monitors_load_by_name():
         with pytest.raises(interwhen.UsageError, match=said):
             load_prompt_monitors(wrong)
     for wrong in ("nothing", "secrets:strength=3", "secrets:action=stop"):
-        with pytest.raises(interwhen.PluginError):
+        with pytest.raises(interwhen.registry.PluginError):
             load_prompt_monitors([wrong])
 
 

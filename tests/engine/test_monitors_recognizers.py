@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import interwhen
 import msgspec
 import pytest
-from interwhen import Claim, Errored, Fork, Judged, Pass, Segment, Span, Unknown, verifier
+from interwhen import Claim, Fork, Pass, Segment, Span, Unknown, verifier
 from interwhen._engine.monitors import parse, recognize
+from interwhen.results import Errored, Judged
 from interwhen.testing import ScriptedModel
 from sums import supervise, watch
 
@@ -193,4 +194,4 @@ async def test_older_certificates_decode_with_steps_scope():
     del old["scope"]
     for check in old["checks"]:
         del check["outcome"]["verdict"]["scope"]
-    assert msgspec.convert(old, interwhen.Certificate) == result.certificate
+    assert msgspec.convert(old, interwhen.results.Certificate) == result.certificate

@@ -145,7 +145,7 @@ async def test_repair_check_does_not_wait_for_busy_process():
     begun = anyio.current_time()
     async with interwhen.run(model, "Q", monitors=[watcher], workers=workers) as run:
         async for event in run:
-            if isinstance(event, interwhen.ViolationFound):
+            if isinstance(event, interwhen.events.ViolationFound):
                 assert anyio.current_time() - begun <= 3.0
     assert [record.remedy for record in run.result.violations if record.interrupted] == ["resample"]
 

@@ -95,7 +95,7 @@ async def test_reader_cancelled_at_any_step_leaks_nothing(name, tmp_path, record
         if not path.exists() or not path.stat().st_size:  # it was cancelled before it had begun
             assert count < 5
             continue
-        assert interwhen.read_journal(path).left_out == 0
+        assert interwhen.journal.read_journal(path).left_out == 0
         async with kind.resume(path) as again:
             assert (await again.drain()).text == whole.text, count
 
@@ -145,7 +145,7 @@ async def test_cancellation_leaks_no_task_or_socket(delivery, loop, tmp_path, re
                 await server.settled()
                 left = asyncio.all_tasks() - before
                 assert not [task for task in left if "ScriptedServer" not in task.get_name()]
-                assert interwhen.read_journal(path).left_out == 0
+                assert interwhen.journal.read_journal(path).left_out == 0
                 tries += 1
             model = CompletionsModel(server.base_url, "scripted")
             async with interwhen.resume(path, model=model, monitors=monitors()) as again:

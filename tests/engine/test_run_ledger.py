@@ -2,8 +2,9 @@
 
 import interwhen
 import pytest
-from interwhen import Stop
-from interwhen.models import Chunk, Recording, ReplayModel, TimedChunk, Usage
+from interwhen.models import Chunk, ReplayModel, Usage
+from interwhen.models._replay import Recording, TimedChunk
+from interwhen.remedies import Stop
 from sums import supervise, watch
 
 pytestmark = pytest.mark.anyio

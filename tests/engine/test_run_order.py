@@ -3,7 +3,8 @@
 import anyio
 import interwhen
 import pytest
-from interwhen import Delta, FrontierMoved, Pass
+from interwhen import Delta, Pass
+from interwhen.events import FrontierMoved
 from interwhen.models import Capabilities
 from interwhen.testing import End, Pause, Say, ScriptedModel
 from sums import apply, slow, sums, supervise, watch
@@ -40,7 +41,7 @@ async def test_later_violation_acts_after_earlier_check_passes():
     model = ScriptedModel([["1+1=2\n", "2+2=5\n", Pause(100)], "\n"])
     result, events = await timeline(model, watch(slow(lambda claim: 5.0 if claim.left == 1 else 1.0)))
     assert result.text == "1+1=2\n2+2=4\n"
-    assert [at for at, event in events if isinstance(event, interwhen.Remedied)] == [5.0]
+    assert [at for at, event in events if isinstance(event, interwhen.events.Remedied)] == [5.0]
     assert result.timing.close_latency == (0.0,)
     assert result.timing.paused == 4.0
 

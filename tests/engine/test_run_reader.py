@@ -54,7 +54,7 @@ async def test_leaving_at_any_event_leaks_nothing(monitors_of):
         model.assert_all_closed_once()
         result = run.result
         left = [event async for event in run]
-        assert [*events, *left][-1] == interwhen.Finished(result)  # what there was may still be read
+        assert [*events, *left][-1] == interwhen.events.Finished(result)  # what there was may still be read
         # What a gate holds back at that moment is not shown.
         assert result.text.startswith(apply([*events, *left]))
         assert monitors_of is gated or apply([*events, *left]) == result.text
@@ -215,7 +215,7 @@ async def test_a_timeout_around_one_event_loses_nothing(monitors_of):
     timeouts = 0
     async with interwhen.run(model, "Q", monitors=monitors_of([watch()])) as run:
         events = []
-        while not (events and isinstance(events[-1], interwhen.Finished)):
+        while not (events and isinstance(events[-1], interwhen.events.Finished)):
             with anyio.move_on_after(2) as scope:
                 events.append(await anext(run))
             timeouts += scope.cancelled_caught
@@ -230,7 +230,7 @@ async def test_timeout_during_stream_close_loses_nothing(loop):
         while True:
             try:
                 async with asyncio.timeout(0.01):
-                    if isinstance(await anext(run), interwhen.Finished):
+                    if isinstance(await anext(run), interwhen.events.Finished):
                         break
             except TimeoutError:
                 pass
@@ -261,7 +261,7 @@ async def test_interrupted_iterator_does_not_count_as_ended(breaks):
     async with interwhen.run(model, "Q", monitors=[watch()], budgets=interwhen.Budgets(reconnects=0)) as run:
         while True:
             with anyio.move_on_after(2):
-                if isinstance(await anext(run), interwhen.Finished):
+                if isinstance(await anext(run), interwhen.events.Finished):
                     break
     assert (run.result.status, run.result.text) == ("failed", "1+1=2\n")
 
@@ -300,7 +300,7 @@ async def test_leaving_wakes_a_reader_in_another_task(delay, monitors_of):
     async with anyio.create_task_group() as group, run:
         group.start_soon(read, run)
         await anyio.sleep(delay)
-    assert isinstance(events[-1], interwhen.Finished)
+    assert isinstance(events[-1], interwhen.events.Finished)
     model.assert_all_closed_once()
 
 

@@ -3,8 +3,10 @@
 import interwhen
 import msgspec
 import pytest
-from interwhen import Abstain, Feedback, FeedbackTemplate, Repair, Resample, Sampling, Stop, Violation
-from interwhen.models import Capabilities, ConnectError, Piece
+from interwhen import Feedback, Repair, Resample, Sampling, Violation
+from interwhen._types.models import Piece
+from interwhen.models import Capabilities, ConnectError
+from interwhen.remedies import Abstain, FeedbackTemplate, Stop
 from interwhen.testing import ScriptedModel
 from sums import Accountant, apply, judge, supervise, watch
 

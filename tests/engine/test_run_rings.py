@@ -8,7 +8,7 @@ import weakref
 import anyio
 import interwhen
 import pytest
-from interwhen import Finished
+from interwhen.events import Finished
 from interwhen.testing import ScriptedModel
 from sums import slow, watch
 

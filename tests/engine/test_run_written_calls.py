@@ -8,8 +8,8 @@ from pathlib import Path
 import interwhen
 import pytest
 from interwhen import Claim, Delta, Feedback, Message, Monitor, Pass, Retracted, Sampling, ToolCalls, Violation
+from interwhen._types.segments import CallFormat
 from interwhen.testing import End, ScriptedModel
-from interwhen.toolkit import CallFormat
 from tests.core.call_texts import CODE, OFFER, PROSE, REACT, TEXTS, UNREADABLE, WEATHER
 
 PAGE = Path(__file__).parents[2] / "docs" / "tool-calls.md"

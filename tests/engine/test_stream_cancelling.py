@@ -106,7 +106,7 @@ async def test_request_failing_during_cancellation_breaks_once():
 
     model = Rude(["", "1+1=2\n"], timeouts=Timeouts(first_token=1.0))
     result, events = await supervise(model, watch())
-    assert [event.error for event in events if isinstance(event, interwhen.StreamBroken)] == [
+    assert [event.error for event in events if isinstance(event, interwhen.events.StreamBroken)] == [
         "the first_token timeout of 1 s ran out: allow more time, or look whether the server still answers"
     ]
     assert (result.status, result.ledger.reconnects) == ("verified", 1)

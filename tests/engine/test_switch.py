@@ -6,6 +6,7 @@ import weakref
 
 import anyio
 import interwhen
+import interwhen.clients
 import pytest
 from interwhen._engine import run as engine_run
 from interwhen.testing import Pause, ScriptedModel
@@ -21,7 +22,7 @@ def monitor(**options):
         name="never",
         verifier=never,
         extractor=lambda segment: [interwhen.Claim(key=segment.text, span=segment.span)],
-        remedy=interwhen.Abstain(),
+        remedy=interwhen.remedies.Abstain(),
         **options,
     )
 
@@ -73,7 +74,7 @@ def test_a_guarded_function_runs_unchecked(monkeypatch):
     def act(on):
         return on
 
-    with pytest.raises(interwhen.Refused):
+    with pytest.raises(interwhen.clients.Refused):
         act("x")
     monkeypatch.setenv(engine_run.VARIABLE, "1")
     assert act("x") == "x"

@@ -3,7 +3,8 @@
 import anyio
 import interwhen
 import pytest
-from interwhen import Budgets, StreamBroken
+from interwhen import Budgets
+from interwhen.events import StreamBroken
 from interwhen.models import ConnectError, ContextOverflow, StreamTimeout, Timeouts, UpstreamError
 from interwhen.testing import Pause, ScriptedModel
 from sums import Accountant, apply, slow, supervise, watch

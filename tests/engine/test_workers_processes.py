@@ -15,10 +15,11 @@ import anyio.to_thread
 import interwhen
 import pytest
 import workers
-from interwhen import Errored, Judged, Pass, Span, TimedOut, UsageError, Workers, verifier
+from interwhen import Pass, Span, UsageError, Workers, verifier
 from interwhen._engine.monitors import BoundVerifier
 from interwhen._engine.worker_child import GarbledMessage, framed, length_of, receive, send
 from interwhen._engine.workers import ProcessPool, WorkerProcess
+from interwhen.results import Errored, Judged, TimedOut
 from interwhen.testing import ScriptedModel
 from sums import Sum, apply, sums, supervise, watch
 
@@ -256,7 +257,7 @@ async def test_workers_do_not_outlive_their_parent(who, tmp_path):
             monitor = watch(workers.family if busy else workers.in_process)
             async with interwhen.run(model, "Q", monitors=[monitor]) as run:
                 async for event in run:
-                    if isinstance(event, interwhen.CheckSettled):
+                    if isinstance(event, interwhen.events.CheckSettled):
                         print(event.check.outcome.verdict.evidence, flush=True)
 
         if __name__ == "__main__":

@@ -17,9 +17,21 @@ from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import msgspec
-from interwhen import Claim, Lines, Model, Monitor, Pass, Segment, Span, Workers, load_monitor, run, verifier
-from interwhen.gateway import Config, Gateway, make_app
-from interwhen.models import Capabilities, Chunk, Completion, Request
+from interwhen import (
+    Claim,
+    Lines,
+    Monitor,
+    Pass,
+    Segment,
+    Span,
+    Workers,
+    load_monitor,
+    run,
+    verifier,
+)
+from interwhen.gateway import Config, make_app
+from interwhen.gateway._gateway import Gateway
+from interwhen.models import Capabilities, Chunk, Completion, Model, Request
 from interwhen.testing.complexity import count_steps, prepared_for
 from interwhen.testing.server import ScriptedTransport, events
 from tests.clients.wires import MemoryWire, collect, texts

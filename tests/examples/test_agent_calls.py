@@ -7,7 +7,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from examples.agent_calls import TASKS, Limits, Reply, main, measure, read
 from interwhen import Message
-from interwhen.testing.server import Head, ScriptedServer, Send, counts, events
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import Head, ScriptedServer, Send, events
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -5,8 +5,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from interwhen import FunctionVerifier, load_monitor
+from interwhen import load_monitor
 from interwhen.registry import verifiers
+from interwhen.toolkit import FunctionVerifier
 from tests.measurements import measure_held
 
 GENERAL = {"terms", "regex", "json_schema", "command", "critic", "early_stopping", "countdown", "zebralogic"}

@@ -6,8 +6,9 @@ from examples.strategies.dvts import TreeSearch
 from examples.strategies.generate_test import GenerateTest
 from examples.strategies.revision import Revision
 from examples.strategies.step_beam import StepBeam
-from interwhen import Message, PluginError, Sampling, UsageError
+from interwhen import Message, Sampling, UsageError
 from interwhen.models import Capabilities
+from interwhen.registry import PluginError
 from interwhen.strategies import Strategy, load_strategy
 from interwhen.testing import Say, ScriptedModel
 from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, read, telling, try_out, writer

@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from interwhen import Feedback, Repair, Resample, Stop, Unverified, Verified
+from interwhen import Feedback, Repair, Resample, Unverified, Verified
+from interwhen.remedies import Stop
 from tests.examples.tiny import chunked, learner, problems, supervise, trace_of
 from tools.train_tiny.families import FAMILIES
 

@@ -102,7 +102,9 @@ def test_generated_mistakes_are_wrong(family: str) -> None:
 
 
 def test_feedback_is_worded_as_interwhen_words_it() -> None:
-    from interwhen import FeedbackTemplate, Level, Violation
+    from interwhen import Violation
+    from interwhen.remedies import FeedbackTemplate
+    from interwhen.toolkit import Level
 
     mistake = FAMILIES["totals"](random.Random(7), hard=False).steps[0].blunder(random.Random(1))  # type: ignore[misc]
     violation = Violation(why=mistake.why, witness=mistake.witness)

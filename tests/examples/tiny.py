@@ -11,7 +11,8 @@ import interwhen
 from examples.tiny_monitors import monitors_for
 from interwhen import Pass, Result, Segment, Span, Verdict, Violation
 from interwhen.models import Request
-from interwhen.testing import ScriptedModel, Step
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import Step
 from tools.train_tiny.families import FAMILIES
 from tools.train_tiny.tasks import Worked
 

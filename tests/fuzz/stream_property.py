@@ -6,10 +6,9 @@ Nothing waits here: a body of bytes that are all there never suspends its reader
 from itertools import pairwise
 from typing import NamedTuple
 
-from interwhen import ModelError
-from interwhen.models import StreamNotes
+from interwhen.models import ModelError
 from interwhen.models._chunks import decode_chat, decode_completion
-from interwhen.models._token_stream import TokenStream, lenient
+from interwhen.models._token_stream import StreamNotes, TokenStream, lenient
 
 DECODERS = {"completions": decode_completion, "chat": decode_chat}
 

@@ -14,7 +14,8 @@ pytest.importorskip("prometheus_client", reason="the extra 'gateway' is not inst
 import httpx2
 import msgspec
 from anyio.from_thread import start_blocking_portal
-from interwhen.gateway import Config, Gateway
+from interwhen.gateway import Config
+from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._server import GatewayServer, address, listen
 from interwhen.testing.server import ScriptedServer
 

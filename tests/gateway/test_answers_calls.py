@@ -7,8 +7,9 @@ import msgspec
 import openai
 import pytest
 from helpers import ASK, corrected, post, sse
-from interwhen import SupervisionInfo
-from interwhen.testing.server import counts, delta, events, reply, tool_call
+from interwhen.clients import SupervisionInfo
+from interwhen.testing._server_script import counts, delta
+from interwhen.testing.server import events, reply, tool_call
 from structlog.testing import capture_logs
 from watchers import no_call_with, passing, word
 
@@ -81,7 +82,7 @@ def test_client_can_rebuild_final_text_from_events(upstream, gateway):
     happens="200 with content_filter, counted as abstained, not as failed",
 )
 def test_abstention_is_content_filter_and_no_failure(upstream, gateway):
-    from interwhen import Abstain
+    from interwhen.remedies import Abstain
 
     running = gateway(upstream(events(["BAD\n"], api="chat")), watchers=[word(remedy=Abstain(), delivery="gate")])
     whole = post(running, ASK)

@@ -8,9 +8,11 @@ import interwhen
 import openai
 import pytest
 from helpers import ASK, post, sse
-from interwhen import Claim, FunctionVerifier, Lines, Monitor, Pass, ToolCalls
+from interwhen import Claim, Lines, Monitor, Pass, ToolCalls
 from interwhen.testing import ScriptedModel
-from interwhen.testing.server import Send, data, delta, events, tool_call
+from interwhen.testing._server_script import data, delta
+from interwhen.testing.server import Send, events, tool_call
+from interwhen.toolkit import FunctionVerifier
 from workers import exits
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,10 @@ import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen import Abstain
 from interwhen.gateway import _answers
-from interwhen.testing.server import Sleep, counts, events, reply
+from interwhen.remedies import Abstain
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import Sleep, events, reply
 from watchers import passing, word
 
 
@@ -327,7 +328,7 @@ def test_the_kill_switch_ends_the_sampling(portal, upstream, gateway):
 
 
 def test_an_operator_s_wrong_strategy_stops_the_start(upstream, gateway):
-    from interwhen import PluginError
+    from interwhen.registry import PluginError
 
     with pytest.raises(PluginError, match="no-such"):
         gateway("http://127.0.0.1:1/v1", strategy="no-such")

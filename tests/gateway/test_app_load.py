@@ -9,7 +9,8 @@ import anyio
 import httpx2
 import pytest
 from helpers import ASK, post, refused, rest_of
-from interwhen.testing.server import Sleep, Stall, delta, events
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Sleep, Stall, events
 from watchers import passing, word
 
 pytestmark = pytest.mark.anyio

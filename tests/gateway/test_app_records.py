@@ -127,10 +127,10 @@ def test_journal_carries_the_call_id(streamed, upstream, journaled):
     assert path.name == f"{answer.headers['x-interwhen-call']}.journal"
     assert str(path.parent) not in answer.text  # a client must not learn the directories of the host
     assert key.encode() not in path.read_bytes()
-    journal = interwhen.read_journal(path)
+    journal = interwhen.journal.read_journal(path)
     assert (journal.header.call.source, journal.header.call.trace_id) == ("gateway", "a1" * 16)
     assert (journal.header.call.streams, journal.call["outcome"]) == (streamed, "steps verified")
-    assert [one.remedy for one in interwhen.timeline(path).remedies] == ["repair"]
+    assert [one.remedy for one in interwhen.journal.timeline(path).remedies] == ["repair"]
     text = httpx2.get(running.base_url.removesuffix("/v1") + "/metrics").text
     assert 'interwhen_journals{what="kept"} 1.0' in text
     assert f"interwhen_journal_bytes {path.stat().st_size:.1f}" in text
@@ -146,7 +146,7 @@ def test_journal_names_configured_and_requested_monitors(upstream, journaled):
     )
     post(running, {**ASK, "interwhen": {"monitors": ["arithmetic", "offered"]}})
     [path] = found()
-    specs = [one.untrusted_spec for one in interwhen.read_journal(path).header.monitors]
+    specs = [one.untrusted_spec for one in interwhen.journal.read_journal(path).header.monitors]
     assert [one.level for one in map(interwhen.load_monitor, specs)] == ["explain", "locate"]
 
 
@@ -176,4 +176,4 @@ def test_upstream_refusal_is_journaled_as_problem(upstream, journaled):
     )
     assert post(running, ASK).status_code >= 500
     [path] = found()
-    assert [one.how for one in interwhen.timeline(path).requests] == ["refused"]
+    assert [one.how for one in interwhen.journal.timeline(path).requests] == ["refused"]

@@ -8,7 +8,8 @@ import time
 import httpx2
 import pytest
 from helpers import ASK, post, rest_of, sse
-from interwhen.testing.server import Sleep, Stall, delta, events
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Sleep, Stall, events
 from processes import serving
 
 STREAM = {**ASK, "stream": True}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from interwhen import UsageError
-from interwhen.gateway import Config, Gateway, schema
-from interwhen.gateway._config import UpstreamConfig, load_config, variables
-from interwhen.gateway._gateway import parse_upstream
+from interwhen.gateway import Config
+from interwhen.gateway._config import UpstreamConfig, load_config, schema, variables
+from interwhen.gateway._gateway import Gateway, parse_upstream
 from interwhen.gateway._http_errors import HttpError
 from interwhen.gateway._server import listen
 

@@ -7,7 +7,8 @@ import anyio
 import pytest
 from helpers import ASK, post, refused, sse
 from interwhen import UsageError
-from interwhen.gateway import Config, Gateway
+from interwhen.gateway import Config
+from interwhen.gateway._gateway import Gateway
 from interwhen.testing.server import events
 from tests.precompute.prepared import ANSWER, QUESTION, TEXT, prepare
 from watchers import passing

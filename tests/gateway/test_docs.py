@@ -9,8 +9,9 @@ from pathlib import Path
 import msgspec
 import page
 import pytest
-from interwhen.gateway import Config, Gateway
+from interwhen.gateway import Config
 from interwhen.gateway._config import SHORTEST_KEY, GatewayLimits
+from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._server import _KEEP_ALIVE_SECONDS
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,8 @@ import openai
 import page
 import pytest
 from helpers import ASK, corrected, sse
-from interwhen.testing.server import delta, events, tool_call
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import events, tool_call
 from watchers import no_call_with, passing, word
 
 pytestmark = pytest.mark.anyio

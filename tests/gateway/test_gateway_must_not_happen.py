@@ -10,8 +10,10 @@ import httpx2
 import interwhen
 import pytest
 from helpers import ASK, post, sse
-from interwhen import Abstain, Feedback, Fork, Monitor, Pass, Resample, Violation
-from interwhen.testing.server import Reset, Send, Sleep, Stall, data, delta, events, tool_call
+from interwhen import Feedback, Fork, Monitor, Pass, Resample, Violation
+from interwhen.remedies import Abstain
+from interwhen.testing._server_script import data, delta
+from interwhen.testing.server import Reset, Send, Sleep, Stall, events, tool_call
 from responses_writer import Writer
 from structlog.testing import capture_logs
 from watchers import every_line, passing, word

@@ -11,7 +11,8 @@ import httpx2
 import pytest
 from helpers import ASK, post, sse
 from interwhen._engine import run as engine_run
-from interwhen.testing.server import Sleep, Stall, delta, events, tool_call
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Sleep, Stall, events, tool_call
 from processes import serving
 from watchers import no_call_with, word
 

@@ -4,7 +4,8 @@ import httpx2
 import interwhen
 import pytest
 from interwhen import UsageError
-from interwhen.gateway import Config, Gateway
+from interwhen.gateway import Config
+from interwhen.gateway._gateway import Gateway
 from interwhen.testing import ScriptedModel
 
 KEY = "the key of the page"

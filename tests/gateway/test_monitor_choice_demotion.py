@@ -1,7 +1,7 @@
 """The gateway demotes, if its operator asked for it, and says so in a header and a metric."""
 
 from helpers import ASK, post
-from interwhen import Abstain
+from interwhen.remedies import Abstain
 from interwhen.testing.server import events
 from watchers import word
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen.gateway import _relay
 from interwhen.gateway._exchange import returned, sent
-from interwhen.testing.server import Head, SendRaw, Sleep, Stall, delta, events, reply
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Head, SendRaw, Sleep, Stall, events, reply
 from watchers import passing
 
 SHORT = {"first_token": 0.3, "inter_token": 20.0}

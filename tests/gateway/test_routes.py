@@ -8,7 +8,8 @@ from helpers import ASK, post, refused
 from hypothesis import example, given
 from hypothesis import strategies as st
 from interwhen import UsageError
-from interwhen.gateway import Config, Gateway
+from interwhen.gateway import Config
+from interwhen.gateway._gateway import Gateway
 from interwhen.gateway._routes import DECISIONS, ROUTES, route_of
 from interwhen.testing.server import events, reply
 from server_routes import MODES, SERVERS, found_of, page, routes

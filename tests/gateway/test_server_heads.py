@@ -8,7 +8,8 @@ import time
 import pytest
 from helpers import ASK, post, refused, rest_of
 from interwhen.gateway import _server
-from interwhen.testing.server import Sleep, delta, events
+from interwhen.testing._server_script import delta
+from interwhen.testing.server import Sleep, events
 
 BODY = json.dumps({**ASK, "stream": True}).encode()
 CALL = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)

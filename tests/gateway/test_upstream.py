@@ -8,7 +8,18 @@ import httpx2
 import openai
 import pytest
 from helpers import ASK, post, refused, sse
-from interwhen.testing.server import Disconnect, Reset, Send, SendRaw, Sleep, Stall, data, delta, events, fault, reply
+from interwhen.testing._server_script import data, delta
+from interwhen.testing.server import (
+    Disconnect,
+    Reset,
+    Send,
+    SendRaw,
+    Sleep,
+    Stall,
+    events,
+    fault,
+    reply,
+)
 from responses_writer import Writer
 from structlog.testing import capture_logs
 from watchers import passing

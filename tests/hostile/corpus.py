@@ -3,7 +3,8 @@
 import unicodedata
 
 from hypothesis import strategies as st
-from interwhen import FeedbackTemplate, Violation
+from interwhen import Violation
+from interwhen.remedies import FeedbackTemplate
 
 FAMILIES = {
     "llama 2": ["<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>", "<unk>", "<0x0A>"],

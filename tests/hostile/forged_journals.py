@@ -7,9 +7,10 @@ from pathlib import Path
 import anyio
 import interwhen
 import msgspec
-from interwhen.journal import JournalDirectory, JournalSettings
+from interwhen._run.run import SyncRun
 from interwhen.journal import _rebuilt_run as rebuilt
 from interwhen.journal import _records as records
+from interwhen.journal._directory import JournalDirectory, JournalSettings
 from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._settings import CallHead
 from interwhen.testing import ScriptedModel
@@ -36,7 +37,7 @@ def honest(folder):
     paths.append(record(folder / "resumed.journal", PLAIN))
     data = paths[-1].read_bytes()
     paths[-1].write_bytes(data[: list(frames(data, "run"))[1].end])
-    with interwhen.resume_sync(paths[-1], model=ScriptedModel(PLAIN), monitors=["arithmetic"]) as run:
+    with SyncRun(interwhen.resume(paths[-1], model=ScriptedModel(PLAIN), monitors=["arithmetic"])) as run:
         run.drain()
     calls = JournalDirectory.at(JournalSettings(path=str(folder / "calls"), text="redacted"))
     journal = calls.begin(CallHead("0193" + "0" * 28, "wrap", "chat", "m"), shows_path=True)

@@ -15,6 +15,7 @@ import httpx2
 import interwhen
 from forged_journals import forged
 from interwhen._run.recheck import check_again
+from interwhen._run.run import SyncRun
 from interwhen.cli._main import main
 from interwhen.journal import TimelineReader
 from interwhen.precompute._questions import read_questions
@@ -58,7 +59,7 @@ def grown(path):
 def resumed(path):
     data = path.read_bytes()
     try:
-        with interwhen.resume_sync(path, model=ScriptedModel(lambda _: ["2 + 2 = 4\n"])) as run:
+        with SyncRun(interwhen.resume(path, model=ScriptedModel(lambda _: ["2 + 2 = 4\n"]))) as run:
             run.drain()
     finally:
         path.write_bytes(data)
@@ -86,7 +87,7 @@ def gateway_page(path):
 
 def notebook(path):
     notebook_frame(interwhen.replay(path))
-    if (result := interwhen.read_journal(path).result) is not None:
+    if (result := interwhen.journal.read_journal(path).result) is not None:
         notebook_frame(result)
 
 
@@ -99,8 +100,8 @@ READERS = {
     "the page of the gateway": gateway_page,
     "a page of a growing run": grown,
     "notebook": notebook,
-    "read_journal": interwhen.read_journal,
-    "timeline": interwhen.timeline,
+    "read_journal": interwhen.journal.read_journal,
+    "timeline": interwhen.journal.timeline,
     "questions": read_questions,
     "attempts": read_attempts,
     "interwhen.recheck": lambda path: anyio.run(interwhen.recheck, path, ["arithmetic"]),

@@ -8,9 +8,8 @@ import anyio
 import interwhen
 import msgspec
 import pytest
-from interwhen import JournalError
 from interwhen._run.recheck import check_again
-from interwhen.journal import Journal, TimelineReader, verify
+from interwhen.journal import Journal, JournalError, TimelineReader, verify
 from interwhen.journal import _records as records
 from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._signatures import Signer
@@ -112,7 +111,7 @@ def resume(path):
     return interwhen.resume(path, model=ScriptedModel([""]), monitors=["arithmetic"])
 
 
-READERS = (interwhen.read_journal, interwhen.replay, interwhen.timeline, page, recheck, resume)
+READERS = (interwhen.journal.read_journal, interwhen.replay, interwhen.journal.timeline, page, recheck, resume)
 
 
 def is_open(tree, place):

@@ -9,17 +9,12 @@ from corpus import TOKENS
 from interwhen import (
     Answer,
     CodeBlocks,
-    EveryChars,
-    FeedbackTemplate,
     Lines,
-    Markers,
-    ModelError,
     Monitor,
     Paragraphs,
     Segment,
     Sentences,
     Span,
-    ThinkEnd,
     ToolCall,
     ToolCalls,
     Violation,
@@ -32,10 +27,12 @@ from interwhen._types.segments import is_writable, quote
 from interwhen.cli._text import as_json, joined, one_line, visible
 from interwhen.clients._supervision import tool_format
 from interwhen.gateway._json_bodies import values
-from interwhen.models import Chunk
+from interwhen.models import Chunk, ModelError
 from interwhen.models._chunks import CallAssembler, decode_chat, decode_completion
 from interwhen.models._sse import SseDecoder
+from interwhen.remedies import FeedbackTemplate
 from interwhen.testing.complexity import BAITS, Bait, assert_linear, assert_quick, prepared_for, suspicious
+from interwhen.triggers import EveryChars, Markers, ThinkEnd
 from tests.core.driving import run
 from worlds import monitor
 

@@ -15,6 +15,7 @@ import interwhen
 import msgspec
 import pytest
 from forged_journals import MONITORS, REFERENCE, running, written
+from interwhen._run.run import SyncRun
 from interwhen.cli._main import main
 from interwhen.journal._files import frames
 from interwhen.testing import ScriptedModel
@@ -84,7 +85,7 @@ def gated(path, route, body):
 def resumed(path):
     trees = taken_apart(path)
     path.write_bytes(written([tree for tree in trees if tree[0] != "ending"][:3]))
-    with interwhen.resume_sync(path, model=ScriptedModel([CODE])) as going:
+    with SyncRun(interwhen.resume(path, model=ScriptedModel([CODE]))) as going:
         going.drain()
 
 
@@ -103,7 +104,7 @@ WAYS = {
 def test_a_command_that_a_header_names_never_runs(way, path, tmp_path, capsys):
     try:
         told = WAYS[way](path)
-    except interwhen.JournalError as error:
+    except interwhen.journal.JournalError as error:
         told = str(error)
     out, err = capsys.readouterr()
     assert not (tmp_path / "touched").exists()
@@ -121,7 +122,7 @@ def test_with_consent_the_command_runs(path, tmp_path):
 def test_the_page_names_the_plugin(path):
     [row] = [RunFolder([path.parent]).row(path)]
     assert row.monitors == ("terms (command)",)
-    [monitor] = json.loads(interwhen.timeline(path).compact)["monitors"]
+    [monitor] = json.loads(interwhen.journal.timeline(path).compact)["monitors"]
     assert monitor["name"] == "terms (command)"
 
 

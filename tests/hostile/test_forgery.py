@@ -4,21 +4,10 @@ import pytest
 from corpus import MARKERS, SHORT, TOKENS, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import (
-    Answer,
-    CodeBlocks,
-    EveryChars,
-    Feedback,
-    FeedbackTemplate,
-    Lines,
-    Markers,
-    Paragraphs,
-    Remedied,
-    Repair,
-    Sentences,
-    ThinkEnd,
-    ToolCalls,
-)
+from interwhen import Answer, CodeBlocks, Feedback, Lines, Paragraphs, Repair, Sentences, ToolCalls
+from interwhen.events import Remedied
+from interwhen.remedies import FeedbackTemplate
+from interwhen.triggers import EveryChars, Markers, ThinkEnd
 from tests.core.driving import run
 from worlds import SUM, monitor
 

@@ -7,10 +7,12 @@ import anyio
 import anyio.lowlevel
 import interwhen
 import pytest
-from interwhen import Budgets, Feedback, FeedbackTemplate, Sampling
+from interwhen import Budgets, Feedback, Sampling
 from interwhen.models import CompletionsModel
+from interwhen.remedies import FeedbackTemplate
 from interwhen.testing import ScriptedModel
-from interwhen.testing.server import ScriptedServer, Send, Sleep, chunk, data, events
+from interwhen.testing._server_script import chunk, data
+from interwhen.testing.server import ScriptedServer, Send, Sleep, events
 from msgspec.structs import replace
 from sums import slow, supervise, watch
 

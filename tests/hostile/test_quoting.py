@@ -4,8 +4,9 @@ import pytest
 from corpus import ALL, FAMILIES, LOOKALIKES, SHORT, TOKENS, acting, holds_token, texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Claim, Feedback, FeedbackTemplate, Monitor, Repair, Span, Violation, verifier
+from interwhen import Claim, Feedback, Monitor, Repair, Span, Violation, verifier
 from interwhen._types.segments import QUOTE_LIMIT, is_writable, quote
+from interwhen.remedies import FeedbackTemplate
 from tests.core.driving import run
 
 LEVELS = ("flag", "locate", "explain", "witness")

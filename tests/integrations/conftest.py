@@ -6,7 +6,8 @@ import interwhen
 import openai
 import pytest
 from anyio.from_thread import start_blocking_portal
-from interwhen.testing.server import ScriptedServer, Stall, counts, events
+from interwhen.testing._server_script import counts
+from interwhen.testing.server import ScriptedServer, Stall, events
 
 os.environ.setdefault("OPENAI_AGENTS_DISABLE_TRACING", "0")
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # otherwise importing it opens a connection

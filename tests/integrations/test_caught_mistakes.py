@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 import anyio
 import interwhen
+import interwhen.clients
+import interwhen.integrations
 import openai
 import pytest
 from anyio.from_thread import start_blocking_portal
@@ -119,7 +121,7 @@ def by_smolagents(endpoint, problem, options):
         "tiny", api_base=endpoint["base_url"], api_key=endpoint["api_key"], temperature=0, max_tokens=200
     )
     message = supervise(bare, ["arithmetic"], **options).generate([{"role": "user", "content": problem}])
-    assert interwhen.supervision_info(message.raw).violations
+    assert interwhen.clients.supervision_info(message.raw).violations
     return facts_of(message.interwhen)
 
 
@@ -155,21 +157,21 @@ def test_mistake_is_reported_by_every_observer(library, endpoint, problem, tmp_p
         "on_result": told.append,
         "on_event": lambda event, call_id: events.append((event, call_id)),
     }
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         facts = LIBRARIES[library](endpoint, problem, options)
     wait_for(lambda: told and file.exists() and file.read_bytes().endswith(b"\n"))
     [line] = map(json.loads, file.read_text().splitlines())
     [by_context] = seen
     [by_function] = told
     assert isinstance(by_function, SupervisedCall)
-    assert interwhen.last().call_id == by_function.call_id
+    assert interwhen.integrations.last().call_id == by_function.call_id
     for call in (by_context, by_function):
         assert call.violations
         assert {violation.monitor for violation in call.violations} == {"arithmetic"}
     assert by_context.result == by_function.result
     journal = tmp_path / "journals" / f"{line['call_id']}.journal"
     wait_for(lambda: has_ended(journal))
-    recorded = interwhen.read_journal(journal)
+    recorded = interwhen.journal.read_journal(journal)
     assert recorded.header.monitors[0].untrusted_spec == "arithmetic"  # recheck makes the monitor from it
     # All places speak of the same call and of the same violations.
     ids = {facts["call_id"], by_context.call_id, by_function.call_id, line["call_id"], *(one for _, one in events)}
@@ -178,13 +180,15 @@ def test_mistake_is_reported_by_every_observer(library, endpoint, problem, tmp_p
     assert [violation["why"] for violation in facts["violations"]] == whys
     assert len(line["violations"]) == len(whys)
     assert [violation.why for violation in recorded.result.violations] == whys
-    assert any(isinstance(event, interwhen.ViolationFound) and event.violation.why == whys[0] for event, _ in events)
+    assert any(
+        isinstance(event, interwhen.events.ViolationFound) and event.violation.why == whys[0] for event, _ in events
+    )
 
 
 def has_ended(journal):
     try:
-        return interwhen.read_journal(journal).result is not None
-    except interwhen.JournalError:  # there is no file yet, or its head is still to be written
+        return interwhen.journal.read_journal(journal).result is not None
+    except interwhen.journal.JournalError:  # there is no file yet, or its head is still to be written
         return False
 
 

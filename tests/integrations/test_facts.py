@@ -4,11 +4,12 @@ import json
 from types import SimpleNamespace
 
 import interwhen
+import interwhen.integrations
 import openai
 import pytest
 from interwhen.clients import SupervisedCall
-from interwhen.integrations import KEY, facts_of
-from interwhen.integrations._facts import supervised_copy, with_facts, wrapped
+from interwhen.integrations import facts_of
+from interwhen.integrations._facts import KEY, supervised_copy, with_facts, wrapped
 from interwhen.integrations.litellm import attach_facts
 from tests.integrations.conftest import is_caught
 
@@ -16,7 +17,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "17 * 24?"}]}
 
 
 def test_call_facts_join_metadata(client):
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         answer = client.chat.completions.create(**ASK)
     facts = facts_of(seen[0])
     assert is_caught(facts)

@@ -1,6 +1,7 @@
 """LangChain: the facts are in the metadata of its messages."""
 
 import interwhen
+import interwhen.integrations
 import pytest
 from tests.integrations.conftest import SOUND, is_caught
 
@@ -56,7 +57,7 @@ def test_a_graph_keeps_the_facts_in_its_messages(server):
     builder = graph.StateGraph(graph.MessagesState)
     builder.add_node("ask", lambda state: {"messages": [model.invoke(state["messages"])]})
     builder.add_edge(graph.START, "ask")
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         state = builder.compile().invoke({"messages": [("user", "17 * 24?")]})
     facts = state["messages"][-1].response_metadata["interwhen"]
     assert is_caught(facts)
@@ -66,7 +67,7 @@ def test_a_graph_keeps_the_facts_in_its_messages(server):
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_reader_that_stops_early_ends_the_call(kind, endless):
     model, _ = chat(endless)
-    with interwhen.watching() as seen:
+    with interwhen.integrations.watching() as seen:
         if kind == "sync":
             stream = model.stream("17 * 24?")
             next(stream)

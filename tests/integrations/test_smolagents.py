@@ -1,6 +1,7 @@
 """smolagents: the facts are in the memory of the agent."""
 
 import interwhen
+import interwhen.clients
 import pytest
 from tests.integrations.conftest import answering, is_caught
 
@@ -18,7 +19,7 @@ def model(server, monitors=("arithmetic",)):
 
 def test_a_message_has_the_facts(server):
     message = model(server).generate([{"role": "user", "content": "17 * 24?"}])
-    assert interwhen.supervision_info(message.raw).result == message.interwhen.result
+    assert interwhen.clients.supervision_info(message.raw).result == message.interwhen.result
     assert message.interwhen.violations[0].monitor == "arithmetic"
 
 

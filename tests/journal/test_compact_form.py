@@ -7,13 +7,14 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Claim, Delta, Judged, Pass, Retracted, read_journal
+from interwhen import Claim, Delta, Pass, Retracted
 from interwhen._core.messages import Check, Ended, Extract, Extracted, Opened, Settled
-from interwhen.journal import timeline
+from interwhen.journal import read_journal, timeline
 from interwhen.journal._compact_form import CompactForm, to_json
 from interwhen.journal._rebuilt_run import core_of
 from interwhen.journal._scribe import Scribe
 from interwhen.models import Chunk
+from interwhen.results import Judged
 from interwhen.testing import ScriptedModel
 from journals import CLOCKS, KINDS, recorded, retimed
 from sums import watch

@@ -14,9 +14,9 @@ import interwhen
 import msgspec
 import pytest
 import structlog
-from interwhen import JournalError, UsageError, read_journal
-from interwhen.journal import JournalSettings, _directory
-from interwhen.journal._directory import open_journals
+from interwhen import UsageError
+from interwhen.journal import JournalError, _directory, read_journal
+from interwhen.journal._directory import JournalSettings, open_journals
 from interwhen.journal._files import START, frames
 from interwhen.journal._records import SpentRecord, describe, describe_again
 from interwhen.journal._settings import CallHead
@@ -84,7 +84,7 @@ async def test_each_call_writes_one_complete_journal(directory):
     assert found.result.text == result.text
     assert found.call == {"call_id": call_id, "outcome": "steps verified"}
     assert interwhen.replay(path).differences == ()
-    line = interwhen.timeline(path)
+    line = interwhen.journal.timeline(path)
     assert [one.remedy for one in line.remedies] == ["repair"]
     assert msgspec.json.decode(line.compact)["call"]["outcome"] == "steps verified"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -184,7 +184,7 @@ async def test_redacted_journal_keeps_verdicts_without_text(directory):
     data = path.read_bytes()
     for words in (SECRET, "private", "2+2", "1+1", "adds up"):
         assert words.encode() not in data
-    line = interwhen.timeline(path)
+    line = interwhen.journal.timeline(path)
     assert [type(check.outcome.verdict).__name__ for check in line.checks if check.cut is None] == ["Pass"] * 2
     assert [one.remedy for one in line.remedies] == ["repair"]
     assert sum(one.length for one in line.texts) - sum(one.removed for one in line.remedies) == len(result.text)
@@ -210,7 +210,7 @@ async def test_redacted_journal_has_same_times_as_full(directory, path):
     here.close()
     async with interwhen.run(goes_on(lines), SECRET, monitors=[watch()], journal=path) as run:
         await run.drain()
-    ours, theirs = interwhen.timeline(files(here) / f"{call_id}.journal"), interwhen.timeline(path)
+    ours, theirs = interwhen.journal.timeline(files(here) / f"{call_id}.journal"), interwhen.journal.timeline(path)
 
     def shape(line):
         texts = [(one.start, one.length, one.phase, one.origin, one.tokens) for one in line.texts]
@@ -250,7 +250,7 @@ async def test_damaged_call_journal_is_recovered_or_refused(text, directory, pat
         else:
             read = read_journal(path)
             assert (read.header, *read.records) == entries[: standing(entries[: sum(end <= at for end in ends)])]
-            interwhen.timeline(path)
+            interwhen.journal.timeline(path)
 
 
 async def test_full_disk_costs_journal_but_not_call(directory, monkeypatch):

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from pathlib import Path
 
-from interwhen import Journal
+from interwhen.journal import Journal
 from interwhen.journal._directory import JournalSettings
 
 PAGE = Path(__file__).parents[2] / "docs" / "journal.md"

@@ -6,9 +6,11 @@ import anyio
 import interwhen
 import msgspec
 import pytest
-from interwhen import JournalError, Judged, Pass, Span, Unknown, Verified, read_journal, resume
-from interwhen.journal import flaws
+from interwhen import Pass, Span, Unknown, Verified, resume
+from interwhen.journal import JournalError, read_journal
+from interwhen.journal._evidence import flaws
 from interwhen.journal._records import EndRecord, Header, SealRecord, code_digest
+from interwhen.results import Judged
 from interwhen.testing import ScriptedModel
 from sums import adds_up, supervise, watch
 from tests.resealed import put_together, taken_apart

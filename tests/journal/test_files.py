@@ -11,20 +11,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import (
-    Claim,
-    Errored,
-    JournalError,
-    Judged,
-    Sampling,
-    Span,
-    Violation,
-    load_monitor,
-    read_journal,
-)
+from interwhen import Claim, Sampling, Span, Violation, load_monitor
 from interwhen._core.messages import Ended, Extracted, Opened, Settled
+from interwhen.journal import JournalError, read_journal
 from interwhen.journal import _records as records
 from interwhen.journal._files import MAGIC, SCHEMA, START, LockedFile, frame, frames, preamble
+from interwhen.results import Errored, Judged
 from journals import KINDS, borders, goes_on, put_together, recorded, taken_apart
 from sums import watch
 from tests.resealed import standing
@@ -211,6 +203,6 @@ async def test_newer_monitor_format_is_refused_naming_its_version(change, path):
     [monitor] = header.monitors
     monitor = msgspec.structs.replace(monitor, fields={**monitor.fields, **change})
     path.write_bytes(put_together([msgspec.structs.replace(header, monitors=(monitor,)), *others]))
-    for read in (read_journal, interwhen.replay, interwhen.timeline):
+    for read in (read_journal, interwhen.replay, interwhen.journal.timeline):
         with pytest.raises(JournalError, match="must have settings that this version knows, and one has not"):
             read(path)

@@ -4,23 +4,17 @@ import interwhen
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from interwhen import (
-    Answer,
-    Budgets,
-    JournalError,
-    Judged,
-    Lines,
-    Markers,
-    Paragraphs,
-    Pass,
-    Sentences,
-    ThinkEnd,
-    ToolCalls,
-)
-from interwhen.journal import SkippedEvent
+from interwhen import Answer, Budgets, Lines, Paragraphs, Pass, Sentences, ToolCalls
+from interwhen._types.ledger import SkippedEvent
+from interwhen.journal import JournalError
 from interwhen.journal import _records as records
-from interwhen.models import ConnectError, OrphanedStream, StreamNotes, Timeouts, UpstreamError
-from interwhen.testing import Pause, ScriptedModel, VirtualWorkers, cut_into
+from interwhen.models import ConnectError, Timeouts, UpstreamError
+from interwhen.models._orphans import OrphanedStream
+from interwhen.models._token_stream import StreamNotes
+from interwhen.results import Judged
+from interwhen.testing import Pause, ScriptedModel, VirtualWorkers
+from interwhen.testing._models import cut_into
+from interwhen.triggers import Markers, ThinkEnd
 from journals import KINDS, Kind, borders, finely, goes_on, put_together, recorded, rest, taken_apart
 from sums import apply, slow, sums, supervise, watch
 from tests.resealed import standing
@@ -89,7 +83,7 @@ async def test_run_killed_at_any_byte_resumes(path, record_property):
     tried = set()
     for size in range(ends[0], len(data) + 1):
         path.write_bytes(data[:size])
-        found = interwhen.read_journal(path)
+        found = interwhen.journal.read_journal(path)
         whole = ends[standing(entries[: sum(end <= size for end in ends)]) - 1]
         assert (found.size, found.left_out) == (whole, size - whole)
         # A torn record resumes like the whole ones before it; a few bytes of each are enough to see that.
@@ -97,7 +91,7 @@ async def test_run_killed_at_any_byte_resumes(path, record_property):
             tried.add((whole, size - whole))
             async with kind.resume(path) as run:
                 assert summary(await run.drain()) == summary(result)
-            assert interwhen.read_journal(path).left_out == 0
+            assert interwhen.journal.read_journal(path).left_out == 0
 
 
 @FAULT
@@ -135,7 +129,7 @@ async def test_resume_restores_lost_last_record(path):
     path.write_bytes(data[: borders(data)[-2]])
     async with interwhen.resume(path) as run:
         assert summary(await run.drain()) == summary(result)
-    assert interwhen.read_journal(path).result is not None
+    assert interwhen.journal.read_journal(path).result is not None
 
 
 async def test_resume_repeats_no_recorded_verdict(path):
@@ -158,7 +152,7 @@ async def test_resume_repeats_no_recorded_verdict(path):
 
 
 def _checks(path):
-    return [event.check for event in interwhen.replay(path).events if isinstance(event, interwhen.CheckSettled)]
+    return [event.check for event in interwhen.replay(path).events if isinstance(event, interwhen.events.CheckSettled)]
 
 
 async def test_resumed_verifier_gets_the_complete_claim(path):
@@ -206,7 +200,7 @@ async def test_run_abandoned_by_reader_can_resume(path):
     whole, _ = await supervise(kind.model(), *kind.monitors())
     async with kind.run(journal=path) as run:
         async for event in run:
-            if isinstance(event, interwhen.Remedied):
+            if isinstance(event, interwhen.events.Remedied):
                 break
     assert interwhen.replay(path).result.unverified_reasons[0].why == "the reader left before the end"
     async with kind.resume(path) as run:
@@ -366,14 +360,14 @@ async def test_journal_may_use_any_store(path):
     kind = KINDS["repairs"]
     result, _, data = await recorded(kind, path)
     shelf = Shelf(data[: borders(data)[9] + 5])
-    journal = interwhen.Journal("here", store=shelf)
-    assert interwhen.read_journal(journal).left_out == 5
+    journal = interwhen.journal.Journal("here", store=shelf)
+    assert interwhen.journal.read_journal(journal).left_out == 5
     async with kind.resume(journal) as run:
         assert summary(await run.drain()) == summary(result)
     assert interwhen.replay(journal).differences == ()
-    assert interwhen.read_journal(journal).left_out == 0
+    assert interwhen.journal.read_journal(journal).left_out == 0
     with pytest.raises(JournalError, match=r"must be a readable file, and is not .nothing of that name"):
-        interwhen.replay(interwhen.Journal("there", store=shelf))
+        interwhen.replay(interwhen.journal.Journal("there", store=shelf))
 
 
 async def test_recheck_reads_text_of_extra_turn(path):

@@ -7,10 +7,12 @@ from dataclasses import replace
 import interwhen
 import msgspec
 import pytest
-from interwhen import Pass, Retry, Span
+from interwhen import Pass, Span
 from interwhen.journal import _records as records
 from interwhen.models import Usage
-from interwhen.testing import ScriptedModel, cut_into
+from interwhen.remedies import Retry
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import cut_into
 from journals import Kind, borders, goes_on, put_together, recorded, rest, taken_apart
 from sums import slow, sums, watch
 
@@ -94,7 +96,8 @@ class Counted(ScriptedModel):
 
 async def test_resumed_ledger_keeps_usage_of_each_request(path):
     def script(request):
-        # Each stream ends behind a wrong sum, and is read to its end, with its usage, before the slow check cuts it back.
+        # Each stream ends behind a wrong sum, and is read to its end, with its usage, before the slow check cuts it
+        # back.
         text = rest(request.prefix)
         wrong = next((at for at in map(text.find, ("2+2=5", "4+4=9")) if at >= 0), len(text))
         return cut_into(text[: wrong + 5], 1)

@@ -2,7 +2,8 @@
 
 import interwhen
 import pytest
-from interwhen import JournalError
+from interwhen._run.run import SyncRun
+from interwhen.journal import JournalError
 from journals import KINDS, LINES, borders, goes_on, recorded
 from sums import slow, watch
 
@@ -52,7 +53,7 @@ async def test_second_writer_of_journal_is_refused(path):
 def test_sync_run_can_resume(path):
     with interwhen.run_sync(goes_on(), "Q", monitors=[watch()], journal=path) as run:
         for event in run:
-            if isinstance(event, interwhen.Remedied):
+            if isinstance(event, interwhen.events.Remedied):
                 break
-    with interwhen.resume_sync(path, model=goes_on(), monitors=[watch()]) as run:
+    with SyncRun(interwhen.resume(path, model=goes_on(), monitors=[watch()])) as run:
         assert run.drain().text == "".join(LINES).replace("=5", "=4").replace("=9", "=8")

@@ -5,10 +5,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from interwhen import Abstain, Budgets, Feedback, JournalError, Repair, Resample, Stop, Unknown
+from interwhen import Budgets, Feedback, Repair, Resample, Unknown
+from interwhen.journal import JournalError
 from interwhen.journal import _records as records
 from interwhen.models import Capabilities, ConnectError, UpstreamError
-from interwhen.testing import End, Say, ScriptedModel, cut_into
+from interwhen.remedies import Abstain, Stop
+from interwhen.testing import End, Say, ScriptedModel
+from interwhen.testing._models import cut_into
 from journals import KINDS, borders, fork, goes_on, put_together, recorded, taken_apart, without
 from sums import apply, judge, slow, sums, watch
 
@@ -122,7 +125,7 @@ async def test_record_inconsistent_with_core_is_refused(path):
 async def test_replay_reports_differing_result(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     *entries, ending, seal = taken_apart(data)
-    other = msgspec.structs.replace(ending.result, answer="x", timing=interwhen.Timing())
+    other = msgspec.structs.replace(ending.result, answer="x", timing=interwhen.results.Timing())
     path.write_bytes(put_together([*entries, msgspec.structs.replace(ending, result=other), seal]))
     assert interwhen.replay(path).differences == ("answer",)
 
@@ -156,7 +159,7 @@ async def test_recheck_judges_cut_text_exactly_once(name, path):
 
 
 async def test_recheck_ignores_inserted_feedback(path):
-    template = interwhen.FeedbackTemplate(witness="Wait, 1+1=3.")
+    template = interwhen.remedies.FeedbackTemplate(witness="Wait, 1+1=3.")
     kind = goes_on()
     async with interwhen.run(kind, "Q", monitors=[watch(remedy=Feedback())], feedback=template, journal=path) as run:
         result = await run.drain()

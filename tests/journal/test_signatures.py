@@ -7,8 +7,8 @@ import sys
 import interwhen
 import msgspec
 import pytest
-from interwhen import Journal, JournalError, UsageError, Verified, read_journal
-from interwhen.journal import TimelineReader, verify
+from interwhen import UsageError, Verified
+from interwhen.journal import Journal, JournalError, TimelineReader, read_journal, verify
 from interwhen.journal import _records as records
 from interwhen.journal._signatures import Signer
 from interwhen.testing import End, ScriptedModel
@@ -54,7 +54,7 @@ def readers(path):
         "read_journal": lambda: read_journal(path),
         "replay": lambda: interwhen.replay(path),
         "resume": lambda: interwhen.resume(path, model=ScriptedModel([TEXT]), monitors=monitors),
-        "timeline": lambda: interwhen.timeline(path),
+        "timeline": lambda: interwhen.journal.timeline(path),
         "page": page,
     }
 
@@ -189,7 +189,7 @@ async def test_verification_has_four_outcomes(path, pem, monkeypatch):
     plain, _ = await supervise(ScriptedModel([TEXT]), watch())
     public = Signer(pem).public
     for result, answer in ((signed, "signed"), (plain, "unsigned")):
-        encoded = msgspec.json.decode(msgspec.json.encode(result.certificate), type=interwhen.Certificate)
+        encoded = msgspec.json.decode(msgspec.json.encode(result.certificate), type=interwhen.results.Certificate)
         found = verify(encoded, result.text)
         assert (found.answer, found.signer) == (answer, public if answer == "signed" else "")
         assert ("anyone can make hashes" in found.why) == (answer == "unsigned")

@@ -5,8 +5,7 @@ from itertools import pairwise
 
 import interwhen
 import pytest
-from interwhen import JournalError
-from interwhen.journal import TimelineReader
+from interwhen.journal import JournalError, TimelineReader
 from interwhen.journal._files import frame, frames, preamble
 from interwhen.journal._records import OutlineRecord, encode
 from interwhen.journal._timeline import KEYED, GrowingNotes, PartMark, RequestTimes, RunNotes, TextCut
@@ -53,14 +52,14 @@ def joined(parts):
 async def test_parts_of_growing_journal_form_its_timeline(name, path):
     _, _, data = await recorded(KINDS[name], path)
     path.write_bytes(data)
-    whole = json.loads(interwhen.timeline(path).compact)
+    whole = json.loads(interwhen.journal.timeline(path).compact)
     for sizes in ([], [7] * (len(data) // 7), [1000] * (len(data) // 1000), [len(data) - 1]):
         reader, parts = parts_of(data, sizes)
         assert reader.offset == len(data)
         assert reader.is_over
         found = {**joined(parts), "path": whole["path"], "size": whole["size"]}
         assert found == whole
-        assert reader.timeline().events == interwhen.timeline(path).events
+        assert reader.timeline().events == interwhen.journal.timeline(path).events
     for first, second in pairwise(parts):
         assert second["from"] == first["offset"]
     again = json.loads(reader.part(everything=True))
@@ -79,7 +78,7 @@ async def test_several_consumers_share_one_reader(name, path):
         for mark in (often, seldom) if number % 5 == 0 or end == ends[-1] else (often,):
             parts[id(mark)].append(json.loads(reader.part_after(mark)))
     path.write_bytes(data)
-    whole = json.loads(interwhen.timeline(path).compact)
+    whole = json.loads(interwhen.journal.timeline(path).compact)
     for found in (*parts.values(), [json.loads(reader.part())]):
         assert {**joined(found), "path": whole["path"], "size": whole["size"]} == whole
 
@@ -101,15 +100,15 @@ def test_parts_are_joined_in_place():
 async def test_truncated_journal_gives_timeline_prefix(path):
     _, _, data = await recorded(KINDS["repairs"], path)
     path.write_bytes(data)
-    whole = json.loads(interwhen.timeline(path).compact)
+    whole = json.loads(interwhen.journal.timeline(path).compact)
     ends, entries = borders(data), taken_apart(data)
     for size in range(0, len(data), 97):
         path.write_bytes(data[:size])
         if size < ends[0]:
             with pytest.raises(JournalError):
-                interwhen.timeline(path)
+                interwhen.journal.timeline(path)
             continue
-        form = json.loads(interwhen.timeline(path).compact)
+        form = json.loads(interwhen.journal.timeline(path).compact)
         assert whole["text"].startswith(form.get("text", ""))
         assert form["size"] == ends[standing(entries[: sum(end <= size for end in ends)]) - 1]
 
@@ -118,12 +117,12 @@ async def test_journal_resumed_after_its_end_restarts_timeline(path):
     kind = KINDS["repairs"]
     async with kind.run(journal=path) as run:
         async for event in run:
-            if isinstance(event, interwhen.Remedied):
+            if isinstance(event, interwhen.events.Remedied):
                 break
     async with kind.resume(path) as run:
         result = await run.drain()
     data = path.read_bytes()
-    whole = json.loads(interwhen.timeline(path).compact)
+    whole = json.loads(interwhen.journal.timeline(path).compact)
     assert [one["what"] for one in whole["incidents"]] == ["resumed"]
     assert whole["label"] == result.label
     reader = TimelineReader("x")
@@ -145,7 +144,7 @@ async def test_broken_stream_gives_two_requests_and_incident(path):
     model = ScriptedModel([["1+1=2\n", ConnectError("reset")], ["2+2=4\n", End("stop")]])
     async with interwhen.run(model, "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
-    line = interwhen.timeline(path)
+    line = interwhen.journal.timeline(path)
     assert [(one.how, one.error) for one in line.requests] == [("broken", "reset"), ("ended", "")]
     assert [one.what for one in line.incidents] == ["broken"]
 
@@ -156,7 +155,7 @@ async def test_timeline_contains_refused_request(path):
     model = ScriptedModel([[UpstreamError("no", status=400)]])
     async with interwhen.run(model, "Q", journal=path) as run:
         await run.drain()
-    [request] = interwhen.timeline(path).requests
+    [request] = interwhen.journal.timeline(path).requests
     assert request.how in ("broken", "refused")
     assert request.error
 
@@ -204,7 +203,7 @@ async def test_unreadable_record_loses_and_duplicates_nothing(path):
 async def test_events_are_in_the_order_of_the_run(path):
     async with interwhen.run(goes_on(delay=0.01), "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
-    events = interwhen.timeline(path).events
+    events = interwhen.journal.timeline(path).events
     assert [event.number for event in events] == sorted(event.number for event in events)
     kinds = {type(event).__name__ for event in events}
     assert kinds >= {"RequestTimes", "TextWritten", "CheckTimes", "RemedyTimes", "TextCut", "FrontierStep"}

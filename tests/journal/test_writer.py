@@ -15,8 +15,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Journal, JournalError, ToolCall, UsageError, read_journal
+from interwhen import ToolCall, UsageError
 from interwhen._engine.recorders import Recorder
+from interwhen._types.ledger import WireReport
+from interwhen.journal import Journal, JournalError, read_journal
 from interwhen.journal._files import frames, preamble
 from interwhen.journal._rebuilt_run import facts_of
 from interwhen.journal._records import Idle, OutlineRecord, SpentRecord, TextRecord, decode, encode
@@ -107,7 +109,7 @@ class Recording:
         self.writer = JournalWriter(settings, self.file, self.hand, size=0, chain=self.chain, head=self.head)
         core = SimpleNamespace(step=lambda _fact: [], transcript=SimpleNamespace(length=0))
         self.recorder = Recorder(settings, self.writer, core)
-        no_wire = SimpleNamespace(report=interwhen.journal.WireReport, wasted=lambda _at: 0)
+        no_wire = SimpleNamespace(report=WireReport, wasted=lambda _at: 0)
         no_meter = SimpleNamespace(started=0.0, first=None, largest_gap=0.0, paused=0.0)
         no_forks = SimpleNamespace(tokens=0, prompt_tokens=0, cached_tokens=0)
         upstream = SimpleNamespace(wire=no_wire, close_latency=(), resumes=(), probe_tokens=0)
@@ -241,7 +243,7 @@ async def run(file, **options):
     with_journal = interwhen.run(goes_on(), "Q", monitors=[watch()], journal=journal(file, **options))
     async with with_journal as going:
         events = [event async for event in going]
-    assert events[-1] == interwhen.Finished(going.result)
+    assert events[-1] == interwhen.events.Finished(going.result)
     return going.result, events
 
 
@@ -300,7 +302,7 @@ async def test_full_device_is_reported_in_result(plain, loop):
     async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal="/dev/full") as going:
         result = await going.drain()
     assert result.text == plain[0].text
-    assert result.journal == interwhen.journal.JournalState(
+    assert result.journal == interwhen.results.JournalState(
         "/dev/full", 0, "it cannot be written: No space left on device"
     )
 
@@ -431,7 +433,7 @@ async def test_unencodable_option_is_refused_before_the_run(path):
         async with interwhen.run(goes_on(), "Q", journal="a\0b"):
             pass
     with pytest.raises(JournalError, match=r"must be a readable file, and is not .*embedded null"):
-        interwhen.read_journal("a\0b")
+        interwhen.journal.read_journal("a\0b")
 
 
 async def test_infinite_journal_timeouts_are_allowed(path, loop):
@@ -439,7 +441,7 @@ async def test_infinite_journal_timeouts_are_allowed(path, loop):
     async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal=settings) as run:
         result = await run.drain()
     assert result.journal.incomplete == ""
-    assert interwhen.read_journal(path).result is not None
+    assert interwhen.journal.read_journal(path).result is not None
 
 
 async def test_run_without_journal_has_no_recorder():

@@ -2,7 +2,8 @@
 
 import openai
 import pytest
-from interwhen import Monitor, Pass, ToolCalls, run_sync, verifier, watching, wrap
+from interwhen import Monitor, Pass, ToolCalls, run_sync, verifier, wrap
+from interwhen.integrations import watching
 from interwhen.models import read_messages
 from interwhen.testing import End, ScriptedModel
 from tests.contracts.servers import llamacpp

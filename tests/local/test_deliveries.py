@@ -1,7 +1,8 @@
 """What the reader sees of a refuted line, by delivery."""
 
 import pytest
-from interwhen import Delta, Finished, Remedied, Retracted, StreamEnded, Verified
+from interwhen import Delta, Retracted, Verified
+from interwhen.events import Finished, Remedied, StreamEnded
 from interwhen.models import open_local
 
 from .support import PROMPT, REPAIR, play, refuting, unwatched

@@ -6,8 +6,10 @@ import json
 
 import interwhen
 import pytest
-from interwhen import Claim, EveryChars, Fork, Monitor, Pass, Sampling
-from interwhen.models import CompletionsModel, Httpx2Transport, open_local
+from interwhen import Claim, Fork, Monitor, Pass, Sampling
+from interwhen.models import CompletionsModel, open_local
+from interwhen.models._httpx2_transport import Httpx2Transport
+from interwhen.triggers import EveryChars
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 

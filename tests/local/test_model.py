@@ -6,8 +6,9 @@ import anyio
 import interwhen
 import pytest
 from interwhen import Feedback, Message, Repair, Sampling
+from interwhen._types.models import Piece
 from interwhen.bench._processes import memory_of
-from interwhen.models import ChatModel, ContextOverflow, Piece, Request, open_local
+from interwhen.models import ChatModel, ContextOverflow, Request, open_local
 from interwhen.models._local_weights import TINY_CONTEXT
 from interwhen.models._messages import CONTINUE
 
@@ -21,7 +22,7 @@ LONG = Request(PROMPT, sampling=Sampling(max_tokens=400, temperature=0.0, extra=
 
 @pytest.mark.parametrize("spec", ["local", "local:", "local:tiny"])
 async def test_local_means_the_model_that_comes_with_the_package(anyio_backend, spec):
-    model = interwhen.load_model(spec)
+    model = interwhen.registry.load_model(spec)
     try:
         assert model.name == "local:tiny"
         reply = await model.complete(Request(PROMPT, sampling=GREEDY))

@@ -2,19 +2,18 @@
 
 import pytest
 from interwhen import (
-    Abstain,
     Abstained,
     Budgets,
     Feedback,
-    FeedbackTemplate,
     Repair,
     Resample,
     Retracted,
-    Stop,
     Unverified,
     Verified,
 )
-from interwhen.models import Piece, open_local
+from interwhen._types.models import Piece
+from interwhen.models import open_local
+from interwhen.remedies import Abstain, FeedbackTemplate, Stop
 
 from .support import REPAIR, WHY, WITNESS, play, refuting, unwatched
 

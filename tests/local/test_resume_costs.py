@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen import Repair
-from interwhen.models import ChatModel, CompletionsModel, Piece, Request, open_local
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, CompletionsModel, Request, open_local
 
 from .support import GREEDY, play, refuting
 

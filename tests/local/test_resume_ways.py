@@ -1,6 +1,7 @@
 """The doctor and the results of runs say truly how the real llama.cpp continues, in each of its forms of reasoning."""
 
 import interwhen
+import interwhen.clients
 import openai
 import pytest
 from interwhen import Feedback, Repair, Resample
@@ -78,6 +79,6 @@ async def test_responses_continue_by_a_turn(remedy, stream, server):
             model="m", input=PROMPT[0].content, max_output_tokens=200, temperature=0, stream=stream
         )
         last = [event async for event in answer][-1] if stream else answer
-    result = interwhen.supervision_info(last).result
+    result = interwhen.clients.supervision_info(last).result
     assert (result.resume.mode, result.ledger.remedies) == ("turn", 1)
     assert result.status in ("verified", "unverified")

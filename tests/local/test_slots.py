@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen import Sampling, UsageError
-from interwhen.models import Piece, Request, open_local
+from interwhen._types.models import Piece
+from interwhen.models import Request, open_local
 from interwhen.models._prefix_rates import PrefixRates
 
 pytestmark = pytest.mark.anyio

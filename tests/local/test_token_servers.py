@@ -3,10 +3,12 @@
 import random
 
 import interwhen
+import interwhen.clients
 import openai
 import pytest
-from interwhen import Sampling
-from interwhen.models import ChatModel, Message, Piece, Request, open_local
+from interwhen import Message, Sampling
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request, open_local
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]
 
@@ -105,7 +107,7 @@ async def test_corrected_calls_of_a_wrapped_client_finish():
                     temperature=0,
                     max_tokens=400,
                 )
-                facts = [interwhen.supervision_info(chunk) async for chunk in stream]
+                facts = [interwhen.clients.supervision_info(chunk) async for chunk in stream]
                 result = facts[-1].result
                 if not result.violations:
                     continue

@@ -18,8 +18,10 @@ from itertools import islice
 from pathlib import Path
 
 import msgspec
-from interwhen import InterwhenError, Monitor, PluginError, load_monitor
-from interwhen.testing import LabelledTrace, Rate, Score, Spread, read_traces, score, try_monitor_sync
+from interwhen import InterwhenError, Monitor, load_monitor
+from interwhen.registry import PluginError
+from interwhen.testing import LabelledTrace, read_traces, score, try_monitor_sync
+from interwhen.testing._scores import Rate, Score, Spread
 
 START, END = "<!-- table: begin -->", "<!-- table: end -->"
 

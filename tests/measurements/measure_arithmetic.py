@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from interwhen import Pass, Segment, Span, Unknown, Violation
-from interwhen.testing import segments
+from interwhen.testing._trials import segments
 
 from interwhen_verifiers.arithmetic import arithmetic, begin, check, recognize, step
 

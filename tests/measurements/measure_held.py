@@ -81,7 +81,7 @@ def gating(spec: str) -> interwhen.Monitor:
     """Return the monitor of *spec* as a gate without a remedy."""
     monitor = interwhen.load_monitor(spec)
     delivery: Any = "gate_tools" if isinstance(monitor.trigger, interwhen.ToolCalls) else "gate"
-    return replace(monitor, delivery=delivery, remedy=interwhen.Abstain())
+    return replace(monitor, delivery=delivery, remedy=interwhen.remedies.Abstain())
 
 
 async def fate(trace: LabelledTrace, monitor: interwhen.Monitor, workers: interwhen.Workers) -> str:

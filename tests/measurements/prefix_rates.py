@@ -10,7 +10,8 @@ import time
 
 import anyio
 from interwhen import Sampling
-from interwhen.models import Piece, Request, open_local
+from interwhen._types.models import Piece
+from interwhen.models import Request, open_local
 
 TEXT = "".join(f"64 + {number} = {64 + number}\n" for number in range(2000))
 

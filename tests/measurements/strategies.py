@@ -22,7 +22,7 @@ import anyio
 import interwhen
 import openai
 from interwhen import Result
-from interwhen.clients import Reading
+from interwhen._types.monitors import Reading
 from interwhen.strategies import Exercise
 from tests.local.llamacpp import llama_server
 from tests.measurements import tiny_tasks

@@ -5,9 +5,11 @@ import math
 
 import pytest
 from interwhen import Sampling
-from interwhen.models import ChatModel, CompletionsModel, Piece, Request, ScoredToken
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, CompletionsModel, Request, ScoredToken
 from interwhen.models._chunks import Logprobs, chat_decoder, completion_decoder, scored_tokens
-from interwhen.testing.server import ScriptedServer, Send, data, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import ScriptedServer, Send, reply
 
 pytestmark = pytest.mark.anyio
 ASKED = Sampling(max_tokens=3, logprobs=True, top_logprobs=2)

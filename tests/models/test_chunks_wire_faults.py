@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 from interwhen import UsageError
+from interwhen._types.errors import UnexpectedForm
 from interwhen.models import (
     ChatModel,
     CompletionsModel,
@@ -16,7 +17,6 @@ from interwhen.models import (
     StreamProtocolError,
     StreamTimeout,
     Timeouts,
-    UnexpectedForm,
     UpstreamError,
     Usage,
 )

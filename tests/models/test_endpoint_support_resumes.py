@@ -11,7 +11,8 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import Claim, Message, Monitor, Pass, Sampling, Span, UsageError, Violation
-from interwhen.models import ChatModel, Piece, Request, UpstreamError
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request, UpstreamError
 from interwhen.models import _endpoint_support as proofs
 from interwhen.models._chunks import ModelCard
 from interwhen.models._endpoint_support import (

@@ -7,7 +7,9 @@ import threading
 import anyio
 import pytest
 from interwhen import UsageError
-from interwhen.models import ConnectError, FastTransport, HttpRequest, Httpx2Transport, StreamClosed, _fast_transport
+from interwhen.models import ConnectError, FastTransport, StreamClosed, _fast_transport
+from interwhen.models._httpx2_transport import Httpx2Transport
+from interwhen.models._transport import HttpRequest
 from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault
 
 

@@ -6,8 +6,7 @@ import itertools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import ModelError
-from interwhen.models import ConnectError, StreamProtocolError, _fast_transport
+from interwhen.models import ConnectError, ModelError, StreamProtocolError, _fast_transport
 from interwhen.models._fast_transport import FastConnection
 
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

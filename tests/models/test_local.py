@@ -9,8 +9,18 @@ from pathlib import Path
 
 import anyio
 import pytest
-from interwhen import Message, Model, ModelError, Sampling, UsageError
-from interwhen.models import ConnectError, Piece, Request, Timeouts, UpstreamError, _local_server, open_local
+from interwhen import Message, Sampling, UsageError
+from interwhen._types.models import Piece
+from interwhen.models import (
+    ConnectError,
+    Model,
+    ModelError,
+    Request,
+    Timeouts,
+    UpstreamError,
+    _local_server,
+    open_local,
+)
 from interwhen.models._local import Slots
 from interwhen.models._local_server import LocalServer, ServerOptions
 from interwhen.toolkit import MissingExtraError

@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen import Message, ToolCall
-from interwhen.models import Piece, Request
+from interwhen._types.models import Piece
+from interwhen.models import Request
 from interwhen.models._messages import CONTINUE, extra_turns, in_turns, needs_turns, prefill_turns
 
 CALL = ToolCall("c1", "buy", '{"eggs": 60}')

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Sampling
-from interwhen.models import Chunk, Completion, MeteredModel, OutOfTokens, Request, StreamTimeout, Usage
+from interwhen._types.errors import OutOfTokens
+from interwhen.models import Chunk, Completion, Request, StreamTimeout, Usage
+from interwhen.models._metered import MeteredModel
 from interwhen.testing import ScriptedModel
 from tests.strategies.worlds import writer
 

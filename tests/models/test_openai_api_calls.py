@@ -6,7 +6,8 @@ import interwhen
 import pytest
 from interwhen import Sampling
 from interwhen.models import ChatModel
-from interwhen.testing.server import Head, ScriptedServer, Send, data
+from interwhen.testing._server_script import data
+from interwhen.testing.server import Head, ScriptedServer, Send
 from tests.token_server import TOOLS, Caller, LlamaCpp, Vllm
 
 pytestmark = pytest.mark.anyio

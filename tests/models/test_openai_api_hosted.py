@@ -2,8 +2,9 @@
 
 import interwhen
 import pytest
-from interwhen import Sampling
-from interwhen.models import ChatModel, Message, Piece, Request
+from interwhen import Message, Sampling
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request
 from interwhen.testing.server import ScriptedServer
 from tests.hosted_server import THOUGHTS, Hosted
 
@@ -100,7 +101,7 @@ async def test_max_tokens_gets_the_name_that_the_model_wants():
 async def test_a_temperature_of_the_caller_is_not_dropped():
     # A refused option of the caller is an error. Only forks do without their options.
     async with ScriptedServer(Hosted("openai", RIGHT)) as server, ChatModel(server.base_url, "hosted") as model:
-        with pytest.raises(interwhen.ModelError, match="temperature"):
+        with pytest.raises(interwhen.models.ModelError, match="temperature"):
             await model.stream(Request(ASKED, sampling=Sampling(temperature=0.0)))
 
 

@@ -3,13 +3,14 @@
 import json
 
 import pytest
-from interwhen import Message, Model, Sampling, UsageError
+from interwhen import Message, Sampling, UsageError
+from interwhen._types.models import Piece
 from interwhen.models import (
     ChatModel,
     Completion,
     CompletionsModel,
     ContextOverflow,
-    Piece,
+    Model,
     Request,
     Retries,
     ScoredToken,
@@ -18,7 +19,8 @@ from interwhen.models import (
     UpstreamError,
     Usage,
 )
-from interwhen.testing.server import ScriptedServer, Send, data, events, fault, reply
+from interwhen.testing._server_script import data
+from interwhen.testing.server import ScriptedServer, Send, events, fault, reply
 from interwhen.toolkit import MissingExtraError
 
 pytestmark = pytest.mark.anyio

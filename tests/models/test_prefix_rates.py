@@ -6,7 +6,7 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import ModelError
+from interwhen.models import ModelError
 from interwhen.models._prefix_rates import PrefixRates, measure_prefix_rates
 
 pytestmark = pytest.mark.anyio

@@ -3,18 +3,19 @@
 import anyio
 import msgspec
 import pytest
-from interwhen import ModelError, Timing, UsageError
+from interwhen import UsageError
+from interwhen._types.models import Piece
 from interwhen.models import (
     Capabilities,
     Chunk,
-    Piece,
-    Recording,
+    ModelError,
     RecordingModel,
     ReplayModel,
     Request,
-    TimedChunk,
     load_recordings,
 )
+from interwhen.models._replay import Recording, TimedChunk
+from interwhen.results import Timing
 from interwhen.testing import Pause, ScriptedModel
 from sums import apply, supervise, watch
 from tests.virtual_clock import virtual_backend

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Sampling
-from interwhen.models import ChatModel, Piece, Request
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request
 from interwhen.models._chunks import decode_chat
 from interwhen.models._sse import END_MARK as DONE
 from interwhen.models._token_resume import (
@@ -21,7 +22,8 @@ from interwhen.models._token_resume import (
     runs_of,
     without_ids,
 )
-from interwhen.testing.server import ScriptedServer, data
+from interwhen.testing._server_script import data
+from interwhen.testing.server import ScriptedServer
 from tests.token_server import TAGS, Vllm, ids_of, text_of
 
 THINK = FAMILIES[0]

@@ -4,7 +4,8 @@ import interwhen
 import msgspec
 import pytest
 from interwhen import Sampling
-from interwhen.models import ChatModel, Piece, Request, ScoredToken, StreamProtocolError, UpstreamError
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request, ScoredToken, StreamProtocolError, UpstreamError
 from interwhen.models._chunks import decode_chat
 from interwhen.models._token_resume import FAMILIES, TokenPrompt, TokenTrail
 from interwhen.models._token_servers import LlamaCppTokens, SglangTokens, VllmTokens, token_server
@@ -229,7 +230,8 @@ class Arrived:
 
 
 def _only(event):
-    from interwhen.testing.server import Head, Send, data
+    from interwhen.testing._server_script import data
+    from interwhen.testing.server import Head, Send
 
     return Head(200, {"content-type": "text/event-stream"}), Send(data(event))
 

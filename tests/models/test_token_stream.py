@@ -4,7 +4,8 @@ import pytest
 from interwhen.models import ChatModel, CompletionsModel, Request, StreamClosed
 from interwhen.models._chunks import decode_chat, decode_completion
 from interwhen.models._token_stream import TokenStream
-from interwhen.testing.server import ScriptedTransport, Send, Sleep, data, events, fault, faulty
+from interwhen.testing._server_script import data
+from interwhen.testing.server import ScriptedTransport, Send, Sleep, events, fault, faulty
 from tests.fuzz.stream_property import Body, finish, read
 from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, open_model, supervised

@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import CompletionsModel, MalformedEvent, Request, Retries, StreamProtocolError
+from interwhen._types.errors import MalformedEvent
+from interwhen.models import CompletionsModel, Request, Retries, StreamProtocolError
 from interwhen.models._token_stream import KEPT_SAMPLES
 from interwhen.testing.server import ScriptedTransport, Send, events, faulty
 from tests.virtual_clock import virtual_backend

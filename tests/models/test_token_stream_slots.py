@@ -4,7 +4,8 @@ import json
 
 import anyio
 import pytest
-from interwhen.models import ChatModel, CompletionsModel, Piece, Request, UpstreamError
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, CompletionsModel, Request, UpstreamError
 from interwhen.models._token_stream import MOST_LOOKS, MOST_SECONDS, SlotRelease
 from interwhen.testing.server import ScriptedServer, Stall, events, reply
 

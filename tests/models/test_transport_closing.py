@@ -7,7 +7,8 @@ from contextlib import suppress
 import anyio
 import pytest
 from interwhen.models import ChatModel, CompletionsModel, ConnectError, Request, Retries, StreamClosed
-from interwhen.testing.server import Head, ScriptedServer, Send, Stall, chunk, data, events, fault, reply
+from interwhen.testing._server_script import chunk, data
+from interwhen.testing.server import Head, ScriptedServer, Send, Stall, events, fault, reply
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +61,8 @@ async def test_closing_under_a_parked_reader_wakes_it_and_the_server_sees_it(tra
             await stream.aclose()
             await woken.wait()
             group.cancel_scope.cancel()
-        # A millisecond is promised. Turns of the loop do not depend on how busy the machine is: a timer takes thousands.
+        # A millisecond is promised. Turns of the loop do not depend on how busy the machine is: a timer takes
+        # thousands.
         assert turns < 100
         with anyio.fail_after(60):
             await server.posts[0].gone.wait()
@@ -302,7 +304,7 @@ async def test_a_transport_that_was_passed_in_stays_open(way, transport, monkeyp
     if transport == "fast":
         from interwhen.models import FastTransport as Transport
     else:
-        from interwhen.models import Httpx2Transport as Transport
+        from interwhen.models._httpx2_transport import Httpx2Transport as Transport
     shared = Transport()
     async with ScriptedServer(lambda _: events(["x"])) as server:
         async with open_model(server, shared) as model:

@@ -2,7 +2,8 @@
 
 import pytest
 from interwhen.models import Retries
-from interwhen.testing.server import Disconnect, Head, Reset, ScriptedTransport, Send, events, rest_of
+from interwhen.testing._server_script import rest_of
+from interwhen.testing.server import Disconnect, Head, Reset, ScriptedTransport, Send, events
 from tests.virtual_clock import virtual_backend
 from wire_cases import STORY, WHOLE, open_model, supervised
 

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import InterwhenError
-from interwhen.models import MalformedEvent, Retries
+from interwhen._types.errors import MalformedEvent
+from interwhen.models import Retries
 from interwhen.testing.server import ScriptedTransport, fault, faulty
 from tests.fuzz.stream_property import cut_at, holds_for, read
 from tests.virtual_clock import virtual_backend

@@ -6,8 +6,9 @@ import threading
 
 import pytest
 from interwhen import UsageError
-from interwhen.models import FastTransport, HttpRequest, Httpx2Transport
-from interwhen.models._httpx2_transport import _proxy
+from interwhen.models import FastTransport
+from interwhen.models._httpx2_transport import Httpx2Transport, _proxy
+from interwhen.models._transport import HttpRequest
 
 
 @pytest.fixture(autouse=True)

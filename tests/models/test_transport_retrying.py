@@ -5,11 +5,11 @@ import random
 
 import anyio
 import pytest
+from interwhen._types.models import Piece
 from interwhen.models import (
     ChatModel,
     CompletionsModel,
     ConnectError,
-    Piece,
     RateLimited,
     Request,
     Retries,

@@ -6,7 +6,8 @@ import subprocess
 
 import anyio
 import pytest
-from interwhen.models import CompletionsModel, ConnectError, Httpx2Transport, Request, Retries, StreamClosed
+from interwhen.models import CompletionsModel, ConnectError, Request, Retries, StreamClosed
+from interwhen.models._httpx2_transport import Httpx2Transport
 from interwhen.testing.server import ScriptedServer, Stall, events
 
 pytestmark = [

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import interwhen
 import pytest
-from interwhen import FeedbackTemplate
-from interwhen.models import MeteredModel, ModelWrapper, RecordingModel, Request, ResumeWay, Retries, Timeouts
+from interwhen._types.models import ResumeWay
+from interwhen.models import RecordingModel, Request, Retries, Timeouts
+from interwhen.models._metered import MeteredModel
+from interwhen.models._wrapper import ModelWrapper
+from interwhen.remedies import FeedbackTemplate
 from interwhen.testing import ScriptedModel
 
 pytestmark = pytest.mark.anyio

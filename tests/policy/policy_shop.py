@@ -5,8 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from interwhen.policy import Schema
-from interwhen.policy._schemas import read_schema
+from interwhen.policy._schemas import Schema, read_schema
 
 POLICY = """
 name = "shop"

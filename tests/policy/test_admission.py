@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from interwhen.policy import Admission, WrittenPolicy, admit, read_policy
+from interwhen.policy import WrittenPolicy, admit, read_policy
+from interwhen.policy._admission import Admission
 from policy_shop import RULE, write_shop
 
 import interwhen_verifiers.policies

@@ -11,7 +11,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 from interwhen import Unknown
 from interwhen.policy import Situation, read_policy
-from interwhen.testing.server import ReceivedRequest, ScriptedServer, Step, reply
+from interwhen.testing._server_script import ReceivedRequest, Step
+from interwhen.testing.server import ScriptedServer, reply
 from interwhen_launcher.__main__ import main
 from policy_shop import RULE, SCHEMA, SITUATIONS, TEXT
 

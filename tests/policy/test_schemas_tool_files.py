@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from interwhen import UsageError
-from interwhen.policy import Tool
 from interwhen.policy._kinds import describe
-from interwhen.policy._schemas import read_tools
+from interwhen.policy._schemas import Tool, read_tools
 
 PYTHON = '''
 """Tools of a shop."""

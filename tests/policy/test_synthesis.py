@@ -8,8 +8,8 @@ from typing import Any
 
 import anyio
 import pytest
-from interwhen import Message, ModelError
-from interwhen.models import Request
+from interwhen import Message
+from interwhen.models import ModelError, Request
 from interwhen.policy import read_policy
 from interwhen.policy._admission import clauses
 from interwhen.policy._files import read_surroundings

@@ -1,6 +1,7 @@
 """Items for tests of the store, which holds whatever it is given."""
 
-from interwhen.precompute import Cost, Input, Item, ItemKey, Payload, Proof, digest
+from interwhen.precompute import Payload
+from interwhen.precompute._items import Cost, Input, Item, ItemKey, Proof, digest
 
 
 def item(number=0, text="1+1=2"):

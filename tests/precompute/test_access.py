@@ -3,7 +3,8 @@
 import interwhen
 import pytest
 from interwhen import UsageError
-from interwhen.models import Chunk, Recording, ReplayModel
+from interwhen.models import Chunk, ReplayModel
+from interwhen.models._replay import Recording
 from interwhen.precompute import Precomputer
 from interwhen.precompute._access import open_context, open_place
 from interwhen.precompute.producers.answers import answers

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 
 import anyio
 import pytest
-from interwhen.precompute import Judge, MemoryShelf, Store, StoreConflict
+from interwhen._types.errors import StoreConflict
+from interwhen.precompute import MemoryShelf, Store
 from interwhen.precompute._freshness import find_current
+from interwhen.precompute._judge import Judge
 from interwhen.precompute._sqlite_shelf import SqliteShelf
 from tests.precompute.toys import Plan, Sums, ToyModel, expected, precomputer, told
 

@@ -9,8 +9,7 @@ from enum import Enum
 
 import pytest
 from interwhen import Claim, Monitor, Pass, Unknown, verifier
-from interwhen.precompute import Judge
-from interwhen.precompute._judge import settings_seen_of
+from interwhen.precompute._judge import Judge, settings_seen_of
 
 
 def below(limit, *, name="below"):

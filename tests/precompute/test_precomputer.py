@@ -6,7 +6,9 @@ import sys
 import interwhen
 import pytest
 from interwhen import UsageError, Verified
-from interwhen.precompute import Served, Store, StoreConflict, open_store
+from interwhen._types.errors import StoreConflict
+from interwhen._types.extensions import Served
+from interwhen.precompute import Store, open_store
 from interwhen.testing import ScriptedModel
 from tests.precompute.toys import Plan, Sums, ToyModel, numbers, per_piece, precomputer, right, told
 

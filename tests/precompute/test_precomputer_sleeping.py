@@ -7,10 +7,12 @@ import anyio
 import interwhen
 import pytest
 from interwhen import UsageError
-from interwhen.models import ConnectError, OutOfTokens
+from interwhen._types.errors import OutOfTokens
+from interwhen.models import ConnectError
 from interwhen.precompute import MemoryShelf, Store
 from interwhen.precompute._contexts import spending
-from interwhen.testing import Pause, ScriptedModel, cut_into
+from interwhen.testing import Pause, ScriptedModel
+from interwhen.testing._models import cut_into
 from tests.precompute.toys import Sums, ToyModel, answer, numbers, per_piece, precomputer, right, told
 
 pytestmark = pytest.mark.anyio

@@ -4,9 +4,10 @@ import json
 
 import interwhen
 import pytest
-from interwhen import PluginError, UsageError
-from interwhen.precompute import load_producers
+from interwhen import UsageError
+from interwhen.precompute._producer import load_producers
 from interwhen.precompute._questions import read_questions, with_questions
+from interwhen.registry import PluginError
 from interwhen.testing import ScriptedModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("loop")]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, UsageError, precompute
 from interwhen.models import Capabilities
-from interwhen.precompute import ContextPiece, MemoryShelf, Precomputer, Store, pieces_of
+from interwhen.precompute import MemoryShelf, Precomputer, Store, pieces_of
+from interwhen.precompute._producer import ContextPiece
 from interwhen.precompute._retrieval import PassageIndex, characters_in, passage_of, within
 from interwhen.testing import ScriptedModel
 

@@ -4,8 +4,9 @@ import dataclasses
 
 import pytest
 from interwhen import Budgets, UsageError
+from interwhen._types.extensions import Served
 from interwhen.models import ConnectError
-from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Served, Store, _savings
+from interwhen.precompute import GateRule, MemoryShelf, Precomputer, Savings, Store, _savings
 from interwhen.precompute._savings import read_records, worth
 from interwhen.precompute._served_items import before_question
 from interwhen.precompute.producers.answers import answers, compose

@@ -2,8 +2,8 @@
 
 import pytest
 from interwhen import Claim, Lines, Message, Monitor, Pass, Violation, verifier
-from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, ServeReady, Step, Store
-from interwhen.precompute._served_items import before_question, last_line
+from interwhen.precompute import MemoryShelf, Payload, Precomputer, Proposal, Step, Store
+from interwhen.precompute._served_items import ServeReady, before_question, last_line
 from interwhen.precompute.producers.answers import answers, compose
 from interwhen.testing import ScriptedModel
 from tests.precompute.world import sources

@@ -4,9 +4,10 @@ import shutil
 
 import msgspec
 import pytest
-from interwhen.precompute import MemoryShelf, Store, StoreError, digest
+from interwhen.precompute import MemoryShelf, Store, StoreError
 from interwhen.precompute import _store as framing_module
 from interwhen.precompute._fsspec_shelf import FsspecShelf
+from interwhen.precompute._items import digest
 from interwhen.precompute._sqlite_shelf import SqliteShelf
 from interwhen.precompute._store import seal
 from tests.precompute.entries import item

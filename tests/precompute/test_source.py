@@ -8,7 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 from interwhen import Message, UsageError
-from interwhen.precompute import UnknownContext, _source
+from interwhen._types.errors import UnknownContext
+from interwhen.precompute import _source
 from interwhen.precompute._access import open_place
 from interwhen.precompute._contexts import evict
 from interwhen.precompute._source import StoredContexts

@@ -2,9 +2,9 @@
 
 import anyio
 import pytest
-from interwhen import PluginError
 from interwhen.models import ContextOverflow
 from interwhen.precompute import Nothing, Payload, Proposal, Step, Store
+from interwhen.registry import PluginError
 from interwhen.testing import ScriptedModel
 from tests.precompute.toys import Sums, numbers, precomputer
 

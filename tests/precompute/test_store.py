@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 from interwhen import UsageError
-from interwhen.precompute import Cost, MemoryShelf, Payload, Store, StoreConflict, StoreError, digest, open_store
+from interwhen._types.errors import StoreConflict
+from interwhen.precompute import MemoryShelf, Payload, Store, StoreError, open_store
 from interwhen.precompute._fsspec_shelf import FsspecShelf
+from interwhen.precompute._items import Cost, digest
 from interwhen.precompute._sqlite_shelf import SqliteShelf
 from interwhen.precompute._store import KEPT, Document
 from interwhen.toolkit import MissingExtraError
@@ -188,7 +190,7 @@ def test_file_system_without_exclusive_create_is_refused(tmp_path):
 
 WRITER = """
 import sys
-from interwhen.precompute import StoreConflict
+from interwhen._types.errors import StoreConflict
 from interwhen.precompute import open_store
 from tests.precompute.entries import item
 from msgspec.structs import replace

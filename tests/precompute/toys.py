@@ -12,7 +12,8 @@ import msgspec
 from interwhen import Pass, Sampling, verifier
 from interwhen.precompute import Nothing, Payload, Precomputer, Proposal, Step, Store
 from interwhen.precompute.producers.answers import Answered, asked
-from interwhen.testing import ScriptedModel, cut_into
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import cut_into
 from sums import judge, watch
 
 NUMBERS = re.compile(r"\d+")

@@ -6,7 +6,8 @@ import threading
 
 import interwhen
 import pytest
-from interwhen import Finished, UsageError
+from interwhen import UsageError
+from interwhen.events import Finished
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.toolkit import MissingExtraError
 from sums import Accountant, apply, watch

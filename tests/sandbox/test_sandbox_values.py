@@ -5,7 +5,8 @@ import sys
 
 import pytest
 from interwhen import UsageError
-from interwhen.sandbox import Call, Command, Finding, Guarantees, Limits, SandboxUnavailable, Script
+from interwhen.sandbox import Call, Command, Limits, SandboxUnavailable, Script
+from interwhen.sandbox._sandbox import Finding, Guarantees
 
 
 @pytest.mark.parametrize("name", ["", "/etc/passwd", "../x", "a/../../x", "a\0b", "."])

@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import anyio
 import msgspec
-from interwhen import Delta, Errored, FeedbackTemplate, Judged, Pass, TimedOut
+from interwhen import Delta, Pass
 from interwhen._core import checks, machine, segmenter, transcript, violations
 from interwhen._core import release as release_rule
 from interwhen._core.messages import Extracted
 from interwhen._core.violations import Candidate
 from interwhen._engine import jobs, monitors, resumed_runs, run, stream
 from interwhen._engine import monitors as engine_checks
+from interwhen.remedies import FeedbackTemplate
+from interwhen.results import Errored, Judged, TimedOut
 from tests.simulation.mutant import Mutant
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import msgspec
-from interwhen import Judged, Pass
+from interwhen import Pass
 from interwhen._core import machine
 from interwhen._core.messages import Check, Settled
 from interwhen._engine import recorders, resumed_runs, run
 from interwhen._run import run as _run
 from interwhen.journal import _rebuilt_run, _writer
 from interwhen.journal._records import TextRecord
+from interwhen.results import Judged
 from tests.simulation.mutant import Mutant
 
 

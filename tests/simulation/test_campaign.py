@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from interwhen.models import Piece
+from interwhen._types.models import Piece
 from tests.simulation.campaign import run_batch, run_campaign
 from tests.simulation.coverage import all_labels, blind_spots, reached
 from tests.simulation.description import report

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from interwhen import Remedied
+from interwhen.events import Remedied
 from tests.simulation.description import report
 from tests.simulation.generation import generate, simpler_worlds
 from tests.simulation.invariants import examine

@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from interwhen import Lines, Markers, Paragraphs, Sentences
+from interwhen import Lines, Paragraphs, Sentences
+from interwhen.triggers import Markers
 from tests.core.references import reference, trimmed
 from tests.simulation.truth import (
     SimulatedTrace,

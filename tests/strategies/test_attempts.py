@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Claim, Fork, Monitor, Pass, Sampling, UsageError, verifier
 from interwhen.models import ConnectError, UpstreamError
-from interwhen.strategies import Solution, attempt, load_strategies, seed_of
+from interwhen.strategies import Solution, attempt
+from interwhen.strategies._attempts import seed_of
+from interwhen.strategies._catalog import load_strategies
 from interwhen.testing import ScriptedModel
 from tests.strategies.worlds import RIGHT, WRONG, question, try_out, writer
 

@@ -1,8 +1,10 @@
 """Tasks are vetted: what they make, how much of it, and whose fault it is."""
 
 import pytest
-from interwhen import PluginError, UsageError
-from interwhen.strategies import Exercise, load_exercises
+from interwhen import UsageError
+from interwhen.registry import PluginError
+from interwhen.strategies import Exercise
+from interwhen.strategies._attempts import load_exercises
 from tests.strategies.worlds import question
 
 

@@ -1,7 +1,7 @@
 """Greedy, best-of-N and votes: what they choose, and what it costs to the token."""
 
 import pytest
-from interwhen.strategies import BestOf, Greedy, Vote
+from interwhen.strategies._baselines import BestOf, Greedy, Vote
 from tests.strategies.worlds import PLAIN, RIGHT, WRONG, telling, try_out, writer
 
 pytestmark = pytest.mark.anyio

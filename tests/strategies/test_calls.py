@@ -3,10 +3,11 @@
 import dataclasses
 
 import pytest
-from interwhen import PluginError, Repair, ToolCall, UsageError
+from interwhen import Repair, Sampling, ToolCall, UsageError, load_monitor
 from interwhen._types.strategies import BudgetedModel, CallStrategy, StrategyCatalog, StrategyTask
-from interwhen.models import Chunk, MeteredModel, Sampling
-from interwhen.registry import STRATEGY_CATALOGS, load, load_monitor
+from interwhen.models import Chunk
+from interwhen.models._metered import MeteredModel
+from interwhen.registry import STRATEGY_CATALOGS, PluginError, load
 from interwhen.strategies._calls import CallCatalog, _CallQuestion
 from interwhen.strategies._catalog import SHIPPED
 from interwhen.strategies._traces import Trace

@@ -2,9 +2,11 @@
 
 import interwhen.strategies
 import pytest
-from interwhen import PluginError, UsageError
-from interwhen.strategies import BestOf, Strategy, Vote, load_strategies, load_strategy
-from interwhen.strategies._catalog import SHIPPED
+from interwhen import UsageError
+from interwhen.registry import PluginError
+from interwhen.strategies import Strategy, load_strategy
+from interwhen.strategies._baselines import BestOf, Vote
+from interwhen.strategies._catalog import SHIPPED, load_strategies
 
 
 def test_every_shipped_strategy_loads_under_its_name():
@@ -29,7 +31,7 @@ def test_comma_separated_strategies_keep_their_options():
 
 def test_strategy_in_working_directory_loads_by_path(tmp_path, monkeypatch):
     (tmp_path / "mine_strategy.py").write_text(
-        "from interwhen.strategies import Greedy\ndef make(*, name: str = 'mine'):\n    return Greedy(name)\n"
+        "from interwhen.strategies._baselines import Greedy\ndef make(*, name: str = 'mine'):\n    return Greedy(name)\n"
         "def bad():\n    return 3\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -41,7 +43,7 @@ def test_strategy_in_working_directory_loads_by_path(tmp_path, monkeypatch):
 
 def test_plugin_name_shows_options_unless_factory_names_it(tmp_path, monkeypatch):
     (tmp_path / "sized_strategy.py").write_text(
-        "from dataclasses import dataclass\nfrom interwhen.strategies import Greedy\n"
+        "from dataclasses import dataclass\nfrom interwhen.strategies._baselines import Greedy\n"
         "@dataclass(frozen=True)\nclass Sized(Greedy):\n    name: str = 'sized'\n    size: int = 1\n"
         "def make(*, size: int = 1):\n    return Sized(size=size)\n"
         "def named(*, size: int = 1):\n    return Sized(f'sized-{size}', size)\n"

@@ -5,7 +5,8 @@ import itertools
 import pytest
 from interwhen import Budgets, Claim, Feedback, Fork, Monitor, Pass, Repair, Resample, Sampling, run, verifier
 from interwhen.models import UpstreamError
-from interwhen.strategies import Interrupt, load_strategy
+from interwhen.strategies import load_strategy
+from interwhen.strategies._interrupt import Interrupt
 from tests.strategies.worlds import PLAIN, RIGHT, WRONG, question, try_out, writer
 
 pytestmark = pytest.mark.anyio

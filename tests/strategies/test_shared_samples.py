@@ -5,8 +5,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from interwhen import Sampling
-from interwhen.models import Capabilities, Chunk, Recording, ReplayModel, Request, Usage
-from interwhen.strategies import load_strategies
+from interwhen.models import Capabilities, Chunk, ReplayModel, Request, Usage
+from interwhen.models._replay import Recording
+from interwhen.strategies._catalog import load_strategies
 from interwhen.strategies._shared_samples import SharedModel
 from interwhen.strategies._traces import close
 from interwhen.testing import Pause, ScriptedModel

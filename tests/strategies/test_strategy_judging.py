@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Answer, Claim, Fork, Monitor, Pass, Verified, run, verifier
-from interwhen.models import Chunk, MeteredModel
-from interwhen.strategies import Judgement, Trace, judge
-from interwhen.strategies._strategy import merit, needs_tokens
-from interwhen.testing import End, ScriptedModel, cut_into
+from interwhen.models import Chunk
+from interwhen.models._metered import MeteredModel
+from interwhen.strategies import Judgement, Trace
+from interwhen.strategies._strategy import judge, merit, needs_tokens
+from interwhen.testing import End, ScriptedModel
+from interwhen.testing._models import cut_into
 from tests.strategies.worlds import KNOWS, RIGHT, WRONG, question
 
 pytestmark = pytest.mark.anyio

@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from interwhen import Sampling
-from interwhen.models import Chunk, Piece
+from interwhen._types.models import Piece
+from interwhen.models import Chunk
 from interwhen.strategies import Trace
 from interwhen.strategies._traces import go_on
-from interwhen.testing import ScriptedModel, cut_into
+from interwhen.testing import ScriptedModel
+from interwhen.testing._models import cut_into
 
 pytestmark = pytest.mark.anyio
 

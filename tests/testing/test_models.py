@@ -2,9 +2,10 @@
 
 import anyio
 import pytest
-from interwhen import Model, ModelError
-from interwhen.models import Chunk, ConnectError, IteratorStream, Piece, Request, Stream, StreamClosed
-from interwhen.testing import End, Pause, Say, ScriptedModel, cut_into
+from interwhen._types.models import Piece
+from interwhen.models import Chunk, ConnectError, IteratorStream, Model, ModelError, Request, Stream, StreamClosed
+from interwhen.testing import End, Pause, Say, ScriptedModel
+from interwhen.testing._models import cut_into
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,8 @@ import anyio
 import httpx2
 import msgspec
 import pytest
-from interwhen.models import Chunk, CompletionsModel, Recording, Request, TimedChunk
+from interwhen.models import Chunk, CompletionsModel, Request
+from interwhen.models._replay import Recording, TimedChunk
 from interwhen.testing._paced_server import (
     TOKEN,
     Load,

@@ -6,7 +6,8 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Message, PluginError, Span, ToolCall, UsageError
+from interwhen import Message, Span, ToolCall, UsageError
+from interwhen.registry import PluginError
 from interwhen.testing import LabelledTrace, Mistake, Turn, read_traces, write_traces
 from interwhen.testing import _traces as module
 

@@ -14,8 +14,6 @@ from interwhen import (
     Lines,
     Monitor,
     Pass,
-    PluginError,
-    Retry,
     Span,
     ToolCall,
     ToolCalls,
@@ -24,14 +22,12 @@ from interwhen import (
     UsageError,
     Violation,
 )
+from interwhen.registry import PluginError
+from interwhen.remedies import Retry
 from interwhen.testing import (
     LabelledTrace,
     Mistake,
-    Rate,
     ScriptedModel,
-    Spread,
-    TrialResult,
-    TrialViolation,
     Turn,
     assert_trial,
     cases,
@@ -40,7 +36,8 @@ from interwhen.testing import (
     try_monitor,
     try_monitor_sync,
 )
-from interwhen.testing._scores import percentile, place
+from interwhen.testing._scores import Rate, Spread, percentile, place
+from interwhen.testing._trials import TrialResult, TrialViolation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

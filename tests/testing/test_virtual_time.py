@@ -8,7 +8,8 @@ import time
 import anyio
 import interwhen
 import pytest
-from interwhen import Errored, Judged, Pass, Repair, Resample, TimedOut, UsageError, verifier
+from interwhen import Pass, Repair, Resample, UsageError, verifier
+from interwhen.results import Errored, Judged, TimedOut
 from interwhen.testing import (
     DeadlockError,
     OutOfVirtualTimeError,
@@ -179,7 +180,7 @@ def test_other_real_io_is_refused(method):
 
 
 def test_virtual_run_is_cancellable_at_every_step():
-    from interwhen.testing import VirtualLoop
+    from interwhen.testing._virtual_time import VirtualLoop
 
     async def main(loop, last):
         done = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from interwhen.training import FORMATS
+from interwhen.training._export import FORMATS
 from interwhen.training._rows import Chat, Preference, Steps, ThinkingDocument
 
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text(encoding="utf-8")

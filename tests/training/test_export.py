@@ -7,9 +7,12 @@ import os
 
 import interwhen
 import pytest
-from interwhen import Budgets, Feedback, Fork, JournalError, Message, Repair, Resample, Stop, Unknown, UsageError
+from interwhen import Budgets, Feedback, Fork, Message, Repair, Resample, Unknown, UsageError
+from interwhen.journal import JournalError
+from interwhen.remedies import Stop
 from interwhen.testing import Say
-from interwhen.training import FORMATS, export_journals
+from interwhen.training import export_journals
+from interwhen.training._export import FORMATS
 from sums import judge, slow, watch
 
 GOOD = "1+1=2\nso\n2+2=4\n"

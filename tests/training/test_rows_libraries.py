@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from interwhen import Feedback, Message, Repair, Resample
-from interwhen.training import FORMATS, export_journals
+from interwhen.training import export_journals
+from interwhen.training._export import FORMATS
 from sums import watch
 
 datasets = pytest.importorskip("datasets", reason="datasets is not installed")

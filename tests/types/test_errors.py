@@ -2,9 +2,10 @@
 
 import msgspec
 import pytest
-from interwhen import InterwhenError, ModelError, PluginError, UsageError
+from interwhen import InterwhenError, UsageError
 from interwhen._types.errors import DECODE_ERRORS, name_error, name_value
-from interwhen.models import RateLimited, UpstreamError
+from interwhen.models import ModelError, RateLimited, UpstreamError
+from interwhen.registry import PluginError
 
 
 class Hostile:

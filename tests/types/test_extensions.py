@@ -1,10 +1,10 @@
 """What fits a protocol is what isinstance says."""
 
 import pytest
-from interwhen import Model, Workers
+from interwhen import Workers
 from interwhen._types.extensions import WorkerPool
 from interwhen._types.vetting import fits
-from interwhen.models import CompletionsModel
+from interwhen.models import CompletionsModel, Model
 from interwhen.testing import ScriptedModel, VirtualWorkers
 
 

@@ -3,7 +3,8 @@
 import msgspec
 import pytest
 from interwhen import Fork, Message, Sampling, UsageError
-from interwhen.models import Chunk, Piece, Request, Retries, Timeouts, Usage
+from interwhen._types.models import Piece
+from interwhen.models import Chunk, Request, Retries, Timeouts, Usage
 
 
 def test_the_prefix_of_a_request_is_the_text_of_its_pieces():

@@ -35,8 +35,8 @@ def nothing(_segment):
         {"prepare_deadline": float("nan")},
         {"trigger": interwhen.Lines(every="2")},
         {"trigger": interwhen.Lines(joins=["so"])},
-        {"trigger": interwhen.EveryChars(1.5)},
-        {"trigger": interwhen.Markers(words="Wait")},
+        {"trigger": interwhen.triggers.EveryChars(1.5)},
+        {"trigger": interwhen.triggers.Markers(words="Wait")},
         {"trigger": interwhen.ToolCalls(opening=5)},
         {"remedy": interwhen.Repair(otherwise="feedback")},
         {"remedy": interwhen.Feedback(place="before")},
@@ -52,7 +52,7 @@ def test_the_parts_of_a_monitor_refuse_wrong_values():
     with pytest.raises(UsageError, match=r"Fork: parse must be a function or Tracker\(...\), got None"):
         Fork(prompt="?", parse=None)
     with pytest.raises(UsageError, match=r"Polls: least must be a whole number, got 1\.5"):
-        interwhen.Polls(least=1.5)
+        interwhen.triggers.Polls(least=1.5)
 
 
 def test_a_fork_is_an_extractor():

@@ -2,7 +2,9 @@
 
 import pytest
 from interwhen import UsageError
-from interwhen.toolkit import PromptMonitor, PromptRecord, PromptRefused
+from interwhen._types.results import PromptRecord
+from interwhen.clients import PromptRefused
+from interwhen.toolkit import PromptMonitor
 
 
 def nothing(_):

@@ -7,9 +7,11 @@ import unicodedata
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Auto, FeedbackTemplate, Span, UsageError, Violation, ViolationRecord
+from interwhen import Auto, Span, UsageError, Violation
 from interwhen._types.remedies import leaks
 from interwhen._types.segments import QUOTE_LIMIT, is_writable, quote
+from interwhen.remedies import FeedbackTemplate
+from interwhen.results import ViolationRecord
 
 TOKENS = {
     "llama 2": ["<s>", "</s>", "[INST]", "[/INST]", "<<SYS>>", "<</SYS>>"],

@@ -6,43 +6,47 @@ import msgspec
 import pytest
 from interwhen import (
     Abstained,
-    Cancelled,
-    Certificate,
-    CheckRecord,
-    CheckSettled,
-    CheckStarted,
     Delta,
-    Errored,
-    Event,
     Failed,
-    Finished,
-    FrontierMoved,
-    Judged,
-    Ledger,
     Message,
     Pass,
-    Remedied,
     Result,
     Retracted,
-    Skipped,
     Span,
-    StreamBroken,
-    StreamEnded,
-    StreamStarted,
-    TimedOut,
-    Timing,
     Unknown,
     Unverified,
     Verified,
     Violation,
-    ViolationFound,
-    ViolationRecord,
 )
 from interwhen._types.models import ResumeWay
 from interwhen._types.results import prompt_bytes
 from interwhen._types.segments import sha256
-from interwhen.journal import Insertion
-from interwhen.toolkit import UnverifiedReason
+from interwhen.events import (
+    CheckSettled,
+    CheckStarted,
+    Event,
+    Finished,
+    FrontierMoved,
+    Remedied,
+    StreamBroken,
+    StreamEnded,
+    StreamStarted,
+    ViolationFound,
+)
+from interwhen.results import (
+    Cancelled,
+    Certificate,
+    CheckRecord,
+    Errored,
+    Insertion,
+    Judged,
+    Ledger,
+    Skipped,
+    TimedOut,
+    Timing,
+    UnverifiedReason,
+    ViolationRecord,
+)
 
 OUTCOMES = (
     Judged(Pass("evidence")),

@@ -2,7 +2,7 @@
 
 import pytest
 from interwhen._types.strategies import BudgetedModel, CallStrategy, LiveRun, StrategyCatalog, StrategyChoice
-from interwhen.models import MeteredModel
+from interwhen.models._metered import MeteredModel
 from interwhen.testing import ScriptedModel
 
 

@@ -4,7 +4,8 @@ import math
 
 import msgspec
 import pytest
-from interwhen import Polls, Trigger, UsageError
+from interwhen import UsageError
+from interwhen.triggers import Polls, Trigger
 
 KINDS = Trigger.__args__
 

@@ -1,8 +1,9 @@
 """Verdicts and outcomes: how often a check that failed is tried again, after which pause, and how that is written."""
 
 import pytest
-from interwhen import Retry, UsageError
+from interwhen import UsageError
 from interwhen._types.verdicts import read_on_error
+from interwhen.remedies import Retry
 
 
 def test_the_spellings_of_on_error():

@@ -2,7 +2,8 @@
 
 import interwhen
 import pytest
-from interwhen import Claim, Pass, UsageError, Verifier
+from interwhen import Claim, Pass, UsageError
+from interwhen.toolkit import Verifier
 
 
 @interwhen.verifier(name="v", worker="inline")

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 import pytest
-from interwhen import Model
 from interwhen._types.errors import UsageError
 from interwhen._types.vetting import Positive, Share, Texts, describe, is_of, vet, vetted
+from interwhen.models import Model
 from interwhen.testing import ScriptedModel
 from msgspec import Meta
 

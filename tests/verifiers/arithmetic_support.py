@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from interwhen import Mention, Pass, Phase, Span, Task, Tracker, Unknown, Violation
-from interwhen.testing import segments
+from interwhen import Pass, Span, Task, Tracker, Unknown, Violation
+from interwhen._types.segments import Phase
+from interwhen.testing._trials import segments
+from interwhen.toolkit import Mention
 
 from interwhen_verifiers.arithmetic import arithmetic, read_task
 

@@ -4,7 +4,9 @@ import json
 
 import interwhen
 import pytest
-from interwhen import ModelError, PluginError, Segment, Span, Unknown, Violation, load_monitor
+from interwhen import Segment, Span, Unknown, Violation, load_monitor
+from interwhen.models import ModelError
+from interwhen.registry import PluginError
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
 from interwhen.testing.complexity import assert_linear, assert_quick
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Claim, Lines, Message, Monitor, Pass, Segment, Span, Unknown, UsageError, Violation, run, verifier
 from interwhen.models import Capabilities, Completion, Reply, ScoredToken, Usage
-from interwhen.testing import ScriptedModel, VirtualLoop
+from interwhen.testing import ScriptedModel
+from interwhen.testing._virtual_time import VirtualLoop
 from interwhen.testing.complexity import assert_linear
 from tests.virtual_clock import virtual_backend
 

@@ -10,17 +10,9 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import (
-    Judged,
-    Pass,
-    PluginError,
-    Resample,
-    ToolCall,
-    Unknown,
-    UsageError,
-    Violation,
-    load_monitor,
-)
+from interwhen import Pass, Resample, ToolCall, Unknown, UsageError, Violation, load_monitor
+from interwhen.registry import PluginError
+from interwhen.results import Judged
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 from tests.verifiers.json_schema_support import PERSON, verdicts

@@ -18,8 +18,9 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import Monitor, Pass, Task, TimedOut, UsageError, Violation
+from interwhen import Monitor, Pass, Task, UsageError, Violation
 from interwhen.policy import name_fits
+from interwhen.results import TimedOut
 from interwhen.testing import ScriptedModel
 
 import interwhen_verifiers

@@ -7,7 +7,9 @@ import interwhen
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from interwhen import PluginError, Span, TimedOut, UsageError, load_monitor
+from interwhen import Span, UsageError, load_monitor
+from interwhen.registry import PluginError
+from interwhen.results import TimedOut
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, recut, try_monitor_sync
 from interwhen.testing.complexity import BAITS, assert_linear, assert_quick
 

@@ -11,7 +11,8 @@ import interwhen
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen import Pass, PluginError, Segment, Span, Task, Unknown, UsageError, Violation, load_monitor
+from interwhen import Pass, Segment, Span, Task, Unknown, UsageError, Violation, load_monitor
+from interwhen.registry import PluginError
 from interwhen.testing import LabelledTrace, Pause, ScriptedModel, Turn, recut, try_monitor_sync
 from interwhen.testing.complexity import assert_linear, assert_quick, read_and_check, suspicious
 from tests.public_sets import public_set

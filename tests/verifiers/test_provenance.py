@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 import interwhen
+import interwhen.clients
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,6 @@ from interwhen import (
     Message,
     Monitor,
     Pass,
-    PluginError,
     Segment,
     Span,
     Task,
@@ -26,6 +26,7 @@ from interwhen import (
     Violation,
     load_monitor,
 )
+from interwhen.registry import PluginError
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, assert_quick, measure
 from tests.public_sets import needs, public_set
@@ -309,7 +310,7 @@ def test_guarded_function_is_judged_with_message_history() -> None:
     def send_money(recipient: str) -> str:
         return f"sent to {recipient}"
 
-    with pytest.raises(interwhen.Refused, match="was not given by the user"):
+    with pytest.raises(interwhen.clients.Refused, match="was not given by the user"):
         send_money(EVIL)
 
 

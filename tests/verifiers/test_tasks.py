@@ -8,7 +8,9 @@ import anyio
 import pytest
 from interwhen import UsageError
 from interwhen.models import Chunk
-from interwhen.strategies import Trace, judge, load_exercises
+from interwhen.strategies import Trace
+from interwhen.strategies._attempts import load_exercises
+from interwhen.strategies._strategy import judge
 from interwhen.testing import ScriptedModel
 from interwhen.toolkit import MissingExtraError
 

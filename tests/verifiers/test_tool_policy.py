@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import interwhen
+import interwhen.clients
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import (
     Message,
     Pass,
-    PluginError,
     Segment,
     Span,
     Task,
@@ -26,6 +26,7 @@ from interwhen import (
     load_monitor,
 )
 from interwhen.policy import read_policy
+from interwhen.registry import PluginError
 from interwhen.testing import End, ScriptedModel
 from interwhen.testing.complexity import BAITS, Bait, measure
 
@@ -171,7 +172,7 @@ def test_the_rules_guard_a_function_before_and_after() -> None:
     def look(id: str) -> str:  # noqa: A002
         return f"{id}: a secret" if id == "vault" else f"{id}: a thing"
 
-    with pytest.raises(interwhen.Refused, match="has not been looked at"):
+    with pytest.raises(interwhen.clients.Refused, match="has not been looked at"):
         delete("x")
     said[:] = LOOKED
     assert delete("x") == "deleted"

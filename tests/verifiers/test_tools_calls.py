@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from interwhen import Message, Segment, Span, Task, ToolCall, ToolCalls
-from interwhen.testing import segments
+from interwhen.testing._trials import segments
 from interwhen.testing.complexity import BAITS, assert_quick, measure
 
 from interwhen_verifiers._tools.calls import read_calls

@@ -10,7 +10,7 @@ import interwhen
 import pytest
 from anyio.from_thread import start_blocking_portal
 from interwhen.gateway import Config, make_app
-from interwhen.journal import JournalSettings
+from interwhen.journal._directory import JournalSettings
 from interwhen.testing import ScriptedModel
 from interwhen.testing.server import ScriptedServer, events
 from tests.view.browser import serving

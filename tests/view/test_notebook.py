@@ -9,8 +9,8 @@ import pytest
 from interwhen import Claim, Pass, Unknown
 from interwhen.journal._compact_form import to_json
 from interwhen.journal._files import frames
+from interwhen.results import UnverifiedReason
 from interwhen.testing import LabelledTrace, ScriptedModel, Turn, try_monitor_sync
-from interwhen.toolkit import UnverifiedReason
 from interwhen.view._notebook import form_of_result
 from tests.view.recorded import PROMPT, REPAIRED, record
 
@@ -23,7 +23,7 @@ def form_in(frame):
 def test_a_replay_and_a_result_show_their_journal(tmp_path):
     path = record(tmp_path / "a.journal", REPAIRED)
     replay = interwhen.replay(path)
-    result = interwhen.read_journal(path).result
+    result = interwhen.journal.read_journal(path).result
     assert form_in(replay._repr_html_())["remedies"][0]["violation"]["inserted"] == "2788"
     # The recorded result does not know its journal, so its page has its text alone.
     shown = form_in(result._repr_html_())

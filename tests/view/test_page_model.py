@@ -46,7 +46,7 @@ def modelled(*forms):
 
 
 def form_of(path):
-    return json.loads(interwhen.timeline(path).compact)
+    return json.loads(interwhen.journal.timeline(path).compact)
 
 
 def under_each_clock(path):
@@ -173,7 +173,7 @@ async def test_cached_violation_keeps_its_span(path):
 
 def test_a_result_without_its_journal_is_shown(tmp_path):
     path = record(tmp_path / "a.journal", REPAIRED)
-    result = interwhen.read_journal(path).result
+    result = interwhen.journal.read_journal(path).result
     [model] = modelled(json.loads(to_json(form_of_result(result))))
     assert [moment["text"] for moment in model["moments"]] == [result.text]
     assert model["moments"][0]["proven"] == len(result.text)

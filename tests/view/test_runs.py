@@ -5,9 +5,10 @@ from pathlib import Path
 
 import interwhen
 import pytest
-from interwhen import JournalError, UsageError
-from interwhen.journal import JournalDirectory, JournalSettings, TimelineReader, _rebuilt_run
+from interwhen import UsageError
+from interwhen.journal import JournalError, TimelineReader, _rebuilt_run
 from interwhen.journal._compact_form import PartMark
+from interwhen.journal._directory import JournalDirectory, JournalSettings
 from interwhen.journal._files import frames
 from interwhen.journal._records import OutlineRecord
 from interwhen.journal._settings import CallHead

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 import anyio
 import interwhen
 from interwhen import Message, Repair, Resample, Result, Sampling
-from interwhen.models import ChatModel, Httpx2Transport
+from interwhen.models import ChatModel
+from interwhen.models._httpx2_transport import Httpx2Transport
 from tests.contracts.recorded_http import RecordedExchange, RecordingTransport
 from tests.contracts.servers import LLAMACPP, llamacpp
 from tests.vllm.server import PARSERS, vllm_servers

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from interwhen import Sampling, load_model
+from interwhen import Sampling
 from interwhen.bench._prefixes import CacheMonitor, context_of, first_token
 from interwhen.models import CompletionsModel
 from interwhen.precompute import MemoryShelf, Precomputer, Store
 from interwhen.precompute.producers.prefixes import prefixes, redo_if_cold
+from interwhen.registry import load_model
 
 pytestmark = pytest.mark.anyio
 BLOCK = 32

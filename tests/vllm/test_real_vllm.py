@@ -8,10 +8,12 @@ import urllib.request
 
 import httpx2
 import interwhen
+import interwhen.clients
 import openai
 import pytest
 from interwhen import Message, Sampling
-from interwhen.models import ChatModel, Piece, Request, probe
+from interwhen._types.models import Piece
+from interwhen.models import ChatModel, Request, probe
 from interwhen.models._questions import check_contract
 from tests.contracts.servers import VLLM, assert_diagnosed, assert_kept
 from tests.vllm.measure import measure, problems, repairing
@@ -139,7 +141,7 @@ async def test_corrected_calls_of_a_wrapped_client_finish(servers, parser):
                 max_tokens=problem.sampling.max_tokens,
             )
             chunks = [chunk async for chunk in stream]
-            result = interwhen.supervision_info(chunks[-1]).result
+            result = interwhen.clients.supervision_info(chunks[-1]).result
             # vLLM sends these fields to everybody, with null for callers who did not ask.
             assert not re.search(r"token_ids': \[", repr([chunk.model_dump() for chunk in chunks]))
             if not result.violations:

@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import anyio
 import interwhen
-from interwhen import Abstained, Model, Result
+from interwhen import Abstained, Result
 from interwhen.cli._demo import MODEL, SAMPLING, SCENES, Scene
-from interwhen.models import RecordingModel
+from interwhen.models import Model, RecordingModel
 
 from .families.totals import totals
 from .tasks import Worked, draw
@@ -61,7 +61,7 @@ def suits(scene: Scene, worked: Worked, result: Result) -> bool:
 async def search(scene: Scene, tries: int, seed: int) -> list[Found]:
     rng = random.Random(f"{seed} {SCENES.index(scene)}")
     found = list[Found]()
-    async with aclosing(interwhen.load_model(MODEL)) as model:
+    async with aclosing(interwhen.registry.load_model(MODEL)) as model:
         for _ in range(tries):
             worked = draw(totals, rng, "hard" if scene.ends == "abstained" else "test")
             if len(worked.steps) < 3:

@@ -5,18 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from interwhen import (
-    Delivery,
-    Level,
-    Lines,
-    Monitor,
-    PhaseFilter,
-    Task,
-    Tracker,
-    UsageError,
-    Verifier,
-)
-from interwhen.toolkit import Recognizer
+from interwhen import Lines, Monitor, Task, Tracker, UsageError
+from interwhen.toolkit import Delivery, Level, PhaseFilter, Recognizer, Verifier
 
 
 def require_choice(factory: str, choices: Iterable[str], **options: str) -> None:

@@ -11,25 +11,22 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 from interwhen import (
     Answer,
     Claim,
-    Delivery,
     Feedback,
     Lines,
     Monitor,
     Paragraphs,
     Pass,
-    PhaseFilter,
     Segment,
     Sentences,
     Span,
     Tracker,
-    Trigger,
     Unknown,
     UsageError,
     Verdict,
-    Verifier,
     Violation,
 )
-from interwhen.toolkit import normalize
+from interwhen.toolkit import Delivery, PhaseFilter, Verifier, normalize
+from interwhen.triggers import Trigger
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers._re2 import Place

@@ -17,14 +17,9 @@ from typing import Literal, NamedTuple
 
 from interwhen import (
     Claim,
-    Delivery,
-    FunctionVerifier,
-    Level,
     Lines,
-    Mention,
     Monitor,
     Pass,
-    Scope,
     Segment,
     Span,
     Task,
@@ -34,7 +29,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import Normalized, normalize, safe_from_data
+from interwhen.toolkit import Delivery, FunctionVerifier, Level, Mention, Normalized, Scope, normalize, safe_from_data
 
 from interwhen_verifiers._arithmetic.answers import Stated, read_line
 from interwhen_verifiers._arithmetic.chains import Chain, find_chains, find_in_signs, is_identity

@@ -14,14 +14,9 @@ from typing import Literal, TypeAlias, get_args
 from interwhen import (
     Answer,
     CodeBlocks,
-    Delivery,
     Feedback,
-    FunctionVerifier,
-    Level,
     Monitor,
     Pass,
-    PhaseFilter,
-    Scope,
     Segment,
     Tracker,
     Unknown,
@@ -29,6 +24,7 @@ from interwhen import (
     Verdict,
     verifier,
 )
+from interwhen.toolkit import Delivery, FunctionVerifier, Level, PhaseFilter, Scope
 
 from interwhen_verifiers._blocks import LONGEST, Source, block_source, digest, doubtful_source, read_block
 from interwhen_verifiers._command.checker import PRESETS, Checker, need_pattern

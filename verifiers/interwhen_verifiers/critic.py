@@ -17,32 +17,27 @@ import msgspec
 from interwhen import (
     Answer,
     Claim,
-    Delivery,
     Feedback,
     Fork,
-    FunctionVerifier,
-    Level,
     Message,
-    Model,
     Monitor,
     Paragraphs,
-    PhaseFilter,
     Sampling,
     Segment,
     Sentences,
     Span,
     Task,
-    ThinkEnd,
     Tracker,
-    Trigger,
     Unknown,
     UsageError,
     Verdict,
     Violation,
-    load_model,
     verifier,
 )
-from interwhen.models import Request
+from interwhen.models import Model, Request
+from interwhen.registry import load_model
+from interwhen.toolkit import Delivery, FunctionVerifier, Level, PhaseFilter
+from interwhen.triggers import ThinkEnd, Trigger
 
 from interwhen_verifiers._factories import require_choice, require_positive
 

@@ -13,17 +13,14 @@ from typing import Literal, TypeAlias, get_args
 
 from interwhen import (
     Claim,
-    Conclude,
     Fork,
     Lines,
-    Markers,
     Monitor,
     Paragraphs,
     Segment,
     Sentences,
     Span,
     Tracker,
-    Trigger,
     Unknown,
     UsageError,
     Verdict,
@@ -31,7 +28,9 @@ from interwhen import (
     verifier,
 )
 from interwhen.models import Reply, ScoredToken
+from interwhen.remedies import Conclude
 from interwhen.toolkit import safe_from_data
+from interwhen.triggers import Markers, Trigger
 
 from interwhen_verifiers._factories import require_choice, require_positive
 

@@ -14,10 +14,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from interwhen import (
     Claim,
-    Delivery,
-    EveryChars,
     Feedback,
-    Level,
     Monitor,
     Resample,
     Segment,
@@ -30,7 +27,8 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import Delivery, Level, safe_from_data
+from interwhen.triggers import EveryChars
 
 from interwhen_verifiers._factories import require_choice, require_positive, require_texts
 from interwhen_verifiers._json_schema.reader import Reader, State, Text

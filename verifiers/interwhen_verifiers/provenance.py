@@ -15,9 +15,7 @@ from typing import Any
 
 from interwhen import (
     Claim,
-    Delivery,
     Feedback,
-    Level,
     Message,
     Monitor,
     Pass,
@@ -29,7 +27,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import Delivery, Level, safe_from_data
 
 from interwhen_verifiers._tools.calls import matcher, read_calls
 from interwhen_verifiers._tools.history import fields, read_history

@@ -14,13 +14,9 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from interwhen import (
     CodeBlocks,
-    Delivery,
     Feedback,
-    FunctionVerifier,
-    Level,
     Monitor,
     Pass,
-    PhaseFilter,
     Segment,
     Span,
     Task,
@@ -32,6 +28,7 @@ from interwhen import (
     verifier,
 )
 from interwhen.sandbox import Crashed, Denied, Limited, Limits, Outcome
+from interwhen.toolkit import Delivery, FunctionVerifier, Level, PhaseFilter
 
 from interwhen_verifiers._blocks import LONGEST, Source, block_source, doubtful_source, line_span, read_block
 from interwhen_verifiers._factories import require_choice, require_positive

@@ -7,8 +7,8 @@ finds no pattern, also without word boundaries, needs no check.
 
 from __future__ import annotations
 
-from interwhen import Delivery, Monitor, PhaseFilter, UsageError, Verdict, verifier
-from interwhen.toolkit import normalize, safe_from_data
+from interwhen import Monitor, UsageError, Verdict, verifier
+from interwhen.toolkit import Delivery, PhaseFilter, normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re

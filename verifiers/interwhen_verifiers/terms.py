@@ -4,19 +4,8 @@ from __future__ import annotations
 
 import re
 
-from interwhen import (
-    Delivery,
-    Monitor,
-    Pass,
-    PhaseFilter,
-    Span,
-    Unknown,
-    UsageError,
-    Verdict,
-    Violation,
-    verifier,
-)
-from interwhen.toolkit import normalize, safe_from_data
+from interwhen import Monitor, Pass, Span, Unknown, UsageError, Verdict, Violation, verifier
+from interwhen.toolkit import Delivery, PhaseFilter, normalize, safe_from_data
 
 from interwhen_verifiers._factories import require_texts
 from interwhen_verifiers._patterns import Must, Occurs, PatternClaim, Scope, make, search, search_by_re

@@ -19,9 +19,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from interwhen import (
     Answer,
     Claim,
-    Delivery,
     Feedback,
-    Level,
     Monitor,
     Pass,
     Segment,
@@ -36,6 +34,7 @@ from interwhen import (
 )
 from interwhen.policy import MadeCall, Situation, State, Talk, WrittenPolicy, read_database, read_policy
 from interwhen.policy import Rule as WrittenRule
+from interwhen.toolkit import Delivery, Level
 
 from interwhen_verifiers._factories import require_choice, require_texts
 from interwhen_verifiers._tools.calls import INTERPRETER, ReadCall, read_calls

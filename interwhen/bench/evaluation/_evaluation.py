@@ -19,7 +19,6 @@ from interwhen import (
     Budgets,
     Delta,
     InterwhenError,
-    Model,
     Monitor,
     Result,
     Sampling,
@@ -29,10 +28,12 @@ from interwhen import (
     Workers,
 )
 from interwhen._run.run import run as start
+from interwhen._types.errors import UnexpectedForm
+from interwhen._types.models import Model
 from interwhen.bench.evaluation._fleet import Endpoint, Fleet
 from interwhen.bench.evaluation._prompts import PromptRow, Prompts
 from interwhen.bench.evaluation._results import ResultRow, Results
-from interwhen.models import UnexpectedForm, UpstreamError
+from interwhen.models import UpstreamError
 from interwhen.registry import MonitorSpec
 
 _EACH = 1.0

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import anyio
 import msgspec
 
-from interwhen import ModelError, UsageError
+from interwhen import UsageError
+from interwhen._types.errors import ModelError
 from interwhen.models import Retries
 
 _SHRINK = 0.7

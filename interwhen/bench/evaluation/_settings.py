@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from interwhen import Budgets, Model, Monitor, Sampling
+from interwhen import Budgets, Monitor, Sampling
 from interwhen._engine.run import require_on
 from interwhen._types import __version__
+from interwhen._types.models import Model
 from interwhen.bench.evaluation._evaluation import Evaluation, Progress
 from interwhen.bench.evaluation._fleet import EndpointReport, Fleet, read_endpoint
 from interwhen.bench.evaluation._prompts import Prompts, open_prompts

@@ -116,8 +116,8 @@ def map_batches(
     one message of the user, and with ``completions`` it is the text to continue. *sampling* and *budgets* are those of
     :func:`~interwhen.run`. *actors* actors work at the same time on batches of *batch_size* rows, each with at most
     *concurrency* runs. The key is OPENAI_API_KEY, on each node. Ray does the work when the returned dataset is read.
-    Raises :class:`~interwhen.UsageError` for numbers below 1, and :class:`~interwhen.PluginError` for a monitor that
-    cannot be loaded.
+    Raises :class:`~interwhen.UsageError` for numbers below 1, and :class:`~interwhen.registry.PluginError` for a
+    monitor that cannot be loaded.
     """
     for label, number in (("batch_size", batch_size), ("concurrency", concurrency), ("actors", actors)):
         require(f"map_batches: {label}", number, Positive)

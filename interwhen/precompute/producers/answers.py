@@ -20,9 +20,7 @@ from interwhen.precompute._items import Digest, Item, Kind, Payload, digest
 from interwhen.precompute._producer import Context, ContextPiece, Nothing, Proposal, Step, StepContext
 from interwhen.precompute._retrieval import BUDGET, PassageIndex, characters_in, passage_of, within
 
-__all__ = [
-    "answers",
-]
+__all__ = ["answers"]
 
 
 _ANTICIPATE = (

@@ -16,9 +16,7 @@ from interwhen.precompute._items import Item, ItemId, Kind, Payload
 from interwhen.precompute._precomputer import ContextRef
 from interwhen.precompute._producer import Context, Nothing, Proposal, Step, StepContext
 
-__all__ = [
-    "prefixes",
-]
+__all__ = ["prefixes"]
 
 
 As = Literal["text", "system", "user"]

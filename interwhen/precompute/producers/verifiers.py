@@ -31,10 +31,7 @@ from interwhen.precompute._producer import Context, Nothing, Proposal, Step, Ste
 from interwhen.precompute.producers.answers import compose
 from interwhen.registry import MonitorSpec, load_monitors
 
-__all__ = [
-    "verifiers",
-    "with_prepared",
-]
+__all__ = ["verifiers", "with_prepared"]
 
 
 # Restricted pickles for the results of ``prepare``, in a store that others may write to.

@@ -12,7 +12,8 @@ from interwhen import UsageError
 from interwhen.bench.evaluation._results import read_rows, summarize
 from interwhen.models import Retries
 from interwhen.registry import load_monitors
-from interwhen.testing.server import Disconnect, Head, Send, Sleep, chunk, data, events
+from interwhen.testing._server_script import chunk, data
+from interwhen.testing.server import Disconnect, Head, Send, Sleep, events
 from tests.virtual_clock import virtual_backend
 
 from .support import asked, doubling, evaluation, refusing, written

@@ -72,7 +72,7 @@ def apply(events):
 async def supervise(model, *monitors, prompt="Q", **options):
     async with interwhen.run(model, prompt, monitors=monitors, **options) as run:
         events = [event async for event in run]
-    assert events[-1] == interwhen.Finished(run.result)
+    assert events[-1] == interwhen.events.Finished(run.result)
     return run.result, events
 
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import interwhen
 from interwhen import Budgets
+from interwhen._types.errors import UnexpectedForm
 from interwhen.models import (
     ChatModel,
     CompletionsModel,
     ContextOverflow,
     RateLimited,
     StreamProtocolError,
-    UnexpectedForm,
     UpstreamError,
 )
 from sums import apply, watch

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 
-from interwhen import Claim, Monitor, Pass, Violation, time_left, verifier
+from interwhen import Claim, Monitor, Pass, Violation, verifier
+from interwhen.toolkit import time_left
 from sums import judge
 
 

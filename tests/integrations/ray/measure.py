@@ -27,7 +27,7 @@ ROUNDS = 7
 
 
 def monitor(spec):
-    from interwhen.registry import load_monitor
+    from interwhen import load_monitor
 
     return load_monitor(spec)
 

@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent / "plugin"))
 
 
 async def main(address, out):
+    from interwhen import load_monitor
     from interwhen.integrations.ray import RayWorkers
-    from interwhen.registry import load_monitor
     from ray_checks import Work
 
     monitor = load_monitor("work")

@@ -7,12 +7,11 @@ from types import ModuleType
 import anyio
 import msgspec
 import pytest
-from interwhen import Pass, Violation
+from interwhen import Pass, Violation, load_monitor
 from interwhen._engine.monitors import BoundVerifier
 from interwhen._types.extensions import Task
 from interwhen.integrations.ray._actor import CheckActor
 from interwhen.integrations.ray._messages import CheckItem, CheckRequest, CheckResult, NamedVerifier, encode, named
-from interwhen.registry import load_monitor
 
 pytestmark = pytest.mark.anyio
 

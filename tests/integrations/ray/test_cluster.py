@@ -14,9 +14,8 @@ from pathlib import Path
 
 import anyio
 import pytest
-from interwhen import Pass
+from interwhen import Pass, load_monitor
 from interwhen.integrations.ray import RayWorkers
-from interwhen.registry import load_monitor
 
 pytestmark = [
     pytest.mark.anyio,

@@ -5,11 +5,10 @@ from types import ModuleType
 
 import msgspec
 import pytest
-from interwhen import Pass, verifier
+from interwhen import Pass, load_monitor, verifier
 from interwhen._engine.monitors import BoundVerifier
 from interwhen._types.extensions import Task
 from interwhen.integrations.ray._messages import CodeDiffers, NamedVerifier, code_of, encode, make, named
-from interwhen.registry import load_monitor
 
 
 def encoded(verifier, **changes):

@@ -12,11 +12,11 @@ from pathlib import Path
 import anyio
 import interwhen
 import pytest
-from interwhen import Pass, PluginError, Unknown, UsageError
+from interwhen import Pass, Unknown, UsageError, load_monitor
 from interwhen._types.verifiers import take_note
 from interwhen.integrations.ray import RayWorkers
 from interwhen.integrations.ray._placement import PROOFS
-from interwhen.registry import load_monitor, load_workers
+from interwhen.registry import PluginError, load_workers
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,6 @@ import interwhen
 import msgspec
 from interwhen import (
     Claim,
-    Conclude,
     Feedback,
     Fork,
     Monitor,
@@ -23,7 +22,9 @@ from interwhen import (
 from interwhen.journal import _records as records
 from interwhen.journal._files import START, frames
 from interwhen.models import Capabilities
-from interwhen.testing import End, Say, ScriptedModel, cut_into
+from interwhen.remedies import Conclude
+from interwhen.testing import End, Say, ScriptedModel
+from interwhen.testing._models import cut_into
 from sums import slow, sums, watch
 from tests.resealed import alone, put_together, taken_apart
 

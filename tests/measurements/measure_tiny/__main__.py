@@ -11,8 +11,7 @@ from typing import TypeVar
 
 import anyio
 import msgspec
-from interwhen import Model
-from interwhen.models import open_local
+from interwhen.models import Model, open_local
 from tools.train_tiny.families import FAMILIES
 from tools.train_tiny.tasks import Problem, Split
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import interwhen
 import msgspec
 from examples.tiny_monitors import monitors_for
-from interwhen import Message, Model, Monitor, Result, Sampling
-from interwhen.models import Request
+from interwhen import Message, Monitor, Result, Sampling
+from interwhen.models import Model, Request
 from interwhen.testing import ScriptedModel
 from tools.train_tiny.tasks import Problem
 

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import anyio
 import interwhen
-from interwhen import Model, Monitor
-from interwhen.models import Chunk, Completion, ModelWrapper, Request, Stream, open_local
+from interwhen import Monitor
+from interwhen.models import Chunk, Completion, Model, Request, Stream, open_local
+from interwhen.models._wrapper import ModelWrapper
 from tools.train_tiny.families import FAMILIES
 from tools.train_tiny.tasks import Problem, Split
 

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import interwhen
 from examples.tiny_monitors import monitors_for
-from interwhen import Budgets, Feedback, Level, Model, Repair, Resample, Result, Sampling
+from interwhen import Budgets, Feedback, Repair, Resample, Result, Sampling
+from interwhen.models import Model
+from interwhen.toolkit import Level
 from tools.train_tiny.tasks import Problem
 
 from .arms import GREEDY, ask, sampled

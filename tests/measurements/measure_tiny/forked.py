@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 
-from interwhen import Model, Sampling
-from interwhen.models import Piece, Request
+from interwhen import Sampling
+from interwhen._types.models import Piece
+from interwhen.models import Model, Request
 from tools.train_tiny.tasks import Worked
 
 from .arms import ask

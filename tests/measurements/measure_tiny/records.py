@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 from interwhen import Result
-from interwhen.journal import Status
+from interwhen._types.results import Status
 from tools.train_tiny.tasks import Problem
 
 from .graders import is_right, judge

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from interwhen.bench import mcnemar
+from interwhen.bench._statistics import mcnemar
 
 from .records import Try
 

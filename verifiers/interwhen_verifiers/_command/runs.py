@@ -16,8 +16,9 @@ from pathlib import Path
 import anyio
 import anyio.abc
 import anyio.to_thread
-from interwhen import Pass, Scope, Span, Unknown, Verdict, Violation
+from interwhen import Pass, Span, Unknown, Verdict, Violation
 from interwhen.sandbox import Call, Crashed, Denied, Json, Limited, Limits, ProcessSandbox, Returned
+from interwhen.toolkit import Scope
 
 from interwhen_verifiers._blocks import line_span
 from interwhen_verifiers._command import supervisor

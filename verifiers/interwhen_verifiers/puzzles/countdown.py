@@ -16,11 +16,8 @@ from itertools import combinations, product
 from typing import Literal, NamedTuple, TypeAlias
 
 from interwhen import (
-    Delivery,
-    Level,
     Monitor,
     Pass,
-    PhaseFilter,
     Segment,
     Span,
     Task,
@@ -30,7 +27,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import Delivery, Level, PhaseFilter, safe_from_data
 
 from interwhen_verifiers._factories import require_choice, task_monitor
 from interwhen_verifiers.puzzles._countdown import (

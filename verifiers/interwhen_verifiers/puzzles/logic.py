@@ -9,16 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from interwhen import (
-    Delivery,
-    Level,
-    Monitor,
-    PhaseFilter,
-    Segment,
-    Verdict,
-    verifier,
-)
-from interwhen.toolkit import safe_from_data
+from interwhen import Monitor, Segment, Verdict, verifier
+from interwhen.toolkit import Delivery, Level, PhaseFilter, safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers.puzzles._logic.brackets import Brackets, read_brackets

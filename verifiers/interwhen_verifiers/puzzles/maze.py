@@ -8,16 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from interwhen import (
-    Delivery,
-    Level,
-    Monitor,
-    PhaseFilter,
-    Segment,
-    Verdict,
-    verifier,
-)
-from interwhen.toolkit import safe_from_data
+from interwhen import Monitor, Segment, Verdict, verifier
+from interwhen.toolkit import Delivery, Level, PhaseFilter, safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers.puzzles._maze.grid import MazeProblem, read_problem

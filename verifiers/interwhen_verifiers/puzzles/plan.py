@@ -14,11 +14,9 @@ from typing import Literal, TypeAlias, get_args
 from interwhen import (
     Answer,
     Claim,
-    Delivery,
     Lines,
     Monitor,
     Pass,
-    PhaseFilter,
     Segment,
     Span,
     Task,
@@ -29,7 +27,7 @@ from interwhen import (
     Violation,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import Delivery, PhaseFilter, safe_from_data
 
 from interwhen_verifiers._factories import require_choice
 from interwhen_verifiers.puzzles._plan.lines import ActionStep, Aside, Doubt, End, Line, corrects, read_line

@@ -14,20 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, TypeAlias
 
-from interwhen import (
-    Delivery,
-    Level,
-    Monitor,
-    Pass,
-    PhaseFilter,
-    Segment,
-    Tracker,
-    Unknown,
-    Verdict,
-    Violation,
-    verifier,
-)
-from interwhen.toolkit import safe_from_data
+from interwhen import Monitor, Pass, Segment, Tracker, Unknown, Verdict, Violation, verifier
+from interwhen.toolkit import Delivery, Level, PhaseFilter, safe_from_data
 
 from interwhen_verifiers._factories import task_monitor
 from interwhen_verifiers.puzzles._statements import (

@@ -17,12 +17,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import z3
 from interwhen import (
-    Delivery,
-    Level,
     Lines,
     Monitor,
     Pass,
-    PhaseFilter,
     Segment,
     Span,
     Task,
@@ -30,10 +27,9 @@ from interwhen import (
     Unknown,
     Verdict,
     Violation,
-    time_left,
     verifier,
 )
-from interwhen.toolkit import safe_from_data
+from interwhen.toolkit import Delivery, Level, PhaseFilter, safe_from_data, time_left
 from interwhen.toolkit.solving import problem
 
 from interwhen_verifiers.puzzles._statements import Spanned, Statement, make_statement
