@@ -57,7 +57,7 @@ def version() -> str:
     # To read it from the package's metadata takes 40 ms. Importing pathlib would double the time of this function.
     place = os.path.join(os.path.dirname(os.path.dirname(__file__)), "interwhen", "_types", "__init__.py")
     with open(place, encoding="utf-8") as source:
-        return source.read().rpartition("= ")[2].strip().strip('"')
+        return source.read().partition('\n__version__ = "')[2].partition('"')[0]
 
 
 def _help(columns: int) -> str:
