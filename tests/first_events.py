@@ -108,7 +108,12 @@ async def _run(transport, url, folder, event):
     import interwhen.clients
     from interwhen import models
 
-    made = getattr(models, transport)()
+    if transport == "Httpx2Transport":
+        from interwhen.models._httpx2_transport import Httpx2Transport
+
+        made = Httpx2Transport()
+    else:
+        made = models.FastTransport()
     model = models.CompletionsModel(url, event, api_key="", transport=made, retries=models.Retries(base=0.001))
     journal = f"{folder}/one.journal" if event == "journal" else None
     found = []

@@ -1,6 +1,6 @@
 """The exceptions that interwhen raises, grouped by who must act: the caller, the machine, the store or the model.
 
-Other modules define a few more subclasses for their own purpose, such as :class:`~interwhen.Refused`.
+Other modules define a few more subclasses for their own purpose, such as :class:`~interwhen.clients.Refused`.
 
 ::
 

@@ -225,7 +225,7 @@ class Stream(Protocol):
 
     * ``way``: the :class:`ResumeWay` of this request, for a model that decides it for each request.
     * ``trail``: the token ids of a model that continues from them. The next request of the run carries them.
-    * ``notes``: a :class:`~interwhen.models.StreamNotes` with the irregularities of the stream.
+    * ``notes``: a ``StreamNotes`` with the irregularities of the stream.
     * ``abort()``: an async method that tells the server to stop. It may be called after :meth:`aclose`.
     * ``settle()``: a plain method that closes the stream if this needs no waiting, and returns whether it did.
     * ``recording``: the whole answer as the server sent it, for the strategies of a call.
@@ -236,7 +236,7 @@ class Stream(Protocol):
     async def receive(self) -> Sequence[Chunk]:
         """Wait for text, and return the chunks that have arrived: at least one, or none at the end of the stream.
 
-        Raises :class:`~interwhen.ModelError` if the server or the connection fails. If another task calls
+        Raises :class:`~interwhen.models.ModelError` if the server or the connection fails. If another task calls
         :meth:`aclose` during the wait, it raises :class:`~interwhen.models.StreamClosed`.
         """
         ...
@@ -254,7 +254,7 @@ class Model(Protocol):
 
     * ``timeouts``: the :class:`Timeouts` of its requests and of a run.
     * ``retries``: the :class:`Retries`, which also set the pauses between the reconnects of a run.
-    * ``feedback``: a :class:`~interwhen.FeedbackTemplate`, the wording of feedback, unless a run has its own.
+    * ``feedback``: a :class:`~interwhen.remedies.FeedbackTemplate`, the wording of feedback, unless a run has its own.
     * ``needs_proof`` and ``prove()``: whether it is not known yet how the endpoint continues kept text, and an async
       method that finds it out and returns the number of tokens that this took.
     * ``resume_mode()``: an async method that returns how it continues kept text.
@@ -268,21 +268,21 @@ class Model(Protocol):
     async def capabilities(self) -> Capabilities:
         """Return the features of the endpoint. This may ask the endpoint.
 
-        It may raise :class:`~interwhen.ModelError` if the endpoint must be asked and cannot be reached.
+        It may raise :class:`~interwhen.models.ModelError` if the endpoint must be asked and cannot be reached.
         """
         ...
 
     async def stream(self, request: Request) -> Stream:
         """Send *request*, and return the open stream when the server has accepted the request.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        Raises :class:`~interwhen.models.ModelError` if the server refuses it or cannot be reached.
         """
         ...
 
     async def complete(self, request: Request) -> Completion:
         """Send *request*, a fork or another short request, and return its answer, which a limit may have cut short.
 
-        Raises :class:`~interwhen.ModelError` if the server refuses it or cannot be reached.
+        Raises :class:`~interwhen.models.ModelError` if the server refuses it or cannot be reached.
         """
         ...
 

@@ -5,7 +5,7 @@ from dataclasses import fields
 import msgspec
 import pytest
 from interwhen import UsageError
-from interwhen.clients import Settings
+from interwhen.clients._calls import Settings
 from interwhen.gateway import Config
 from interwhen.gateway._http_errors import HttpError
 from interwhen.gateway._monitor_choice import MonitorChooser
