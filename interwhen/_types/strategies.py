@@ -116,7 +116,7 @@ class StrategyCatalog(Protocol):
         """Return the strategy that *spec* describes: a name, with options after a colon.
 
         A *spec* of the form ``module:factory`` imports that module, so *spec* must come from the operator, or be
-        checked against :meth:`names`. Raises :class:`~interwhen.registry.PluginError` if there is no such strategy, or if an
-        option is unknown or of the wrong type. Errors of interwhen that the strategy itself raises are passed on.
+        checked against :meth:`names`. Raises :class:`~interwhen.registry.PluginError` if there is no such strategy, or
+        if an option is unknown or of the wrong type. Errors of interwhen that the strategy itself raises are passed on.
         """
         ...
