@@ -96,6 +96,13 @@ def test_a_segment_is_removed_with_its_records_wherever_it_is():
     assert segments.first_unclear() is None
 
 
+@pytest.mark.parametrize(("start", "end", "is_torn"), [(0, 6, False), (0, 7, True), (8, 10, True), (0, 11, False)])
+def test_a_claim_is_torn_if_it_ends_in_a_torn_line(start, end, is_torn):
+    home = OpenSegment(Span(0, 20), tears=(Span(6, 10),))
+    assert home.is_torn_at(Span(start, end)) is is_torn
+    assert OpenSegment(Span(0, 20), torn=6).is_torn_at(Span(start, end)) is (end > 6)
+
+
 def slow_breaker(limit, outcomes):
     # Return for each outcome whether the check ran, counted plainly. An outcome is true if it is a verdict.
     failures, skipped, wait, ran = 0, 0, 8, []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from interwhen import Feedback, Span
+from interwhen import Claim, Feedback, Span
 from interwhen._core.checks import Job, OpenSegment
 from interwhen._core.messages import Abandoned, Check, Drop, Extract, Invalidate, Settled, SwitchedOff
 from interwhen.events import CheckSettled, FrontierMoved
@@ -63,6 +63,21 @@ def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
     assert not left & set(driver.pending)
 
 
+def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
+    driver = drive(monitor("watching", verifier=STRICT, delivery="observe"), monitor())
+    driver.feed("1+1=2\n2+2=5\n1+1=2\n")
+    driver.extract()
+    watching = next(job for job, order in driver.pending.items() if order.monitor == 0)
+    for job in [job for job, order in driver.pending.items() if order.monitor == 1]:
+        driver.answer(job)
+    driver.open()
+    driver.answer(watching)
+    driver.feed("\n")
+    driver.settle()
+    driver.end()
+    assert [record.span for record in driver.summary.checks if record.key == "1+1=2"] == [Span(0, 5)] * 2
+
+
 def test_a_run_that_ends_records_what_was_open():
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=4\n")
@@ -112,6 +127,19 @@ def test_a_new_job_was_ordered_once():
     job.retry(2.5)
     job.retry(4.0)
     assert (job.tries, job.seconds) == (3, 4.0)
+
+
+def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
+    # A claim that cannot be read again stays as it is.
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.extract()
+    checks, first = driver.core.checks, driver.job("1+1=2")
+    [ref] = checks.jobs[first].refs
+    checks.restore_claims(first, lambda _monitor, _claim: None)
+    assert ref.claim.key == "1+1=2"
+    checks.restore_claims(first, lambda number, claim: Claim(key=f"{claim.key} by {number}", span=claim.span))
+    assert ref.claim.key == "1+1=2 by 0"
 
 
 def test_the_slowest_monitor_holds_the_frontier():

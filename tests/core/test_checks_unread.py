@@ -6,9 +6,11 @@ import itertools
 import re
 
 import pytest
-from interwhen import Lines, Monitor, Pass, Span, Unknown, Violation, verifier
+from interwhen import Lines, Monitor, Pass, Segment, Span, Unknown, Violation, verifier
+from interwhen._core.checks import TORN, UNREAD
 from interwhen._core.machine import Core
 from interwhen._core.messages import Ended, Extracted, Settled
+from interwhen._core.segmenter import Due
 from interwhen.models import Chunk
 from interwhen.results import Errored, Judged
 from tests.core.worlds import Driver, drive, monitor, parse
@@ -90,6 +92,18 @@ def test_a_cut_forgets_what_was_not_read_behind_it():
     driver.end()
     assert driver.summary.text == "1+1=2\n2+2=4\n"
     assert driver.summary.status == "verified"
+
+
+def test_what_was_not_read_in_a_torn_line_is_torn():
+    checks = drive(monitor()).core.checks
+    segment = Segment("1+1\n2+2\n3", Span(0, 9), "answer")
+    [order], _ = checks.open([Due(segment, (0,), tears=(Span(0, 3),))])
+    checks.extracted(Extracted(order.job, (), unread=(Span(0, 9), Span(4, 7), Span(0, 3))))
+    assert {record.span: record.outcome for record in checks.records()} == {
+        Span(0, 9): TORN,
+        Span(4, 7): UNREAD,
+        Span(0, 3): TORN,
+    }
 
 
 # ---------------------------------------------------------------------- scope

@@ -38,7 +38,7 @@ from interwhen.events import CheckSettled, CheckStarted, Remedied, StreamEnded, 
 from interwhen.models import Chunk
 from interwhen.results import Cancelled, Errored, Judged, Skipped
 from interwhen.triggers import Markers
-from tests.core.worlds import STRICT, drive, monitor, parse, parse_ungrounded
+from tests.core.worlds import STRICT, Driver, drive, monitor, parse, parse_ungrounded
 
 TAGS = ("<think>", "</think>")
 
@@ -185,6 +185,27 @@ def test_equal_claims_are_checked_once_and_a_refuted_one_stays_refuted():
     driver.extract()
     assert driver.state == "opening"  # known to be wrong: no verifier had to be asked
     assert driver.checked.count(("plain", "3+1=5")) == 1
+
+
+def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
+    def parse(segment):
+        return (Claim(key="the sum", span=segment.span),)
+
+    driver = Driver(Core((monitor(extractor=parse, remedy=Resample()),)))
+    driver.open()
+    driver.feed("1+1=2\n1+1=3\n1+1=2\n")
+    while jobs := [job for job, order in driver.pending.items() if isinstance(order, Extract)]:
+        driver.tell(Extracted(jobs[0], parse(driver.pending.pop(jobs[0]).segment)))
+    asked = [order for order in driver.orders if isinstance(order, Check)]
+    assert [order.claim.span for order in asked] == [Span(0, 5), Span(6, 11)]
+    first, second = [order.job for order in asked]
+    driver.pending.pop(first)
+    driver.tell(Settled(first, Judged(Pass())))
+    assert driver.state == "streaming"
+    driver.pending.pop(second)
+    driver.tell(Settled(second, Judged(Violation("no"))))
+    assert driver.state == "opening"
+    assert driver.core.transcript.slice(0, 99) == "1+1=2\n"
 
 
 def test_an_error_is_no_knowledge():

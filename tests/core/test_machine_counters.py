@@ -6,6 +6,7 @@ import pytest
 from interwhen import Answer, Auto, Budgets, Feedback, Repair, Resample, Retracted, Span
 from interwhen._core.machine import BYTES_A_TOKEN, FREE, Core, PromptCounts, RemedyPace, Window
 from interwhen._core.messages import (
+    Abandoned,
     Broken,
     Chunk,
     Close,
@@ -127,6 +128,34 @@ def test_all_tokens_that_arrived_are_counted():
     assert driver.summary.discarded >= 11
 
 
+def test_cut_tokens_have_arrived():
+    driver = drive(monitor(), prompt_bytes=400)
+    driver.feed("1+1=2\n2+2=5\n", size=2)
+    driver.settle()
+    assert driver.core.counts.tokens() == driver.fed == 6
+    driver.open()
+    driver.feed("\n")
+    driver.end()
+    driver.settle()
+    assert driver.summary.estimated_prompt_tokens > 0
+
+
+def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    for counted, late in ((1, 2), (6, 5)):
+        driver.tell(Chunk("so", tokens=2 if late == 2 else 0, usage=Usage(completion_tokens=counted)))
+        assert driver.core.counts.late == late
+
+
+@pytest.mark.parametrize("counted", [1, 2, 9])
+def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
+    driver = drive(monitor())
+    driver.tell(Chunk("1+1=2", usage=Usage(completion_tokens=counted)))
+    assert driver.core.counts.tokens() == counted
+
+
 def test_a_request_counts_what_came_before_it():
     driver = drive(monitor(), budgets=Budgets(reconnects=2))
     driver.chunk("1+1=2\n", tokens=3)
@@ -221,6 +250,27 @@ def test_half_a_tag_is_kept_if_the_model_may_write_no_more():
         else:
             assert driver.state == "opening"
             assert driver.core.transcript.length == 6
+
+
+def test_tokens_are_credited_to_the_text_that_is_held_back():
+    driver = drive(think_tags=("<think>", "</think>"), starts_in="reasoning")
+    driver.chunk("so it is", tokens=2)
+    driver.chunk("</thi", tokens=1)
+    driver.tell(Chunk("", "reasoning", 0, usage=Usage(None, None, 7)))
+    driver.tell(Broken("reset", retryable=True))
+    driver.open()
+    driver.chunk("</think>done", tokens=3)
+    driver.end()
+    assert driver.summary is not None
+    assert driver.summary.text == "so it is</think>done"
+    assert (driver.summary.kept, driver.summary.discarded) == (5, 5)
+
+
+def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.chunk("<thi", tokens=2)
+    driver.tell(Abandoned())
+    assert (driver.summary.text, driver.summary.kept, driver.shown) == ("<thi", 2, "")
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Answer, Lines, Paragraphs, Pass, Resample, Sentences, Span, Unknown
+from interwhen import Answer, Lines, Paragraphs, Pass, Resample, Sentences, Span, ToolCalls, Unknown
+from interwhen._core.machine import WRITTEN_AS_TEXT
 from interwhen._core.messages import (
+    NO_OFFER,
     Abandoned,
     Broken,
     Ended,
@@ -18,6 +20,7 @@ from interwhen.models import Chunk, Usage
 from interwhen.remedies import Stop
 from interwhen.results import Cancelled, Errored, Judged, Skipped, TimedOut
 from interwhen.triggers import Markers
+from tests.core.call_texts import OFFER
 from tests.core.worlds import STRICT, drive, monitor, parse_ungrounded
 
 TAGS = ("<think>", "</think>")
@@ -131,6 +134,16 @@ def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery
         assert end.kept + end.discarded == at
 
 
+def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
+    driver = drive(monitor("lines", delivery="final"), monitor("markers", delivery="final", trigger=Markers(("so",))))
+    driver.feed("1+1=2 so on\n7+1")
+    driver.settle()
+    driver.end("length")
+    driver.settle()
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == driver.shown == ""
+
+
 @pytest.mark.parametrize("reason", ["stop", "tool_calls"])
 def test_what_the_model_ended_by_itself_is_finished(reason):
     driver = drive(monitor())
@@ -146,6 +159,26 @@ def test_a_stream_that_broke_after_the_model_was_done_is_finished():
     driver.tell(Broken("reset", retryable=True))
     driver.settle()
     assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
+
+
+def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
+    for offer, count in ((OFFER, 1), (NO_OFFER, 0)):
+        driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=offer)
+        driver.feed('<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>')
+        driver.settle()
+        driver.end()
+        whys = [each.why for each in driver.summary.unverified_reasons if each.why.startswith(WRITTEN_AS_TEXT)]
+        assert len(whys) == count
+        assert all("the call of 'get_weather' (format tagged)" in why for why in whys)
+
+
+def test_at_most_three_calls_of_a_text_are_named():
+    driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=OFFER)
+    driver.feed("[TOOL_CALLS][" + ", ".join(['{"name": "get_weather", "arguments": {}}'] * 4) + "]")
+    driver.settle()
+    driver.end()
+    [why] = [each.why for each in driver.summary.unverified_reasons if each.why.startswith(WRITTEN_AS_TEXT)]
+    assert why.count("get_weather") == 3
 
 
 @pytest.mark.parametrize(
@@ -219,6 +252,15 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
         assert driver.summary.checks[0].outcome == Cancelled("the run ended first")
     else:  # the held text will never be checked: it is not part of the result
         assert (driver.summary.text, driver.summary.checks) == ("", ())
+
+
+def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=5\n")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.tell(Abandoned())
+    assert [record.interrupted for record in driver.summary.violations] == [True]
 
 
 def test_a_violation_that_time_cuts_off_has_no_place_of_another_one():

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Answer, Lines, Paragraphs, Resample, Sentences, Span
+from interwhen import Answer, CodeBlocks, Lines, Paragraphs, Resample, Sentences, Span, ToolCalls
 from interwhen._core.messages import Ended, Idle, Settled
+from interwhen._core.segmenter import Intake
 from interwhen.events import Remedied, ViolationFound
 from interwhen.results import Errored
+from interwhen.triggers import EveryChars, Markers
 from tests.core.worlds import drive, monitor, plain_summary
 
 OPEN = [Lines(), Lines(every=3), Paragraphs(), Sentences()]
@@ -36,6 +38,14 @@ def test_the_last_words_are_not_certain_unless_the_stream_seems_dead(text):
     driver.tell(Idle(10.0, dead=True))
     driver.settle()
     assert driver.state == "opening"
+
+
+def test_the_last_two_words_before_a_silence_are_not_certain():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    list(intake.feed("1+1=2 and", 1, "answer"))
+    assert list(intake.unfinished(dead=False)) == []
+    list(intake.feed(" so", 1, "answer"))
+    assert [certain for _, certain in intake.unfinished(dead=False)] == [5]
 
 
 def test_a_number_that_may_become_the_right_one_is_left_alone():
@@ -92,6 +102,27 @@ def test_the_whole_segment_is_read_when_the_model_ends_after_a_silence():
 def test_an_answer_is_judged_as_a_whole_only():
     driver = silent("3+9=11 and so we see", dead=True, trigger=Answer())
     assert (driver.state, driver.pending) == ("streaming", {})
+
+
+@pytest.mark.parametrize(
+    ("trigger", "looks"),
+    [
+        *((each, True) for each in (Lines(), Lines(joins=("so",)), Paragraphs(), Sentences())),
+        *((each, False) for each in (Markers(("Wait",)), CodeBlocks(), EveryChars(40), ToolCalls("<a>", "</a>"))),
+    ],
+    ids=str,
+)
+def test_only_some_unfinished_segments_are_read_early(trigger, looks):
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    list(intake.feed("1+1=2 and 3", 1, "answer"))
+    assert len(list(intake.unfinished(dead=False))) == looks
+
+
+def test_silence_lets_all_scanners_look():
+    watching = (monitor("calls", trigger=ToolCalls()), monitor("lines"))
+    intake = Intake(watching, tags=None, phase="answer")
+    list(intake.feed("1+1=2 and so", 1, "answer"))
+    assert [(due.segment.text, due.monitors) for due, _ in intake.unfinished(dead=True)] == [("1+1=2 and so", (1,))]
 
 
 def test_a_failure_on_what_is_not_finished_ends_nothing():

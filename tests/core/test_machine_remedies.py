@@ -12,11 +12,14 @@ from interwhen import (
     Retracted,
     Sentences,
     Span,
+    Tracker,
     Violation,
 )
 from interwhen._core.messages import (
     Close,
     Drop,
+    Extracted,
+    Invalidate,
     Open,
     Settled,
 )
@@ -24,7 +27,7 @@ from interwhen.events import FrontierMoved, Remedied
 from interwhen.remedies import Abstain, Stop
 from interwhen.results import Judged
 from interwhen.triggers import ThinkEnd
-from tests.core.worlds import STRICT, drive, monitor
+from tests.core.worlds import STRICT, drive, monitor, parse
 
 TAGS = ("<think>", "</think>")
 
@@ -242,6 +245,16 @@ def test_a_check_goes_on_while_its_line_is_repaired():
     driver.settle()
     assert driver.summary.status == "verified"
     assert not driver.pending
+
+
+def test_tracker_states_are_removed_from_a_cut_to_the_end():
+    driver = drive(monitor(extractor=Tracker(dict, lambda state, segment: (state, list(parse(segment))))))
+    driver.feed("2+2=5\n")
+    driver.take(
+        driver.core.step(Extracted(min(driver.pending), parse(driver.pending.pop(min(driver.pending)).segment)))
+    )
+    driver.settle()
+    assert [(order.start, order.end) for order in driver.orders if isinstance(order, Invalidate)] == [(4, 0)]
 
 
 def test_the_whole_reasoning_is_looked_at_once_although_feedback_was_written_into_it():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Budgets, Delta, Feedback, Paragraphs, Span, Violation
+from interwhen import Budgets, CodeBlocks, Delta, Feedback, Paragraphs, Span, Violation
 from interwhen._core.messages import (
     Abandoned,
     Broken,
@@ -16,11 +16,12 @@ from interwhen._core.messages import (
     Resumed,
     Settled,
 )
-from interwhen.events import Remedied, StreamBroken
+from interwhen.events import Remedied, StreamBroken, StreamStarted
 from interwhen.models import Chunk, Usage
 from interwhen.remedies import Stop
 from interwhen.results import Judged
-from tests.core.worlds import STRICT, drive, monitor
+from interwhen.triggers import Markers
+from tests.core.worlds import STRICT, call_chunk, drive, make_verifier, monitor
 
 TAGS = ("<think>", "</think>")
 
@@ -70,12 +71,51 @@ def test_half_a_tag_is_text_where_the_run_ends_with_it():
     assert driver.of(StreamBroken)[0].action == "fail"
 
 
+def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
+    driver = drive(monitor(), think_tags=("<think>", "</think>"))
+    driver.chunk("<thi")
+    driver.chunk("so", phase="reasoning")
+    driver.end()
+    driver.settle()
+    assert driver.shown == driver.summary.text == "<thiso"
+    assert [(delta.text, delta.phase) for delta in driver.of(Delta)] == [("<thi", "answer"), ("so", "reasoning")]
+
+
 def test_reconnects_have_a_budget():
     driver = drive(budgets=Budgets(reconnects=1))
     for _ in range(2):
         driver.tell(Broken("reset", retryable=True))
         driver.open()
     assert driver.summary.status == "failed"
+
+
+def test_each_stream_is_announced():
+    driver = drive(monitor())
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.open()
+    assert [event.generation for event in driver.of(StreamStarted)] == [0, 1]
+
+
+def test_a_stream_that_breaks_is_announced():
+    driver = drive(monitor(), budgets=Budgets(reconnects=1))
+    for happens in ("reconnect", "fail"):
+        driver.tell(Broken("a reset", retryable=True))
+        assert driver.of(StreamBroken)[-1].action == happens
+        driver.open()
+
+
+def test_the_last_way_to_resume_stays_known():
+    driver = drive(monitor(), opened=False)
+    driver.tell(Opened("prefix", "the server was probed"))
+    driver.feed("2+2=5\n")
+    driver.settle()
+    driver.open()
+    driver.feed("\n")
+    driver.settle()
+    driver.end()
+    assert driver.summary.resume.mode == "prefix"
+    assert [event.resume for event in driver.of(StreamStarted)] == ["prefix", None]
 
 
 def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
@@ -114,6 +154,20 @@ def test_what_a_gate_has_not_let_through_is_no_part_of_a_stopped_run():
     assert driver.shown == driver.summary.text == "1+1=2\n\n"
 
 
+def test_a_stop_cuts_until_no_gate_holds_anything():
+    lines = monitor("lines", delivery="gate", verifier=make_verifier("slow"))
+    markers = monitor("markers", delivery="gate", trigger=Markers(("so",)), verifier=make_verifier("quick"))
+    driver = drive(lines, markers, monitor("stops", verifier=STRICT, remedy=Stop()))
+    driver.feed("1+1=2 so on\n7+1=8\nmore")
+    driver.extract()
+    checks = {(driver.core.monitors[o.monitor].name, o.claim.key): job for job, o in driver.pending.items()}
+    for who in (("markers", "1+1=2"), ("stops", "7+1=8"), ("stops", "1+1=2"), ("lines", "1+1=2"), ("lines", "7+1=8")):
+        driver.answer(checks[who])  # the last one lets the violation be acted upon
+    assert driver.summary is not None
+    assert driver.summary.status == "unverified"
+    assert driver.summary.text == driver.shown == ""
+
+
 def test_a_gate_shows_a_line_once_it_is_checked():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n2+2=4\n", size=2)
@@ -123,6 +177,19 @@ def test_a_gate_shows_a_line_once_it_is_checked():
     assert driver.shown == ""
     driver.answer(driver.job("1+1=2"))
     assert driver.shown == "1+1=2\n2+2=4\n"
+
+
+def test_text_before_a_gated_segment_is_shown_when_the_segment_is_complete():
+    driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
+    driver.chunk("so\n```\n1+1=2\n```\n")
+    assert driver.shown == "so\n"
+
+
+def test_text_before_an_open_block_is_shown():
+    driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
+    for text, shown in (("so\n", "so\n"), ("and", "so\nand"), ("\n``", "so\nand\n"), ("`\n1+1", "so\nand\n")):
+        driver.chunk(text)
+        assert driver.shown == shown
 
 
 def test_final_shows_reasoning_and_holds_the_answer():
@@ -204,6 +271,14 @@ def test_a_delta_says_where_it_starts_who_wrote_it_and_in_which_phase():
         Delta("4", 4, "reasoning", "repair"),
         Delta(".\n", 5, "answer"),
     ]
+
+
+def test_a_call_is_shown_as_a_call():
+    driver = drive(monitor())
+    driver.chunk("so ")
+    chunk = call_chunk("first", "1+1=2")
+    driver.tell(chunk)
+    assert [delta.call for delta in driver.of(Delta)] == [None, chunk.call]
 
 
 def test_a_text_that_was_cut_short_does_not_become_whole_by_a_later_word():

@@ -68,6 +68,13 @@ def test_a_stream_without_any_limit_is_ended_by_the_budget_of_characters():
     assert Close() in driver.orders
 
 
+def test_a_stream_is_closed_after_the_first_chunk_beyond_the_longest_trace():
+    driver = drive(monitor(), budgets=Budgets(characters=5))
+    for text, state in (("1+1=2", "streaming"), ("\n", "streaming"), ("s", "draining")):
+        driver.chunk(text)
+        assert driver.state == state
+
+
 @pytest.mark.fault("W22", injected="more tokens than the context window has", happens="ended as `length`, not verified")
 def test_a_stream_longer_than_the_context_window_is_ended():
     driver = drive(monitor(), context_tokens=20)

@@ -23,6 +23,7 @@ from interwhen import (
 )
 from interwhen._core.messages import Abandoned, Broken, OutOfTime, Settled
 from interwhen._core.release import TABLE, fate_of, kind_of, way_of
+from interwhen.events import FrontierMoved
 from interwhen.remedies import Retry, Stop
 from interwhen.results import Cancelled, Errored, Judged, Skipped, TimedOut
 from interwhen.triggers import EveryChars
@@ -323,3 +324,60 @@ def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(del
     driver.tell(OutOfTime(1.0) if delivery == "gate" else Abandoned())
     assert "2+2=5" not in driver.summary.text
     assert [record.key for record in driver.summary.violations][:1] == ["2+2=5"]
+
+
+def test_one_gate_is_enough_to_show_checked_text_only():
+    driver = drive(monitor(delivery="gate"), monitor("live", verifier=STRICT))
+    assert driver.core.gates.shows_checked_text
+    assert not drive(monitor(), monitor("final", delivery="final")).core.gates.shows_checked_text
+
+
+def test_the_frontier_moves_with_the_check_that_passes():
+    driver = drive(monitor(delivery="gate"))
+    driver.feed("1+1=2\n")
+    driver.settle()
+    assert [event.to for event in driver.of(FrontierMoved)] == [6]
+
+
+def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
+    driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
+    driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
+    driver.extract()
+    driver.answer(driver.job("2+2=5"))
+    driver.open()
+    driver.feed("3+3=6\n", phase="reasoning")
+    driver.extract()
+    driver.answer(driver.job("4+4=9"))  # refuted behind the feedback that answers its segment
+    driver.answer(driver.job("3+3=6"))
+    driver.end()
+    driver.settle()
+    assert driver.summary is not None
+    assert driver.of(FrontierMoved)[-1].to == len(driver.summary.text)
+
+
+@pytest.mark.parametrize("trigger", [None, ToolCalls()])
+def test_the_frontier_passes_text_in_which_a_monitor_finds_nothing(trigger):
+    slow = monitor("slow", phase="reasoning") if trigger is None else monitor("slow", trigger=trigger)
+    driver = drive(slow, monitor("quick", phase="answer", verifier=STRICT), starts_in="reasoning")
+    driver.feed("1+1=2\n", phase="reasoning")
+    driver.settle()
+    driver.feed("\n", phase="reasoning")
+    for line in ("1+1=2\n", "2+2=4\n"):
+        driver.feed(line)
+        driver.settle()
+    driver.end()
+    driver.settle()
+    assert driver.summary is not None
+    assert driver.of(FrontierMoved)[-1].to == driver.core.gates.frontier == len(driver.summary.text)
+
+
+def test_a_cut_moves_the_frontier_back():
+    driver = drive(monitor())
+    driver.feed("1+1=2\n2+2=4\n")
+    driver.settle()
+    driver.feed("so")
+    gates = driver.core.gates
+    assert gates.frontier == 12
+    for to, frontier in ((6, 6), (9, 6)):
+        gates.cut(to)
+        assert gates.frontier == frontier

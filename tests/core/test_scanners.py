@@ -19,10 +19,11 @@ from interwhen import (
     verifier,
 )
 from interwhen._core.scanners import JoinedLineScanner
-from interwhen._core.segmenter import Intake
+from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
 from interwhen.triggers import EveryChars, Markers, ThinkEnd
 from tests.core.references import TRIGGERS, reference
+from tests.core.worlds import drive
 
 SMALL = st.sampled_from(
     [
@@ -240,6 +241,30 @@ def test_a_line_is_complete_as_soon_as_the_next_one_cannot_join_it(text, before)
     assert follower.end() == reference(Lines(joins=("no", "\u2717")), text)
 
 
+@pytest.mark.parametrize(
+    ("trigger", "texts"),
+    [
+        (Sentences(), ["It is", ".", " "]),
+        (Markers(("Wait",)), ["It is. ", "Wait", ","]),
+        (Lines(joins=("so",)), ["1+1=2\n", "s", "a"]),
+        (ToolCalls("<a>", "</a>"), ["<a>x</a", ">"]),
+        (CodeBlocks(), ["```\nx\n", "```", "\n"]),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_segment_is_due_with_the_character_that_completes_it(trigger, texts):
+    intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
+    *before, last = (len(list(intake.feed(text, 1, "answer"))) for text in texts)
+    assert not any(before)
+    assert last == 1
+
+
+def test_a_code_block_may_follow_another_at_once():
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    dues = list(intake.feed("```\na\n```\n```\nb\n```\n", 1, "answer"))
+    assert [due.segment.text for due in dues] == ["```\na\n```", "```\nb\n```"]
+
+
 @pytest.mark.fault(
     "V12", injected="degenerate text of n, 2n and 4n characters for each trigger", happens="the work doubles with it"
 )
@@ -277,6 +302,18 @@ def test_work_is_linear_in_the_text(trigger, unit):
 def test_a_trigger_that_cannot_work_is_refused(trigger):
     with pytest.raises(UsageError, match=r"trigger \w+: .*, got "):
         Intake([monitor(trigger)], tags=None, phase="answer")
+
+
+@pytest.mark.parametrize("joined", [Lines(every=2, joins=("so",)), Lines(joins=("so", ""))], ids=["every", "empty"])
+def test_words_that_join_lines_are_words_and_lines_are_single(joined):
+    with pytest.raises(UsageError, match="joins must hold words"):
+        scanner_for(joined)
+
+
+@pytest.mark.parametrize("words", [(), ("",), ("Wait", "")])
+def test_markers_need_words(words):
+    with pytest.raises(UsageError, match="words must hold at least one word"):
+        scanner_for(Markers(words))
 
 
 # ---------------------------------------------------------------- tags and fields
@@ -319,6 +356,13 @@ def test_a_field_of_its_own_is_noticed_where_the_run_starts_in_reasoning():
     found = [*intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
     assert [due.segment.text for due in found] == ["one"]
     assert intake.phase == "answer"
+
+
+def test_counting_of_lines_starts_again_with_a_phase():
+    driver = drive(monitor(trigger=Lines(every=2)))
+    driver.chunk("a\n", phase="reasoning")
+    driver.chunk("b\nc\n")
+    assert [order.segment.text for order in driver.pending.values()] == ["a", "b\nc"]
 
 
 def test_a_scanner_sees_all_of_an_answer_that_comes_again_earlier():
@@ -381,3 +425,30 @@ def test_a_sentence_may_end_in_three_closing_signs_and_no_more(closing):
     text = f"It is 4.{closing} Then 5."
     found = dues_of(Intake([monitor(Sentences())], tags=None, phase="answer"), [text])
     assert found == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])
+
+
+@pytest.mark.parametrize(("closers", "ends"), [(")", True), (')"*', True), (')"*_', False)])
+def test_a_sentence_ends_before_few_closing_signs(closers, ends):
+    intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
+    assert len(list(intake.feed(f"It is.{closers} So", 1, "answer"))) == ends
+
+
+def test_a_number_at_the_end_of_a_sentence_ends_it():
+    driver = drive(monitor(trigger=Sentences()))
+    driver.feed("I have 5. Then 6 more. ")
+    assert [order.segment.text for order in driver.pending.values()] == ["I have 5.", "Then 6 more."]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("Use (e.g. Paris. So ", "Use (e.g. Paris."),
+        ("I met J. Smith. So ", "I met J. Smith."),
+        ("1. It is. So ", "1. It is."),
+        ("I was at x. So ", "I was at x."),
+        ("It is a long sentence with approx. 3 cities. So ", "It is a long sentence with approx. 3 cities."),
+    ],
+)
+def test_a_full_stop_of_an_abbreviation_ends_no_sentence(text, first):
+    intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
+    assert [due.segment.text for due in intake.feed(text, 1, "answer")] == [first]

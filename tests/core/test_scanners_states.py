@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Lines, ToolCall, ToolCalls
+from interwhen import Answer, CodeBlocks, Lines, Paragraphs, Sentences, Span, ToolCall, ToolCalls
 from interwhen._core.scanners import CountScanner, JoinedLineScanner, LineScanner, WholeScanner
 from interwhen._core.segmenter import Intake, scanner_for
 from interwhen._core.transcript import Transcript
-from interwhen.triggers import Polls
+from interwhen.triggers import EveryChars, Markers, Polls, ThinkEnd
 from tests.core.references import TRIGGERS, reference
-from tests.core.worlds import monitor
+from tests.core.worlds import call_chunk, monitor
 
 TEXTS = (
     "I have 5. Then (6.) more! e.g. this\n\nWait, b 1+1=2\nwait no\n= 3\n! x\n  - 4\n",
@@ -54,6 +54,45 @@ def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
             transcript.cut(to)
             scanner.rewind(transcript)
             assert state(scanner, transcript) == state(*read(trigger, text[:to])), to
+
+
+PARTS = [
+    ("so 1+1=2. Wait, 2+2=4\n\nwe have 3. It\n<a>x</a>\n", "reasoning"),
+    ("```\n3+3=6\n```\nso it is <a>y\nz</a> 7! Wait (8)\n", "answer"),
+]
+
+
+def _spans(intake, at=0):
+    found, begins = set(), 0
+    for text, phase in PARTS:
+        for start in range(max(at - begins, 0), len(text), 3):
+            found |= {due.segment.span for due in intake.feed(text[start : start + 3], 1, phase)}
+        begins += len(text)
+    return found | {due.segment.span for due in intake.end()}
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        *(Lines(), Lines(every=2), Lines(joins=("so", "it"))),
+        *(Paragraphs(), Sentences(), Markers(("Wait",)), CodeBlocks(), EveryChars(5), Polls(1, 1, 20, 4, 9)),
+        *(ToolCalls("<a>", "</a>"), Answer(), ThinkEnd()),
+    ],
+    ids=str,
+)
+def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger):
+    def intake():
+        phase = {"phase": "both"} if not isinstance(trigger, Answer | ThinkEnd) else {}
+        return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning")
+
+    whole = _spans(intake())
+    assert whole
+    for at in range(sum(len(text) for text, _ in PARTS)):
+        cut = intake()
+        _spans(cut)
+        cut.cut(at)
+        again = _spans(cut, at)
+        assert {span for span in whole if span.end > at} <= again <= whole, at
 
 
 @pytest.mark.parametrize("trigger", [*TRIGGERS, ToolCalls("<a>", "</a>")], ids=repr)
@@ -128,6 +167,14 @@ def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
     assert kept + [due.segment.text for due in dues] == segments
 
 
+def test_a_code_block_goes_on_if_the_line_end_of_its_fence_is_cut():
+    intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
+    assert len(list(intake.feed("```\na\n```\n", 1, "answer"))) == 1
+    intake.cut(len("```\na\n```"))
+    [due] = intake.feed("x\nb\n```\n", 1, "answer")
+    assert due.segment.text == "```\na\n```x\nb\n```"
+
+
 def test_a_torn_line_is_remembered_for_the_segments_that_it_is_in():
     watching = (monitor("lines"), monitor("all", trigger=TRIGGERS[-1]))
     intake = Intake(watching, tags=None, phase="answer")
@@ -159,6 +206,22 @@ def test_a_new_scanner_has_read_nothing():
         )
         assert scanner.begun(Transcript("answer")) is None
     assert JoinedLineScanner(("so",)).hot is False
+
+
+def test_a_line_needs_no_call_of_its_scanner_before_it_ends():
+    scanner, transcript = JoinedLineScanner(("so",)), Transcript("answer")
+    for text, hot in (("1+1=2\n", True), ("and", False), (" 2", False)):
+        transcript.append(text, 1)
+        list(scanner.feed(transcript))
+        assert scanner.hot is hot
+
+
+def test_a_part_of_fixed_length_is_due_at_its_end():
+    scanner, transcript = CountScanner(4), Transcript("answer")
+    assert scanner.due == 4
+    transcript.append("1+1=2\n", 1)
+    assert list(scanner.feed(transcript)) == [Span(0, 4)]
+    assert scanner.due == 8
 
 
 def test_segments_that_end_together_come_in_the_order_of_their_ends():
@@ -219,3 +282,12 @@ def test_a_call_in_a_field_is_read_by_monitors_of_calls():
     intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer")
     call = ToolCall(id="x", name="x", arguments="{}")
     assert [(due.segment.call, due.monitors) for due in intake.feed_call(call, 1)] == [(call, (1,))]
+
+
+def test_feedback_on_refused_calls_is_in_no_segment():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    call = call_chunk("first", "1+1=2").call
+    intake.feed_call(call, 1)
+    intake.cut(0)
+    intake.refuse("No. ", (call,))
+    assert [due.segment.text for due in intake.feed("2+2=4\n", 1, "answer")] == ["2+2=4"]

@@ -26,6 +26,7 @@ from interwhen._core.segmenter import Intake
 from interwhen.remedies import Conclude
 from interwhen.testing import Pause, ScriptedModel
 from interwhen.triggers import EveryChars, Markers, Polls, ThinkEnd
+from tests.core.worlds import monitor
 
 pytestmark = pytest.mark.anyio
 
@@ -197,3 +198,43 @@ async def test_a_cut_at_the_end_of_a_line_or_of_the_text_tears_nothing(text):
 async def test_a_cut_at_the_end_of_the_phase_tears_nothing():
     result = await supervise("<think>1+2=3</think>ok", lines(), stretches("1+2=3", Feedback(), EveryChars(12)))
     assert unknown(result) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "is_torn"), [(0, False), (3, True), (4, True), (5, False), (6, False), (7, True), (8, True)]
+)
+def test_a_cut_tears_a_line_only_in_its_middle(at, is_torn):
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2\nab", 1, "answer")
+    assert intake.tears(at) is is_torn
+
+
+def test_a_cut_at_the_end_of_the_text_tears_no_line_that_the_model_has_ended():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2", 1, "answer")
+    assert intake.tears(5)
+    list(intake.end())
+    assert not intake.tears(5)
+
+
+def test_a_cut_where_the_phase_changes_tears_no_line():
+    intake = Intake((monitor(),), tags=None, phase="reasoning")
+    intake.feed("so", 1, "reasoning")
+    intake.feed("4", 1, "answer")
+    assert not intake.tears(2)
+
+
+def test_a_cut_after_the_end_lets_the_text_go_on():
+    intake = Intake((monitor(),), tags=None, phase="answer")
+    intake.feed("1+1=2", 1, "answer")
+    list(intake.end())
+    intake.cut(2)
+    intake.feed("3", 1, "answer")
+    assert intake.tears(3)
+
+
+def test_a_torn_segment_says_where_its_last_line_begins():
+    intake = Intake((monitor(trigger=Paragraphs()),), tags=None, phase="answer")
+    intake.feed("1+1=2\n2+2", 1, "answer")
+    [due] = intake.insert("\nWait.\n", "feedback", torn=True)
+    assert due.torn == 6

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from interwhen import Span, ToolCall
+from interwhen import Feedback, Span, ToolCall, ToolCalls
 from interwhen._core.transcript import Transcript, _overlapping
 from interwhen.results import Insertion
+from tests.core.worlds import call_chunk, drive, monitor
 
 
 def call(name):
@@ -60,6 +61,52 @@ def test_a_cut_anywhere_leaves_what_ends_before_it():
         assert left[8] == 10 - gone
         closed = tags[0].end
         assert transcript.phase == ("answer" if to >= closed else "reasoning")
+
+
+def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
+    driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback(), level="flag"))
+    for name in ("first", "second"):
+        driver.tell(call_chunk(name, "2+2=5"))
+        driver.settle()
+        driver.open()
+    transcript = driver.core.transcript
+    assert [[call.id for call in calls] for _, calls in transcript.refusals] == [["first"], ["second"]]
+    assert [len(piece.refused) for piece in transcript.pieces()] == [1, 1]
+    transcript.cut(transcript.refusals[0][0].end)
+    assert [[call.id for call in calls] for _, calls in transcript.refusals] == [["first"]]
+    transcript.cut(1)
+    assert transcript.refusals == []
+
+
+def test_a_cut_removes_all_later_calls():
+    transcript = Transcript("answer")
+    transcript.append("so", 1)
+    for name in ("first", "second", "third"):
+        transcript.append_call(call(name), 1)
+    transcript.cut(2)
+    assert transcript.calls == []
+
+
+def test_a_piece_that_ends_at_a_cut_may_grow():
+    transcript = Transcript("answer")
+    transcript.append("ab", 1)
+    transcript.insert("cd", "repair")
+    assert [piece.text for piece in transcript.pieces()] == ["ab", "cd"]
+    transcript.cut(2)
+    transcript.append("xy", 1)
+    assert [piece.text for piece in transcript.pieces()] == ["abxy"]
+
+
+def test_the_smallest_cut_is_remembered_until_it_is_read():
+    transcript = Transcript("answer")
+    transcript.append("1+1=2\n", 1)
+    transcript.kept_until = transcript.length
+    for to, kept in ((3, 3), (2, 2)):
+        transcript.cut(to)
+        assert transcript.kept_until == kept
+    transcript.append("1=2\n", 1)
+    transcript.cut(5)
+    assert transcript.kept_until == 2
 
 
 def test_each_character_has_the_origin_the_call_and_the_phase_of_its_run():
@@ -138,6 +185,17 @@ def test_a_count_moves_to_the_texts_before_until_nothing_is_left():
     assert [transcript.tokens_from(at) for at in (0, 1, 2)] == [7, 5, 4]
     transcript.count(5)
     assert transcript.kept_tokens == 12
+
+
+def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
+    transcript = Transcript("answer")
+    transcript.append("ab", 1)
+    transcript.append("cd", 2)
+    for tokens, kept in ((3, 6), (-4, 2), (-2, 0), (-1, 0), (5, 5)):
+        assert transcript.credit(tokens)
+        assert transcript.kept_tokens == kept == transcript.tokens_from(0)
+    assert transcript.tokens_from(2) == 5
+    assert not Transcript("answer").credit(1)
 
 
 def test_a_part_of_a_recent_text_is_read_from_any_text():

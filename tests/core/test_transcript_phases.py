@@ -7,7 +7,9 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interwhen._core.transcript import ThinkTags
+from interwhen._core.segmenter import Intake
+from interwhen._core.transcript import TagPart, ThinkTags
+from tests.core.worlds import call_chunk, monitor
 
 TAGS = ("<think>", "</think>")
 TEXT = st.lists(st.sampled_from(["<think>", "</think>", "<", "</", "</thi", "think>", " ", "\n", "ab", " " * 40])).map(
@@ -75,3 +77,48 @@ def test_restart_forgets_half_a_tag():
     tags.restart("answer", at_start=True)
     assert tags.feed("<think>") == [("<think>", "open")]
     assert tags.phase == "reasoning"
+
+
+def test_a_second_closing_tag_is_text():
+    tags = ThinkTags(TAGS, "answer")
+    assert [part.kind for part in tags.feed("<think>so</think>4")] == ["open", "text", "close", "text"]
+    assert tags.done
+    assert tags.feed("or </think>5") == [TagPart("or </think>5", "text")]
+
+
+@pytest.mark.parametrize("first", ["<", "</", "</th", "</think"])
+def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
+    intake = Intake([monitor()], tags=TAGS, phase="reasoning")
+    for text in (first, "</think>"[len(first) :] + "so"):
+        list(intake.feed(text, 1, "answer"))
+    assert intake.phase == "answer"
+    assert intake.transcript.text_of("answer") == "so"
+
+
+def test_a_tag_in_the_middle_of_an_answer_is_text_after_a_cut_too():
+    intake = Intake([monitor()], tags=TAGS, phase="answer")
+    for text in ("so it is 5\n", " or 6\n"):
+        list(intake.feed(text, 1, "answer"))
+    intake.cut(3)
+    list(intake.feed("<think>well\n", 1, "answer"))
+    assert intake.phase == "answer"
+    assert intake.transcript.text_of("answer") == "so <think>well\n"
+
+
+def test_a_closing_tag_after_a_conclusion_is_text():
+    intake = Intake([monitor()], tags=TAGS, phase="reasoning")
+    list(intake.feed("so", 1, "answer"))
+    intake.conclude(intake.closing(2) + "It is ", "What is it?")
+    [due] = intake.feed("4</think>!\n", 1, "answer")
+    assert due.segment.text == "4</think>!"
+    assert intake.transcript.text_of("answer") == "It is 4</think>!\n"
+    assert len(intake.transcript.tags) == 1
+
+
+@pytest.mark.parametrize("phase", ["reasoning", "answer"])
+def test_a_call_belongs_to_the_answer(phase):
+    intake = Intake([monitor()], tags=None, phase=phase)
+    list(intake.feed("so\n", 1, phase))
+    intake.feed_call(call_chunk("first", "1+1=2").call, 1)
+    assert intake.phase == "answer"
+    assert [phase for _, phase in intake.transcript.phases][-1] == "answer"

@@ -36,7 +36,8 @@ from interwhen._core.violations import (
 )
 from interwhen.models import Chunk
 from interwhen.remedies import Conclude
-from tests.core.worlds import STRICT, drive, monitor
+from interwhen.triggers import EveryChars
+from tests.core.worlds import STRICT, call_chunk, drive, monitor, parse
 
 
 def refuted(start, words="1+1=3", monitor=0, phase="answer", **options):
@@ -71,6 +72,42 @@ def test_places_are_those_of_a_slow_count(order):
         counts.answered(Span(each.start, each.end))
     for start in order:
         assert counts.met(refuted(start))[1] == slow_place(text, start, [Range(9, 14)], answered), start
+
+
+def test_a_place_is_counted_again_after_its_text_was_cut():
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("a b c    ", 1)
+    assert counts.met(refuted(9)) == (1, 3)
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("dd    ", 1)
+    assert counts.met(refuted(11)) == (1, 5)  # five visible characters are before it, not three
+    transcript.cut(5)
+    counts.cut(5)
+    transcript.append("         ", 1)
+    assert counts.met(refuted(14)) == (2, 3)
+
+
+def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("aaaa bbbb cccc dddd ", 1)
+    counts.answered(Span(10, 14))
+    assert counts.met(refuted(15))[1] == 8
+    assert counts.met(refuted(5))[1] == 4
+    assert counts.met(refuted(12))[1] == 10
+
+
+@pytest.mark.parametrize("place", [5, 13])
+def test_a_place_is_the_same_after_places_behind_it(place):
+    transcript = Transcript("answer")
+    counts = RefutationCounts(transcript)
+    transcript.append("aaaa bbbb cccc dddd ", 1)
+    assert counts.met(refuted(place))[0] == 1
+    for later in (10, 15):
+        counts.met(refuted(later, "2+2=5"))
+    assert counts.met(refuted(place))[0] == 2
 
 
 def test_answers_with_the_same_words_are_one_repetition():
@@ -139,6 +176,17 @@ def test_the_budget_of_remedies_is_used_up_to_its_end(remedies):
     assert len([order for order in driver.orders if isinstance(order, Open)]) == remedies + 1
 
 
+def test_a_run_without_remedies_ends_before_the_first_call_of_a_refused_turn():
+    # No call of a turn stays if one of them is refused, so that none is made twice.
+    driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback()), budgets=Budgets(remedies=0))
+    driver.feed("so: ")
+    driver.tell(call_chunk("first", "1+1=2"))
+    driver.tell(call_chunk("second", "2+2=5"))
+    driver.settle()
+    assert driver.summary.status == "abstained"
+    assert driver.summary.text == "so: "
+
+
 def test_candidates_are_ordered_by_place_and_names_and_not_by_time():
     who = (monitor("b"), monitor("a"))
     text = Segment("1+1=3 2+2=5", Span(0, 11), "answer")
@@ -200,6 +248,15 @@ def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
     assert todo.answers_segment is (cut == 5)
     assert todo.goes_on
     assert (todo.ask, todo.torn, todo.heat) == ("", False, None)
+
+
+def test_feedback_in_the_middle_of_a_line_tears_it():
+    watching = (monitor(trigger=EveryChars(8), remedy=Feedback(place="append")),)
+    intake = Intake(watching, tags=None, phase="answer")
+    [due] = intake.feed("so 2+2=5", 1, "answer")
+    ref = Ref(0, parse(due.segment)[0], due.segment)
+    todo, spent = Violations(watching, intake, Budgets()).plan(refutation(ref, Violation("it is 4")))
+    assert (todo.cut, todo.torn, spent) == (8, True, None)
 
 
 def test_a_conclusion_is_dropped_with_its_text():
@@ -266,6 +323,25 @@ def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
     assert kept._after_feedback(end) == after
     assert kept.remedies == 2
     assert kept.refuted() == [Span(0, 5), Span(9, 14)]
+
+
+def _ref(span):
+    segment = Segment("x" * len(span), span, "reasoning")
+    return Ref(0, Claim(key="k", span=span), segment)
+
+
+def test_a_cut_where_feedback_begins_takes_its_answer_away():
+    for to, stands in ((12, True), (11, False), (10, False)):
+        intake = Intake((monitor(),), tags=None, phase="reasoning")
+        intake.feed("1+1=2\n2+2=5\nmore", 3, "reasoning")
+        violations = Violations((monitor(),), intake, Budgets())
+        wrong = Candidate(Span(6, 11), _ref(Span(6, 11)), Violation(why="wrong"), "wrong")
+        violations.begin(wrong, RemedyPlan("feedback", 11, answers_segment=True))
+        violations.conclude(wrong, 11)
+        violations.cut(to)
+        assert bool(violations.concluded) is stands
+        assert violations.is_answered(_ref(Span(6, 11))) is stands
+        assert bool(violations.refuted()) is stands
 
 
 def test_a_conclusion_passes_over_the_other_ones():

@@ -23,7 +23,7 @@ from interwhen._core.messages import Close, Drop, Extract, Extracted, Idle, Inva
 from interwhen.remedies import Conclude
 from interwhen.results import Cancelled, Judged
 from interwhen.triggers import ThinkEnd
-from tests.core.worlds import PLAIN, drive, monitor
+from tests.core.worlds import PLAIN, drive, monitor, parse
 
 TAGS = ("<think>", "</think>")
 ENOUGH = Violation(why="the answer has not changed")
@@ -305,3 +305,14 @@ def test_an_extraction_that_could_only_end_the_reasoning_is_cancelled_with_the_m
     driver = thinking(stopper(), text="<think>one\n")
     driver.end()
     assert [record.outcome for record in driver.summary.checks] == [Cancelled("the model ended first")]
+
+
+def test_a_fork_that_was_never_ordered_is_not_dropped_at_the_end():
+    # A fork beyond the budget has no order, so the engine must not be told to drop it.
+    fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
+    watching = monitor(extractor=fork, remedy=Conclude(), phase="reasoning", required=False)
+    driver = drive(watching, starts_in="reasoning", budgets=Budgets(forks=0))
+    driver.feed("1+1=2", phase="reasoning")
+    driver.end()  # the driver refuses to drop a job that is not open
+    driver.settle()
+    assert driver.summary is not None

@@ -14,6 +14,7 @@ from interwhen import (
     Repair,
     Retracted,
     Span,
+    ToolCall,
     Unknown,
     Violation,
     verifier,
@@ -77,6 +78,11 @@ PLAIN, STRICT = make_verifier("plain"), make_verifier("strict")
 def monitor(name="m", *, verifier=PLAIN, extractor=parse, remedy=None, **options):
     # Return a monitor of sums. Its remedy is `Repair` by default, because the ladder depends on earlier violations.
     return Monitor(name=name, verifier=verifier, extractor=extractor, remedy=remedy or Repair(), **options)
+
+
+def call_chunk(name, arguments):
+    call = ToolCall(id=name, name=name, arguments=arguments)
+    return Chunk(call.text, call=call)
 
 
 @dataclass
