@@ -37,7 +37,7 @@ def audit(tmp_path):
         file.close()
 
 
-def test_a_record_is_a_line_and_can_be_read_back(audit, tmp_path):
+def test_each_record_is_one_line_and_reads_back(audit, tmp_path):
     file = audit()
     for number in range(20):
         file.write(record(number))
@@ -49,7 +49,7 @@ def test_a_record_is_a_line_and_can_be_read_back(audit, tmp_path):
     assert stat.S_IMODE((tmp_path / "audit.jsonl").stat().st_mode) == 0o600
 
 
-def test_a_closed_file_is_opened_again_and_appended_to(audit, tmp_path):
+def test_reopening_a_closed_audit_file_appends_to_it(audit, tmp_path):
     for number in range(3):
         file = audit()
         file.write(record(number))
@@ -69,7 +69,7 @@ def test_files_rotate_and_the_oldest_goes(audit, tmp_path):
     assert all((tmp_path / name).stat().st_size <= 2048 for name in parts)
 
 
-def test_a_full_disk_costs_records_and_no_call_and_is_visible(audit, tmp_path, monkeypatch):
+def test_records_lost_to_a_full_disk_are_counted(audit, tmp_path, monkeypatch):
     real, state = os.write, {"full": False}
 
     def write(descriptor, data):
@@ -102,7 +102,7 @@ def test_a_path_that_cannot_be_written_is_counted(tmp_path):
     assert file.dropped == 1
 
 
-def test_a_hanging_disk_fills_the_queue_and_holds_nobody_up(audit, monkeypatch):
+def test_a_hanging_disk_drops_records_without_blocking_callers(audit, monkeypatch):
     go_on = threading.Event()
     monkeypatch.setattr(_audit, "_QUEUED", 4)
     monkeypatch.setattr(AuditFile, "_append", lambda self, line: go_on.wait(100))
@@ -117,7 +117,7 @@ def test_a_hanging_disk_fills_the_queue_and_holds_nobody_up(audit, monkeypatch):
 
 
 @pytest.mark.parametrize("is_full", [False, True], ids=["told to end", "queue full"])
-def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thread(audit, monkeypatch, is_full):
+def test_closing_while_disk_hangs_keeps_one_writer_thread(audit, monkeypatch, is_full):
     go_on, appending, most, seen = threading.Event(), [], [], []
 
     def append(self, line):
@@ -148,7 +148,7 @@ def test_a_file_that_is_closed_while_the_disk_hangs_is_still_written_by_one_thre
     assert file.dropped == 0
 
 
-def test_equal_paths_share_one_file_and_other_settings_are_refused(audit, tmp_path):
+def test_equal_paths_share_a_file_unless_settings_conflict(audit, tmp_path):
     first = audit()
     assert audit() is first
     assert open_audit(str(tmp_path / "." / "audit.jsonl")) is first

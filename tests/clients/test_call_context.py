@@ -62,7 +62,7 @@ def text_of(found, api, *, stream):
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
-async def test_a_stored_answer_is_the_answer_and_the_server_is_not_asked(kind, stream, api, place, serve, clients):
+async def test_stored_answers_are_returned_without_asking_the_server(kind, stream, api, place, serve, clients):
     server = serve(told(api=api))
     context = {"name": "wages", "store": place}
     client = interwhen.wrap(clients(KINDS[kind], server), monitors=[passing()], context=context)
@@ -101,7 +101,7 @@ def responses(_request):
     return Writer().text("180\n").steps()
 
 
-async def test_a_question_in_parts_gets_the_passages_as_its_first_part(place, serve, clients):
+async def test_passages_become_the_first_part_of_multipart_questions(place, serve, clients):
     server = serve(told())
     client = interwhen.wrap(
         clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place, "passages": 500}
@@ -139,7 +139,7 @@ async def test_a_call_chooses_another_context_or_none(place, serve, clients, tmp
     assert not hasattr(found, "interwhen")
 
 
-def test_wrapping_with_a_context_that_does_not_exist_is_an_error(tmp_path):
+def test_wrapping_with_a_missing_or_malformed_context_raises(tmp_path):
     with openai.OpenAI(base_url="http://127.0.0.1:9", api_key="key") as client:
         with pytest.raises(UsageError, match=r"must exist, got no file '.*s\.db'"):
             interwhen.wrap(client, context={"name": "wages", "store": str(tmp_path / "s.db")})
@@ -158,7 +158,7 @@ def test_wrapping_with_a_context_that_does_not_exist_is_an_error(tmp_path):
     ],
     ids=lambda more: next(iter(more)),
 )
-async def test_a_request_for_more_than_a_text_gets_no_stored_answer(more, place, serve, clients):
+async def test_requests_for_more_than_text_skip_stored_answers(more, place, serve, clients):
     server = serve(told())
     client = interwhen.wrap(clients(openai.AsyncOpenAI, server), context={"name": "wages", "store": place})
     found = await ask(client, **asking("chat", QUESTION, **more))
@@ -168,7 +168,7 @@ async def test_a_request_for_more_than_a_text_gets_no_stored_answer(more, place,
     assert next(iter(more)) in use.why or "tokens" in use.why
 
 
-async def test_a_stored_answer_that_a_monitor_refutes_is_continued_by_the_server(place, serve, clients):
+async def test_the_server_continues_a_refuted_stored_answer(place, serve, clients):
     server = serve(told("Answer: 200\n"))
     monitor = word("Answer: 180", remedy=Resample())
     client = interwhen.wrap(
@@ -192,7 +192,7 @@ async def test_a_stored_answer_is_gated_like_any_other(reading, place, serve, cl
     assert text_of(chunks, "chat", stream=True) == ANSWER
 
 
-async def test_a_strategy_gets_the_passages_and_no_stored_answer(place, serve, clients):
+async def test_strategies_receive_passages_but_never_stored_answers(place, serve, clients):
     server = serve(lambda _: (*events(["180\n"], api="chat")[:-1], counts(3, 2), events(["x"], api="chat")[-1]))
     client = interwhen.wrap(
         clients(openai.AsyncOpenAI, server),
@@ -207,7 +207,7 @@ async def test_a_strategy_gets_the_passages_and_no_stored_answer(place, serve, c
     assert (found.interwhen.result.context.used, found.choices[0].message.content) == ("none", "180\n")
 
 
-async def test_a_locked_store_costs_the_context_and_not_the_call(place, serve, clients):
+async def test_calls_succeed_without_context_when_store_is_locked(place, serve, clients):
     server = serve(told())
     other = sqlite3.connect(place, isolation_level=None)
     other.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -223,7 +223,7 @@ async def test_a_locked_store_costs_the_context_and_not_the_call(place, serve, c
     assert "locked" in found.interwhen.result.context.why
 
 
-async def test_a_context_of_the_same_process_stops_its_background_work(serve, clients):
+async def test_calls_pause_background_work_of_in_process_contexts(serve, clients):
     server = serve(told())
     pre = Precomputer(Store(MemoryShelf()), named("m"), producers=[answers()], passages=500)
     ref = await pre.add("wages", {"all": LINES})
@@ -235,7 +235,7 @@ async def test_a_context_of_the_same_process_stops_its_background_work(serve, cl
     assert pre.foreground_gate._changes == changes + 2  # it began and ended
 
 
-def test_only_text_before_the_question_can_be_added_to_a_request():
+def test_only_text_before_the_question_can_be_added():
     system, user, reply = Message("system", "s"), Message("user", "q"), Message("assistant", "a")
     assert lead_of("q", "lead\nq") == "lead\n"
     assert lead_of("q", "q!") is None

@@ -55,7 +55,7 @@ def audited(tmp_path, serve, clients):
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("api", ["chat", "completions"])
-async def test_a_call_has_one_record_with_its_facts_and_without_its_content(kind, stream, api, audited, logs):
+async def test_each_call_gets_one_record_without_its_content(kind, stream, api, audited, logs):
     def script(request):
         return events(["one\n", "BAD\n"] if request.number == 0 else ["\n"], api=api)
 
@@ -97,7 +97,7 @@ async def test_content_is_kept_if_it_is_asked_for(audited):
     assert line["content"]["whys"] == ["BAD is no word"]
 
 
-async def test_a_call_that_fails_or_is_left_has_a_record_too(audited):
+async def test_failed_and_cancelled_calls_are_recorded(audited):
     client, found = audited(lambda _: reply(404, b'{"error": {"message": "no such model"}}'))
     with pytest.raises(openai.NotFoundError):
         await ask(client)
@@ -120,7 +120,7 @@ async def test_a_call_that_fails_or_is_left_has_a_record_too(audited):
     assert found()[1]["outcome"] in ("abstained", "unverified")
 
 
-async def test_a_record_that_cannot_be_made_costs_no_answer(audited, logs, monkeypatch):
+async def test_an_answer_is_delivered_even_if_recording_fails(audited, logs, monkeypatch):
     from interwhen.clients import _supervision
 
     monkeypatch.setattr(_supervision, "record_call", lambda *_, **__: 1 / 0)
@@ -130,7 +130,7 @@ async def test_a_record_that_cannot_be_made_costs_no_answer(audited, logs, monke
     assert [log["error"] for log in logs if log["event"] == "call.unrecorded"] == ["ZeroDivisionError"]
 
 
-async def test_a_strategy_is_named_and_its_cost_is_the_ledger(audited):
+async def test_records_name_the_strategy_and_its_request_count(audited):
     client, found = audited(lambda _: events(["one\n"], api="chat"), strategy="best-of-n:n=3", monitors=[passing()])
     await ask(client)
     [line] = found()
@@ -155,13 +155,13 @@ def test_ids_sort_by_time_and_differ():
         (None, ""),
     ],
 )
-def test_the_trace_id_is_that_of_a_sound_header(header, trace):
+def test_only_valid_traceparent_headers_give_a_trace_id(header, trace):
     assert trace_id_of(header) == trace
 
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stream, serve, clients, tmp_path):
+async def test_a_call_journal_holds_its_run_and_record(kind, stream, serve, clients, tmp_path):
     def script(request):
         return events(["one\n", "BAD\n"] if request.number == 0 else ["\n"], api="chat")
 
@@ -188,7 +188,7 @@ async def test_a_call_has_a_journal_that_tells_its_run_and_its_record(kind, stre
     assert [one.remedy for one in interwhen.journal.timeline(path).remedies] == ["repair"]
 
 
-async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve, clients, tmp_path):
+async def test_a_journal_names_its_monitors_with_their_options(serve, clients, tmp_path):
     # A monitor that was given as an object cannot be named.
     journals = {"path": str(tmp_path / "journals")}
     script = events(["2 + 2 = 4\n", "3 + 3 = 6\n"], api="chat")
@@ -210,7 +210,7 @@ async def test_the_journal_of_a_call_names_its_monitors_with_their_options(serve
     ]
 
 
-async def test_only_calls_with_a_problem_keep_their_journal_if_that_is_wanted(serve, clients, tmp_path):
+async def test_journals_can_be_kept_only_for_problem_calls(serve, clients, tmp_path):
     def script(request):
         return events(["one\n", "BAD\n"] if request.number == 1 else ["fine\n"], api="chat")
 
@@ -222,9 +222,7 @@ async def test_only_calls_with_a_problem_keep_their_journal_if_that_is_wanted(se
     assert [path.name for path in (tmp_path / "journals").iterdir()] == [f"{ids[1]}.journal"]
 
 
-async def test_a_call_without_an_audit_file_and_without_logs_has_the_last_record_in_its_journal(
-    serve, clients, tmp_path, monkeypatch
-):
+async def test_a_journal_alone_still_holds_the_call_record(serve, clients, tmp_path, monkeypatch):
     monkeypatch.setattr("interwhen.clients._supervision.logs_info", lambda: False)
     journals = {"path": str(tmp_path / "journals")}
     client = interwhen.wrap(

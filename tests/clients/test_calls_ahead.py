@@ -56,7 +56,7 @@ async def test_a_call_is_sent_once(stream, delivery):
     assert len(transport.bodies) == 1
 
 
-async def test_a_server_that_cannot_stream_is_asked_once_for_each_way():
+async def test_a_refused_stream_is_retried_once_without_streaming():
     def script(number, body):
         if body["stream"]:
             return UpstreamError("no streaming here", status=400, body="stream is not supported")
@@ -95,7 +95,7 @@ async def test_the_run_is_made_while_the_server_reads(monkeypatch):
     assert steps == ["asked", "made", "accepted"]
 
 
-async def test_a_caller_who_leaves_before_the_run_is_made_leaves_no_response_open(monkeypatch):
+async def test_cancelling_during_run_setup_closes_the_open_response(monkeypatch):
     begun = anyio.Event()
 
     async def never(self):
@@ -128,7 +128,7 @@ async def test_a_refusal_is_the_callers():
     assert len(transport.bodies) == 1
 
 
-async def test_a_server_that_says_nothing_costs_no_more_than_the_budget():
+async def test_the_time_budget_bounds_waiting_on_silent_servers():
     transport = SlowWire(lambda number, body: texts(["one\n"]))
     with anyio.fail_after(60):
         _, result = await collect(transport, [passing()], settings={"budgets": Budgets(seconds=0.1)})
@@ -144,7 +144,7 @@ async def test_what_is_not_used_is_closed():
     assert [response.closed for response in transport.sent] == [True]
 
 
-async def test_a_request_that_has_become_another_one_is_sent(monkeypatch):
+async def test_a_request_changed_after_sending_is_sent_again(monkeypatch):
     transport = MemoryWire(lambda number, body: texts([f"answer {number}\n"]))
     first = CallModel._first
     monkeypatch.setattr(

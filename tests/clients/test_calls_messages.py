@@ -21,11 +21,11 @@ MESSAGES = (
 )
 
 
-def test_the_prompt_of_a_chat_call_is_its_messages() -> None:
+def test_a_chat_call_prompt_equals_its_messages() -> None:
     assert read_call("chat", {"messages": CHAT}).prompt == MESSAGES
 
 
-def test_items_of_the_responses_api_are_the_same_conversation() -> None:
+def test_responses_api_items_make_the_same_conversation() -> None:
     items = [
         {"role": "user", "content": [{"type": "input_text", "text": "Look at\n[image_url]"}]},
         {"type": "reasoning", "summary": []},

@@ -25,7 +25,7 @@ def cut(text, borders):
     return [text[a:b] for a, b in pairwise(places)]
 
 
-async def test_what_is_refuted_before_it_is_shown_is_not_shown():
+async def test_text_refuted_before_display_is_never_shown():
     transport = MemoryWire(lambda number, _: texts([["one\n", "BAD\n", "x"], ["two\n"]][number]))
     parts, result = await collect(transport, [word(remedy=Resample())])
     assert read_naively(parts) == spelled(parts) == result.text == "one\ntwo\n"
@@ -58,7 +58,7 @@ EARLY = {
 
 
 @pytest.mark.parametrize("early", EARLY.values(), ids=EARLY)
-async def test_token_counts_before_the_text_do_not_hold_it_back(early):
+async def test_early_token_counts_do_not_hold_back_text(early):
     def script(number, _):
         return [early, *texts([["one\n", "BAD\n", "x"], ["two\n"]][number])]
 
@@ -67,7 +67,7 @@ async def test_token_counts_before_the_text_do_not_hold_it_back(early):
 
 
 @pytest.mark.parametrize(("resume", "line"), [("turn", "We see good\n"), ("prefill", "We see good news\n")])
-async def test_a_repair_reads_on_from_the_beginning_of_its_line(resume, line):
+async def test_a_repair_shows_its_line_from_the_beginning(resume, line):
     rest = [line.removeprefix("We see good").lstrip("\n"), "again"]
     transport = MemoryWire(lambda number, _: texts([["We see ", "BAD", " news\n", "and so on"], rest][number]))
     parts, result = await collect(transport, [word(good="good", slow=0.01)], settings={"resume": resume})
@@ -75,7 +75,7 @@ async def test_a_repair_reads_on_from_the_beginning_of_its_line(resume, line):
     assert spelled(parts) == result.text == f"{line}again"
 
 
-async def test_a_repair_that_a_gate_releases_in_pieces_takes_nothing_with_it():
+async def test_gated_repairs_released_piecewise_remove_no_other_text():
     answers = [["one\n", "x BAD y\n", "one\n"], ["BAD\n", "one\n"], ["end"]]
     transport = MemoryWire(lambda number, _: texts(answers[number]))
     parts, result = await collect(transport, [word(good="good"), no_call_with()])  # what gates tool calls reads ahead
@@ -108,7 +108,7 @@ async def test_behind_a_gate_nothing_is_taken_back():
     assert all(part.info.retracted is None and not part.info.lead for part in parts)
 
 
-async def test_a_final_answer_comes_at_the_end_and_reasoning_at_once():
+async def test_final_reading_holds_the_answer_but_not_reasoning():
     def script(number, _):
         return [said({"reasoning_content": "hm\n"}), *texts([["BAD\n"], ["fine\n"]][number])]
 
@@ -119,7 +119,7 @@ async def test_a_final_answer_comes_at_the_end_and_reasoning_at_once():
     assert spelled(parts) == result.text
 
 
-async def test_a_stop_is_the_end_with_the_api_s_word_for_it():
+async def test_a_stop_remedy_finishes_with_content_filter():
     transport = MemoryWire(lambda *_: texts(["one\n", "BAD\n", "x"]))
     parts, result = await collect(transport, [word(remedy=Stop())])
     assert parts[-1].chunk()["choices"][0]["finish_reason"] == "content_filter"
@@ -143,13 +143,13 @@ async def test_reasoning_is_corrected_in_its_own_field():
     assert transport.bodies[1]["continue_final_message"] is True
 
 
-async def test_later_requests_are_the_same_answer_to_the_reader():
+async def test_later_requests_keep_the_first_response_id():
     transport = MemoryWire(lambda number, _: texts([["BAD\n"], ["two\n"]][number], number=number))
     parts, _ = await collect(transport, [word(remedy=Resample())])
     assert {part.chunk()["id"] for part in parts} == {"r0"}
 
 
-async def test_the_server_is_asked_what_it_can_do_only_when_that_matters():
+async def test_server_capabilities_are_not_queried_when_unneeded():
     transport = MemoryWire(lambda *_: texts(["one\n"]))
     await collect(transport, [passing()])
     assert transport.model_lists == 0

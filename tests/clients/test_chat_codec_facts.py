@@ -27,7 +27,7 @@ def one_two(api):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("api", CALLS)
-async def test_what_is_parsed_of_a_raw_response_has_facts(api, kind, serve, clients):
+async def test_parsed_raw_responses_carry_supervision_facts(api, kind, serve, clients):
     resource, asked = CALLS[api]
     client = wrap(clients(KINDS[kind], serve(one_two(api))), [passing()])
     raw = await in_its_way(client, lambda: resource(client).with_raw_response.create(**asked))
@@ -52,7 +52,7 @@ async def test_what_is_parsed_of_a_raw_response_has_facts(api, kind, serve, clie
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("api", ["chat", "responses"])
-async def test_the_final_answer_of_a_stream_helper_has_facts(api, kind, serve, clients):
+async def test_stream_helper_final_answers_carry_supervision_facts(api, kind, serve, clients):
     resource, asked = CALLS[api]
     client = wrap(clients(KINDS[kind], serve(one_two(api))), [passing()])
     final = "get_final_completion" if api == "chat" else "get_final_response"
@@ -76,7 +76,7 @@ async def test_the_final_answer_of_a_stream_helper_has_facts(api, kind, serve, c
     assert supervision_info(found).call_id == supervision_info(chunks[-1]).call_id != ""
 
 
-async def test_the_stream_helper_of_an_unsupervised_call_is_the_sdk_s_own(serve, clients):
+async def test_an_unsupervised_stream_helper_carries_no_supervision_facts(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, serve(one_two("chat"))), [passing()])
     async with client.chat.completions.stream(**ASK, interwhen=False) as stream:
         found = await stream.get_final_completion()

@@ -27,7 +27,7 @@ def hiding(texts, finish="stop"):
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reading", ["live", "gate", "final"])
 @pytest.mark.parametrize(("resume", "mode"), [("turn", "turn"), ("prefill", "unproven_prefill")])
-async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, mode, reading, stream, kind, serve, clients):
+async def test_mistakes_between_think_tags_are_corrected_there(resume, mode, reading, stream, kind, serve, clients):
     answers = [["<thi", "nk>so\n", "BAD\n", "hm</think>", "no\n"], ["ok\n", "</think>", "not BAD here\n"]]
     server = serve(lambda request: events(answers[request.number], api="chat"))
     monitors = [word(phase="reasoning"), passing()]
@@ -48,7 +48,7 @@ async def test_what_is_wrong_between_think_tags_is_corrected_there(resume, mode,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_was_read_between_think_tags_is_replaced_within_them(kind, serve, clients):
+async def test_text_shown_between_think_tags_is_replaced_there(kind, serve, clients):
     answers = [["<think>so\n", "BAD\n", "hm\n", "hm</think>", "no\n"], ["\n", "ok</think>", "yes\n"]]
     server = serve(lambda request: events(answers[request.number], api="chat"))
     client = wrap(clients(KINDS[kind], server), [word(good="good", slow=0.05), passing()], resume="prefill")
@@ -66,7 +66,7 @@ async def test_what_was_read_between_think_tags_is_replaced_within_them(kind, se
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_chat_that_hides_its_reasoning_is_the_same(stream, kind, serve, clients):
+async def test_a_chat_with_hidden_reasoning_passes_unchanged(stream, kind, serve, clients):
     bare = clients(KINDS[kind], serve(hiding(["one\n", "two"])))
     options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
     got, error = await outcome(wrap(bare, [passing()]), **options)
@@ -97,7 +97,7 @@ async def test_a_chat_that_hides_its_reasoning_is_corrected(stream, kind, serve,
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_response_that_hides_its_reasoning_is_the_same(kind, serve, clients):
+async def test_a_response_with_hidden_reasoning_passes_unchanged(kind, serve, clients):
     bare = clients(KINDS[kind], serve(lambda _: Writer().hidden_reasoning().text("one\n", "two").steps()))
     want, _ = await outcome(bare, "responses", stream=True)
     got, error = await outcome(wrap(bare, [passing()]), "responses", stream=True)

@@ -66,7 +66,7 @@ BAD = ("move", '{"to": "BAD"}')
 LOOK = ("look", "{}")
 
 
-async def test_a_good_call_reaches_the_caller_and_can_be_verified():
+async def test_a_good_tool_call_is_delivered_and_verified():
     transport = MemoryWire(lambda *_: called(GOOD))
     parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
@@ -103,7 +103,7 @@ async def test_a_refused_call_never_reaches_the_caller(delivery, slow, stream):
     assert result.resume.mode == "turn"
 
 
-async def test_parallel_calls_are_each_judged_and_asked_for_again_together():
+async def test_parallel_calls_are_judged_separately_but_retried_together():
     transport = MemoryWire(lambda number, _: [called(GOOD, BAD, LOOK), called(GOOD, LOOK)][number])
     parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD, LOOK]
@@ -130,7 +130,7 @@ async def test_calls_whose_pieces_come_by_turns_are_released(delivery, slow, str
     assert result.status == "verified"
 
 
-async def test_a_refused_call_among_calls_whose_pieces_come_by_turns_never_reaches_the_caller():
+async def test_a_refused_interleaved_call_never_reaches_the_caller():
     transport = MemoryWire(lambda number, _: [by_turns(GOOD, BAD, LOOK), by_turns(GOOD, LOOK)][number])
     parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == [GOOD, LOOK]
@@ -140,7 +140,7 @@ async def test_a_refused_call_among_calls_whose_pieces_come_by_turns_never_reach
 
 
 @pytest.mark.parametrize("finish", ["length", None])
-async def test_calls_whose_pieces_come_by_turns_do_not_pass_where_the_stream_is_truncated(finish):
+async def test_interleaved_calls_in_a_truncated_stream_are_withheld(finish):
     steps = by_turns(GOOD, GOOD, finish=finish)
     transport = MemoryWire(lambda *_: steps if finish else steps[:-2])
     parts, result = await collect(transport, [passing()], tools=TOOLS)
@@ -148,7 +148,7 @@ async def test_calls_whose_pieces_come_by_turns_do_not_pass_where_the_stream_is_
     assert result.status == "unverified"
 
 
-async def test_a_call_by_turns_whose_json_is_not_whole_does_not_pass():
+async def test_an_interleaved_call_with_incomplete_json_is_refused():
     transport = MemoryWire(lambda number, _: [by_turns(GOOD, ("move", '{"to": "ho')), called(GOOD)][number])
     parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
@@ -166,7 +166,7 @@ async def test_what_is_no_json_object_does_not_pass(arguments):
     assert result.violations[0].monitor == "tool-format"
 
 
-async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
+async def test_unknown_tools_and_missing_arguments_are_refused():
     transport = MemoryWire(lambda number, _: [called(("fly", "{}")), called(("move", "{}")), called(GOOD)][number])
     parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == [GOOD]
@@ -178,7 +178,7 @@ async def test_a_call_of_no_tool_and_one_that_lacks_an_argument_do_not_pass():
 
 @pytest.mark.parametrize("required", [5, "to", {"at": 1}, True, [7, "to"]], ids=repr)
 @pytest.mark.parametrize("arguments", ["{}", '{"to": "home"}'])
-async def test_a_schema_that_is_none_requires_nothing_and_is_the_server_s_to_refuse(arguments, required):
+async def test_invalid_required_schema_entries_are_ignored_but_forwarded(arguments, required):
     tools = [{"type": "function", "function": {"name": "move", "parameters": {"required": required}}}]
     transport = MemoryWire(lambda number, _: [called(("move", arguments)), called(GOOD)][number])
     parts, result = await collect(transport, [passing()], tools=tools)
@@ -195,7 +195,7 @@ async def test_a_call_without_arguments_needs_none():
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
-async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
+async def test_a_truncated_call_that_looks_whole_is_withheld(finish):
     transport = MemoryWire(lambda *_: called(GOOD, finish=finish))
     parts, result = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
@@ -205,7 +205,7 @@ async def test_a_truncated_call_does_not_pass_even_if_it_looks_whole(finish):
 
 @pytest.mark.parametrize("slow", [None, 0.02])
 @pytest.mark.parametrize("together", [True, False])
-async def test_no_piece_of_a_call_that_was_cut_is_shown(together, slow):
+async def test_no_piece_of_an_interrupted_call_is_shown(together, slow):
     # The first call stands, what is wrong comes next, and the second call, begun before that, was never whole.
     first = {"index": 0, "id": "a", "type": "function", "function": {"name": "move", "arguments": '{"to": '}}
     rest = {"index": 0, "function": {"arguments": '"home"}'}}
@@ -226,7 +226,7 @@ async def test_no_piece_of_a_call_that_was_cut_is_shown(together, slow):
     assert result.text == 'move({"to": "home"})' * 2
 
 
-async def test_a_stream_without_an_end_has_no_whole_call():
+async def test_an_unfinished_stream_delivers_no_tool_call():
     transport = MemoryWire(lambda *_: called(GOOD)[:-2])
     parts, _ = await collect(transport, [passing()], tools=TOOLS)
     assert calls_in(parts) == []
@@ -271,7 +271,7 @@ BAD_CALL = {"index": 0, "id": "c0", "type": "function", "function": {"name": "mo
         ),
     ],
 )
-async def test_a_refused_call_in_a_chunk_of_unusual_form_never_reaches_the_caller(chunks, stream):
+async def test_refused_calls_in_unusual_chunks_never_reach_callers(chunks, stream):
     script = [said({"content": "ok\n"}), *chunks, said({}, "tool_calls"), DONE]
     transport = MemoryWire(lambda number, _: texts(["no\n"]) if number else script)
     parts, result = await collect(transport, [no_call_with()], stream=stream, tools=TOOLS)
@@ -280,7 +280,7 @@ async def test_a_refused_call_in_a_chunk_of_unusual_form_never_reaches_the_calle
     assert result.status != "verified"
 
 
-async def test_a_call_that_is_refused_again_and_again_ends_without_one():
+async def test_a_repeatedly_refused_call_ends_in_abstention():
     transport = MemoryWire(lambda *_: called(BAD))
     parts, result = await collect(transport, [no_call_with()], tools=TOOLS)
     assert calls_in(parts) == []
@@ -288,7 +288,7 @@ async def test_a_call_that_is_refused_again_and_again_ends_without_one():
     assert result.status == "abstained"
 
 
-async def test_a_call_behind_text_that_is_refuted_late_is_not_made():
+async def test_a_call_after_text_refuted_late_is_withheld():
     def script(number, _):
         return [said({"content": "BAD\n"}), *called(GOOD)] if number == 0 else texts(["never mind"])
 
@@ -299,7 +299,7 @@ async def test_a_call_behind_text_that_is_refuted_late_is_not_made():
     assert result.text.endswith("never mind")
 
 
-async def test_text_that_looks_like_a_call_hides_no_call():
+async def test_text_resembling_a_call_hides_no_real_call():
     transport = MemoryWire(
         lambda number, _: [said({"content": "<tool_call>"}), *called(BAD)] if number == 0 else called(GOOD)
     )
@@ -317,7 +317,7 @@ async def test_a_call_right_after_reasoning_is_judged():
     assert result.reasoning.startswith("hm")
 
 
-async def test_calls_that_all_have_number_zero_are_told_apart_by_their_ids():
+async def test_calls_sharing_index_zero_are_separated_by_id():
     def call(name, arguments, call_id):
         function = {"name": name, "arguments": arguments}
         return said({"tool_calls": [{"index": 0, "id": call_id, "type": "function", "function": function}]})
@@ -328,7 +328,7 @@ async def test_calls_that_all_have_number_zero_are_told_apart_by_their_ids():
     assert len(result.violations) == 1
 
 
-async def test_a_call_in_the_older_form_is_a_call():
+async def test_legacy_function_calls_are_checked_like_tool_calls():
     older = {"function_call": {"name": "move", "arguments": ""}}
     bad = [said(older), said({"function_call": {"arguments": BAD[1]}}), said({}, "function_call"), DONE]
     good = [said(older), said({"function_call": {"arguments": GOOD[1]}}), said({}, "function_call"), DONE]
@@ -344,7 +344,7 @@ async def test_a_call_in_the_older_form_is_a_call():
     assert transport.bodies[1]["messages"][2]["role"] == "function"
 
 
-async def test_a_check_that_raises_lets_no_call_through_where_unproven_is_closed():
+async def test_crashing_checks_block_calls_when_unproven_is_closed():
     @interwhen.verifier(name="broken", worker="inline")
     def broken(claim):
         raise RuntimeError("no")
@@ -388,7 +388,7 @@ async def test_the_budget_of_remedies_bounds_the_asking():
     assert len(transport.bodies) == 3
 
 
-async def test_monitors_see_the_calls_of_earlier_turns_and_their_results():
+async def test_monitors_see_earlier_calls_and_their_results():
     seen = []
     transport = MemoryWire(lambda *_: called(GOOD))
     earlier = {"id": "c9", "type": "function", "function": {"name": "look", "arguments": "{}"}}

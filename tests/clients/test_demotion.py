@@ -22,7 +22,7 @@ def deliveries(demotion, *monitors):
     return [monitor.delivery for monitor in Settings(monitors=monitors, demotion=demotion, reading="gate").deliveries()]
 
 
-def test_a_monitor_above_the_share_is_demoted_and_no_other(caplog):
+def test_only_monitors_above_the_refutation_limit_are_demoted(caplog):
     demotion, told = Demotion(above=0.5, calls=4), []
     demotion.on_change = lambda *what: told.append(what)
     both = (WORD, passing())
@@ -39,14 +39,14 @@ def test_a_monitor_above_the_share_is_demoted_and_no_other(caplog):
     assert told[1:] == [("word", False)]
 
 
-def test_a_share_that_is_not_above_it_changes_nothing():
+def test_a_refutation_share_at_the_limit_demotes_nothing():
     demotion = Demotion(above=0.5, calls=2)
     for number in range(10):
         demotion.saw((WORD,), ended(*(["word"] if number % 2 else [])))
     assert not demotion.demoted
 
 
-def test_without_it_nothing_is_demoted_and_values_that_cannot_work_are_refused():
+def test_demotion_defaults_to_off_and_rejects_invalid_values():
     assert deliveries(None, WORD) == ["gate"]
     for options in ({"above": 0}, {"above": 1}, {"above": "x"}, {"above": 0.5, "calls": 0}):
         with pytest.raises(UsageError, match="Demotion"):

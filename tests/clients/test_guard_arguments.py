@@ -143,7 +143,7 @@ async def test_what_no_check_can_be_shown_is_refused(kind, name):
             await use(guard(lambda: HIDDEN[name], results=[word("nothing")]))
 
 
-def test_a_call_is_put_as_a_model_would_write_it():
+def test_calls_are_written_as_a_model_writes_them():
     def move(to, *rest, fast=True, client=None, **more):
         pass
 
@@ -154,7 +154,7 @@ def test_a_call_is_put_as_a_model_would_write_it():
     assert call.values() == {"to": "é", "rest": [1, 2], "fast": False, "x": {"y": [None]}}
 
 
-async def test_a_value_of_the_program_s_own_is_not_looked_at(kind):
+async def test_a_program_supplied_context_value_is_never_inspected(kind):
     class Touchy:
         def __eq__(self, other):
             raise RuntimeError("never compare me")
@@ -167,7 +167,7 @@ async def test_a_value_of_the_program_s_own_is_not_looked_at(kind):
     assert ran == ["home"]
 
 
-async def test_who_only_observes_refuses_nothing_that_cannot_be_shown(kind):
+async def test_observing_monitors_do_not_refuse_uncheckable_values(kind):
     ran = []
     observing = [no_call_with(delivery="observe")]
     await use(make(kind, ran, calls=observing, results=[word(delivery="observe")]), SHOWN)
@@ -176,13 +176,13 @@ async def test_who_only_observes_refuses_nothing_that_cannot_be_shown(kind):
     assert ran[1:] == [HIDDEN["object"]]
 
 
-async def test_the_model_is_told_what_was_wrong_with_an_argument(kind):
+async def test_a_refusal_explains_why_an_argument_is_uncheckable(kind):
     move = make(kind, [], calls=[no_call_with()], on_refused=str)
     assert await use(move, "\ud800") == (
         "The call of move was not made: the argument 'to' cannot be checked: text must be valid Unicode, got text that is not: replace the lone surrogates."
     )
 
 
-async def test_a_text_that_is_no_valid_unicode_is_read_as_it_is():
+async def test_result_text_with_invalid_unicode_is_returned_unchanged():
     told = guard(lambda: "fine\ud800\n", results=[word()])
     assert told() == "fine\ud800\n"

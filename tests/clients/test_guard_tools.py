@@ -52,7 +52,7 @@ async def test_a_refusal_can_be_the_result(kind):
     assert await use(move, "BAD") == "The call of move was not made: BAD must not be touched."
 
 
-async def test_a_check_that_raises_refuses_unless_errors_are_let_through(kind):
+async def test_a_crashing_check_refuses_unless_errors_are_allowed(kind):
     @interwhen.verifier(name="broken", worker="inline")
     def broken(claim):
         raise RuntimeError("no")
@@ -66,7 +66,7 @@ async def test_a_check_that_raises_refuses_unless_errors_are_let_through(kind):
     assert ran == ["home"]
 
 
-async def test_a_verifier_that_cannot_tell_refuses_where_unproven_is_closed(kind):
+async def test_an_undecided_verifier_refuses_when_unproven_is_closed(kind):
     @interwhen.verifier(name="unsure", worker="inline")
     def unsure(claim):
         return interwhen.Unknown("who knows")
@@ -88,7 +88,7 @@ async def test_wrong_arguments_are_the_tool_s_own_error(kind):
         await use(make(kind, [], calls=[no_call_with()]), "a", "b", "c")
 
 
-async def test_a_plain_tool_may_be_used_by_many_threads():
+async def test_a_plain_guarded_tool_works_from_many_threads():
     move = make("plain", [], calls=[no_call_with()], on_refused=str)
     found = []
     threads = [
@@ -113,7 +113,7 @@ async def test_a_plain_tool_may_be_used_by_many_threads():
         {"calls": [no_call_with()], "on_refused": anyio.sleep},
     ],
 )
-def test_a_monitor_that_would_read_nothing_and_an_option_of_another_type_are_refused(options):
+def test_monitors_reading_nothing_and_mistyped_options_are_refused(options):
     with pytest.raises(UsageError, match=r"guard\(\w+=\.\.\.\) must"):
         guard(lambda to: to, **options)
 
@@ -210,7 +210,7 @@ async def test_a_method_is_checked_without_its_object():
         guard(free, calls=[no_call_with()])("BAD")
 
 
-def test_context_must_be_a_parameter_and_a_default_must_be_shown():
+def test_guard_requires_valid_context_names_and_showable_defaults():
     sentinel = object()
 
     def move(to, client=sentinel):

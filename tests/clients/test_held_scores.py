@@ -62,7 +62,7 @@ def shown(*bodies, api="chat", holds=True):
 )
 @pytest.mark.parametrize("api", ["chat", "completions"])
 @pytest.mark.parametrize("reading", ["gate", "live"])
-async def test_a_gate_shows_no_token_before_its_text_is_checked(api, reading):
+async def test_a_gate_withholds_tokens_until_text_is_checked(api, reading):
     make = chat if api == "chat" else completion
     wire = [make("ok\n", "ok\n"), make("", "BAD"), make("", " SECRET\n"), make("BAD SECRET\n"), make("", reason="stop")]
     transport = MemoryWire(lambda *_: [*map(event, wire), b"data: [DONE]\n\n"])
@@ -85,7 +85,7 @@ async def test_a_gate_shows_no_token_before_its_text_is_checked(api, reading):
 
 
 @pytest.mark.parametrize(("api", "make"), [("chat", chat), ("completions", completion)])
-def test_tokens_are_shown_with_the_chunk_that_completes_their_text(api, make):
+def test_tokens_come_with_the_chunk_completing_their_text(api, make):
     wire = [make("", "a"), make("a", "bc", "d"), make("b", "</s>"), make("cd"), make("", "e"), make("e", "")]
     assert shown(*wire, api=api) == [[], ["a"], [], ["bc", "d"], [], ["e", ""]]  # the end mark is in no text
     assert shown(*wire, api=api, holds=False) == [tokens_of(body) for body in wire]
@@ -107,7 +107,7 @@ def test_the_scores_keep_their_form():
     assert HeldScores().take("no scores", "b", "") is None
 
 
-def test_a_mark_in_no_text_is_left_out_and_delays_nothing():
+def test_special_tokens_outside_text_are_omitted_without_delay():
     assert shown(chat("", "<think>"), chat("ab", "a", "b"), chat("c", "</think>", "c"), chat("d", "d")) == [
         [],
         ["a", "b"],
@@ -116,7 +116,7 @@ def test_a_mark_in_no_text_is_left_out_and_delays_nothing():
     ]
 
 
-def test_parts_of_a_character_are_known_by_their_bytes():
+def test_split_characters_are_recognized_by_their_bytes():
     halves = [score("\ufffd", bytes=[0xC3]), score("\\xa9", bytes=[0xA9])]
     scores = HeldScores()
     assert scores.take({"content": halves[:1]}, "", "") is None
@@ -234,7 +234,7 @@ def test_the_parts_of_a_character_leave_no_doubt(how, size):
         ({}, False),
     ],
 )
-def test_the_sequence_that_ends_the_text_may_have_tokens(asked, is_right):
+def test_only_requested_stop_sequences_may_have_extra_tokens(asked, is_right):
     call = the_call("chat")
     buffer = make_buffer(read_call("chat", {**call.body, **asked}))
     buffer.begin(())
@@ -313,7 +313,7 @@ async def test_tokens_of_another_text_leave_a_doubt(how, api, reading, stream):
 
 @pytest.mark.parametrize("scores", ["BAD", ["BAD"], {"BAD is the answer": None}, {"content": "BAD"}, {"tokens": "BAD"}])
 @pytest.mark.parametrize(("api", "make"), [("chat", chat), ("completions", completion)])
-def test_log_probabilities_in_no_known_form_leave_a_doubt(scores, api, make):
+def test_unrecognized_log_probabilities_are_flagged_and_held_back(scores, api, make):
     buffer = make_buffer(the_call(api), holds=True)
     buffer.begin(())
     body = make("a")

@@ -114,7 +114,7 @@ async def test_other_doubts_stay():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_stream_of_the_sdk_says_so_in_both_places(kind, serve, clients):
+async def test_chunk_and_stream_both_report_an_unverified_result(kind, serve, clients):
     server = serve((delta({"content": "ok\n"}), delta({"refusal": "BAD\n"}), *events(["yes\n"], api="chat")))
     stream = await ask(wrap(clients(KINDS[kind], server), [passing()]), stream=True)
     chunks = await read(stream)
@@ -138,7 +138,7 @@ class Refusing(Writer):
 
 
 @pytest.mark.parametrize("how", ["streamed", "whole", "whole of a server that does not stream"])
-async def test_a_refusal_of_the_responses_api_leaves_a_doubt(how, serve, clients):
+async def test_a_responses_api_refusal_makes_the_result_unverified(how, serve, clients):
     def script(_):
         writer = Refusing().text("ok\n").refusal("BAD\n")
         if how.endswith("not stream"):
@@ -208,7 +208,7 @@ NAMES = st.one_of(
 @given(
     st.lists(TEXTS, min_size=1, max_size=4), NAMES, st.integers(0, 3), st.integers(0, 3), st.booleans(), st.booleans()
 )
-def test_text_in_any_unknown_field_is_found_among_plain_chunks(plain, name, depth, at, wraps, holds):
+def test_unknown_field_text_among_plain_chunks_is_detected(plain, name, depth, at, wraps, holds):
     value = [{"x": "BAD"}] if wraps else "BAD"
     before, after = plain[:at], plain[at:]
     delta = {"content": "so"}
@@ -306,7 +306,7 @@ def test_each_field_has_only_short_plain_values(api, text):
 
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
 @pytest.mark.parametrize("value", [[SENTENCE], {"a": SENTENCE}, {SENTENCE: 1}, {"a": [SENTENCE]}, [{"a": [SENTENCE]}]])
-def test_text_in_the_lists_and_objects_of_a_field_is_found(api, value):
+def test_text_nested_in_lists_and_objects_is_detected(api, value):
     for path, kind in every(FIELDS[api]):
         sifted = sift(filled(FIELDS[api], path, value), FIELDS[api], lambda _place, _text: "")
         if kind != "text" and not (kind in ("token", "scores") and value in ([SENTENCE], {SENTENCE: 1})):
@@ -377,7 +377,7 @@ PLAIN = {
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("reading", ["live", "gate"])
 @pytest.mark.parametrize("place", PLAIN)
-async def test_a_sentence_in_a_plain_field_leaves_a_doubt(place, reading, stream):
+async def test_sentences_in_short_value_fields_make_results_unverified(place, reading, stream):
     transport = MemoryWire(lambda *_: [said({"content": "ok\n"}), PLAIN[place], *texts(["yes\n"])])
     parts, result = await collect(transport, [word()], stream=stream, settings={"reading": reading})
     assert result.status == "unverified"
@@ -433,7 +433,7 @@ LIKE = {
 
 
 @pytest.mark.parametrize("how", LIKE)
-def test_a_chunk_that_is_nearly_like_the_one_before_is_looked_at(how):
+def test_chunks_resembling_the_previous_one_are_still_inspected(how):
     before, after = LIKE[how]
     buffer = fed(plain("x"), before, after, after)
     assert buffer.field_filter.unmonitored
@@ -513,7 +513,7 @@ def test_what_is_said_again_must_be_the_same(events, unmonitored):
     assert bool(filtered(*events)[1]) == unmonitored
 
 
-def test_a_text_that_is_said_otherwise_is_held_back_for_the_one_that_was_read():
+def test_differing_final_text_is_replaced_by_monitored_text():
     (_, done), _ = filtered(piece("ok"), {"type": "response.output_text.done", "text": "BAD"})
     assert done["text"] == "ok"
     (*_, done), _ = filtered(piece("a"), piece("b", index=1), {"type": "response.output_text.done", "text": "BAD"})
@@ -556,7 +556,7 @@ async def test_events_that_say_what_is_not_read(how, reading, serve, clients):
         assert "ok" in found[-1].to_json()
 
 
-async def test_a_call_whose_pieces_say_something_else_leaves_a_doubt(serve, clients):
+async def test_call_pieces_contradicting_the_call_leave_it_unverified(serve, clients):
     def script(_):
         writer = Writer().call('{"to": "A"}')
         writer.steps()
@@ -603,7 +603,7 @@ BAD_CALLS = {
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("gate", [True, False])
 @pytest.mark.parametrize("how", BAD_CALLS)
-async def test_a_call_of_which_monitors_did_not_read_all_never_reaches_the_caller(how, gate, stream, serve, clients):
+async def test_incompletely_monitored_calls_never_reach_the_caller(how, gate, stream, serve, clients):
     def script(_):
         writer = Writer().call('{"to": "BAD"}' if "name" not in how and "other" not in how else '{"to": "home"}')
         writer.steps()
@@ -632,7 +632,7 @@ async def test_a_call_without_pieces_reaches_the_caller(serve, clients):
 
 
 @pytest.mark.parametrize("reading", ["live", "gate"])
-async def test_the_name_of_an_item_that_is_no_call_is_read_by_no_monitor(reading, serve, clients):
+async def test_names_of_non_call_items_make_results_unverified(reading, serve, clients):
     def script(_):
         writer = Writer().text("ok\n")
         writer.steps()

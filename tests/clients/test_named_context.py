@@ -21,7 +21,7 @@ class Served:
         pass
 
 
-def test_a_name_a_mapping_and_an_object_describe_a_context(tmp_path):
+def test_names_mappings_and_objects_can_describe_a_context(tmp_path):
     store = str(tmp_path / "s.db")
     named = read_context({"name": "wages", "store": store})
     assert named == NamedContext("wages", open_source(store, None))
@@ -46,7 +46,7 @@ def test_passages_are_a_number_of_characters():
     assert read_context({"name": "a", "passages": 9}).source is not read_context("a").source
 
 
-def test_clients_with_the_same_store_share_it_and_the_last_one_closes_it(tmp_path):
+def test_a_shared_store_closes_with_its_last_client(tmp_path):
     store = str(tmp_path / "s.db")
     first, second = open_source(store, None), open_source(store, None)
     assert first is second

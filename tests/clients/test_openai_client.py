@@ -98,7 +98,7 @@ async def test_raw_responses(kind, stream, serve, clients):
     assert head.status == 200
 
 
-async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients):
+async def test_streamed_raw_responses_hide_refuted_text(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, serve(corrected)), [word(remedy=interwhen.Resample())])
     async with client.chat.completions.with_streaming_response.create(**ASK, stream=True) as response:
         lines = [line async for line in response.iter_lines()]
@@ -107,7 +107,7 @@ async def test_streamed_raw_responses_show_what_a_reader_may_see(serve, clients)
     assert any("fine" in line for line in lines)
 
 
-async def test_a_raw_body_has_one_line_for_each_event(serve, clients):
+async def test_a_raw_body_has_one_line_per_event(serve, clients):
     chunk = json.loads(events(["one\n"], api="chat")[0].data.removeprefix(b"data: "))
     event = b"data: " + json.dumps(chunk, indent=1).encode().replace(b"\n", b"\ndata: ") + b"\n\n"
     client = wrap(clients(openai.AsyncOpenAI, serve([Send(event), *events([], api="chat")])), [passing()])
@@ -117,7 +117,7 @@ async def test_a_raw_body_has_one_line_for_each_event(serve, clients):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_raw_body_has_an_end_mark_only_where_the_server_came_to_an_end(kind, serve, clients):
+async def test_a_truncated_raw_body_has_no_end_mark(kind, serve, clients):
     scripts = [events(["one\n"], api="chat")[:1], events(["one\n"], api="chat")]
     server = serve(lambda request: scripts[request.number])
     client = wrap(clients(KINDS[kind], server), [passing()])
@@ -139,7 +139,7 @@ async def test_a_raw_body_has_an_end_mark_only_where_the_server_came_to_an_end(k
     assert ended[-1] == "data: [DONE]"
 
 
-async def test_an_end_of_ours_has_an_end_mark_though_the_server_had_none(serve, clients):
+async def test_streams_ended_by_supervision_get_an_end_mark(serve, clients):
     client = wrap(clients(openai.AsyncOpenAI, serve(events(["one\n"], api="chat")[:1])), [word(slow=60)])
     own = {"budgets": {"seconds": 0.2}}
     async with client.chat.completions.with_streaming_response.create(**ASK, stream=True, interwhen=own) as response:
@@ -187,7 +187,7 @@ async def test_azure(kind, serve):
         await client.close()
 
 
-async def test_an_http_client_of_the_user_s_own_is_used(serve):
+async def test_a_custom_async_http_client_is_used(serve):
     server = serve(corrected)
     sent = []
 
@@ -201,7 +201,7 @@ async def test_an_http_client_of_the_user_s_own_is_used(serve):
     assert sent == ["/v1/chat/completions"] * 2
 
 
-async def test_an_http_client_of_the_user_s_own_is_used_in_plain_code(serve):
+async def test_a_custom_sync_http_client_is_used(serve):
     server = serve(corrected)
     sent = []
     with httpx2.Client(event_hooks={"request": [lambda request: sent.append(request.url.path)]}) as http:
@@ -213,7 +213,7 @@ async def test_an_http_client_of_the_user_s_own_is_used_in_plain_code(serve):
     assert sent == ["/v1/chat/completions"] * 2
 
 
-async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, clients):
+async def test_stream_options_are_dropped_after_a_server_refusal(serve, clients):
     refused = reply(400, b'{"error": {"message": "stream_options is not supported", "param": "stream_options"}}')
     server = serve(lambda r: refused if "stream_options" in r.json else events(["a\n"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
@@ -224,7 +224,7 @@ async def test_a_server_that_takes_no_stream_options_is_asked_without(serve, cli
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("refuses", [True, False])
-async def test_a_model_that_does_not_stream_is_supervised_too(kind, refuses, serve, clients):
+async def test_a_non_streaming_model_is_supervised_too(kind, refuses, serve, clients):
     text = {"role": "assistant", "content": "one\nBAD\n"}
     call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
@@ -247,7 +247,7 @@ async def test_a_model_that_does_not_stream_is_supervised_too(kind, refuses, ser
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_call_that_does_not_stream_is_made_again_when_the_connection_breaks(kind, serve, clients):
+async def test_non_streaming_calls_are_retried_after_broken_connections(kind, serve, clients):
     server = serve(lambda r: fault("rst_mid", "chat") if r.number < 2 else events(["one\n"], api="chat"))
     client = wrap(clients(KINDS[kind], server, max_retries=2), [passing()])
     found = await ask(client, interwhen={"tools": False}, timeout=60)
@@ -255,7 +255,7 @@ async def test_a_call_that_does_not_stream_is_made_again_when_the_connection_bre
     assert len(server.posts) == 3
 
 
-async def test_errors_keep_the_cause_that_the_sdk_gave_them(serve, clients):
+async def test_errors_keep_the_cause_from_the_sdk(serve, clients):
     refusing = wrap(clients(openai.AsyncOpenAI, serve(fault("http_400", "chat"))), [passing()])
     with pytest.raises(openai.BadRequestError) as caught:
         await ask(refusing)
@@ -267,7 +267,7 @@ async def test_errors_keep_the_cause_that_the_sdk_gave_them(serve, clients):
     assert isinstance(caught.value.__cause__, httpx2.ReadError | httpx2.RemoteProtocolError)
 
 
-async def test_a_structured_answer_is_never_corrected_between_its_lines(serve, clients):
+async def test_a_corrected_structured_answer_stays_valid_json(serve, clients):
     server = serve(lambda r: events([['{"a":\n', '"BAD"\n', "}"], ['"fine"\n}']][min(r.number, 1)], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=interwhen.Resample(), slow=0.05)])
     chunks = await read(await ask(client, stream=True, response_format={"type": "json_object"}))
@@ -323,7 +323,7 @@ async def test_all_else_passes_through(serve, clients):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_call_by_its_url_is_supervised_and_bytes_that_cannot_be_are_refused(kind, serve, clients):
+async def test_url_posts_are_supervised_and_byte_bodies_refused(kind, serve, clients):
     server = serve(lambda request: events(["one\n", "BAD\n"] if request.number == 0 else ["two\n"], api="chat"))
     bare = clients(KINDS[kind], server)
     client = wrap(bare, [word(remedy=Resample())])

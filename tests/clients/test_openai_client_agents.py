@@ -105,7 +105,7 @@ def test_a_react_loop_runs_what_was_not_refused(serve):
     assert f"{BAD} is not a known recipient" in str(seen[1]["messages"])
 
 
-def test_a_react_loop_does_not_run_what_cannot_be_read(serve):
+def test_a_react_loop_never_runs_an_unreadable_action(serve):
     bad = f'Thought: I pay.\nAction: send_money\nAction Input: {{"recipient": {BAD}, "amount": 9}}'
     script, _ = answering(bad)
     server = serve(script)

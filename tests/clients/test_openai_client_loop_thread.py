@@ -87,7 +87,7 @@ def test_a_process_ends_without_a_word(name, serve):
     assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def test_a_client_that_is_forgotten_takes_its_loop_with_it(serve):
+def test_a_garbage_collected_client_ends_its_loop_thread(serve):
     server = serve(events(["one"], api="chat"))
     client = wrap(openai.OpenAI(base_url=server.base_url, api_key="k"), [passing()])
     client.chat.completions.create(**ASK)
@@ -101,7 +101,7 @@ def test_a_client_that_is_forgotten_takes_its_loop_with_it(serve):
     assert not thread.is_alive()
 
 
-def test_a_loop_that_has_ended_says_so_and_the_next_call_has_another():
+def test_an_ended_loop_refuses_calls_and_is_replaced():
     thread = LoopThread()
     first = thread.running()
     assert thread.running() is first
@@ -116,7 +116,7 @@ def test_a_loop_that_has_ended_says_so_and_the_next_call_has_another():
     thread.close()
 
 
-def test_a_loop_may_be_ended_by_its_own_thread():
+def test_a_loop_can_end_from_its_own_thread():
     loop = Running()
 
     async def end():
@@ -127,7 +127,7 @@ def test_a_loop_may_be_ended_by_its_own_thread():
     assert not loop._thread.is_alive()
 
 
-def test_a_loop_that_is_blocked_holds_nobody_up_for_ever(monkeypatch):
+def test_ending_a_blocked_loop_does_not_hang_forever(monkeypatch):
     monkeypatch.setattr("interwhen._engine.loop_thread._END_SECONDS", 0.1)
     loop, blocked = Running(), threading.Event()
     loop.soon(lambda: blocked.wait(100))
@@ -140,7 +140,7 @@ def test_a_loop_that_is_blocked_holds_nobody_up_for_ever(monkeypatch):
     assert not loop._thread.is_alive()
 
 
-def test_what_stops_the_loop_from_starting_is_told_to_the_caller(monkeypatch):
+def test_a_loop_start_error_reaches_the_caller(monkeypatch):
     def fail(_main, **_options):
         raise OSError("no more files")
 

@@ -123,7 +123,7 @@ async def test_calls_of_two_requests_add_up(serve, helper):
 
 @pytest.mark.parametrize("remedy", [interwhen.remedies.Stop(), interwhen.remedies.Abstain()])
 @pytest.mark.parametrize("reading", READINGS)
-async def test_a_blocked_response_is_incomplete_and_leaves_nothing_open(remedy, reading, serve, clients):
+async def test_a_blocked_response_ends_incomplete_with_items_closed(remedy, reading, serve, clients):
     client = wrap(
         clients(KINDS["async"], serve(responses(lambda w: w.text("one\n", "BAD\n", "x")))),
         [word(remedy=remedy, slow=0.02)],
@@ -185,7 +185,7 @@ async def test_a_chat_whose_call_was_refused_adds_up(reading, serve, helper):
 
 
 @pytest.mark.parametrize("reading", READINGS)
-async def test_calls_of_two_requests_of_a_chat_are_two_calls(reading, serve, helper):
+async def test_calls_from_two_chat_requests_stay_separate(reading, serve, helper):
     def script(request):
         calls = [
             tool_call("move", json.dumps({"to": where}), call_id=f"{where}_{request.number}", index=index)

@@ -10,7 +10,7 @@ from interwhen.models import StreamClosed
 from interwhen.testing.server import ScriptedServer, fault
 
 
-def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector():
+def test_closing_during_reading_leaves_nothing_for_garbage_collection():
     async def sweep():
         async with ScriptedServer(lambda _: fault("endless")) as server, httpx2.AsyncClient(timeout=60) as client:
             request = client.build_request("POST", f"{server.base_url}/completions", json={"stream": True})

@@ -109,7 +109,7 @@ UNENDED = {
 
 
 @pytest.mark.parametrize("name", UNENDED)
-async def test_a_stream_that_does_not_end_has_one_chunk_more_which_says_how_it_went(name, serve, pair):
+async def test_an_unfinished_stream_gets_one_extra_result_chunk(name, serve, pair):
     bare, wrapped = pair(serve(UNENDED[name]))
     want, _ = await outcome(bare, stream=True)
     got, error = await outcome(wrapped, stream=True)
@@ -210,7 +210,7 @@ async def test_an_unreachable_server_is_the_same_error(serve, pair):
     assert isinstance(error, openai.APIConnectionError)
 
 
-async def test_a_server_that_closes_before_answering_is_the_same_error(serve, pair):
+async def test_server_disconnect_before_answering_gives_the_same_error(serve, pair):
     bare, wrapped = pair(serve((Disconnect(),)))
     _, error = await same(bare, wrapped, stream=True)
     assert isinstance(error, openai.APIConnectionError)
@@ -223,7 +223,7 @@ async def test_a_silent_server_is_the_same_error(serve, pair):
 
 
 @pytest.mark.parametrize("name", ["error_event", "rst_mid", "eof_mid", "stall"])
-async def test_a_stream_that_breaks_is_the_same_error_after_the_same_chunks(name, serve, pair):
+async def test_broken_streams_give_the_same_chunks_and_error(name, serve, pair):
     assert name in FAULTS
     # Long enough for the first chunk on a busy machine; only the stalled stream waits for it.
     bare, wrapped = pair(serve(fault(name, "chat")), timeout=2.0 if name == "stall" else 60.0)

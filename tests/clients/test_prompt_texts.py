@@ -58,7 +58,7 @@ RESPONSES = {
 }
 
 
-def test_a_prediction_and_the_variables_of_a_stored_prompt_are_read():
+def test_predictions_and_stored_prompt_variables_are_read():
     call = read_call(
         "chat", {**CHAT, "messages": [], "documents": None, "prediction": {"type": "content", "content": "t0"}}
     )
@@ -105,7 +105,7 @@ def test_a_plain_text_is_read(api, body):
 
 @pytest.mark.parametrize(("api", "body"), [("chat", CHAT), ("responses", RESPONSES)])
 @pytest.mark.parametrize("number", range(9))
-async def test_each_text_can_be_rewritten_and_nothing_else_changes(api, body, number):
+async def test_each_text_can_be_rewritten_without_other_changes(api, body, number):
     text = f'"t{number}"'
     plain = json.dumps(body)
     if text not in plain:
@@ -139,9 +139,7 @@ async def test_the_server_gets_the_rewritten_prompt(kind, api, serve, clients):
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_refused_prompt_reaches_no_server_and_is_recorded_without_its_text(
-    kind, stream, serve, clients, tmp_path
-):
+async def test_refused_prompts_are_unsent_and_recorded_without_text(kind, stream, serve, clients, tmp_path):
     from interwhen.clients._audit import open_audit
 
     server = serve(lambda _: events(["one\n"], api="chat"))

@@ -43,7 +43,7 @@ async def test_events_are_the_same(name, serve, pair):
     ("status", "reason", "finish"),
     [("incomplete", "max_output_tokens", "length"), ("incomplete", None, "other"), ("cancelled", None, "other")],
 )
-async def test_an_answer_that_is_not_complete_is_never_verified(status, reason, finish, stream, serve, pair):
+async def test_an_incomplete_answer_is_never_verified(status, reason, finish, stream, serve, pair):
     def script(_):
         writer = Writer().text("one\n", "two\n")
         writer.steps(status, incomplete_details=reason and {"reason": reason})
@@ -73,7 +73,7 @@ async def test_whole_responses_are_the_same(serve, pair):
 
 
 @pytest.mark.parametrize("sent", [5, 0])
-async def test_a_response_that_does_not_end_has_one_event_more_which_says_how_it_went(sent, serve, pair):
+async def test_an_unfinished_response_gets_one_extra_result_event(sent, serve, pair):
     bare, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps()[:sent]))
     want, _ = await outcome(bare, "responses", stream=True)
     got, error = await outcome(wrapped, "responses", stream=True)
@@ -84,7 +84,7 @@ async def test_a_response_that_does_not_end_has_one_event_more_which_says_how_it
     assert got[-1].interwhen.result.finish_reason == "truncated"
 
 
-async def test_a_whole_response_whose_stream_does_not_end_is_incomplete(serve, pair):
+async def test_a_non_streamed_truncated_response_is_marked_incomplete(serve, pair):
     _, wrapped = pair(serve(lambda _: Writer().text("one\n", "two").steps()[:6]))
     got = await ask(wrapped, "responses")
     assert (got.status, got.incomplete_details) == ("incomplete", None)

@@ -99,13 +99,13 @@ async def test_a_second_monitor_holds_the_replacement_too():
     assert seen == "Answer: 11996\nCorrection: Answer: 408\n"
 
 
-async def test_a_repaired_line_is_shown_when_it_is_complete():
+async def test_a_repaired_line_is_shown_only_when_complete():
     seen, result = await read("Answer: 11996 it is\n", " it is\nfine\n", monitors=[answers(repairs=True)])
     assert seen == "Answer: 11996 it is\nCorrection: Answer: 408 it is\nfine\n"
     assert result.text == "Answer: 408 it is\nfine\n"
 
 
-async def test_a_later_answer_is_held_only_if_its_monitor_was_wrong_before():
+async def test_only_monitors_that_refuted_hold_back_later_answers():
     whole = answers(408, name="whole", trigger=interwhen.Answer())
     transport = MemoryWire(lambda number, _: texts(tokens([WRONG, "Answer: 408\none\ntwo\n"][min(number, 1)])))
     parts, _ = await collect(transport, [answers(), whole], settings={"resume": "prefill"})
@@ -131,7 +131,7 @@ async def test_an_abstention_is_said_where_people_read(options, says):
     assert seen.endswith("Sorry.") is (options.get("abstention") == "Sorry.")
 
 
-async def test_no_abstention_is_said_to_agents_that_read_text():
+async def test_agents_that_read_text_get_no_abstention_notice():
     seen, _ = await read(WRONG, monitors=[answers(), no_call_with()])
     assert STOPPED not in seen
 
@@ -153,13 +153,13 @@ async def test_no_number_is_joined_to_a_new_turn(turn):
     assert (result.status, len(result.violations), result.ledger.requests) == ("verified", 1, 2)
 
 
-async def test_a_model_that_starts_over_with_its_mistake_costs_three_requests():
+async def test_restarting_with_the_same_mistake_costs_three_requests():
     seen, result = await read(f"So we begin here.\n{SUMS}", **SUMMED)
     assert (result.status, result.ledger.requests) == ("abstained", 3)
     assert seen.count("67, so") == 1
 
 
-async def test_a_model_that_starts_over_without_its_mistake_goes_on():
+async def test_a_model_restarting_without_its_mistake_is_verified():
     again = "So we begin here.\nWe need 4 * 17 = 68.\n340 + 68 = 408\n"
     seen, result = await read(f"So we begin here.\n{SUMS}", again, **SUMMED)
     assert (result.status, result.text) == ("verified", again)

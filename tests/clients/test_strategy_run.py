@@ -136,7 +136,7 @@ async def test_a_gate_shows_nothing_of_what_it_refuted(stream, serve, clients):
     assert last.choices[0].finish_reason == "content_filter"
 
 
-async def test_what_final_holds_is_not_shown_if_it_is_refuted(serve, clients):
+async def test_final_reading_never_shows_a_refuted_answer(serve, clients):
     server = serve(told("BAD\n", "one\nBAD\n"))
     text, result, _ = await answer(clients, server, "best-of-n:n=2", stream=True, reading="final")
     assert text == ""
@@ -170,7 +170,7 @@ async def test_an_interrupted_run_streams_as_it_comes(serve, clients):
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_a_run_that_gives_up_is_followed_by_another_one(stream, serve, clients):
+async def test_a_run_that_abstains_is_followed_by_another(stream, serve, clients):
     server = serve(told("one\nBAD\n", "two\n"))
     text, result, found = await answer(
         clients, server, "interrupt", stream=stream, monitors=[word(remedy=Abstain(), slow=0.01)]
@@ -190,7 +190,7 @@ async def test_a_run_that_gives_up_is_followed_by_another_one(stream, serve, cli
     assert result.ledger.kept == 2
 
 
-async def test_what_a_gate_has_shown_is_not_taken_back_by_another_run(serve, clients):
+async def test_another_run_never_replaces_text_a_gate_showed(serve, clients):
     server = serve(told("one\nBAD\n", "two\n"))
     gate = word(remedy=Abstain(), delivery="gate")
     text, result, _ = await answer(clients, server, "interrupt", stream=True, monitors=[gate])
@@ -211,7 +211,7 @@ async def test_a_strategy_that_gives_up_shows_no_text(serve, clients):
     assert result.ledger.requests == len(server.requests) == 3
 
 
-async def test_revision_sends_the_text_and_the_criticism_as_messages(serve, clients):
+async def test_revision_sends_text_and_criticism_as_messages(serve, clients):
     server = serve(told("BAD\n", "good\n"))
     text, result, _ = await answer(clients, server, REVISION)
     assert (text, result.status) == ("good\n", "verified")
@@ -221,7 +221,7 @@ async def test_revision_sends_the_text_and_the_criticism_as_messages(serve, clie
     assert "BAD is no word" in second[-1]["content"]
 
 
-async def test_the_caller_s_request_is_sent_with_another_temperature_and_seed(serve, clients):
+async def test_strategies_change_only_temperature_and_seed_of_requests(serve, clients):
     server = serve(told("BAD\n"))
     call = {"seed": 5, "temperature": 0, "max_tokens": 20, "stop": ["###"], "user": "me"}
     await answer(clients, server, "best-of-n:n=2", call=call, monitors=[word(remedy=Abstain())])
@@ -238,7 +238,7 @@ async def test_the_caller_s_request_is_sent_with_another_temperature_and_seed(se
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_log_probabilities_and_unknown_fields_of_the_chosen_sample_come_through(stream, serve, clients):
+async def test_chosen_samples_keep_log_probabilities_and_unknown_fields(stream, serve, clients):
     def script(request):
         body = {"id": f"r{request.number}", "object": "chat.completion.chunk", "created": 1, "model": "m", "own": 1}
         text = "BAD\n" if request.number == 0 else "fine\n"
@@ -272,7 +272,7 @@ async def test_tool_calls_of_the_chosen_sample_come_whole(stream, serve, clients
 
 
 @pytest.mark.parametrize("bad", ['{"on": "BAD"}', '{"on": ', '{"off": 1}'])
-async def test_a_refused_tool_call_is_shown_by_no_strategy(bad, serve, clients):
+async def test_no_strategy_shows_a_refused_tool_call(bad, serve, clients):
     server = serve((*tool_call("act", bad), *events([], api="chat", finish_reason="tool_calls")))
     tools = [{"type": "function", "function": {"name": "act", "parameters": {"type": "object", "required": ["on"]}}}]
     for delivery in ("gate_tools", "interrupt"):
@@ -320,7 +320,7 @@ async def test_messages_with_pictures_are_kept_as_they_are(serve, clients):
 @pytest.mark.parametrize(
     "option", [{"strategy": "no-such"}, {"strategy": "best-of-n:n=0"}, {"strategy": "best-of-n:n=65"}]
 )
-async def test_a_wrong_strategy_is_refused_when_the_client_is_made(option, clients, serve):
+async def test_wrapping_a_client_with_an_invalid_strategy_raises(option, clients, serve):
     with pytest.raises(interwhen.registry.PluginError, match=r"no-such|fit"):
         interwhen.wrap(clients(openai.AsyncOpenAI, serve(told("x"))), monitors=[], **option)
 
@@ -338,14 +338,14 @@ async def test_one_call_may_choose_another_strategy_or_none(serve, clients):
 # Faults of the server.
 
 
-async def test_a_refused_first_request_is_the_server_s_own_error(serve, clients):
+async def test_a_refused_first_request_raises_the_server_error(serve, clients):
     server = serve(reply(404, b'{"error": {"message": "no such model", "code": "model_not_found"}}'))
     for stream in (True, False):
         with pytest.raises(openai.NotFoundError, match="no such model"):
             await answer(clients, server, "best-of-n:n=3", stream=stream)
 
 
-async def test_a_later_sample_that_fails_leaves_the_earlier_ones(serve, clients):
+async def test_a_failed_later_sample_keeps_the_earlier_samples(serve, clients):
     def script(request):
         if request.number == 2:
             return reply(429, b'{"error": {"message": "slow down"}}', {"retry-after": "9"})
@@ -407,7 +407,7 @@ async def test_the_tokens_of_all_samples_are_limited(serve, clients):
     assert result.status == "unverified"
 
 
-async def test_the_requests_are_limited_also_if_they_bring_no_token(serve, clients):
+async def test_requests_are_limited_even_without_any_tokens(serve, clients):
     server = serve(told([]))
     await answer(clients, server, "best-of-n:n=64")
     assert len(server.requests) == 8
@@ -463,7 +463,7 @@ async def test_a_search_over_steps_continues_partial_texts(stream, serve, client
     assert result.ledger.kept + result.ledger.discarded > result.ledger.kept > 0
 
 
-async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
+async def test_words_inserted_by_a_strategy_are_marked(serve, clients):
     def script(request):
         if request.method == "GET":
             return reply(404, b"{}")
@@ -478,7 +478,7 @@ async def test_the_words_of_a_strategy_are_marked_as_inserted(serve, clients):
     assert result.resume.mode == "prefix"  # of the sample, although the replayed answer continues nothing
 
 
-async def test_the_result_says_how_an_earlier_run_continued_its_text(serve, clients):
+async def test_results_report_the_resume_mode_of_earlier_runs(serve, clients):
     def script(request):
         if request.method == "GET":
             return reply(404, b"{}")
@@ -520,7 +520,7 @@ async def test_steps_of_hidden_reasoning_are_not_verified(strategy, hidden, serv
     assert bool(result.ledger.reasoning_tokens) is bool(hidden)
 
 
-async def test_a_strategy_of_the_program_s_own_works_like_a_shipped_one(serve, clients, tmp_path, monkeypatch):
+async def test_a_custom_strategy_works_like_a_shipped_one(serve, clients, tmp_path, monkeypatch):
     (tmp_path / "own_strategies.py").write_text(
         """
 from interwhen.strategies import Solution

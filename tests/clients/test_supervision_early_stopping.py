@@ -67,7 +67,7 @@ async def test_completions_with_tags(serve, clients):
     ]
 
 
-async def test_a_chat_that_goes_on_by_turns_is_asked(serve, clients):
+async def test_early_stopping_requests_answers_in_a_new_turn(serve, clients):
     thinking = Thinking()
 
     def part(text):

@@ -45,7 +45,7 @@ async def nothing_is_left(server, before):
 
 
 @pytest.mark.parametrize("way", ["break", "close", "with", "forget", "cancel", "unread"])
-async def test_a_reader_who_stops_leaves_no_task_and_no_stream(way, serve, clients):
+async def test_a_stopped_reader_leaves_no_task_or_stream(way, serve, clients):
     server = serve((delta({"content": "one\n"}), delta({"content": "two"}), Stall()))
     client = wrap(clients(openai.AsyncOpenAI, server), [word(slow=60)])
     before = asyncio.all_tasks()
@@ -101,7 +101,7 @@ def test_plain_code_that_stops_leaves_no_stream(way, serve):
     client.close()
 
 
-async def test_a_stream_may_be_opened_in_one_task_and_read_in_another_under_a_timeout(serve, clients):
+async def test_another_task_can_read_a_stream_under_timeout(serve, clients):
     server = serve(slow_stream("one\n", "two"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     async with asyncio.timeout(60):
@@ -148,7 +148,7 @@ def test_a_client_for_plain_code_serves_many_threads(serve):
     assert found == {f"t{number}": f"t{number}\n" * 5 for number in range(8)}
 
 
-async def test_a_verifier_that_blocks_does_not_freeze_the_loop(serve, clients):
+async def test_a_blocking_verifier_never_freezes_the_event_loop(serve, clients):
     is_read = threading.Event()
 
     @interwhen.verifier(name="blocking", deadline=60.0)
@@ -188,7 +188,7 @@ def wrong_behind_a_line(request):
     return (delta({"content": "one\n"}), Sleep(0.05), delta({"content": "BAD\n"}), Stall())
 
 
-async def test_a_slow_sibling_that_only_observes_does_not_delay_an_interrupt(serve, clients):
+async def test_a_slow_observer_does_not_delay_an_interrupt(serve, clients):
     slow, begun, ended, _ = held_back("observe")
     server = serve(wrong_behind_a_line)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
@@ -205,7 +205,7 @@ async def test_a_slow_sibling_that_only_observes_does_not_delay_an_interrupt(ser
     await stream.close()
 
 
-async def test_a_slow_sibling_does_not_delay_the_end_of_the_stream_that_is_wrong(serve, clients):
+async def test_a_wrong_stream_closes_while_another_check_runs(serve, clients):
     slow, begun, ended, may_end = held_back("interrupt")
     server = serve(wrong_behind_a_line)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(), slow])
@@ -243,7 +243,7 @@ async def test_an_outage_does_not_look_like_a_block(kind, serve, clients):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_refusal_of_the_second_request_is_the_sdk_s_error(kind, serve, clients):
+async def test_a_refused_second_request_raises_the_sdk_error(kind, serve, clients):
     server = serve(
         lambda request: events(["BAD\n", "x"], api="chat") if request.number == 0 else fault("http_500", "chat")
     )
@@ -274,7 +274,7 @@ async def test_a_block_is_no_failure_of_the_server(kind, serve, clients):
         ("turn", "tw", "one\ntwo"),
     ],
 )
-async def test_a_stream_that_is_taken_up_again_says_nothing_twice(resume, rest, seen, size):
+async def test_a_resumed_stream_repeats_no_text(resume, rest, seen, size):
     from interwhen.models import ConnectError
 
     pieces = [rest[at : at + size] for at in range(0, len(rest), size)]
@@ -288,7 +288,7 @@ async def test_a_stream_that_is_taken_up_again_says_nothing_twice(resume, rest, 
     assert result.ledger.reconnects == 1
 
 
-async def test_a_broken_stream_is_not_taken_up_again_unless_told_to():
+async def test_a_broken_stream_is_not_resumed_by_default():
     from interwhen.models import ConnectError
 
     transport = MemoryWire(lambda *_: [*texts(["one\n"])[:-2], ConnectError("gone")])
@@ -316,7 +316,7 @@ def test_how_deltas_cut_words_decides_nothing(borders):
 @pytest.mark.parametrize(
     "options", [{"n": 2}, {"modalities": ["text", "audio"], "audio": {"voice": "a", "format": "wav"}}]
 )
-async def test_what_cannot_be_watched_is_refused_and_not_let_through(options, serve, clients):
+async def test_unwatchable_requests_are_refused_before_they_are_sent(options, serve, clients):
     server = serve(events(["a"], api="chat"))
     client = wrap(clients(openai.AsyncOpenAI, server), [passing()])
     with pytest.raises(UsageError, match=r"interwhen={'monitors': \[\]}"):

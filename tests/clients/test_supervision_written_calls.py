@@ -30,7 +30,7 @@ async def test_a_refuted_call_never_reaches_the_caller(name):
     assert len(result.violations) >= 1
 
 
-async def test_a_call_that_cannot_be_read_is_written_again():
+async def test_an_unreadable_tool_call_makes_the_model_retry():
     bad = UNREADABLE["hermes, no JSON"].text
     wire = MemoryWire(lambda number, _: texts(in_pieces(bad)) if number == 0 else texts(["It is sunny."]))
     parts, result = await collect(wire, [no_call_with()], tools=[WEATHER])
@@ -39,7 +39,7 @@ async def test_a_call_that_cannot_be_read_is_written_again():
     assert "cannot be read" in str(wire.bodies[1]["messages"])
 
 
-async def test_a_call_that_is_never_readable_does_not_reach_the_caller():
+async def test_a_permanently_unreadable_call_never_reaches_the_caller():
     bad = UNREADABLE["hermes, no JSON"].text
     wire = MemoryWire(lambda *_: texts(in_pieces(bad)))
     parts, result = await collect(wire, [no_call_with()], tools=[WEATHER])
@@ -47,7 +47,7 @@ async def test_a_call_that_is_never_readable_does_not_reach_the_caller():
     assert result.status == "abstained"
 
 
-async def test_without_tools_a_call_that_cannot_be_read_is_held():
+async def test_an_unreadable_call_is_withheld_even_without_tools():
     bad = UNREADABLE["hermes, no JSON"].text
     parts, result = await collect(MemoryWire(lambda *_: texts(in_pieces(bad))), [no_call_with()])
     assert shown_by(parts) == ""
@@ -63,14 +63,14 @@ async def test_a_call_in_the_text_is_reported(monitors):
     assert "the model wrote a call as text" in reason.why
 
 
-async def test_a_call_in_the_text_of_a_tool_that_is_not_offered_is_refuted():
+async def test_written_calls_to_an_unoffered_tool_are_refuted():
     text = TEXTS["mistral v3"].text.replace("get_weather", "get_wether")
     wire = MemoryWire(lambda number, _: texts(in_pieces(text)) if number == 0 else texts(["no"]))
     _, result = await collect(wire, [passing()], tools=[WEATHER])
     assert result.violations[0].why == "there is no tool 'get_wether'; there are get_weather"
 
 
-async def test_an_ordinary_answer_to_a_request_with_tools_is_not_touched():
+async def test_an_ordinary_answer_with_tools_offered_is_unchanged():
     text = 'Here is {"name": "Bob"} and [1, 2]:\n```python\nget_weather("Paris")\n```\n'
     wire = MemoryWire(lambda *_: texts(in_pieces(text)))
     parts, result = await collect(wire, [no_call_with("Paris"), passing()], tools=[WEATHER])

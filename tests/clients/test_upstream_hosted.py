@@ -36,7 +36,7 @@ async def ask(script, api, text=ASKED, *, monitors=("arithmetic",), options=None
 
 
 @pytest.mark.parametrize(("vendor", "api"), APIS)
-async def test_an_answer_that_was_judged_is_verified_and_says_that_reasoning_was_hidden(vendor, api):
+async def test_judged_answers_are_verified_and_report_hidden_reasoning(vendor, api):
     _, result = await ask(Hosted(vendor, RIGHT), api)
     assert result.label == "answer verified", result
     assert result.hidden_reasoning
@@ -45,13 +45,13 @@ async def test_an_answer_that_was_judged_is_verified_and_says_that_reasoning_was
 
 
 @pytest.mark.parametrize(("vendor", "api"), APIS)
-async def test_steps_alone_do_not_verify_a_trace_whose_reasoning_is_hidden(vendor, api):
+async def test_steps_alone_cannot_verify_when_reasoning_is_hidden(vendor, api):
     _, result = await ask(Hosted(vendor, RIGHT), api, WORDED)
     assert result.status == "unverified"
     assert HIDDEN in [reason.why for reason in result.unverified_reasons]
 
 
-async def test_a_summary_of_the_reasoning_is_not_the_reasoning():
+async def test_a_reasoning_summary_still_counts_as_hidden_reasoning():
     _, result = await ask(Hosted("openai", RIGHT, summary="I compute 17 * 24 = 408."), "responses", WORDED)
     assert result.reasoning == "I compute 17 * 24 = 408."
     assert result.hidden_reasoning
@@ -75,7 +75,7 @@ async def test_a_correction_goes_by_a_turn(vendor, api):
     assert turns[-1]["role"] == "user"
 
 
-async def test_a_refused_prefill_becomes_a_turn_and_is_not_tried_again():
+async def test_a_refused_prefill_becomes_a_turn_for_good():
     script = Hosted("anthropic", WRONG, "17 * 24 = 418.", "So it is 408.")
     _, result = await ask(script, "chat", monitors=["arithmetic:remedy=feedback"], options={"resume": "prefill"})
     assert result.resume.mode == "turn"
@@ -107,7 +107,7 @@ async def test_a_fork_does_without_refused_options(vendor, api):
     assert [record.key for record in result.checks] == ["yes"], result
 
 
-async def test_a_refused_call_goes_back_with_the_signature_that_gemini_needs():
+async def test_a_refused_gemini_call_keeps_its_thought_signature():
     @interwhen.verifier(name="no-deletes")
     def check(claim):
         return Violation(why="nothing may be deleted")

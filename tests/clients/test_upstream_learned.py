@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_learned_of_a_model_is_not_said_to_another(kind, serve, clients):
+async def test_lessons_from_one_model_never_apply_to_another(kind, serve, clients):
     def script(request):
         goes_on = "continue_final_message" in request.json or len(request.json["messages"]) > 1
         return events(["fine\n"] if goes_on else ["BAD\n", "x\n"], api="chat")
@@ -49,7 +49,7 @@ async def test_another_http_client_may_lead_to_another_server(serve, clients):
     assert [request.path for request in server.requests].count("/v1/models") == 2
 
 
-async def test_what_one_model_refuses_is_not_kept_from_another(serve, clients):
+async def test_an_option_refused_by_one_model_reaches_another(serve, clients):
     refused = reply(400, b'{"error": {"message": "not supported", "param": "stream_options"}}')
 
     def script(request):
@@ -63,7 +63,7 @@ async def test_what_one_model_refuses_is_not_kept_from_another(serve, clients):
     assert ["stream_options" in post.json for post in server.posts] == [True, False, True, False]
 
 
-async def test_how_a_chat_goes_on_is_asked_again_after_a_while_and_logged(serve, clients, monkeypatch):
+async def test_learned_resume_modes_are_logged_and_later_rechecked(serve, clients, monkeypatch):
     now = [1000.0]
     monkeypatch.setattr(_upstream.anyio, "current_time", lambda: now[0])
     server = serve(lambda r: events([["BAD\n", "x\n"], ["fine\n"]][r.number % 2], api="chat"), owned_by="llamacpp")

@@ -67,7 +67,7 @@ def wrong_first(fault, *, times=99):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_refused_correction_of_shown_text_is_a_result(fault, api, kind, serve, clients):
+async def test_refused_correction_of_shown_text_returns_a_result(fault, api, kind, serve, clients):
     steps, _, status, posts = FAULTS[fault]
     server = serve(wrong_first(steps))
     client = wrap(clients(KINDS[kind], server), [word(good="good")], resume="turn", abstention="")
@@ -86,7 +86,7 @@ async def test_a_refused_correction_of_shown_text_is_a_result(fault, api, kind, 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_a_refused_correction_of_unseen_text_raises_the_servers_error(fault, api, kind, serve, clients):
+async def test_refused_correction_of_unseen_text_raises_server_error(fault, api, kind, serve, clients):
     steps, bare, status, posts = FAULTS[fault]
     for options in ({}, {"stream": True, "interwhen": {"reading": "final"}}):
         server = serve(wrong_first(steps))
@@ -101,7 +101,7 @@ async def test_a_refused_correction_of_unseen_text_raises_the_servers_error(faul
 @pytest.mark.fault("H4", injected="one resume is refused for a moment", happens="sent again, and the call continues")
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", ["429", "503", "closed"])
-async def test_a_correction_that_is_refused_once_is_sent_again(fault, stream, serve, clients):
+async def test_a_correction_refused_once_is_sent_again(fault, stream, serve, clients):
     server = serve(wrong_first(FAULTS[fault][0], times=1))
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=Resample())], resume="turn")
     seen, error = await outcome(client, stream=stream)
@@ -124,7 +124,7 @@ async def test_each_correction_has_a_second_try(serve, clients):
     assert supervision_info(seen[-1]).result.text == "two\n"
 
 
-async def test_the_retries_of_the_sdk_are_the_second_try(serve, clients):
+async def test_sdk_retries_count_as_the_second_try(serve, clients):
     server = serve(wrong_first(FAULTS["429"][0]))
     client = wrap(clients(openai.AsyncOpenAI, server, max_retries=1), [word(good="good")], resume="turn")
     seen, error = await outcome(client, stream=True)
@@ -141,7 +141,7 @@ async def test_a_first_request_is_not_tried_again(serve, clients):
         assert len(server.posts) == 1
 
 
-async def test_an_error_as_the_first_event_is_a_refusal(serve, clients):
+async def test_an_error_as_first_event_is_a_refusal(serve, clients):
     event = b'data: {"error": {"message": "overloaded", "code": 400}}\n\n'
     server = serve(wrong_first((Send(event),)))
     client = wrap(clients(openai.AsyncOpenAI, server), [word(good="good")], resume="turn")
@@ -163,7 +163,7 @@ async def test_the_log_has_the_servers_status(configured, serve, clients):
 )
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("lead", ["", "I try again. "])
-async def test_a_model_whose_calls_are_all_refused_ends_soon(lead, stream, serve, clients):
+async def test_refusing_every_tool_call_ends_the_run_soon(lead, stream, serve, clients):
     def script(request):
         if len(json.dumps(request.json["messages"])) > 2500:
             return refused(400, TOO_LONG)

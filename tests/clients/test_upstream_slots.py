@@ -48,7 +48,7 @@ async def test_a_wrapped_call_waits_for_its_slot(kind, api, serve, clients):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_server_without_slots_is_asked_once_and_without_retries(kind, serve, clients):
+async def test_a_server_without_slots_is_asked_only_once(kind, serve, clients):
     server = serve(script("chat"), pages=llama(has_slots=False))
     client = wrap(clients(KINDS[kind], server, max_retries=2), [word(good="good")])
     for _ in range(2):

@@ -44,7 +44,7 @@ async def test_a_wrapped_call_continues_inside_the_reasoning():
 
 
 @pytest.mark.anyio
-async def test_a_server_without_tokenize_is_asked_once_and_gets_a_turn():
+async def test_after_one_failed_tokenize_request_corrections_use_turns():
     async with (
         ScriptedServer(Vllm(tokenizes=False), owned_by="vllm") as server,
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k", max_retries=0) as bare,
@@ -66,7 +66,7 @@ async def called(script, **options):
 
 
 @pytest.mark.anyio
-async def test_a_call_after_a_correction_comes_as_the_server_would_send_it():
+async def test_calls_after_a_correction_keep_the_servers_format():
     script = Caller()
     answer, _ = await called(script)
     choice, result = answer.choices[0], interwhen.clients.supervision_info(answer).result
@@ -89,7 +89,7 @@ async def test_text_that_is_no_call_arrives_whole(said):
 
 
 @pytest.mark.anyio
-async def test_a_broken_call_after_a_correction_is_not_passed_on():
+async def test_a_broken_call_after_a_correction_is_withheld():
     script = Caller()
     script.said = "\n</think><tool_call>\n{broken\n</tool_call>"
     answer, _ = await called(script)
@@ -100,14 +100,14 @@ async def test_a_broken_call_after_a_correction_is_not_passed_on():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "buy"}}])
-async def test_a_call_that_the_server_must_enforce_continues_by_a_turn(choice):
+async def test_an_enforced_tool_choice_continues_by_a_turn(choice):
     answer, server = await called(Caller(), tool_choice=choice)
     assert interwhen.clients.supervision_info(answer).result.resume.mode == "turn"
     assert not any(post.path.endswith("/tokenize") for post in server.posts)
 
 
 @pytest.mark.anyio
-async def test_a_refused_call_of_a_continuation_is_held_and_answered():
+async def test_refused_calls_in_continuations_are_withheld_with_feedback():
     @interwhen.verifier(name="few")
     def few(claim):
         return interwhen.Violation(why="too many eggs")
@@ -141,7 +141,7 @@ def texts_of(script):
 
 
 @pytest.mark.anyio
-async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
+async def test_after_one_correction_kept_text_is_never_tokenized():
     script = Vllm()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -160,7 +160,7 @@ async def test_after_the_first_correction_kept_text_is_never_tokenized_again():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("resume", ["tokens", "auto"])
-async def test_a_caller_who_asks_for_ids_gets_them_from_every_stream(resume):
+async def test_requested_token_ids_are_delivered_from_every_stream(resume):
     script = Vllm()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -175,7 +175,7 @@ async def test_a_caller_who_asks_for_ids_gets_them_from_every_stream(resume):
 
 
 @pytest.mark.anyio
-async def test_a_whole_answer_has_all_ids_that_the_caller_asked_for():
+async def test_an_unstreamed_answer_has_all_requested_token_ids():
     async with (
         ScriptedServer(Vllm(text="<think>so</think>Hi"), owned_by="vllm") as server,
         openai.AsyncOpenAI(base_url=server.base_url, api_key="k") as bare,
@@ -188,7 +188,7 @@ async def test_a_whole_answer_has_all_ids_that_the_caller_asked_for():
 
 
 @pytest.mark.anyio
-async def test_a_server_that_refuses_the_field_for_ids_is_asked_without_it():
+async def test_servers_refusing_token_ids_are_asked_without_them():
     def script(request):
         if "return_token_ids" in request.json:
             return reply(400, b'{"error":{"message":"unknown","param":"return_token_ids"}}')
@@ -206,7 +206,7 @@ async def test_a_server_that_refuses_the_field_for_ids_is_asked_without_it():
 
 
 @pytest.mark.anyio
-async def test_a_fork_of_a_wrapped_call_starts_from_the_ids_of_the_stream():
+async def test_wrapped_calls_fork_from_the_streams_token_ids():
     @interwhen.verifier(name="sure")
     def sure(claim):
         return interwhen.Pass()
@@ -229,7 +229,7 @@ async def test_a_fork_of_a_wrapped_call_starts_from_the_ids_of_the_stream():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["llamacpp", "sglang"])
-async def test_each_server_continues_inside_the_reasoning_by_its_own_api(kind):
+async def test_each_server_continues_reasoning_through_its_own_api(kind):
     script = {"llamacpp": LlamaCpp, "sglang": Sglang}[kind]()
     async with (
         ScriptedServer(script, owned_by=kind) as server,

@@ -38,7 +38,7 @@ async def test_a_long_answer_is_read(api, kind, serve, clients):
     assert got.interwhen.result.text == LONG
 
 
-async def test_an_event_of_a_stream_is_bounded_as_before(serve, clients):
+async def test_stream_events_over_one_mebibyte_are_an_error(serve, clients):
     event = {"id": "x", "object": "chat.completion.chunk", "created": 0, "model": "m"}
     event["choices"] = [{"index": 0, "delta": {"content": LONG}, "finish_reason": None}]
     client = wrap(clients(openai.AsyncOpenAI, serve((Send(data(event)),))), [passing()])
@@ -47,7 +47,7 @@ async def test_an_event_of_a_stream_is_bounded_as_before(serve, clients):
     assert "an event must have at most 1048576 bytes" in str(error)
 
 
-async def test_an_answer_without_end_is_not_read_to_its_end():
+async def test_reading_an_endless_answer_stops_at_the_limit():
     body = Body([b"[" * (1 << 20)] * 40)
     body.headers = {"content-type": "application/json"}
     with pytest.raises(StreamProtocolError, match="an answer must have at most 16777216 bytes"):
@@ -71,6 +71,6 @@ async def test_an_answer_without_end_is_not_read_to_its_end():
         ("responses", {"output": [{"content": "x"}]}),
     ],
 )
-def test_an_answer_of_another_form_is_an_error_of_the_server(api, body):
+def test_answers_of_another_form_are_protocol_errors(api, body):
     with pytest.raises(StreamProtocolError, match="must have the form of the API"):
         as_events(api, json.dumps(body).encode())

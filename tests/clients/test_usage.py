@@ -53,7 +53,7 @@ async def test_requests_that_ended_are_summed_with_their_details(api, stream, se
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_the_prompt_of_a_cut_request_is_an_estimate_that_is_marked(api, serve, clients):
+async def test_a_cut_requests_prompt_count_is_marked_estimated(api, serve, clients):
     script = Counting("hosted", BAD, GOOD)
     _, usage, result = await asked(api, serve(script), clients, [word(remedy=Resample())], stream=True)
     prompt, _ = names(api)
@@ -75,7 +75,7 @@ async def test_the_prompt_of_a_cut_request_is_an_estimate_that_is_marked(api, se
         ("llamacpp", "responses"),
     ],
 )
-async def test_a_known_server_counts_the_prompts_of_cut_requests(kind, api, remedy, stream, serve, clients):
+async def test_a_known_server_counts_prompts_of_cut_requests(kind, api, remedy, stream, serve, clients):
     script = Counting(kind, BAD, GOOD, BAD, "BAD again\n", GOOD)
     server = serve(script, pages=script.pages, owned_by=kind)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=remedy)])
@@ -90,7 +90,7 @@ async def test_a_known_server_counts_the_prompts_of_cut_requests(kind, api, reme
     assert not any(hidden in chunk.model_dump_json() for chunk in seen for hidden in ("prompt_progress", '_ids":['))
 
 
-async def test_a_cut_stream_has_as_many_tokens_as_ids(serve, clients):
+async def test_a_cut_stream_counts_one_token_per_id(serve, clients):
     script = Counting("vllm", BAD, GOOD, BAD, GOOD, size=2)
     server = serve(script, pages=script.pages)
     client = wrap(clients(openai.AsyncOpenAI, server), [word(remedy=Resample())])
@@ -101,7 +101,7 @@ async def test_a_cut_stream_has_as_many_tokens_as_ids(serve, clients):
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_call_that_ends_at_a_cut_says_what_it_cost(api, serve, clients):
+async def test_calls_ending_at_a_cut_report_their_usage(api, serve, clients):
     script = Counting("hosted", BAD)
     _, usage, result = await asked(api, serve(script), clients, [word(remedy=Abstain())], stream=True)
     assert result.status == "abstained"
@@ -148,7 +148,7 @@ LONG = "one\ntwo BAD 12\nthree\nfour\nfive\nsix\nseven\n"
 @pytest.mark.parametrize("most", [3, 9, 14, 25, 40])
 @pytest.mark.parametrize("remedy", [Repair(), Feedback("rewind"), Feedback("append")], ids=str)
 @pytest.mark.parametrize("api", APIS)
-async def test_text_of_ours_is_in_the_limit_of_tokens(api, remedy, most, serve, clients):
+async def test_inserted_text_counts_toward_the_token_limit(api, remedy, most, serve, clients):
     script = Counting("hosted", LONG, LONG)
     monitors = [word(good="good enough", remedy=remedy)]
     limit = {"max_output_tokens" if api == "responses" else "max_tokens": most}

@@ -13,7 +13,7 @@ def client():
     return openai.AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="k")
 
 
-def test_a_wrapped_client_is_one_of_its_class_and_the_given_one_is_unchanged():
+def test_wrap_keeps_the_class_without_changing_the_original():
     bare = client()
     made = wrap(bare)
     assert isinstance(made, openai.AsyncOpenAI)

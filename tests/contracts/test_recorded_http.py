@@ -39,7 +39,7 @@ async def recorded(script, *, most=99):
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
-async def test_a_recording_gives_the_same_chunks_from_a_file(tmp_path, name):
+async def test_a_saved_recording_plays_back_the_same_chunks(tmp_path, name):
     chunks, exchanges = await recorded(lambda _: events(["Grü", "ße\n\n", "🎈"], api="chat"))
     path = tmp_path / name
     save_recording(HttpRecording("scripted 1", "m", exchanges), path)
@@ -74,7 +74,7 @@ async def test_errors_play_back_as_errors():
         await model_of(PlaybackTransport(transport.exchanges())).stream(ASK)
 
 
-async def test_a_connection_that_could_not_be_made_plays_back():
+async def test_a_failed_connection_plays_back_as_an_error():
     class Closed(ScriptedTransport):
         async def send(self, request, *, connect_timeout):
             raise ConnectError("refused")
@@ -87,7 +87,7 @@ async def test_a_connection_that_could_not_be_made_plays_back():
         await model_of(PlaybackTransport(transport.exchanges())).stream(ASK)
 
 
-async def test_a_connection_that_was_closed_while_idle_is_not_recorded():
+async def test_a_connection_closed_while_idle_is_not_recorded():
     class Closing(ScriptedTransport):
         closed = False
 
@@ -104,7 +104,7 @@ async def test_a_connection_that_was_closed_while_idle_is_not_recorded():
     assert await read(model_of(PlaybackTransport(transport.exchanges()))) == chunks
 
 
-async def test_equal_requests_get_their_answers_in_order_and_further_fields_do_not_matter():
+async def test_equal_requests_replay_in_order_ignoring_extra_fields():
     texts = iter("abc")
     transport = RecordingTransport(ScriptedTransport(lambda _: events([next(texts)], api="chat")))
     for _ in range(2):
@@ -114,13 +114,13 @@ async def test_equal_requests_get_their_answers_in_order_and_further_fields_do_n
     assert [(await read(played, later))[0].text for _ in range(3)] == ["a", "b", "b"]
 
 
-async def test_a_request_that_was_not_recorded_names_what_is_missing():
+async def test_an_unrecorded_request_names_what_is_missing():
     _, exchanges = await recorded(lambda _: events(["x"], api="chat"))
     with pytest.raises(NotRecordedError, match=r"POST /v1/chat/completions.*record the server again"):
         await model_of(PlaybackTransport(exchanges)).stream(Request("another"))
 
 
-async def test_bytes_that_are_not_utf_8_are_recorded_as_text():
+async def test_invalid_utf8_is_recorded_with_replacement_characters():
     async def read_all(transport):
         response = await transport.send(request, connect_timeout=None)
         body = b""

@@ -77,7 +77,7 @@ def test_every_record_is_expected():
 
 
 @pytest.mark.parametrize("name", NAMES)
-async def test_the_contract_plays_back_with_the_marks_of_the_real_server(name):
+async def test_contract_playback_gives_the_real_servers_marks(name):
     transport = PlaybackTransport(load_recording(file_of(name)).exchanges)
     report = await check_contract("http://127.0.0.1:1/v1", "tiny", transport=transport)
     # An adapter that asks something new makes a line unknown until the server is recorded again.
@@ -153,7 +153,7 @@ def replayed(exchange):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LLAMACPP)
-async def test_a_real_llama_cpp_keeps_the_contract_as_it_was_recorded(name):
+async def test_a_real_llama_cpp_keeps_the_recorded_contract(name):
     pytest.importorskip("xllamacpp")
     with llamacpp(name) as url:
         assert_kept(name, await check_contract(url, "tiny"))

@@ -33,7 +33,7 @@ async def test_usage_is_what_the_server_counted(kind):
     "H4", injected="eight faults at each resume, on each API", happens="a result, or the bare call's error"
 )
 @pytest.mark.parametrize("api", APIS)
-async def test_a_fault_at_each_resume_ends_as_it_should(api):
+async def test_resume_faults_give_a_result_or_sdk_error(api):
     found = summary(await measured("hosted", calls=0, each=1, apis=(api,)))
     assert found["wrong"] == 0, found
     assert {row["calls"] for row in found["rows"].values()} == {2 * len(faults(1))}

@@ -45,7 +45,7 @@ def finished(driver):
         (Retry(0, then="closed"), "open", "abstained"),
     ],
 )
-def test_on_error_governs_what_came_to_no_verdict_and_unproven_the_rest(outcome, on_error, unproven, status):
+def test_on_error_governs_failed_checks_and_unproven_others(outcome, on_error, unproven, status):
     driver = drive(monitor(on_error=on_error, unproven=unproven))
     driver.feed("1+1=2\n")
     driver.extract()
@@ -86,7 +86,7 @@ def test_a_retry_is_an_order_with_a_pause(failures):
         assert [doubt.why for doubt in end.unverified_reasons if doubt.verifier] == ["error: x (tried 3 times)"]
 
 
-def test_pauses_are_bounded_and_values_that_cannot_work_are_refused():
+def test_retry_pauses_are_bounded_and_impossible_values_refused():
     assert [Retry(9).before(tries) for tries in (1, 2, 5, 6, 99)] == [0.1, 0.2, 1.6, 2.0, 2.0]
     for options in ({"times": -1}, {"times": True}, {"times": 101}, {"then": "ajar"}, {"pause": -1}, {"pause": 3}):
         with pytest.raises(UsageError, match="Retry"):
@@ -96,7 +96,7 @@ def test_pauses_are_bounded_and_values_that_cannot_work_are_refused():
             monitor(on_error=value)
 
 
-def test_the_most_patient_of_those_who_wait_decides_and_each_one_ends_as_it_says():
+def test_the_most_patient_monitor_decides_retries_not_endings():
     driver = drive(
         monitor("a", on_error=Retry(1, then="open")), monitor("b", on_error="closed"), budgets=Budgets(failures=None)
     )
@@ -118,7 +118,7 @@ def test_an_observer_tries_again_and_ends_nothing():
     assert finished(driver).status == "unverified"
 
 
-def test_text_that_is_cut_takes_its_retry_with_it():
+def test_cutting_text_drops_its_pending_retry():
     driver = drive(monitor(on_error=Retry(5), remedy=Resample()))
     driver.feed("2+2=5\n1+1=2\n")
     driver.extract()
@@ -129,7 +129,7 @@ def test_text_that_is_cut_takes_its_retry_with_it():
     assert not driver.pending
 
 
-def test_a_claim_without_a_span_may_end_a_run_that_is_closed_to_errors_first():
+def test_an_ungrounded_claims_error_ends_closed_runs_first():
     closed = monitor("closed", extractor=parse_ungrounded, on_error="closed", verifier=STRICT)
     driver = drive(closed, monitor("m"))
     driver.feed("1+1=2\n2+2=5\n")
@@ -145,7 +145,7 @@ def test_a_claim_without_a_span_may_end_a_run_that_is_closed_to_errors_first():
     assert (driver.summary.status, driver.summary.text) == ("abstained", "")
 
 
-def test_claims_where_a_verdict_was_awaited_are_tried_again_too():
+def test_a_check_answered_with_claims_is_tried_again():
     driver = drive(monitor(on_error=Retry(1)))
     driver.feed("1+1=2\n")
     driver.extract()
@@ -161,7 +161,7 @@ def test_claims_where_a_verdict_was_awaited_are_tried_again_too():
 @pytest.mark.fault(
     "V10", injected="a verifier that always fails", happens="it is skipped, except for trials; never a pass"
 )
-def test_a_verifier_that_fails_five_times_in_a_row_is_skipped_but_for_trials():
+def test_after_five_failures_a_verifier_runs_only_trials():
     driver = drive(monitor())
     trials = []
     for number in range(100):
@@ -181,7 +181,7 @@ def test_a_verifier_that_fails_five_times_in_a_row_is_skipped_but_for_trials():
     assert len([doubt for doubt in end.unverified_reasons if doubt.verifier == "plain"]) == 81
 
 
-def test_a_trial_that_comes_to_a_verdict_ends_the_suspension():
+def test_a_trial_with_a_verdict_ends_the_suspension():
     driver = drive(monitor(), budgets=Budgets(failures=2))
     keys = [f"{left}+{right}={left + right}" for left in range(5) for right in range(5) if (left + right) % 10]
     for number, key in enumerate(keys):
@@ -199,7 +199,7 @@ def test_a_trial_that_comes_to_a_verdict_ends_the_suspension():
 
 
 @pytest.mark.parametrize("shared", [True, False])
-def test_a_verifier_shared_by_two_monitors_shares_its_breaker(shared):
+def test_monitors_sharing_a_verifier_share_its_circuit_breaker(shared):
     driver = drive(monitor("a"), monitor("b", verifier=monitor().verifier if shared else STRICT))
     for number in range(6):
         driver.feed(f"1+{number}={1 + number}\n")
@@ -212,7 +212,7 @@ def test_a_verifier_shared_by_two_monitors_shares_its_breaker(shared):
     assert skipped == ({"a", "b"} if shared else {"a"})
 
 
-def test_what_is_known_already_is_answered_while_the_verifier_is_suspended():
+def test_known_verdicts_are_used_while_verifiers_are_suspended():
     driver = drive(monitor(), budgets=Budgets(failures=1))
     driver.feed("1+1=2\n2+2=4\n")
     driver.extract()
@@ -225,7 +225,7 @@ def test_what_is_known_already_is_answered_while_the_verifier_is_suspended():
     assert isinstance(outcomes[3], Skipped)
 
 
-def test_a_suspended_verifier_of_a_closed_monitor_ends_the_run():
+def test_a_closed_monitors_suspended_verifier_ends_the_run():
     driver = drive(monitor("a", on_error="open"), monitor("b", on_error="closed", phase="reasoning"))
     driver.feed("".join(f"1+{number}={1 + number}\n" for number in range(5)))
     driver.extract()
@@ -248,7 +248,7 @@ def test_no_retry_of_a_suspended_verifier():
     assert finished(driver).checks[0].tries == 3
 
 
-def test_trials_grow_rare_and_the_count_starts_anew_after_a_verdict():
+def test_trials_grow_rarer_until_a_verdict_resets_them():
     breaker = Breaker(1)
     breaker.takes(Errored("x"))
     gaps, skipped = [], 0

@@ -56,7 +56,7 @@ A, B, C, D = Span(0, 3), Span(4, 7), Span(8, 11), Span(12, 15)
 
 
 @pytest.mark.parametrize("to", range(17))
-def test_a_cut_removes_the_segments_that_end_after_it(to):
+def test_a_cut_removes_segments_that_end_after_it(to):
     segments = segments_at(A, B, C, D, unclear=(B, C))
     assert (segments.first_open(), segments.first_unclear()) == (12, 4)
     assert segments.cut(to) == [span for span in (D, C, B, A) if span.end > to]
@@ -85,7 +85,7 @@ def test_feedback_forgives_the_segments_that_it_covers(span, first):
     assert (12 in [each.start for each in segments._unclear]) is not home.clear
 
 
-def test_a_segment_is_removed_with_its_records_wherever_it_is():
+def test_any_segment_can_be_removed_with_its_records():
     segments = segments_at(A, B, C, D, unclear=(A, B, C))
     for span, first in ((B, 0), (A, 8), (D, 8), (C, None)):
         segments.remove(span)
@@ -97,7 +97,7 @@ def test_a_segment_is_removed_with_its_records_wherever_it_is():
 
 
 @pytest.mark.parametrize(("start", "end", "is_torn"), [(0, 6, False), (0, 7, True), (8, 10, True), (0, 11, False)])
-def test_a_claim_is_torn_if_it_ends_in_a_torn_line(start, end, is_torn):
+def test_claims_ending_in_a_torn_line_are_torn(start, end, is_torn):
     home = OpenSegment(Span(0, 20), tears=(Span(6, 10),))
     assert home.is_torn_at(Span(start, end)) is is_torn
     assert OpenSegment(Span(0, 20), torn=6).is_torn_at(Span(start, end)) is (end > 6)
@@ -123,7 +123,7 @@ def slow_breaker(limit, outcomes):
 
 @pytest.mark.parametrize("limit", [None, 0, 1, 3])
 @pytest.mark.parametrize("good", [(), (4,), (30,), (9, 12, 40), range(0, 700, 90)])
-def test_a_verifier_that_fails_is_tried_again_after_eight_checks_then_after_twice_as_many(limit, good):
+def test_failing_verifiers_trial_gaps_double_from_eight_checks(limit, good):
     assert (FIRST_TRIAL, LAST_TRIAL) == (8, 128)
     outcomes = [number in good for number in range(700)]
     breaker, ran = Breaker(limit), []
@@ -168,7 +168,7 @@ def test_the_most_patient_monitor_decides_about_another_try(policies, pauses):
     assert [pause_before_next(refs, monitors, tries + 1) for tries in range(len(pauses))] == pauses
 
 
-def test_all_tries_of_a_check_are_in_its_record():
+def test_a_checks_record_includes_all_its_tries():
     driver = drive(monitor(on_error=Retry(2)))
     driver.feed("1+1=2\n")
     driver.extract()
@@ -181,7 +181,7 @@ def test_all_tries_of_a_check_are_in_its_record():
     assert driver.pending == {}
 
 
-def test_monitors_share_a_verifier_if_it_is_the_same_one_with_the_same_preparation():
+def test_monitors_share_only_the_same_verifier_and_preparation():
     @verifier(name="plain", worker="inline")
     def other(claim):
         return Pass()
@@ -245,7 +245,7 @@ def test_what_makes_a_text_unverified():
     assert whys(good, finish="tool_calls") == []
 
 
-def test_the_certificate_has_the_passes_outside_of_refuted_text():
+def test_the_certificate_lists_passes_outside_refuted_text():
     transcript = Transcript("reasoning")
     transcript.append("0123456789", 1)
     transcript.enter("answer")
@@ -280,7 +280,7 @@ def test_the_certificate_has_the_passes_outside_of_refuted_text():
         ({"scope": "steps"}, Span(5, 6), Pass(scope="answer"), False),
     ],
 )
-def test_an_answer_is_judged_by_a_required_monitor_of_answers_in_the_answer(who, span, outcome, judges):
+def test_only_required_answer_monitors_judge_inside_the_answer(who, span, outcome, judges):
     transcript = Transcript("reasoning")
     transcript.append("think", 1)
     transcript.enter("answer")

@@ -13,7 +13,7 @@ from interwhen.results import Cancelled
 from tests.core.worlds import STRICT, drive, monitor
 
 
-def test_a_check_with_two_claims_may_precede_by_either():
+def test_either_claim_of_a_check_may_precede_violations():
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
     driver.extract()
@@ -26,7 +26,7 @@ def test_a_check_with_two_claims_may_precede_by_either():
 
 
 @pytest.mark.parametrize(("at", "may"), [(5, False), (6, True), (7, True)])
-def test_an_extraction_may_precede_from_the_start_of_its_segment_on(at, may):
+def test_extraction_may_precede_violations_from_its_segments_start(at, may):
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=4\n")
     driver.answer(min(driver.pending))
@@ -44,7 +44,7 @@ def test_what_observes_never_precedes():
     assert not driver.core.checks.may_precede(9)
 
 
-def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
+def test_a_cut_drops_exactly_the_jobs_after_it():
     driver = drive(monitor("watching", delivery="observe", verifier=STRICT), monitor())
     driver.feed("1+1=2\n2+2=5\n3+3=6\n4+4=8\n")
     driver.answer(next(job for job, order in driver.pending.items() if order.monitor == 0))
@@ -63,7 +63,7 @@ def test_a_cut_drops_all_jobs_after_it_and_none_before_it():
     assert not left & set(driver.pending)
 
 
-def test_a_check_that_lost_a_claim_judges_the_other_claims_only():
+def test_a_check_judges_only_claims_surviving_the_cut():
     driver = drive(monitor("watching", verifier=STRICT, delivery="observe"), monitor())
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
     driver.extract()
@@ -96,7 +96,7 @@ def test_a_run_that_ends_records_what_was_open():
 
 
 @pytest.mark.parametrize("text", ["1+1=2 2+2=4 3+3=6\n", "1+1=2 2+2=4\n", "1+1=2\n"])
-def test_a_segment_is_open_until_its_last_check_has_ended(text):
+def test_segments_stay_open_until_their_last_check_ends(text):
     driver = drive(monitor(delivery="gate"))
     driver.feed(text)
     driver.extract()
@@ -129,7 +129,7 @@ def test_a_new_job_was_ordered_once():
     assert (job.tries, job.seconds) == (3, 4.0)
 
 
-def test_a_claim_of_a_journal_is_replaced_by_the_full_claim():
+def test_journal_claims_are_replaced_by_their_full_claims():
     # A claim that cannot be read again stays as it is.
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=4\n")
@@ -179,7 +179,7 @@ def test_a_switch_forgets_violations_that_wait():
     assert driver.summary.status == "unverified"
 
 
-def test_a_switch_cancels_what_is_open_and_says_why():
+def test_switching_supervision_off_cancels_open_checks_with_reason():
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     driver.extract()
@@ -188,7 +188,7 @@ def test_a_switch_cancels_what_is_open_and_says_why():
     assert [check.outcome for check in driver.core.checks.records()] == [Cancelled("supervision was switched off")]
 
 
-def test_a_verdict_for_a_job_that_was_cut_changes_nothing():
+def test_a_verdict_for_a_cut_job_changes_nothing():
     driver = drive(monitor())
     driver.feed("2+2=5\n3+3=6\n")
     driver.extract()
@@ -223,7 +223,7 @@ def held_by(monitors, lines):
         tracemalloc.stop()
 
 
-def test_a_further_monitor_holds_little_more_than_its_records():
+def test_another_monitor_needs_little_memory_beyond_its_records():
     # Equal spans are shared.
     lines = 500
     assert (held_by(10, lines) - held_by(1, lines)) / (9 * lines) < 450

@@ -28,7 +28,7 @@ def reading(driver, job):
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final", "observe"])
-def test_what_was_recognized_and_not_read_is_a_doubt_with_its_place_and_lets_the_text_through(delivery):
+def test_unreadable_claims_give_located_doubts_without_blocking_text(delivery):
     driver = drive(monitor(delivery=delivery))
     driver.feed("1+1=2\nand 2~2=5 too\n")
     while driver.pending:
@@ -66,7 +66,7 @@ def test_the_frontier_stops_before_what_was_not_read():
     assert driver.core.gates.frontier == 6
 
 
-def test_a_span_outside_its_segment_is_an_error_of_the_extraction():
+def test_spans_outside_their_segment_are_extraction_errors():
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     job = min(driver.pending)
@@ -78,7 +78,7 @@ def test_a_span_outside_its_segment_is_an_error_of_the_extraction():
     assert "lies outside its segment" in record.outcome.error
 
 
-def test_a_cut_forgets_what_was_not_read_behind_it():
+def test_a_cut_forgets_unreadable_claims_after_it():
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n3~3=6\n")
     for _ in range(3):
@@ -94,7 +94,7 @@ def test_a_cut_forgets_what_was_not_read_behind_it():
     assert driver.summary.status == "verified"
 
 
-def test_what_was_not_read_in_a_torn_line_is_torn():
+def test_unread_text_in_torn_lines_counts_as_torn():
     checks = drive(monitor()).core.checks
     segment = Segment("1+1\n2+2\n3", Span(0, 9), "answer")
     [order], _ = checks.open([Due(segment, (0,), tears=(Span(0, 3),))])
@@ -122,20 +122,20 @@ def ends_with(verdict, *, phase="answer", **options):
     return driver.summary
 
 
-def test_a_certificate_says_answer_only_where_a_check_judged_the_answer():
+def test_only_a_judged_answer_is_certified_as_answer():
     assert ends_with(Pass(scope="answer"), scope="answer").certificate.scope == "answer"
     assert ends_with(Pass(), scope="answer").certificate.scope == "steps"
 
 
-def test_a_monitor_that_does_not_declare_the_scope_does_not_reach_it():
+def test_a_monitor_certifies_only_the_scope_it_declares():
     assert ends_with(Pass(scope="answer")).certificate.scope == "steps"
 
 
-def test_a_right_value_in_the_reasoning_is_no_answer():
+def test_a_right_value_in_reasoning_certifies_no_answer():
     assert ends_with(Pass(scope="answer"), phase="reasoning", scope="answer").certificate.scope == "steps"
 
 
-def test_a_monitor_that_is_not_required_gives_no_scope():
+def test_an_optional_monitor_adds_no_certificate_scope():
     driver = drive(monitor("steps"), monitor("answer", scope="answer", required=False))
     driver.feed("1+1=2\n")
     driver.extract()
@@ -154,7 +154,7 @@ def test_one_unknown_beside_it_leaves_the_run_unverified():
 
 
 @pytest.mark.parametrize(("least", "status"), [(0.0, "verified"), (0.5, "verified"), (0.51, "unverified")])
-def test_a_required_share_of_the_text_must_be_covered_by_checked_claims(least, status):
+def test_checked_claims_must_cover_the_required_text_share(least, status):
     driver = drive(monitor(), min_coverage=least)
     driver.feed("1+1=2\nmore\n"[:10])
     driver.extract()
@@ -222,7 +222,7 @@ def play(order, monitors, repairs, lengths):
 
 @pytest.mark.parametrize("lengths", [(5, 5, 5), (5, 3, 5), (1, 5, 3)])
 @pytest.mark.parametrize("same_extraction", [True, False])
-def test_of_two_violations_at_one_offset_the_same_one_counts_whoever_answers_first(lengths, same_extraction):
+def test_choosing_among_violations_at_one_offset_ignores_timing(lengths, same_extraction):
     monitors = tuple(watch(f"m{number}", number) for number in range(3))
     repairs = tuple(repair for _, repair in VERIFIERS)
     endings = set()

@@ -43,7 +43,7 @@ from tests.core.worlds import STRICT, Driver, drive, monitor, parse, parse_ungro
 TAGS = ("<think>", "</think>")
 
 
-def test_a_skipped_fork_does_not_end_the_run_before_other_checks_are_open():
+def test_skipped_forks_never_end_runs_before_other_checks():
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     driver = drive(
         monitor("fork", extractor=fork, required=False), monitor("m", verifier=STRICT), budgets=Budgets(forks=0)
@@ -59,7 +59,7 @@ def test_a_skipped_fork_does_not_end_the_run_before_other_checks_are_open():
     assert any(isinstance(event.check.outcome, Skipped) for event in driver.of(CheckSettled))
 
 
-def test_a_skipped_fork_that_ends_the_run_calls_off_no_other_that_was_never_ordered():
+def test_ending_at_skipped_forks_cancels_no_unordered_fork():
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     driver = drive(
         monitor("m0", extractor=fork, unproven="closed", trigger=Lines(every=2)),
@@ -72,7 +72,7 @@ def test_a_skipped_fork_that_ends_the_run_calls_off_no_other_that_was_never_orde
     assert driver.summary.status == "abstained"
 
 
-def test_a_skipped_fork_of_a_closed_monitor_ends_the_run_and_nothing_follows():
+def test_skipping_closed_monitors_forks_ends_the_run_immediately():
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     driver = drive(
         monitor("fork", extractor=fork, unproven="closed"), monitor("m"), budgets=Budgets(forks=0), max_tokens=1
@@ -97,7 +97,7 @@ def test_forks_get_the_prefix_and_the_segment():
     assert "forks is spent" in driver.summary.unverified_reasons[0].why
 
 
-def test_two_monitors_may_answer_one_after_the_other_where_segments_overlap():
+def test_overlapping_segments_of_two_monitors_get_feedback_once():
     driver = drive(
         monitor("short", remedy=Feedback(), trigger=Sentences()),
         monitor("long", remedy=Feedback(), verifier=STRICT, trigger=Lines()),
@@ -132,7 +132,7 @@ def test_a_pass_on_an_empty_span_shows_nothing():
     ]
 
 
-def test_a_pass_does_not_replace_the_refutation_of_an_equal_claim_without_a_span():
+def test_a_pass_leaves_an_equal_ungrounded_claim_refuted():
     def both(segment):
         return (Claim(key="1+1=2", span=None), Claim(key="1+1=2", span=segment.span))
 
@@ -160,7 +160,7 @@ def test_an_ungrounded_claim_never_interrupts_and_shows_nothing():
     assert "found nothing" in driver.summary.unverified_reasons[0].why
 
 
-def test_an_ungrounded_claim_that_stays_open_can_still_end_a_closed_run_first():
+def test_an_unproven_ungrounded_claim_ends_closed_runs_first():
     closed = monitor("closed", extractor=parse_ungrounded, unproven="closed", verifier=STRICT)
     driver = drive(closed, monitor("m"))
     driver.feed("4+5=10\n2+2=5\n")
@@ -173,7 +173,7 @@ def test_an_ungrounded_claim_that_stays_open_can_still_end_a_closed_run_first():
 
 
 @pytest.mark.fault("V9", injected="equal claims", happens="each checked once")
-def test_equal_claims_are_checked_once_and_a_refuted_one_stays_refuted():
+def test_equal_claims_are_checked_once_and_refutations_remembered():
     driver = drive(monitor("a"), monitor("b", trigger=Sentences()))
     driver.feed("4+4=8\n4+4=8. 3+1=5\n")
     driver.extract()
@@ -187,7 +187,7 @@ def test_equal_claims_are_checked_once_and_a_refuted_one_stays_refuted():
     assert driver.checked.count(("plain", "3+1=5")) == 1
 
 
-def test_claims_of_one_key_and_other_words_are_asked_about_one_by_one():
+def test_differently_worded_claims_sharing_keys_are_checked_separately():
     def parse(segment):
         return (Claim(key="the sum", span=segment.span),)
 
@@ -219,7 +219,7 @@ def test_an_error_is_no_knowledge():
     assert driver.checked == [("plain", "1+1=2")] * 2
 
 
-def test_a_job_whose_claims_are_gone_does_not_keep_the_run_open():
+def test_runs_end_despite_jobs_whose_claims_are_gone():
     driver = drive(
         monitor("obs", verifier=STRICT, delivery="observe", required=False),
         monitor("m", remedy=Resample(), trigger=Markers(words=("so",))),
@@ -252,7 +252,7 @@ def test_verdicts_for_text_that_was_cut_are_dropped():
     assert [check.key for check in cancelled] == ["4+4=8"]
 
 
-def test_a_segment_that_grew_after_a_cut_replaces_the_shorter_one():
+def test_after_cuts_a_longer_segment_replaces_the_shorter():
     driver = drive(
         monitor("mark", trigger=Markers(words=("so",)), verifier=STRICT),
         monitor("line", remedy=Resample()),
@@ -270,7 +270,7 @@ def test_a_segment_that_grew_after_a_cut_replaces_the_shorter_one():
 
 
 @pytest.mark.parametrize("where", [Span(0, 99), Span(7, 9)])
-def test_a_wrong_part_outside_the_claim_refutes_the_whole_claim(where):
+def test_wrong_parts_outside_a_claim_refute_it_entirely(where):
     driver = drive(monitor())
     driver.feed("so 2+2=4 yes\n")
     driver.extract()
@@ -342,12 +342,12 @@ def test_spans_are_merged():
     assert merge([]) == ()
 
 
-def test_a_trigger_that_cannot_work_is_refused_at_once():
+def test_an_impossible_trigger_is_refused_at_once():
     with pytest.raises(UsageError):
         Core([monitor(trigger=Lines(every=0))])
 
 
-def test_an_extract_order_carries_the_segment_as_it_stands():
+def test_extract_orders_carry_their_segments_text_and_span():
     driver = drive(monitor())
     driver.feed("a\nb\n")
     assert [(o.segment.text, o.segment.span, o.pieces) for o in driver.orders if isinstance(o, Extract)] == [
@@ -356,7 +356,7 @@ def test_an_extract_order_carries_the_segment_as_it_stands():
     ]
 
 
-def test_a_verdict_on_one_spelling_is_not_used_for_another():
+def test_a_verdict_is_not_reused_for_another_spelling():
     # The wrong part of "2 + 2=5" does not stand where that of "2+2=5" does.
     loose = re.compile(r"(\d) ?\+ ?(\d)=(\d)")
 

@@ -67,7 +67,7 @@ def test_facts_have_plain_defaults():
 
 
 @pytest.mark.parametrize("tool", [{"tools": {"f": {}}}, {"react": True}, {"code": (("a", "b"),)}])
-def test_an_offer_of_any_kind_expects_calls_in_the_text(tool):
+def test_any_tool_offer_expects_calls_in_the_text(tool):
     assert expects_text(ToolOffer(**tool))
 
 
@@ -140,7 +140,7 @@ def test_cut_tokens_have_arrived():
     assert driver.summary.estimated_prompt_tokens > 0
 
 
-def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
+def test_late_chunks_add_tokens_only_the_server_counted():
     driver = drive(monitor())
     driver.feed("2+2=5\n")
     driver.settle()
@@ -150,7 +150,7 @@ def test_a_late_chunk_that_counts_more_tokens_than_it_has_counts_them():
 
 
 @pytest.mark.parametrize("counted", [1, 2, 9])
-def test_a_server_may_count_more_tokens_than_chunks_before_its_end(counted):
+def test_early_server_token_counts_may_exceed_chunk_counts(counted):
     driver = drive(monitor())
     driver.tell(Chunk("1+1=2", usage=Usage(completion_tokens=counted)))
     assert driver.core.counts.tokens() == counted
@@ -179,7 +179,7 @@ def test_a_request_counts_what_came_before_it():
         (Usage(hides_reasoning=True), "reasoning", True),
     ],
 )
-def test_reasoning_that_was_not_sent_is_noticed_at_the_end(usage, phase, hidden):
+def test_unsent_reasoning_is_reported_at_the_end(usage, phase, hidden):
     driver = drive(monitor())
     driver.chunk("1+1=2\n", phase=phase)
     driver.chunk("2+2=4\n")
@@ -192,7 +192,7 @@ def test_reasoning_that_was_not_sent_is_noticed_at_the_end(usage, phase, hidden)
     assert ("the model's reasoning was not sent, so no check has seen it" in whys) is hidden
 
 
-def test_only_the_first_request_says_how_long_the_prompt_is():
+def test_only_the_first_request_sets_the_prompt_length():
     window = Window(None, 100)
     window.learn(Usage(prompt_tokens=30), 2)
     assert window.room(0, 0) == 100
@@ -219,7 +219,7 @@ def test_each_remedy_is_announced_once(remedy):
         assert [each.to for each in driver.of(Retracted)] == [event.violation.cut]
 
 
-def test_resamples_in_a_row_are_counted_and_a_break_is_none():
+def test_consecutive_resamples_are_counted_but_not_stream_breaks():
     driver = drive(monitor(remedy=Resample()), monitor("f", remedy=Feedback(), verifier=STRICT), budgets=Budgets())
     driver.tell(Broken("reset", retryable=True))
     assert [order.resamples for order in driver.orders if isinstance(order, Open)] == [0, 0]
@@ -232,7 +232,7 @@ def test_resamples_in_a_row_are_counted_and_a_break_is_none():
     assert [order.resamples for order in driver.orders if isinstance(order, Open)] == [0, 1, 2, 0]
 
 
-def test_half_a_tag_is_kept_if_the_model_may_write_no_more():
+def test_half_a_tag_survives_at_the_token_limit():
     for options in ({"max_tokens": 1}, {"context_tokens": 1}, {}):
         ladder = Auto(order=("feedback",), end="unverified")
         driver = drive(
@@ -252,7 +252,7 @@ def test_half_a_tag_is_kept_if_the_model_may_write_no_more():
             assert driver.core.transcript.length == 6
 
 
-def test_tokens_are_credited_to_the_text_that_is_held_back():
+def test_extra_server_counted_tokens_go_to_held_text():
     driver = drive(think_tags=("<think>", "</think>"), starts_in="reasoning")
     driver.chunk("so it is", tokens=2)
     driver.chunk("</thi", tokens=1)
@@ -266,7 +266,7 @@ def test_tokens_are_credited_to_the_text_that_is_held_back():
     assert (driver.summary.kept, driver.summary.discarded) == (5, 5)
 
 
-def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
+def test_half_tag_tokens_count_once_when_readers_leave():
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.chunk("<thi", tokens=2)
     driver.tell(Abandoned())
@@ -277,7 +277,7 @@ def test_tokens_of_half_a_tag_are_counted_once_when_the_reader_leaves():
     ("finish", "words"),
     [(None, "the run ended before the model did"), ("length", "finish reason 'length'"), ("stop", None)],
 )
-def test_an_end_that_is_not_the_model_s_has_its_words(finish, words):
+def test_ends_the_model_did_not_choose_are_explained(finish, words):
     reasons = unverified_reasons((), (monitor(required=False),), (), finish)
     why = [each.why for each in reasons if each.why.startswith("the text did not end by itself: ")]
     assert why == ([] if words is None else [f"the text did not end by itself: {words}"])
@@ -323,7 +323,7 @@ def test_a_phase_knows_its_torn_lines():
     assert due.tears == (Span(6, 9),)
 
 
-def test_a_run_whose_ladder_has_ended_ends_after_the_model():
+def test_exhausted_remedies_let_the_model_finish_its_text():
     ladder = Auto(order=("feedback",), end="unverified")
     driver = drive(monitor(remedy=ladder), budgets=Budgets(remedies=0))
     driver.feed("1+1=2\n2+2=5\n")
@@ -334,7 +334,7 @@ def test_a_run_whose_ladder_has_ended_ends_after_the_model():
 
 
 @pytest.mark.parametrize(("budget", "ends"), [(199, True), (200, False)])
-def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
+def test_the_prompt_token_budget_is_usable_in_full(budget, ends):
     size = 100 * BYTES_A_TOKEN
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(prompt_tokens=budget), prompt_bytes=size)
     driver.feed("2+2=5\n")
@@ -343,7 +343,7 @@ def test_the_budget_of_prompt_tokens_is_used_up_to_its_end(budget, ends):
 
 
 @pytest.mark.parametrize("monitors", [(), (monitor(),)])
-def test_only_a_run_with_monitors_can_be_switched_off(monitors):
+def test_only_runs_with_monitors_can_be_switched_off(monitors):
     driver = drive(*monitors)
     driver.chunk("1+1=2\n")
     driver.tell(SwitchedOff())

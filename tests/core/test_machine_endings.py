@@ -46,7 +46,7 @@ OPEN = (Usage(), Usage(reasoning_tokens=0), Usage(reasoning_tokens=0, asked_to_r
 
 @pytest.mark.parametrize("usage", [*HIDING, *OPEN])
 @pytest.mark.parametrize("thought", ["", "well\n"])
-def test_reasoning_that_was_not_sent_leaves_the_steps_unverified(usage, thought):
+def test_unsent_reasoning_leaves_the_steps_unverified(usage, thought):
     driver = drive(monitor())
     driver.feed(thought, phase="reasoning")
     driver.feed("1+1=2\n")
@@ -86,7 +86,7 @@ def test_without_monitors_nothing_is_verified():
 
 @pytest.mark.fault("W27", injected="every reason that is no whole answer", happens="never verified")
 @pytest.mark.parametrize("reason", ["length", "content_filter", "other", None])
-def test_a_text_that_did_not_end_by_itself_is_never_verified(reason):
+def test_an_unfinished_text_is_never_verified(reason):
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     driver.end(reason)
@@ -101,7 +101,7 @@ STORY = "1+1=2 and\n2+2=4. Then 3+9=12\n\n1+8=9"
 @pytest.mark.fault("G6", injected="a cut at every character", happens="no claim is read from the unfinished segment")
 @pytest.mark.parametrize("reason", ["length", "content_filter", "other", None])
 @pytest.mark.parametrize("trigger", [Lines(), Lines(every=2), Paragraphs(), Sentences(), Markers(), Answer()])
-def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
+def test_no_claim_is_read_from_an_unfinished_segment(reason, trigger):
     for at in range(len(STORY) + 1):
         driver = drive(monitor(trigger=trigger))
         driver.feed(STORY[:at], size=1)
@@ -119,7 +119,7 @@ def test_what_the_model_did_not_finish_is_no_claim(reason, trigger):
 @pytest.mark.parametrize("reason", ["length", None])
 @pytest.mark.parametrize("delivery", ["gate", "final"])
 @pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Answer()])
-def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery, trigger):
+def test_a_gate_shows_nothing_of_an_unfinished_segment(reason, delivery, trigger):
     story = "1+1=2 and\n2+2=4. Then\n\n1+8=9"
     for at in range(len(story) + 1):
         driver = drive(monitor(trigger=trigger, delivery=delivery))
@@ -134,7 +134,7 @@ def test_a_gate_shows_nothing_of_a_segment_that_is_not_finished(reason, delivery
         assert end.kept + end.discarded == at
 
 
-def test_an_unfinished_end_is_cut_until_no_monitor_holds_anything():
+def test_unfinished_ends_are_cut_until_nothing_is_held():
     driver = drive(monitor("lines", delivery="final"), monitor("markers", delivery="final", trigger=Markers(("so",))))
     driver.feed("1+1=2 so on\n7+1")
     driver.settle()
@@ -153,7 +153,7 @@ def test_what_the_model_ended_by_itself_is_finished(reason):
     assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
 
 
-def test_a_stream_that_broke_after_the_model_was_done_is_finished():
+def test_a_stream_broken_after_the_finish_is_complete():
     driver = drive(monitor())
     driver.feed("3+9=1", finish="stop")
     driver.tell(Broken("reset", retryable=True))
@@ -161,7 +161,7 @@ def test_a_stream_that_broke_after_the_model_was_done_is_finished():
     assert [event.violation.key for event in driver.of(ViolationFound)] == ["3+9=1"]
 
 
-def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
+def test_with_offered_tools_calls_in_text_are_reported():
     for offer, count in ((OFFER, 1), (NO_OFFER, 0)):
         driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=offer)
         driver.feed('<tool_call>{"name": "get_weather", "arguments": {}}</tool_call>')
@@ -172,7 +172,7 @@ def test_a_call_in_the_text_is_a_reason_if_the_tools_were_given_in_a_field():
         assert all("the call of 'get_weather' (format tagged)" in why for why in whys)
 
 
-def test_at_most_three_calls_of_a_text_are_named():
+def test_at_most_three_calls_in_text_are_named():
     driver = drive(monitor(trigger=ToolCalls(), extractor=lambda _: ()), offer=OFFER)
     driver.feed("[TOOL_CALLS][" + ", ".join(['{"name": "get_weather", "arguments": {}}'] * 4) + "]")
     driver.settle()
@@ -204,7 +204,7 @@ def test_only_a_pass_is_a_pass(outcome, unproven):
 
 
 @pytest.mark.parametrize("unproven", ["open", "closed"])
-def test_a_run_does_not_stop_before_what_may_not_stay_unproven_is_settled(unproven):
+def test_a_stop_waits_only_for_closed_monitors_checks(unproven):
     paragraphs = monitor("p", trigger=Paragraphs(), verifier=STRICT, extractor=parse_ungrounded, unproven=unproven)
     driver = drive(paragraphs, monitor("m", remedy=Stop()))
     driver.feed("1+1=2\n\n3+3=7\n")
@@ -220,7 +220,7 @@ def test_a_run_does_not_stop_before_what_may_not_stay_unproven_is_settled(unprov
         assert (driver.summary.status, driver.summary.text) == ("abstained", "")
 
 
-def test_out_of_time_is_abstained_without_what_is_known_to_be_wrong():
+def test_a_run_timeout_abstains_without_known_wrong_text():
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     driver.tell(OutOfTime(2.5))
@@ -237,7 +237,7 @@ def test_out_of_time_is_abstained_without_what_is_known_to_be_wrong():
 
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate", "final"])
-def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
+def test_leaving_readers_get_unverified_results_without_more_text(delivery):
     driver = drive(monitor(delivery=delivery))
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
@@ -254,7 +254,7 @@ def test_a_reader_who_left_gets_an_unverified_result_and_no_more_text(delivery):
         assert (driver.summary.text, driver.summary.checks) == ("", ())
 
 
-def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
+def test_waiting_violations_count_as_interruptions_when_readers_leave():
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
@@ -263,7 +263,7 @@ def test_a_violation_that_waits_when_the_reader_leaves_has_interrupted():
     assert [record.interrupted for record in driver.summary.violations] == [True]
 
 
-def test_a_violation_that_time_cuts_off_has_no_place_of_another_one():
+def test_a_violation_at_timeout_never_inherits_a_place():
     driver = drive(monitor(remedy=Resample()), monitor("slow", verifier=STRICT))
     driver.feed("2+2=5\n")
     driver.extract()

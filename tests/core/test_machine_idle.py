@@ -24,7 +24,7 @@ def silent(text, *, dead=False, **options):
 
 @pytest.mark.fault("G7", injected="silence in a line that is not finished", happens="the violation in it is acted upon")
 @pytest.mark.parametrize("trigger", OPEN)
-def test_a_violation_in_an_unfinished_segment_is_acted_upon(trigger):
+def test_a_violation_in_an_unfinished_segment_is_remedied(trigger):
     driver = silent("We have 4+9=11, so that we", trigger=trigger)
     assert driver.state == "opening"
     assert driver.of(Remedied)[0].violation.inserted == "13"
@@ -32,7 +32,7 @@ def test_a_violation_in_an_unfinished_segment_is_acted_upon(trigger):
 
 
 @pytest.mark.parametrize("text", ["3+9=11", "3+9=11 ", "3+9=11 *", "so 3+9=11 * "])
-def test_the_last_words_are_not_certain_unless_the_stream_seems_dead(text):
+def test_last_words_stay_uncertain_unless_streams_seem_dead(text):
     driver = silent(text)
     assert (driver.state, driver.of(ViolationFound)) == ("streaming", [])
     driver.tell(Idle(10.0, dead=True))
@@ -40,7 +40,7 @@ def test_the_last_words_are_not_certain_unless_the_stream_seems_dead(text):
     assert driver.state == "opening"
 
 
-def test_the_last_two_words_before_a_silence_are_not_certain():
+def test_in_silence_the_last_two_words_stay_uncertain():
     intake = Intake((monitor(),), tags=None, phase="answer")
     list(intake.feed("1+1=2 and", 1, "answer"))
     assert list(intake.unfinished(dead=False)) == []
@@ -48,7 +48,7 @@ def test_the_last_two_words_before_a_silence_are_not_certain():
     assert [certain for _, certain in intake.unfinished(dead=False)] == [5]
 
 
-def test_a_number_that_may_become_the_right_one_is_left_alone():
+def test_numbers_that_may_become_right_are_left_alone():
     driver = silent("4+9=1", dead=True)
     assert (driver.state, driver.of(ViolationFound)) == ("streaming", [])
     driver.feed("3\n")
@@ -78,7 +78,7 @@ def test_silence_anywhere_in_a_right_text_changes_nothing(trigger):
 
 
 @pytest.mark.parametrize("at", range(1, 30))
-def test_a_look_is_void_once_the_model_goes_on(at):
+def test_silence_checks_are_void_once_the_model_continues(at):
     story = "so 1+1=2 and 3+9=11 we see it"
     driver = drive(monitor(delivery="observe"))
     driver.feed(story[:at])
@@ -91,7 +91,7 @@ def test_a_look_is_void_once_the_model_goes_on(at):
     assert driver.summary.violations == ()
 
 
-def test_the_whole_segment_is_read_when_the_model_ends_after_a_silence():
+def test_ending_after_a_silence_reads_the_whole_segment():
     driver = silent("so 1+1=2 and we see 3+9=11", delivery="observe")
     driver.end()
     driver.settle()
@@ -125,7 +125,7 @@ def test_silence_lets_all_scanners_look():
     assert [(due.segment.text, due.monitors) for due, _ in intake.unfinished(dead=True)] == [("1+1=2 and so", (1,))]
 
 
-def test_a_failure_on_what_is_not_finished_ends_nothing():
+def test_failing_on_unfinished_text_never_ends_the_run():
     driver = drive(monitor(unproven="closed"))
     driver.feed("1+1=2 and so we see")
     driver.tell(Idle(2.0))
@@ -139,7 +139,7 @@ def test_a_failure_on_what_is_not_finished_ends_nothing():
     assert driver.summary.status == "verified"
 
 
-def test_silence_after_the_model_said_that_it_is_done_is_none():
+def test_silence_after_the_model_finished_is_ignored():
     driver = drive(monitor())
     driver.feed("so 3+9=11 we see it", finish="stop")
     driver.tell(Idle(2.0))
@@ -149,7 +149,7 @@ def test_silence_after_the_model_said_that_it_is_done_is_none():
     assert driver.of(ViolationFound)
 
 
-def test_a_look_never_moves_the_frontier_and_is_cut_with_its_text():
+def test_silence_checks_never_move_frontiers_nor_survive_cuts():
     driver = silent("1+1=2\nso 3+9=11 we see it", remedy=Resample())
     assert driver.shown == "1+1=2\n"
     assert driver.core.gates.frontier <= len("1+1=2\n")

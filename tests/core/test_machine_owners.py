@@ -60,7 +60,7 @@ def trespasses(source: str) -> list[str]:
 
 @pytest.mark.source
 @pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.name)
-def test_no_object_of_the_core_changes_a_part_of_another(path):
+def test_core_objects_never_change_parts_of_each_other(path):
     assert trespasses(path.read_text()) == []
 
 

@@ -10,7 +10,7 @@ from interwhen.models import Chunk, Usage
 from tests.core.worlds import drive, monitor
 
 
-def test_a_request_without_a_count_is_estimated_with_the_error_of_a_counted_one():
+def test_a_counted_request_calibrates_estimates_of_uncounted_requests():
     counts = PromptCounts(prompt_bytes=400)
     counts.opened(0, 0)  # interrupted
     counts.opened(30, 8)  # interrupted

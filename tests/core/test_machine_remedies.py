@@ -32,7 +32,7 @@ from tests.core.worlds import STRICT, drive, monitor, parse
 TAGS = ("<think>", "</think>")
 
 
-def test_a_repair_writes_the_sound_value_and_goes_on():
+def test_a_repair_writes_the_correct_value_and_continues():
     driver = drive(monitor())
     driver.feed("2+2=5\nbad ")
     driver.settle()
@@ -52,7 +52,7 @@ def test_a_repair_writes_the_sound_value_and_goes_on():
     assert driver.of(FrontierMoved)[-1].to == len(end.text)
 
 
-def test_feedback_in_the_answer_is_never_verified_but_in_the_reasoning_it_may_be():
+def test_feedback_in_answers_prevents_verification_unlike_in_reasoning():
     for phase, status in (("answer", "unverified"), ("reasoning", "verified")):
         driver = drive(monitor(remedy=Feedback()), think_tags=TAGS, starts_in=phase)
         driver.feed("1+1=2\n2+2=5\nso ")
@@ -81,7 +81,7 @@ def test_a_pass_in_disavowed_text_shows_nothing():
     assert "found nothing" in driver.summary.unverified_reasons[0].why
 
 
-def test_the_second_violation_of_an_answered_segment_is_told_but_not_acted_upon():
+def test_further_violations_of_answered_segments_are_only_recorded():
     for first in (min, max):
         driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
         driver.feed("2+2=5 and 4+4=9\nmore")
@@ -96,7 +96,7 @@ def test_the_second_violation_of_an_answered_segment_is_told_but_not_acted_upon(
         assert [(v.key, v.interrupted) for v in driver.summary.violations] == [("2+2=5", True), ("4+4=9", False)]
 
 
-def test_violations_in_several_segments_are_answered_one_after_the_other():
+def test_violations_in_several_segments_are_remedied_in_turn():
     driver = drive(monitor(remedy=Feedback("rewind")))
     driver.feed("1+1=3\n2+2=5\n")
     driver.settle()
@@ -115,7 +115,7 @@ def test_violations_in_several_segments_are_answered_one_after_the_other():
     assert driver.summary.text == "Wait, it is 2.\n1+1=2\nWait, it is 4.\n2+2=4"
 
 
-def test_what_stands_in_the_kept_text_is_answered_next():
+def test_violations_remaining_in_kept_text_are_answered_next():
     driver = drive(
         monitor("short", remedy=Feedback(), trigger=Sentences()),
         monitor("long", remedy=Feedback(), verifier=STRICT, trigger=Lines()),
@@ -129,7 +129,7 @@ def test_what_stands_in_the_kept_text_is_answered_next():
     assert driver.summary is None
 
 
-def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_upon_next():
+def test_wrong_claims_around_answered_segments_are_remedied_next():
     whole = lambda segment: [Claim(key="1+1=3", span=segment.span)]  # noqa: E731
     driver = drive(
         monitor("short", remedy=Feedback(), trigger=Sentences()),
@@ -150,7 +150,7 @@ def test_a_violation_of_a_claim_that_began_before_the_answered_segment_is_acted_
 
 
 @pytest.mark.fault("V11", injected="a repair that is refuted again", happens="abstained: not converging")
-def test_a_repair_that_is_refuted_again_gives_way_to_feedback_and_then_to_an_end():
+def test_a_refuted_repair_leads_to_feedback_then_abstention():
     driver = drive(monitor(verifier=STRICT))
     driver.feed("2+5=8\n")
     driver.settle()
@@ -182,7 +182,7 @@ def test_a_storm_ends_when_the_remedies_are_spent():
 
 
 @pytest.mark.fault("V10", injected="violations that cost tokens", happens="abstained when the budget is spent")
-def test_no_more_tokens_are_cut_than_the_budget_allows():
+def test_a_remedy_never_exceeds_the_discarded_tokens_budget():
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=3))
     driver.chunk("2+2=5\n", tokens=4)
     driver.settle()
@@ -207,7 +207,7 @@ def test_a_remedy_may_end_the_run(remedy, status):
     assert driver.summary.reason == "m: 2+2=5 is wrong"
 
 
-def test_a_violation_that_arrives_while_draining_is_acted_upon():
+def test_violations_arriving_after_the_streams_end_are_remedied():
     driver = drive(monitor())
     driver.feed("2+2=5")
     driver.end()
@@ -222,7 +222,7 @@ def test_a_violation_that_arrives_while_draining_is_acted_upon():
     assert (driver.summary.status, driver.summary.text) == ("verified", "2+2=4.")
 
 
-def test_a_check_goes_on_while_its_line_is_repaired():
+def test_a_check_continues_while_its_line_is_repaired():
     driver = drive(monitor())
     driver.feed("1+1=2, 2+2=5\n")
     driver.extract()
@@ -247,7 +247,7 @@ def test_a_check_goes_on_while_its_line_is_repaired():
     assert not driver.pending
 
 
-def test_tracker_states_are_removed_from_a_cut_to_the_end():
+def test_a_cut_removes_all_later_tracker_states():
     driver = drive(monitor(extractor=Tracker(dict, lambda state, segment: (state, list(parse(segment))))))
     driver.feed("2+2=5\n")
     driver.take(
@@ -257,7 +257,7 @@ def test_tracker_states_are_removed_from_a_cut_to_the_end():
     assert [(order.start, order.end) for order in driver.orders if isinstance(order, Invalidate)] == [(4, 0)]
 
 
-def test_the_whole_reasoning_is_looked_at_once_although_feedback_was_written_into_it():
+def test_reasoning_around_feedback_is_checked_as_one_segment():
     driver = drive(
         monitor("think", trigger=ThinkEnd(), verifier=STRICT), monitor("line", remedy=Feedback()), think_tags=TAGS
     )
@@ -272,7 +272,7 @@ def test_the_whole_reasoning_is_looked_at_once_although_feedback_was_written_int
     assert {check.segment for check in end.checks if check.monitor == "think"} == {Span(7, end.text.index("</think>"))}
 
 
-def test_a_repair_right_behind_the_closing_tag_stays_in_the_answer():
+def test_feedback_after_the_closing_tag_joins_the_answer():
     driver = drive(monitor(remedy=Feedback("rewind")), think_tags=TAGS)
     driver.feed("<think>1+1=2</think>2+2=5\n")
     driver.settle()

@@ -33,7 +33,7 @@ def _once(driver, number):
     ],
     ids=lambda options: " ".join(f"{type(value).__name__}" for value in options.values()),
 )
-def test_a_rewind_costs_the_same_however_many_came_before(options, phase):
+def test_earlier_rewinds_do_not_make_later_ones_costlier(options, phase):
     driver = drive(
         monitor(**options), monitor("beside"), budgets=BUDGETS, context_tokens=10**7, max_tokens=10**6, starts_in=phase
     )

@@ -26,7 +26,7 @@ from tests.core.worlds import STRICT, call_chunk, drive, make_verifier, monitor
 TAGS = ("<think>", "</think>")
 
 
-def test_the_reason_of_a_stream_that_was_closed_says_nothing_about_the_next_one():
+def test_a_closed_streams_finish_reason_never_affects_another():
     driver = drive(monitor())
     driver.feed("2+2=5\n")
     driver.settle()
@@ -47,7 +47,7 @@ def test_a_late_chunk_cannot_turn_length_into_stop():
     assert (driver.summary.status, driver.summary.finish_reason) == ("unverified", "length")
 
 
-def test_half_a_tag_is_written_again_after_a_reconnect():
+def test_half_a_tag_is_regenerated_after_a_reconnect():
     driver = drive(monitor(), think_tags=TAGS, starts_in="reasoning")
     driver.feed("1+1=2</thi")
     driver.tell(Broken("reset", retryable=True))
@@ -62,7 +62,7 @@ def test_half_a_tag_is_written_again_after_a_reconnect():
     assert end.reconnects == 1
 
 
-def test_half_a_tag_is_text_where_the_run_ends_with_it():
+def test_half_a_tag_becomes_text_when_runs_end():
     driver = drive(monitor(), think_tags=TAGS, starts_in="reasoning")
     driver.feed("1+1=2</thi")
     driver.tell(Broken("refused", retryable=False))
@@ -71,7 +71,7 @@ def test_half_a_tag_is_text_where_the_run_ends_with_it():
     assert driver.of(StreamBroken)[0].action == "fail"
 
 
-def test_half_a_tag_is_shown_before_the_text_of_a_reasoning_field():
+def test_half_a_tag_shows_before_reasoning_field_text():
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.chunk("<thi")
     driver.chunk("so", phase="reasoning")
@@ -118,7 +118,7 @@ def test_the_last_way_to_resume_stays_known():
     assert [event.resume for event in driver.of(StreamStarted)] == ["prefix", None]
 
 
-def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
+def test_a_break_after_the_finish_reason_ends_normally():
     driver = drive(monitor())
     driver.feed("1+1=2", finish="stop")
     driver.tell(Broken("reset", retryable=True))
@@ -127,7 +127,7 @@ def test_a_stream_that_breaks_after_its_end_was_announced_has_ended():
     assert not driver.of(StreamBroken)
 
 
-def test_an_end_before_the_stream_is_open_belongs_to_another_stream():
+def test_a_previous_streams_end_is_ignored_while_reopening():
     driver = drive(monitor())
     driver.feed("2+2=5\n")
     driver.settle()
@@ -135,7 +135,7 @@ def test_an_end_before_the_stream_is_open_belongs_to_another_stream():
     assert driver.state == "opening"
 
 
-def test_what_a_gate_never_saw_whole_is_cut_from_a_stopped_run():
+def test_a_stopped_run_keeps_no_incomplete_gated_segment():
     driver = drive(
         monitor("gate", delivery="gate", trigger=Paragraphs()),
         monitor("m", verifier=STRICT, remedy=Stop()),
@@ -146,7 +146,7 @@ def test_what_a_gate_never_saw_whole_is_cut_from_a_stopped_run():
     assert driver.shown == driver.summary.text == "1+1=2\n\n"
 
 
-def test_what_a_gate_has_not_let_through_is_no_part_of_a_stopped_run():
+def test_stopped_runs_keep_only_text_released_by_gates():
     driver = drive(monitor("gate", delivery="gate", trigger=Paragraphs()), monitor("m", verifier=STRICT, remedy=Stop()))
     driver.feed("1+1=2\n\n3+3=7\n2+2=5\n")
     driver.settle(max)
@@ -168,7 +168,7 @@ def test_a_stop_cuts_until_no_gate_holds_anything():
     assert driver.summary.text == driver.shown == ""
 
 
-def test_a_gate_shows_a_line_once_it_is_checked():
+def test_a_gate_shows_lines_in_order_once_checked():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n2+2=4\n", size=2)
     assert driver.shown == ""
@@ -179,7 +179,7 @@ def test_a_gate_shows_a_line_once_it_is_checked():
     assert driver.shown == "1+1=2\n2+2=4\n"
 
 
-def test_text_before_a_gated_segment_is_shown_when_the_segment_is_complete():
+def test_completing_a_gated_segment_shows_text_before_it():
     driver = drive(monitor(trigger=CodeBlocks(), delivery="gate"))
     driver.chunk("so\n```\n1+1=2\n```\n")
     assert driver.shown == "so\n"
@@ -216,7 +216,7 @@ def test_an_endless_stream_is_ended():
 
 @pytest.mark.fault("W22", injected="a resume without tokens left", happens="no request: ended as `length`")
 @pytest.mark.parametrize("remedy", [None, Feedback()])
-def test_a_run_whose_tokens_are_used_up_is_not_resumed(remedy):
+def test_a_run_out_of_tokens_is_not_resumed(remedy):
     options = {} if remedy is None else {"remedy": remedy}
     driver = drive(monitor(**options), max_tokens=2)
     driver.chunk("1+1=2\n2+2=5", tokens=2)
@@ -246,7 +246,7 @@ def test_facts_after_the_end_are_ignored():
     assert driver.state == "done"
 
 
-def test_facts_that_come_at_the_wrong_time_are_ignored():
+def test_messages_arriving_at_the_wrong_time_are_ignored():
     driver = drive(monitor(), opened=False)
     driver.tell(Ended())
     assert driver.state == "opening"
@@ -259,7 +259,7 @@ def test_facts_that_come_at_the_wrong_time_are_ignored():
     assert driver.state == "draining"
 
 
-def test_a_delta_says_where_it_starts_who_wrote_it_and_in_which_phase():
+def test_each_delta_gives_its_start_author_and_phase():
     driver = drive(monitor(), starts_in="reasoning")
     driver.feed("2+2=5\n", phase="reasoning")
     driver.settle()
@@ -281,7 +281,7 @@ def test_a_call_is_shown_as_a_call():
     assert [delta.call for delta in driver.of(Delta)] == [None, chunk.call]
 
 
-def test_a_text_that_was_cut_short_does_not_become_whole_by_a_later_word():
+def test_later_stops_never_replace_a_length_finish_reason():
     driver = drive(monitor())
     driver.feed("1+1=2\n", finish="length")
     driver.settle()
@@ -302,7 +302,7 @@ def test_a_repair_with_template_tokens_becomes_feedback():
     assert "</think>" not in remedied.violation.inserted
 
 
-def test_another_process_asks_the_model_to_go_on_and_spends_no_reconnect():
+def test_another_process_continues_a_run_without_spending_reconnects():
     driver = drive(monitor(), budgets=Budgets(reconnects=0), think_tags=("<think>", "</think>"))
     driver.feed("<think>1+1=2\n2+</th")
     driver.settle()
@@ -316,7 +316,7 @@ def test_another_process_asks_the_model_to_go_on_and_spends_no_reconnect():
     assert driver.orders[-1] is asked
 
 
-def test_another_process_takes_the_end_that_the_model_had_announced():
+def test_another_process_accepts_an_already_announced_end():
     driver = drive(monitor())
     driver.feed("1+1=2\n", finish="stop")
     driver.tell(Resumed())
@@ -325,7 +325,7 @@ def test_another_process_takes_the_end_that_the_model_had_announced():
 
 
 @pytest.mark.parametrize("retryable", [True, False])
-def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
+def test_half_a_tag_stays_when_no_tokens_remain(retryable):
     driver = drive(think_tags=("<think>", "</think>"), max_tokens=1)
     driver.feed("<think>so</th")
     driver.tell(Broken("reset", retryable=retryable))
@@ -335,7 +335,7 @@ def test_half_a_tag_stays_where_the_model_may_write_nothing_more(retryable):
 
 
 @pytest.mark.parametrize("count", [(1 << 63) - 1, 1 << 63, 10**30])
-def test_a_server_that_counts_more_tokens_than_there_can_be_does_not_end_the_run_by_an_exception(count):
+def test_impossibly_large_server_token_counts_raise_no_exception(count):
     driver = drive(monitor())
     driver.feed("1+1=2\n")
     driver.tell(Chunk("", tokens=0, finish_reason="stop", usage=Usage(completion_tokens=count)))

@@ -11,7 +11,7 @@ from interwhen.models import Chunk, Usage
 from tests.core.worlds import drive, monitor
 
 
-def test_the_ceiling_is_the_lowest_of_what_is_known():
+def test_the_token_ceiling_is_the_lowest_known_limit():
     assert Window(None, None).ceiling == float("inf")
     assert Window(10, None).ceiling == 10 + OVERRUN
     assert Window(None, 50).ceiling == 50
@@ -24,7 +24,7 @@ def _inserted(transcript: Transcript) -> int:
     return sum(len(text.encode(errors="replace")) for text in ours)
 
 
-def test_room_is_what_the_window_leaves_after_prompt_tokens_and_our_own_bytes():
+def test_window_room_subtracts_prompt_tokens_and_inserted_bytes():
     window = Window(None, 100)
     transcript = Transcript("answer")
     transcript.append("abc", 1)
@@ -44,7 +44,7 @@ def test_room_is_what_the_window_leaves_after_prompt_tokens_and_our_own_bytes():
 
 
 @given(st.lists(st.tuples(st.sampled_from(["append", "insert", "cut"]), st.text("aé\ud800\U0001f600", max_size=4))))
-def test_our_own_bytes_are_those_of_the_insertions_that_stand(steps):
+def test_inserted_bytes_count_only_insertions_still_in_text(steps):
     transcript = Transcript("answer")
     for what, text in steps:
         match what:
@@ -58,7 +58,7 @@ def test_our_own_bytes_are_those_of_the_insertions_that_stand(steps):
 
 
 @pytest.mark.fault("W22", injected="more text than the budget of characters", happens="ended as `length`, not verified")
-def test_a_stream_without_any_limit_is_ended_by_the_budget_of_characters():
+def test_without_other_limits_the_character_budget_ends_streams():
     driver = drive(monitor(), budgets=Budgets(characters=100))
     for _ in range(200):
         driver.chunk("1+1=2\n")
@@ -68,7 +68,7 @@ def test_a_stream_without_any_limit_is_ended_by_the_budget_of_characters():
     assert Close() in driver.orders
 
 
-def test_a_stream_is_closed_after_the_first_chunk_beyond_the_longest_trace():
+def test_chunks_starting_past_the_character_budget_close_streams():
     driver = drive(monitor(), budgets=Budgets(characters=5))
     for text, state in (("1+1=2", "streaming"), ("\n", "streaming"), ("s", "draining")):
         driver.chunk(text)
@@ -76,7 +76,7 @@ def test_a_stream_is_closed_after_the_first_chunk_beyond_the_longest_trace():
 
 
 @pytest.mark.fault("W22", injected="more tokens than the context window has", happens="ended as `length`, not verified")
-def test_a_stream_longer_than_the_context_window_is_ended():
+def test_a_stream_exceeding_the_context_window_is_ended():
     driver = drive(monitor(), context_tokens=20)
     for _ in range(200):
         driver.chunk("1+1=2\n")
@@ -90,7 +90,7 @@ def opens(driver):
 
 @pytest.mark.fault("W16", injected="a resume for which the window has no room", happens="no request: ended as `length`")
 @pytest.mark.parametrize("context", [40, 4000])
-def test_a_resume_is_asked_for_only_where_the_window_has_room(context):
+def test_runs_resume_only_with_room_in_the_window(context):
     driver = drive(monitor(remedy=Feedback()), context_tokens=context)
     driver.tell(Chunk("", tokens=0, usage=Usage(prompt_tokens=20)))
     driver.chunk("2+2=5\n", tokens=4)

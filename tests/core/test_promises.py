@@ -109,7 +109,7 @@ def test_a_refuted_line_holds_the_frontier():
     assert driver.core.gates.frontier == 6
 
 
-def test_a_gate_keeps_nothing_from_a_refuted_segment_on():
+def test_gates_release_nothing_from_a_refuted_segment_onward():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n2+2=4\n")
     driver.settle()
@@ -174,7 +174,7 @@ def candidate(number, start, violation):
     return Candidate(span, ref, violation, "no")
 
 
-def test_a_monitor_that_gives_up_keeps_only_its_violations():
+def test_a_monitor_giving_up_keeps_only_its_violations():
     found = violations(monitor("a"), monitor("b"))
     for number, start, violation in ((0, 0, Violation("no")), (0, 6, None), (1, 0, Violation("no"))):
         found.add(candidate(number, start, violation))
@@ -193,7 +193,7 @@ def test_what_ended_the_reasoning_is_not_noted_again():
     assert [(each.monitor, each.interrupted) for each in found.records()] == [("b", False), ("c", True)]
 
 
-def test_an_unproven_claim_is_never_recorded_as_a_violation():
+def test_unproven_claims_are_never_recorded_as_violations():
     found = violations(monitor("a"))
     found.add(candidate(0, 0, None))
     found.note_all()
@@ -220,7 +220,7 @@ def test_feedback_answers_each_violation_of_its_line(delivery, pick):
     assert said(driver).startswith("3+2=9 1+3=8\nWait")
 
 
-def test_feedback_of_a_gate_answers_what_it_refutes_later():
+def test_gate_feedback_answers_later_refutations_of_its_line():
     driver = drive(monitor(delivery="gate", remedy=Feedback("append")))
     driver.feed("3+2=9 1+3=8\n")
     driver.extract()
@@ -254,7 +254,7 @@ def test_feedback_excuses_no_unproven_claim_under_a_gate(delivery, holds):
     assert (driver.state == "done") is holds
 
 
-def test_feedback_on_an_answer_lets_no_monitor_pass_it():
+def test_feedback_on_answers_keeps_the_frontier_before_them():
     said = monitor("said", required=False, remedy=Feedback("append"))
     driver = drive(said, monitor("late", delivery="observe", verifier=STRICT))
     driver.feed("3+2=9\n")
@@ -271,7 +271,7 @@ def test_feedback_on_an_answer_lets_no_monitor_pass_it():
 # ------------------------------------------------------------------ checks
 
 
-def test_a_gate_waits_for_a_check_beside_unread_text():
+def test_a_gate_awaits_open_checks_beside_unread_text():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2 and 2~2\n")
     job = min(driver.pending)
@@ -282,7 +282,7 @@ def test_a_gate_waits_for_a_check_beside_unread_text():
     assert driver.shown == "1+1=2 and 2~2\n"
 
 
-def test_a_shared_check_stays_for_a_claim_that_stays():
+def test_shared_checks_survive_cutting_one_of_their_claims():
     driver = drive(monitor(delivery="observe"))
     driver.feed("1+1=2\ntext\n1+1=2\n")
     driver.extract()
@@ -304,7 +304,7 @@ def test_a_shared_check_stays_for_a_claim_that_stays():
     ],
     ids=["lines", "joined lines", "code blocks", "a fence that continues"],
 )
-def test_what_followed_an_end_stays_apart_after_a_cut(trigger, texts, again):
+def test_text_following_an_end_stays_separate_after_cuts(trigger, texts, again):
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     list(intake.feed(texts[0], 1, "answer"))
     list(intake.end())
@@ -322,7 +322,7 @@ def test_two_lines_are_two_steps():
     assert step_starts(transcript, 0, transcript.length) == [0, 5]
 
 
-def test_a_cut_of_an_opening_tag_leaves_the_first_phase():
+def test_cutting_an_opening_tag_restores_the_first_phase():
     intake = Intake((monitor(),), tags=("<think>", "</think>"), phase="answer")
     list(intake.feed("<think>so</think>4", 1, "answer"))
     intake.cut(0)
@@ -338,13 +338,13 @@ def test_tokens_without_text_count_when_the_reader_leaves():
 
 
 @pytest.mark.parametrize("trigger", [Lines(joins=("so",)), Lines()])
-def test_a_complete_line_is_checked_if_the_model_breaks_off(trigger):
+def test_complete_lines_are_checked_even_in_unfinished_text(trigger):
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     dues = [*intake.feed("1+1=2\n", 1, "answer"), *intake.end(finished=False)]
     assert [due.segment.text for due in dues] == ["1+1=2"]
 
 
-def test_numbers_of_the_text_are_counted_at_its_end():
+def test_the_summary_counts_numbers_that_no_check_covered():
     driver = drive(monitor())
     driver.feed("1+1=2 and 7\n")
     job = min(driver.pending)
@@ -380,7 +380,7 @@ def test_a_cut_forgets_all_conclusions_after_it():
     assert found.concluded == []
 
 
-def test_a_gate_is_answered_by_another_gate_at_the_same_end():
+def test_another_gates_feedback_answers_an_equally_ending_segment():
     found = violations(monitor("a", delivery="gate"), monitor("b", delivery="gate"), monitor("c"))
     found._answered += [(Span(2, 5), 0), (Span(4, 5), 2)]
     assert found._is_answered_by_another(Span(0, 5), 1)
@@ -397,7 +397,7 @@ def test_a_failed_extraction_ends_its_segment():
 
 
 @pytest.mark.parametrize("most", [5, 8])
-def test_a_repair_may_use_the_room_of_what_it_replaces(most):
+def test_a_repair_may_reuse_the_tokens_it_replaces(most):
     driver = drive(monitor(), max_tokens=most, counts_own_text=True)
     for token in ("2", "+", "2", "=", "5", "\n"):
         driver.feed(token)
@@ -406,7 +406,7 @@ def test_a_repair_may_use_the_room_of_what_it_replaces(most):
 
 
 @pytest.mark.parametrize(("own", "goes_on"), [(False, True), (True, False)])
-def test_our_text_uses_up_tokens_only_where_the_server_counts_it(own, goes_on):
+def test_inserted_text_uses_tokens_only_if_server_counted(own, goes_on):
     driver = drive(monitor(), max_tokens=5, counts_own_text=own)
     for token in ("2", "+", "2", "=", "5", "\n"):
         driver.feed(token)
@@ -418,7 +418,7 @@ def test_our_text_uses_up_tokens_only_where_the_server_counts_it(own, goes_on):
     ("trigger", "text", "line_end"),
     [(Lines(), "3+3=5\n", ""), (Lines(), "1+1=2\n3+3=5\n", None), (Sentences(), "It is so. 3+3=5. ", None)],
 )
-def test_only_a_sample_from_the_start_needs_no_line_end(trigger, text, line_end):
+def test_only_samples_from_the_start_need_no_newline(trigger, text, line_end):
     driver = drive(monitor(trigger=trigger, remedy=Resample()))
     driver.feed(text)
     driver.settle()
@@ -432,7 +432,7 @@ def test_each_line_of_a_group_counts_once():
     assert [due.segment.text for due in intake.feed("b\n", 1, "answer")] == ["a\nb"]
 
 
-def test_a_cut_forgets_what_completes_the_line_that_it_removes():
+def test_cutting_into_a_line_forgets_its_stored_ending():
     transcript = Transcript("answer")
     transcript.append("1+1=2", 1)
     transcript.end_line("\n")
@@ -451,7 +451,7 @@ def test_tokens_without_text_count_beside_think_tags():
     assert (intake.owed, intake.transcript.kept_tokens) == (0, 3)
 
 
-def test_a_cut_behind_the_first_line_end_tears_no_line():
+def test_cutting_after_an_initial_line_end_tears_nothing():
     intake = Intake((monitor(),), tags=None, phase="answer")
     list(intake.feed("\n1+1", 1, "answer"))
     assert not intake.tears(1)
@@ -463,7 +463,7 @@ def test_a_fence_has_at_most_two_hundred_characters(length, count):
     assert len(list(intake.feed(f"{'```':x<{length}}\nx\n```\n", 1, "answer"))) == count
 
 
-def test_a_cut_chooses_the_length_of_each_later_part_again():
+def test_a_cut_makes_later_parts_rechoose_their_length():
     chosen = []
     scanner, transcript = PollScanner(lambda start, _: chosen.append(start) or 2), Transcript("answer")
     transcript.append("abcdef", 1)
@@ -479,7 +479,7 @@ def test_a_cut_chooses_the_length_of_each_later_part_again():
 # ------------------------------------------------------------------ replaced text, records and events
 
 
-def test_a_line_that_goes_on_is_judged_as_a_whole():
+def test_a_continued_line_is_judged_as_a_whole():
     calls = monitor("calls", trigger=ToolCalls(), delivery="gate_tools", remedy=Resample(), required=False)
     driver = drive(monitor(delivery="observe"), calls)
     driver.feed("4+9=1")
@@ -568,7 +568,7 @@ def test_a_known_mistake_closes_the_stream_first():
     assert kinds.index(Close) < kinds.index(Check)
 
 
-def test_feedback_uses_no_tokens_where_the_server_counts_none():
+def test_feedback_spends_no_tokens_unless_servers_count_it():
     driver = drive(monitor(remedy=Feedback("append")), max_tokens=10)
     for token in ("3", "+", "2", "=", "9", "\n"):
         driver.feed(token)
@@ -662,7 +662,7 @@ def test_a_check_that_silence_began_hides_no_pass():
     assert [event.to for event in driver.of(FrontierMoved)] == [6, 12]
 
 
-def test_blank_text_in_place_of_a_mistake_is_passed():
+def test_the_frontier_passes_blank_text_replacing_a_mistake():
     late = monitor("late", verifier=STRICT, required=False, remedy=Resample())
     driver = drive(monitor("watch", trigger=Sentences(), delivery="observe"), late)
     driver.feed("3+2=9\n")
@@ -690,21 +690,21 @@ def test_signs_that_begin_no_call_are_read_once(text):
     assert [*intake.feed(f"{text} so\n", 1, "answer"), *intake.end()] == []
 
 
-def test_an_end_of_the_reasoning_counts_as_no_mistake():
+def test_ending_the_reasoning_early_counts_as_no_mistake():
     driver = drive(monitor(remedy=Conclude(), phase="reasoning", required=False), starts_in="reasoning")
     driver.feed("3+2=9\n", phase="reasoning")
     driver.settle()
     assert [event.violation.place for event in driver.of(Remedied)] == [None]
 
 
-def test_half_a_think_tag_before_a_call_is_text():
+def test_half_a_think_tag_before_calls_is_text():
     driver = drive(monitor(), think_tags=("<think>", "</think>"))
     driver.feed("<think>1+1=2\n</thi")
     driver.tell(call_of("{}"))
     assert said(driver) == "<think>1+1=2\n</thicall({})"
 
 
-def test_as_many_calls_are_refused_as_the_budget_says():
+def test_the_repeats_budget_limits_feedback_on_refused_calls():
     calls = monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback())
     driver = drive(calls, budgets=Budgets(repeats=2))
     for _ in range(3):

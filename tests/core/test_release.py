@@ -69,7 +69,7 @@ def in_words(rule):
     return rule.fate if rule.option is None else f'{rule.fate}; `{rule.option}="{rule.value}"`: {rule.otherwise}'
 
 
-def test_the_table_has_every_case_and_only_a_gate_holds():
+def test_the_table_is_complete_and_only_gates_hold():
     kinds, ways = {kind for kind, _ in TABLE}, {way for _, way in TABLE}
     assert set(TABLE) == set(product(kinds, ways))
     for (kind, way), rule in TABLE.items():
@@ -108,7 +108,7 @@ CASES = [*FAILED, Judged(Unknown("?")), Judged(Unknown("?", excused=True)), Judg
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("outcome", CASES, ids=str)
 @pytest.mark.parametrize("extraction", [False, True])
-def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delivery, unproven, on_error, extraction):
+def test_checks_without_a_pass_follow_the_release_table(outcome, delivery, unproven, on_error, extraction):
     who = gated(delivery, unproven=unproven, on_error=on_error)
     if extraction:
         outcome = outcome if not isinstance(outcome, Judged) else Errored("x")
@@ -127,7 +127,7 @@ def test_a_check_without_a_pass_has_the_fate_that_the_table_says(outcome, delive
         assert not any(event.text for event in driver.seen if hasattr(event, "text")), "it was shown for a moment"
 
 
-def test_a_gate_holds_a_doubtful_violation_that_comes_back():
+def test_a_gate_holds_a_repeated_doubtful_violation():
     doubtful = Judged(Violation("no", sure=False))
     driver = drive(gated("gate", remedy=Resample()))
     for _ in range(2):
@@ -147,7 +147,7 @@ def test_a_gate_that_is_not_required_holds_too(delivery):
 
 
 @pytest.mark.parametrize("delivery", GATES)
-def test_a_fork_that_the_budget_forbids_is_a_failure(delivery):
+def test_a_fork_beyond_the_budget_counts_as_failure(delivery):
     fork = Fork(prompt="?", parse=lambda _reply, _segment: ())
     driver = drive(gated(delivery, extractor=fork), budgets=Budgets(forks=0))
     driver.feed(CALL)
@@ -157,7 +157,7 @@ def test_a_fork_that_the_budget_forbids_is_a_failure(delivery):
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
 @pytest.mark.parametrize("on_error", [None, "open"])
-def test_a_violation_without_a_place_keeps_a_gate_shut(delivery, on_error):
+def test_an_unlocated_violation_keeps_its_gate_closed(delivery, on_error):
     who = monitor(delivery=delivery, extractor=parse_ungrounded, on_error=on_error)
     driver = drive(who)
     driver.feed("1+1=2\n2+2=5\n1+1=2\n")
@@ -189,7 +189,7 @@ def test_feedback_of_another_monitor_opens_no_gate(outcome, order):
 
 
 @pytest.mark.parametrize("other", [Feedback(), Feedback("rewind"), Repair(), Resample()])
-def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_both(other):
+def test_lines_refuted_by_two_gates_are_never_shown(other):
     both = [monitor("a", delivery="gate", remedy=Feedback(), level="flag")]
     both.append(monitor("b", delivery="gate", remedy=other, level="flag", verifier=STRICT))
     for monitors in (both, both[::-1]):
@@ -205,7 +205,7 @@ def test_two_gates_that_refute_one_line_let_it_through_only_with_feedback_of_bot
         assert driver.summary.text == driver.shown
 
 
-def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate():
+def test_feedback_on_longer_segments_cannot_replace_gate_feedback():
     line = monitor("g", delivery="gate", remedy=Feedback("append"))
     first = monitor(
         "p", verifier=STRICT, extractor=lambda s: parse(s)[:1], trigger=Paragraphs(), remedy=Feedback("append")
@@ -226,7 +226,7 @@ def test_feedback_on_a_longer_segment_does_not_replace_that_of_a_gate():
 @pytest.mark.parametrize(
     ("delivery", "kept"), [("gate", "1+1=2\n"), ("final", "why 1+1=2\n</think>"), ("interrupt", None)]
 )
-def test_what_a_gate_has_not_let_through_is_no_part_of_a_result_that_ends_early(end, delivery, kept):
+def test_runs_ended_early_exclude_text_held_by_gates(end, delivery, kept):
     whole = "1+1=2\n2+2=4\n</th" if delivery != "final" else "why 1+1=2\n</think>2+2=4\n"
     starts = "reasoning" if delivery == "final" else "answer"
     driver = drive(monitor(delivery=delivery), think_tags=("<think>", "</think>"), starts_in=starts)
@@ -251,7 +251,7 @@ def feed_and_leave_one_check(driver):
 
 
 @pytest.mark.parametrize("remedy", [Stop(), Feedback(), Resample()])
-def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy):
+def test_no_run_keeps_part_of_a_gated_line(remedy):
     # What the cut of another monitor leaves of it, "2+2=", was never checked.
     other = monitor("m", trigger=EveryChars(10), remedy=remedy, on_error="closed", extractor=whole)
     driver = drive(monitor("g", delivery="gate"), other)
@@ -268,7 +268,7 @@ def test_no_run_ends_with_the_rest_of_a_line_that_a_gate_has_shown(remedy):
     assert driver.summary.kept + driver.summary.discarded == driver.fed
 
 
-def test_a_line_that_was_cut_and_completed_again_is_no_torn_one():
+def test_lines_completed_after_a_cut_are_not_torn():
     other = monitor("m", trigger=EveryChars(10), remedy=Resample(), extractor=whole)
     driver = drive(monitor("g", delivery="gate"), other)
     late = feed_and_leave_one_check(driver)
@@ -285,7 +285,7 @@ def test_a_line_that_was_cut_and_completed_again_is_no_torn_one():
     assert driver.summary.text == driver.shown == "1+1=2\n2+2=4\n"
 
 
-def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole():
+def test_an_early_stop_releases_no_partly_checked_answer():
     held = monitor("final", delivery="final", trigger=Answer(), verifier=STRICT)
     driver = drive(held, monitor("m", remedy=Stop()))
     driver.feed("1+1=2\n2+2=5\n")
@@ -293,14 +293,14 @@ def test_what_ends_an_answer_early_releases_no_answer_that_was_not_checked_whole
     assert (driver.summary.status, driver.summary.text, driver.shown) == ("unverified", "", "")
 
 
-def test_lines_that_a_final_monitor_passed_stand_when_the_run_is_stopped():
+def test_stopped_runs_keep_lines_their_final_monitor_passed():
     driver = drive(monitor("final", delivery="final", verifier=STRICT), monitor("m", remedy=Stop()))
     driver.feed("1+1=2\n2+2=5\n")
     driver.settle()
     assert (driver.summary.status, driver.summary.text) == ("unverified", "1+1=2\n")
 
 
-def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
+def test_ending_at_failed_lines_drops_their_held_paragraph():
     driver = drive(
         monitor("p", delivery="gate", trigger=Paragraphs()), monitor("m", on_error="closed", verifier=STRICT)
     )
@@ -313,7 +313,7 @@ def test_a_paragraph_that_is_held_goes_with_a_line_that_ends_the_run():
 
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
-def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(delivery):
+def test_refuted_lines_awaiting_earlier_checks_are_not_kept(delivery):
     driver = drive(monitor(delivery=delivery), monitor("m", verifier=STRICT))
     driver.feed("1+1=2\n2+2=5\n3+3=6\n")
     driver.extract()
@@ -326,7 +326,7 @@ def test_a_line_that_was_refuted_while_an_earlier_one_is_checked_is_not_kept(del
     assert [record.key for record in driver.summary.violations][:1] == ["2+2=5"]
 
 
-def test_one_gate_is_enough_to_show_checked_text_only():
+def test_one_gate_suffices_to_show_only_checked_text():
     driver = drive(monitor(delivery="gate"), monitor("live", verifier=STRICT))
     assert driver.core.gates.shows_checked_text
     assert not drive(monitor(), monitor("final", delivery="final")).core.gates.shows_checked_text
@@ -339,7 +339,7 @@ def test_the_frontier_moves_with_the_check_that_passes():
     assert [event.to for event in driver.of(FrontierMoved)] == [6]
 
 
-def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
+def test_the_frontier_passes_refutations_that_arrive_after_feedback():
     driver = drive(monitor(remedy=Feedback()), starts_in="reasoning")
     driver.feed("2+2=5 and 4+4=9\n", phase="reasoning")
     driver.extract()
@@ -356,7 +356,7 @@ def test_the_frontier_passes_a_refutation_that_comes_after_the_feedback():
 
 
 @pytest.mark.parametrize("trigger", [None, ToolCalls()])
-def test_the_frontier_passes_text_in_which_a_monitor_finds_nothing(trigger):
+def test_the_frontier_passes_text_outside_a_monitors_segments(trigger):
     slow = monitor("slow", phase="reasoning") if trigger is None else monitor("slow", trigger=trigger)
     driver = drive(slow, monitor("quick", phase="answer", verifier=STRICT), starts_in="reasoning")
     driver.feed("1+1=2\n", phase="reasoning")

@@ -115,7 +115,7 @@ def test_any_chunking_gives_the_segments_of_the_whole(trigger, text, cuts, eager
 @settings(max_examples=60, deadline=None)
 @given(parts=st.lists(st.tuples(TEXT, CUTS, st.floats(0, 1), st.booleans()), min_size=1, max_size=4), last=TEXT)
 @example(parts=[("<<", [], 1.0, True)], last="<>")
-def test_a_rewind_leaves_the_segments_of_the_text_that_stands(trigger, parts, last):
+def test_a_rewind_keeps_segments_of_the_remaining_text(trigger, parts, last):
     follower, text = Follower(trigger), ""
     for more, cuts, share, ended in parts:
         follower.feed(more, cuts)
@@ -231,7 +231,7 @@ DEGENERATE = (
         ("3 + 4 = 7\n5 + 6 = 11\nso", "3 + 4 = 7\n5"),
     ],
 )
-def test_a_line_is_complete_as_soon_as_the_next_one_cannot_join_it(text, before):
+def test_a_line_completes_once_the_next_cannot_join(text, before):
     follower = Follower(Lines(joins=("no", "\u2717")))
     follower.feed(before[:-1], range(len(before)))
     assert follower.segments == []
@@ -252,7 +252,7 @@ def test_a_line_is_complete_as_soon_as_the_next_one_cannot_join_it(text, before)
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_a_segment_is_due_with_the_character_that_completes_it(trigger, texts):
+def test_the_character_completing_a_segment_makes_it_due(trigger, texts):
     intake = Intake((monitor(trigger=trigger),), tags=None, phase="answer")
     *before, last = (len(list(intake.feed(text, 1, "answer"))) for text in texts)
     assert not any(before)
@@ -305,7 +305,7 @@ def test_a_trigger_that_cannot_work_is_refused(trigger):
 
 
 @pytest.mark.parametrize("joined", [Lines(every=2, joins=("so",)), Lines(joins=("so", ""))], ids=["every", "empty"])
-def test_words_that_join_lines_are_words_and_lines_are_single(joined):
+def test_joining_lines_needs_nonempty_words_and_single_lines(joined):
     with pytest.raises(UsageError, match="joins must hold words"):
         scanner_for(joined)
 
@@ -343,7 +343,7 @@ def test_a_tag_is_nobody_s_segment(trigger, phase, expected, size):
     assert intake.transcript.kept_tokens == -(-len(text) // size)
 
 
-def test_reasoning_in_a_field_of_its_own_is_reasoning_even_if_tags_were_expected():
+def test_reasoning_fields_count_as_reasoning_despite_expected_tags():
     intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="answer")
     found = [*intake.feed(" ", 1, "answer"), *intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
     assert [due.segment.text for due in found] == ["one"]
@@ -351,7 +351,7 @@ def test_reasoning_in_a_field_of_its_own_is_reasoning_even_if_tags_were_expected
     assert intake.phase == "answer"
 
 
-def test_a_field_of_its_own_is_noticed_where_the_run_starts_in_reasoning():
+def test_reasoning_fields_are_noticed_when_starting_in_reasoning():
     intake = Intake([monitor(ThinkEnd())], tags=("<think>", "</think>"), phase="reasoning")
     found = [*intake.feed("one", 1, "reasoning"), *intake.feed("two", 1, "answer")]
     assert [due.segment.text for due in found] == ["one"]
@@ -365,7 +365,7 @@ def test_counting_of_lines_starts_again_with_a_phase():
     assert [order.segment.text for order in driver.pending.values()] == ["a", "b\nc"]
 
 
-def test_a_scanner_sees_all_of_an_answer_that_comes_again_earlier():
+def test_answers_rewritten_at_earlier_positions_are_scanned_whole():
     intake = Intake([monitor(Lines(), "answer")], tags=None, phase="reasoning")
     list(intake.feed("x" * 10, 1, "reasoning"))
     list(intake.feed("y" * 50 + "\n", 1, "answer"))
@@ -374,7 +374,7 @@ def test_a_scanner_sees_all_of_an_answer_that_comes_again_earlier():
     assert [due.segment.text for due in found] == ["a", "b"]
 
 
-def test_text_that_follows_a_cut_right_behind_flushed_text_belongs_to_the_same_segment():
+def test_text_continuing_after_cuts_joins_the_flushed_segment():
     intake = Intake([monitor(Lines())], tags=None, phase="reasoning")
     list(intake.feed("1+1=2", 1, "reasoning"))
     assert [due.segment.text for due in intake.feed("no", 1, "answer")] == ["1+1=2"]
@@ -393,7 +393,7 @@ def test_feedback_ends_a_line_but_not_the_reasoning(trigger, expected):
     assert [due.segment.text for due in found] == expected
 
 
-def test_a_tool_call_with_feedback_inside_is_still_a_tool_call():
+def test_a_tool_call_containing_feedback_remains_a_call():
     intake = Intake([monitor(ToolCalls())], tags=None, phase="answer")
     found = [
         *intake.feed("x<tool_call>{a", 1, "answer"),
@@ -403,7 +403,7 @@ def test_a_tool_call_with_feedback_inside_is_still_a_tool_call():
     assert [due.segment.text for due in found] == ["<tool_call>{a\nWAIT\nb</tool_call>"]
 
 
-def test_what_is_held_is_kept_when_the_run_is_over():
+def test_held_text_is_kept_when_the_run_ends():
     intake = Intake([monitor(Sentences())], tags=("<think>", "</think>"), phase="reasoning")
     list(intake.feed("a</th", 2, "answer"))
     intake.keep_held()
@@ -412,7 +412,7 @@ def test_what_is_held_is_kept_when_the_run_is_over():
 
 
 @pytest.mark.parametrize(("after", "read"), [("", ["1 + 1 = 3"]), ("so it ", ["1 + 1 = 3"]), ("no, ", [])])
-def test_a_complete_line_counts_although_the_model_did_not_finish_its_text(after, read):
+def test_a_complete_line_counts_even_in_unfinished_text(after, read):
     # What follows may still reject the line: then the two are one segment, which is not complete.
     transcript = Transcript("answer")
     scanner = JoinedLineScanner(("no",))
@@ -421,7 +421,7 @@ def test_a_complete_line_counts_although_the_model_did_not_finish_its_text(after
 
 
 @pytest.mark.parametrize("closing", ["\"')", "\"')*"])
-def test_a_sentence_may_end_in_three_closing_signs_and_no_more(closing):
+def test_a_sentence_allows_at_most_three_closing_signs(closing):
     text = f"It is 4.{closing} Then 5."
     found = dues_of(Intake([monitor(Sentences())], tags=None, phase="answer"), [text])
     assert found == ([f"It is 4.{closing}", "Then 5."] if len(closing) <= 3 else [text])
@@ -433,7 +433,7 @@ def test_a_sentence_ends_before_few_closing_signs(closers, ends):
     assert len(list(intake.feed(f"It is.{closers} So", 1, "answer"))) == ends
 
 
-def test_a_number_at_the_end_of_a_sentence_ends_it():
+def test_a_sentence_may_end_with_a_number():
     driver = drive(monitor(trigger=Sentences()))
     driver.feed("I have 5. Then 6 more. ")
     assert [order.segment.text for order in driver.pending.values()] == ["I have 5.", "Then 6 more."]
@@ -449,6 +449,6 @@ def test_a_number_at_the_end_of_a_sentence_ends_it():
         ("It is a long sentence with approx. 3 cities. So ", "It is a long sentence with approx. 3 cities."),
     ],
 )
-def test_a_full_stop_of_an_abbreviation_ends_no_sentence(text, first):
+def test_an_abbreviations_full_stop_ends_no_sentence(text, first):
     intake = Intake((monitor(trigger=Sentences()),), tags=None, phase="answer")
     assert [due.segment.text for due in intake.feed(text, 1, "answer")] == [first]

@@ -39,7 +39,7 @@ def stretches(text, remedies=0):
 
 @settings(max_examples=80, deadline=None)
 @given(text=TEXT, cuts=CUTS)
-def test_any_chunking_gives_the_same_stretches_and_leaves_no_gap(text, cuts):
+def test_any_chunking_gives_the_same_stretches_without_gaps(text, cuts):
     for way in (cuts, (), range(len(text))):
         follower = Follower(SMALL)
         follower.feed(text, way)
@@ -51,7 +51,7 @@ def test_any_chunking_gives_the_same_stretches_and_leaves_no_gap(text, cuts):
 
 @settings(max_examples=80, deadline=None)
 @given(parts=st.lists(st.tuples(TEXT, CUTS, st.floats(0, 1), st.integers(0, 3)), min_size=1, max_size=4), last=TEXT)
-def test_whatever_is_cut_and_remedied_no_text_is_left_out(parts, last):
+def test_polls_cover_all_text_after_cuts_and_remedies(parts, last):
     follower, text = Follower(SMALL), ""
     for more, cuts, share, remedies in parts:
         follower.feed(more, cuts)
@@ -68,7 +68,7 @@ def test_whatever_is_cut_and_remedied_no_text_is_left_out(parts, last):
     assert not text[at:].strip()
 
 
-def test_a_remedy_brings_the_next_polls_nearer_and_not_the_one_that_has_begun():
+def test_remedies_shorten_later_polls_but_not_current_ones():
     follower = Follower(SMALL)
     follower.feed("x" * 3)
     for _ in range(50):
@@ -80,14 +80,14 @@ def test_a_remedy_brings_the_next_polls_nearer_and_not_the_one_that_has_begun():
 
 
 @given(TRIGGERS, PLACES, PLACES)
-def test_more_mistakes_never_make_a_stretch_longer_and_more_text_never_shorter(trigger, one, other):
+def test_mistakes_never_lengthen_stretches_and_text_never_shortens(trigger, one, other):
     (low, high), (few, many) = (sorted(pair) for pair in zip(one, other, strict=True))
     assert trigger.length(low, many) <= trigger.length(low, few)
     assert trigger.length(high, few) >= trigger.length(low, few)
     assert trigger.least <= trigger.length(low, few) <= trigger.most
 
 
-def test_the_interval_is_the_cheapest_one_in_a_world_where_mistakes_come_at_random():
+def test_the_interval_is_cheapest_for_randomly_timed_mistakes():
     rate, cost = 1 / 3000, 240.0
 
     def waste(interval, seed):
@@ -104,7 +104,7 @@ def test_the_interval_is_the_cheapest_one_in_a_world_where_mistakes_come_at_rand
         assert sum(waste(best, seed) for seed in range(5)) < sum(waste(best * factor, seed) for seed in range(5))
 
 
-def test_what_a_run_showed_goes_into_the_next_one():
+def test_observed_mistakes_set_the_next_runs_poll_length():
     start = Polls()
     calm, wild = start.learned(0, 20_000), start.learned(40, 20_000)
     assert calm.length(0, 0) > start.length(0, 0) > wild.length(0, 0)

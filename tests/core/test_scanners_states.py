@@ -43,7 +43,7 @@ def state(scanner, transcript):
 
 @ANY
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
-def test_a_cut_leaves_the_state_of_the_text_before_it(trigger, text):
+def test_rewinding_scanners_equals_scanning_only_the_remaining_text(trigger, text):
     for flush in (False, True):
         for to in range(0, len(text) + 1, 1 if len(text) < 60 else 2):
             scanner, transcript = scanner_for(trigger), Transcript("answer")
@@ -80,7 +80,7 @@ def _spans(intake, at=0):
     ],
     ids=str,
 )
-def test_text_that_is_written_again_after_a_cut_has_the_same_segments(trigger):
+def test_rewriting_cut_text_gives_the_same_segments(trigger):
     def intake():
         phase = {"phase": "both"} if not isinstance(trigger, Answer | ThinkEnd) else {}
         return Intake((monitor(trigger=trigger, **phase),), tags=None, phase="reasoning")
@@ -110,7 +110,7 @@ def test_no_segment_begins_before_what_is_held(trigger):
 
 
 @ANY
-def test_segments_are_those_of_the_whole_text_whatever_the_chunks_are(trigger):
+def test_segments_do_not_depend_on_the_chunk_size(trigger):
     for text in TEXTS:
         for size in (1, 2, 3, 5, 7, len(text)):
             scanner, transcript = scanner_for(trigger), Transcript("answer")
@@ -157,7 +157,7 @@ def test_skipped_text_is_in_no_segment(trigger):
 @pytest.mark.parametrize(
     ("cut", "segments"), [(7, ["3+4=7\nn it is 8"]), (8, ["3+4=7\nno it is 8"]), (9, ["3+4=7", "now it is 8"])]
 )
-def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
+def test_complete_lines_may_be_joined_after_a_cut(cut, segments):
     follower = Intake((monitor(trigger=Lines(joins=("no", "n"))),), tags=None, phase="answer")
     found = {due.segment.span: due.segment.text for due in follower.feed("3+4=7\nnow", 1, "answer")}
     assert list(found.values()) == ["3+4=7"]
@@ -167,7 +167,7 @@ def test_a_line_that_was_complete_may_be_joined_after_a_cut(cut, segments):
     assert kept + [due.segment.text for due in dues] == segments
 
 
-def test_a_code_block_goes_on_if_the_line_end_of_its_fence_is_cut():
+def test_cutting_a_fences_line_end_reopens_the_block():
     intake = Intake((monitor(trigger=CodeBlocks()),), tags=None, phase="answer")
     assert len(list(intake.feed("```\na\n```\n", 1, "answer"))) == 1
     intake.cut(len("```\na\n```"))
@@ -175,7 +175,7 @@ def test_a_code_block_goes_on_if_the_line_end_of_its_fence_is_cut():
     assert due.segment.text == "```\na\n```x\nb\n```"
 
 
-def test_a_torn_line_is_remembered_for_the_segments_that_it_is_in():
+def test_torn_lines_are_remembered_by_segments_containing_them():
     watching = (monitor("lines"), monitor("all", trigger=TRIGGERS[-1]))
     intake = Intake(watching, tags=None, phase="answer")
     list(intake.feed("1+1=2\n2+2", 1, "answer"))
@@ -208,7 +208,7 @@ def test_a_new_scanner_has_read_nothing():
     assert JoinedLineScanner(("so",)).hot is False
 
 
-def test_a_line_needs_no_call_of_its_scanner_before_it_ends():
+def test_an_unfinished_line_needs_no_scan_before_ending():
     scanner, transcript = JoinedLineScanner(("so",)), Transcript("answer")
     for text, hot in (("1+1=2\n", True), ("and", False), (" 2", False)):
         transcript.append(text, 1)
@@ -216,7 +216,7 @@ def test_a_line_needs_no_call_of_its_scanner_before_it_ends():
         assert scanner.hot is hot
 
 
-def test_a_part_of_fixed_length_is_due_at_its_end():
+def test_fixed_length_parts_are_due_at_their_end():
     scanner, transcript = CountScanner(4), Transcript("answer")
     assert scanner.due == 4
     transcript.append("1+1=2\n", 1)
@@ -224,7 +224,7 @@ def test_a_part_of_fixed_length_is_due_at_its_end():
     assert scanner.due == 8
 
 
-def test_segments_that_end_together_come_in_the_order_of_their_ends():
+def test_segments_ending_together_are_ordered_by_their_start():
     whole, lines = monitor("whole", trigger=TRIGGERS[-1]), monitor("lines")
     for monitors in ((whole, lines), (lines, whole)):
         intake = Intake(monitors, tags=None, phase="answer")
@@ -261,7 +261,7 @@ def test_the_closing_tag_begins_a_line():
     assert Intake((monitor(),), tags=None, phase="reasoning").closing(0) == ""
 
 
-def test_a_scanner_that_does_not_read_the_phase_holds_nothing():
+def test_a_scanner_of_another_phase_holds_no_text():
     intake = Intake((monitor(phase="answer"), monitor("r", phase="reasoning")), tags=None, phase="reasoning")
     list(intake.feed("so it", 1, "reasoning"))
     assert [intake.hold(number) for number in (0, 1)] == [5, 0]
@@ -269,7 +269,7 @@ def test_a_scanner_that_does_not_read_the_phase_holds_nothing():
     assert [intake.hold(number) for number in (0, 1)] == [5, 9]
 
 
-def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
+def test_a_conclusion_tears_a_line_only_if_requested():
     for torn in (None, True, False):
         intake = Intake((monitor(),), tags=None, phase="reasoning")
         list(intake.feed("1+1=2\n2+2", 1, "reasoning"))
@@ -278,7 +278,7 @@ def test_a_conclusion_ends_a_line_that_is_torn_only_if_it_says_so():
         assert due.torn == (6 if torn else None)
 
 
-def test_a_call_in_a_field_is_read_by_monitors_of_calls():
+def test_calls_in_a_field_reach_only_call_monitors():
     intake = Intake((monitor(), monitor("calls", trigger=ToolCalls())), tags=None, phase="answer")
     call = ToolCall(id="x", name="x", arguments="{}")
     assert [(due.segment.call, due.monitors) for due in intake.feed_call(call, 1)] == [(call, (1,))]

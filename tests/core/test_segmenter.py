@@ -97,7 +97,7 @@ async def test_half_a_line_before_feedback_is_no_claim(first, place, wrong, trig
     assert [record.key for record in of(result) if isinstance(record.outcome.verdict, Pass)] == ["1+2=3"]
 
 
-async def test_a_poll_that_ends_the_reasoning_makes_no_claim_of_half_a_line():
+async def test_polls_ending_the_reasoning_claim_no_half_line():
     polls = Polls(cost=12, found=1, seen=6, least=12, most=12)
     result = await supervise(
         "1+2=3\n12+3=15 is right\n",
@@ -109,12 +109,12 @@ async def test_a_poll_that_ends_the_reasoning_makes_no_claim_of_half_a_line():
     assert TORN in unknown(result)
 
 
-async def test_half_a_line_without_anything_to_claim_costs_no_verdict():
+async def test_a_half_line_without_claims_leaves_nothing_unknown():
     result = await supervise("1+2=3\nSo it wou", lines(), stretches("So it ", Feedback(), EveryChars(12)))
     assert unknown(result) == []
 
 
-async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
+async def test_refuted_reasoning_reports_no_torn_line_as_unverified():
     # The torn line lies in the stretch that the feedback answers: nothing in it is certified.
     result = await supervise(
         "1+2=3 or so\n12+3=15 is", lines(), stretches("12+3=1", Feedback(), EveryChars(18)), starts_in="reasoning"
@@ -125,7 +125,7 @@ async def test_the_refuted_stretch_of_the_reasoning_needs_no_verdict():
 
 @pytest.mark.parametrize("delivery", ["interrupt", "gate"])
 @pytest.mark.parametrize("trigger", [ThinkEnd(), Answer(), ToolCalls("<c>", "</c>")], ids=["think", "answer", "call"])
-async def test_a_segment_that_continues_after_feedback_knows_its_half_lines(trigger, delivery):
+async def test_segments_continuing_after_feedback_remember_their_torn_lines(trigger, delivery):
     text, rest = "<c>\n1+2=3\n12+3=1", "12+3=15\n1+1=2\n</c>"
     reader = Monitor(
         name="sums", verifier=adds_up, extractor=sums, trigger=trigger, remedy=Resample(), delivery=delivery
@@ -142,7 +142,7 @@ async def test_a_segment_that_continues_after_feedback_knows_its_half_lines(trig
     assert unknown(run.result) == [TORN]
 
 
-async def test_a_claim_about_all_of_such_a_segment_is_checked():
+async def test_claims_about_a_whole_torn_segment_are_checked():
     whole = Monitor(name="sums", verifier=never, extractor=where("done."), trigger=ThinkEnd(), delivery="observe")
     cuts = stretches("12+3=1", Feedback("append"), EveryChars(12))
     model = ScriptedModel(["1+2=3\n12+3=15 is", "\nAll is done."])
@@ -152,7 +152,7 @@ async def test_a_claim_about_all_of_such_a_segment_is_checked():
     assert [violation.monitor for violation in run.result.violations] == ["cuts", "sums"]
 
 
-async def test_a_half_line_is_forgotten_with_the_feedback_after_it():
+async def test_removing_feedback_forgets_the_half_line_before_it():
     intake = Intake([lines(ThinkEnd())], tags=None, phase="reasoning")
     intake.feed("1+2=3\n12+3=1", 1, "reasoning")
     intake.insert("\nNo.\n", "feedback", torn=True)
@@ -163,7 +163,7 @@ async def test_a_half_line_is_forgotten_with_the_feedback_after_it():
 
 
 @pytest.mark.parametrize("extractor", ["tracker", "fork"])
-async def test_a_tracker_and_a_fork_are_not_shown_half_a_line(extractor):
+async def test_trackers_and_forks_never_see_half_a_line(extractor):
     shown = []
 
     def step(state, segment):
@@ -184,7 +184,7 @@ async def test_a_tracker_and_a_fork_are_not_shown_half_a_line(extractor):
 
 
 @pytest.mark.parametrize("text", ["1+2=3\n12+13=\n25 is", "1+2=3\n1+12=13"])
-async def test_a_cut_at_the_end_of_a_line_or_of_the_text_tears_nothing(text):
+async def test_cutting_at_line_or_text_ends_tears_nothing(text):
     size = text.index("\n", 6) if "\n" in text[6:] else len(text)
     model = ScriptedModel([text, "\nAll is done.\n"])
     monitors = (lines(), stretches(text[6:size], Feedback(), EveryChars(size if "25" in text else size + 1)))
@@ -195,7 +195,7 @@ async def test_a_cut_at_the_end_of_a_line_or_of_the_text_tears_nothing(text):
     assert [record.key for record in of(run.result)] == ["1+2=3", *(["1+12=13"] if "1+12" in text else [])]
 
 
-async def test_a_cut_at_the_end_of_the_phase_tears_nothing():
+async def test_cutting_at_the_phase_end_tears_nothing():
     result = await supervise("<think>1+2=3</think>ok", lines(), stretches("1+2=3", Feedback(), EveryChars(12)))
     assert unknown(result) == []
 
@@ -203,13 +203,13 @@ async def test_a_cut_at_the_end_of_the_phase_tears_nothing():
 @pytest.mark.parametrize(
     ("at", "is_torn"), [(0, False), (3, True), (4, True), (5, False), (6, False), (7, True), (8, True)]
 )
-def test_a_cut_tears_a_line_only_in_its_middle(at, is_torn):
+def test_only_a_cut_inside_a_line_tears_it(at, is_torn):
     intake = Intake((monitor(),), tags=None, phase="answer")
     intake.feed("1+1=2\nab", 1, "answer")
     assert intake.tears(at) is is_torn
 
 
-def test_a_cut_at_the_end_of_the_text_tears_no_line_that_the_model_has_ended():
+def test_cutting_at_the_end_tears_only_unfinished_lines():
     intake = Intake((monitor(),), tags=None, phase="answer")
     intake.feed("1+1=2", 1, "answer")
     assert intake.tears(5)
@@ -217,14 +217,14 @@ def test_a_cut_at_the_end_of_the_text_tears_no_line_that_the_model_has_ended():
     assert not intake.tears(5)
 
 
-def test_a_cut_where_the_phase_changes_tears_no_line():
+def test_a_cut_between_two_phases_tears_no_line():
     intake = Intake((monitor(),), tags=None, phase="reasoning")
     intake.feed("so", 1, "reasoning")
     intake.feed("4", 1, "answer")
     assert not intake.tears(2)
 
 
-def test_a_cut_after_the_end_lets_the_text_go_on():
+def test_an_ended_text_may_continue_after_a_cut():
     intake = Intake((monitor(),), tags=None, phase="answer")
     intake.feed("1+1=2", 1, "answer")
     list(intake.end())
@@ -233,7 +233,7 @@ def test_a_cut_after_the_end_lets_the_text_go_on():
     assert intake.tears(3)
 
 
-def test_a_torn_segment_says_where_its_last_line_begins():
+def test_a_torn_segment_reports_its_last_lines_start():
     intake = Intake((monitor(trigger=Paragraphs()),), tags=None, phase="answer")
     intake.feed("1+1=2\n2+2", 1, "answer")
     [due] = intake.insert("\nWait.\n", "feedback", torn=True)

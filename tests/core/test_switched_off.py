@@ -29,7 +29,7 @@ def test_what_comes_later_is_not_checked(delivery):
 
 
 @pytest.mark.parametrize("delivery", ["gate", "final"])
-def test_text_that_a_gate_holds_is_shown_at_once(delivery):
+def test_switching_off_immediately_shows_text_held_by_gates(delivery):
     driver = drive(monitor(delivery=delivery))
     driver.feed("1+1=3\n")
     driver.extract()
@@ -53,7 +53,7 @@ def test_open_checks_are_cancelled_and_say_why():
     assert is_off(driver.summary)
 
 
-def test_a_violation_that_waits_for_earlier_checks_is_dropped_and_the_model_goes_on():
+def test_switching_off_drops_waiting_violations_and_resumes_generation():
     driver = drive(monitor())
     driver.feed("1+1=2\n2+2=5\n")
     driver.extract()
@@ -72,7 +72,7 @@ def test_a_violation_that_waits_for_earlier_checks_is_dropped_and_the_model_goes
     assert is_off(driver.summary)
 
 
-def test_a_violation_found_after_the_end_is_dropped_and_the_run_ends():
+def test_switching_off_drops_late_violations_and_ends_runs():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n2+2=5\n")
     driver.end()
@@ -85,7 +85,7 @@ def test_a_violation_found_after_the_end_is_dropped_and_the_run_ends():
     assert is_off(driver.summary)
 
 
-def test_checks_that_are_awaited_at_the_end_are_awaited_no_more():
+def test_switching_off_ends_the_final_wait_for_checks():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=2\n")
     driver.end()
@@ -111,7 +111,7 @@ def test_a_correction_that_was_begun_stays():
     assert is_off(driver.summary)
 
 
-def test_a_break_of_the_stream_is_taken_up_as_ever():
+def test_switched_off_runs_still_reconnect_after_a_break():
     driver = drive(monitor(delivery="gate"))
     driver.feed("1+1=3")
     driver.tell(SwitchedOff())

@@ -110,7 +110,7 @@ def test_tags_belong_to_no_phase_s_text():
         (0, "answer", 0),  # without the tag that opened it there is no reasoning
     ],
 )
-def test_a_cut_at_a_tag_leaves_the_phase_that_the_text_says(to, phase, tags):
+def test_after_a_cut_remaining_tags_decide_the_phase(to, phase, tags):
     transcript = thinking()
     transcript.cut(to)
     assert (transcript.phase, len(transcript.tags)) == (phase, tags)
@@ -131,7 +131,7 @@ def test_a_token_cut_in_half_is_kept():
     assert transcript.kept_tokens == 2
 
 
-def test_phases_that_begin_where_the_text_was_cut_away():
+def test_cutting_an_untagged_answer_returns_to_the_reasoning():
     transcript = Transcript("answer")
     transcript.enter("reasoning")
     transcript.append("ab", 1)

@@ -63,7 +63,7 @@ def test_a_cut_anywhere_leaves_what_ends_before_it():
         assert transcript.phase == ("answer" if to >= closed else "reasoning")
 
 
-def test_a_cut_keeps_the_feedback_about_calls_that_stands_before_it():
+def test_cutting_keeps_feedback_about_earlier_refused_calls():
     driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback(), level="flag"))
     for name in ("first", "second"):
         driver.tell(call_chunk(name, "2+2=5"))
@@ -87,7 +87,7 @@ def test_a_cut_removes_all_later_calls():
     assert transcript.calls == []
 
 
-def test_a_piece_that_ends_at_a_cut_may_grow():
+def test_a_piece_ending_at_a_cut_may_grow():
     transcript = Transcript("answer")
     transcript.append("ab", 1)
     transcript.insert("cd", "repair")
@@ -97,7 +97,7 @@ def test_a_piece_that_ends_at_a_cut_may_grow():
     assert [piece.text for piece in transcript.pieces()] == ["abxy"]
 
 
-def test_the_smallest_cut_is_remembered_until_it_is_read():
+def test_the_smallest_cut_offset_is_remembered_until_read():
     transcript = Transcript("answer")
     transcript.append("1+1=2\n", 1)
     transcript.kept_until = transcript.length
@@ -109,7 +109,7 @@ def test_the_smallest_cut_is_remembered_until_it_is_read():
     assert transcript.kept_until == 2
 
 
-def test_each_character_has_the_origin_the_call_and_the_phase_of_its_run():
+def test_runs_keep_each_characters_origin_call_and_phase():
     transcript, span = full()
     length, closed = transcript.length, transcript.tags[0].end
     for start in range(length):
@@ -132,7 +132,7 @@ def test_each_character_has_the_origin_the_call_and_the_phase_of_its_run():
     assert Transcript("answer").first_call == 0
 
 
-def test_the_text_of_an_extra_turn_replaces_all_of_a_conclusion():
+def test_an_extra_turns_text_replaces_a_whole_conclusion():
     transcript, _ = full()
     pieces = transcript.pieces()
     assert [piece.ask for piece in pieces] == [None, None, None, None, None, "ask", "", "", None]
@@ -169,12 +169,12 @@ def test_a_phase_that_has_no_text_is_replaced():
 
 
 @pytest.mark.parametrize(("start", "end", "found"), [(0, 2, []), (0, 3, [0]), (4, 6, [0]), (5, 6, []), (5, 9, [1])])
-def test_entries_overlap_a_range_if_they_have_a_character_in_it(start, end, found):
+def test_entries_overlap_a_range_if_sharing_a_character(start, end, found):
     entries = [(Span(2, 5), "a"), (Span(7, 9), "b")]
     assert list(_overlapping(entries, start, end)) == [entries[at] for at in found]
 
 
-def test_a_count_moves_to_the_texts_before_until_nothing_is_left():
+def test_subtracted_tokens_carry_over_to_earlier_texts():
     transcript = Transcript("answer")
     for text in "abc":
         transcript.append(text, 2)
@@ -187,7 +187,7 @@ def test_a_count_moves_to_the_texts_before_until_nothing_is_left():
     assert transcript.kept_tokens == 12
 
 
-def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
+def test_server_token_counts_correct_the_latest_texts_first():
     transcript = Transcript("answer")
     transcript.append("ab", 1)
     transcript.append("cd", 2)
@@ -198,7 +198,7 @@ def test_a_count_of_the_server_changes_the_tokens_of_the_last_texts():
     assert not Transcript("answer").credit(1)
 
 
-def test_a_part_of_a_recent_text_is_read_from_any_text():
+def test_slices_are_exact_across_texts_and_after_cuts():
     transcript = Transcript("answer")
     for text in ("ab", "cd", "ef"):
         transcript.append(text, 1)

@@ -54,7 +54,7 @@ def test_any_chunking_gives_the_parts_of_the_whole(text, cuts, phase):
 
 
 @pytest.mark.parametrize("size", range(1, 8))
-def test_half_a_tag_is_held_and_given_back_at_the_end(size):
+def test_a_partial_tag_is_held_until_the_end(size):
     tags = ThinkTags(TAGS, "reasoning")
     assert tags.feed("x" + TAGS[1][:size]) == [("x", "text")]
     assert tags.must_see
@@ -62,7 +62,7 @@ def test_half_a_tag_is_held_and_given_back_at_the_end(size):
     assert tags.drain() == []
 
 
-def test_white_space_before_the_first_tag_is_not_held_for_ever():
+def test_limited_whitespace_is_held_before_the_first_tag():
     tags = ThinkTags(TAGS, "answer")
     held = sum(not tags.feed(" ") for _ in range(200))
     assert held == 64
@@ -87,7 +87,7 @@ def test_a_second_closing_tag_is_text():
 
 
 @pytest.mark.parametrize("first", ["<", "</", "</th", "</think"])
-def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
+def test_a_closing_tag_split_between_chunks_ends_reasoning(first):
     intake = Intake([monitor()], tags=TAGS, phase="reasoning")
     for text in (first, "</think>"[len(first) :] + "so"):
         list(intake.feed(text, 1, "answer"))
@@ -95,7 +95,7 @@ def test_a_closing_tag_may_come_in_two_parts_that_hold_nothing_else(first):
     assert intake.transcript.text_of("answer") == "so"
 
 
-def test_a_tag_in_the_middle_of_an_answer_is_text_after_a_cut_too():
+def test_tags_mid_answer_stay_text_after_a_cut():
     intake = Intake([monitor()], tags=TAGS, phase="answer")
     for text in ("so it is 5\n", " or 6\n"):
         list(intake.feed(text, 1, "answer"))

@@ -46,7 +46,7 @@ def ended(driver):
     "H5", injected="a repair in a line, continued by a new turn", happens="the line ends after the repair"
 )
 @given(CHUNKS)
-def test_a_repaired_line_is_whole_before_a_new_turn(size):
+def test_a_repaired_line_ends_before_a_new_turn(size):
     driver = begun("1+1=2\n2+2=5\n")
     turn(driver, "4+4=8\n", size=size)
     assert text(driver) == driver.shown == "1+1=2\n2+2=4\n4+4=8\n"
@@ -72,7 +72,7 @@ def test_the_request_has_only_whole_lines():
 
 
 @pytest.mark.parametrize("lost", [Broken("gone", retryable=True), Resumed()], ids=["broken", "resumed"])
-def test_a_half_line_is_written_again_after_a_break(lost):
+def test_a_half_line_is_rewritten_after_a_break(lost):
     driver = begun("1+1=2\n2+2=")
     driver.tell(lost)
     turn(driver, "2+2=4\n")
@@ -89,7 +89,7 @@ def test_other_ways_continue_inside_the_line():
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b\n", "\n", " ", "c\nd", "e f"]), st.sampled_from(["model", "repair"])))
 )
-def test_whole_lines_are_a_beginning_that_ends_a_line(parts):
+def test_whole_lines_keep_a_prefix_without_partial_lines(parts):
     pieces = [Piece(text, origin) for text, origin in parts]
     kept, given = ("".join(piece.text for piece in found) for found in (whole_lines(pieces), pieces))
     assert given.startswith(kept)
@@ -140,7 +140,7 @@ def test_a_new_start_replaces_the_old_text(size):
 
 
 @given(CHUNKS)
-def test_the_refuted_line_again_is_at_its_old_place(size):
+def test_a_repeated_refuted_line_has_the_same_place(size):
     driver = begun("first 1+1=2\nso 2+2=5\n")
     turn(driver, "so 2+2=5\n", size=size)
     first, second = driver.core.violations.records()
@@ -162,7 +162,7 @@ def test_lines_that_only_begin_alike_are_no_repetition():
     assert text(driver) == "first 1+1=2\nthen 2+2=4\nthen 2+2=4, and more\n"
 
 
-def test_lines_from_the_middle_that_go_on_differently_stay():
+def test_repeated_middle_lines_that_continue_differently_stay():
     driver = begun("first 1+1=2\nthen 3+3=6\nand 2+2=5\n")
     turn(driver, "then 3+3=6\nso 4+4=8\n", size=1)
     assert text(driver) == "first 1+1=2\nthen 3+3=6\nand 2+2=4\nthen 3+3=6\nso 4+4=8\n"
@@ -220,7 +220,7 @@ def test_supervision_may_be_switched_off_inside_a_repetition():
     assert driver.shown == "first 1+1=2\nthen 2+2=4\nthen 2+3=6\n"
 
 
-def test_a_stream_may_end_inside_a_line_that_might_repeat():
+def test_a_stream_may_end_inside_a_possible_repetition():
     driver = begun("first 1+1=2\nthen 2+2=5\n")
     turn(driver, "then 2+")
     driver.tell(Ended())
@@ -265,7 +265,7 @@ def test_a_mistake_by_turn_costs_two_requests(remedy, wrong, again):
     assert requests(driver) == 3  # the first one, and two for the mistake
 
 
-def test_a_model_that_starts_over_again_and_again_costs_little():
+def test_a_model_repeatedly_starting_over_costs_three_requests():
     driver = begun("first 1+1=2\nso 2+2=5\n", monitor(remedy=Auto()))
     for _ in range(9):
         if driver.summary is None:

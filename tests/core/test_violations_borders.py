@@ -74,7 +74,7 @@ def test_places_are_those_of_a_slow_count(order):
         assert counts.met(refuted(start))[1] == slow_place(text, start, [Range(9, 14)], answered), start
 
 
-def test_a_place_is_counted_again_after_its_text_was_cut():
+def test_positions_are_recounted_after_earlier_text_is_cut():
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("a b c    ", 1)
@@ -89,7 +89,7 @@ def test_a_place_is_counted_again_after_its_text_was_cut():
     assert counts.met(refuted(14)) == (2, 3)
 
 
-def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
+def test_only_later_positions_leave_out_an_answered_segment():
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("aaaa bbbb cccc dddd ", 1)
@@ -100,7 +100,7 @@ def test_a_segment_that_feedback_answers_is_left_out_of_places_after_it_only():
 
 
 @pytest.mark.parametrize("place", [5, 13])
-def test_a_place_is_the_same_after_places_behind_it(place):
+def test_refutations_elsewhere_do_not_move_a_position(place):
     transcript = Transcript("answer")
     counts = RefutationCounts(transcript)
     transcript.append("aaaa bbbb cccc dddd ", 1)
@@ -121,7 +121,7 @@ def test_answers_with_the_same_words_are_one_repetition():
     assert _visible(" a b\n\tc ") == 3
 
 
-def test_a_restart_does_not_cut_feedback_on_a_refused_call():
+def test_a_restart_keeps_feedback_on_a_refused_call():
     calls = monitor("c", trigger=ToolCalls(), remedy=Feedback(), level="flag")
     driver = drive(calls, monitor(remedy=Auto(order=("restart",)), verifier=STRICT), resume="tokens")
     driver.feed("1+1=2\n")
@@ -138,7 +138,7 @@ def test_a_restart_does_not_cut_feedback_on_a_refused_call():
 
 
 @pytest.mark.parametrize(("discarded", "ends"), [(3, False), (2, True)])
-def test_the_budget_of_discarded_tokens_is_used_up_to_its_end(discarded, ends):
+def test_discarded_tokens_may_fill_their_budget_exactly(discarded, ends):
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(discarded_tokens=discarded))
     driver.chunk("1+1=2\n", tokens=5)
     driver.chunk("2+2=5\n", tokens=3)
@@ -149,7 +149,7 @@ def test_the_budget_of_discarded_tokens_is_used_up_to_its_end(discarded, ends):
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
-def test_the_same_words_may_be_refuted_a_few_times(repeats):
+def test_repeats_of_refuted_words_are_limited_by_budget(repeats):
     driver = drive(monitor(remedy=Feedback("rewind")), budgets=Budgets(repeats=repeats))
     for _ in range(repeats + 1):
         assert driver.summary is None
@@ -163,7 +163,7 @@ def test_the_same_words_may_be_refuted_a_few_times(repeats):
 
 
 @pytest.mark.parametrize("remedies", [0, 1, 2])
-def test_the_budget_of_remedies_is_used_up_to_its_end(remedies):
+def test_remedies_may_fill_their_budget_exactly(remedies):
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(remedies=remedies))
     for _ in range(remedies):
         driver.feed(f"2+2={len(driver.orders) % 3 + 5}\n")
@@ -176,7 +176,7 @@ def test_the_budget_of_remedies_is_used_up_to_its_end(remedies):
     assert len([order for order in driver.orders if isinstance(order, Open)]) == remedies + 1
 
 
-def test_a_run_without_remedies_ends_before_the_first_call_of_a_refused_turn():
+def test_without_remedies_a_refused_turn_keeps_no_calls():
     # No call of a turn stays if one of them is refused, so that none is made twice.
     driver = drive(monitor(trigger=ToolCalls(), delivery="gate_tools", remedy=Feedback()), budgets=Budgets(remedies=0))
     driver.feed("so: ")
@@ -187,7 +187,7 @@ def test_a_run_without_remedies_ends_before_the_first_call_of_a_refused_turn():
     assert driver.summary.text == "so: "
 
 
-def test_candidates_are_ordered_by_place_and_names_and_not_by_time():
+def test_candidates_sort_by_place_and_name_not_time():
     who = (monitor("b"), monitor("a"))
     text = Segment("1+1=3 2+2=5", Span(0, 11), "answer")
 
@@ -207,7 +207,7 @@ def test_candidates_are_ordered_by_place_and_names_and_not_by_time():
     ("where", "span", "repair"),
     [(None, (4, 9), "4"), (Span(2, 3), (6, 7), "4"), (Span(0, 5), (4, 9), "4"), (Span(2, 6), (4, 9), None)],
 )
-def test_an_error_outside_of_its_claim_spans_the_claim_and_has_no_repair(where, span, repair):
+def test_errors_outside_their_claim_cover_it_without_repair(where, span, repair):
     found = refuted(4, where=where, repair="4")
     assert (found.span.start, found.span.end) == span
     assert found.violation.repair == repair
@@ -225,7 +225,7 @@ def test_an_error_outside_of_its_claim_spans_the_claim_and_has_no_repair(where, 
         *(("a b", 1, False), (")b", 1, False), ("a", 1, False), ("1", 1, False)),
     ],
 )
-def test_a_repair_leaves_no_rest_of_a_number_or_a_word(text, end, cut):
+def test_a_repair_never_leaves_partial_numbers_or_words(text, end, cut):
     assert cuts_short(text, Span(0, end)) is cut
     assert not cuts_short(text, Span(end, end))
 
@@ -250,7 +250,7 @@ def test_what_each_remedy_cuts_and_writes(remedy, again, cut, insert, name):
     assert (todo.ask, todo.torn, todo.heat) == ("", False, None)
 
 
-def test_feedback_in_the_middle_of_a_line_tears_it():
+def test_feedback_inside_a_line_tears_that_line():
     watching = (monitor(trigger=EveryChars(8), remedy=Feedback(place="append")),)
     intake = Intake(watching, tags=None, phase="answer")
     [due] = intake.feed("so 2+2=5", 1, "answer")
@@ -271,7 +271,7 @@ def test_a_conclusion_is_dropped_with_its_text():
         assert len(kept.concluded) == left
 
 
-def test_what_was_found_while_the_model_was_silent_is_forgotten_by_its_monitor_and_segment():
+def test_noted_violations_are_forgotten_by_monitor_and_segment():
     intake = Intake((monitor("a"), monitor("b")), tags=None, phase="answer")
     intake.feed("1+1=3\n2+2=5\n", 1, "answer")
     kept = Violations((monitor("a"), monitor("b")), intake, Budgets())
@@ -300,7 +300,7 @@ def test_a_conclusion_repeats_nothing(repeats):
 
 
 @pytest.mark.parametrize(("steps", "cut"), [(7, 3), (8, 4), (9, 4), (10, 5), (11, 5)])
-def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
+def test_a_restart_drops_half_the_steps_rounded_up(steps, cut):
     driver = drive(monitor(remedy=Auto(order=("restart",))))
     driver.feed(
         "".join(f"{number % 10}+1={number % 10 + 1}\n" if number < 9 else "so 1\n\n" for number in range(steps))
@@ -311,7 +311,7 @@ def test_a_restart_goes_back_half_of_the_steps_rounded_up(steps, cut):
 
 
 @pytest.mark.parametrize(("end", "after"), [(5, 9), (14, 18), (7, 7)])
-def test_the_feedback_on_a_segment_begins_where_the_segment_ends(end, after):
+def test_feedback_on_a_segment_begins_at_its_end(end, after):
     intake = Intake((monitor(),), tags=None, phase="reasoning")
     for text in ("1+1=3", "2+2=5"):
         list(intake.feed(text, 1, "reasoning"))
@@ -330,7 +330,7 @@ def _ref(span):
     return Ref(0, Claim(key="k", span=span), segment)
 
 
-def test_a_cut_where_feedback_begins_takes_its_answer_away():
+def test_cutting_where_feedback_begins_leaves_its_segment_unanswered():
     for to, stands in ((12, True), (11, False), (10, False)):
         intake = Intake((monitor(),), tags=None, phase="reasoning")
         intake.feed("1+1=2\n2+2=5\nmore", 3, "reasoning")

@@ -57,7 +57,7 @@ def last_open(driver):
     return [order for order in driver.orders if isinstance(order, Open)][-1]
 
 
-def test_the_reasoning_ends_behind_the_segment_and_the_answer_follows():
+def test_reasoning_ends_after_the_segment_then_answering_begins():
     driver = thinking(stopper(), text="<think>one\ntw")
     settle(driver)
     assert any(isinstance(order, Close) for order in driver.orders)
@@ -76,7 +76,7 @@ def test_the_reasoning_ends_behind_the_segment_and_the_answer_follows():
     assert summary.kept + summary.discarded == driver.fed
 
 
-def test_what_was_stopped_early_is_not_verified_though_all_else_is_right():
+def test_reasoning_stopped_early_prevents_a_verified_result():
     driver = thinking(stopper(), monitor("sums"), text="<think>1+1=2\nbut\n")
     settle(driver)
     driver.settle()
@@ -105,7 +105,7 @@ def test_without_a_stop_the_same_run_is_verified():
     assert driver.summary.status == "verified"
 
 
-def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
+def test_an_earlier_error_overrides_the_early_stop():
     driver = thinking(stopper(), monitor("sums", remedy=Feedback("rewind")), text="<think>1+1=3\nbut\n")
     driver.extract()
     stop = next(job for job, order in driver.pending.items() if order.claim.key == "but")
@@ -121,7 +121,7 @@ def test_an_error_before_the_stop_counts_first_and_takes_the_stop_back():
     assert driver.summary.status == "verified"
 
 
-def test_a_later_cut_before_the_stop_makes_it_undone():
+def test_a_later_cut_before_the_stop_undoes_it():
     driver = thinking(stopper(), monitor("sums", remedy=Feedback("rewind"), delivery="gate"), text="<think>x\nbut\n")
     settle(driver)
     driver.open()
@@ -131,7 +131,7 @@ def test_a_later_cut_before_the_stop_makes_it_undone():
     assert (core.transcript.phase, core.transcript.conclusions, core.violations.concluded) == ("reasoning", [], [])
 
 
-def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
+def test_no_early_stop_after_the_model_ended_reasoning():
     driver = thinking(stopper(), text="<think>one\ntwo\n")
     driver.extract()
     driver.feed("</think>The answer")
@@ -143,13 +143,13 @@ def test_nothing_is_done_once_the_model_has_ended_its_reasoning():
     assert [violation.interrupted for violation in driver.summary.violations] == [False, False]
 
 
-def test_the_last_line_of_the_reasoning_is_not_even_looked_at():
+def test_the_last_line_of_reasoning_starts_no_probe():
     fork = Fork("?", lambda reply, segment: behind(segment))
     driver = thinking(stopper(extractor=fork), text="<think>one</think>Four.")
     assert not driver.pending
 
 
-def test_probes_that_are_open_at_the_end_are_called_off():
+def test_probes_still_open_at_the_end_are_cancelled():
     fork = Fork("?", lambda reply, segment: behind(segment))
     driver = thinking(stopper(extractor=fork), text="<think>one\n")
     driver.feed("</think>Four.")
@@ -169,7 +169,7 @@ def test_without_a_remedy_left_the_reasoning_goes_on():
     assert driver.summary.violations == ()
 
 
-def test_what_may_not_be_discarded_is_gone_on_from():
+def test_text_that_may_not_be_discarded_is_continued():
     driver = thinking(stopper(), text="<think>one\ntw", budgets=Budgets(discarded_tokens=0))
     driver.feed("o or more")
     settle(driver)
@@ -182,7 +182,7 @@ def test_what_may_not_be_discarded_is_gone_on_from():
     assert driver.summary.text == "<think>one\ntwo or more\n</think>Four."
 
 
-def test_reasoning_that_a_model_of_turns_begins_again_is_not_ended_again():
+def test_reasoning_resumed_by_turn_is_not_stopped_twice():
     driver = drive(stopper(), think_tags=None, starts_in="reasoning")
     driver.feed("one\ntw", phase="reasoning")
     settle(driver)
@@ -209,7 +209,7 @@ def test_a_tracker_keeps_the_state_of_the_segment():
     assert Invalidate(14) in orders
 
 
-def test_what_a_model_of_turns_is_given_ends_the_reasoning_and_asks_for_the_answer():
+def test_stopping_ends_reasoning_and_asks_for_the_answer():
     driver = drive(stopper(), think_tags=None, starts_in="reasoning")
     driver.feed("one\ntw", phase="reasoning")
     settle(driver)
@@ -235,7 +235,7 @@ def stopped_at_feedback(**options):
     return driver
 
 
-def test_feedback_that_follows_the_segment_stays_in_the_reasoning():
+def test_feedback_after_the_segment_stays_in_the_reasoning():
     driver = stopped_at_feedback()
     feedback = "\nWait, it is 2.\n"
     driver.feed("The answer.", finish="stop")
@@ -284,7 +284,7 @@ def test_a_conclusion_says_something(options):
         Conclude(**options)
 
 
-def test_another_monitor_that_would_end_the_reasoning_there_is_recorded():
+def test_another_monitors_stop_at_that_point_is_recorded():
     also = monitor("halt", remedy=Conclude(), phase="reasoning", required=False, extractor=behind)
     driver = thinking(stopper(), also, text="<think>one\ntw")
     settle(driver)
@@ -294,20 +294,20 @@ def test_another_monitor_that_would_end_the_reasoning_there_is_recorded():
     assert [(each.monitor, each.remedy) for each in driver.summary.violations] == [("halt", "conclude"), ("stop", None)]
 
 
-def test_a_monitor_that_has_nothing_to_do_does_not_keep_others_from_looking():
+def test_an_inactive_monitor_does_not_block_other_monitors():
     watching = stopper(), monitor(phase="reasoning")
     driver = thinking(*watching, text="<think>one\ntwo and more", budgets=Budgets(remedies=0))
     driver.tell(Idle(9.0, dead=True))
     assert [order.monitor for order in driver.pending.values()] == [1, 1]
 
 
-def test_an_extraction_that_could_only_end_the_reasoning_is_cancelled_with_the_model():
+def test_stop_only_extractions_are_cancelled_when_output_ends():
     driver = thinking(stopper(), text="<think>one\n")
     driver.end()
     assert [record.outcome for record in driver.summary.checks] == [Cancelled("the model ended first")]
 
 
-def test_a_fork_that_was_never_ordered_is_not_dropped_at_the_end():
+def test_ending_drops_no_fork_that_was_never_ordered():
     # A fork beyond the budget has no order, so the engine must not be told to drop it.
     fork = Fork(prompt="?", parse=lambda _reply, segment: parse(segment))
     watching = monitor(extractor=fork, remedy=Conclude(), phase="reasoning", required=False)

@@ -34,7 +34,7 @@ def answer(driver, *texts, phase="answer"):
 
 @pytest.mark.fault("G9", injected="a model that always says the same", happens="four requests, then the ladder ends")
 @pytest.mark.fault("V11", injected="a model that always says the same", happens="four requests, then the ladder ends")
-def test_the_same_words_at_one_place_cost_four_requests():
+def test_repeated_words_at_one_place_cost_four_requests():
     driver = drive(auto())
     answer(driver, "1+1=2\n3+2=9\n", *["3+2=9\n"] * 3)
     assert [(name, cut) for name, cut, _ in acts(driver)] == [("resample", 6), ("resample", 6), ("feedback", 6)]
@@ -43,20 +43,20 @@ def test_the_same_words_at_one_place_cost_four_requests():
     assert "not converging" in driver.summary.reason
 
 
-def test_a_repair_comes_first_and_other_words_are_repaired_again():
+def test_repairs_come_first_and_again_for_new_words():
     driver = drive(auto())
     answer(driver, "2+2=5\n", "\n4+2=7\n", "\n")
     assert [name for name, *_ in acts(driver)] == ["repair", "repair"]
 
 
-def test_samples_that_differ_follow_each_other_and_then_the_model_is_told():
+def test_different_wrong_samples_lead_to_feedback_then_restart():
     driver = drive(auto(samples=2), budgets=Budgets(remedies=99))
     answer(driver, "1+1=2\n", *[f"3+2={value}\n" for value in (7, 8, 9, 6, 4, 3, 2)])
     names = [name for name, *_ in acts(driver)]
     assert names[:5] == ["resample", "resample", "feedback", "feedback", "restart"]
 
 
-def test_feedback_says_more_and_other_words_the_second_time():
+def test_second_feedback_says_more_in_other_words():
     driver = drive(auto(order=("feedback",)))
     answer(driver, "3+2=7\n", "3+2=8\n", "3+2=9\n")
     first, second = (text for _, _, text in acts(driver))
@@ -65,7 +65,7 @@ def test_feedback_says_more_and_other_words_the_second_time():
     assert driver.summary.status == "abstained"
 
 
-def test_feedback_follows_refuted_reasoning_and_replaces_a_refuted_answer():
+def test_feedback_follows_refuted_reasoning_but_replaces_refuted_answers():
     driver = drive(auto(order=("feedback",)))
     answer(driver, "3+2=7\n", phase="reasoning")
     assert acts(driver) == [("feedback", 5, "\nWait, 3+2=7 is wrong.\n")]
@@ -86,7 +86,7 @@ def test_trouble_is_counted_by_place_whatever_was_inserted():
     assert driver.summary.status == "abstained"
 
 
-def test_a_restart_goes_back_half_of_the_steps_and_then_to_the_start():
+def test_restarts_go_back_halfway_then_to_the_start():
     driver = drive(auto(order=("restart",)))
     steps = [f"{n}+1={n + 1}\n" for n in range(9)]
     answer(driver, "".join(steps) + "3+2=7\n", "".join(steps[4:]) + "3+2=8\n", "\n")
@@ -94,13 +94,13 @@ def test_a_restart_goes_back_half_of_the_steps_and_then_to_the_start():
     assert [order.resamples for order in opened(driver)] == [0, 1, 1]
 
 
-def test_a_restart_goes_back_a_few_steps_at_least():
+def test_a_restart_goes_back_at_least_several_steps():
     driver = drive(auto(order=("restart",)))
     answer(driver, "1+1=2\n1+2=3\n1+3=4\n3+2=7\n")
     assert acts(driver) == [("restart", 0, "")]
 
 
-def test_after_a_restart_the_ladder_begins_from_the_start():
+def test_a_restart_returns_to_the_ladders_first_rung():
     driver = drive(auto(order=("resample", "restart")), budgets=Budgets(remedies=99))
     answer(driver, "1+1=2\n3+2=7\n", "3+2=7\n", "1+1=2\n3+2=8\n", "3+2=9\n", "3+2=9\n")
     assert [name for name, *_ in acts(driver)] == ["resample", "restart", "resample", "resample", "restart"]
@@ -123,7 +123,7 @@ def test_answers_that_differ_are_sampled_alone():
     assert [cut for _, cut, _ in acts(driver)] == [end] * 5
 
 
-def test_the_same_answer_again_is_sampled_alone_and_a_restart_cuts_into_the_reasoning():
+def test_a_repeated_answer_is_resampled_before_cutting_reasoning():
     driver = thinking(order=("resample", "resample", "restart"))
     answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "3+2=7\n")
     end = len(f"{STEPS}</think>")
@@ -133,13 +133,13 @@ def test_the_same_answer_again_is_sampled_alone_and_a_restart_cuts_into_the_reas
 
 
 @pytest.mark.parametrize("resume", ["prefill", "turn", None])
-def test_it_does_not_if_the_model_cannot_go_on_inside_the_reasoning(resume):
+def test_without_prefix_resume_resampling_keeps_the_reasoning(resume):
     driver = thinking(resume=resume)
     answer(driver, f"{STEPS}</think>", "3+2=7\n")
     assert acts(driver) == [("resample", len(f"{STEPS}</think>"), "")]
 
 
-def test_a_reasoning_in_a_field_of_its_own_is_cut_too():
+def test_a_restart_cuts_reasoning_in_a_separate_field():
     driver = drive(auto(order=("resample", "restart")), resume="tokens")
     steps = [f"{n}+1={n + 1}\n" for n in range(5)]
     driver.feed("".join(steps), phase="reasoning")
@@ -156,7 +156,7 @@ def test_all_answers_of_a_run_are_one_place():
     assert "feedback" not in [piece.origin for piece in opened(driver)[-1].pieces][2:]
 
 
-def test_the_same_answer_after_other_reasoning_is_a_repetition():
+def test_identical_answers_after_new_reasoning_are_repetitions():
     driver = thinking()
     answer(driver, f"{STEPS}</think>", "3+2=7\n", "3+2=7\n", "3+2=7\n", "2+2=4\n</think>3+2=7\n")
     assert [name for name, *_ in acts(driver)] == ["resample", "resample", "feedback"]
@@ -164,7 +164,7 @@ def test_the_same_answer_after_other_reasoning_is_a_repetition():
     assert len(opened(driver)) == 4
 
 
-def test_the_premises_of_the_claim_are_where_it_is_cut():
+def test_a_second_resample_cuts_at_the_claims_premises():
     def extract(segment):
         for claim in parse(segment):
             at = STEPS.index("1+2")
@@ -175,7 +175,7 @@ def test_the_premises_of_the_claim_are_where_it_is_cut():
     assert acts(driver)[1] == ("resample", STEPS.index("1+2"), "")
 
 
-def test_feedback_on_an_answer_is_given_in_the_reasoning():
+def test_feedback_on_an_answer_goes_into_the_reasoning():
     driver = thinking(order=("feedback",))
     answer(driver, f"{STEPS}</think>", "3+2=7\n")
     assert acts(driver) == [("feedback", len(STEPS), "Wait, 3+2=7 is wrong.\n")]
@@ -196,13 +196,13 @@ def test_what_a_gate_has_shown_is_not_cut():
 # -------------------------------------------------------------------------------------- temperature and the end
 
 
-def test_the_temperature_rises_with_the_samples_at_one_place_only():
+def test_temperature_rises_only_with_resamples_at_one_place():
     driver = drive(auto(), budgets=Budgets(remedies=99))
     answer(driver, "3+2=7\n", "3+2=8\n", "3+2=5\n5+2=8\n", "5+2=7\n2+2=5\n")
     assert [order.resamples for order in opened(driver)] == [0, 1, 2, 1, 0]
 
 
-def test_the_end_may_be_an_unverified_answer_with_the_violation_as_a_reason():
+def test_runs_may_end_unverified_with_violations_as_reasons():
     driver = drive(auto(end="unverified"))
     answer(driver, "1+1=2\n3+2=9\n", *["3+2=9\n"] * 3)
     assert driver.state == "opening"
@@ -230,21 +230,21 @@ def test_another_monitor_still_interrupts():
     assert {event.violation.monitor for event in driver.of(Remedied)} == {"a", "b"}
 
 
-def test_a_monitor_that_is_passed_over_leaves_the_violations_of_the_others():
+def test_passing_over_one_monitor_keeps_other_monitors_violations():
     ladder = Auto(order=("feedback",))
     driver = drive(monitor("a", remedy=Auto(order=("feedback",), end="unverified")), monitor("b", remedy=ladder))
     answer(driver, "3+2=9\n", "3+2=9\n")  # both find the second one; b acts on it at once, without more text
     assert [event.violation.monitor for event in driver.of(Remedied)] == ["a", "b"]
 
 
-def test_feedback_on_an_answer_is_written_after_the_shortest_reasoning():
+def test_feedback_on_an_answer_follows_even_minimal_reasoning():
     driver = drive(auto(order=("feedback",)), resume="prefix")
     driver.feed("x", phase="reasoning")
     answer(driver, "3+2=7\n")
     assert [(name, cut) for name, cut, _ in acts(driver)] == [("feedback", 1)]
 
 
-def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
+def test_passed_over_violations_are_recorded_without_interrupting():
     driver = drive(auto(order=("feedback",), end="unverified"))
     answer(driver, *["3+2=9\n"] * 3)
     driver.end()
@@ -252,7 +252,7 @@ def test_what_is_passed_over_is_recorded_and_other_candidates_stay():
     assert [(each.remedy, each.interrupted) for each in driver.summary.violations][-1] == (None, False)
 
 
-def test_a_run_that_was_passed_over_ends_with_its_last_check():
+def test_an_unverified_run_ends_with_its_last_check():
     driver = drive(auto(order=("feedback",), end="unverified"))
     answer(driver, *["3+2=9\n"] * 2)
     if driver.summary is None and driver.state == "opening":
@@ -295,7 +295,7 @@ def test_a_cycle_of_repairs_ends():
     assert len(opened(driver)) <= 8
 
 
-def test_a_summary_is_the_same_for_any_order_of_verdicts():
+def test_any_order_of_verdicts_gives_the_same_summary():
     def play(pick):
         driver = drive(auto(), monitor("n", remedy=Auto()), resume="prefix")
         for text in ("1+1=2\n3+2=7\n5+2=8\n", "3+2=8\n", "3+2=5\n", "5+2=7\n"):
@@ -335,7 +335,7 @@ def test_without_a_cache_a_second_resume_restarts_instead():
 
 
 @pytest.mark.parametrize("cached", [None, 0.95])
-def test_with_a_cache_or_an_unknown_one_resumes_go_on(cached):
+def test_resampling_continues_if_caching_works_or_is_unknown(cached):
     assert priced(cached, f"{STEP * 9}3+2=7\n", *OTHERS) == [("resample", 54)] * 4
 
 

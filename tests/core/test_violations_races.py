@@ -88,7 +88,7 @@ def test_the_races_end_in_different_ways():
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_gate_changes_what_is_shown_when_and_nothing_else(seed):
+def test_a_gate_changes_only_when_text_is_shown(seed):
     summaries = []
     for delivery in ("interrupt", "gate"):
         who = (
@@ -103,7 +103,7 @@ def test_a_gate_changes_what_is_shown_when_and_nothing_else(seed):
 
 
 @pytest.mark.fault("V6", injected="the later step is refuted first", happens="the cut is at the earlier one")
-def test_the_earlier_violation_wins_though_it_is_found_later():
+def test_the_earlier_violation_wins_even_if_detected_later():
     for late in (False, True):
         driver = Driver(Core([monitor("slow", verifier=STRICT), monitor("fast", verifier=PLAIN)]))
         driver.open()

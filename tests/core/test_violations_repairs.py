@@ -30,12 +30,12 @@ from interwhen._core.violations import cuts_short
         ("(8) x", "(8)", False),
     ],
 )
-def test_a_repair_must_not_cut_a_number_or_a_name_short(text, part, short):
+def test_a_repair_may_not_truncate_numbers_or_names(text, part, short):
     at = text.index(part)
     assert cuts_short(text, Span(at, at + len(part))) is short
 
 
-def test_a_word_with_a_hyphen_is_cut_short_before_the_hyphen_only_if_a_letter_follows():
+def test_hyphens_extend_words_only_before_a_letter():
     assert cuts_short("well-known", Span(0, 4))
     assert not cuts_short("well- known", Span(0, 4))
     assert not cuts_short("well-1a", Span(0, 4))

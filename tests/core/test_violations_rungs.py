@@ -37,11 +37,11 @@ def test_the_same_words_climb_the_ladder():
     assert climb(Auto(), range(1, 10), earlier=False) == ["resample", "resample", "feedback"]
 
 
-def test_other_words_have_another_sample_until_these_are_used_up():
+def test_different_words_exhaust_each_rung_before_the_next():
     assert climb(Auto(samples=3), [1] * 20) == ["resample"] * 3 + ["feedback"] * FEEDBACKS + ["restart"] * RESTARTS
 
 
-def test_words_that_come_back_after_other_words_are_other_words():
+def test_only_consecutive_repetitions_climb_the_ladder():
     assert climb(Auto(), [1, 2, 1, 1, 1, 2]) == ["resample"] * 5 + ["feedback"]
 
 
@@ -57,7 +57,7 @@ def test_words_that_come_back_after_other_words_are_other_words():
         (Prices(200, prompt=10, text=40, fresh=None, spent=999), "resample"),
     ],
 )
-def test_a_place_that_costs_more_than_a_sample_restarts(prices, rung):
+def test_remedies_costlier_than_a_new_sample_cause_restarts(prices, rung):
     auto = Auto()
     assert auto.order[next_rung(auto, Trouble(1, ("resample",), 1, False, True, prices))] == rung
     assert auto.order[next_rung(auto, Trouble(1, ("resample",), 1, False, False, prices))] == "resample"
@@ -69,7 +69,7 @@ def test_other_words_have_a_repair_of_their_own():
     assert climb(Auto(), [1, 2, 1], repairable=True) == ["repair", "resample", "repair"]
 
 
-def test_a_repair_lower_on_the_ladder_waits_for_its_turn():
+def test_a_repair_waits_for_rungs_ordered_before_it():
     auto = Auto(order=("feedback", "repair"))
     assert climb(auto, [1, 1, 1], repairable=True) == ["feedback", "feedback", "repair"]
     assert climb(auto, [1, 2], repairable=True) == ["feedback"]  # these words were not new
@@ -97,7 +97,7 @@ def test_any_ladder_uses_only_its_rungs_and_ends(order, samples, times, repairab
 
 
 @given(order=ORDERS, repairable=st.booleans())
-def test_the_same_words_get_each_rung_as_often_as_it_is_in_the_order(order, repairable):
+def test_repeated_words_use_rungs_no_more_than_listed(order, repairable):
     tried = climb(Auto(order=order), range(1, 30), repairable=repairable)
     assert all(tried.count(rung) <= order.count(rung) for rung in tried)
 
@@ -118,7 +118,7 @@ def test_another_order_is_refused(order):
         ("flag", True, ["flag", "flag", "flag"]),
     ],
 )
-def test_the_level_rises_up_to_that_of_the_monitor(most, witness, levels):
+def test_the_feedback_level_rises_to_the_monitors_level(most, witness, levels):
     assert [level_of(most, number, has_witness=witness) for number in range(3)] == levels
 
 
@@ -148,7 +148,7 @@ def test_the_steps_are_the_lines_of_the_model():
     assert starts_of(transcript, end=6) == ["one"]
 
 
-def test_feedback_is_no_step_and_a_repair_is_a_part_of_its_line():
+def test_steps_are_lines_with_repairs_but_without_feedback():
     transcript = trace("one\n2 + 2 = ", ("4", "repair"), " and so\n", ("Wait.\n", "feedback"), "three\n")
     assert starts_of(transcript) == ["one", "2 + 2 = 4 and so", "three"]
 

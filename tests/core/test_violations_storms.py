@@ -40,7 +40,7 @@ def storm(driver, text="2+2=5\n", rounds=2000):
 
 
 @pytest.mark.fault("V10", injected="1000 violations, each at the same place", happens="pauses, then the budget ends it")
-def test_a_storm_that_makes_no_progress_pauses_longer_and_longer():
+def test_violations_without_progress_lengthen_pauses_between_requests():
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(repeats=1000))
     end = storm(driver)
     assert (end.status, end.remedies, end.text) == ("abstained", 16, "")
@@ -50,7 +50,7 @@ def test_a_storm_that_makes_no_progress_pauses_longer_and_longer():
 
 
 @pytest.mark.fault("V10", injected="1000 violations, each later in the text", happens="no pause; the budget ends it")
-def test_a_storm_that_goes_on_is_ended_by_its_budget():
+def test_progressing_violations_end_at_the_budget_without_pauses():
     driver = drive(monitor(remedy=Repair()))
     end = storm(driver, text="\n2+2=5\n")
     assert (end.status, end.remedies) == ("abstained", 16)
@@ -60,7 +60,7 @@ def test_a_storm_that_goes_on_is_ended_by_its_budget():
 
 
 @pytest.mark.fault("V10", injected="1000 violations", happens="at most the budget of tokens is discarded")
-def test_a_storm_throws_away_no_more_than_its_budget():
+def test_violations_discard_no_more_tokens_than_budgeted():
     driver = drive(monitor(remedy=Resample()), budgets=Budgets(repeats=9999, remedies=9999, discarded_tokens=50))
     end = storm(driver)
     assert end.status == "abstained"
@@ -82,7 +82,7 @@ REMEDIES = [Resample(), Feedback(), Feedback("rewind"), Repair(otherwise=Resampl
 @pytest.mark.parametrize("remedy", REMEDIES)
 @pytest.mark.parametrize("trigger", [Lines(), Paragraphs(), Sentences()])
 @pytest.mark.parametrize("said", ["3+2=9\n\n", "\n3+2=9. \n\n", "  so 3+2=9\n\n"])
-def test_the_same_words_at_the_same_place_are_no_convergence(remedy, trigger, said):
+def test_a_run_abstains_after_four_identical_refutations(remedy, trigger, said):
     driver = drive(monitor(remedy=remedy, trigger=trigger))
     driver.feed("1+1=2\n\n")
     end = storm(driver, text=said)
@@ -145,7 +145,7 @@ def test_a_cycle_of_two_is_found_too():
 
 
 @pytest.mark.fault("V9", injected="the same claim on 3000 lines, two monitors", happens="it is checked once a verifier")
-def test_a_claim_is_checked_once_however_often_it_stands_there():
+def test_each_verifier_checks_a_repeated_claim_once():
     lines = 3000
     driver = drive(monitor("a"), monitor("b"), monitor("c", verifier=STRICT))
     driver.feed("1+1=2\n")
@@ -191,7 +191,7 @@ def test_a_verdict_that_comes_too_late_changes_nothing():
             assert driver.summary.status == "verified"
 
 
-def test_a_rewind_costs_what_is_new_and_not_what_stands():
+def test_a_rewind_rebuilds_only_the_new_text_piece():
     driver = drive(monitor(remedy=Repair()), budgets=Budgets(remedies=10**6))
     given = []
     transcript = driver.core.transcript

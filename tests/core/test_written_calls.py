@@ -38,7 +38,7 @@ def test_the_calls_of_each_family_are_read(name):
 
 @pytest.mark.fault("G4", injected="a call in each format that cannot be parsed", happens="a problem, not silence")
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_a_call_that_cannot_be_read_has_a_problem(name):
+def test_an_unreadable_call_is_reported_as_a_problem(name):
     given = UNREADABLE[name]
     [written] = found_in(given.text, given.offer)
     assert written.form == given.form
@@ -95,14 +95,14 @@ def test_a_constant_that_is_set_once_is_known():
     ],
 )
 @pytest.mark.parametrize(("offer", "value", "untyped"), [(OFFER, "5", False), (NO_OFFER, 5, True)])
-def test_a_format_without_types_is_read_by_the_types_of_the_tool(form, text, offer, value, untyped):
+def test_untyped_formats_take_argument_types_from_the_tool(form, text, offer, value, untyped):
     written = read_written(form, text, offer)
     assert written.calls[0].values() == {"city": value}
     assert written.untyped is untyped
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_text_that_is_too_long_or_too_deep_has_a_problem(form):
+def test_overlong_or_overly_nested_text_is_a_problem(form):
     assert read_written(form, "x" * (LONGEST_JSON + 1), OFFER).problem
     for text in (
         "[" * 50_000,
@@ -137,7 +137,7 @@ def test_keys_of_a_dict_are_texts(body, arguments):
 @pytest.mark.parametrize(
     ("offer", "value", "untyped"), [(OFFER, "3", False), (NO_OFFER, "3", True), (NO_OFFER, "[3]", False)]
 )
-def test_the_type_of_an_argument_is_guessed_if_nothing_says_it(offer, value, untyped):
+def test_an_argument_type_is_guessed_unless_declared(offer, value, untyped):
     text = f"<function=get_weather><parameter=days>{value}</parameter></function>"
     written = read_written("function_tag", text, offer)
     assert written.calls[0].values() == {"days": json.loads(value)}
@@ -179,19 +179,19 @@ def test_python_and_json_are_told_apart(form, text, names):
         ("city: str = 'Rome'", False),
     ],
 )
-def test_a_variable_is_known_if_nothing_else_binds_its_name(code, known):
+def test_a_variable_is_known_unless_bound_anywhere_else(code, known):
     call = read_written("code", f"{code}\nget_weather(city)", CODE).calls[-1]
     assert call.kind == ("function" if known else "code")
 
 
-def test_kimi_may_leave_the_end_of_the_last_call_out():
+def test_kimi_may_omit_the_last_calls_end_marker():
     text = '<|tool_call_begin|>functions.get_weather:0<|tool_call_argument_begin|>{"city": "Paris"}'
     [call] = read_written("kimi", text, OFFER).calls
     assert call.values() == {"city": "Paris"}
 
 
 @pytest.mark.parametrize(("parameters", "name"), [(("city",), "city"), (("city", "days"), "input"), ((), "input")])
-def test_a_single_argument_has_the_name_of_the_only_parameter(parameters, name):
+def test_a_lone_argument_takes_the_only_parameters_name(parameters, name):
     offer = ToolOffer(tools={"get_weather": dict.fromkeys(parameters, "")}, react=True)
     [call] = read_written("react", "Action: get_weather[Paris]", offer).calls
     assert call.values() == {name: "Paris"}
@@ -209,7 +209,7 @@ def test_a_prompt_asks_for_actions_with_both_words(text, react):
     assert read_offer(text, {}).react is react
 
 
-def test_a_parameter_twice_in_an_invoke_block_is_a_problem():
+def test_an_invoke_block_may_not_repeat_a_parameter():
     given = '<invoke name="f"><parameter name="a">1</parameter><parameter name="a">2</parameter></invoke>'
     written = read_written("invoke", given, NO_OFFER)
     assert "the name 'a' twice" in written.problem

@@ -83,7 +83,7 @@ def scanner_of(offer=EVERYTHING, trigger=None):
 
 @pytest.mark.parametrize("opening", sorted({each.text for each in openings_of(ToolCalls(), EVERYTHING)}))
 @pytest.mark.parametrize("before", ["", "Well.\n"])
-def test_an_opening_is_held_from_its_first_character_on(opening, before):
+def test_an_opening_is_held_from_its_first_character(opening, before):
     scanner, transcript = scanner_of()
     if before:
         transcript.append(before, 1)
@@ -97,7 +97,7 @@ def test_an_opening_is_held_from_its_first_character_on(opening, before):
 
 
 @pytest.mark.parametrize("name", {**TEXTS, **FAMILY_TEXTS})
-def test_a_call_that_is_cut_and_written_again_is_found_again(name):
+def test_a_call_cut_and_rewritten_is_detected_again(name):
     given = {**TEXTS, **FAMILY_TEXTS}[name]
     text = f"Well.\n{given.text} "
     scanner, transcript = scanner_of(given.offer)
@@ -118,7 +118,7 @@ def test_a_call_that_is_cut_and_written_again_is_found_again(name):
         assert [span for span in again if span.end > cut] == known, cut
 
 
-def test_after_a_cut_a_closing_tag_ends_a_call_at_once():
+def test_after_a_cut_closing_tags_end_calls_immediately():
     text = '<tool_call>{"name": "f", "arguments": {}}'
     scanner, transcript = scanner_of(NO_OFFER)
     transcript.append(text, 1)
@@ -147,7 +147,7 @@ def test_an_action_may_be_indented_a_little(spaces, found):
     assert len(list(scanner.flush(transcript))) == found
 
 
-def test_the_longest_call_is_read_and_a_longer_one_is_not():
+def test_calls_are_read_up_to_the_length_limit():
     for more, problem in ((0, False), (1, True)):
         head = '{"name": "f", "arguments": {"x": "'
         text = head + "x" * (LONGEST_JSON - len(head) - 3 + more) + '"}}'
@@ -156,7 +156,7 @@ def test_the_longest_call_is_read_and_a_longer_one_is_not():
     assert LONGEST_JSON == 200_000
 
 
-def test_the_longest_code_is_parsed_and_longer_code_is_not():
+def test_code_is_parsed_up_to_the_length_limit():
     for more, problem in ((0, False), (1, True)):
         text = "f(" + " " * (LONGEST_CODE - 3 + more) + ")"
         assert bool(read_written("code", text, NO_OFFER).problem) is problem
@@ -197,7 +197,7 @@ def test_a_prompt_may_describe_a_thousand_tools():
         ("gemma", "<|tool_call>say{}<tool_call|>"),
     ],
 )
-def test_a_text_that_is_no_call_has_a_problem(form, body):
+def test_malformed_call_text_is_reported_as_a_problem(form, body):
     written = read_written(form, body, NO_OFFER)
     assert written.problem
     assert not written.calls
@@ -249,7 +249,7 @@ def test_arguments_are_read_in_each_notation(form, body, values):
     assert call.values() == values
 
 
-def test_a_call_with_dots_and_several_calls_have_their_names_in_order():
+def test_dotted_and_multiple_call_names_keep_their_order():
     for form, body, names in (
         ("pythonic", "[a.b.c(), d()]", ["a.b.c", "d"]),
         ("phi", '{"name": "a"};\n{"name": "b"}, [{"name": "c"}, {"name": "d"}]', ["a", "b", "c", "d"]),
@@ -266,7 +266,7 @@ def test_a_call_with_dots_and_several_calls_have_their_names_in_order():
         *(("", '"x"', '"x"'), ("object", '"x"', "x"), ("string", '"x"', '"x"'), ("", "[3]", [3])),
     ],
 )
-def test_a_value_has_the_type_that_its_tool_declares(kind, text, value):
+def test_a_value_has_the_type_its_tool_declares(kind, text, value):
     offer = ToolOffer(tools={"f": {"a": kind}})
     [call] = read_written("function_tag", f"<function=f><parameter=a>{text}</parameter></function>", offer).calls
     assert call.values() == {"a": value}
@@ -285,7 +285,7 @@ def test_positional_arguments_have_the_names_of_the_parameters():
         assert call.arguments == arguments
 
 
-def test_own_tags_replace_the_usual_ones_and_no_other_format():
+def test_custom_tags_replace_only_the_default_tags():
     usual, own = openings_of(ToolCalls(), NO_OFFER), openings_of(ToolCalls("<a>", "</a>"), NO_OFFER)
     assert own[-1] == Opening("<a>", "tagged", ("</a>",))
     assert own[:-1] == [each for each in usual if each.form != "tagged"]
@@ -296,7 +296,7 @@ def test_own_tags_replace_the_usual_ones_and_no_other_format():
     assert {each.form for each in openings_of(ToolCalls(formats=("tagged", "json")), NO_OFFER)} == {"tagged", "json"}
 
 
-def test_formats_without_tags_are_read_if_the_request_shows_them():
+def test_untagged_formats_are_read_if_requests_show_them():
     usual = openings_of(ToolCalls(), NO_OFFER)
     for offer, forms in (
         (NO_OFFER, set()),
@@ -311,7 +311,7 @@ def test_formats_without_tags_are_read_if_the_request_shows_them():
     assert all(each in usual for each in openings_of(ToolCalls(formats=("other",)), OFFER))
 
 
-def test_the_defaults_of_an_offer_and_of_an_opening():
+def test_offers_are_empty_and_openings_marked_by_default():
     assert (NO_OFFER.tools, NO_OFFER.in_field, NO_OFFER.react, NO_OFFER.code) == ({}, False, False, ())
     assert not expects_text(NO_OFFER)
     opening = Opening("x", "phi")
@@ -321,7 +321,7 @@ def test_the_defaults_of_an_offer_and_of_an_opening():
 
 
 @pytest.mark.parametrize("name", [name for name, each in TEXTS.items() if each.form in ("json", "react", "code")])
-def test_calls_without_tags_are_not_read_in_the_reasoning(name):
+def test_untagged_calls_are_not_read_in_the_reasoning(name):
     for phase, count in (("reasoning", 0), ("answer", TEXTS[name].segments)):
         scanner, transcript = scanner_for(ToolCalls(), TEXTS[name].offer), Transcript(phase)
         transcript.append(TEXTS[name].text, 1)
@@ -329,7 +329,7 @@ def test_calls_without_tags_are_not_read_in_the_reasoning(name):
 
 
 @pytest.mark.parametrize(("inner", "names"), [('{"name": "f"}', ["f"]), ("f()", ["f"]), ("two words", []), ("", [])])
-def test_text_between_own_tags_is_a_call_even_if_it_cannot_be_read(inner, names):
+def test_any_text_between_custom_tags_is_a_call(inner, names):
     scanner, transcript = scanner_of(NO_OFFER, ToolCalls("<q>", "</q>"))
     transcript.append(f"so <q>{inner}</q>", 1)
     assert len(list(scanner.feed(transcript))) == 1

@@ -41,7 +41,7 @@ def found_in(text, offer, cuts=(), *, eager=True, trigger=None, phase="answer"):
 
 
 @EVERY
-def test_a_call_is_found_in_the_middle_of_a_text_however_it_is_cut(name):
+def test_any_chunking_detects_a_call_within_a_text(name):
     given = ALL[name]
     text = f"I will look it up.\n{given.text}"
     whole = found_in(text, given.offer)
@@ -58,7 +58,7 @@ def test_a_call_is_found_in_the_middle_of_a_text_however_it_is_cut(name):
     cuts=st.lists(st.integers(0, 400), max_size=8),
 )
 @settings(max_examples=60, deadline=None)
-def test_calls_of_any_mixture_are_the_same_however_they_are_cut(names, between, cuts):
+def test_any_chunking_detects_the_same_mixed_calls(names, between, cuts):
     offer = OFFER.__class__(tools=OFFER.tools, react=True, code=CODE.code)
     text = "".join(gap + ALL[name].text for name, gap in zip(names, between, strict=False))
     assert found_in(text, offer, cuts) == found_in(text, offer, range(len(text))) == found_in(text, offer)
@@ -68,7 +68,7 @@ def test_calls_of_any_mixture_are_the_same_however_they_are_cut(names, between, 
     name=st.sampled_from(list(ALL)), cut=st.integers(0, 400), more=st.sampled_from(["", "x", "\n", "}", "</tool_call>"])
 )
 @settings(max_examples=100, deadline=None)
-def test_a_cut_leaves_the_calls_of_the_text_that_stands(name, cut, more):
+def test_calls_after_a_cut_match_the_remaining_text(name, cut, more):
     given = ALL[name]
     intake = intake_for(given.offer)
     list(intake.feed(given.text, 1, "answer"))
@@ -87,7 +87,7 @@ def test_a_cut_leaves_the_calls_of_the_text_that_stands(name, cut, more):
 
 
 @EVERY
-def test_no_character_of_a_call_is_let_through_before_it_is_complete(name):
+def test_no_part_of_an_incomplete_call_is_released(name):
     given = ALL[name]
     text = f"Well.\n{given.text}"
     whole = found_in(text, given.offer)
@@ -106,12 +106,12 @@ def test_ordinary_text_is_no_call(text):
 
 
 @pytest.mark.parametrize("text", [text for text in PROSE if "tool_call>" not in text and "TOOL_CALLS" not in text])
-def test_ordinary_text_is_no_call_even_though_tools_are_offered(text):
+def test_ordinary_text_is_no_call_despite_offered_tools(text):
     assert found_in(text, OFFER) == []
 
 
 @pytest.mark.parametrize("text", PROSE[:7])
-def test_ordinary_text_is_not_held_longer_than_its_line(text):
+def test_ordinary_text_is_released_after_its_line(text):
     intake = intake_for(NO_OFFER)
     list(intake.feed(f"{text}\nmore", 1, "answer"))
     assert intake.hold(0) >= len(text)
@@ -125,13 +125,13 @@ QUOTED = [
 
 
 @pytest.mark.parametrize("text", QUOTED)
-def test_a_quotation_is_a_call_only_if_tools_are_offered(text):
+def test_quoted_calls_count_only_if_tools_are_offered(text):
     assert found_in(text, NO_OFFER) == []
     assert len(found_in(text, OFFER)) == 1
 
 
 @pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if text.form in ("json", "react", "code")])
-def test_a_format_without_tags_needs_a_request_that_shows_it(name):
+def test_untagged_formats_need_a_request_that_shows_them(name):
     assert found_in(TEXTS[name].text, NO_OFFER) == []
 
 
@@ -152,7 +152,7 @@ def test_a_call_in_python_must_have_its_line(before, after, count):
     assert len(found_in(f"{before}{FAMILY_TEXTS['python, bare'].text}{after}", OFFER)) == count
 
 
-def test_explanations_with_the_names_of_tools_are_no_calls():
+def test_explanations_naming_tools_are_rarely_read_as_calls():
     held = sum(bool(found_in(text, EXPLAINED)) for text in explaining_texts(1_000))
     assert held <= 20
 
@@ -246,18 +246,18 @@ def test_every_opening_has_a_reader():
         ('`{"name": "get_weather", "arguments": {"city": }}`', 1),
     ],
 )
-def test_quoted_code_is_a_call_only_if_it_is_written_out(text, count):
+def test_quoted_code_calls_count_only_with_literal_arguments(text, count):
     assert len(found_in(text, OFFER)) == count
 
 
 @pytest.mark.parametrize("prefix", ["", "minimax:"])
-def test_a_parameter_that_is_not_closed_is_no_call(prefix):
+def test_an_unclosed_call_parameter_is_a_problem(prefix):
     call = f'<{prefix}invoke name="get_weather"><{prefix}parameter name="city">Paris</{prefix}invoke>'
     [(_, _, written)] = found_in(f"<{prefix}tool_call>{call}</{prefix}tool_call>", OFFER)
     assert written.problem
 
 
-def test_a_schema_with_all_its_words_describes_a_tool():
+def test_a_tools_full_parameter_schema_is_no_call():
     schema = {
         "type": "object",
         "properties": {},
@@ -280,20 +280,20 @@ def test_letters_of_all_scripts_stay_in_arguments():
     assert written.calls[0].arguments == '{"city": "Zürich"}'
 
 
-def test_a_closing_tag_may_be_longer_than_any_opening():
+def test_closing_tags_may_be_longer_than_any_opening():
     trigger = ToolCalls("<t>", f"</{'t' * 90}>")
     text = f"<t>x</{'t' * 90}>"
     assert len(found_in(text, NO_OFFER, range(len(text)), trigger=trigger)) == 1
 
 
-def test_a_cut_of_an_open_fence_ends_its_quotation():
+def test_cutting_an_open_code_fence_ends_its_quotation():
     intake, call = intake_for(OFFER), "[get_weather(city=place)]\n\n"
     assert spans(intake.feed(f"```\n{call}", 1, "answer")) == []
     intake.cut(0)
     assert len(spans(intake.feed(call, 1, "answer"))) == 1
 
 
-def test_all_but_the_last_sign_of_an_opening_is_held():
+def test_an_opening_lacking_its_last_character_is_held():
     scanner = scanner_for(ToolCalls(), OFFER)
     opening = max(scanner._openings, key=len)
     intake = intake_for(OFFER)

@@ -133,7 +133,7 @@ def test_scanners_are_quick_for_one_chunk(trigger):
 
 
 @QUICK
-def test_tool_calls_by_the_thousand_in_one_chunk_are_quick():
+def test_thousands_of_tool_calls_per_chunk_read_quickly():
     def read(text):
         intake = Intake([monitor(trigger=ToolCalls())], tags=None, phase="answer")
         assert len(list(intake.feed(text, 1, "answer"))) == len(text) // len(TAG.unit)
@@ -182,7 +182,7 @@ def test_many_tool_calls_in_one_turn_are_linear():
 
 
 @LINEAR
-def test_violations_that_wait_for_an_earlier_check_are_linear():
+def test_violations_awaiting_an_earlier_check_take_linear_time():
     def read(text):
         driver = run(monitor())
         driver.open()
@@ -282,7 +282,7 @@ def test_tool_calls_are_put_together_in_linear_time():
 
 
 @QUICK
-def test_the_name_of_a_tool_in_many_pieces_is_quick():
+def test_a_tool_name_in_many_pieces_assembles_quickly():
     piece = msgspec.json.encode(
         {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "x" * 400}}]}}]}
     )

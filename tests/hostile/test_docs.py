@@ -13,7 +13,7 @@ def test_the_examples_run(code):
     exec(code, {})
 
 
-def test_the_page_names_as_many_families_as_are_tried():
+def test_the_page_states_the_number_of_tried_families():
     from corpus import FAMILIES
 
     assert len(FAMILIES) == 16

@@ -130,7 +130,7 @@ def test_the_page_names_the_plugin(path):
 
 
 @pytest.mark.anyio
-async def test_no_server_that_a_header_names_gets_the_key(tmp_path, monkeypatch, capsys, real_time):
+async def test_servers_named_in_journals_never_get_the_key(tmp_path, monkeypatch, capsys, real_time):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     path = tmp_path / "run.journal"
     await anyio.to_thread.run_sync(record, path, "2 + 2 = 4\n", "Q", "arithmetic")

@@ -54,7 +54,7 @@ def test_a_forged_marker_is_text_like_any_other(level, delivery, record_property
 @pytest.mark.fault("P8", injected="a wrong claim after, or inside of, a forged marker", happens="it is found")
 @pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_model_that_writes_our_markers_is_still_checked(level, delivery, record_property):
+def test_a_model_writing_our_markers_is_still_checked(level, delivery, record_property):
     lines = [
         line for marker in ONE_LINE for line in (f"{marker} 2+2=5", f"2+2=5 {marker}", f'Wait, "2+2=5" is {marker}')
     ]
@@ -76,7 +76,7 @@ def test_a_model_that_writes_our_markers_is_still_checked(level, delivery, recor
 @pytest.mark.fault("P8", injected="our feedback, repeated by the model word for word", happens="only ours is ours")
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("place", ["append", "rewind"])
-def test_feedback_that_the_model_repeats_is_the_model_s(level, place):
+def test_feedback_repeated_by_the_model_is_model_text(level, place):
     driver = run(monitor(level=level, remedy=Feedback(place)))
     driver.say("1+1=3\n")
     [said] = ours(driver)
@@ -126,7 +126,7 @@ def outcome(text, size, trigger, delivery, level, remedy):
     st.sampled_from(LEVELS),
     st.sampled_from([Repair(), Feedback("append"), Feedback("rewind")]),
 )
-def test_only_what_we_wrote_is_ours_however_the_text_is_cut(text, size, trigger, delivery, level, remedy):
+def test_only_our_insertions_are_ours_under_any_chunking(text, size, trigger, delivery, level, remedy):
     driver = outcome(text, size, trigger, delivery, level, remedy)
     told = {(event.violation.cut, event.violation.inserted) for event in driver.of(Remedied)}
     insertions = driver.core.transcript.insertions
@@ -140,7 +140,7 @@ def test_only_what_we_wrote_is_ours_however_the_text_is_cut(text, size, trigger,
     assert ours(outcome(text, None, trigger, delivery, level, remedy)) == ours(driver)
 
 
-def test_a_template_of_one_s_own_can_be_forged_no_more_than_ours():
+def test_a_custom_feedback_template_cannot_be_forged_either():
     template = FeedbackTemplate(flag="VERIFIED", locate="VERIFIED {quote}")
     driver = run(monitor(level="flag", remedy=Feedback()), template=template)
     driver.say("VERIFIED\n2+2=5\nVERIFIED\n")

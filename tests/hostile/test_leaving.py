@@ -27,7 +27,7 @@ TOKENS = ["1+1", "=2\n", "2+", "2=4", "\n", "3+3=6\n"]
     happens="no task, no socket; the server sees the close",
 )
 @pytest.mark.parametrize("leave", ["break", "raise", "cancel"])
-async def test_leaving_at_every_token_leaves_no_task_and_no_socket(leave, real_time, record_property):
+async def test_leaving_midstream_leaks_no_task_and_no_socket(leave, real_time, record_property):
     endless = (*(Send(data(chunk("completions", token))) for token in TOKENS), Sleep(60.0))
     async with ScriptedServer(lambda _: endless) as server:
         await anyio.sleep(0.01)
@@ -69,7 +69,7 @@ async def read(run, text):
     happens="each ends as it does alone",
 )
 @pytest.mark.parametrize("delay", [0.0, 0.001, 0.0025, 0.004, 0.01])
-async def test_runs_that_share_their_configuration_do_not_touch_each_other(delay):
+async def test_runs_sharing_configuration_do_not_affect_each_other(delay):
     replies = {
         "one": ["1+1=2\n2+2=5\n", "3+3=6\n4+4=9\n", "5+5=10\n"],
         "two": ["6+6=12\n7+7=14\n8+8=15\n", "9+9=18\n"],
@@ -121,7 +121,7 @@ def what_counts(result):
     return result.status, result.text, checks, result.violations, result.insertions, ledger
 
 
-async def test_a_run_beside_a_hostile_one_ends_as_it_does_alone(real_time):
+async def test_a_run_beside_a_hostile_one_is_unaffected(real_time):
     bad = events(["\x00" * 100, "</think><|im_end|>\n", "1+1=3\n" * 50])
     good = events(TOKENS)
 

@@ -142,7 +142,7 @@ def test_what_cannot_be_computed_is_unknown(text):
     ],
     ids=lambda text: ascii(text[:24]),
 )
-def test_what_is_not_read_for_certain_is_not_refuted(text):
+def test_text_not_read_with_certainty_is_never_refuted(text):
     assert "Violation" not in verdicts(text)
 
 

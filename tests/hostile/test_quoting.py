@@ -59,7 +59,7 @@ def test_nor_what_would_become_one(text):
         "[TODO]",
     ],
 )
-def test_what_is_no_token_is_quoted_as_it_stands(text):
+def test_text_without_special_tokens_is_quoted_unchanged(text):
     assert quote(text) == text
 
 

@@ -104,7 +104,7 @@ def code(client):
     ("loop", "call"),
     [(react, 'Action: add\nAction Input: {"one": 1, "other": 2}'), (code, "<code>\nadd(1, 2)\n</code>")],
 )
-def test_texts_of_a_loop_without_calls_are_not_touched(loop, call, url):
+def test_an_agent_loop_without_calls_is_not_changed(loop, call, url):
     options = {"base_url": url, "api_key": "none", "max_retries": 2, "default_headers": {"connection": "close"}}
     found = []
     with openai.OpenAI(**options) as bare:

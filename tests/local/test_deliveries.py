@@ -63,7 +63,7 @@ async def test_a_gate_never_shows_what_is_refuted(anyio_backend):
     assert played.result.text[insertion.span.start : insertion.span.end] == REPAIR
 
 
-async def test_final_shows_the_reasoning_live_and_the_answer_only_once_it_is_checked(anyio_backend):
+async def test_final_shows_reasoning_live_and_answers_once_checked(anyio_backend):
     async with open_local() as model:
         bare = await play(model, [], PROMPT)
         played = await play(model, [refuting(0, phase="answer", delivery="final")])

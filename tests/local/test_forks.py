@@ -30,7 +30,7 @@ def asking(verdict, replies, **options):
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])
-async def test_forks_are_answered_with_the_state_and_leave_the_stream_as_it_is(anyio_backend, api):
+async def test_forks_return_the_state_without_changing_the_stream(anyio_backend, api):
     replies = []
     async with open_local(api=api) as model:
         played = await play(model, [asking(lambda claim: Pass(), replies)])
@@ -45,7 +45,7 @@ async def test_forks_are_answered_with_the_state_and_leave_the_stream_as_it_is(a
     assert all(reply.lstrip().startswith("{") for _, reply in replies)
 
 
-async def test_what_a_fork_says_can_interrupt_where_it_is_grounded(anyio_backend):
+async def test_fork_replies_can_interrupt_where_they_are_grounded(anyio_backend):
     replies, refuted = [], []
 
     def verdict(claim):
@@ -66,7 +66,7 @@ async def test_what_a_fork_says_can_interrupt_where_it_is_grounded(anyio_backend
     assert played.result.ledger.forks >= 2
 
 
-async def test_forks_beyond_the_budget_are_skipped_and_said_so(anyio_backend):
+async def test_forks_beyond_the_budget_are_skipped_and_reported(anyio_backend):
     replies = []
     async with open_local() as model:
         played = await play(model, [asking(lambda claim: Pass(), replies)], budgets=Budgets(forks=1))

@@ -62,7 +62,7 @@ def read_reply(reply, segment):
 
 
 @pytest.mark.parametrize("tokens", [80, 400])
-async def test_tokens_of_streams_and_forks_are_those_of_the_server(tokens):
+async def test_stream_and_fork_tokens_match_the_servers_counts(tokens):
     asking = Monitor(
         name="asking",
         verifier=content,

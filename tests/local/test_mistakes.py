@@ -31,7 +31,7 @@ def is_wrong(line):
     return match is not None and _APPLY[match[2]](int(match[1]), int(match[3])) != int(match[4])
 
 
-async def test_a_mistake_is_caught_where_it_is_and_the_trace_ends_without_one(anyio_backend):
+async def test_mistakes_are_corrected_in_place_and_none_remain(anyio_backend):
     async with open_local() as model:
         for problem in PROBLEMS:
             played = await play(model, ["arithmetic"], (Message("user", problem),))

@@ -21,7 +21,7 @@ LONG = Request(PROMPT, sampling=Sampling(max_tokens=400, temperature=0.0, extra=
 
 
 @pytest.mark.parametrize("spec", ["local", "local:", "local:tiny"])
-async def test_local_means_the_model_that_comes_with_the_package(anyio_backend, spec):
+async def test_local_means_the_model_shipped_with_the_package(anyio_backend, spec):
     model = interwhen.registry.load_model(spec)
     try:
         assert model.name == "local:tiny"
@@ -33,18 +33,18 @@ async def test_local_means_the_model_that_comes_with_the_package(anyio_backend, 
 
 
 @pytest.mark.parametrize(("asked", "given"), [(None, TINY_CONTEXT), (512, 512), (4096, TINY_CONTEXT)])
-async def test_a_slot_has_no_more_context_than_the_model_was_trained_for(anyio_backend, asked, given):
+async def test_slot_context_never_exceeds_the_models_trained_length(anyio_backend, asked, given):
     async with open_local(context=asked) as model:
         assert (await model.capabilities()).context_tokens == given
 
 
-async def test_a_prompt_beyond_the_context_is_refused_as_such(anyio_backend):
+async def test_a_prompt_beyond_the_context_raises_context_overflow(anyio_backend):
     async with open_local() as model:
         with pytest.raises(ContextOverflow):
             await model.complete(Request("1 + 1 = 2\n" * 200, sampling=GREEDY))
 
 
-async def test_as_many_streams_run_at_a_time_as_there_are_slots(anyio_backend):
+async def test_all_slots_can_stream_at_the_same_time(anyio_backend):
     async with open_local(slots=3) as model:
         streams = [await model.stream(LONG) for _ in range(3)]
         # None of them has been read to its end.
@@ -87,7 +87,7 @@ async def by_turns(anyio_backend):
 
 
 @pytest.mark.parametrize("remedy", [Repair(), Feedback(), Feedback(place="rewind")])
-async def test_a_chat_that_takes_no_prefix_goes_on_by_another_turn(by_turns, remedy, monkeypatch):
+async def test_a_chat_without_prefix_support_continues_by_turn(by_turns, remedy, monkeypatch):
     sent = []
     body = ChatModel._payload
 
@@ -123,7 +123,7 @@ async def test_a_system_turn_is_taken(anyio_backend):
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="reads the memory of the server from /proc")
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_prompts_that_lost_their_slot_do_not_pile_up_in_memory(anyio_backend):
+async def test_prompts_evicted_from_slots_use_bounded_memory(anyio_backend):
     sizes = []
     async with open_local(slots=1) as model:
         for number in range(26):

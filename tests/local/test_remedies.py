@@ -56,7 +56,7 @@ def sentence(level, quote):
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_repair_puts_the_sound_text_in_place_and_the_same_line_goes_on(anyio_backend, api):
+async def test_repair_inserts_a_correction_and_continues_that_line(anyio_backend, api):
     async with open_local(api=api) as model:
         played = await play(model, [refuting(remedy=Repair())])
         stated = await model.capabilities()
@@ -71,7 +71,7 @@ async def test_repair_puts_the_sound_text_in_place_and_the_same_line_goes_on(any
     assert played.result.resume.mode == stated.resume == {"completions": "prefix", "chat": "prefill"}[api]
 
 
-async def test_what_follows_a_repair_is_what_the_model_says_after_that_very_prefix(anyio_backend):
+async def test_the_model_continues_exactly_from_the_repaired_prefix(anyio_backend):
     async with open_local() as model:
         played = await play(model, [refuting(remedy=Repair())])
         kept = played.streams[1]
@@ -105,7 +105,7 @@ async def test_rewound_feedback_stands_where_the_line_stood(anyio_backend, api, 
     assert text[violation.cut :].startswith(violation.inserted)
 
 
-async def test_refuted_reasoning_that_was_answered_is_disavowed_and_the_rest_can_be_verified(anyio_backend):
+async def test_after_feedback_only_the_refuted_reasoning_stays_unverified(anyio_backend):
     async with open_local() as model:
         played = await play(model, [refuting(remedy=Feedback(), phase="reasoning")])
     violation = remedied(played)
@@ -115,7 +115,7 @@ async def test_refuted_reasoning_that_was_answered_is_disavowed_and_the_rest_can
     assert played.result.certificate.matches(played.result.text)
 
 
-async def test_resampling_says_nothing_and_gives_the_line_another_chance(anyio_backend):
+async def test_resampling_inserts_no_text_and_retries_the_line(anyio_backend):
     async with open_local() as model:
         played = await play(model, [refuting(remedy=Resample())])
         bare = await unwatched(model)
@@ -147,7 +147,7 @@ async def test_a_spent_budget_is_no_answer(anyio_backend):
 
 
 @pytest.mark.parametrize(("remedy", "kind"), [(Stop(), Unverified), (Abstain(), Abstained)])
-async def test_stopping_and_abstaining_end_the_run_before_the_line(anyio_backend, remedy, kind):
+async def test_stop_and_abstain_end_before_the_refuted_line(anyio_backend, remedy, kind):
     async with open_local() as model:
         played = await play(model, [refuting(remedy=remedy)])
         bare = await unwatched(model)

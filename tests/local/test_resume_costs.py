@@ -21,7 +21,7 @@ async def shares(model, rounds):
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])
-async def test_a_resume_takes_its_prefix_from_the_slot_of_the_closed_stream(api):
+async def test_a_resume_reuses_the_closed_streams_cached_prefix(api):
     async with open_local(api=api, slots=3) as model:
         assert min(await shares(model, 8)) >= 0.9
 
@@ -40,7 +40,7 @@ async def test_a_users_own_server_is_waited_for_too(kind):
             assert min(await shares(model, 8)) >= 0.9
 
 
-async def test_a_resume_right_after_the_cut_does_not_read_the_prefix_again():
+async def test_an_immediate_resume_does_not_reread_the_prefix():
     async with open_local(slots=2) as model:
         for number in range(30):
             prompt = f"{number}: " + "Start with 64. Add 129. Multiply by 3. What is the result?\n" * 6
@@ -53,7 +53,7 @@ async def test_a_resume_right_after_the_cut_does_not_read_the_prefix_again():
             assert usage.cached_tokens >= 0.9 * usage.prompt_tokens
 
 
-async def test_a_resume_that_is_cut_again_has_its_counts():
+async def test_a_resume_cut_again_keeps_its_token_counts():
     async with open_local(slots=2) as model:
         ledger = (await play(model, [refuting(1, times=4, remedy=Repair())])).result.ledger
         once, again = ledger.resumes

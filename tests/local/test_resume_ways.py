@@ -29,7 +29,7 @@ def expected(kind, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_run_continues_exactly_at_the_cut_and_says_how(server, form):
+async def test_runs_continue_exactly_at_cuts_and_report_how(server, form):
     kind, url = server
     sampling = interwhen.Sampling(max_tokens=200, temperature=0.0, extra={"reasoning_format": form})
     async with (

@@ -63,7 +63,7 @@ async def test_without_a_shelf_there_is_one_route(anyio_backend):
         assert model.stored(fork()) == 0
 
 
-async def test_a_state_too_short_to_pay_is_read_again(anyio_backend, tmp_path):
+async def test_a_saved_state_is_restored_only_when_faster(anyio_backend, tmp_path):
     async with open_local(shelf=tmp_path, threads=1) as model:
         rates = await model.measure_prefix_rates()
         assert min(rates[:3]) > 0

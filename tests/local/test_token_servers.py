@@ -39,7 +39,7 @@ async def with_server(work, **options):
 
 
 @pytest.mark.parametrize("size", [7, 12, 30, 60])
-async def test_the_continuation_of_kept_text_is_the_text_that_was_cut(size):
+async def test_continuing_kept_text_reproduces_the_text_cut_off(size):
     async def work(model, server):
         prompt = (Message("user", question(59, 12, 63)),)
         whole = "".join(chunk.text for chunk in await read(await model.stream(Request(prompt, sampling=GREEDY))))
@@ -60,7 +60,7 @@ async def test_the_continuation_of_kept_text_is_the_text_that_was_cut(size):
     await with_server(work)
 
 
-async def test_the_ids_of_a_chat_are_those_that_the_server_uses():
+async def test_chat_prompt_token_ids_match_the_servers_count():
     async def work(model, server):
         prompt = (Message("system", "Be brief."), Message("user", question(59, 12, 63)))
         chunks = await read(await model.stream(Request(prompt, sampling=Sampling(max_tokens=1))))

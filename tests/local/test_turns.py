@@ -10,7 +10,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.fault("H5", injected="20 corrections of a small model by turn", happens="no number is joined, none twice")
-async def test_a_small_model_by_turn_joins_and_repeats_nothing(anyio_backend):
+async def test_correction_turns_neither_join_numbers_nor_repeat_text(anyio_backend):
     async with open_local() as local:
         server = local._running.server
         exercises = [*TASKS["totals"](60, 1)]

@@ -44,7 +44,7 @@ def test_a_reasoning_field_is_the_reasoning_phase(name):
     assert decode_chat(chat({name: "hm", "content": None}), 0, True) == Chunk("hm", "reasoning")
 
 
-def test_reasoning_and_answer_in_one_delta_are_two_chunks():
+def test_reasoning_and_answer_in_one_delta_are_split():
     found = decode_chat(chat({"reasoning_content": "so", "content": "4"}, finish_reason="stop"), 0, True)
     assert found == (Chunk("so", "reasoning"), Chunk("4", finish_reason="stop"))
 
@@ -78,7 +78,7 @@ def test_usage_alone_is_kept(decode):
 
 @pytest.mark.parametrize("decode", [decode_completion, decode_chat])
 @pytest.mark.parametrize("count", [-1, 1 << 53, 10**30, 7.5, "7", [7], True])
-def test_what_is_no_number_of_tokens_was_not_said(decode, count):
+def test_an_invalid_token_count_is_read_as_missing(decode, count):
     counts = {"prompt_tokens": count, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": count}}
     assert decode(json.dumps({"usage": counts}).encode(), 0, True).usage == Usage(None, None, 3)
 
@@ -123,7 +123,7 @@ def test_an_error_beside_a_choice_is_raised(decode):
         (decode_chat, {"text": "a"}),
     ],
 )
-def test_a_whole_answer_of_another_form_is_no_empty_answer(decode, choice):
+def test_a_whole_answer_of_another_form_is_refused(decode, choice):
     data = json.dumps({"choices": [{**choice, "finish_reason": "stop"}]}).encode()
     with pytest.raises(UnexpectedForm):
         decode(data, 0, True)
@@ -149,7 +149,7 @@ def test_logprobs_count_the_tokens_of_either_form():
     assert thought == Chunk("ab", "reasoning", 2, -1.5)
 
 
-def test_a_first_token_has_no_logprob_where_the_prompt_is_empty():
+def test_an_empty_prompts_first_token_has_no_logprob():
     assert decode_completion(completion("a", logprobs={"token_logprobs": [None]}), 0, True) == Chunk("a")
 
 
@@ -158,7 +158,7 @@ def test_a_first_token_has_no_logprob_where_the_prompt_is_empty():
     "data",
     [b'{"choices": [{"te', b"42", b'"text"', b"[1]", b"null", b"", b'{"choices": 3}', b'{"choices":[{"index":"a"}]}'],
 )
-def test_what_is_no_chunk_is_an_error_with_its_place(decode, data):
+def test_malformed_chunk_data_is_an_error_with_offset(decode, data):
     with pytest.raises(StreamProtocolError) as caught:
         decode(data, 1234, False)
     assert caught.value.offset == 1234
@@ -189,14 +189,14 @@ def test_the_sample_of_an_error_is_bounded(decode, content):
 
 @pytest.mark.parametrize("shape", [{}, {"event": "token"}, {"choices": [{"index": 0, "words": "x"}]}])
 @pytest.mark.parametrize("decode", [decode_completion, decode_chat])
-def test_an_unknown_shape_is_an_error_at_first_and_nothing_later(decode, shape):
+def test_unknown_shapes_fail_first_and_are_ignored_later(decode, shape):
     data = json.dumps(shape).encode()
     with pytest.raises(StreamProtocolError):
         decode(data, 0, True)
     assert decode(data, 0, False) is None
 
 
-def test_the_chunks_of_the_other_api_are_an_unknown_shape():
+def test_the_other_apis_chunks_are_an_unknown_shape():
     with pytest.raises(StreamProtocolError):
         decode_completion(chat({"content": "x"}), 0, True)
     with pytest.raises(StreamProtocolError):
@@ -246,13 +246,13 @@ def test_a_null_error_is_no_error(decode):
         ({}, None),
     ],
 )
-def test_tokens_of_reasoning_are_read_as_each_server_counts_them(usage, tokens):
+def test_each_servers_count_of_reasoning_tokens_is_read(usage, tokens):
     data = json.dumps({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 2, **usage}}).encode()
     assert decode_chat(data, 0, False).usage == Usage(3, None, 2, reasoning_tokens=tokens)
 
 
 @pytest.mark.parametrize(("kind", "hidden"), [("reasoning.summary", True), ("reasoning.text", False)])
-def test_a_summary_of_reasoning_says_that_the_reasoning_is_hidden(kind, hidden):
+def test_a_reasoning_summary_marks_the_reasoning_as_hidden(kind, hidden):
     delta = {"reasoning": "so", "reasoning_details": [{"type": kind, "summary": "so"}]}
     found = decode_chat(json.dumps({"choices": [{"delta": delta}]}).encode(), 0, True)
     assert (found.text, found.phase) == ("so", "reasoning")

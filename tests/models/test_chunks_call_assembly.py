@@ -21,7 +21,7 @@ def piece(index, arguments="", name=None, call_id=None, kind="function"):
 
 
 @given(st.permutations([index for index in range(len(CALLS)) for _ in range(4)]), st.booleans())
-def test_any_order_of_the_pieces_makes_the_same_calls(order, with_ids):
+def test_any_order_of_pieces_makes_the_same_calls(order, with_ids):
     assembler, begun, left, found = CallAssembler(), [], {}, {}
     for index in order:
         name, arguments = CALLS[index]
@@ -38,7 +38,7 @@ def test_any_order_of_the_pieces_makes_the_same_calls(order, with_ids):
     assert found == dict(enumerate(CALLS))
 
 
-def test_a_call_is_whole_as_soon_as_the_next_one_begins():
+def test_a_call_is_whole_once_the_next_begins():
     assembler = CallAssembler()
     assert assembler.feed(chunk(piece(0, '{"to": 1', "move", "a"))).whole == []
     assert assembler.feed(chunk(piece(0, "}"))).whole == []
@@ -48,14 +48,14 @@ def test_a_call_is_whole_as_soon_as_the_next_one_begins():
 
 
 @pytest.mark.parametrize("kind", ["function", "custom"])
-def test_a_call_that_may_go_on_waits_for_the_end(kind):
+def test_a_possibly_unfinished_call_waits_for_the_end(kind):
     assembler = CallAssembler()
     for index, text in ((0, "one "), (1, "two "), (0, "three"), (1, "four")):
         assert assembler.feed(chunk(piece(index, text, kind=kind))).whole == []
     assert [call.arguments for _, call in assembler.end("stop")] == ["one three", "two four"]
 
 
-def test_what_comes_to_a_call_that_is_whole_is_no_part_of_it():
+def test_late_pieces_do_not_join_a_whole_call():
     assembler = CallAssembler()
     assembler.feed(chunk(piece(0, "{}", "move", "a")))
     assert [call.arguments for _, call in assembler.feed(chunk(piece(1, "{}", "look", "b"))).whole] == ["{}"]
@@ -70,7 +70,7 @@ def test_arguments_nested_without_end_are_not_whole():
     assert assembler.feed(chunk(piece(1, "{}", "look"))).whole == []
 
 
-def test_an_event_of_text_and_of_a_call_gives_both_in_their_order():
+def test_text_and_call_in_one_event_keep_order():
     read = reading_calls(decode_chat)
     event = {"content": "So:", "tool_calls": [piece(0, "{}", "move", "a")]}
     assert read(msgspec.json.encode({"choices": [{"delta": event}]}), 0, True).text == "So:"

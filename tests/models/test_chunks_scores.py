@@ -49,7 +49,7 @@ async def test_the_scores_of_a_fork(kind, scores, transport):
     assert {name: body.get(name) for name in asked} == asked
 
 
-async def test_the_scores_of_a_prefilled_fork_come_in_its_stream(transport):
+async def test_a_prefilled_forks_scores_come_in_its_stream(transport):
     def script(_request):
         events = [
             {"choices": [{"index": 0, "delta": {"content": text}, "logprobs": {"content": [scores]}}]}

@@ -89,7 +89,7 @@ async def test_usage_is_kept(api, transport):
 
 
 @pytest.mark.parametrize("name", ["malformed_json", "json_scalar", "utf8_invalid", "two_choices"])
-async def test_nonsense_ends_the_stream_with_a_typed_error_and_keeps_the_text(name, api, transport):
+async def test_invalid_data_raises_typed_errors_and_keeps_text(name, api, transport):
     text, reasons, _, error = await play(name, api, transport)
     assert (text, reasons) == ("one ", [])
     assert isinstance(error, StreamProtocolError)
@@ -112,7 +112,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize(("asked", "answers", "hint"), OTHERS)
-async def test_an_answer_of_the_other_api_says_which_model_to_use(asked, answers, hint, transport):
+async def test_wrong_api_answers_raise_errors_suggesting_another_model(asked, answers, hint, transport):
     async with ScriptedServer(lambda _: events(["one ", "two"], api=answers)) as server:
         async with ADAPTERS[asked](server.base_url, "m", transport=transport) as model:
             stream = await model.stream(Request("q"))
@@ -123,7 +123,7 @@ async def test_an_answer_of_the_other_api_says_which_model_to_use(asked, answers
 
 
 @pytest.mark.parametrize(("asked", "answers", "hint"), OTHERS)
-async def test_a_whole_answer_of_the_other_api_is_no_empty_one(asked, answers, hint, transport):
+async def test_whole_answers_of_the_other_api_are_refused(asked, answers, hint, transport):
     said = {"message": {"role": "assistant", "content": "one"}} if answers == "chat" else {"text": "one"}
     body = json.dumps({"choices": [{"index": 0, **said, "finish_reason": "stop"}]}).encode()
     async with ScriptedServer(lambda _: reply(200, body)) as server:
@@ -140,7 +140,7 @@ async def test_an_endless_event_is_refused(name, api, transport):
     assert isinstance(error, StreamProtocolError)
 
 
-async def test_an_error_inside_the_stream_is_typed_and_keeps_the_text(api, transport):
+async def test_error_events_are_typed_and_keep_the_text(api, transport):
     text, _, _, error = await play("error_event", api, transport)
     assert text == "one "
     assert isinstance(error, UpstreamError)
@@ -148,7 +148,7 @@ async def test_an_error_inside_the_stream_is_typed_and_keeps_the_text(api, trans
 
 
 @pytest.mark.parametrize("name", ["rst_mid", "eof_mid", "bad_chunk_size"])
-async def test_a_broken_connection_keeps_whole_tokens_and_drops_the_half_event(name, api, transport):
+async def test_a_broken_connection_keeps_only_the_whole_events(name, api, transport):
     text, reasons, _, error = await play(name, api, transport)
     assert (text, reasons) == ("one ", [])
     assert isinstance(error, (ConnectError, StreamProtocolError))
@@ -159,7 +159,7 @@ async def test_an_end_without_a_word_is_truncated(api, transport):
     assert await play("no_done", api, transport) == ("one two three", ["truncated"], [], None)
 
 
-async def test_an_end_mark_without_a_finish_reason_claims_nothing(api, transport):
+async def test_a_missing_finish_reason_is_reported_as_other(api, transport):
     assert await play("no_finish", api, transport) == ("one two three", ["other"], [], None)
 
 
@@ -180,7 +180,7 @@ async def test_finish_reasons_arrive(name, reason, api, transport):
         ("eof_before", ConnectError),
     ],
 )
-async def test_an_answer_that_is_no_stream_is_refused_before_it_is_read(name, kind, api, transport):
+async def test_a_non_stream_response_is_refused_before_reading(name, kind, api, transport):
     with pytest.raises(kind) as caught:
         await play(name, api, transport)
     assert type(caught.value) is kind
@@ -191,7 +191,7 @@ async def test_the_refusal_of_html_shows_what_came(transport):
         await play("html_200", "completions", transport)
 
 
-async def test_a_redirect_on_the_same_host_is_followed_with_the_request(api, transport):
+async def test_a_same_host_redirect_resends_the_same_request(api, transport):
     def script(request):
         return fault("http_307") if request.number == 0 else events(["there"], api=api)
 
@@ -277,7 +277,7 @@ async def test_what_does_not_speak_http(transport):
         group.cancel_scope.cancel()
 
 
-async def test_any_cut_of_the_bytes_gives_the_same_stream(api, transport):
+async def test_sending_single_bytes_gives_the_same_stream(api, transport):
     from interwhen.testing.server import Send
 
     whole = b"".join(step.data for step in fault("u2028", api))
@@ -293,7 +293,7 @@ async def test_any_cut_of_the_bytes_gives_the_same_stream(api, transport):
     assert (reasons, error) == (["stop"], None)
 
 
-def test_every_named_fault_has_a_script_for_both_apis():
+def test_every_named_fault_has_scripts_for_both_apis():
     for name in FAULTS:
         assert fault(name, "chat")
         assert fault(name, "completions")

@@ -71,11 +71,11 @@ def test_only_what_was_shown_is_called_a_prefill(proof, pieces, has_field, expec
     assert chosen(proof, *pieces, has_field=has_field) == expected
 
 
-def test_without_a_proof_and_a_document_there_is_a_turn():
+def test_without_proof_or_documentation_a_turn_is_used():
     assert chosen(None, ANSWER, documented=False) == ("turn", None)
 
 
-def test_token_ids_are_taken_where_the_server_continues_them_and_not_the_message():
+def test_token_ids_are_used_only_where_prefill_fails():
     assert chosen(msgspec.structs.replace(ALL, field=False, tags=False), THOUGHT, by_ids=True) == ("tokens", None)
     assert chosen(ALL, THOUGHT, by_ids=True) == ("prefill", "field")
 
@@ -113,14 +113,14 @@ async def asked(server, probe="auto", model="m"):
         (("restarts",), True, (False, None, False)),
     ],
 )
-async def test_a_server_without_templates_continues_a_cut_text_or_not(flaws, tags, expected):
+async def test_without_templates_generated_text_shows_which_continuations_work(flaws, tags, expected):
     proof, tokens = await asked(ContractServer(*flaws, owner="sglang", tags=tags))
     assert (proof.answer, proof.field, proof.tags) == expected
     assert proof.generated
     assert tokens > 100
 
 
-async def test_llama_cpp_is_asked_for_its_template_and_generates_nothing():
+async def test_llama_cpp_is_probed_by_template_without_generating():
     server = ContractServer("closes")
     proof, tokens = await asked(server)
     assert (proof.answer, proof.field, proof.generated, tokens) == (True, False, False, 0)
@@ -128,7 +128,7 @@ async def test_llama_cpp_is_asked_for_its_template_and_generates_nothing():
     assert [request.path for request in server.requests if request.method == "POST"] == ["/apply-template"] * 4
 
 
-async def test_a_hosted_server_is_not_probed_unless_the_user_asks():
+async def test_hosted_servers_are_probed_only_if_users_ask():
     server = ContractServer(owner="openai")
     assert await asked(server) == (None, None)
     assert [request.path for request in server.requests] == ["/v1/models"]
@@ -180,7 +180,7 @@ class Wire:
 CARD = ModelCard("m", "sglang")
 
 
-async def test_a_resume_waits_for_a_probe_but_not_for_long():
+async def test_a_resume_waits_only_briefly_for_a_probe():
     proof, wire = EndpointProof("m@h"), Wire()
     async with anyio.create_task_group() as group:
         group.start_soon(proof.learn, wire, "m", CARD, "auto")
@@ -194,7 +194,7 @@ async def test_a_resume_waits_for_a_probe_but_not_for_long():
         group.cancel_scope.cancel()
 
 
-async def test_a_probe_that_runs_always_end_early_is_given_up_for_a_while(monkeypatch):
+async def test_probes_repeatedly_cut_short_are_given_up_temporarily(monkeypatch):
     proof, wire = EndpointProof("m@h"), Wire()
 
     async def learn():
@@ -222,7 +222,7 @@ async def test_a_probe_that_runs_always_end_early_is_given_up_for_a_while(monkey
     assert wire.chats == MOST_PROBES + 1
 
 
-async def test_without_generating_nothing_is_concluded_from_a_missing_template():
+async def test_a_missing_template_without_generation_proves_nothing():
     proof, wire = EndpointProof("m@h"), Wire()
     assert await proof.learn(wire, "m", ModelCard("m", "llamacpp"), "auto", generates=False) == 0
     assert not proof.is_known
@@ -272,7 +272,7 @@ async def corrected(server, **options):
         return results
 
 
-async def test_a_run_probes_beside_its_first_stream_and_pays_for_it_once():
+async def test_probing_beside_the_first_stream_is_paid_once():
     server = ContractServer(owner="sglang")
     first, second = await corrected(server)
     assert first.ledger.probe_tokens > 100
@@ -282,7 +282,7 @@ async def test_a_run_probes_beside_its_first_stream_and_pays_for_it_once():
     assert server.posts[0].json["messages"] == [{"role": "user", "content": "Start with 64."}], "the run comes first"
 
 
-async def test_a_run_on_a_hosted_server_sends_nothing_more():
+async def test_a_hosted_run_sends_only_its_own_requests():
     server = ContractServer(owner="openai")
     first, second = await corrected(server)
     assert (first.resume.mode, second.resume.mode) == ("turn", "turn")
@@ -293,7 +293,7 @@ async def test_a_run_on_a_hosted_server_sends_nothing_more():
     assert first.ledger.probe_tokens == 0
 
 
-async def test_a_run_on_llama_cpp_is_proven_without_a_token():
+async def test_llama_cpp_support_is_proven_without_spending_tokens():
     server = ContractServer()
     for result in await corrected(server):
         assert (result.resume.mode, result.resume.reasoning) == ("prefill", "field")
@@ -328,12 +328,12 @@ def test_a_file_is_read_as_it_was_written(path):
 
 
 @pytest.mark.parametrize("bad", [{"until": -1}, {"until": FILE_SECONDS + 60}, {"form": 2}], ids=str)
-def test_an_expired_file_and_one_of_another_format_are_ignored(path, bad):
+def test_files_with_bad_expiry_or_format_are_ignored(path, bad):
     save_proof(path, stored(**bad))  # made here: its times count from now
     assert load_proof(path) is None
 
 
-def test_a_damaged_file_is_ignored_wherever_it_was_cut(path):
+def test_a_truncated_or_corrupt_proof_file_is_ignored(path):
     save_proof(path, stored())
     data = path.read_bytes()
     for size in range(len(data)):
@@ -345,7 +345,7 @@ def test_a_damaged_file_is_ignored_wherever_it_was_cut(path):
 
 
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="files have no owner here")
-def test_a_file_that_others_could_have_written_is_ignored(path, monkeypatch):
+def test_a_proof_file_others_could_write_is_ignored(path, monkeypatch):
     save_proof(path, stored())
     for mode in (0o620, 0o602):
         path.chmod(mode)
@@ -366,7 +366,7 @@ def test_links_pipes_and_folders_are_ignored(path):
     assert [load_proof(each) for each in (link, pipe, path.parent, path / "below")] == [None] * 4
 
 
-def test_a_full_disk_leaves_no_part_of_a_file_and_is_not_in_the_way_later(path, monkeypatch):
+def test_a_full_disk_leaves_nothing_blocking_later_saves(path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
         save_proof(path, stored())
@@ -375,7 +375,7 @@ def test_a_full_disk_leaves_no_part_of_a_file_and_is_not_in_the_way_later(path, 
     assert load_proof(path) == one
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path):
+def test_an_unwritable_proof_folder_is_no_error(tmp_path):
     (tmp_path / "file").write_text("")
     save_proof(tmp_path / "file" / "proof.json", stored())
 
@@ -409,7 +409,7 @@ async def test_a_file_saves_the_next_process_the_probe(tmp_path, monkeypatch):
         assert (await asked(Sglang()))[1] > 0
 
 
-async def test_without_the_variable_or_a_version_there_is_no_file(tmp_path, monkeypatch):
+async def test_without_folder_variable_or_version_nothing_is_saved(tmp_path, monkeypatch):
     monkeypatch.delenv(proofs.FOLDER_VARIABLE, raising=False)
     await asked(Sglang())
     monkeypatch.setenv(proofs.FOLDER_VARIABLE, str(tmp_path))

@@ -47,7 +47,7 @@ def test_idle_connections_are_closed_after_a_while(monkeypatch):
     on_asyncio(main)
 
 
-def test_no_more_idle_connections_are_kept_than_there_may_be(monkeypatch):
+def test_no_more_idle_connections_than_allowed_are_kept(monkeypatch):
     monkeypatch.setattr(_fast_transport, "KEPT_CONNECTIONS", 2)
 
     async def main():
@@ -80,7 +80,7 @@ def test_one_transport_serves_one_loop_after_the_other():
 # ---------------------------------------------------------------------- what is sent
 
 
-def test_what_cannot_be_sent_is_refused_before_it_is():
+def test_invalid_headers_and_urls_are_refused_before_sending():
     async def main():
         transport = FastTransport()
         for headers in ({"authorization": "Bearer a\nx: y"}, {"x\r\ny": "z"}, {"x": "a\0"}, {"x": "\u20ac"}):
@@ -95,7 +95,7 @@ def test_what_cannot_be_sent_is_refused_before_it_is():
     on_asyncio(main)
 
 
-def test_a_path_that_is_no_ascii_is_quoted_and_one_that_is_quoted_is_left_alone():
+def test_unquoted_paths_are_quoted_and_quoted_ones_kept():
     async def main():
         transport = FastTransport()
         async with ScriptedServer(lambda _: events(["x"])) as server:
@@ -120,7 +120,7 @@ def test_it_says_that_it_needs_asyncio():
 # ---------------------------------------------------------------------- on uvloop
 
 
-def test_on_uvloop_a_request_cancelled_at_any_turn_leaves_no_socket():
+def test_on_uvloop_cancelled_requests_never_leave_a_socket():
     uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
 
     async def main():
@@ -140,7 +140,7 @@ def test_on_uvloop_a_request_cancelled_at_any_turn_leaves_no_socket():
     uvloop.run(main())
 
 
-def test_on_uvloop_a_close_wakes_the_reader_and_the_server_sees_it():
+def test_on_uvloop_closing_wakes_reader_and_reaches_server():
     uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
 
     async def main():
@@ -160,7 +160,7 @@ def test_on_uvloop_a_close_wakes_the_reader_and_the_server_sees_it():
     uvloop.run(main())
 
 
-def test_on_uvloop_a_reset_is_an_error_behind_the_text():
+def test_on_uvloop_a_reset_raises_after_the_text():
     uvloop = pytest.importorskip("uvloop", reason="the extra 'fast' is not installed")
 
     async def main():
@@ -178,7 +178,7 @@ def test_on_uvloop_a_reset_is_an_error_behind_the_text():
 # ---------------------------------------------------------------------- what others do to it
 
 
-def test_closing_the_transport_wakes_whoever_waits_for_a_head():
+def test_closing_the_transport_ends_a_wait_for_headers():
     async def main():
         transport = FastTransport()
         async with ScriptedServer(lambda _: (Stall(),)) as server:
@@ -195,7 +195,7 @@ def test_closing_the_transport_wakes_whoever_waits_for_a_head():
     on_asyncio(main)
 
 
-def test_a_host_that_no_name_can_be_is_an_error_of_the_connection():
+def test_an_impossible_host_name_is_a_connection_error():
     async def main():
         for host in ("a" * 64 + ".com", "a..b"):
             with pytest.raises(ConnectError, match="could not connect"):
@@ -204,7 +204,7 @@ def test_a_host_that_no_name_can_be_is_an_error_of_the_connection():
     on_asyncio(main)
 
 
-def test_one_transport_serves_the_loops_of_several_threads_at_once():
+def test_one_transport_serves_several_threads_loops_at_once():
     transport, together = FastTransport(), threading.Barrier(3, timeout=60)
     counts = []
 
@@ -230,7 +230,7 @@ def test_one_transport_serves_the_loops_of_several_threads_at_once():
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # the connection of the loop is not closed
 @pytest.mark.parametrize("closes", ["in another loop", "without a loop"])
-def test_closing_it_when_its_loop_is_over_is_no_error(closes):
+def test_a_transport_may_close_after_its_loop_ended(closes):
     transport = FastTransport()
 
     async def main():
@@ -269,7 +269,7 @@ class Talker(asyncio.Protocol):
     [lambda it: it.write(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil"), lambda it: it.close()],
     ids=["answer", "end"],
 )
-def test_what_comes_while_the_loop_is_held_is_no_answer_to_the_next_request(more):
+def test_stray_data_during_blocked_loops_answers_no_request(more):
     ready, url, stop, said = threading.Event(), [], threading.Event(), threading.Event()
 
     async def serve():

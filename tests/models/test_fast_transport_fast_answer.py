@@ -128,7 +128,7 @@ def test_what_came_meanwhile_is_handed_over_at_once():
     on_asyncio(main)
 
 
-def test_only_an_answer_that_is_whole_and_read_settles():
+def test_only_a_whole_answer_fully_read_is_settled():
     async def main():
         asked = Asked()
         head, end = WHOLE["chunked"].split(b"0\r\n")
@@ -203,7 +203,7 @@ def test_what_is_no_answer_closes_the_connection(data, kind):
 
 
 @pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nx: ", CHUNKED + b"0\r\nx: "], ids=["head", "trailers"])
-def test_a_head_without_an_end_does_not_fill_the_memory(head):
+def test_endless_heads_or_trailers_do_not_fill_memory(head):
     async def main():
         asked = Asked()
         asked.feed(head)
@@ -216,7 +216,7 @@ def test_a_head_without_an_end_does_not_fill_the_memory(head):
     on_asyncio(main)
 
 
-def test_a_body_whose_framing_comes_in_reads_of_its_own_may_be_as_long_as_it_likes(monkeypatch):
+def test_a_body_framed_in_separate_reads_is_unlimited(monkeypatch):
     monkeypatch.setattr(_fast_transport, "_MOST_WITHOUT_BODY", 100)
 
     async def main():
@@ -230,7 +230,7 @@ def test_a_body_whose_framing_comes_in_reads_of_its_own_may_be_as_long_as_it_lik
     on_asyncio(main)
 
 
-def test_a_body_that_nobody_reads_stops_the_server_and_reading_it_lets_it_go_on(monkeypatch):
+def test_an_unread_body_pauses_the_server_until_read(monkeypatch):
     monkeypatch.setattr(_fast_transport, "HIGH_WATER", 10)
 
     async def main():
@@ -255,7 +255,7 @@ def test_a_body_that_nobody_reads_stops_the_server_and_reading_it_lets_it_go_on(
 
 @pytest.mark.parametrize("more", [b"HTTP/1.1 200 OK\r\n", b"nonsense", b"\0"], ids=["answer", "text", "zero"])
 @pytest.mark.parametrize("at_once", [True, False])
-def test_an_answer_that_nobody_asked_for_is_never_the_next_ones(more, at_once):
+def test_an_unrequested_answer_never_answers_the_next_request(more, at_once):
     async def main():
         asked = Asked()
         asked.feed(*((WHOLE["length"] + more,) if at_once else (WHOLE["length"], more)))
@@ -274,7 +274,7 @@ def test_an_answer_that_nobody_asked_for_is_never_the_next_ones(more, at_once):
     ],
     ids=["1.0", "close"],
 )
-def test_a_connection_is_not_kept_against_its_servers_word(data):
+def test_connections_are_not_kept_when_servers_forbid_it(data):
     async def main():
         asked = Asked()
         asked.feed(data)
@@ -284,7 +284,7 @@ def test_a_connection_is_not_kept_against_its_servers_word(data):
     on_asyncio(main)
 
 
-def test_a_second_answer_in_the_same_read_does_not_become_part_of_the_first():
+def test_two_answers_in_one_read_are_not_mixed():
     async def main():
         asked = Asked()
         asked.feed(WHOLE["length"] + b"HTTP/1.1 500 No\r\nx-other: 1\r\ncontent-length: 4\r\n\r\nevil")
@@ -295,7 +295,7 @@ def test_a_second_answer_in_the_same_read_does_not_become_part_of_the_first():
     on_asyncio(main)
 
 
-def test_the_body_of_an_answer_that_does_not_count_is_not_part_of_the_one_that_does():
+def test_an_ignored_answers_body_joins_no_other_answer():
     async def main():
         asked = Asked()
         asked.feed(b"HTTP/1.1 000 No\r\ncontent-length: 4\r\n\r\nevil" + WHOLE["length"])
@@ -304,7 +304,7 @@ def test_the_body_of_an_answer_that_does_not_count_is_not_part_of_the_one_that_d
     on_asyncio(main)
 
 
-def test_a_connection_is_not_kept_while_some_of_the_request_has_not_gone_out():
+def test_a_connection_with_unsent_bytes_is_not_kept():
     async def main():
         asked = Asked()
         asked.wire.unsent = 1

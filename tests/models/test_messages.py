@@ -41,7 +41,7 @@ def test_a_type_of_null_is_a_message() -> None:
     assert read_messages([{"type": None, "role": "user", "content": "hi"}]) == (Message("user", "hi"),)
 
 
-def test_calls_in_a_row_are_those_of_one_turn() -> None:
+def test_consecutive_calls_belong_to_one_turn() -> None:
     one, two = ({"type": "function_call", "call_id": n, "name": "f", "arguments": "{}"} for n in "ab")
     (message,) = read_messages([{"role": "assistant", "content": "I look."}, one, two])
     assert (message.content, [call.id for call in message.calls]) == ("I look.", ["a", "b"])
@@ -80,7 +80,7 @@ ANYTHING = st.recursive(
 
 
 @given(ANYTHING)
-def test_what_a_client_sends_is_read_or_left_out(body: object) -> None:
+def test_any_client_body_is_read_or_left_out(body: object) -> None:
     # The server decides on a malformed request; reading it must not fail before.
     assert all(isinstance(message, Message) for message in read_messages(body))
 
@@ -92,7 +92,7 @@ def test_messages_are_sent_as_turns_with_their_calls() -> None:
     assert prompt_turns(Request((Message("user", "q"),))) == [{"role": "user", "content": "q"}]
 
 
-def test_text_is_not_added_to_a_turn_with_calls() -> None:
+def test_text_is_never_added_to_turns_with_calls() -> None:
     asked = extra_turns(Request(MESSAGES[:3], side="And?"))
     assert [turn["role"] for turn in asked] == ["system", "user", "assistant", "user"]
 

@@ -11,7 +11,7 @@ KEPT = (Piece("hm", phase="reasoning"), Piece("I buy. "), Piece(CALL.text, call=
 REFUSED = (*KEPT[:2], Piece(" Too many. ", "feedback", refused=(CALL,)))
 
 
-def test_turns_end_with_feedback_or_with_a_request_to_go_on():
+def test_turns_end_with_feedback_or_a_continue_request():
     feedback = (Piece("2+2=5"), Piece("Look again.", origin="feedback"))
     assert extra_turns(Request("q", feedback))[-1] == {"role": "user", "content": "Look again."}
     assert extra_turns(Request("q", (Piece("2+2=4\n2+3="), Piece("")))) == [
@@ -26,14 +26,14 @@ def test_turns_end_with_feedback_or_with_a_request_to_go_on():
 
 
 @pytest.mark.parametrize("field", [None, "reasoning"])
-def test_an_unfinished_turn_ends_with_the_side_text_of_a_fork(field):
+def test_unfinished_turns_end_with_a_forks_side_text(field):
     *_, turn = prefill_turns(Request("q", KEPT[:2], side="Right?"), field)
     shown = {"content": "hmI buy. Right?"} if field is None else {"content": "I buy. Right?", "reasoning": "hm"}
     assert turn == {"role": "assistant", **shown}
     assert prefill_turns(Request("q", ()), field) == [{"role": "user", "content": "q"}]
 
 
-def test_an_empty_line_separates_feedback_from_the_text_after_it():
+def test_an_empty_line_separates_feedback_from_following_text():
     feedback = (Piece(CALL.text, call=CALL), Piece("Wrong.", "feedback"), Piece("Also wrong.", "feedback"))
     *_, last = in_turns([{"role": "user", "content": "q"}], feedback, "State so far:")
     assert last == {"role": "user", "content": "Wrong.\n\nAlso wrong.\n\nState so far:"}
@@ -41,7 +41,7 @@ def test_an_empty_line_separates_feedback_from_the_text_after_it():
     assert (text["content"], last["content"]) == ("hmI buy.", "State so far:")
 
 
-def test_a_kept_call_has_a_result_and_the_model_is_asked_to_continue():
+def test_kept_calls_get_results_and_a_continue_request():
     assert needs_turns(KEPT)
     _, made, answer, last = extra_turns(Request("q", KEPT), {"c1": {"google": "signed"}})
     (call,) = made["tool_calls"]
@@ -50,13 +50,13 @@ def test_a_kept_call_has_a_result_and_the_model_is_asked_to_continue():
     assert last == {"role": "user", "content": CONTINUE}
 
 
-def test_a_refused_call_has_the_feedback_as_its_result():
+def test_a_refused_calls_result_is_the_feedback():
     _, made, answer = extra_turns(Request("q", REFUSED))
     assert made["tool_calls"][0]["function"] == {"name": "buy", "arguments": '{"eggs": 60}'}
     assert "not made. Too many. Correct" in answer["content"]
 
 
-def test_calls_without_an_id_get_one_and_those_of_the_older_form_have_a_function():
+def test_calls_get_missing_ids_and_keep_older_forms():
     bare = Piece("f()", call=ToolCall("", "f", ""))
     _, made, answer, _ = in_turns([{"role": "user", "content": "q"}], [bare], None)
     assert made["tool_calls"][0]["id"] == answer["tool_call_id"] == "call_0"
@@ -66,7 +66,7 @@ def test_calls_without_an_id_get_one_and_those_of_the_older_form_have_a_function
     assert (answer["role"], answer["name"]) == ("function", "f")
 
 
-def test_the_messages_of_the_caller_stay_as_they_are():
+def test_the_callers_messages_stay_unchanged():
     caller = (Message("user", "q"), Message("assistant", "Well"))
     turns = in_turns([{"role": each.role, "content": each.content} for each in caller], [Piece("I buy.\n")], None)
     assert [turn["content"] for turn in turns] == ["q", "Well", "I buy.\n", CONTINUE]

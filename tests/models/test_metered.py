@@ -22,7 +22,7 @@ async def drain(stream):
     return chunks
 
 
-async def test_a_stream_may_have_what_is_left_and_no_more():
+async def test_a_stream_may_use_only_the_remaining_budget():
     model = writer(lambda _: "abcdefgh")
     meter = MeteredModel(model, 10)
     await drain(await meter.stream(Request("", sampling=Sampling(max_tokens=6))))
@@ -43,7 +43,7 @@ async def test_a_server_that_knows_no_end_is_stopped():
     assert (meter.spent, meter.wasted, model.closed) == (5, 1, 1)
 
 
-async def test_a_fork_sets_its_tokens_aside_until_it_has_answered():
+async def test_a_fork_reserves_its_tokens_until_it_answers():
     seen = []
     model = ScriptedModel([""], forks=lambda request: seen.append(meter.left) or "one two")
     meter = MeteredModel(model, 10)
@@ -75,7 +75,7 @@ async def test_prompts_are_counted_where_the_server_does():
     assert (ledger.kept, ledger.discarded, ledger.fork_tokens, ledger.total_tokens) == (1, 0, 1, 2)
 
 
-async def test_what_only_some_models_and_streams_have_is_passed_on():
+async def test_optional_model_and_stream_attributes_are_passed_on():
     model = ScriptedModel(["a"])
     assert MeteredModel(model, 1).timeouts is model.timeouts
     with pytest.raises(AttributeError):
@@ -130,7 +130,7 @@ def test_no_fewer_tokens_than_none_are_discarded():
     assert (ledger.kept, ledger.discarded) == (3, 0)
 
 
-async def test_a_request_with_a_limit_gets_no_more_from_a_server_that_ignores_it():
+async def test_a_token_limit_holds_when_servers_ignore_it():
     meter = MeteredModel(ScriptedModel(["abcdefgh"], size=1), 100)
     chunks = await drain(await meter.stream(Request("", sampling=Sampling(max_tokens=3))))
     assert "".join(chunk.text for chunk in chunks) == "abc"
@@ -138,14 +138,14 @@ async def test_a_request_with_a_limit_gets_no_more_from_a_server_that_ignores_it
     assert (meter.spent, meter.wasted, meter.left) == (3, 1, 97)
 
 
-async def test_a_cancelled_fork_counts_with_all_that_it_might_have_generated():
+async def test_a_cancelled_fork_counts_its_full_token_limit():
     meter = MeteredModel(ScriptedModel([""], forks=lambda _: "late", delay=5.0), 10)
     with anyio.move_on_after(0.01):
         await meter.complete(Request("", sampling=Sampling(max_tokens=7), side="?"))
     assert (meter.fork_tokens, meter.left) == (7, 3)
 
 
-async def test_a_fork_that_runs_into_a_timeout_counts_in_full():
+async def test_a_fork_that_times_out_counts_in_full():
     class Slow(ScriptedModel):
         async def complete(self, request):
             raise StreamTimeout("total", 1.0)
@@ -156,7 +156,7 @@ async def test_a_fork_that_runs_into_a_timeout_counts_in_full():
     assert meter.spent == 4
 
 
-async def test_a_server_that_counts_nothing_of_a_fork_is_estimated_from_its_text():
+async def test_uncounted_fork_tokens_are_estimated_from_the_text():
     class Silent(ScriptedModel):
         async def complete(self, request):
             return Completion("nine char", "stop", Usage())
@@ -166,7 +166,7 @@ async def test_a_server_that_counts_nothing_of_a_fork_is_estimated_from_its_text
     assert meter.fork_tokens == 4
 
 
-async def test_work_can_be_stopped_before_a_request_and_after_a_read():
+async def test_work_can_stop_before_requests_and_after_reads():
     class Stopped(Exception):
         pass
 
@@ -189,14 +189,14 @@ async def test_work_can_be_stopped_before_a_request_and_after_a_read():
     ("came", "finished", "counted", "unseen"),
     [(4, True, 5, 1), (4, True, 3, -1), (4, False, 6, 2), (4, False, 0, 0), (4, True, None, 0)],
 )
-async def test_tokens_that_only_the_server_saw_are_beside_the_budget(came, finished, counted, unseen):
+async def test_tokens_only_servers_saw_are_outside_the_budget(came, finished, counted, unseen):
     # Before the finish reason, a server may not have counted all of it.
     meter = MeteredModel(ScriptedModel([["a"]]), 10)
     meter.settle(Usage(completion_tokens=counted), came=came, finished=finished)
     assert (meter.unseen, meter.left) == (unseen, 10)
 
 
-async def test_prompts_that_the_server_did_not_count_are_estimated_from_those_it_did():
+async def test_uncounted_prompts_are_estimated_from_the_counted_ones():
     meter = MeteredModel(ScriptedModel([["a"]] * 3), 10)
     await drain(await meter.stream(Request("x" * 40)))
     assert (meter.estimated_prompt_tokens, meter.uncounted) == (10, 1)

@@ -71,7 +71,7 @@ async def run(model, monitors, sampling=WITH_TOOLS):
     return list(calls.values()), running.result
 
 
-async def test_a_call_in_its_field_reaches_the_reader_and_the_monitors():
+async def test_tool_call_fields_reach_the_reader_and_monitors():
     script = lambda _: stream_of({"content": "I buy."}, *call_deltas(6))  # noqa: E731
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "m") as model:
         calls, result = await run(model, [GATE])
@@ -81,7 +81,7 @@ async def test_a_call_in_its_field_reaches_the_reader_and_the_monitors():
     assert result.status == "verified"
 
 
-async def test_a_refused_call_goes_back_with_a_result_and_its_extra_content():
+async def test_refused_calls_return_with_result_and_extra_content():
     def script(request):
         turns = request.json["messages"]
         return stream_of(*call_deltas(60 if len(turns) == 1 else 6, f"c{len(turns)}", {"google": "signed"}))
@@ -103,7 +103,7 @@ async def test_a_refused_call_goes_back_with_a_result_and_its_extra_content():
     assert "too many eggs" in answer["content"]
 
 
-async def test_pieces_of_a_call_that_are_no_list_break_the_stream_with_a_typed_error():
+async def test_malformed_call_pieces_raise_a_stream_protocol_error():
     script = lambda _: stream_of({"content": "Hi"}, {"tool_calls": "x"})  # noqa: E731
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "m") as model:
         stream = await model.stream(interwhen.models.Request("59 + 1?", sampling=WITH_TOOLS))
@@ -112,7 +112,7 @@ async def test_pieces_of_a_call_that_are_no_list_break_the_stream_with_a_typed_e
         await stream.aclose()
 
 
-async def test_a_journal_with_calls_is_replayed_as_the_run_was(tmp_path):
+async def test_a_journal_with_calls_replays_without_differences(tmp_path):
     path = tmp_path / "run.journal"
     script = lambda request: stream_of(*call_deltas(60 if len(request.json["messages"]) == 1 else 6))  # noqa: E731
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "m") as model:
@@ -125,7 +125,7 @@ async def test_a_journal_with_calls_is_replayed_as_the_run_was(tmp_path):
 
 
 @pytest.mark.parametrize("resume", ["tokens", "auto"])
-async def test_after_a_correction_by_ids_a_call_comes_as_the_server_would_send_it(resume):
+async def test_calls_after_id_correction_match_the_servers_form(resume):
     script = Caller()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -143,7 +143,7 @@ async def test_after_a_correction_by_ids_a_call_comes_as_the_server_would_send_i
     assert "tools" not in asked
 
 
-async def test_a_call_of_a_continuation_is_refused_and_made_again_by_a_turn():
+async def test_a_refused_continuation_call_is_retried_by_turn():
     script = Caller()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -177,7 +177,7 @@ async def test_a_broken_call_of_a_continuation_is_held():
         {"functions": [TOOLS[0]["function"]]},
     ],
 )
-async def test_a_chat_whose_calls_the_server_must_shape_is_not_continued_by_ids(extra):
+async def test_server_shaped_calls_prevent_continuation_by_token_ids(extra):
     script = Caller()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -190,7 +190,7 @@ async def test_a_chat_whose_calls_the_server_must_shape_is_not_continued_by_ids(
     assert "such tools" in result.resume.reason
 
 
-async def test_llama_cpp_shows_the_tags_of_calls_in_the_continuation():
+async def test_llama_cpp_shows_call_tags_in_the_continuation():
     class Server(LlamaCpp):
         preserved = ()
 
@@ -212,7 +212,7 @@ async def test_llama_cpp_shows_the_tags_of_calls_in_the_continuation():
     assert [call.values() for call in calls] == [{"eggs": 60}]
 
 
-async def test_without_tools_a_call_in_the_continuation_is_text():
+async def test_without_tools_a_continuation_call_is_plain_text():
     script = Caller()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -223,7 +223,7 @@ async def test_without_tools_a_call_in_the_continuation_is_text():
     assert "<tool_call>" in result.answer
 
 
-async def test_a_fork_of_a_chat_with_tools_starts_from_the_ids_of_the_stream():
+async def test_forks_with_tools_start_from_the_streams_ids():
     @interwhen.verifier(name="sure")
     def sure(claim):
         return interwhen.Pass()

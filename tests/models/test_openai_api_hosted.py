@@ -31,7 +31,7 @@ async def supervised(script, prompt=ASKED, *, monitor="arithmetic", **options):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_an_answer_that_was_judged_is_verified_and_says_that_reasoning_was_hidden(vendor):
+async def test_a_verified_answer_says_that_reasoning_was_hidden(vendor):
     result = await supervised(Hosted(vendor, RIGHT))
     assert result.label == "answer verified", result
     assert result.hidden_reasoning
@@ -41,7 +41,7 @@ async def test_an_answer_that_was_judged_is_verified_and_says_that_reasoning_was
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_steps_alone_do_not_verify_a_trace_whose_reasoning_is_hidden(vendor):
+async def test_steps_alone_never_verify_traces_with_hidden_reasoning(vendor):
     result = await supervised(Hosted(vendor, RIGHT), WORDED)
     assert result.status == "unverified"
     assert result.hidden_reasoning
@@ -59,7 +59,7 @@ async def test_a_journal_keeps_what_was_hidden(tmp_path):
 
 
 @pytest.mark.anyio
-async def test_a_model_that_did_not_reason_is_verified_as_before():
+async def test_a_model_that_never_reasoned_has_verified_steps():
     result = await supervised(Hosted("openai", RIGHT, tokens=0), WORDED)
     assert result.label == "steps verified"
     assert not result.hidden_reasoning
@@ -79,7 +79,7 @@ async def test_a_correction_goes_by_a_turn(vendor):
 
 
 @pytest.mark.anyio
-async def test_a_refused_prefill_becomes_a_turn_and_is_not_tried_again():
+async def test_a_refused_prefill_becomes_a_turn_without_retry():
     script = Hosted("anthropic", WRONG, "17 * 24 = 418.", "So it is 408.")
     result = await supervised(script, monitor="arithmetic:remedy=feedback", resume="prefill")
     assert result.resume.mode == "turn"
@@ -88,7 +88,7 @@ async def test_a_refused_prefill_becomes_a_turn_and_is_not_tried_again():
 
 
 @pytest.mark.anyio
-async def test_max_tokens_gets_the_name_that_the_model_wants():
+async def test_max_tokens_gets_the_name_the_model_wants():
     script = Hosted("openai", RIGHT)
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "hosted") as model:
         for _ in range(2):
@@ -107,7 +107,7 @@ async def test_a_temperature_of_the_caller_is_not_dropped():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("vendor", VENDORS)
-async def test_a_fork_does_without_refused_options_and_ends_at_its_stop_sequence(vendor):
+async def test_forks_drop_refused_options_and_respect_stop_sequences(vendor):
     script = Hosted(vendor, RIGHT, fork="yes\nand more")
     async with ScriptedServer(script) as server, ChatModel(server.base_url, "hosted", resume="turn") as model:
         sampling = Sampling(max_tokens=400, temperature=0.0, stop=("\n",), logprobs=True, seed=7)
@@ -121,7 +121,7 @@ async def test_a_fork_does_without_refused_options_and_ends_at_its_stop_sequence
 
 
 @pytest.mark.anyio
-async def test_a_fork_whose_tokens_were_all_spent_on_reasoning_is_an_error():
+async def test_forks_spending_all_tokens_on_reasoning_are_errors():
     # Its reply is empty. That does not say that there is nothing to check.
     @interwhen.verifier(name="sure")
     def sure(claim):

@@ -83,7 +83,7 @@ async def test_completions_take_a_chat_only_with_a_template():
 
 
 @pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
-async def test_sampling_is_sent_and_falls_back_to_the_defaults(kind):
+async def test_sampling_is_sent_and_falls_back_to_defaults(kind):
     defaults = Sampling(max_tokens=9, temperature=0.5, extra={"min_p": 0.1, "top_k": 1})
     own = Sampling(temperature=0.0, top_p=0.9, seed=7, stop=("END",), extra={"top_k": 2})
     body = await sent(kind, Request("q", sampling=own), sampling=defaults)
@@ -101,7 +101,7 @@ async def test_several_continuations_are_refused():
         await sent(CompletionsModel, Request("q", sampling=Sampling(extra={"n": 2})))
 
 
-async def test_a_first_chat_request_is_just_the_prompt_and_asks_nothing():
+async def test_a_first_chat_request_sends_only_the_prompt():
     async with ScriptedServer(both) as server, ChatModel(server.base_url, "m") as model:
         await (await model.stream(Request(CHAT))).aclose()
         assert [request.method for request in server.requests] == ["POST"]
@@ -140,7 +140,7 @@ async def test_auto_takes_turns_where_the_model_list_fails():
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-async def test_a_reasoning_field_that_was_seen_is_made_again(name):
+async def test_kept_reasoning_is_sent_in_the_servers_field(name):
     def script(request):
         thought = {"choices": [{"index": 0, "delta": {name: "hm"}}]}
         return (Send(data(thought)), *events(["4"], api="chat"))
@@ -171,7 +171,7 @@ async def test_the_key_is_sent_and_never_shown(monkeypatch):
             assert "sk-" not in repr(model._post("x", {"stream": True}))
 
 
-async def test_a_user_in_the_url_would_not_be_sent_and_is_not_shown():
+async def test_url_credentials_are_refused_and_not_shown():
     with pytest.raises(UsageError, match="must not have a user") as caught:
         ChatModel("http://user:secret@h/v1", "m")
     assert "secret" not in str(caught.value)
@@ -184,7 +184,7 @@ async def test_a_user_in_the_url_would_not_be_sent_and_is_not_shown():
         *("http://h/v1?key=secret", "http://h/v1#part", "http://h/v1 ", "http://h/v 1"),
     ],
 )
-async def test_an_address_that_cannot_work_is_refused_with_an_example(url):
+async def test_an_unusable_address_is_refused_with_an_example(url):
     with pytest.raises(UsageError, match="http://host:port/v1") as caught:
         ChatModel(url, "m")
     assert "secret" not in str(caught.value)
@@ -227,7 +227,7 @@ async def test_a_header_that_is_no_text_is_refused(value):
             await model.stream(Request("q"))
 
 
-async def test_a_model_list_that_fails_once_is_asked_again(transport):
+async def test_a_model_list_that_fails_is_requested_again(transport):
     lists = []
 
     def pages(_request):
@@ -256,7 +256,7 @@ async def test_an_option_n_of_null_is_the_default(transport):
         assert server.posts[0].json["n"] is None
 
 
-async def test_a_server_that_refuses_stream_options_is_asked_without(transport):
+async def test_servers_refusing_stream_options_are_asked_without_them(transport):
     def script(request):
         if "stream_options" in request.json:
             return reply(400, b'{"error": {"message": "unknown field", "param": "stream_options"}}')
@@ -268,7 +268,7 @@ async def test_a_server_that_refuses_stream_options_is_asked_without(transport):
         assert ["stream_options" in post.json for post in server.posts] == [True, False, False]
 
 
-async def test_what_a_server_says_in_words_is_tried_and_not_learned(transport):
+async def test_refusals_in_words_are_followed_but_not_remembered(transport):
     def script(request):
         if "stream_options" in request.json:
             return reply(400, b'{"error": {"message": "unknown field: stream_options"}}')

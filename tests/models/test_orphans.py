@@ -64,7 +64,7 @@ async def test_an_abort_call_ends_it(api, transport, monkeypatch):
         assert server.running == 0
 
 
-async def test_a_stream_that_came_to_its_end_is_not_aborted(api, transport):
+async def test_a_stream_that_ended_is_not_aborted(api, transport):
     async with (
         ScriptedServer(faulty("none")) as server,
         open_model(api, server.base_url, transport=transport, abort=AbortCall()) as model,
@@ -83,7 +83,7 @@ class TestInVirtualTime:
         injected="streams closed early, at a limit of two orphaned streams",
         happens="the third waits for the first",
     )
-    async def test_a_server_has_no_more_orphans_than_it_may(self, api):
+    async def test_a_server_never_exceeds_its_limit_of_orphans(self, api):
         transport = ScriptedTransport(lambda request: fault("slow_drip", request.api, story=("x" * 50,)))
         model = open_model(api, "http://h/v1", transport=transport, max_orphans=2, sampling=Sampling(max_tokens=40))
         # Ten tokens in the nine seconds behind the head: the thirty that are left take twenty-seven more.
@@ -102,7 +102,7 @@ class TestInVirtualTime:
     @pytest.mark.fault(
         "W23", injected="a closed stream that counts as orphaned", happens="`wasted_tokens` in the ledger"
     )
-    async def test_what_an_orphan_may_waste_is_in_the_ledger(self, api):
+    async def test_tokens_an_orphan_may_waste_enter_the_ledger(self, api):
         story = ("1+1=2\n", WRONG, *["x"] * 40)
 
         def script(request):
@@ -119,7 +119,7 @@ class TestInVirtualTime:
         run, _ = await supervised(trusting, sampling=Sampling(max_tokens=12))
         assert run.result.ledger.wasted_tokens == 0
 
-    async def test_a_stream_that_is_closed_after_its_finish_reason_is_no_orphan(self):
+    async def test_closing_after_the_finish_reason_leaves_no_orphan(self):
         orphans = OrphanedStreams(1)
         event = b'data: {"choices":[{"text":"x","finish_reason":%s}]}\n\n'
         for reason, left in ((b'"stop"', 0), (b"null", 1)):
@@ -128,7 +128,7 @@ class TestInVirtualTime:
             await stream.aclose()
             assert orphans.alive == left
 
-    async def test_an_abort_call_that_fails_or_hangs_is_no_failure_of_the_run(self, api):
+    async def test_a_run_survives_failed_or_hanging_abort_calls(self, api):
         from interwhen.testing.server import Stall
 
         for said in (reply(500, b"{}"), (Stall(),)):
@@ -147,7 +147,7 @@ class TestInVirtualTime:
             assert anyio.current_time() - begun <= 1.1
             assert len(transport.aborts) == 1
 
-    async def test_a_generation_that_stopped_wakes_every_stream_that_waits_for_room(self):
+    async def test_a_stopped_orphan_wakes_every_waiting_stream(self):
         orphans = OrphanedStreams(1)
         closed = OrphanedStream(anyio.current_time(), rate=1.0, left=30)
         orphans.add(closed)
@@ -166,7 +166,7 @@ class TestInVirtualTime:
         assert waited == [2.0, 2.0, 2.0]
 
 
-def test_an_orphan_counts_until_its_tokens_or_its_time_are_over():
+def test_orphans_count_until_tokens_or_time_run_out():
     assert OrphanedStream(10.0, 2.0, 20).over_at == 20.0
     assert OrphanedStream(10.0, 2.0, None).over_at == 10.0 + ORPHAN_SECONDS
     assert OrphanedStream(10.0, 0.0, 5).over_at == 10.0 + ORPHAN_SECONDS
@@ -177,7 +177,7 @@ def test_an_orphan_counts_until_its_tokens_or_its_time_are_over():
     assert OrphanedStream(10.0, 2.0, 20, is_stopped=True).wasted(99.0) == 0
 
 
-def test_a_limit_of_no_orphan_at_all_cannot_be_promised():
+def test_a_limit_of_zero_orphans_is_refused():
     with pytest.raises(UsageError, match="max_orphans must be a whole number of at least 1, got 0"):
         OrphanedStreams(0)
 

@@ -14,7 +14,7 @@ RATES = PrefixRates(prefill=1000.0, restored=1e6, token_bytes=500.0, restore=0.0
 
 
 @pytest.mark.parametrize(("tokens", "pays"), [(1, False), (19, False), (21, True), (4000, True)])
-def test_a_state_is_moved_above_the_break_even_length(tokens, pays):
+def test_moving_states_pays_only_above_break_even_length(tokens, pays):
     assert RATES.break_even == pytest.approx(20.0)
     assert RATES.pays(tokens) is pays
 
@@ -67,7 +67,7 @@ async def test_the_rates_of_a_server_are_measured(context):
 
 
 @pytest.mark.parametrize("context", [64])
-async def test_states_that_cost_no_time_are_restored_at_any_rate(context):
+async def test_a_restore_independent_of_size_has_infinite_rate(context):
     server = Server(byte=0.0)
     rates = await measure_prefix_rates(server.exchange, slot=1, context=context, file="a.kv", clock=lambda: server.now)
     assert rates.restored == math.inf
@@ -75,7 +75,7 @@ async def test_states_that_cost_no_time_are_restored_at_any_rate(context):
     assert (rates.pays(9), rates.pays(11)) == (False, True)
 
 
-async def test_a_server_that_reads_long_prompts_sooner_is_measured_again():
+async def test_reading_longer_prompts_faster_requires_measuring_again():
     server = Server(character=-0.001)
     with pytest.raises(ModelError, match="measure again when the server is idle"):
         await measure_prefix_rates(server.exchange, slot=1, context=4096, file="a.kv", clock=lambda: server.now)

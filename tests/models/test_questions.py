@@ -29,7 +29,7 @@ LACKS = {
 ALL = dict.fromkeys(NAMES, "holds") | LACKS
 
 
-def test_each_line_of_the_contract_is_a_step_of_the_progress():
+def test_progress_has_one_step_for_each_contract_line():
     seen = []
     server = ContractServer()
     report = anyio.run(
@@ -79,7 +79,7 @@ def test_a_server_that_breaks_one_line(flaw, broken):
         {"tool_calls": [{"function": "x"}]},
     ],
 )
-def test_a_delta_of_another_form_breaks_the_line_of_tool_calls(delta):
+def test_a_malformed_delta_breaks_the_tool_calls_line(delta):
     class Other(ContractServer):
         def call(self):
             return self.events([delta], "tool_calls")
@@ -89,7 +89,7 @@ def test_a_delta_of_another_form_breaks_the_line_of_tool_calls(delta):
     assert line.detail.startswith("an event has another form than that of the API: ")
 
 
-def test_arguments_as_an_object_are_read_as_a_run_reads_them():
+def test_tool_call_arguments_may_be_a_json_object():
     class Other(ContractServer):
         def call(self):
             call = {"function": {"name": "order", "arguments": {"item": "bolts"}}}
@@ -106,7 +106,7 @@ def test_a_refused_prefill_is_no_prefill():
     assert "refuses" in report["answer: prefill"].detail
 
 
-def test_where_the_template_closes_the_reasoning_the_chosen_way_is_a_turn():
+def test_reasoning_closed_by_template_resumes_with_extra_turn():
     report = examine(ContractServer("closes"))
     assert report["reasoning: prefill"].mark == "absent"
     assert report["reasoning: chosen way"].detail.startswith("an extra turn")
@@ -123,13 +123,13 @@ def test_where_the_template_closes_the_reasoning_the_chosen_way_is_a_turn():
         ("calls", "tool calls", "unknown"),
     ],
 )
-def test_a_server_that_lacks_one_thing_keeps_the_contract(flaw, name, mark):
+def test_servers_lacking_an_optional_feature_keep_the_contract(flaw, name, mark):
     report = examine(ContractServer(flaw, tags=True))
     assert report[name].mark == mark
     assert report.is_kept
 
 
-def test_a_server_without_prefill_keeps_the_contract_by_a_turn():
+def test_without_prefill_an_extra_turn_keeps_the_contract():
     report = examine(ContractServer("restarts", owner="somebody"))
     assert report["answer: prefill"].mark == report["reasoning: prefill"].mark == "absent"
     assert report["answer: chosen way"].mark == report["reasoning: chosen way"].mark == "holds"

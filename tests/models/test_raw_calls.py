@@ -56,7 +56,7 @@ def test_one_unreadable_call_leaves_all_as_text():
 
 
 @pytest.mark.parametrize("family", TEXTS)
-def test_text_waits_from_the_first_character_of_a_tag(family):
+def test_text_that_may_begin_a_call_tag_waits(family):
     tag = next(token for token in CALL_TOKENS if TEXTS[family].startswith(token))
     assert all(may_begin_call("so " + tag[:size]) for size in range(1, len(tag)))
     assert has_call("so " + tag)
@@ -82,5 +82,5 @@ def test_other_text_does_not_wait(text):
         ({"tools": ["f"]}, (False, True)),
     ],
 )
-def test_only_free_calls_of_functions_are_read_in_raw_text(chat, expected):
+def test_raw_text_continues_only_with_free_function_calls(chat, expected):
     assert (continues_raw(chat), raw_calls(chat) is not None) == expected

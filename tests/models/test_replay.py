@@ -80,7 +80,7 @@ async def test_a_line_that_is_no_recording_is_named(tmp_path, line):
         load_recordings(path)
 
 
-async def test_requests_with_the_same_prefix_get_their_recordings_in_turn():
+async def test_requests_with_equal_prefixes_get_recordings_in_order():
     first, second = (Recording((TimedChunk(0.0, Chunk(text)),), prefix="p") for text in ("one", "two"))
     model = ReplayModel([Recording((), prefix=""), first, second])
     request = Request("Q", (Piece("p"),))
@@ -123,7 +123,7 @@ async def drained(stream):
     return reads
 
 
-async def test_chunks_that_arrived_together_come_in_one_read_and_a_long_text_in_several():
+async def test_reads_join_simultaneous_chunks_and_split_long_texts():
     arrivals = tuple(TimedChunk(float(at > 1), Chunk(text)) for at, text in enumerate("abcd"))
     assert await drained(await ReplayModel([Recording(arrivals)]).stream(Request("Q"))) == ["ab", "cd"]
     reads = await drained(await ReplayModel([said(*"x" * 100)]).stream(Request("Q")))
@@ -138,13 +138,13 @@ async def test_an_untimed_recording_ends_as_it_is_told(finish_reason):
     assert len(chunks) == 1 + (finish_reason is not None)
 
 
-async def test_a_function_chooses_the_recording_as_often_as_it_is_asked():
+async def test_a_function_chooses_the_recording_for_each_request():
     model = ReplayModel(lambda request: said("again" if request.pieces else "first"))
     requests = (Request("Q"), Request("Q", (Piece("p"),)), Request("Q"))
     assert [await drained(await model.stream(request)) for request in requests] == [["first"], ["again"], ["first"]]
 
 
-async def test_the_next_model_continues_where_a_stored_answer_was_cut():
+async def test_the_next_model_continues_a_cut_stored_answer():
     capabilities = Capabilities(resume="turn", context_tokens=9)
     real = ScriptedModel(["1=2\n"], forks=lambda _: "yes", capabilities=capabilities)
     model = ReplayModel([said("1+1=3\n")], forks=real, then=real, name=real.name)
@@ -157,7 +157,7 @@ async def test_the_next_model_continues_where_a_stored_answer_was_cut():
     assert (await model.complete(Request("Q", side="?"))).text == "yes"
 
 
-async def test_capabilities_can_be_given_and_say_whether_there_are_forks():
+async def test_given_capabilities_are_used_and_forks_are_reported():
     assert (await ReplayModel([said("a")], forks=ScriptedModel([""])).capabilities()).forks
     given = Capabilities(resume="prefill", think_tags=None)
     assert await ReplayModel([said("a")], capabilities=given).capabilities() is given

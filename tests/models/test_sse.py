@@ -31,7 +31,7 @@ def test_the_whole_grammar_in_one_read():
     assert [data for data, _ in feed_all([STREAM])] == EVENTS
 
 
-def test_offsets_point_at_the_first_data_line_in_the_body():
+def test_offsets_point_at_each_events_first_data_line():
     for data, offset in feed_all([STREAM]):
         assert STREAM[offset : offset + 4] == b"data"
         first = data.partition(b"\n")[0]
@@ -45,13 +45,13 @@ def test_any_cut_in_two_gives_the_same_events():
         assert feed_all([STREAM[:cut], STREAM[cut:]]) == whole, cut
 
 
-def test_any_cut_in_three_around_line_ends_gives_the_same_events():
+def test_cutting_around_any_byte_gives_the_same_events():
     whole = feed_all([STREAM])
     for cut in range(len(STREAM)):
         assert feed_all([STREAM[:cut], STREAM[cut : cut + 1], STREAM[cut + 1 :]]) == whole, cut
 
 
-def test_one_byte_at_a_time_gives_the_same_events():
+def test_feeding_single_bytes_gives_the_same_events():
     assert feed_all([STREAM[i : i + 1] for i in range(len(STREAM))]) == feed_all([STREAM])
 
 
@@ -63,7 +63,7 @@ field_lines = st.tuples(
 
 
 @given(st.lists(st.one_of(field_lines, ends), max_size=20).map("".join), st.randoms(use_true_random=False))
-def test_the_events_of_any_stream_do_not_depend_on_the_cuts(text, rng):
+def test_random_cuts_never_change_a_streams_events(text, rng):
     body = text.encode()
     parts, rest = [], body
     while rest:
@@ -89,12 +89,12 @@ def test_many_events_in_a_read_with_a_rest():
     assert decoder.offset == len(body) + 20
 
 
-def test_an_event_without_data_is_not_dispatched_and_takes_nothing_along():
+def test_only_the_event_without_data_is_dropped():
     assert feed_all([b"event: ping\n\ndata: x\n\n"]) == [(b"x", 13)]
 
 
 @pytest.mark.fault("W10", injected="one mark, two marks, half a mark", happens="one is dropped, at the start only")
-def test_only_one_bom_is_stripped_and_only_at_the_start():
+def test_only_one_bom_at_the_start_is_stripped():
     bom = b"\xef\xbb\xbf"
     assert feed_all([bom, b"data: a\n\n", bom + b"data: b\n\n"]) == [(b"a", 3)]
     assert feed_all([bom + bom + b"data: a\n\ndata: b\n\n"]) == [(b"b", 15)]
@@ -104,7 +104,7 @@ def test_only_one_bom_is_stripped_and_only_at_the_start():
 @pytest.mark.fault("W28", injected="an event over the limit, in reads of any size", happens="refused, with its place")
 @pytest.mark.parametrize("end", [b"", b"\n\n"])
 @pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_an_event_over_the_limit_is_refused_however_it_is_cut(end, size):
+def test_oversized_events_are_refused_however_they_are_cut(end, size):
     body = b"data: ok\n\ndata: " + b"x" * 1000 + end
     decoder = SseDecoder(limit=500)
     seen = []
@@ -129,7 +129,7 @@ def test_many_short_lines_of_one_event_count_together():
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("lines", [1, 2])
 @pytest.mark.parametrize("over", [-1, 0, 1])
-def test_the_limit_is_the_same_however_the_event_is_cut(newline, lines, over):
+def test_cuts_do_not_change_the_event_size_limit(newline, lines, over):
     first = b"data: a" + newline if lines == 2 else b""
     size = 100 + over - (len(b"data: a\n") if lines == 2 else 0)
     event = first + b"data: " + b"x" * (size - 6) + newline
@@ -142,7 +142,7 @@ def test_the_limit_is_the_same_however_the_event_is_cut(newline, lines, over):
             assert len(feed_all(parts, limit=100)) == 1
 
 
-def test_an_event_of_exactly_the_limit_passes_on_both_paths():
+def test_an_event_of_exactly_the_limit_is_accepted():
     body = b"data: " + b"x" * 94
     assert len(feed_all([body + b"\n\n"], limit=100)) == 1
     assert len(feed_all([body[:50], body[50:] + b"\r\n\r\n"], limit=100)) == 1
@@ -150,7 +150,7 @@ def test_an_event_of_exactly_the_limit_passes_on_both_paths():
         feed_all([b"data: " + b"x" * 95 + b"\n\n"], limit=100)
 
 
-def test_a_body_without_a_newline_costs_its_length_once():
+def test_a_body_without_newline_is_scanned_only_once():
     decoder = SseDecoder(limit=1 << 22)
     rng = random.Random(7)
     for _ in range(4000):

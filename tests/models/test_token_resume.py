@@ -47,14 +47,14 @@ def trail_of(*units, prompt=(9, 9)):
 STORY = ((None, "<think>"), ("reasoning", "1 + 1"), ("reasoning", " = 3"), (None, "</think>"), ("answer", "It is 3"))
 
 
-def test_text_that_stands_whole_keeps_the_ids_it_came_with():
+def test_text_kept_whole_retains_its_original_token_ids():
     kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 3")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>It is 3")]
     assert kept.rest == ()
     assert kept.phase == "answer"
 
 
-def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
+def test_a_cut_inside_a_token_keeps_earlier_tokens():
     kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 =", phase="reasoning"), Piece(" 2", "repair", "reasoning")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1")]
     assert [(run.phase, run.text, run.ours) for run in kept.rest] == [
@@ -64,14 +64,14 @@ def test_a_cut_inside_a_token_keeps_the_whole_tokens_before_it():
     assert kept.phase == "reasoning"
 
 
-def test_the_tag_between_two_phases_is_the_one_that_the_model_wrote():
+def test_the_models_own_tag_separates_the_two_phases():
     kept = trail_of(*STORY).kept(runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece("It is 2", "repair")]))
     assert list(kept.ids) == [9, 9, *ids_of("<think>1 + 1 = 3</think>")]
     assert [(run.phase, run.text) for run in kept.rest] == [("answer", "It is 2")]
     assert kept.phase == "answer"
 
 
-def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
+def test_cutting_after_the_reasoning_omits_its_closing_tag():
     kept = trail_of(*STORY).kept(
         runs_of([Piece("1 + 1 = 3", phase="reasoning"), Piece(" No", "feedback", "reasoning")])
     )
@@ -80,7 +80,7 @@ def test_a_cut_at_the_end_of_the_reasoning_leaves_its_closing_tag_out():
 
 
 @given(st.integers(0, 9), st.integers(0, 7))
-def test_any_cut_gives_the_ids_and_the_text_of_exactly_what_stands(reasoning, answer):
+def test_any_cut_keeps_exactly_the_text_before_it(reasoning, answer):
     thought, said = "1 + 1 = 3"[:reasoning], "It is 3"[:answer] if reasoning == 9 else ""
     pieces = [Piece(thought, phase="reasoning"), Piece(said)]
     kept = trail_of(*STORY).kept(runs_of(pieces))
@@ -102,7 +102,7 @@ def test_a_stream_without_ids_makes_no_trail():
 @given(
     st.lists(st.sampled_from([("reasoning", "ab"), ("answer", "abc"), ("answer", "b"), (None, "<think>")])), st.data()
 )
-def test_kept_ids_and_the_rest_are_always_the_kept_text(units, pick):
+def test_kept_ids_and_rest_always_equal_kept_text(units, pick):
     trail = trail_of(*units)
     spelled = [(phase, text) for phase, text in units if phase]
     cut = pick.draw(st.integers(0, len(spelled)))
@@ -167,7 +167,7 @@ def test_text_never_looks_like_a_field_with_ids(text):
 
 
 @given(st.lists(st.integers(1, 6)), st.sampled_from(FAMILIES))
-def test_reasoning_and_answer_are_told_apart_wherever_the_text_is_cut(sizes, markup):
+def test_reasoning_and_answer_separate_wherever_text_is_cut(sizes, markup):
     raw = f"so 1 < 2{markup.closing}It is <b>2</b>"
     reader, found, at = RawText(markup, "reasoning"), [], 0
     for size in [*sizes, len(raw)]:
@@ -179,7 +179,7 @@ def test_reasoning_and_answer_are_told_apart_wherever_the_text_is_cut(sizes, mar
 
 
 @given(st.text(alphabet="ab ", max_size=3), st.sampled_from(FAMILIES), st.sampled_from(["reasoning", "answer"]))
-def test_the_phases_of_raw_text_do_not_depend_on_its_pieces(between, markup, phase):
+def test_cutting_raw_text_never_changes_its_phases(between, markup, phase):
     raw = f"so{markup.closing}{between}{markup.opening}ab{markup.closing}c{markup.opening}d"
 
     def phases(parts):
@@ -190,7 +190,7 @@ def test_the_phases_of_raw_text_do_not_depend_on_its_pieces(between, markup, pha
     assert phases([raw]) == phases(raw)
 
 
-def test_an_opening_tag_in_the_middle_of_an_answer_is_text():
+def test_an_opening_tag_inside_an_answer_is_text():
     reader = RawText(THINK, "answer")
     assert reader.feed("write <think> here") == [("answer", "write <think> here")]
 
@@ -241,13 +241,13 @@ async def test_a_completion_becomes_the_events_of_a_chat():
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("ends", [True, False])
-async def test_text_that_may_begin_a_tag_is_not_lost_if_the_server_names_no_finish_reason(ends):
+async def test_an_unfinished_tag_survives_a_missing_finish_reason(ends):
     events = await chat_events([{"choices": [{"index": 0, "text": text}]} for text in ("5 ", "</thi")], ends=ends)
     assert [event["choices"][0]["delta"] for event in events] == [{"reasoning": "5 "}, {}, {"reasoning": "</thi"}]
 
 
 @pytest.mark.anyio
-async def test_the_ids_of_an_event_never_hold_text_that_comes_later():
+async def test_an_events_ids_never_hold_later_text():
     # `a <` may be followed by `/think>`: its `a ` waits, so that a cut after it does not keep the id of ` <`.
     texts = ("x", "a <", " 5", " <", "/think>b")
     raw = [{"choices": [{"index": 0, "text": text, "token_ids": [at]}]} for at, text in enumerate(texts)]
@@ -312,7 +312,7 @@ async def test_the_kept_text_is_never_tokenized_again():
 
 
 @pytest.mark.anyio
-async def test_the_rest_of_a_cut_token_and_a_repair_are_tokenized_as_one_text():
+async def test_cut_token_rest_and_repair_are_tokenized_together():
     script = Vllm()
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
         pieces = (Piece("so ", phase="reasoning"), Piece("60", "repair", "reasoning"))
@@ -326,7 +326,7 @@ async def test_the_rest_of_a_cut_token_and_a_repair_are_tokenized_as_one_text():
 
 
 @pytest.mark.anyio
-async def test_a_fork_starts_from_the_ids_of_the_stream():
+async def test_a_fork_starts_from_the_streams_token_ids():
     script = Vllm()
     async with (
         ScriptedServer(script, owned_by="vllm") as server,
@@ -346,7 +346,7 @@ async def test_a_fork_starts_from_the_ids_of_the_stream():
 
 
 @pytest.mark.anyio
-async def test_a_journal_that_is_resumed_has_no_trail_and_asks_for_the_ids():
+async def test_a_resumed_journal_without_trail_requests_token_ids():
     script = Vllm()
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
         stream = await model.stream(Request("59 + 1?", (Piece("59 + 1 = 60", phase="reasoning"),)))
@@ -359,14 +359,14 @@ async def test_a_journal_that_is_resumed_has_no_trail_and_asks_for_the_ids():
 
 
 @pytest.mark.anyio
-async def test_a_server_without_tokenize_gets_a_turn_and_is_not_asked_again():
+async def test_missing_tokenize_is_tried_once_before_a_turn():
     result, server = await supervised(Vllm(tokenizes=False))
     assert result.resume.mode == "turn"
     assert sum(post.path.endswith("/tokenize") for post in server.posts) == 1
 
 
 @pytest.mark.anyio
-async def test_text_that_looks_like_a_special_token_is_sent_as_text():
+async def test_text_like_special_tokens_is_sent_as_text():
     script = Vllm()
     async with ScriptedServer(script, owned_by="vllm") as server, ChatModel(server.base_url, "scripted") as model:
         piece = Piece("say </think> 60", origin="feedback", phase="reasoning")
@@ -378,7 +378,7 @@ async def test_text_that_looks_like_a_special_token_is_sent_as_text():
 
 
 @pytest.mark.anyio
-async def test_tags_that_are_part_of_the_text_are_tokens_again_and_are_shown():
+async def test_tags_in_text_become_tokens_and_stay_visible():
     class Plain(Vllm):
         """Without a reasoning parser."""
 
@@ -405,12 +405,12 @@ def _event(text, ids, **fields):
     return {"choices": [{"index": 0, "delta": {"content": text}, "token_ids": list(ids)}], **fields}
 
 
-def test_the_first_chunk_brings_the_count_of_the_prompt_which_its_ids_show():
+def test_the_first_chunk_counts_the_prompts_token_ids():
     first, second = _read(TokenTrail(), _event("It", [7], prompt_token_ids=[1, 2, 3]), _event(" is", [8]))
     assert (first.usage.prompt_tokens, first.usage.completion_tokens, second.usage) == (3, None, None)
 
 
-def test_the_prompt_of_a_continuation_is_all_that_was_sent():
+def test_a_continuations_prompt_count_includes_everything_sent():
     trail = trail_of(("answer", "It is 3"))
     size = trail.size
     first, second = _read(trail, _event("4", [7]), _event("2", [8]))
@@ -422,7 +422,7 @@ def test_a_count_of_the_server_is_not_replaced():
     assert only.usage.prompt_tokens == 9
 
 
-def test_the_count_of_the_prompt_waits_for_the_first_chunk():
+def test_the_prompt_count_waits_for_the_first_chunk():
     role = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}], "prompt_token_ids": [1, 2, 3]}
     tag = {"choices": [{"index": 0, "delta": {}, "token_ids": [6]}]}
     found = _read(TokenTrail(), role, tag, _event("It", [7]), _event(" is", [8]))

@@ -71,7 +71,7 @@ async def test_the_second_correction_tokenizes_only_what_is_new(kind):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", SCRIPTS)
-async def test_a_fork_is_read_in_the_form_of_each_server(kind):
+async def test_a_fork_is_read_in_each_servers_format(kind):
     async with (
         ScriptedServer(SCRIPTS[kind](), owned_by=kind.partition("-")[0]) as server,
         ChatModel(server.base_url, "scripted", resume="tokens") as model,
@@ -85,7 +85,7 @@ async def test_a_fork_is_read_in_the_form_of_each_server(kind):
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("kind", ["sglang", "sglang-incremental"])
-async def test_log_probabilities_of_sglang_are_those_of_each_event(kind):
+async def test_sglang_log_probabilities_are_those_of_each_event(kind):
     async with (
         ScriptedServer(SCRIPTS[kind](), owned_by="sglang") as server,
         ChatModel(server.base_url, "scripted", resume="tokens", sampling=Sampling(logprobs=True)) as model,
@@ -103,7 +103,7 @@ async def test_log_probabilities_of_sglang_are_those_of_each_event(kind):
 
 
 @pytest.mark.anyio
-async def test_a_server_of_sglang_without_prompt_ids_gets_another_way():
+async def test_sglang_without_prompt_ids_resumes_with_a_turn():
     class Old(Sglang):
         def __call__(self, request):
             request.json.pop("return_prompt_token_ids", None)
@@ -145,7 +145,7 @@ def test_an_unknown_server_is_asked_as_vllm_is():
 
 
 @pytest.mark.anyio
-async def test_an_error_inside_the_stream_of_each_server_is_an_error():
+async def test_each_servers_error_inside_a_stream_is_raised():
     for kind, event in (
         ("sglang", {"error": {"message": "too long", "code": 400}}),
         (
@@ -186,7 +186,7 @@ async def test_an_error_inside_the_stream_of_each_server_is_an_error():
         ("sglang", {"text": "a", "output_ids": 5, "meta_info": {"completion_tokens": 1}}),
     ],
 )
-async def test_an_event_of_another_form_breaks_the_stream_and_the_whole_answer(kind, event):
+async def test_malformed_events_fail_both_streams_and_whole_answers(kind, event):
     server = token_server(kind, "m", None)
     data = msgspec.json.encode(event)
     stream = TokenStream(server.events(Arrived(b"data: " + data + b"\n\n"), PROMPT, "reasoning"), decode_chat)
@@ -207,7 +207,7 @@ async def test_an_event_of_another_form_breaks_the_stream_and_the_whole_answer(k
         ([5], 5, ()),
     ],
 )
-def test_scores_of_sglang_in_another_form_are_left_out(rows, tops, expected):
+def test_malformed_sglang_scores_are_left_out(rows, tops, expected):
     meta = {"completion_tokens": 1, "output_token_logprobs": rows, "output_top_logprobs": tops}
     data = msgspec.json.encode({"text": "a", "output_ids": [7], "meta_info": meta})
     assert SglangTokens("m", None).completion(data).tokens == expected

@@ -22,7 +22,7 @@ WHOLE_BODY = b"".join(step.data for step in events(STORY))
 JUNK = b'data: {"choices":[{"text":"junk"}]}\n\ndata: [DONE]\n\n'
 
 
-def test_after_an_event_with_several_chunks_an_event_of_unknown_form_is_ignored():
+def test_unknown_events_after_multi_chunk_events_are_ignored():
     both = data({"choices": [{"index": 0, "delta": {"reasoning": "so", "content": "a"}}]})
     stream = TokenStream(Body([both, data({"type": "ping"}), data({"choices": [{"index": 0}]})]), decode_chat)
     assert "".join(chunk.text for chunk in finish(stream.receive())) == "soa"
@@ -49,7 +49,7 @@ async def test_bytes_behind_the_end_mark_are_counted():
 
 
 @pytest.mark.fault("W24", injected="text after the end mark, later", happens="drained for 50 ms and counted")
-async def test_bytes_that_come_later_are_counted_as_the_body_is_drained():
+async def test_late_bytes_are_counted_while_draining_the_body():
     stream = after_end([WHOLE_BODY, JUNK, b"\r\n"])
     assert stream.notes.bytes_after_end == 0
     await stream.aclose()
@@ -79,7 +79,7 @@ class Whole(Body):
         return self.reads >= self.count
 
 
-async def test_a_stream_settles_at_its_end_only_and_where_the_body_does():
+async def test_only_ended_streams_with_complete_bodies_can_settle():
     body = Whole([WHOLE_BODY])
     stream = TokenStream(body, decode_completion)
     assert not stream.settle()
@@ -102,7 +102,7 @@ async def test_a_stream_settles_at_its_end_only_and_where_the_body_does():
     "W25", injected="a body that does not end after its end mark", happens="the result at once; closed in 50 ms"
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
-async def test_a_body_that_does_not_end_is_left_after_fifty_milliseconds(api):
+async def test_a_body_left_open_closes_after_fifty_milliseconds(api):
     import anyio
 
     transport = ScriptedTransport(lambda request: fault("done_no_close", request.api, story=STORY))
@@ -116,14 +116,14 @@ async def test_a_body_that_does_not_end_is_left_after_fifty_milliseconds(api):
 USAGE = Send(data({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}}))
 
 
-async def test_counts_alone_do_not_return_and_the_last_ones_hold():
+async def test_usage_counts_wait_for_text_and_latest_wins():
     parts = [USAGE.data] * 5 + [data({"choices": [], "usage": {"prompt_tokens": 9}})] + [events(["x"])[0].data]
     stream = TokenStream(Body(parts), decode_completion)
     chunks = finish(stream.receive())
     assert [(chunk.text, chunk.usage and chunk.usage.prompt_tokens) for chunk in chunks] == [("", 9), ("x", None)]
 
 
-async def test_counts_behind_the_finish_reason_arrive_though_nothing_follows():
+async def test_usage_after_the_finish_reason_arrives_at_once():
     text, stop, _ = events(["x"])
     stream = TokenStream(Body([text.data, stop.data, USAGE.data, USAGE.data]), decode_completion)
     assert [chunk.text for chunk in finish(stream.receive())] == ["x"]
@@ -146,7 +146,7 @@ async def test_a_token_without_text_is_progress():
     "W22", injected="an endless stream of an endpoint that reports its window", happens="ended as `length`"
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
-async def test_the_window_that_an_endpoint_reports_bounds_the_run(api):
+async def test_an_endpoints_reported_context_window_bounds_the_run(api):
     transport = ScriptedTransport(faulty("endless", story=STORY, times=9), context_tokens=30)
     kind, options = (CompletionsModel, {"context_tokens": "ask"}) if api == "completions" else (ChatModel, {})
     model = kind("http://h/v1", "m", api_key="", transport=transport, **options)
@@ -157,7 +157,7 @@ async def test_the_window_that_an_endpoint_reports_bounds_the_run(api):
     assert [request.method for request in transport.requests] == ["GET", "POST", "POST"]
 
 
-async def test_a_window_that_cannot_be_asked_for_is_unknown():
+async def test_a_run_survives_a_failed_context_window_query():
     class Refusing(ScriptedTransport):
         def answer(self, request):
             return fault("http_500") if request.method == "GET" else super().answer(request)

@@ -51,13 +51,13 @@ async def test_invalid_utf8_is_replaced_and_counted(api):
 
 
 @pytest.mark.parametrize("name", ["error_event", "huge_chunk"])
-async def test_what_is_more_than_one_bad_event_is_never_skipped(name, api):
+async def test_error_events_and_huge_chunks_are_never_skipped(name, api):
     result, _ = await run_of(faulty(name, story=STORY), api, "skip")
     assert (result.status, result.text, result.ledger.reconnects) == ("verified", WHOLE, 1)
     assert result.wire.skipped_events == 0
 
 
-async def test_the_samples_are_bounded_and_the_count_is_not(api):
+async def test_skipped_samples_are_bounded_but_all_are_counted(api):
     bad = Send(b"data: \xff\x1b" + b"x" * 500 + b"\n\n")
     result, _ = await run_of(lambda _: [*[bad] * 100, *events(STORY, api=api)], api, "skip")
     assert (result.text, result.wire.skipped_events, len(result.wire.skipped)) == (WHOLE, 100, KEPT_SAMPLES)
@@ -89,6 +89,6 @@ def test_another_policy_is_refused():
 
 
 @pytest.mark.parametrize(("name", "text"), [("two_choices", STORY[0]), ("unknown_shape", "")])
-async def test_what_the_same_request_would_bring_again_is_neither_skipped_nor_asked_for_again(name, api, text):
+async def test_repeatable_faults_are_neither_skipped_nor_retried(name, api, text):
     result, _ = await run_of(faulty(name, story=STORY), api, "skip")
     assert (result.status, result.text, result.ledger.reconnects) == ("failed", text, 0)

@@ -67,11 +67,11 @@ def over():
     return stream
 
 
-async def test_it_waits_for_the_slot_of_a_closed_stream():
+async def test_a_resume_waits_for_the_closed_streams_slot():
     assert await looks_for(Server([(0, 7)], [(0, 7)], []), cut()) == 3
 
 
-async def test_without_a_closed_stream_the_server_is_not_asked():
+async def test_without_a_closed_stream_no_slots_are_queried():
     assert await looks_for(Server([(0, 7)]), Stream(), over()) == 0
 
 
@@ -91,17 +91,17 @@ async def test_a_slot_counts_once():
     assert server.asked == 1
 
 
-async def test_the_end_of_any_task_counts_since_other_clients_have_slots_too():
+async def test_the_end_of_any_clients_task_ends_waiting():
     assert await looks_for(Server([(0, 7), (1, 8), (2, 9)], [(1, 8), (2, 9)]), cut()) == 2
     # The slot is free for a moment, and another client's task gets it.
     assert await looks_for(Server([(0, 7)], [(0, 8)]), cut()) == 2
 
 
-async def test_a_server_that_ignores_the_closed_connection_is_not_waited_for_for_ever():
+async def test_waiting_ends_though_the_server_ignores_closed_connections():
     assert await looks_for(Server([(0, 7)]), cut()) == MOST_LOOKS
 
 
-async def test_a_server_that_does_not_answer_is_given_up(anyio_backend):
+async def test_a_server_that_never_answers_is_given_up(anyio_backend):
     async def silent():
         await anyio.sleep_forever()
 

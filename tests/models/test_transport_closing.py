@@ -35,7 +35,7 @@ async def text_of(model):
 @pytest.mark.fault(
     "W23", injected="a close while the model is silent", happens="the reader wakes at once, the server sees it"
 )
-async def test_closing_under_a_parked_reader_wakes_it_and_the_server_sees_it(transport):
+async def test_closing_wakes_blocked_readers_and_the_server_notices(transport):
     async with ScriptedServer(lambda _: fault("stall")) as server, open_model(server, transport) as model:
         stream = await model.stream(Request("q"))
         assert [chunk.text for chunk in await stream.receive()] == ["one "]
@@ -71,7 +71,7 @@ async def test_closing_under_a_parked_reader_wakes_it_and_the_server_sees_it(tra
         await server.settled()
 
 
-async def test_closing_before_the_first_token_under_a_parked_reader(transport):
+async def test_closing_before_the_first_token_wakes_the_reader(transport):
     async with (
         ScriptedServer(lambda _: (Head(), Stall())) as server,
         open_model(server, transport) as model,
@@ -99,7 +99,7 @@ async def test_closing_a_stream_that_nobody_reads(transport):
         await server.settled()
 
 
-async def test_a_body_without_framing_is_closed_in_the_same_way(transport):
+async def test_closing_an_unframed_body_also_wakes_the_reader(transport):
     script = (Head(chunked=False), Send(data(chunk("completions", "x"))), Stall())
     async with ScriptedServer(lambda _: script) as server, open_model(server, transport) as model:
         stream = await model.stream(Request("q"))
@@ -125,7 +125,7 @@ async def test_closing_inside_a_cancelled_scope_still_closes(transport):
         await server.settled()
 
 
-async def test_a_connection_is_kept_after_a_whole_answer_and_not_after_a_broken_one(transport, monkeypatch):
+async def test_connections_are_reused_only_after_whole_answers(transport, monkeypatch):
     # On a busy machine, the last bytes of the answer may come later than a user would wait for them.
     monkeypatch.setattr("interwhen.models._token_stream._DRAIN_SECONDS", 30.0)
 
@@ -144,7 +144,7 @@ async def test_a_connection_is_kept_after_a_whole_answer_and_not_after_a_broken_
     await server.settled()
 
 
-async def test_a_server_that_never_ends_its_body_does_not_delay_the_text(transport):
+async def test_a_never_ending_body_does_not_delay_text(transport):
     async with ScriptedServer(lambda _: fault("done_no_close")) as server, open_model(server, transport) as model:
         stream = await model.stream(Request("q"))
         while await stream.receive():
@@ -153,7 +153,7 @@ async def test_a_server_that_never_ends_its_body_does_not_delay_the_text(transpo
         await server.settled()
 
 
-async def test_a_kept_connection_that_the_server_closed_is_replaced(transport):
+async def test_a_kept_connection_closed_by_server_is_replaced(transport):
     from interwhen.testing.server import Disconnect
 
     def script(request):
@@ -177,7 +177,7 @@ async def turns(count):
     "W32", injected="a stream cancelled at every turn of the loop", happens="the client works; no socket left"
 )
 @pytest.mark.parametrize("kind", [CompletionsModel, ChatModel])
-async def test_cancelled_at_any_turn_of_the_loop_the_client_works_and_no_socket_is_left(kind, transport):
+async def test_cancelled_anytime_the_client_works_without_leaking_sockets(kind, transport):
     api = "chat" if kind is ChatModel else "completions"
     async with ScriptedServer(lambda _: events(["one ", "two"], api=api)) as server:
         async with open_model(server, transport, kind) as model:
@@ -230,7 +230,7 @@ def endless_with_answers(request):
 @pytest.mark.fault(
     "W32", injected="a close at every turn of a stream of text", happens="the reader wakes; nothing is left open"
 )
-async def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_collector(transport):
+async def test_closing_anytime_while_text_arrives_leaves_nothing_open(transport):
     # A fork is cancelled at the same turn. Trio warns about each generator that was not run to its end or closed.
     async with ScriptedServer(endless_with_answers) as server:
         model = open_model(server, transport)
@@ -255,7 +255,7 @@ async def test_closed_at_any_turn_while_text_arrives_nothing_is_left_to_the_coll
         await server.settled()
 
 
-async def test_a_cancelled_read_closes_the_connection_and_the_stream_does_not_read_as_ended(transport):
+async def test_a_cancelled_read_closes_rather_than_ends_streams(transport):
     async with ScriptedServer(lambda _: fault("stall")) as server, open_model(server, transport) as model:
         stream = await model.stream(Request("q"))
         await stream.receive()

@@ -37,7 +37,7 @@ async def test_wherever_it_breaks_the_text_is_whole(api, last, record_property):
     record_property("tries", len(body))
 
 
-def test_the_rest_of_a_story_begins_where_the_kept_text_ends():
+def test_a_storys_rest_begins_where_kept_text_ends():
     for at in range(len(WHOLE) + 1):
         assert "".join(rest_of(STORY, "a prompt " + WHOLE[:at])) == WHOLE[at:]
     assert rest_of(STORY, "something else") == STORY

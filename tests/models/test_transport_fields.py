@@ -33,7 +33,7 @@ def error(body, status=422):
     ids=json.dumps,
 )
 @pytest.mark.parametrize("status", [400, 422])
-def test_a_field_that_an_error_names_in_its_own_fields_is_refused(body, status):
+def test_a_field_named_in_error_fields_is_refused(body, status):
     assert refuses(error(body, status), "stream_options")
     assert not refuses(error(body, status), "stream")
     assert not refuses(error(body, 500), "stream_options")
@@ -80,7 +80,7 @@ def test_an_echo_of_the_request_teaches_nothing(user, name):
 
 
 @pytest.mark.parametrize("key", ["error", "detail", "param"])
-def test_a_request_in_the_shape_of_an_error_teaches_nothing(key):
+def test_a_request_shaped_like_an_error_teaches_nothing(key):
     support = FieldSupport("stream_options")
     asked = {**ASKED, key: {**OPENAI, **FASTAPI}.get(key, 1)}
     support.learn(error({**asked, **OPENAI}), asked)
@@ -105,7 +105,7 @@ def test_a_carried_error_without_a_body_is_none():
     assert not refuses(UpstreamError("no", status=400), "stream_options")
 
 
-def test_no_code_looks_for_words_in_the_body_of_an_error():
+def test_only_the_transport_searches_error_bodies_for_words():
     found = []
     for path in Path(interwhen.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -93,7 +93,7 @@ def test_a_stream_that_ends_anywhere_keeps_whole_tokens(api, record_property):
     "W1", injected="an event cut at each of its bytes", happens="a typed error with its place, or skipped"
 )
 @pytest.mark.parametrize("api", APIS)
-def test_an_event_that_is_cut_anywhere_is_a_typed_error_and_the_text_stays(api, record_property):
+def test_events_cut_anywhere_raise_typed_errors_keeping_text(api, record_property):
     first, event, *rest = [step.data for step in fault("none", api)]
     content = event.removesuffix(b"\n\n")
     for end in range(len(b"data: ") + 1, len(content)):

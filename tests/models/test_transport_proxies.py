@@ -41,7 +41,7 @@ async def head_that_a_proxy_gets(monkeypatch, transport, credentials):
 
 
 @pytest.mark.parametrize("kind", [FastTransport, Httpx2Transport])
-def test_a_request_goes_to_the_proxy_with_its_own_key_alone(monkeypatch, kind):
+def test_a_proxied_request_keeps_its_key_ignoring_netrc(monkeypatch, kind):
     head = asyncio.run(head_that_a_proxy_gets(monkeypatch, kind(), "a:b@"))
     assert head.startswith("get http://model.invalid/v1/models http/1.1\r\n")
     assert "proxy-authorization: basic ytpi\r\n" in head
@@ -68,13 +68,13 @@ def test_what_is_no_proxy_is_refused(monkeypatch, kind, proxy, message):
     assert "secret" not in str(caught.value)
 
 
-def test_a_proxy_without_a_scheme_is_one_of_http():
+def test_a_proxy_without_a_scheme_defaults_to_http():
     proxy = _proxy("a:b@host:9")
     assert (proxy.url.scheme, proxy.url.host, proxy.url.port) == (b"http", b"host", 9)
     assert proxy.auth == (b"a", b"b")
 
 
-def test_the_fast_transport_asks_for_a_proxy_once_for_each_server(monkeypatch):
+def test_fast_transport_looks_up_proxies_once_per_server(monkeypatch):
     asked = []
 
     def no_proxy(scheme, host):

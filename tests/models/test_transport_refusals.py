@@ -34,7 +34,7 @@ from interwhen.models._transport import refusal, retry_after
         },
     ],
 )
-def test_a_context_that_is_too_long_has_its_own_type(body):
+def test_too_long_context_raises_its_own_error_type(body):
     error = refusal(json.dumps(body).encode(), status=400)
     assert isinstance(error, ContextOverflow)
     assert error.status == 400
@@ -49,7 +49,7 @@ def test_other_refusals_are_upstream_errors(status):
     assert error.retryable == (status >= 500)
 
 
-def test_an_upstream_that_fails_while_it_speaks_of_context_is_no_overflow():
+def test_a_server_error_mentioning_context_is_no_overflow():
     assert type(refusal(b"context window cache failed", status=500)) is UpstreamError
 
 
@@ -59,7 +59,7 @@ def test_429_says_when_to_come_back():
     assert error.retry_after == 2.5
 
 
-def test_bodies_that_are_no_json_are_quoted_and_bounded():
+def test_non_json_error_bodies_are_quoted_and_bounded():
     error = refusal(b"\xff<html>" + b"x" * 100_000, status=502)
     assert "<html>" in str(error)
     assert len(str(error)) < 400
@@ -93,7 +93,7 @@ def test_retry_after(headers, seconds):
     assert retry_after(headers, now=90.0) == seconds
 
 
-def test_a_date_in_the_old_form_is_in_utc(monkeypatch):
+def test_retry_after_dates_in_old_form_are_utc(monkeypatch):
     monkeypatch.setenv("TZ", "America/New_York")
     time.tzset()
     try:

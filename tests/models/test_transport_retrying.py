@@ -66,7 +66,7 @@ async def test_retry_after_is_obeyed_to_the_second():
     assert transport.open_responses == 0
 
 
-async def test_a_wait_beyond_the_budget_is_refused_at_once():
+async def test_a_wait_beyond_the_budget_fails_immediately():
     transport = answering(refusal(429, "86400"))
     with pytest.raises(RateLimited) as caught:
         await model_of(transport).stream(Request("q"))
@@ -105,7 +105,7 @@ async def test_a_page_of_html_is_not_retried():
 
 
 @pytest.mark.fault("W15", injected="five failures to connect", happens="full jitter that doubles, to a cap")
-async def test_connection_errors_are_retried_with_full_jitter_that_doubles_to_a_cap():
+async def test_connection_retries_wait_with_doubling_capped_full_jitter():
     class Upper(random.Random):
         def uniform(self, a, b):
             assert a == 0
@@ -116,7 +116,7 @@ async def test_connection_errors_are_retried_with_full_jitter_that_doubles_to_a_
     assert waits(transport) == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
-async def test_a_server_that_is_silent_is_not_asked_again():
+async def test_a_silent_server_is_not_retried():
     transport = answering((Stall(),))
     model = CompletionsModel("http://h/v1", "m", transport=transport, timeouts=Timeouts(first_token=600.0))
     with pytest.raises(StreamTimeout, match="600"):
@@ -125,7 +125,7 @@ async def test_a_server_that_is_silent_is_not_asked_again():
     assert len(transport.posts) == 1
 
 
-async def test_a_connection_that_does_not_come_about_is_tried_again():
+async def test_a_connection_timeout_is_retried():
     transport = answering(StreamTimeout("connect", 10.0), events(["x"]))
     await model_of(transport, base=0.0).stream(Request("q"))
     assert len(transport.posts) == 2
@@ -163,7 +163,7 @@ async def test_an_answer_whose_body_stalls_is_a_timeout(timeouts, timer):
         ((Sleep(3.0), HEAD, Stall()), Timeouts(first_token=4.0, total=None), "first_token", 7.0),
     ],
 )
-async def test_the_total_limits_the_head_and_the_body_of_an_answer_together(steps, timeouts, timer, seconds):
+async def test_the_total_timeout_limits_head_and_body_together(steps, timeouts, timer, seconds):
     transport = answering(steps)
     model = CompletionsModel("http://h/v1", "m", transport=transport, timeouts=timeouts)
     begun = anyio.current_time()
@@ -204,7 +204,7 @@ class ClosingServer(ScriptedTransport):
         return await super().send(request, connect_timeout=connect_timeout)
 
 
-async def test_a_connection_that_was_closed_while_idle_does_not_hide_what_the_server_can_do():
+async def test_a_closed_idle_connection_hides_no_server_capabilities():
     transport = ClosingServer("/models")
     model = ChatModel("http://h/v1", "m", transport=transport)
     stream = await model.stream(Request("q", (Piece("kept"),)))
@@ -212,7 +212,7 @@ async def test_a_connection_that_was_closed_while_idle_does_not_hide_what_the_se
     assert stream.way.mode == "prefill"
 
 
-async def test_a_request_on_a_closed_connection_is_sent_again_at_once():
+async def test_requests_on_closed_connections_are_resent_at_once():
     transport = ClosingServer("/chat/completions")
     await ChatModel("http://h/v1", "m", transport=transport, retries=Retries(attempts=0)).stream(Request("q"))
     assert transport.tries == 2

@@ -31,7 +31,7 @@ def tasks_of(way):
     "W32", injected="a cancel at every turn of the loop", happens="the client works; no task, no socket left"
 )
 @pytest.mark.parametrize("api", ["completions", "chat"])
-async def test_cancelled_at_any_turn_the_next_run_is_whole(api, way, transport, record_property):
+async def test_after_cancelling_anytime_the_next_run_is_whole(api, way, transport, record_property):
     whole = faulty("stall_violation", story=STORY, wrong=WRONG)
 
     def script(request):

@@ -65,7 +65,7 @@ def read_and_close(certificate, name):
     return use
 
 
-async def test_a_stream_over_tls_and_closing_under_its_reader(certificate, transport):
+async def test_tls_streams_deliver_text_and_close_during_reads(certificate, transport):
     await run_with(certificate, read_and_close(certificate, transport))
 
 

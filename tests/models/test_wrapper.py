@@ -76,7 +76,7 @@ def test_nothing_else_passes_calls_on_by_hand():
     assert [place.partition(":")[0] for place in found] == ["models/_wrapper.py"], found
 
 
-async def test_a_recorded_stream_has_the_optional_members_of_its_stream():
+async def test_a_recorded_stream_keeps_its_streams_optional_members():
     way = ResumeWay("prefix", "a test")
     aborted = []
 
@@ -101,7 +101,7 @@ async def test_a_recorded_stream_has_the_optional_members_of_its_stream():
         _ = stream.no_such
 
 
-async def test_a_recorded_stream_without_settle_is_closed_as_usual():
+async def test_a_recorded_stream_without_settle_closes_as_usual():
     recorder = RecordingModel(ScriptedModel(["yes"]))
     stream = await recorder.stream(Request("q"))
     assert not stream.settle()

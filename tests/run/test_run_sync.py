@@ -55,7 +55,7 @@ def raise_inside(error, run):
         raise error
 
 
-def test_an_exception_in_the_block_is_passed_on_as_it_is():
+def test_an_exception_inside_the_block_is_raised_unchanged():
     error = ValueError("mine")
     model = Accountant([["x", Pause(60)]])
     run = interwhen.run_sync(model, "Q")
@@ -134,7 +134,7 @@ print(line // 3)
 @pytest.mark.fault(
     "P3", injected="Ctrl-C at each line of the start of `run_sync`", happens="the run and the process end"
 )
-def test_an_interrupt_at_any_line_of_the_start_hangs_nothing(record_property):
+def test_interrupting_any_line_of_startup_hangs_nothing(record_property):
     done = subprocess.run([sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     record_property("tries", int(done.stdout))

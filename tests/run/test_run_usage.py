@@ -67,7 +67,7 @@ def test_what_is_no_model_is_refused_at_once():
         interwhen.run(42, "Q")
 
 
-def test_a_model_in_place_of_the_prompt_is_named():
+def test_a_model_passed_as_the_prompt_is_named():
     with pytest.raises(
         UsageError, match=r"prompt must be a text or messages, got the model .*: write run\(model, prompt\)"
     ):
@@ -75,7 +75,7 @@ def test_a_model_in_place_of_the_prompt_is_named():
 
 
 @pytest.mark.parametrize("again", ["recheck", "check_again"])
-async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_path, monkeypatch, again):
+async def test_rechecking_a_journal_with_supervision_off_is_refused(tmp_path, monkeypatch, again):
     path = tmp_path / "run.journal"
     async with interwhen.run(ScriptedModel(["1 + 1 = 2\n"]), "Q", monitors=[watch()], journal=path) as run:
         await run.drain()
@@ -86,7 +86,7 @@ async def test_recorded_text_is_not_called_checked_while_supervision_is_off(tmp_
         await check(path, [watch()])
 
 
-async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
+async def test_a_steps_pass_cannot_repeat_an_answer_pass(tmp_path):
     def judge(scope):
         return interwhen.Monitor(
             name="judge",
@@ -105,6 +105,6 @@ async def test_a_pass_as_a_step_does_not_repeat_a_pass_as_the_answer(tmp_path):
         assert bool(repeated.why) is not passes
 
 
-def test_the_keywords_of_a_run_are_the_options_of_its_record():
+def test_run_keywords_match_run_options_and_are_optional():
     assert runs.RunKeywords.__annotations__.keys() == set(runs.RunOptions.__struct_fields__)
     assert not runs.RunKeywords.__required_keys__

@@ -48,7 +48,7 @@ def test_these_worlds_reach_all_that_the_simulator_knows(campaign):
 
 
 @pytest.mark.parametrize("line", PAST.read_text().splitlines())
-def test_a_world_that_once_broke_a_promise_keeps_it_now(line):
+def test_worlds_that_once_broke_promises_keep_them_now(line):
     examined = examine(from_json(line))
     assert not examined.broken, report(examined)
 
@@ -67,7 +67,7 @@ def log_of(played):
 
 
 @pytest.mark.parametrize("seed", range(0, 400, 10))
-def test_a_seed_is_the_same_world_and_the_same_run_each_time(seed):
+def test_a_seed_always_repeats_its_world_and_run(seed):
     assert generate(seed) == generate(seed)
     assert log_of(play(generate(seed))) == log_of(play(generate(seed)))
 
@@ -89,7 +89,7 @@ def test_batches_add_up_to_the_whole():
     assert whole.counts == by_hand
 
 
-def test_a_variation_changes_what_must_not_matter_and_nothing_else():
+def test_a_variation_changes_only_what_must_not_matter():
     changed = 0
     for seed in range(200):
         world = generate(seed)
@@ -109,7 +109,7 @@ def test_a_variation_changes_what_must_not_matter_and_nothing_else():
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_the_model_goes_on_from_any_place_of_its_text(seed):
+def test_the_model_continues_from_anywhere_in_its_text(seed):
     world = generate(seed)
     text = whole_text(world, 0)
     calls = [part.text for part in go_on(world, (), 0) if part.call is not None]
@@ -120,7 +120,7 @@ def test_the_model_goes_on_from_any_place_of_its_text(seed):
             assert text[:at] + rest == text
 
 
-def test_the_model_says_so_when_the_text_is_not_its_own():
+def test_the_model_rejects_text_it_did_not_write():
     world = next(world for world in map(generate, range(100)) if len(whole_text(world, 0)) > 20)
     text = whole_text(world, 0)
     for wrong in ("x" + text, text[:3] + text[4:], text + "x", text[:9] + text[:9]):

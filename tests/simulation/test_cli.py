@@ -19,7 +19,7 @@ def defect(monkeypatch):
     next(mutant for mutant in MUTANTS if mutant.name == "a stream is left open").plant(monkeypatch)
 
 
-def test_it_counts_what_the_worlds_reached_and_names_what_they_did_not(capsys):
+def test_coverage_counts_reached_labels_and_names_missed_ones(capsys):
     assert run("--seeds", "30") == 0
     out = capsys.readouterr().out
     assert "every promise held" in out
@@ -42,14 +42,14 @@ def test_one_seed_is_told_event_by_event(capsys):
     assert "every invariant holds" in out
 
 
-def test_a_world_can_be_given_as_it_is_printed(capsys):
+def test_a_world_given_as_json_matches_its_seed(capsys):
     assert run("--world", to_json(generate(5))) == 0
     given = capsys.readouterr().out
     run("--seed", "5")
     assert given == capsys.readouterr().out
 
 
-def test_a_broken_promise_is_told_with_the_command_that_shows_it_again(defect, capsys):
+def test_a_broken_promise_reports_its_replay_command(defect, capsys):
     assert run("--seeds", "3", "--from", "6") == 1
     out = capsys.readouterr().out
     assert "3 broken" in out

@@ -26,7 +26,7 @@ def test_a_planted_defect_is_found(mutant, monkeypatch):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["a retraction is not told", "whatever was judged counts as a pass"])
-def test_a_failure_is_made_small_and_can_be_told_and_repeated(name, monkeypatch):
+def test_a_failure_can_be_shrunk_reported_and_repeated(name, monkeypatch):
     mutant = next(mutant for mutant in MUTANTS if mutant.name == name)
     mutant.plant(monkeypatch)
     seed, broken = first_failure(mutant.found_as, KNOWN.get(mutant.name))

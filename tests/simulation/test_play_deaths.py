@@ -78,7 +78,7 @@ def test_a_death_at_every_turn_of_going_on(record_property):
         assert not examined.broken, report(examined)
 
 
-def test_nothing_that_a_dying_process_still_does_has_any_effect():
+def test_nothing_a_dying_process_does_has_any_effect():
     for turn in range(play(WORLDS["slow checks"]).turns):
         played = play(killed(WORLDS["slow checks"], turn))
         dead, last = played.processes
@@ -90,7 +90,7 @@ def test_nothing_that_a_dying_process_still_does_has_any_effect():
         assert last.result is not None
 
 
-def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
+def test_torn_records_are_dropped_and_earlier_ones_kept():
     world = killed(WORLDS["one monitor"], 14, disk_seconds=0.3)
     whole = play(killed(WORLDS["one monitor"], 14, torn=EVER, disk_seconds=0.3)).processes[0].filed
     sizes = set()
@@ -103,7 +103,7 @@ def test_a_torn_record_is_left_out_and_the_whole_ones_before_it_stand():
     assert whole.left_out == 0
 
 
-def test_before_anything_is_on_file_the_run_begins_again():
+def test_a_run_killed_before_any_record_starts_over():
     played = play(killed(WORLDS["one monitor"], 0))
     assert [process.is_resumed for process in played.processes] == [False, False]
     assert played.result.status == "verified"
@@ -117,7 +117,7 @@ def test_a_run_that_is_over_asks_nobody():
     assert [seen.event for seen in second.seen] == [seen.event for seen in first.seen]
 
 
-def test_a_run_whose_reader_left_is_gone_on_with():
+def test_a_run_whose_reader_left_is_resumed():
     world = WORLDS["one monitor"]
     for at in range(12):
         played = play(msgspec.structs.replace(world, deaths=(ProcessDeath(EVER, 0, SimulatedReader("leaves", at)),)))
@@ -135,13 +135,13 @@ def test_a_remedy_is_neither_lost_nor_done_twice():
 # ---------------------------------------------------------------- worlds with deaths as data
 
 
-def test_one_world_in_seven_has_deaths_and_the_others_are_as_they_were():
+def test_about_one_world_in_seven_has_deaths():
     worlds = [generate(seed) for seed in range(1000)]
     assert 120 <= sum(bool(world.deaths) for world in worlds) <= 180
     assert {len(world.deaths) for world in worlds} == {0, 1, 2, 3}
 
 
-def test_a_world_that_was_written_before_there_were_deaths_has_none():
+def test_a_world_written_before_deaths_existed_has_none():
     world = generate(1)
     fields = msgspec.json.decode(to_json(world))
     del fields["deaths"], fields["disk_seconds"]

@@ -66,7 +66,7 @@ def test_what_we_said_is_nobodys_claim():
     assert [claim.text for claim, _ in read_by(trace, MonitorSetup("m", trigger="answer"))] == ["3+4=8", "1+1=2"]
 
 
-def test_a_claim_that_feedback_may_have_cut_is_read_or_not():
+def test_reading_claims_possibly_cut_by_feedback_is_optional():
     trace = SimulatedTrace("no", "3+4=8\n1+1=2", tears=True)
     trace.insert("\nWait.\n", "feedback")
     watch = MonitorSetup("m", trigger="answer")

@@ -46,18 +46,18 @@ def deep():
     return found
 
 
-def test_a_foreign_value_is_named_in_one_bounded_line():
+def test_foreign_values_are_named_in_one_bounded_line():
     for value in (Hostile(), "x" * 10**7, cyclic(), deep(), Text("x"), [[["x" * 1000] * 1000]]):
         assert 0 < len(name_value(value)) <= 200
 
 
-def test_a_foreign_error_is_named_in_one_bounded_line():
+def test_foreign_errors_are_named_in_one_bounded_line():
     assert name_error(KeyError("k")) == "KeyError: 'k'"
     assert len(name_error(ValueError("x" * 10**6))) == 500
     assert name_error(Unprintable()) == "Unprintable: (its text raised ValueError)"
 
 
-def test_each_error_is_caught_by_whose_fault_it_is():
+def test_error_classes_separate_user_faults_from_model_faults():
     assert issubclass(UsageError, ValueError)
     assert issubclass(PluginError, UsageError)
     assert issubclass(RateLimited, UpstreamError)

@@ -7,7 +7,7 @@ from interwhen._types.models import Piece
 from interwhen.models import Chunk, Request, Retries, Timeouts, Usage
 
 
-def test_the_prefix_of_a_request_is_the_text_of_its_pieces():
+def test_a_requests_prefix_joins_its_pieces_texts():
     pieces = (Piece("1+1", phase="reasoning"), Piece("=2\n"), Piece("Wait.", "feedback", ask="Check that."))
     assert Request("Q", pieces).prefix == "1+1=2\nWait."
     assert Request("Q").prefix == ""
@@ -19,7 +19,7 @@ def test_a_record_survives_json(value):
     assert msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value
 
 
-def test_a_message_is_written_without_what_it_leaves_out():
+def test_a_message_is_encoded_without_its_unset_fields():
     assert msgspec.json.encode(Message("user", "hi")) == b'{"role":"user","content":"hi"}'
 
 

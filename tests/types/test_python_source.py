@@ -27,7 +27,7 @@ def in_threads(function):
         thread.join()
 
 
-def test_threads_leave_the_filters_of_the_process_as_they_are():
+def test_parsing_in_threads_leaves_warning_filters_unchanged():
     before, interval = list(warnings.filters), sys.getswitchinterval()
 
     def parse():

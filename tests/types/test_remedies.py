@@ -72,7 +72,7 @@ WRONG = Violation(why="the why", witness="the witness", repair="42")
         ("witness", ["the witness"], ["42"]),
     ],
 )
-def test_a_level_gives_away_no_more_than_it_may(level, told, kept):
+def test_a_feedback_level_reveals_only_what_it_may(level, told, kept):
     said = FeedbackTemplate().render(level, WRONG, "the text")
     assert all(part in said for part in told)
     assert not any(part in said for part in kept)
@@ -84,13 +84,13 @@ def test_without_a_witness_the_reason_is_given():
     assert said == "Wait, the why."
 
 
-def test_a_template_of_one_s_own_may_use_all_that_its_level_allows():
+def test_custom_templates_may_use_all_their_level_allows():
     template = FeedbackTemplate(explain='No: "{quote}", {why}. {quote}')
     assert template.render("explain", WRONG, "the text") == 'No: "the text", the why. the text'
 
 
 @pytest.mark.fault("P9", injected="text that looks like a template", happens="taken as text")
-def test_what_is_filled_in_is_not_read_as_a_template():
+def test_filled_in_text_is_never_read_as_template():
     template = FeedbackTemplate(witness="{quote} {witness}")
     assert template.render("witness", Violation(why="w", witness="{why}"), "{witness}") == "{witness} {why}"
 
@@ -143,7 +143,7 @@ def test_a_plain_repair_may_be_written(repair):
 
 
 @pytest.mark.parametrize("repair", ["x" * 201, "2\n2", "2\x1b[0m", "<|im_end|>", "</think>", "[INST]", "\u202e22"])
-def test_a_repair_that_could_steer_the_model_or_the_terminal_is_not_written(repair):
+def test_repairs_steering_the_model_or_terminal_are_refused(repair):
     assert not is_writable(repair)
 
 

@@ -121,6 +121,6 @@ def test_the_ledger_counts_everything():
     assert COMMON["ledger"].total_tokens == 10
 
 
-def test_the_size_of_a_prompt_is_that_of_its_texts():
+def test_a_prompts_size_is_that_of_its_texts():
     assert prompt_bytes("né") == 3
     assert prompt_bytes((Message("system", "ab"), Message("user", "cd\ud800"))) == 5

@@ -6,7 +6,7 @@ import pytest
 from interwhen import Claim, Span
 
 
-def test_a_claim_is_equal_to_one_that_says_the_same_of_the_same_place():
+def test_claims_with_equal_key_and_span_are_equal():
     assert Claim(key="1+1=2", span=Span(0, 5)) == Claim(key="1+1=2", span=Span(0, 5))
     assert Claim(key="1+1=2", span=Span(0, 5)) != Claim(key="1+1=2", span=Span(6, 11))
     assert len({Claim(key="k", span=None), Claim(key="k", span=None)}) == 1

@@ -33,7 +33,7 @@ def test_polls_with_impossible_lengths_are_refused(options):
         Polls(**options)
 
 
-def test_a_poll_is_as_long_as_the_cheapest_interval():
+def test_a_polls_length_is_the_cheapest_interval():
     polls = Polls(cost=200.0, found=1.0, seen=10_000.0, least=1, most=100_000)
     assert polls.length(0, 0) == round(math.sqrt(2 * 200.0 * 10_000.0))
     assert polls.length(0, 3) == round(math.sqrt(2 * 200.0 * 10_000.0 / 4))

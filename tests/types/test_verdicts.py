@@ -32,5 +32,5 @@ def test_a_retry_that_cannot_work_is_refused(options):
         Retry(**options)
 
 
-def test_each_pause_is_twice_as_long_up_to_two_seconds():
+def test_each_pause_doubles_up_to_two_seconds():
     assert [Retry(pause=0.5).before(tries) for tries in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 2.0]

@@ -21,7 +21,7 @@ def counters_of(url: str) -> CacheMonitor:
     return CacheMonitor(f"{url.removesuffix('/v1')}/metrics")
 
 
-async def test_both_counters_of_the_server_confirm_a_warm_prefix_and_deny_a_cold_one(url):
+async def test_both_counters_confirm_warm_and_deny_cold_prefixes(url):
     rng, counters = random.Random(), counters_of(url)  # new texts: the server may have seen others before
     async with CompletionsModel(url, "tiny") as model:
         cold = await first_token(model, context_of(rng, 500), "cold", counters)
@@ -33,7 +33,7 @@ async def test_both_counters_of_the_server_confirm_a_warm_prefix_and_deny_a_cold
     assert (warm.confirmed, warm.stays) == (True, True)
 
 
-async def test_the_turn_of_a_chat_is_warm_for_the_questions_that_follow_it(url):
+async def test_a_precomputed_chat_turn_is_warm_for_questions(url):
     text, counters = context_of(random.Random(), 500), counters_of(url)
     async with load_model(url, name="tiny", api="chat") as model:
         precomputer = Precomputer(Store(MemoryShelf()), model, producers=[prefixes()], debounce=0.0)

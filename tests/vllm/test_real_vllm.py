@@ -44,7 +44,7 @@ async def whole(model, request):
     return "".join(chunk.text for chunk in chunks), chunks
 
 
-async def test_the_ids_of_a_stream_are_those_that_the_server_tokenizes(url):
+async def test_a_streams_token_ids_match_the_servers_tokenizer(url):
     async with ChatModel(url, "tiny", resume="tokens") as model:
         stream = await model.stream(Request(question(59, 12, 63), sampling=GREEDY))
         while await stream.receive():
@@ -62,7 +62,7 @@ async def test_the_ids_of_a_stream_are_those_that_the_server_tokenizes(url):
 
 
 @pytest.mark.parametrize("size", [1, 7, 20])
-async def test_the_continuation_of_kept_reasoning_is_the_text_that_was_cut(url, size):
+async def test_kept_reasoning_continues_with_the_text_cut_off(url, size):
     async with ChatModel(url, "tiny") as model:
         await model.capabilities()
         prompt = question(59, 12, 63)
@@ -97,7 +97,7 @@ async def test_the_doctor_says_that_tokens_continue_the_text(name, servers):
 
 
 @pytest.mark.parametrize("parser", PARSERS)
-async def test_a_chat_with_tools_continues_by_ids_to_the_same_call(servers, parser):
+async def test_tool_chats_continued_by_ids_reach_same_call(servers, parser):
     properties = {"item": {"type": "string"}, "quantity": {"type": "integer"}}
     tool = {"name": "order", "parameters": {"type": "object", "properties": properties}}
     sampling = Sampling(max_tokens=300, temperature=0.0, extra={"tools": [{"type": "function", "function": tool}]})
