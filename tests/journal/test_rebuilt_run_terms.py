@@ -1,9 +1,17 @@
 """What may resume a run: the models, monitors and settings."""
 
+import inspect
+
 import interwhen
 import pytest
+from interwhen._core.machine import Core
+from interwhen._engine import run as engine
+from interwhen._engine.run import RunOptions
 from interwhen._run.run import SyncRun
 from interwhen.journal import JournalError
+from interwhen.journal._records import Header
+from interwhen.journal._rebuilt_run import core_of, read_journal
+from interwhen.models import Capabilities
 from journals import KINDS, LINES, borders, goes_on, recorded
 from sums import slow, watch
 
@@ -57,3 +65,34 @@ def test_sync_run_can_resume(path):
                 break
     with SyncRun(interwhen.resume(path, model=goes_on(), monitors=[watch()])) as run:
         assert run.drain().text == "".join(LINES).replace("=5", "=4").replace("=9", "=8")
+
+
+PARAMETERS = {name for name in inspect.signature(Core).parameters if name != "monitors"}
+
+
+class _Parameters:
+    def __init__(self, _monitors, **given):
+        self.names = set(given)
+
+
+async def test_a_rebuilt_core_gets_each_parameter_of_a_live_one(path, monkeypatch):
+    await recorded(KINDS["repairs"], path)
+    header = read_journal(path).header
+    assert core_of(header, [watch()], _Parameters).names == PARAMETERS
+    monkeypatch.setattr(engine, "Core", _Parameters)
+    assert engine.core_for(None, Capabilities(resume="prefix"), "Q", RunOptions(), None).names == PARAMETERS
+
+
+async def test_resuming_keeps_each_recorded_option(path):
+    # A field that the header of a journal shares with the options of a run, and a value that is not the default.
+    changed = {
+        "budgets": interwhen.Budgets(remedies=3),
+        "min_coverage": 0.5,
+        "sampling": interwhen.Sampling(seed=7),
+        "starts_in": "reasoning",
+    }
+    assert set(changed) == set(Header.__struct_fields__) & set(RunOptions.__struct_fields__) - {"monitors"}
+    async with interwhen.run(goes_on(), "Q", monitors=[watch()], journal=path, **changed) as run:
+        await anext(aiter(run))
+    resumed = interwhen.resume(path, model=goes_on(), monitors=[watch()])
+    assert {name: getattr(resumed._options, name) for name in changed} == changed
